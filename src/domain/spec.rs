@@ -1,0 +1,442 @@
+//! The validated intent: what the operator wants, with every reference resolved and every value in
+//! range.
+//!
+//! Owns the meaning of the settings and their defaults. Never knows the file they came from: the
+//! configuration builds an [`Intent`], and nothing can change it afterwards.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::ids::{ModelName, Permille, PoolName, RouteName, VersionName};
+
+/// Everything one gateway is asked to do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Intent {
+    /// The name of this gateway in records and metrics.
+    pub node: String,
+    /// Where predictions are served.
+    pub listen: SocketAddr,
+    /// Where health, metrics and the admin API are served.
+    pub admin: SocketAddr,
+    /// The directory for everything that is kept.
+    pub data_dir: PathBuf,
+    /// Data-plane workers; `None` for one a core that this process may use.
+    pub workers: Option<usize>,
+    /// Models by name.
+    pub models: BTreeMap<ModelName, ModelSpec>,
+    /// Pools of plain backends by name.
+    pub pools: BTreeMap<PoolName, PoolSpec>,
+    /// Routing rules by name.
+    pub routes: BTreeMap<RouteName, RouteSpec>,
+    /// What one client may ask for.
+    pub limits: Limits,
+    /// Whose word about the client is believed, and what backends are told.
+    pub forwarding: Forwarding,
+    /// The prediction log.
+    pub log: LogSpec,
+    /// How the process ends.
+    pub drain: Drain,
+    /// Logging of the gateway's own doings.
+    pub telemetry: TelemetrySpec,
+}
+
+/// A model and how its traffic divides over its versions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelSpec {
+    /// The releases, by name; at least one.
+    pub versions: BTreeMap<VersionName, VersionSpec>,
+    /// The share of each version; adds up to 1000.
+    pub traffic: BTreeMap<VersionName, Permille>,
+    /// What keeps one caller on one version.
+    pub sticky: Option<StickyKey>,
+    /// How backends of one version are chosen.
+    pub balance: Balance,
+    /// Limits in time towards the backends of this model.
+    pub timeouts: Timeouts,
+    /// Connections kept to the backends of this model.
+    pub keep_alive: KeepAlive,
+    /// How in-process versions run.
+    pub execution: Execution,
+}
+
+/// Where one version's answers come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum VersionSpec {
+    /// An ONNX file that runs in this process.
+    Onnx(PathBuf),
+    /// Prediction servers.
+    Backends(Vec<BackendAddress>),
+}
+
+/// A set of interchangeable plain backends.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PoolSpec {
+    /// The members; at least one.
+    pub backends: Vec<BackendAddress>,
+    /// How a member is chosen.
+    pub balance: Balance,
+    /// Limits in time towards the members.
+    pub timeouts: Timeouts,
+    /// Connections kept to the members.
+    pub keep_alive: KeepAlive,
+}
+
+/// One network endpoint, `http://HOST:PORT`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackendAddress {
+    /// A host name or an IP address, without brackets.
+    pub host: String,
+    /// The TCP port.
+    pub port: u16,
+}
+
+impl BackendAddress {
+    /// `HOST:PORT`, IPv6 addresses in brackets: what the `Host` header carries.
+    pub fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    /// The socket address, when the host is an IP address and needs no name resolution.
+    pub fn socket_addr(&self) -> Option<SocketAddr> {
+        self.host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, self.port))
+    }
+}
+
+/// A rule that maps requests to a model or to a pool.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RouteSpec {
+    /// Which requests.
+    pub matches: RouteMatch,
+    /// Where they go.
+    pub target: RouteTarget,
+}
+
+/// Which requests a route takes: all conditions that are present must hold.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RouteMatch {
+    /// The host name, lower case, without port.
+    pub host: Option<String>,
+    /// The path.
+    pub path: Option<PathMatch>,
+    /// The method, upper case.
+    pub method: Option<String>,
+    /// Header name (lower case) and exact value.
+    pub headers: BTreeMap<String, String>,
+}
+
+/// A condition on the path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathMatch {
+    /// The whole path.
+    Exact(String),
+    /// Leading whole segments: `/api` takes `/api` and `/api/x`, not `/apix`.
+    Prefix(String),
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RouteTarget {
+    /// A model, or one pinned version of it.
+    Model(ModelName, Option<VersionName>),
+    /// A pool of plain backends.
+    Pool(PoolName),
+}
+
+/// What identifies a caller, so that the same caller meets the same version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StickyKey {
+    /// The value of a header (name in lower case).
+    Header(String),
+    /// The value of a cookie.
+    Cookie(String),
+    /// The value of a query parameter.
+    Query(String),
+    /// The client's address, after the trust rule for `X-Forwarded-For`.
+    ClientAddress,
+}
+
+/// How one of several backends is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Balance {
+    /// One after the other.
+    #[default]
+    RoundRobin,
+    /// The one with the fewest requests in flight from this gateway.
+    LeastInFlight,
+}
+
+/// Limits in time towards a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Until the TCP connection stands.
+    pub connect: Duration,
+    /// From the end of the request to the first byte of the response head.
+    pub first_byte: Duration,
+    /// Between two pieces of a body, in either direction.
+    pub idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(1),
+            first_byte: Duration::from_secs(30),
+            idle: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Connections kept open to backends between requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// How long an unused connection is kept. Below the backend's own limit, or requests meet
+    /// connections that are closing: gunicorn and uvicorn stop at 2 and 5 seconds.
+    pub idle: Duration,
+    /// How old a connection may become.
+    pub age: Duration,
+    /// Unused connections kept per backend and worker.
+    pub connections: usize,
+}
+
+impl Default for KeepAlive {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_millis(1500),
+            age: Duration::from_secs(300),
+            connections: 128,
+        }
+    }
+}
+
+/// How in-process versions of a model run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Execution {
+    /// A version that was measured below this runs on the worker that received the request.
+    pub inline_below: Duration,
+    /// Requests that may wait for an executor thread.
+    pub queue: usize,
+    /// How long a request may wait before it is refused.
+    pub queue_time: Duration,
+}
+
+impl Default for Execution {
+    fn default() -> Self {
+        Self {
+            inline_below: Duration::from_micros(200),
+            queue: 256,
+            queue_time: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What one client may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request head (431).
+    pub header_bytes: usize,
+    /// Headers of a request (431).
+    pub header_count: usize,
+    /// From the first byte of a head to its end (408).
+    pub header_time: Duration,
+    /// Bytes of a request body (413).
+    pub body: u64,
+    /// Whole request, from its head to the last byte of the response (504).
+    pub request_time: Duration,
+    /// How long an unused client connection is kept.
+    pub idle: Duration,
+    /// Client connections, over all workers.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header_bytes: 32 * 1024,
+            header_count: 100,
+            header_time: Duration::from_secs(10),
+            body: 16 * 1024 * 1024,
+            request_time: Duration::from_secs(60),
+            idle: Duration::from_secs(75),
+            connections: 16_384,
+        }
+    }
+}
+
+/// The one trust rule for what a request says about where it came from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Forwarding {
+    /// Peers whose `X-Forwarded-*` headers are believed; others' are replaced.
+    pub trust: Vec<IpNet>,
+    /// Whether `Via` is added towards backends and clients.
+    pub via: bool,
+}
+
+impl Forwarding {
+    /// Whether `peer` is trusted to speak for its clients.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.trust.iter().any(|net| net.contains(peer))
+    }
+}
+
+/// An address range in CIDR form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IpNet {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl IpNet {
+    /// Parses `10.0.0.0/8`, `::1/128` or a single address; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix.parse::<u8>().ok()?)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().ok()?;
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.unwrap_or(bits);
+        (prefix <= bits).then_some(Self { address, prefix })
+    }
+
+    /// Whether `ip` lies in the range; an IPv4-mapped IPv6 address counts as its IPv4 address.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        match (self.address, ip.to_canonical()) {
+            (IpAddr::V4(net), IpAddr::V4(ip)) => {
+                let shift = 32 - u32::from(self.prefix);
+                (u64::from(net.to_bits()) >> shift) == (u64::from(ip.to_bits()) >> shift)
+            }
+            (IpAddr::V6(net), IpAddr::V6(ip)) => {
+                let shift = 128 - u32::from(self.prefix);
+                shift == 128 || (net.to_bits() >> shift) == (ip.to_bits() >> shift)
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
+}
+
+/// What a record in the prediction log survives, once its response has been sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Nothing is recorded.
+    Off,
+    /// Written soon after the response; a killed process loses what was still in memory.
+    #[default]
+    Async,
+    /// Written to the operating system before the last byte of the response: survives `kill -9`.
+    Os,
+    /// Synced to the disk before the last byte of the response: survives a power loss.
+    Sync,
+}
+
+impl Durability {
+    /// The word in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Async => "async",
+            Self::Os => "os",
+            Self::Sync => "sync",
+        }
+    }
+}
+
+/// The prediction log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSpec {
+    /// What a record survives.
+    pub durability: Durability,
+    /// Bytes of each body that are kept; length and hash always cover the whole body.
+    pub body: usize,
+    /// Bytes of records that may wait for the writer before records are dropped (and counted).
+    pub queue: usize,
+    /// The size of a segment file in bytes.
+    pub segment: u64,
+    /// The longest time a record waits in memory under [`Durability::Async`].
+    pub flush: Duration,
+    /// Bytes that the log may take on disk; the oldest segments go first.
+    pub retain: u64,
+    /// Request and response headers that are kept, lower case; all others are left out.
+    pub headers: Vec<String>,
+}
+
+impl Default for LogSpec {
+    fn default() -> Self {
+        Self {
+            durability: Durability::default(),
+            body: 256 * 1024,
+            queue: 64 * 1024 * 1024,
+            segment: 64 * 1024 * 1024,
+            flush: Duration::from_millis(5),
+            retain: 20 * 1024 * 1024 * 1024,
+            headers: Vec::new(),
+        }
+    }
+}
+
+/// How the process ends after SIGTERM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drain {
+    /// Between readiness going off and the listeners closing, for load balancers to notice.
+    pub delay: Duration,
+    /// The longest wait for requests in flight after that.
+    pub timeout: Duration,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { delay: Duration::ZERO, timeout: Duration::from_secs(30) }
+    }
+}
+
+/// Logging of the gateway's own doings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TelemetrySpec {
+    /// A filter such as `info` or `info,pointsman::proxy=debug`.
+    pub level: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+impl Default for TelemetrySpec {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Human }
+    }
+}
+
+/// How the gateway's own log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_contain_what_their_prefix_says() {
+        let contains = |net: &str, ip: &str| {
+            IpNet::parse(net).expect(net).contains(ip.parse().expect("an address"))
+        };
+        assert!(contains("10.0.0.0/8", "10.255.0.1"));
+        assert!(contains("10.0.0.0/8", "::ffff:10.1.1.1"));
+        assert!(!contains("10.0.0.0/8", "11.0.0.1"));
+        assert!(contains("0.0.0.0/0", "192.0.2.1"));
+        assert!(contains("::/0", "2001:db8::1"));
+        assert!(contains("127.0.0.1", "127.0.0.1"));
+        assert!(!contains("127.0.0.1", "127.0.0.2"));
+        for bad in ["", "10.0.0.0/33", "::1/129", "a/8", "10.0.0.0/-1"] {
+            assert_eq!(IpNet::parse(bad), None, "{bad}");
+        }
+    }
+}
