@@ -1,0 +1,262 @@
+//! The routing table: immutable, resolved to indexes, checked when it is built.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+use super::matcher::Specificity;
+use super::split::Split;
+use crate::domain::ids::{ModelName, PoolName, RouteName, VersionName};
+use crate::domain::spec::{Intent, RouteMatch, RouteTarget, StickyKey};
+
+/// Declares an index into one of the table's lists.
+macro_rules! index_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub struct $name(u32);
+
+        impl $name {
+            #[expect(clippy::cast_possible_truncation, reason = "lists are bounded far below 2^32")]
+            pub(super) fn new(index: usize) -> Self {
+                Self(index as u32)
+            }
+
+            /// The position in the list.
+            pub fn position(self) -> usize {
+                self.0 as usize
+            }
+        }
+    };
+}
+
+index_type!(
+    /// The position of a route.
+    RouteIx
+);
+index_type!(
+    /// The position of a model.
+    ModelIx
+);
+index_type!(
+    /// The position of a target; the runtime half of the snapshot has the same positions.
+    TargetIx
+);
+
+/// Where every request goes.
+#[derive(Debug, PartialEq)]
+pub struct RoutingTable {
+    routes: Box<[RouteEntry]>,
+    models: Box<[ModelEntry]>,
+    targets: Box<[TargetEntry]>,
+    by_name: HashMap<ModelName, ModelIx>,
+}
+
+/// A routing rule.
+#[derive(Debug, PartialEq)]
+pub struct RouteEntry {
+    /// The rule's name.
+    pub name: RouteName,
+    pub(super) matches: RouteMatch,
+    pub(super) leads_to: LeadsTo,
+}
+
+/// A resolved route target.
+#[derive(Debug, PartialEq)]
+pub(super) enum LeadsTo {
+    Pool(TargetIx),
+    Model(ModelIx, Option<VersionName>),
+}
+
+/// A model and its versions.
+#[derive(Debug, PartialEq)]
+pub struct ModelEntry {
+    /// The model's name.
+    pub name: ModelName,
+    /// What keeps a caller on a version.
+    pub sticky: Option<StickyKey>,
+    /// Who gets how much.
+    pub split: Split,
+    versions: BTreeMap<VersionName, TargetIx>,
+}
+
+impl ModelEntry {
+    /// The target of the version of this name.
+    pub fn version_named(&self, name: &str) -> Option<TargetIx> {
+        self.versions.get(name).copied()
+    }
+
+    /// All versions, by name.
+    pub fn versions(&self) -> impl Iterator<Item = (&VersionName, TargetIx)> {
+        self.versions.iter().map(|(name, target)| (name, *target))
+    }
+}
+
+/// Something that can answer: a version of a model, or a pool.
+#[derive(Debug, PartialEq)]
+pub struct TargetEntry {
+    /// What it is.
+    pub kind: TargetKind,
+    /// Whether it may be chosen.
+    pub ready: bool,
+}
+
+/// The identity of a target.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TargetKind {
+    /// A version of a model.
+    Version(ModelName, VersionName),
+    /// A pool of plain backends.
+    Pool(PoolName),
+}
+
+impl fmt::Display for TargetKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version(model, version) => write!(f, "{model}/{version}"),
+            Self::Pool(pool) => write!(f, "pool {pool}"),
+        }
+    }
+}
+
+/// Why a table could not be built.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TableError {
+    /// The weights of a model do not add up.
+    #[error("the traffic of model `{model}` adds up to {sum} of 1000")]
+    Weights {
+        /// The model.
+        model: ModelName,
+        /// What its weights add up to.
+        sum: u32,
+    },
+    /// A route leads nowhere.
+    #[error("route `{route}` leads to {target}, which does not exist")]
+    DanglingRoute {
+        /// The route.
+        route: RouteName,
+        /// What it names.
+        target: String,
+    },
+}
+
+impl RoutingTable {
+    /// Builds the table of an intent; `ready` says which targets may be chosen.
+    ///
+    /// # Errors
+    ///
+    /// [`TableError`] when an invariant does not hold: weights of a model add up to 1000 and every
+    /// route leads to something that exists. A validated intent never fails.
+    pub fn build(
+        intent: &Intent,
+        ready: impl Fn(&TargetKind) -> bool,
+    ) -> Result<Self, TableError> {
+        let mut targets = Vec::new();
+        let mut add = |kind: TargetKind| {
+            let ready = ready(&kind);
+            targets.push(TargetEntry { kind, ready });
+            (TargetIx::new(targets.len() - 1), ready)
+        };
+
+        let mut models = Vec::new();
+        let mut by_name = HashMap::new();
+        for (name, spec) in &intent.models {
+            let sum: u32 = spec.traffic.values().map(|w| u32::from(w.thousandths())).sum();
+            if sum != 1000 {
+                return Err(TableError::Weights { model: name.clone(), sum });
+            }
+            let mut versions = BTreeMap::new();
+            let mut shares = Vec::new();
+            for version in spec.versions.keys() {
+                let (target, ready) =
+                    add(TargetKind::Version(name.clone(), version.clone()));
+                versions.insert(version.clone(), target);
+                if let Some(weight) = spec.traffic.get(version).filter(|_| ready) {
+                    shares.push((version.as_str(), target, *weight));
+                }
+            }
+            by_name.insert(name.clone(), ModelIx::new(models.len()));
+            models.push(ModelEntry {
+                name: name.clone(),
+                sticky: spec.sticky.clone(),
+                split: Split::new(shares.into_iter()),
+                versions,
+            });
+        }
+        let pools: BTreeMap<_, _> = intent
+            .pools
+            .keys()
+            .map(|name| (name.clone(), add(TargetKind::Pool(name.clone())).0))
+            .collect();
+        let routes = routes(intent, &by_name, &models, &pools)?;
+        Ok(Self { routes, models: models.into(), targets: targets.into(), by_name })
+    }
+
+    /// The routes, most specific first.
+    pub fn routes(&self) -> &[RouteEntry] {
+        &self.routes
+    }
+
+    /// The models, by name.
+    pub fn models(&self) -> &[ModelEntry] {
+        &self.models
+    }
+
+    /// The targets; positions are those of [`TargetIx`].
+    pub fn targets(&self) -> &[TargetEntry] {
+        &self.targets
+    }
+
+    /// One route.
+    pub fn route(&self, index: RouteIx) -> &RouteEntry {
+        &self.routes[index.position()]
+    }
+
+    /// One model.
+    pub fn model(&self, index: ModelIx) -> &ModelEntry {
+        &self.models[index.position()]
+    }
+
+    /// One target.
+    pub fn target(&self, index: TargetIx) -> &TargetEntry {
+        &self.targets[index.position()]
+    }
+
+    /// The model of this name.
+    pub fn model_named(&self, name: &str) -> Option<ModelIx> {
+        self.by_name.get(name).copied()
+    }
+}
+
+/// Resolves the routes and sorts them, most specific first, by name among equals.
+fn routes(
+    intent: &Intent,
+    by_name: &HashMap<ModelName, ModelIx>,
+    models: &[ModelEntry],
+    pools: &BTreeMap<PoolName, TargetIx>,
+) -> Result<Box<[RouteEntry]>, TableError> {
+    let mut routes = Vec::with_capacity(intent.routes.len());
+    for (name, spec) in &intent.routes {
+        let dangling = |target: String| TableError::DanglingRoute { route: name.clone(), target };
+        let leads_to = match &spec.target {
+            RouteTarget::Pool(pool) => pools
+                .get(pool)
+                .map(|target| LeadsTo::Pool(*target))
+                .ok_or_else(|| dangling(format!("pool `{pool}`")))?,
+            RouteTarget::Model(model, version) => {
+                let index = *by_name
+                    .get(model)
+                    .ok_or_else(|| dangling(format!("model `{model}`")))?;
+                if let Some(version) = version
+                    && !models[index.position()].versions.contains_key(version)
+                {
+                    return Err(dangling(format!("version `{version}` of model `{model}`")));
+                }
+                LeadsTo::Model(index, version.clone())
+            }
+        };
+        routes.push(RouteEntry { name: name.clone(), matches: spec.matches.clone(), leads_to });
+    }
+    routes.sort_by_key(|route| std::cmp::Reverse(Specificity::of(&route.matches)));
+    Ok(routes.into())
+}
