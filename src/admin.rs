@@ -1,1 +1,214 @@
-//! (in progress)
+//! The admin listener: health, metrics, and the state of the gateway.
+//!
+//! Owns its HTTP surface. Reads everything, changes nothing.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::Json;
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use parking_lot::Mutex;
+use pingora_core::server::ShutdownWatch;
+use pingora_core::services::background::BackgroundService;
+use serde_json::{Value, json};
+
+use crate::domain::routing::TargetKind;
+use crate::prediction_log::{DropReason, LogStats};
+use crate::proxy::{Drain, Gateway};
+use crate::snapshot::{RuntimeKind, Snapshot};
+use crate::telemetry::Registry;
+
+/// What the admin listener reads.
+pub struct Admin {
+    gateway: Arc<Gateway>,
+    registry: Arc<Registry>,
+    drain: Arc<Drain>,
+    listener: Mutex<Option<TcpListener>>,
+}
+
+impl std::fmt::Debug for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admin").finish_non_exhaustive()
+    }
+}
+
+impl Admin {
+    /// Serves on `listener`, which listens already: health is asked for before the gateway is ready.
+    pub fn new(
+        gateway: Arc<Gateway>,
+        registry: Arc<Registry>,
+        drain: Arc<Drain>,
+        listener: TcpListener,
+    ) -> Self {
+        Self { gateway, registry, drain, listener: Mutex::new(Some(listener)) }
+    }
+
+    /// Copies what other rooms have counted into the registry and renders it.
+    fn metrics(&self) -> String {
+        let registry = &self.registry;
+        let snapshot = self.gateway.snapshots.load();
+        let ready = self.gateway.readiness.is_ready();
+        registry.set("pointsman_ready", &[], f64::from(u8::from(ready)));
+        registry.set("pointsman_snapshot_generation", &[], float(snapshot.generation.0));
+        let targets = snapshot.table.targets();
+        let versions = || targets.iter().filter(|t| matches!(t.kind, TargetKind::Version(..)));
+        for (state, wanted) in [("ready", true), ("unavailable", false)] {
+            let count = versions().filter(|target| target.ready == wanted).count();
+            registry.set("pointsman_versions", &[("state", state)], float(count as u64));
+        }
+        registry.set("pointsman_connections", &[], float(self.drain.connections() as u64));
+        let executor = self.gateway.executor.stats();
+        registry.set("pointsman_executor_queued", &[], float(executor.queued));
+        registry.set("pointsman_executor_running", &[], float(executor.running));
+        let refused = "pointsman_executor_refused_total";
+        registry.copy(refused, &[("reason", "full")], executor.refused);
+        registry.copy(refused, &[("reason", "expired")], executor.expired);
+        registry.copy(refused, &[("reason", "abandoned")], executor.abandoned);
+        registry.copy("pointsman_model_panics_total", &[], executor.panicked);
+        log_metrics(registry, &self.gateway.recorder.stats());
+        registry.render()
+    }
+
+    fn status(&self) -> Value {
+        let snapshot = self.gateway.snapshots.load();
+        let log = self.gateway.recorder.stats();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "ready": self.gateway.readiness.is_ready(),
+            "generation": snapshot.generation.0,
+            "connections": self.drain.connections(),
+            "models": models(&snapshot),
+            "log": {
+                "durability": log.durability.as_str(),
+                "healthy": log.healthy,
+                "last_error": log.last_error,
+                "received": log.received,
+                "written": log.written,
+                "dropped": log.dropped.total(),
+                "queued": log.queue_records,
+            },
+        })
+    }
+}
+
+/// Models with their versions: state, share of traffic, and what stands behind them.
+fn models(snapshot: &Snapshot) -> Value {
+    let version = |target| {
+        let entry = snapshot.table.target(target);
+        let backends = match &snapshot.target(target).kind {
+            RuntimeKind::Local(_) => json!(["local"]),
+            RuntimeKind::Remote(remote) => {
+                remote.backends.iter().map(|backend| backend.url.as_str()).collect()
+            }
+        };
+        (entry.ready, backends)
+    };
+    let model = |entry: &crate::domain::routing::ModelEntry| {
+        let versions: serde_json::Map<String, Value> = entry
+            .versions()
+            .map(|(name, target)| {
+                let (ready, backends) = version(target);
+                let share = entry.split.shares().iter().find(|share| share.target == target);
+                let permille = share.map_or(0, |share| share.weight.thousandths());
+                let value = json!({ "ready": ready, "permille": permille, "backends": backends });
+                (name.to_string(), value)
+            })
+            .collect();
+        (entry.name.to_string(), json!({ "versions": versions }))
+    };
+    snapshot.table.models().iter().map(model).collect::<serde_json::Map<_, _>>().into()
+}
+
+fn log_metrics(registry: &Registry, log: &LogStats) {
+    registry.copy("pointsman_log_records_received_total", &[], log.received);
+    registry.copy("pointsman_log_records_written_total", &[], log.written);
+    for reason in DropReason::ALL {
+        let labels = [("reason", reason.as_str())];
+        registry.copy("pointsman_log_records_dropped_total", &labels, log.dropped.of(reason));
+    }
+    registry.copy("pointsman_log_bodies_omitted_total", &[], log.bodies_omitted);
+    registry.copy("pointsman_log_groups_total", &[], log.groups);
+    registry.copy("pointsman_log_errors_total", &[], log.write_errors);
+    let gauges = [
+        ("pointsman_log_queue_bytes", log.queue_bytes),
+        ("pointsman_log_queue_records", log.queue_records),
+        ("pointsman_log_written_lsn", log.written_lsn),
+        ("pointsman_log_disk_bytes", log.disk_bytes),
+        ("pointsman_log_segments", log.segments),
+        ("pointsman_log_healthy", u64::from(log.healthy)),
+    ];
+    for (name, value) in gauges {
+        registry.set(name, &[], float(value));
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus values are doubles")]
+fn float(count: u64) -> f64 {
+    count as f64
+}
+
+/// The routes.
+fn router(admin: Arc<Admin>) -> Router {
+    Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/api/v1/status", get(status))
+        .with_state(admin)
+}
+
+async fn readyz(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
+    if admin.gateway.readiness.is_ready() {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+    }
+}
+
+async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], admin.metrics())
+}
+
+async fn status(State(admin): State<Arc<Admin>>) -> Json<Value> {
+    Json(admin.status())
+}
+
+/// The admin listener as a service of the process.
+#[derive(Debug)]
+pub struct AdminService(Arc<Admin>);
+
+impl AdminService {
+    /// Makes a service of `admin`.
+    pub fn new(admin: Admin) -> Self {
+        Self(Arc::new(admin))
+    }
+}
+
+#[async_trait]
+impl BackgroundService for AdminService {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let Some(listener) = self.0.listener.lock().take() else { return };
+        let listener = match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%error, "the admin listener did not start");
+                return;
+            }
+        };
+        let ended = async move {
+            // An error means that the process ends without asking.
+            let _gone = shutdown.changed().await;
+        };
+        let served =
+            axum::serve(listener, router(Arc::clone(&self.0))).with_graceful_shutdown(ended).await;
+        if let Err(error) = served {
+            tracing::error!(%error, "the admin listener ended");
+        }
+    }
+}

@@ -1,1 +1,207 @@
-//! (in progress)
+//! The composition root: from a checked configuration to a running process, and to its end.
+//!
+//! Owns the order of things: what is opened first, what waits for what, and how the process drains.
+//! It is the only room that knows all others.
+//!
+//! ```text
+//! log ─▶ sockets (bound) ─▶ admin listens ─▶ models load ─▶ publish ─▶ workers listen ─▶ ready
+//! SIGTERM: not ready ─▶ drain.delay ─▶ listeners close ─▶ in flight ends, or drain.timeout ─▶
+//!          log flushed ─▶ exit 0            (a second signal, or SIGINT: straight to the log)
+//! ```
+
+mod boot;
+mod signals;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use pingora_core::server::configuration::ServerConf;
+use pingora_core::server::{RunArgs, Server};
+use pingora_core::services::background::background_service;
+
+use self::boot::Boot;
+use self::signals::Signals;
+use crate::admin::{Admin, AdminService};
+use crate::control::{Controller, LoadError, PublishError};
+use crate::domain::spec::Intent;
+use crate::inference::Executor;
+use crate::prediction_log::{OpenError, Recorder};
+use crate::proxy::{BoundSockets, Drain, DrainHandle, Gateway, ListenError, Readiness, WorkerPlan};
+use crate::telemetry::{Registry, logging};
+
+/// Where the prediction log lies below `data_dir`.
+pub const LOG_DIR: &str = "log";
+
+/// Why the gateway does not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The log level is not understood.
+    #[error("logging cannot start")]
+    Logging(#[source] logging::BadFilter),
+    /// The prediction log cannot be opened.
+    #[error("the prediction log cannot be opened")]
+    Log(#[source] OpenError),
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// A snapshot cannot be built.
+    #[error("the configuration cannot be published")]
+    Publish(#[source] PublishError),
+    /// Models cannot be served.
+    #[error("{} of the models cannot be served", .0.len())]
+    Models(Vec<LoadError>),
+    /// The system gives no thread.
+    #[error("no threads for the executor")]
+    Executor(#[source] std::io::Error),
+    /// A worker thread is gone.
+    #[error("loading the models did not end")]
+    Boot,
+}
+
+/// A gateway with everything open and nothing running.
+pub struct App {
+    intent: Arc<Intent>,
+    gateway: Arc<Gateway>,
+    registry: Arc<Registry>,
+    recorder: Arc<Recorder>,
+    controller: Controller,
+    data: BoundSockets,
+    admin: BoundSockets,
+    drain: (Arc<Drain>, DrainHandle),
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("data", &self.data.address()).finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// Opens the log and binds the sockets.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] says what could not be had.
+    pub fn build(intent: Intent) -> Result<Self, StartError> {
+        logging::start(&intent.telemetry).map_err(StartError::Logging)?;
+        let workers = intent.workers.unwrap_or_else(cores);
+        let registry = Arc::new(Registry::new(workers));
+        let log_dir: PathBuf = intent.data_dir.join(LOG_DIR);
+        let recorder =
+            Recorder::open(&log_dir, &intent.node, workers, &intent.log).map_err(StartError::Log)?;
+        let recorder = Arc::new(recorder);
+        let data = crate::proxy::bind(intent.listen, workers)?;
+        let admin = crate::proxy::bind(intent.admin, 1)?;
+        let executor = Executor::new(cores()).map_err(StartError::Executor)?;
+        let (controller, snapshots) =
+            Controller::new(&intent, Arc::clone(&registry)).map_err(StartError::Publish)?;
+        let gateway = Arc::new(Gateway::new(
+            &intent,
+            snapshots,
+            Arc::clone(&recorder),
+            Arc::new(executor),
+            Arc::new(Readiness::default()),
+            &registry,
+        ));
+        let intent = Arc::new(intent);
+        Ok(Self { intent, gateway, registry, recorder, controller, data, admin, drain: Drain::new() })
+    }
+
+    /// Runs to the end of the process.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] when the models cannot be served.
+    pub fn run(self) -> Result<(), StartError> {
+        let Self { intent, gateway, registry, recorder, controller, data, admin, drain } = self;
+        let (drain, handle) = drain;
+        tell_start(&intent, data.address(), admin.address(), &recorder);
+        let mut server = Server::new_with_opt_and_conf(None, server_conf());
+        server.bootstrap();
+
+        let failure = Arc::new(Mutex::new(None));
+        let (failed, failures) = tokio::sync::watch::channel(false);
+        let boot = Boot::new(
+            Arc::clone(&intent),
+            Arc::clone(&gateway),
+            controller,
+            Arc::clone(&failure),
+            failed,
+        );
+        let boot = server.add_service(background_service("boot", boot));
+        for socket in admin.into_sockets() {
+            let listener = socket.listen()?;
+            let admin = Admin::new(
+                Arc::clone(&gateway),
+                Arc::clone(&registry),
+                Arc::clone(&drain),
+                listener,
+            );
+            server.add_service(background_service("admin", AdminService::new(admin)));
+        }
+        for (index, socket) in data.into_sockets().enumerate() {
+            let plan =
+                WorkerPlan::new(index, Arc::clone(&gateway), Arc::clone(&drain), socket);
+            server.add_service(plan).add_dependency(&boot);
+        }
+        let signals =
+            Signals::new(Arc::clone(&gateway), handle, intent.drain, failures);
+        server.run(RunArgs { shutdown_signal: Box::new(signals) });
+
+        drop(gateway);
+        let stats = recorder.close();
+        tracing::info!(
+            received = stats.received,
+            written = stats.written,
+            dropped = stats.dropped.total(),
+            "the prediction log is flushed"
+        );
+        match failure.lock().take() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Cores that this process may use: its affinity and its cgroup's quota count.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// One current-thread runtime a service; the drain is ours, so that nothing here waits a fixed time.
+fn server_conf() -> ServerConf {
+    ServerConf {
+        threads: 1,
+        work_stealing: false,
+        grace_period_seconds: Some(0),
+        graceful_shutdown_timeout_seconds: Some(0),
+        ..ServerConf::default()
+    }
+}
+
+fn tell_start(
+    intent: &Intent,
+    data: std::net::SocketAddr,
+    admin: std::net::SocketAddr,
+    recorder: &Recorder,
+) {
+    let recovery = recorder.recovery();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        node = intent.node,
+        listen = %data,
+        admin = %admin,
+        data_dir = %intent.data_dir.display(),
+        durability = intent.log.durability.as_str(),
+        "pointsman starts"
+    );
+    if recovery.healed_bytes > 0 {
+        tracing::warn!(
+            bytes = recovery.healed_bytes,
+            next_lsn = recovery.next_lsn,
+            "the end of the prediction log was torn and is healed"
+        );
+    }
+}

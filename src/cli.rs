@@ -1,1 +1,126 @@
-//! (in progress)
+//! The command line.
+//!
+//! Owns arguments, exit codes and what is printed. Data goes to standard output, everything else to
+//! standard error. Each command is a function of its own module.
+
+mod args;
+mod check;
+mod explain;
+mod health;
+mod log;
+mod run;
+mod schema;
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use self::args::{Args, Command, LogCommand};
+use crate::config::{self, Checks};
+use crate::domain::spec::Intent;
+use crate::telemetry::logging::chain;
+
+/// The exit code for a configuration that is not sound (`EX_CONFIG` of sysexits.h).
+const BAD_CONFIG: u8 = 78;
+/// The exit code for everything else that fails.
+const FAILED: u8 = 1;
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    let mut out = io::stdout().lock();
+    let result = dispatch(args, &mut out).and_then(|()| Ok(out.flush()?));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read the output has seen enough, as with `| head`.
+        Err(Failure::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Some(text) = failure.text() {
+                // Nothing is left to be done if standard error is closed too.
+                let _closed = writeln!(io::stderr(), "{text}");
+            }
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn dispatch(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
+    let config = args.config.as_path();
+    match args.command {
+        Command::Run => run::run(load(config, Checks::Full)?),
+        Command::Check { offline, format } => check::check(config, offline, format, out),
+        Command::Schema => schema::schema(out),
+        Command::Explain(request) => {
+            explain::explain(&load(config, Checks::Offline)?, &request, out)
+        }
+        Command::Health => health::health(&load(config, Checks::Offline)?),
+        Command::Log(LogCommand::Tail { follow, lines, format }) => {
+            let intent = load(config, Checks::Offline)?;
+            log::tail(&log_dir(&intent), lines, follow, format, out)
+        }
+        Command::Log(LogCommand::Stats { format }) => {
+            let intent = load(config, Checks::Offline)?;
+            log::stats(&log_dir(&intent), format, out)
+        }
+        Command::Completions { shell } => {
+            args::completions(shell, out);
+            Ok(())
+        }
+    }
+}
+
+fn log_dir(intent: &Intent) -> std::path::PathBuf {
+    intent.data_dir.join(crate::app::LOG_DIR)
+}
+
+/// Loads a configuration; its mistakes are the failure.
+fn load(path: &Path, checks: Checks) -> Result<Intent, Failure> {
+    let loaded = config::load(path, checks).map_err(Failure::Config)?;
+    Ok(loaded.intent)
+}
+
+/// Why a command did not succeed.
+#[derive(Debug)]
+enum Failure {
+    /// The configuration is not sound.
+    Config(config::Diagnostics),
+    /// The mistakes have been printed already.
+    ConfigShown,
+    /// Output cannot be written.
+    Io(io::Error),
+    /// Anything else, as a sentence.
+    Other(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Failure {
+    fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Other(error.into())
+    }
+
+    const fn code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::ConfigShown => BAD_CONFIG,
+            Self::Io(_) | Self::Other(_) => FAILED,
+        }
+    }
+
+    fn text(&self) -> Option<String> {
+        match self {
+            Self::Config(diagnostics) => {
+                let color = io::IsTerminal::is_terminal(&io::stderr());
+                Some(diagnostics.render_human(color).trim_end().to_owned())
+            }
+            Self::ConfigShown => None,
+            Self::Io(error) => Some(format!("error: {error}")),
+            Self::Other(error) => Some(format!("error: {}", chain(error.as_ref()))),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}

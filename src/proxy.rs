@@ -1,1 +1,157 @@
-//! (in progress)
+//! The data plane: from a client's bytes to its answer.
+//!
+//! Owns listeners, workers, exchanges, upstream connections, capture, and the one status table
+//! ([`problem`]). Never decides which versions exist or how traffic divides: it follows the
+//! snapshot. It and the controller never meet but there, and in the records it leaves.
+//!
+//! ```text
+//! listen ─▶ worker ─▶ connection ─▶ exchange: admit ─▶ decide ─┬─▶ local  ─┬─▶ record ─▶ reply
+//!                                                              └─▶ remote ─┘
+//!                                                                   └ balance ─ upstream (pool, link)
+//! ```
+
+mod admit;
+mod balance;
+mod body;
+mod builtin;
+mod capture;
+mod clock;
+mod connection;
+mod drain;
+mod exchange;
+mod forward;
+mod listen;
+mod local;
+mod problem;
+mod remote;
+mod upstream;
+mod worker;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::HeaderName;
+use metrics::Counter;
+
+pub use self::drain::{Drain, DrainHandle};
+pub use self::listen::{BoundSockets, ListenError, bind};
+pub use self::worker::WorkerPlan;
+use self::problem::Cause;
+use crate::domain::spec::{Durability, Forwarding, Intent, Limits, LogSpec};
+use crate::inference::Executor;
+use crate::prediction_log::Recorder;
+use crate::snapshot::Reader;
+use crate::telemetry::Registry;
+
+/// What all workers share. Nothing in it is locked on the request path.
+pub struct Gateway {
+    pub(crate) snapshots: Reader,
+    pub(crate) recorder: Arc<Recorder>,
+    pub(crate) executor: Arc<Executor>,
+    pub(crate) readiness: Arc<Readiness>,
+    limits: Limits,
+    forwarding: Forwarding,
+    log: LogNotes,
+    counters: Counters,
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// Puts together what the workers share.
+    pub fn new(
+        intent: &Intent,
+        snapshots: Reader,
+        recorder: Arc<Recorder>,
+        executor: Arc<Executor>,
+        readiness: Arc<Readiness>,
+        registry: &Registry,
+    ) -> Self {
+        Self {
+            snapshots,
+            recorder,
+            executor,
+            readiness,
+            limits: intent.limits,
+            forwarding: intent.forwarding.clone(),
+            log: LogNotes::of(&intent.log),
+            counters: Counters::new(registry),
+        }
+    }
+}
+
+/// Whether the gateway wants traffic.
+#[derive(Debug, Default)]
+pub struct Readiness(AtomicBool);
+
+impl Readiness {
+    /// Whether `/readyz` answers 200.
+    pub fn is_ready(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Turns it on or off.
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Relaxed);
+    }
+}
+
+/// What of a message the record keeps.
+struct LogNotes {
+    body: usize,
+    headers: Vec<HeaderName>,
+    /// The last byte of a response waits for its record.
+    waits: bool,
+}
+
+impl LogNotes {
+    fn of(spec: &LogSpec) -> Self {
+        let headers = spec.headers.iter().filter_map(|name| name.parse().ok()).collect();
+        let waits = matches!(spec.durability, Durability::Os | Durability::Sync);
+        Self { body: spec.body, headers, waits }
+    }
+}
+
+/// The counters of the data plane that belong to no target.
+struct Counters {
+    errors: Vec<Counter>,
+    connections_accepted: Counter,
+    connections_limited: Counter,
+    connections_malformed: Counter,
+    upstream_connects: Counter,
+    upstream_connects_failed: Counter,
+    upstream_reuses: Counter,
+    retries_connect: Counter,
+    retries_stale: Counter,
+}
+
+impl Counters {
+    fn new(registry: &Registry) -> Self {
+        let refused = "pointsman_connections_refused_total";
+        let connects = "pointsman_upstream_connects_total";
+        let retries = "pointsman_retries_total";
+        let error = |cause: &Cause| {
+            registry.counter(crate::telemetry::metrics::ERRORS, &[("reason", cause.reason())])
+        };
+        Self {
+            errors: Cause::ALL.iter().map(error).collect(),
+            connections_accepted: registry.counter("pointsman_connections_accepted_total", &[]),
+            connections_limited: registry.counter(refused, &[("reason", "limit")]),
+            connections_malformed: registry.counter(refused, &[("reason", "malformed")]),
+            upstream_connects: registry.counter(connects, &[("result", "ok")]),
+            upstream_connects_failed: registry.counter(connects, &[("result", "failed")]),
+            upstream_reuses: registry.counter("pointsman_upstream_reuses_total", &[]),
+            retries_connect: registry.counter(retries, &[("reason", "connect")]),
+            retries_stale: registry.counter(retries, &[("reason", "stale")]),
+        }
+    }
+
+    fn error(&self, cause: Cause) -> &Counter {
+        &self.errors[cause as usize]
+    }
+}

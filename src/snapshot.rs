@@ -1,1 +1,178 @@
-//! (in progress)
+//! The one state that the hot path reads: an immutable [`Snapshot`], replaced as a whole.
+//!
+//! Owns the swap. Many readers load it once a request; one [`Publisher`] replaces it. Position `i`
+//! of the routing table's targets and of [`Snapshot::runtime`] is the same target. Never decides
+//! what is published: that is the controller's.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use http::HeaderValue;
+use http::header::InvalidHeaderValue;
+
+use crate::domain::ids::Generation;
+use crate::domain::routing::{RoutingTable, TargetIx};
+use crate::domain::spec::{BackendAddress, Balance, Execution, KeepAlive, Timeouts};
+use crate::inference::{LocalModel, QueueLimit};
+use crate::telemetry::TargetMetrics;
+
+/// Everything that a request needs to find its answer.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts publications.
+    pub generation: Generation,
+    /// Where requests go.
+    pub table: RoutingTable,
+    /// What stands behind each target of the table.
+    pub runtime: Box<[TargetRuntime]>,
+}
+
+impl Snapshot {
+    /// What stands behind `target`.
+    pub fn target(&self, target: TargetIx) -> &TargetRuntime {
+        &self.runtime[target.position()]
+    }
+}
+
+/// A target with the means to reach it.
+#[derive(Debug)]
+pub struct TargetRuntime {
+    /// How it answers.
+    pub kind: RuntimeKind,
+    /// What is counted about it; outlives snapshots.
+    pub metrics: Arc<TargetMetrics>,
+    /// The names of model and version for response headers; none for pools.
+    pub headers: Option<(HeaderValue, HeaderValue)>,
+}
+
+/// How a target answers.
+#[derive(Debug)]
+pub enum RuntimeKind {
+    /// In this process; `None` while the model is not loaded.
+    Local(Option<LocalRuntime>),
+    /// Over the network.
+    Remote(RemoteRuntime),
+}
+
+/// A version that runs in this process.
+#[derive(Debug, Clone)]
+pub struct LocalRuntime {
+    /// The loaded model.
+    pub model: Arc<LocalModel>,
+    /// How it runs.
+    pub execution: Execution,
+    /// The requests of this version that wait for an executor thread.
+    pub queue: Arc<QueueLimit>,
+}
+
+/// Backends that answer for a version or a pool.
+#[derive(Debug)]
+pub struct RemoteRuntime {
+    /// The members; at least one.
+    pub backends: Box<[Arc<Backend>]>,
+    /// How one is chosen.
+    pub balance: Balance,
+    /// Limits in time.
+    pub timeouts: Timeouts,
+    /// Connections between requests.
+    pub keep_alive: KeepAlive,
+    /// The next turn of the round robin.
+    pub turn: AtomicUsize,
+}
+
+/// One backend; shared by every snapshot that names its address.
+pub struct Backend {
+    /// Where it is.
+    pub address: BackendAddress,
+    /// `HOST:PORT`, for the `Host` header.
+    pub host: HeaderValue,
+    /// `http://HOST:PORT`, as in records.
+    pub url: String,
+    in_flight: AtomicU32,
+}
+
+impl Backend {
+    /// A backend with nothing in flight.
+    ///
+    /// # Errors
+    ///
+    /// A host that cannot stand in a header; a validated intent has none.
+    pub fn new(address: BackendAddress) -> Result<Self, InvalidHeaderValue> {
+        let authority = address.authority();
+        let host = HeaderValue::from_str(&authority)?;
+        let url = format!("http://{authority}");
+        Ok(Self { address, host, url, in_flight: AtomicU32::new(0) })
+    }
+
+    /// Requests in flight from this gateway.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Counts a request until the returned guard is dropped.
+    pub fn begin(self: &Arc<Self>) -> BackendGuard {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        BackendGuard { backend: Arc::clone(self) }
+    }
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} in flight)", self.url, self.in_flight())
+    }
+}
+
+/// A request in flight to a backend.
+#[derive(Debug)]
+pub struct BackendGuard {
+    backend: Arc<Backend>,
+}
+
+impl BackendGuard {
+    /// The backend that is asked.
+    pub fn backend(&self) -> &Arc<Backend> {
+        &self.backend
+    }
+}
+
+impl Drop for BackendGuard {
+    fn drop(&mut self) {
+        self.backend.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Makes the reading and the writing end of the swap.
+pub fn channel(first: Snapshot) -> (Publisher, Reader) {
+    #[expect(clippy::disallowed_types, reason = "the one place that swaps")]
+    let swap = Arc::new(arc_swap::ArcSwap::from_pointee(first));
+    (Publisher { swap: Arc::clone(&swap) }, Reader { swap })
+}
+
+/// Reads the current snapshot.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    #[expect(clippy::disallowed_types, reason = "the one place that swaps")]
+    swap: Arc<arc_swap::ArcSwap<Snapshot>>,
+}
+
+impl Reader {
+    /// The current snapshot, to be kept for one request.
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.swap.load_full()
+    }
+}
+
+/// Replaces the snapshot; there is one.
+#[derive(Debug)]
+pub struct Publisher {
+    #[expect(clippy::disallowed_types, reason = "the one place that swaps")]
+    swap: Arc<arc_swap::ArcSwap<Snapshot>>,
+}
+
+impl Publisher {
+    /// Makes `next` what every later request reads.
+    pub fn publish(&mut self, next: Snapshot) {
+        self.swap.store(Arc::new(next));
+    }
+}

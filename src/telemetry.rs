@@ -1,1 +1,12 @@
-//! (in progress)
+//! What the gateway tells about itself: metrics and its own log lines.
+//!
+//! Owns every metric name ([`metrics`]), the latency histograms ([`latency`]) and the set-up of
+//! logging ([`logging`]). Never sees a body or a secret, and no path, key or id becomes a label.
+
+pub mod latency;
+pub mod logging;
+pub mod metrics;
+mod process;
+
+pub use self::latency::LatencyShards;
+pub use self::metrics::{Registry, TargetLabels, TargetMetrics};

@@ -1,0 +1,82 @@
+//! What stands between a process that runs and one that serves: models load, the snapshot is
+//! published, readiness goes on. The workers' listeners wait for this service.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use pingora_core::server::ShutdownWatch;
+use pingora_core::services::ServiceReadyNotifier;
+use pingora_core::services::background::BackgroundService;
+use tokio::sync::watch;
+
+use super::StartError;
+use crate::control::{Controller, load_models};
+use crate::domain::spec::Intent;
+use crate::proxy::Gateway;
+use crate::telemetry::logging::chain;
+
+/// Loads and publishes.
+pub(super) struct Boot {
+    intent: Arc<Intent>,
+    gateway: Arc<Gateway>,
+    controller: Mutex<Option<Controller>>,
+    failure: Arc<Mutex<Option<StartError>>>,
+    failed: watch::Sender<bool>,
+    never_ready: Mutex<Option<ServiceReadyNotifier>>,
+}
+
+impl Boot {
+    pub(super) fn new(
+        intent: Arc<Intent>,
+        gateway: Arc<Gateway>,
+        controller: Controller,
+        failure: Arc<Mutex<Option<StartError>>>,
+        failed: watch::Sender<bool>,
+    ) -> Self {
+        let controller = Mutex::new(Some(controller));
+        Self { intent, gateway, controller, failure, failed, never_ready: Mutex::new(None) }
+    }
+
+    async fn load_and_publish(&self, controller: &mut Controller) -> Result<(), StartError> {
+        let intent = Arc::clone(&self.intent);
+        let models = tokio::task::spawn_blocking(move || load_models(&intent))
+            .await
+            .map_err(|_gone| StartError::Boot)?
+            .map_err(StartError::Models)?;
+        let generation =
+            controller.publish(&self.intent, &models).map_err(StartError::Publish)?;
+        tracing::info!(generation = generation.0, "the snapshot is published");
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl BackgroundService for Boot {
+    async fn start_with_ready_notifier(
+        &self,
+        mut shutdown: ShutdownWatch,
+        ready: ServiceReadyNotifier,
+    ) {
+        let Some(mut controller) = self.controller.lock().take() else { return };
+        match self.load_and_publish(&mut controller).await {
+            Ok(()) => {
+                ready.notify_ready();
+                self.gateway.readiness.set(true);
+                // The controller lives as long as the process: it is the snapshot's only writer.
+                let _ended = shutdown.changed().await;
+            }
+            Err(error) => {
+                if let StartError::Models(errors) = &error {
+                    for error in errors {
+                        tracing::error!(error = %chain(error), "a model does not load");
+                    }
+                }
+                *self.failure.lock() = Some(error);
+                self.failed.send_replace(true);
+                // Dropping the notifier would let the workers listen.
+                *self.never_ready.lock() = Some(ready);
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What can be typed.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+
+/// An edge-oriented model gateway: routes predictions, records them, and guards releases.
+#[derive(Debug, Parser)]
+#[command(name = "pointsman", version, max_term_width = 100)]
+pub(super) struct Args {
+    /// The configuration file.
+    #[arg(short, long, global = true, default_value = "pointsman.toml", value_name = "FILE")]
+    pub(super) config: PathBuf,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Serve until SIGTERM.
+    Run,
+    /// Say whether the configuration is sound, with every mistake in it.
+    Check {
+        /// Do not look at the files that it names.
+        #[arg(long)]
+        offline: bool,
+        /// How to print.
+        #[arg(long, value_enum, default_value_t = Format::Human)]
+        format: Format,
+    },
+    /// Print the JSON Schema of the configuration.
+    Schema,
+    /// Say where a request would go, and why.
+    Explain(Request),
+    /// Ask a running gateway whether it is ready; exit code 0 if so.
+    Health,
+    /// Read the prediction log, of a running gateway or a stopped one.
+    #[command(subcommand)]
+    Log(LogCommand),
+    /// Print completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// A request to explain.
+#[derive(Debug, clap::Args)]
+pub(super) struct Request {
+    /// The method.
+    pub(super) method: String,
+    /// The path, with an optional query.
+    pub(super) target: String,
+    /// A header, `name: value`; may be repeated.
+    #[arg(short = 'H', long = "header", value_name = "HEADER")]
+    pub(super) headers: Vec<String>,
+    /// The client's address.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(super) client: std::net::IpAddr,
+    /// The randomness of the decision, as in the record; drawn if absent.
+    #[arg(long)]
+    pub(super) entropy: Option<u64>,
+}
+
+/// What to do with the prediction log.
+#[derive(Debug, Subcommand)]
+pub(super) enum LogCommand {
+    /// Print the latest records.
+    Tail {
+        /// Go on with new records as they come.
+        #[arg(short, long)]
+        follow: bool,
+        /// How many records.
+        #[arg(short = 'n', long, default_value_t = 10)]
+        lines: usize,
+        /// How to print.
+        #[arg(long, value_enum, default_value_t = Format::Human)]
+        format: Format,
+    },
+    /// Count what is there.
+    Stats {
+        /// How to print.
+        #[arg(long, value_enum, default_value_t = Format::Human)]
+        format: Format,
+    },
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people.
+    Human,
+    /// For programs: JSON.
+    Json,
+}
+
+/// Writes the completions of `shell`.
+pub(super) fn completions(shell: clap_complete::Shell, out: &mut dyn Write) {
+    clap_complete::generate(shell, &mut Args::command(), "pointsman", &mut { out });
+}

@@ -1,0 +1,186 @@
+//! Building snapshots and publishing them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use http::HeaderValue;
+
+use super::LoadedModels;
+use crate::domain::ids::Generation;
+use crate::domain::routing::{RoutingTable, TableError, TargetKind};
+use crate::domain::spec::{
+    BackendAddress, Balance, Intent, KeepAlive, ModelSpec, Timeouts, VersionSpec,
+};
+use crate::inference::QueueLimit;
+use crate::snapshot::{
+    self, Backend, LocalRuntime, Publisher, Reader, RemoteRuntime, RuntimeKind, Snapshot,
+    TargetRuntime,
+};
+use crate::telemetry::Registry;
+
+/// Why a snapshot could not be built. A validated intent never fails.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The routing table breaks an invariant.
+    #[error("the routing table cannot be built")]
+    Table(#[source] TableError),
+    /// A name cannot stand in a header.
+    #[error("`{0}` cannot stand in a header")]
+    Header(String),
+}
+
+/// The writer of the snapshot.
+#[derive(Debug)]
+pub struct Controller {
+    registry: Arc<Registry>,
+    publisher: Publisher,
+    generation: Generation,
+    /// Backends keep their counts over snapshots.
+    backends: BTreeMap<BackendAddress, Arc<Backend>>,
+}
+
+impl Controller {
+    /// A controller that has published generation 0: the targets of `intent`, none of them ready.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`], never for a validated intent.
+    pub fn new(intent: &Intent, registry: Arc<Registry>) -> Result<(Self, Reader), PublishError> {
+        let mut backends = BTreeMap::new();
+        let generation = Generation(0);
+        let first = build(intent, None, &registry, &mut backends, generation)?;
+        let (publisher, reader) = snapshot::channel(first);
+        Ok((Self { registry, publisher, generation, backends }, reader))
+    }
+
+    /// Publishes `intent` with the models that are loaded; remote versions count as ready.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`]; the earlier snapshot then stays.
+    pub fn publish(
+        &mut self,
+        intent: &Intent,
+        models: &LoadedModels,
+    ) -> Result<Generation, PublishError> {
+        let generation = Generation(self.generation.0 + 1);
+        let next =
+            build(intent, Some(models), &self.registry, &mut self.backends, generation)?;
+        self.publisher.publish(next);
+        self.generation = generation;
+        Ok(generation)
+    }
+}
+
+/// Builds a snapshot; without `models` nothing in it is ready.
+fn build(
+    intent: &Intent,
+    models: Option<&LoadedModels>,
+    registry: &Registry,
+    backends: &mut BTreeMap<BackendAddress, Arc<Backend>>,
+    generation: Generation,
+) -> Result<Snapshot, PublishError> {
+    let ready = |kind: &TargetKind| {
+        models.is_some_and(|models| match version_spec(intent, kind) {
+            Some(VersionSpec::Onnx(_)) => models.contains_key(kind),
+            Some(VersionSpec::Backends(_)) | None => true,
+        })
+    };
+    let table = RoutingTable::build(intent, ready).map_err(PublishError::Table)?;
+    let runtime = table
+        .targets()
+        .iter()
+        .map(|target| {
+            Ok(TargetRuntime {
+                kind: runtime_of(intent, &target.kind, models, backends)?,
+                metrics: registry.target(&target.kind),
+                headers: headers_of(&target.kind)?,
+            })
+        })
+        .collect::<Result<_, PublishError>>()?;
+    Ok(Snapshot { generation, table, runtime })
+}
+
+fn version_spec<'a>(intent: &'a Intent, kind: &TargetKind) -> Option<&'a VersionSpec> {
+    let (_, spec) = model_and_version(intent, kind)?;
+    Some(spec)
+}
+
+fn model_and_version<'a>(
+    intent: &'a Intent,
+    kind: &TargetKind,
+) -> Option<(&'a ModelSpec, &'a VersionSpec)> {
+    let TargetKind::Version(model, version) = kind else { return None };
+    let model = intent.models.get(model)?;
+    Some((model, model.versions.get(version)?))
+}
+
+fn runtime_of(
+    intent: &Intent,
+    kind: &TargetKind,
+    models: Option<&LoadedModels>,
+    backends: &mut BTreeMap<BackendAddress, Arc<Backend>>,
+) -> Result<RuntimeKind, PublishError> {
+    if let Some((model, version)) = model_and_version(intent, kind) {
+        return Ok(match version {
+            VersionSpec::Onnx(_) => {
+                let loaded = models.and_then(|models| models.get(kind));
+                RuntimeKind::Local(loaded.map(|loaded| LocalRuntime {
+                    model: Arc::clone(loaded),
+                    execution: model.execution,
+                    queue: Arc::new(QueueLimit::new(model.execution.queue)),
+                }))
+            }
+            VersionSpec::Backends(addresses) => RuntimeKind::Remote(remote(
+                addresses,
+                (model.balance, model.timeouts, model.keep_alive),
+                backends,
+            )?),
+        });
+    }
+    let pool = match kind {
+        TargetKind::Pool(name) => intent.pools.get(name),
+        TargetKind::Version(..) => None,
+    };
+    let Some(pool) = pool else { return Ok(RuntimeKind::Local(None)) };
+    let how = (pool.balance, pool.timeouts, pool.keep_alive);
+    Ok(RuntimeKind::Remote(remote(&pool.backends, how, backends)?))
+}
+
+fn remote(
+    addresses: &[BackendAddress],
+    (balance, timeouts, keep_alive): (Balance, Timeouts, KeepAlive),
+    known: &mut BTreeMap<BackendAddress, Arc<Backend>>,
+) -> Result<RemoteRuntime, PublishError> {
+    let mut members = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        let backend = match known.get(address) {
+            Some(backend) => Arc::clone(backend),
+            None => {
+                let backend = Backend::new(address.clone())
+                    .map_err(|_invalid| PublishError::Header(address.authority()))?;
+                let backend = Arc::new(backend);
+                known.insert(address.clone(), Arc::clone(&backend));
+                backend
+            }
+        };
+        members.push(backend);
+    }
+    Ok(RemoteRuntime {
+        backends: members.into(),
+        balance,
+        timeouts,
+        keep_alive,
+        turn: AtomicUsize::new(0),
+    })
+}
+
+fn headers_of(kind: &TargetKind) -> Result<Option<(HeaderValue, HeaderValue)>, PublishError> {
+    let TargetKind::Version(model, version) = kind else { return Ok(None) };
+    let value = |name: &str| {
+        HeaderValue::from_str(name).map_err(|_invalid| PublishError::Header(name.to_owned()))
+    };
+    Ok(Some((value(model.as_str())?, value(version.as_str())?)))
+}

@@ -1,0 +1,325 @@
+//! Bodies on their way: the request's to a backend, the response's to the client.
+//!
+//! Owns the two body types that the HTTP machinery pulls. A short request body is whole before it is
+//! sent, so that it can be sent again; anything longer streams, one piece at a time, through a
+//! capture.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+
+use super::capture::Capture;
+use super::clock::ConnClock;
+use super::exchange::Exchange;
+use super::problem::{Cause, Problem};
+use super::upstream::Link;
+
+/// Bodies up to this length are read whole before they are passed on, in either direction.
+pub(super) const WHOLE_BYTES_MAX: u64 = 64 * 1024;
+
+/// The pieces of a whole body.
+pub(super) type Pieces = SmallVec<[Bytes; 1]>;
+
+/// A request body on its way to a backend.
+pub(super) enum RequestBody {
+    /// All of it.
+    Whole { pieces: Pieces, next: usize, length: u64 },
+    /// As it arrives from the client.
+    Stream { incoming: Incoming, upload: Arc<Upload>, length: Option<u64> },
+}
+
+impl RequestBody {
+    pub(super) fn whole(pieces: Pieces) -> Self {
+        let length = pieces.iter().map(|piece| piece.len() as u64).sum();
+        Self::Whole { pieces, next: 0, length }
+    }
+
+    /// The same body again, if it is whole.
+    pub(super) fn again(&self) -> Option<Self> {
+        match self {
+            Self::Whole { pieces, .. } => Some(Self::whole(pieces.clone())),
+            Self::Stream { .. } => None,
+        }
+    }
+}
+
+/// What is known of a request body that streams; shared with the exchange.
+pub(super) struct Upload {
+    clock: Arc<ConnClock>,
+    limit: u64,
+    idle: Duration,
+    first_byte: Duration,
+    deadline: Instant,
+    state: Mutex<UploadState>,
+}
+
+/// The part of an upload that changes.
+pub(super) struct UploadState {
+    /// What has passed.
+    pub(super) capture: Capture,
+    /// The client owes the next piece.
+    pub(super) waits_for_client: bool,
+    /// What went wrong on the client's side.
+    pub(super) problem: Option<Problem>,
+}
+
+impl Upload {
+    pub(super) fn new(
+        clock: Arc<ConnClock>,
+        capture: Capture,
+        limit: u64,
+        (idle, first_byte): (Duration, Duration),
+        deadline: Instant,
+    ) -> Self {
+        let state =
+            Mutex::new(UploadState { capture, waits_for_client: false, problem: None });
+        Self { clock, limit, idle, first_byte, deadline, state }
+    }
+
+    /// The state; held for moments only.
+    pub(super) fn state(&self) -> parking_lot::MutexGuard<'_, UploadState> {
+        self.state.lock()
+    }
+
+    fn fail(&self, problem: Problem) -> BodyBroken {
+        self.state().problem = Some(problem);
+        BodyBroken
+    }
+}
+
+/// A body cannot go on; why is told where the exchange is answered.
+#[derive(Debug)]
+pub(super) struct BodyBroken;
+
+impl fmt::Display for BodyBroken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the body broke off")
+    }
+}
+
+impl std::error::Error for BodyBroken {}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyBroken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
+        match &mut *self {
+            Self::Whole { pieces, next, .. } => {
+                let piece = pieces.get(*next).cloned();
+                *next += 1;
+                Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+            }
+            Self::Stream { incoming, upload, .. } => poll_upload(cx, incoming, upload),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole { pieces, next, .. } => *next >= pieces.len(),
+            Self::Stream { incoming, .. } => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole { length, .. } | Self::Stream { length: Some(length), .. } => {
+                SizeHint::with_exact(*length)
+            }
+            Self::Stream { length: None, .. } => SizeHint::default(),
+        }
+    }
+}
+
+fn poll_upload(
+    cx: &mut Context<'_>,
+    incoming: &mut Incoming,
+    upload: &Arc<Upload>,
+) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
+    loop {
+        let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
+            upload.state().waits_for_client = true;
+            return Poll::Pending;
+        };
+        let now = Instant::now();
+        let mut state = upload.state();
+        state.waits_for_client = false;
+        match frame.map(|frame| frame.map(Frame::into_data)) {
+            Some(Ok(Ok(data))) => {
+                upload.clock.set_deadline(upload.deadline.min(now + upload.idle));
+                state.capture.see(&data);
+                if state.capture.bytes() > upload.limit {
+                    drop(state);
+                    return Poll::Ready(Some(Err(
+                        upload.fail(super::admit::too_large(upload.limit))
+                    )));
+                }
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+            // Request trailers are not passed on.
+            Some(Ok(Err(_trailers))) => {}
+            Some(Err(error)) => {
+                drop(state);
+                return Poll::Ready(Some(Err(upload.fail(client_body_problem(&error)))));
+            }
+            None => {
+                upload.clock.set_deadline(upload.deadline.min(now + upload.first_byte));
+                return Poll::Ready(None);
+            }
+        }
+    }
+}
+
+/// What a broken body of the client means.
+pub(super) fn client_body_problem(error: &hyper::Error) -> Problem {
+    Problem::new(Cause::Malformed, format!("the body of the request is not sound: {error}"))
+}
+
+/// A response body on its way to the client.
+pub(super) enum ReplyBody {
+    /// All of it.
+    Whole(Option<Bytes>),
+    /// As it arrives from the backend.
+    Stream(Box<StreamReply>),
+}
+
+/// A response that streams, with the exchange that it ends.
+pub(super) struct StreamReply {
+    exchange: Box<Exchange>,
+    incoming: Incoming,
+    link: Option<Link>,
+    idle: Duration,
+    /// Bytes still to come, where the backend said how many.
+    left: Option<u64>,
+    ending: Option<Ending>,
+    done: bool,
+}
+
+/// The record is on its way; the last byte waits for it where the durability says so.
+struct Ending {
+    last: Option<Bytes>,
+    durable: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl StreamReply {
+    pub(super) fn new(
+        exchange: Box<Exchange>,
+        incoming: Incoming,
+        link: Link,
+        idle: Duration,
+    ) -> Self {
+        let left = incoming.size_hint().exact();
+        Self { exchange, incoming, link: Some(link), idle, left, ending: None, done: false }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyBroken>>> {
+        if self.ending.is_some() {
+            return self.poll_ending(cx);
+        }
+        if self.done {
+            return Poll::Ready(None);
+        }
+        let Some(link) = &mut self.link else { return Poll::Ready(None) };
+        match link.poll_body(cx, &mut self.incoming) {
+            Poll::Pending if self.exchange.clock().take_expired() => {
+                let problem = self.exchange.overdue(Cause::IdleTimeout);
+                Poll::Ready(Some(Err(self.fail(problem))))
+            }
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Ok(data))) => {
+                self.exchange.see_response(&data);
+                self.exchange.wait_until(Instant::now() + self.idle);
+                self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+                if self.left == Some(0) {
+                    self.end(cx, Some(data));
+                    return self.poll_ending(cx);
+                }
+                Poll::Ready(Some(Ok(data)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                let detail = format!("the backend broke off in the middle of its answer: {error}");
+                let problem = Problem::new(Cause::Reset, detail);
+                Poll::Ready(Some(Err(self.fail(problem))))
+            }
+            Poll::Ready(None) => {
+                self.end(cx, None);
+                self.poll_ending(cx)
+            }
+        }
+    }
+
+    /// Gives the link back, records the exchange and begins to wait for the record.
+    fn end(&mut self, cx: &mut Context<'_>, last: Option<Bytes>) {
+        if let Some(link) = self.link.take() {
+            self.exchange.release(cx, link);
+        }
+        let durable = self.exchange.finish().map(|wait| Box::pin(wait) as _);
+        self.ending = Some(Ending { last, durable });
+    }
+
+    fn poll_ending(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyBroken>>> {
+        if let Some(Ending { durable: Some(durable), .. }) = &mut self.ending {
+            // A log that cannot keep up with its promise counts the loss; the answer still goes out.
+            let late = self.exchange.clock().take_expired();
+            if !late {
+                ready!(durable.as_mut().poll(cx));
+            }
+        }
+        self.done = true;
+        self.exchange.leave();
+        let last = self.ending.take().and_then(|ending| ending.last);
+        Poll::Ready(last.map(Ok))
+    }
+
+    fn fail(&mut self, problem: Problem) -> BodyBroken {
+        self.link = None;
+        self.done = true;
+        self.exchange.broke_off(&problem);
+        BodyBroken
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = BodyBroken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
+        match &mut *self {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Stream(stream) => {
+                stream.poll(cx).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_none(),
+            Self::Stream(stream) => stream.done,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Self::Stream(stream) => stream.left.map(SizeHint::with_exact).unwrap_or_default(),
+        }
+    }
+}

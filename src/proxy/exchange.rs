@@ -1,0 +1,649 @@
+//! One request and its response while the gateway holds them.
+//!
+//! Owns the stages of an exchange and its one record: received, admitted, decided, answered, and
+//! recorded exactly once, whichever way it ends; an exchange that is dropped was cancelled by its
+//! client. Never speaks to a backend or a model: [`super::remote`] and [`super::local`] do.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
+use hyper::body::Incoming;
+
+use super::admit::{self, Admitted};
+use super::body::{ReplyBody, StreamReply, Upload};
+use super::builtin;
+use super::capture::Capture;
+use super::clock::{ConnClock, Phase};
+use super::forward::{self, REQUEST_ID, TRACEPARENT, TraceContext};
+use super::problem::{self, Cause, ERROR_HEADER, Problem};
+use super::upstream::Link;
+use super::worker::Worker;
+use super::{local, remote};
+use crate::domain::ids::{Entropy, RecordId};
+use crate::domain::record::{
+    DecisionRow, ERROR_DETAIL_BYTES_MAX, Kind, Latency, Outcome, PredictionRecord, Protocol, Side,
+};
+use crate::domain::routing::{self, Decision, HeaderSource, ModelCall, RequestView};
+use crate::prediction_log::Offer;
+use crate::protocol::open_inference::{Call, Operation, parse_path};
+use crate::snapshot::{BackendGuard, RuntimeKind, Snapshot, TargetRuntime};
+
+const PREDICTION_ID: HeaderName = HeaderName::from_static("x-prediction-id");
+const MODEL: HeaderName = HeaderName::from_static("x-pointsman-model");
+const VERSION: HeaderName = HeaderName::from_static(routing::VERSION_HEADER);
+const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout-ms");
+
+/// The most bytes of an `x-request-id` that is taken over.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// What an exchange is served with.
+#[derive(Clone)]
+pub(super) struct Context {
+    pub(super) worker: Arc<Worker>,
+    pub(super) clock: Arc<ConnClock>,
+    pub(super) peer: SocketAddr,
+}
+
+/// The state of one exchange.
+pub(super) struct Exchange {
+    pub(super) context: Context,
+    snapshot: Arc<Snapshot>,
+    id: RecordId,
+    entropy: Entropy,
+    began: Instant,
+    ts_us: u64,
+    deadline: Instant,
+    client: IpAddr,
+    method: Method,
+    uri: Uri,
+    request_id: Option<HeaderValue>,
+    trace: Option<TraceContext>,
+    protocol: Protocol,
+    decision: Option<Decision>,
+    request: SideNotes,
+    upload: Option<Arc<Upload>>,
+    response: SideNotes,
+    status: u16,
+    outcome: Outcome,
+    problem: Option<Problem>,
+    latency: Latency,
+    backend: Option<BackendGuard>,
+    attempt: u8,
+    recording: Recording,
+}
+
+/// Whether an exchange still owes its record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Recording {
+    Owed,
+    Done,
+    /// The gateway was asked about itself.
+    NotOwed,
+}
+
+/// What is noted of one side.
+struct SideNotes {
+    content_type: Option<HeaderValue>,
+    content_encoding: Option<HeaderValue>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    capture: Capture,
+}
+
+/// What an exchange ends with.
+pub(super) enum Answer {
+    /// All of it is here.
+    Whole(Response<Bytes>),
+    /// The body is still coming.
+    Stream { head: http::response::Parts, incoming: Incoming, link: Link, idle: Duration },
+}
+
+/// Serves one request. Failures become answers; nothing is returned as an error.
+pub(super) async fn serve(
+    context: Context,
+    request: Request<Incoming>,
+) -> Result<Response<ReplyBody>, Infallible> {
+    let (parts, body) = request.into_parts();
+    let mut exchange = Box::new(Exchange::received(context, &parts));
+    Ok(match answer(&mut exchange, parts, body).await {
+        Ok(Answer::Whole(response)) => exchange.reply(response).await,
+        Ok(Answer::Stream { mut head, incoming, link, idle }) => {
+            exchange.note_response(&head.headers, head.status.as_u16());
+            exchange.stamp(&mut head.headers);
+            let stream = StreamReply::new(exchange, incoming, link, idle);
+            Response::from_parts(head, ReplyBody::Stream(Box::new(stream)))
+        }
+        Err(problem) => exchange.refuse(problem).await,
+    })
+}
+
+async fn answer(
+    exchange: &mut Exchange,
+    parts: Parts,
+    body: Incoming,
+) -> Result<Answer, Problem> {
+    let gateway = Arc::clone(&exchange.context.worker.gateway);
+    let admitted = admit::admit(&parts, &gateway.limits)?;
+    let call = parse_path(parts.uri.path())
+        .map_err(|error| Problem::new(Cause::Malformed, error.to_string()))?;
+    if let Some(call) = &call {
+        exchange.protocol = Protocol::OpenInferenceRest;
+        if let Some(answer) = builtin::about_gateway(&gateway, call, &parts.method)? {
+            exchange.recording = Recording::NotOwed;
+            return Ok(answer);
+        }
+    }
+    let decision = exchange.decide(&parts, &admitted, call.as_ref())?;
+    let snapshot = Arc::clone(&exchange.snapshot);
+    match &snapshot.target(decision.target).kind {
+        RuntimeKind::Local(Some(runtime)) => {
+            let call = call.as_ref().filter(|_| decision.route.is_none());
+            local::answer(exchange, runtime, call, &parts, body).await
+        }
+        RuntimeKind::Local(None) => {
+            Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded"))
+        }
+        RuntimeKind::Remote(runtime) => {
+            if matches!(call, Some(Call::Model { operation, .. }) if operation != Operation::Infer) {
+                exchange.owes_no_record();
+            }
+            remote::answer(exchange, runtime, call.as_ref(), parts, &admitted, body).await
+        }
+    }
+}
+
+impl Exchange {
+    fn received(context: Context, parts: &Parts) -> Self {
+        let gateway = &context.worker.gateway;
+        let now = Instant::now();
+        let began = context.clock.head_began(now);
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let ts = wall.saturating_sub(now.duration_since(began));
+        let limit = parts
+            .headers
+            .get(&REQUEST_TIMEOUT)
+            .and_then(|value| value.to_str().ok()?.parse().ok())
+            .map_or(gateway.limits.request_time, |ms| {
+                gateway.limits.request_time.min(Duration::from_millis(ms))
+            });
+        let deadline = began + limit;
+        context.clock.set(Phase::Exchange, deadline);
+        let (id, entropy) = context.worker.mint(u64::try_from(ts.as_millis()).unwrap_or_default());
+        let request_id = parts.headers.get(&REQUEST_ID).filter(|value| is_request_id(value));
+        let trace = parts.headers.get(&TRACEPARENT);
+        Self {
+            snapshot: gateway.snapshots.load(),
+            id,
+            entropy,
+            began,
+            ts_us: u64::try_from(ts.as_micros()).unwrap_or_default(),
+            deadline,
+            client: admit::client_address(context.peer.ip(), &parts.headers, &gateway.forwarding),
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+            request_id: request_id.cloned(),
+            trace: trace.and_then(|value| TraceContext::parse(value.as_bytes())),
+            protocol: Protocol::Raw,
+            decision: None,
+            request: SideNotes::of(&parts.headers, &gateway.log),
+            upload: None,
+            response: SideNotes::empty(gateway.log.body),
+            status: 0,
+            outcome: Outcome::ClientCancel,
+            problem: None,
+            latency: Latency::default(),
+            backend: None,
+            attempt: 0,
+            recording: Recording::Owed,
+            context,
+        }
+    }
+
+    fn decide(
+        &mut self,
+        parts: &Parts,
+        admitted: &Admitted,
+        call: Option<&Call<'_>>,
+    ) -> Result<Decision, Problem> {
+        let host = admitted.authority.as_ref().and_then(|host| host.to_str().ok());
+        let view = RequestView {
+            method: parts.method.as_str(),
+            host: host.map(without_port),
+            path: parts.uri.path(),
+            query: parts.uri.query(),
+            headers: &Head(&parts.headers),
+            client: self.client,
+            call: match call {
+                Some(Call::Model { model, version, .. }) => {
+                    Some(ModelCall { model: model.clone(), version: version.clone() })
+                }
+                _ => None,
+            },
+        };
+        let decision = routing::decide(&self.snapshot.table, &view, self.entropy)?;
+        // A built-in path has a built-in method; a route may use any.
+        if let Some(call) = call
+            && decision.route.is_none()
+            && parts.method.as_str() != call.method()
+            && !(parts.method == Method::HEAD && call.method() == "GET")
+        {
+            let detail = format!("{} is answered to {} only", parts.uri.path(), call.method());
+            return Err(Problem::new(Cause::Method, detail));
+        }
+        self.latency.t_route = Some(micros(self.began.elapsed()));
+        self.decision = Some(decision);
+        self.snapshot.target(decision.target).metrics.enter();
+        Ok(decision)
+    }
+
+    /// Sends a whole answer, after its record where the durability says so.
+    async fn reply(mut self: Box<Self>, response: Response<Bytes>) -> Response<ReplyBody> {
+        let (mut head, body) = response.into_parts();
+        self.note_response(&head.headers, head.status.as_u16());
+        self.see_response(&body);
+        self.stamp(&mut head.headers);
+        if let Some(durable) = self.finish() {
+            // Late or lost, the loss is counted by the log, and the client still gets its answer.
+            let _late = self.context.clock.within(self.deadline, durable).await;
+        }
+        self.leave();
+        Response::from_parts(head, ReplyBody::Whole((!body.is_empty()).then_some(body)))
+    }
+
+    /// Answers with a row of the status table.
+    async fn refuse(mut self: Box<Self>, problem: Problem) -> Response<ReplyBody> {
+        let gateway = &self.context.worker.gateway;
+        gateway.counters.error(problem.cause).increment(1);
+        let mut response = Response::new(Bytes::from(problem::body(&problem)));
+        *response.status_mut() = problem.cause.status();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ERROR_HEADER, HeaderValue::from_static(problem.cause.reason()));
+        if problem.cause == Cause::Method {
+            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
+        }
+        if problem.cause == Cause::Malformed {
+            // Where the next request begins is not certain.
+            headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        self.problem = Some(problem);
+        self.reply(response).await
+    }
+
+    /// Notes what concerns the record in a response head.
+    fn note_response(&mut self, headers: &HeaderMap, status: u16) {
+        self.status = status;
+        let log = &self.context.worker.gateway.log;
+        self.response = SideNotes::of(headers, log);
+    }
+
+    /// Adds the headers by which a client can refer to its prediction.
+    fn stamp(&self, headers: &mut HeaderMap) {
+        if let Ok(id) = HeaderValue::from_str(self.id.encode(&mut [0; RecordId::TEXT_LEN])) {
+            let request_id = self.request_id.clone().unwrap_or_else(|| id.clone());
+            headers.insert(REQUEST_ID, request_id);
+            headers.insert(PREDICTION_ID, id);
+        }
+        if let Some((model, version)) = self.target().and_then(|target| target.headers.as_ref()) {
+            headers.insert(MODEL, model.clone());
+            headers.insert(VERSION, version.clone());
+        }
+    }
+
+    /// The request id for backends; minted from the record's id where the client sent none.
+    pub(super) fn request_id_header(&self) -> Option<HeaderValue> {
+        self.request_id.clone().or_else(|| {
+            HeaderValue::from_str(self.id.encode(&mut [0; RecordId::TEXT_LEN])).ok()
+        })
+    }
+
+    /// The trace context for backends; begun here where the client sent none.
+    pub(super) fn begin_trace(&mut self) -> Option<HeaderValue> {
+        if self.trace.is_some() {
+            return None;
+        }
+        let context = self.context.worker.mint_trace();
+        self.trace = Some(context);
+        context.header()
+    }
+
+    pub(super) fn clock(&self) -> &ConnClock {
+        &self.context.clock
+    }
+
+    /// When the whole exchange must be over.
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Moves the deadline of the current wait, within the one of the exchange.
+    pub(super) fn wait_until(&self, at: Instant) {
+        self.context.clock.set_deadline(at.min(self.deadline));
+    }
+
+    /// The problem of a wait that took too long: the exchange's own limit, or `cause`.
+    pub(super) fn overdue(&self, cause: Cause) -> Problem {
+        if Instant::now() >= self.deadline {
+            return Problem::new(Cause::RequestTimeout, "the request took too long");
+        }
+        Problem::new(
+            cause,
+            match cause {
+                Cause::BodyTimeout => "the body of the request stopped arriving",
+                Cause::ConnectTimeout => "the backend did not accept the connection in time",
+                Cause::IdleTimeout => "the backend stopped in the middle of its answer",
+                _ => "the backend did not answer in time",
+            },
+        )
+    }
+
+    pub(super) fn see_request(&mut self, piece: &Bytes) {
+        self.request.capture.see(piece);
+    }
+
+    pub(super) fn see_response(&mut self, piece: &Bytes) {
+        self.response.capture.see(piece);
+    }
+
+    /// Hands the request's capture to a body that streams.
+    pub(super) fn begin_upload(&mut self, idle: Duration, first_byte: Duration) -> Arc<Upload> {
+        let gateway = &self.context.worker.gateway;
+        let capture = std::mem::replace(&mut self.request.capture, Capture::new(0));
+        let upload = Arc::new(Upload::new(
+            Arc::clone(&self.context.clock),
+            capture,
+            gateway.limits.body,
+            (idle, first_byte),
+            self.deadline,
+        ));
+        self.upload = Some(Arc::clone(&upload));
+        upload
+    }
+
+    /// What went wrong with a body that streams, on the client's side.
+    pub(super) fn upload_problem(&self) -> Option<Problem> {
+        self.upload.as_ref()?.state().problem.take()
+    }
+
+    /// Whether the client owes the next piece of a body that streams.
+    pub(super) fn upload_waits_for_client(&self) -> bool {
+        self.upload.as_ref().is_some_and(|upload| upload.state().waits_for_client)
+    }
+
+    pub(super) fn latency(&mut self) -> &mut Latency {
+        &mut self.latency
+    }
+
+    /// Notes which backend is asked now.
+    pub(super) fn ask(&mut self, backend: BackendGuard) {
+        self.backend = Some(backend);
+        self.attempt = self.attempt.saturating_add(1);
+    }
+
+    /// Keeps a backend's connection for later, if it is still good.
+    pub(super) fn release(&mut self, cx: &mut std::task::Context<'_>, mut link: Link) {
+        let worker = Arc::clone(&self.context.worker);
+        if let (Some(TargetRuntime { kind: RuntimeKind::Remote(runtime), .. }), Some(guard)) =
+            (self.target(), &self.backend)
+            && link.settle(cx)
+        {
+            worker.pool.put(guard.backend(), link, &runtime.keep_alive, Instant::now());
+        }
+    }
+
+    pub(super) fn target_kind(&self) -> Option<&routing::TargetKind> {
+        self.decision.map(|decision| &self.snapshot.table.target(decision.target).kind)
+    }
+
+    /// The names of all versions of the model that was decided for.
+    pub(super) fn versions_of_model(&self) -> Vec<String> {
+        let model = self.decision.and_then(|decision| decision.model);
+        let versions = model.map(|model| self.snapshot.table.model(model).versions());
+        versions.into_iter().flatten().map(|(name, _)| name.to_string()).collect()
+    }
+
+    /// The gateway is asked about a model, not for a prediction.
+    pub(super) fn owes_no_record(&mut self) {
+        self.recording = Recording::NotOwed;
+    }
+
+    pub(super) fn set_protocol(&mut self, protocol: Protocol) {
+        self.protocol = protocol;
+    }
+
+    pub(super) fn target(&self) -> Option<&TargetRuntime> {
+        self.decision.map(|decision| self.snapshot.target(decision.target))
+    }
+
+    /// Ends the exchange: counts it and offers its record. What is returned must be awaited before
+    /// the last byte of the response leaves.
+    pub(super) fn finish(&mut self) -> Option<impl Future<Output = ()> + Send + 'static> {
+        let outcome = match &self.problem {
+            Some(problem) => problem.cause.outcome(),
+            None if self.status >= 500 => Outcome::UpstreamError,
+            None if self.status >= 400 => Outcome::Rejected,
+            None => Outcome::Ok,
+        };
+        self.outcome = outcome;
+        let offer = self.record()?;
+        let gateway = &self.context.worker.gateway;
+        match offer {
+            Offer::Queued(ticket) if gateway.log.waits => {
+                let recorder = Arc::clone(&gateway.recorder);
+                Some(async move {
+                    // A loss is counted and shown by the log itself.
+                    let _lost = recorder.written(ticket).await;
+                })
+            }
+            Offer::Queued(_) | Offer::Dropped(_) | Offer::Off => None,
+        }
+    }
+
+    /// Records a response that broke off after its head had been sent.
+    pub(super) fn broke_off(&mut self, problem: &Problem) {
+        let gateway = &self.context.worker.gateway;
+        gateway.counters.error(problem.cause).increment(1);
+        self.outcome = problem.cause.outcome();
+        self.problem = Some(problem.clone());
+        self.record();
+        self.leave();
+    }
+
+    /// Tells the connection that only the socket is left to wait for.
+    pub(super) fn leave(&self) {
+        let idle = self.context.worker.gateway.limits.idle;
+        self.context.clock.set(Phase::Flush, Instant::now() + idle);
+    }
+
+    /// Counts the exchange and offers its record, once.
+    fn record(&mut self) -> Option<Offer> {
+        if self.recording == Recording::Done {
+            return None;
+        }
+        let owed = std::mem::replace(&mut self.recording, Recording::Done) == Recording::Owed;
+        let total = self.began.elapsed();
+        self.latency.t_total = micros(total);
+        let worker = &self.context.worker;
+        if let Some(target) = self.target() {
+            let metrics = &target.metrics;
+            metrics.leave();
+            if owed {
+                metrics.ended(self.outcome);
+                metrics.duration.record(worker.index, total);
+                let stages = [
+                    (&metrics.queue, self.latency.t_queue),
+                    (&metrics.infer, self.latency.t_infer),
+                    (&metrics.upstream, self.latency.t_ttfb),
+                ];
+                for (shards, time) in stages {
+                    if let Some(us) = time {
+                        shards.record(worker.index, Duration::from_micros(us.into()));
+                    }
+                }
+            }
+        }
+        owed.then(|| self.offer())
+    }
+
+    fn offer(&self) -> Offer {
+        let mut id_text = [0; RecordId::TEXT_LEN];
+        let request_id = match &self.request_id {
+            Some(value) => text(Some(value)),
+            None => self.id.encode(&mut id_text),
+        };
+        let client = self.client.to_canonical().to_string();
+        let detail = self.problem.as_ref().map_or("", |problem| &problem.detail);
+        let upload = self.upload.as_ref().map(|upload| upload.state());
+        let request_body =
+            upload.as_ref().map_or(&self.request.capture, |upload| &upload.capture);
+        let record = PredictionRecord {
+            record_id: self.id,
+            kind: Kind::Inference,
+            request_id,
+            trace_id: self.trace.map(|trace| trace.trace_id),
+            span_id: self.trace.map(|trace| trace.span_id),
+            parent_record_id: None,
+            ts_us: self.ts_us,
+            decision: self.decision_row(),
+            method: self.method.as_str(),
+            path: self.uri.path(),
+            client: &client,
+            request: self.request.side(request_body),
+            response: self.response.side(&self.response.capture),
+            status: self.status,
+            outcome: self.outcome,
+            error_code: self.problem.as_ref().map_or("", |problem| problem.cause.reason()),
+            error_detail: truncated(detail, ERROR_DETAIL_BYTES_MAX),
+            latency: self.latency,
+            sample_rate: 1.0,
+        };
+        let worker = &self.context.worker;
+        worker.gateway.recorder.offer(worker.index, &record)
+    }
+
+    fn decision_row(&self) -> DecisionRow<'_> {
+        let table = &self.snapshot.table;
+        let mut row = DecisionRow {
+            route: "",
+            protocol: self.protocol,
+            model: "",
+            model_version: "",
+            model_digest: None,
+            backend: self.backend.as_ref().map_or("", |guard| &guard.backend().url),
+            reason: "",
+            generation: self.snapshot.generation,
+            entropy: self.entropy,
+            attempt: self.attempt,
+        };
+        let Some(decision) = self.decision else { return row };
+        row.route = decision.route.map_or("", |route| table.route(route).name.as_str());
+        row.reason = decision.reason.as_str();
+        if let routing::TargetKind::Version(model, version) = &table.target(decision.target).kind {
+            row.model = model.as_str();
+            row.model_version = version.as_str();
+        }
+        if let RuntimeKind::Local(Some(runtime)) = &self.snapshot.target(decision.target).kind {
+            row.backend = "local";
+            row.model_digest = Some(runtime.model.digest());
+        }
+        row
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if self.recording == Recording::Done {
+            return;
+        }
+        if Instant::now() >= self.deadline {
+            let problem = Problem::new(Cause::RequestTimeout, "the client took too long to read");
+            self.outcome = problem.cause.outcome();
+            self.problem = Some(problem);
+        } else {
+            self.outcome = Outcome::ClientCancel;
+        }
+        self.record();
+    }
+}
+
+impl SideNotes {
+    fn empty(limit: usize) -> Self {
+        Self {
+            content_type: None,
+            content_encoding: None,
+            headers: Vec::new(),
+            capture: Capture::new(limit),
+        }
+    }
+
+    fn of(headers: &HeaderMap, log: &super::LogNotes) -> Self {
+        let kept = |name: &HeaderName| headers.get(name).map(|value| (name.clone(), value.clone()));
+        Self {
+            content_type: headers.get(CONTENT_TYPE).cloned(),
+            content_encoding: headers.get(CONTENT_ENCODING).cloned(),
+            headers: log.headers.iter().filter_map(kept).collect(),
+            capture: Capture::new(log.body),
+        }
+    }
+
+    fn side<'a>(&'a self, capture: &'a Capture) -> Side<'a> {
+        Side {
+            content_type: text(self.content_type.as_ref()),
+            content_encoding: text(self.content_encoding.as_ref()),
+            headers: self
+                .headers
+                .iter()
+                .map(|(name, value)| (name.as_str(), text(Some(value))))
+                .collect(),
+            body: capture.payload(),
+            bytes: capture.bytes(),
+            hash: capture.hash(),
+            omission: capture.omission(),
+        }
+    }
+}
+
+/// The headers of a request as routing sees them.
+struct Head<'a>(&'a HeaderMap);
+
+impl HeaderSource for Head<'_> {
+    fn value(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.to_str().ok()
+    }
+}
+
+/// A header value as text; bytes that are not visible ASCII make it empty.
+fn text(value: Option<&HeaderValue>) -> &str {
+    value.and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// The host of an authority, brackets kept.
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => authority,
+    }
+}
+
+/// Whether a client's request id is short visible ASCII.
+fn is_request_id(value: &HeaderValue) -> bool {
+    !value.is_empty()
+        && value.len() <= REQUEST_ID_BYTES_MAX
+        && value.as_bytes().iter().all(u8::is_ascii_graphic)
+}
+
+/// Whole microseconds, as records have them.
+pub(super) fn micros(duration: Duration) -> u32 {
+    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
+}
+
+/// The longest head of `text` that is not longer than `limit` bytes.
+fn truncated(text: &str, limit: usize) -> &str {
+    text.get(..text.floor_char_boundary(limit)).unwrap_or(text)
+}

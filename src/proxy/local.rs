@@ -1,0 +1,156 @@
+//! Answers from models that run in this process.
+//!
+//! Owns the way from a request body to a response body: read, decode, run, encode; on the worker for
+//! models that were measured to be cheap, on an executor thread for all others. Never loads a model.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::request::Parts;
+use http::{Method, StatusCode};
+use hyper::body::Incoming;
+
+use super::body::Pieces;
+use super::builtin::json;
+use super::exchange::{Answer, Exchange, micros};
+use super::problem::{Cause, Problem};
+use super::remote::read_whole;
+use crate::domain::record::Protocol;
+use crate::domain::routing::TargetKind;
+use crate::inference::{ExecutorError, InferError, LocalModel};
+use crate::protocol::open_inference::{
+    Call, InferResponse, ModelMetadata, Operation, PLATFORM_ONNX, decode_infer_request,
+    encode_infer_response, encode_model_metadata, encode_model_ready,
+};
+use crate::snapshot::LocalRuntime;
+
+/// Gets the answer of a model in this process. `call` is absent where a route led here: every such
+/// request is an inference.
+pub(super) async fn answer(
+    exchange: &mut Exchange,
+    runtime: &LocalRuntime,
+    call: Option<&Call<'_>>,
+    parts: &Parts,
+    incoming: Incoming,
+) -> Result<Answer, Problem> {
+    let Some(TargetKind::Version(model, version)) = exchange.target_kind().cloned() else {
+        return Err(Problem::new(Cause::NoRoute, "a pool does not run in this process"));
+    };
+    match call {
+        Some(Call::Model { operation: Operation::Ready, .. }) => {
+            exchange.owes_no_record();
+            Ok(json(StatusCode::OK, encode_model_ready(model.as_str(), true)))
+        }
+        Some(Call::Model { operation: Operation::Metadata, .. }) => {
+            exchange.owes_no_record();
+            let versions = exchange.versions_of_model();
+            let versions: Vec<&str> = versions.iter().map(String::as_str).collect();
+            let signature = runtime.model.signature();
+            let metadata = ModelMetadata {
+                name: model.as_str(),
+                versions: &versions,
+                platform: PLATFORM_ONNX,
+                inputs: &signature.inputs,
+                outputs: &signature.outputs,
+            };
+            Ok(json(StatusCode::OK, encode_model_metadata(&metadata)))
+        }
+        _ => {
+            exchange.set_protocol(Protocol::OpenInferenceRest);
+            if parts.method != Method::POST {
+                return Err(Problem::new(Cause::Method, "a prediction is asked for with POST"));
+            }
+            let body = join(read_whole(exchange, incoming).await?);
+            let names = (model.as_str().to_owned(), version.as_str().to_owned());
+            let prediction = predict(exchange, runtime, names, body).await?;
+            exchange.latency().t_infer = Some(micros(prediction.infer));
+            Ok(json(StatusCode::OK, prediction.body))
+        }
+    }
+}
+
+/// The outcome of one run.
+struct Prediction {
+    body: Vec<u8>,
+    infer: Duration,
+}
+
+/// Runs where the cost of the model says.
+async fn predict(
+    exchange: &mut Exchange,
+    runtime: &LocalRuntime,
+    (model, version): (String, String),
+    body: Bytes,
+) -> Result<Prediction, Problem> {
+    if runtime.model.cost() < runtime.execution.inline_below {
+        return run(&runtime.model, &model, &version, &body);
+    }
+    let gateway = Arc::clone(&exchange.context.worker.gateway);
+    let queued = Instant::now();
+    let deadline = exchange.deadline().min(queued + runtime.execution.queue_time);
+    let loaded = Arc::clone(&runtime.model);
+    let job = move || run(&loaded, &model, &version, &body);
+    let answer = gateway
+        .executor
+        .submit(&runtime.queue, deadline, job)
+        .map_err(|_full| Problem::new(Cause::QueueFull, "too many requests wait for the model"))?;
+    let deadline = exchange.deadline();
+    let Ok(answer) = exchange.context.clock.within(deadline, answer).await else {
+        return Err(exchange.overdue(Cause::QueueTimeout));
+    };
+    match answer {
+        Ok(answer) => {
+            exchange.latency().t_queue = Some(micros(answer.queued));
+            answer.value
+        }
+        Err(ExecutorError::Expired { .. }) => {
+            Err(Problem::new(Cause::QueueTimeout, "the time in the queue ran out"))
+        }
+        Err(error) => Err(Problem::new(Cause::ModelPanic, error.to_string())),
+    }
+}
+
+/// Decodes, runs and encodes.
+fn run(
+    loaded: &LocalModel,
+    model: &str,
+    version: &str,
+    body: &[u8],
+) -> Result<Prediction, Problem> {
+    let request = decode_infer_request(body)
+        .map_err(|error| Problem::new(Cause::BadInput, error.to_string()))?;
+    let wanted: Vec<&str> = request.outputs.iter().map(|output| output.name.as_ref()).collect();
+    let began = Instant::now();
+    let outputs = loaded.infer(request.inputs, &wanted).map_err(|error| {
+        let cause = match &error {
+            InferError::Input(_) => Cause::BadInput,
+            InferError::Model { .. } => Cause::Model,
+            InferError::Panicked { .. } => Cause::ModelPanic,
+        };
+        Problem::new(cause, error.to_string())
+    })?;
+    let infer = began.elapsed();
+    let response = InferResponse {
+        id: request.id.as_deref(),
+        model_name: model,
+        model_version: version,
+        outputs: &outputs,
+    };
+    let mut body = Vec::new();
+    encode_infer_response(&response, &mut body)
+        .map_err(|error| Problem::new(Cause::Model, error.to_string()))?;
+    Ok(Prediction { body, infer })
+}
+
+/// One piece out of several; most bodies have one.
+fn join(mut pieces: Pieces) -> Bytes {
+    if pieces.len() == 1 {
+        return pieces.pop().unwrap_or_default();
+    }
+    let mut whole = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+    for piece in &pieces {
+        whole.extend_from_slice(piece);
+    }
+    whole.freeze()
+}

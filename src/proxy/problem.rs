@@ -1,0 +1,176 @@
+//! The one table from what went wrong to what the client is told.
+//!
+//! Owns every status that the gateway makes itself, its reason word and the outcome in the record.
+//! Never decides whether something went wrong.
+
+use std::fmt;
+
+use http::StatusCode;
+
+use crate::domain::record::Outcome;
+use crate::domain::routing::NoRoute;
+
+/// The header that carries the reason word.
+pub(super) const ERROR_HEADER: &str = "x-pointsman-error";
+
+/// Something the gateway answers itself: a row of the table and a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Problem {
+    pub(super) cause: Cause,
+    /// What is wrong, for the caller and the record; never a body or a secret.
+    pub(super) detail: String,
+}
+
+impl Problem {
+    pub(super) fn new(cause: Cause, detail: impl Into<String>) -> Self {
+        Self { cause, detail: detail.into() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.cause.reason(), self.detail)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+impl From<NoRoute> for Problem {
+    fn from(no_route: NoRoute) -> Self {
+        let cause = match no_route {
+            NoRoute::NoRoute => Cause::NoRoute,
+            NoRoute::UnknownModel => Cause::UnknownModel,
+            NoRoute::UnknownVersion(_) => Cause::UnknownVersion,
+            NoRoute::NoReadyVersion(_) => Cause::NoReadyVersion,
+        };
+        Self::new(cause, no_route.to_string())
+    }
+}
+
+/// Declares the causes with their status, reason word and outcome, one row each.
+macro_rules! table {
+    ($($(#[$doc:meta])* $cause:ident => $status:ident $reason:literal $outcome:ident,)+) => {
+        /// What went wrong.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Cause { $($(#[$doc])* $cause,)+ }
+
+        impl Cause {
+            pub(super) const ALL: &'static [Self] = &[$(Self::$cause,)+];
+
+            /// The status of the answer.
+            pub(super) const fn status(self) -> StatusCode {
+                match self { $(Self::$cause => StatusCode::$status,)+ }
+            }
+
+            /// The word in `x-pointsman-error`, in `error_code` and in metrics.
+            pub(super) const fn reason(self) -> &'static str {
+                match self { $(Self::$cause => $reason,)+ }
+            }
+
+            /// Whom the record blames.
+            pub(super) const fn outcome(self) -> Outcome {
+                match self { $(Self::$cause => Outcome::$outcome,)+ }
+            }
+        }
+    };
+}
+
+table! {
+    /// The head or the framing of the request is not sound.
+    Malformed => BAD_REQUEST "malformed_request" Rejected,
+    /// The body is not what the protocol or the model asks for.
+    BadInput => BAD_REQUEST "bad_input" Rejected,
+    /// No rule takes the request.
+    NoRoute => NOT_FOUND "no_route" Rejected,
+    /// The model does not exist.
+    UnknownModel => NOT_FOUND "unknown_model" Rejected,
+    /// The version does not exist.
+    UnknownVersion => NOT_FOUND "unknown_version" Rejected,
+    /// The path exists, the method does not.
+    Method => METHOD_NOT_ALLOWED "method_not_allowed" Rejected,
+    /// The head did not arrive in time.
+    HeaderTimeout => REQUEST_TIMEOUT "header_timeout" Timeout,
+    /// The body stopped arriving.
+    BodyTimeout => REQUEST_TIMEOUT "body_timeout" Timeout,
+    /// The body is longer than the limit.
+    BodyTooLarge => PAYLOAD_TOO_LARGE "body_too_large" Rejected,
+    /// The request target is longer than the limit.
+    TargetTooLong => URI_TOO_LONG "target_too_long" Rejected,
+    /// The head is longer than the limit.
+    HeadTooLarge => REQUEST_HEADER_FIELDS_TOO_LARGE "head_too_large" Rejected,
+    /// The model failed on this input.
+    Model => INTERNAL_SERVER_ERROR "model_error" ModelError,
+    /// The model panicked.
+    ModelPanic => INTERNAL_SERVER_ERROR "model_panic" ModelError,
+    /// A connection to the backend could not be made.
+    Connect => BAD_GATEWAY "upstream_connect" UpstreamError,
+    /// The backend broke off.
+    Reset => BAD_GATEWAY "upstream_reset" UpstreamError,
+    /// The backend's answer is not HTTP.
+    Garbage => BAD_GATEWAY "upstream_protocol" UpstreamError,
+    /// No version of the model can be used.
+    NoReadyVersion => SERVICE_UNAVAILABLE "no_ready_version" Shed,
+    /// The queue of the model is full.
+    QueueFull => SERVICE_UNAVAILABLE "queue_full" Shed,
+    /// The time in the queue ran out.
+    QueueTimeout => SERVICE_UNAVAILABLE "queue_timeout" Shed,
+    /// There are as many client connections as allowed.
+    Connections => SERVICE_UNAVAILABLE "connection_limit" Shed,
+    /// The backend did not accept the connection in time.
+    ConnectTimeout => GATEWAY_TIMEOUT "upstream_connect_timeout" Timeout,
+    /// The backend did not begin to answer in time.
+    FirstByteTimeout => GATEWAY_TIMEOUT "upstream_timeout" Timeout,
+    /// The backend stopped in the middle of its answer.
+    IdleTimeout => GATEWAY_TIMEOUT "upstream_idle_timeout" Timeout,
+    /// The whole request took too long.
+    RequestTimeout => GATEWAY_TIMEOUT "request_timeout" Timeout,
+}
+
+/// The body of an answer that the gateway makes: `{"error": "…"}`, as the Open Inference Protocol
+/// has it.
+pub(super) fn body(problem: &Problem) -> String {
+    serde_json::json!({ "error": problem.detail }).to_string()
+}
+
+/// A whole answer for a connection that has no HTTP machinery left; the connection closes after it.
+pub(super) fn raw_response(problem: &Problem) -> Vec<u8> {
+    let status = problem.cause.status();
+    let body = body(problem);
+    format!(
+        "HTTP/1.1 {} {}\r\n{ERROR_HEADER}: {}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n{body}",
+        status.as_u16(),
+        status.canonical_reason().unwrap_or_default(),
+        problem.cause.reason(),
+        body.len(),
+    )
+    .into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_has_its_own_reason_and_an_outcome_that_fits_its_status() {
+        let mut reasons = std::collections::BTreeSet::new();
+        for &cause in Cause::ALL {
+            assert!(reasons.insert(cause.reason()), "{} stands twice", cause.reason());
+            let expected: &[Outcome] = match cause.status().as_u16() {
+                408 | 504 => &[Outcome::Timeout],
+                400..=499 => &[Outcome::Rejected],
+                500 => &[Outcome::ModelError],
+                502 => &[Outcome::UpstreamError],
+                503 => &[Outcome::Shed],
+                other => panic!("{other} is no status of the table"),
+            };
+            assert!(expected.contains(&cause.outcome()), "{}", cause.reason());
+        }
+    }
+
+    #[test]
+    fn the_detail_is_escaped() {
+        let problem = Problem::new(Cause::BadInput, "a \"quoted\"\nline");
+        assert_eq!(body(&problem), r#"{"error":"a \"quoted\"\nline"}"#);
+    }
+}

@@ -1,0 +1,375 @@
+//! Answers from backends.
+//!
+//! Owns the way of one request to a backend and back: choosing one, a connection kept or new, the
+//! limits in time, and the two cases in which a request is sent again: when nothing of it was sent,
+//! and when a kept connection turned out dead before any byte of a response.
+
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, HOST};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use super::admit::{Admitted, BodyLength};
+use super::balance;
+use super::body::{self, Pieces, RequestBody, WHOLE_BYTES_MAX};
+use super::exchange::{Answer, Exchange, micros};
+use super::forward::{self, REQUEST_ID, TRACEPARENT};
+use super::problem::{Cause, Problem};
+use super::upstream::{Link, LinkError};
+use crate::domain::routing::VERSION_HEADER;
+use crate::protocol::open_inference::Call;
+use crate::snapshot::{Backend, RemoteRuntime};
+
+/// The most backends that one request is tried with while none accepts a connection.
+const ATTEMPTS_MAX: usize = 3;
+/// How often a request may be sent again after a kept connection turned out dead.
+const RESENDS_MAX: u32 = 1;
+
+/// Gets the answer of a backend.
+pub(super) async fn answer(
+    exchange: &mut Exchange,
+    runtime: &RemoteRuntime,
+    call: Option<&Call<'_>>,
+    mut parts: Parts,
+    admitted: &Admitted,
+    incoming: Incoming,
+) -> Result<Answer, Problem> {
+    parts.uri = backend_target(&parts.uri, call);
+    let gateway = Arc::clone(&exchange.context.worker.gateway);
+    forward::to_backend(
+        &mut parts.headers,
+        &gateway.forwarding,
+        exchange.context.peer.ip(),
+        admitted.authority.as_ref(),
+    );
+    parts.headers.remove(VERSION_HEADER);
+    if let Some(id) = exchange.request_id_header() {
+        parts.headers.insert(REQUEST_ID, id);
+    }
+    if let Some(trace) = exchange.begin_trace() {
+        parts.headers.insert(TRACEPARENT, trace);
+    }
+    parts.version = Version::HTTP_11;
+    let body = match admitted.body {
+        BodyLength::Known(length) if length <= WHOLE_BYTES_MAX => {
+            RequestBody::whole(read_whole(exchange, incoming).await?)
+        }
+        length => stream_upload(exchange, runtime, &mut parts, incoming, length),
+    };
+    let replayable = call.is_some() || parts.method.is_idempotent();
+    let is_head = parts.method == Method::HEAD;
+    let (response, link) = ask(exchange, runtime, parts, body, replayable).await?;
+    receive(exchange, runtime, response, link, is_head).await
+}
+
+/// The target towards a backend: origin form, without the version segment, which is this gateway's
+/// own word.
+fn backend_target(uri: &Uri, call: Option<&Call<'_>>) -> Uri {
+    let path_and_query = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    if let Some(Call::Model { version: Some(_), .. }) = call {
+        // /v2/models/MODEL/versions/VERSION[/OPERATION][?QUERY]
+        let (path, query) = path_and_query
+            .split_once('?')
+            .map_or((path_and_query, None), |(path, query)| (path, Some(query)));
+        let mut segments: Vec<&str> = path.split('/').collect();
+        if segments.len() > 5 {
+            segments.drain(4..6);
+        }
+        let mut target = segments.join("/");
+        if let Some(query) = query {
+            target = format!("{target}?{query}");
+        }
+        if let Ok(uri) = Uri::try_from(target) {
+            return uri;
+        }
+    }
+    match uri.path_and_query() {
+        Some(own) if uri.authority().is_some() => Uri::from(own.clone()),
+        _ => uri.clone(),
+    }
+}
+
+/// Reads a short body to its end.
+pub(super) async fn read_whole(
+    exchange: &mut Exchange,
+    mut incoming: Incoming,
+) -> Result<Pieces, Problem> {
+    let mut pieces = Pieces::new();
+    let mut seen = 0;
+    let limit = exchange.context.worker.gateway.limits.body;
+    let idle = exchange.context.worker.gateway.limits.header_time;
+    while !incoming.is_end_stream() {
+        let deadline = exchange.deadline().min(Instant::now() + idle);
+        let next = std::future::poll_fn(|cx| std::pin::Pin::new(&mut incoming).poll_frame(cx));
+        match exchange.context.clock.within(deadline, next).await {
+            Err(_expired) => return Err(exchange.overdue(Cause::BodyTimeout)),
+            Ok(None) => break,
+            Ok(Some(Err(error))) => return Err(body::client_body_problem(&error)),
+            Ok(Some(Ok(frame))) => {
+                // Trailers of a request are not passed on.
+                let Ok(data) = frame.into_data() else { continue };
+                seen += data.len() as u64;
+                if seen > limit {
+                    return Err(super::admit::too_large(limit));
+                }
+                exchange.see_request(&data);
+                pieces.push(data);
+            }
+        }
+    }
+    Ok(pieces)
+}
+
+/// Makes a longer body stream, one piece at a time.
+fn stream_upload(
+    exchange: &mut Exchange,
+    runtime: &RemoteRuntime,
+    parts: &mut Parts,
+    incoming: Incoming,
+    length: BodyLength,
+) -> RequestBody {
+    let length = match length {
+        BodyLength::Known(length) => Some(length),
+        BodyLength::Unknown => {
+            parts.headers.remove(CONTENT_LENGTH);
+            None
+        }
+    };
+    let upload = exchange.begin_upload(runtime.timeouts.idle, runtime.timeouts.first_byte);
+    RequestBody::Stream { incoming, upload, length }
+}
+
+/// Sends the request until a backend answers, or it may not be sent again.
+async fn ask(
+    exchange: &mut Exchange,
+    runtime: &RemoteRuntime,
+    parts: Parts,
+    body: RequestBody,
+    replayable: bool,
+) -> Result<(Response<Incoming>, Link), Problem> {
+    let gateway = Arc::clone(&exchange.context.worker.gateway);
+    let mut request = Request::from_parts(parts, body);
+    let mut failed: Vec<Arc<Backend>> = Vec::new();
+    let mut resent = 0;
+    loop {
+        let guard = balance::pick(runtime, &failed).begin();
+        let backend = Arc::clone(guard.backend());
+        exchange.ask(guard);
+        // After a kept connection turned out dead its siblings are not to be trusted either.
+        let mut link = match connect(exchange, runtime, &backend, resent > 0).await {
+            Ok(link) => link,
+            Err(problem) => {
+                failed.push(backend);
+                let elsewhere = failed.len() < runtime.backends.len().min(ATTEMPTS_MAX);
+                if !elsewhere || problem.cause == Cause::RequestTimeout {
+                    return Err(problem);
+                }
+                gateway.counters.retries_connect.increment(1);
+                continue;
+            }
+        };
+        set_host(&mut request, &backend);
+        let spare = if link.is_reused() && replayable { copy(&request) } else { None };
+        let began = Instant::now();
+        let deadline = exchange.deadline().min(began + first_wait(runtime, request.body()));
+        let sent = exchange.context.clock.within(deadline, link.send(request)).await;
+        request = match sent {
+            Ok(Ok(response)) => {
+                exchange.latency().t_ttfb = Some(micros(began.elapsed()));
+                return Ok((response, link));
+            }
+            Ok(Err(LinkError::NotSent(unsent))) if resent < RESENDS_MAX => *unsent,
+            Ok(Err(error)) => match (error, spare) {
+                (LinkError::Closed(_), Some(spare)) if resent < RESENDS_MAX => spare,
+                (error, _) => return Err(failure(exchange, error)),
+            },
+            Err(_expired) => return Err(stalled(exchange)),
+        };
+        resent += 1;
+        gateway.counters.retries_stale.increment(1);
+    }
+}
+
+/// Takes a kept connection, or makes one.
+async fn connect(
+    exchange: &mut Exchange,
+    runtime: &RemoteRuntime,
+    backend: &Arc<Backend>,
+    fresh_only: bool,
+) -> Result<Link, Problem> {
+    let worker = Arc::clone(&exchange.context.worker);
+    if !fresh_only {
+        let now = Instant::now();
+        let kept = std::future::poll_fn(|cx| {
+            Poll::Ready(worker.pool.take(cx, backend, &runtime.keep_alive, now))
+        });
+        if let Some(link) = kept.await {
+            worker.gateway.counters.upstream_reuses.increment(1);
+            return Ok(link);
+        }
+    }
+    let began = Instant::now();
+    let deadline = exchange.deadline().min(began + runtime.timeouts.connect);
+    let opened = exchange.context.clock.within(deadline, Link::open(&backend.address)).await;
+    exchange.latency().t_upstream_connect = Some(micros(began.elapsed()));
+    let failed = &worker.gateway.counters.upstream_connects_failed;
+    match opened {
+        Ok(Ok(link)) => {
+            worker.gateway.counters.upstream_connects.increment(1);
+            Ok(link)
+        }
+        Ok(Err(error)) => {
+            failed.increment(1);
+            let detail = format!("no connection to the backend: {error}");
+            Err(Problem::new(Cause::Connect, detail))
+        }
+        Err(_expired) => {
+            failed.increment(1);
+            Err(exchange.overdue(Cause::ConnectTimeout))
+        }
+    }
+}
+
+fn set_host(request: &mut Request<RequestBody>, backend: &Backend) {
+    request.headers_mut().insert(HOST, backend.host.clone());
+}
+
+/// The same request again, where its body is whole.
+fn copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let mut again = Request::new(request.body().again()?);
+    *again.method_mut() = request.method().clone();
+    *again.uri_mut() = request.uri().clone();
+    *again.headers_mut() = request.headers().clone();
+    Some(again)
+}
+
+/// How long to wait at first: for the answer, or for the first movement of a body that streams.
+fn first_wait(runtime: &RemoteRuntime, body: &RequestBody) -> Duration {
+    match body {
+        RequestBody::Whole { .. } => runtime.timeouts.first_byte,
+        RequestBody::Stream { .. } => runtime.timeouts.idle,
+    }
+}
+
+/// What a link's failure means for the client.
+fn failure(exchange: &Exchange, error: LinkError) -> Problem {
+    if let Some(problem) = exchange.upload_problem() {
+        return problem;
+    }
+    match error {
+        LinkError::NotSent(_) => {
+            Problem::new(Cause::Reset, "the backend closed every connection before the request")
+        }
+        LinkError::Closed(error) | LinkError::RequestBody(error) => Problem::new(
+            Cause::Reset,
+            format!("the backend closed the connection before it answered: {error}"),
+        ),
+        LinkError::Garbage(error) => {
+            Problem::new(Cause::Garbage, format!("the backend's answer is not HTTP/1.1: {error}"))
+        }
+    }
+}
+
+/// What a wait for the response head that took too long means: whose turn was it?
+fn stalled(exchange: &Exchange) -> Problem {
+    if exchange.upload_waits_for_client() {
+        return exchange.overdue(Cause::BodyTimeout);
+    }
+    exchange.overdue(Cause::FirstByteTimeout)
+}
+
+/// Makes a backend's response the answer: a short one whole, a longer one as it comes.
+async fn receive(
+    exchange: &mut Exchange,
+    runtime: &RemoteRuntime,
+    response: Response<Incoming>,
+    mut link: Link,
+    is_head: bool,
+) -> Result<Answer, Problem> {
+    let (mut head, mut incoming) = response.into_parts();
+    forward::to_client(&mut head.headers, &exchange.context.worker.gateway.forwarding);
+    let length = if is_head || has_no_body(head.status) {
+        Some(0)
+    } else {
+        incoming.size_hint().exact().filter(|length| *length <= WHOLE_BYTES_MAX)
+    };
+    let Some(length) = length else {
+        exchange.wait_until(Instant::now() + runtime.timeouts.idle);
+        return Ok(Answer::Stream { head, incoming, link, idle: runtime.timeouts.idle });
+    };
+    let body = match length {
+        0 => Bytes::new(),
+        _ => read_response(exchange, runtime, &mut link, &mut incoming).await?,
+    };
+    drop(incoming);
+    let mut link = Some(link);
+    std::future::poll_fn(|cx| {
+        if let Some(link) = link.take() {
+            exchange.release(cx, link);
+        }
+        Poll::Ready(())
+    })
+    .await;
+    Ok(Answer::Whole(Response::from_parts(head, body)))
+}
+
+/// Reads a short response body to its end.
+async fn read_response(
+    exchange: &mut Exchange,
+    runtime: &RemoteRuntime,
+    link: &mut Link,
+    incoming: &mut Incoming,
+) -> Result<Bytes, Problem> {
+    let mut whole = Bytes::new();
+    let mut joined: Option<BytesMut> = None;
+    loop {
+        let deadline = exchange.deadline().min(Instant::now() + runtime.timeouts.idle);
+        let next = std::future::poll_fn(|cx| link.poll_body(cx, incoming));
+        match exchange.context.clock.within(deadline, next).await {
+            Err(_expired) => return Err(exchange.overdue(Cause::IdleTimeout)),
+            Ok(Some(Err(error))) => {
+                let detail = format!("the backend broke off in the middle of its answer: {error}");
+                return Err(Problem::new(Cause::Reset, detail));
+            }
+            Ok(Some(Ok(piece))) if whole.is_empty() && joined.is_none() => whole = piece,
+            // Rare: a short body that came in several pieces.
+            Ok(Some(Ok(piece))) => joined
+                .get_or_insert_with(|| BytesMut::from(whole.as_ref()))
+                .extend_from_slice(&piece),
+            Ok(None) => return Ok(joined.map_or(whole, BytesMut::freeze)),
+        }
+        if incoming.is_end_stream() {
+            return Ok(joined.map_or(whole, BytesMut::freeze));
+        }
+    }
+}
+
+fn has_no_body(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backends_see_the_origin_form_without_our_version_names() {
+        let target = |uri: &str| {
+            let uri: Uri = uri.parse().unwrap();
+            let path = uri.path().to_owned();
+            let call = crate::protocol::open_inference::parse_path(&path).unwrap();
+            backend_target(&uri, call.as_ref()).to_string()
+        };
+        assert_eq!(target("/v2/models/m/versions/v1/infer?a=1"), "/v2/models/m/infer?a=1");
+        assert_eq!(target("/v2/models/m/versions/v1"), "/v2/models/m");
+        assert_eq!(target("/v2/models/m/infer"), "/v2/models/m/infer");
+        assert_eq!(target("http://h:1/x?y=/../z"), "/x?y=/../z");
+    }
+}

@@ -1,0 +1,178 @@
+//! One connection to a backend.
+
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{Builder, Connection, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::domain::spec::BackendAddress;
+use crate::proxy::body::RequestBody;
+
+/// The most bytes of a response head.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// The most headers of a response.
+const HEADERS_MAX: usize = 128;
+
+/// A connection with its HTTP machinery. Nothing runs in the background: whoever holds a link polls
+/// it.
+pub(in crate::proxy) struct Link {
+    sender: SendRequest<RequestBody>,
+    connection: Option<Connection<TokioIo<TcpStream>, RequestBody>>,
+    opened: Instant,
+    idle_since: Instant,
+    /// What the backend's `Keep-Alive: timeout` promises.
+    idle_limit: Option<Duration>,
+    requests: u32,
+}
+
+/// Why a request got no response head.
+#[derive(Debug)]
+pub(in crate::proxy) enum LinkError {
+    /// The connection was found dead before anything of the request was written.
+    NotSent(Box<Request<RequestBody>>),
+    /// The connection ended before any byte of a response.
+    Closed(hyper::Error),
+    /// The response is not HTTP/1.1.
+    Garbage(hyper::Error),
+    /// The client's body broke off while it was sent.
+    RequestBody(hyper::Error),
+}
+
+impl Link {
+    /// Connects.
+    ///
+    /// # Errors
+    ///
+    /// The system's; a name that does not resolve is `NotFound` or similar.
+    pub(in crate::proxy) async fn open(address: &BackendAddress) -> io::Result<Self> {
+        let stream = match address.socket_addr() {
+            Some(address) => TcpStream::connect(address).await?,
+            // Resolved on tokio's blocking pool; the system's resolver order is kept.
+            None => TcpStream::connect((address.host.as_str(), address.port)).await?,
+        };
+        stream.set_nodelay(true)?;
+        let (sender, connection) = Builder::new()
+            .max_header_size(HEAD_BYTES_MAX)
+            .max_headers(HEADERS_MAX)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(io::Error::other)?;
+        let now = Instant::now();
+        Ok(Self {
+            sender,
+            connection: Some(connection),
+            opened: now,
+            idle_since: now,
+            idle_limit: None,
+            requests: 0,
+        })
+    }
+
+    /// Whether earlier requests used this connection.
+    pub(in crate::proxy) fn is_reused(&self) -> bool {
+        self.requests > 0
+    }
+
+    /// Sends a request and waits for the head of the response.
+    pub(in crate::proxy) async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, LinkError> {
+        self.requests = self.requests.saturating_add(1);
+        let mut response = pin!(self.sender.try_send_request(request));
+        let connection = &mut self.connection;
+        let result = std::future::poll_fn(|cx| {
+            drive(connection, cx);
+            response.as_mut().poll(cx)
+        })
+        .await;
+        match result {
+            Ok(response) => {
+                self.idle_limit = keep_alive_timeout(&response);
+                Ok(response)
+            }
+            Err(mut error) => Err(match error.take_message() {
+                Some(request) => LinkError::NotSent(Box::new(request)),
+                None => classify(error.into_error()),
+            }),
+        }
+    }
+
+    /// Polls the next piece of a response body that this link carries. Trailers are dropped.
+    pub(in crate::proxy) fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        body: &mut Incoming,
+    ) -> Poll<Option<Result<Bytes, hyper::Error>>> {
+        // The first round tells the connection that bytes are wanted, the second takes them.
+        for _ in 0..2 {
+            while let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
+                match frame.map(|frame| frame.map(http_body::Frame::into_data)) {
+                    None => return Poll::Ready(None),
+                    Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                    Some(Ok(Ok(data))) => return Poll::Ready(Some(Ok(data))),
+                    Some(Ok(Err(_trailers))) => {}
+                }
+            }
+            drive(&mut self.connection, cx);
+        }
+        Poll::Pending
+    }
+
+    /// Lets the connection finish the last exchange and says whether it can carry another one.
+    pub(in crate::proxy) fn settle(&mut self, cx: &mut Context<'_>) -> bool {
+        drive(&mut self.connection, cx);
+        self.connection.is_some() && self.sender.is_ready()
+    }
+
+    pub(super) fn rest(&mut self, now: Instant) {
+        self.idle_since = now;
+    }
+
+    /// Whether the link is too old, or too long unused, to be trusted with a request.
+    pub(super) fn is_stale(&self, now: Instant, idle: Duration, age: Duration) -> bool {
+        let idle = self.idle_limit.map_or(idle, |limit| limit.min(idle));
+        now.duration_since(self.idle_since) >= idle || now.duration_since(self.opened) >= age
+    }
+}
+
+/// Polls the connection's own work; a connection that ended is dropped.
+fn drive(
+    connection: &mut Option<Connection<TokioIo<TcpStream>, RequestBody>>,
+    cx: &mut Context<'_>,
+) {
+    // An error also reaches the response future, which is where it is handled.
+    if connection.as_mut().is_some_and(|c| Pin::new(c).poll(cx).is_ready()) {
+        *connection = None;
+    }
+}
+
+fn classify(error: hyper::Error) -> LinkError {
+    if error.is_parse() {
+        LinkError::Garbage(error)
+    } else if error.is_user() || error.is_body_write_aborted() {
+        LinkError::RequestBody(error)
+    } else {
+        LinkError::Closed(error)
+    }
+}
+
+/// The idle limit that the backend states, less a second for the way.
+fn keep_alive_timeout<B>(response: &Response<B>) -> Option<Duration> {
+    let value = response.headers().get("keep-alive")?.to_str().ok()?;
+    let seconds = value
+        .split(',')
+        .find_map(|part| part.trim().strip_prefix("timeout="))?
+        .parse::<u64>()
+        .ok()?;
+    Some(Duration::from_secs(seconds.saturating_sub(1)))
+}

@@ -1,0 +1,323 @@
+//! Every metric of the gateway: names, kinds, help texts and labels.
+//!
+//! Owns the registry and the only places where a metric name is written. Counters on the request
+//! path are handles that were made when a snapshot was built; counters that other rooms keep are
+//! copied in when `/metrics` is read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder as _, SharedString, Unit};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use parking_lot::Mutex;
+
+use super::latency::LatencyShards;
+use super::process;
+use crate::domain::record::Outcome;
+use crate::domain::routing::TargetKind;
+
+/// Requests answered or refused for a target, by outcome.
+pub const REQUESTS: &str = "pointsman_requests_total";
+/// Requests being served now, per target.
+pub const IN_FLIGHT: &str = "pointsman_requests_in_flight";
+/// From the first byte of a request to the end of its response.
+pub const DURATION: &str = "pointsman_request_duration_seconds";
+/// The part of the duration that was spent in the model or at the backend.
+pub const STAGE: &str = "pointsman_stage_duration_seconds";
+/// Answers that the gateway made itself, by the reason in `x-pointsman-error`.
+pub const ERRORS: &str = "pointsman_errors_total";
+
+/// The name, kind, label names and help text of a metric.
+#[derive(Debug, Clone, Copy)]
+pub struct Definition {
+    /// The exported name.
+    pub name: &'static str,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// What it says, with the unit.
+    pub help: &'static str,
+}
+
+/// Builds the table of definitions.
+macro_rules! definitions {
+    ($($kind:ident $name:expr, [$($label:literal),*], $help:literal;)+) => {
+        /// Every metric, in the order of the documentation.
+        pub const ALL: &[Definition] = &[$(Definition {
+            name: $name, kind: stringify!($kind), labels: &[$($label),*], help: $help,
+        },)+];
+    };
+}
+
+definitions! {
+    counter REQUESTS, ["model", "version", "pool", "outcome"], "Exchanges with a target, by how they ended.";
+    gauge IN_FLIGHT, ["model", "version", "pool"], "Requests being served now.";
+    histogram DURATION, ["model", "version", "pool"], "First byte of the request to the last byte of the response, in seconds.";
+    histogram STAGE, ["model", "version", "pool", "stage"], "Time in one stage, in seconds: queue and infer (in process), upstream (to the response head).";
+    counter ERRORS, ["reason"], "Answers that the gateway made itself, by the reason in x-pointsman-error.";
+    gauge "pointsman_ready", [], "1 while /readyz answers 200.";
+    gauge "pointsman_snapshot_generation", [], "The number of the published snapshot.";
+    gauge "pointsman_versions", ["state"], "Versions by state: ready or unavailable.";
+    gauge "pointsman_connections", [], "Open client connections.";
+    counter "pointsman_connections_accepted_total", [], "Client connections accepted.";
+    counter "pointsman_connections_refused_total", ["reason"], "Client connections closed before a request was served: limit or malformed.";
+    counter "pointsman_upstream_connects_total", ["result"], "Connections opened to backends: ok or failed.";
+    counter "pointsman_upstream_reuses_total", [], "Requests sent on a kept backend connection.";
+    counter "pointsman_retries_total", ["reason"], "Requests sent again: connect (nothing was sent) or stale (a kept connection turned out dead).";
+    gauge "pointsman_executor_queued", [], "Requests that wait for an executor thread.";
+    gauge "pointsman_executor_running", [], "Requests that executor threads work on.";
+    counter "pointsman_executor_refused_total", ["reason"], "Requests that the executor did not run: full, expired or abandoned.";
+    counter "pointsman_model_panics_total", [], "Panics inside models; each failed one request.";
+    counter "pointsman_log_records_received_total", [], "Records offered to the prediction log.";
+    counter "pointsman_log_records_written_total", [], "Records written to segments.";
+    counter "pointsman_log_records_dropped_total", ["reason"], "Records lost. received = written + dropped + queued.";
+    counter "pointsman_log_bodies_omitted_total", [], "Bodies left out of records because the log was falling behind.";
+    gauge "pointsman_log_queue_bytes", [], "Bytes of records that wait for the writer.";
+    gauge "pointsman_log_queue_records", [], "Records that wait for the writer.";
+    gauge "pointsman_log_written_lsn", [], "The sequence number after the last record written.";
+    gauge "pointsman_log_disk_bytes", [], "Bytes of segments on disk.";
+    gauge "pointsman_log_segments", [], "Segment files on disk.";
+    counter "pointsman_log_groups_total", [], "Groups of records written at once.";
+    counter "pointsman_log_errors_total", [], "Failed writes and syncs of segments.";
+    gauge "pointsman_log_healthy", [], "1 while the last write succeeded.";
+    gauge "pointsman_build_info", ["version"], "Always 1.";
+    gauge "process_resident_memory_bytes", [], "Resident memory in bytes.";
+    counter "process_cpu_seconds_total", [], "User and system time in seconds.";
+    gauge "process_open_fds", [], "Open file descriptors.";
+    gauge "process_start_time_seconds", [], "Start of the process since the Unix epoch in seconds.";
+}
+
+/// What identifies a target in labels: a version of a model, or a pool.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TargetLabels {
+    model: String,
+    version: String,
+    pool: String,
+}
+
+impl TargetLabels {
+    /// The labels of `kind`.
+    pub fn of(kind: &TargetKind) -> Self {
+        match kind {
+            TargetKind::Version(model, version) => Self {
+                model: model.to_string(),
+                version: version.to_string(),
+                pool: String::new(),
+            },
+            TargetKind::Pool(pool) => {
+                Self { model: String::new(), version: String::new(), pool: pool.to_string() }
+            }
+        }
+    }
+
+    fn labels(&self, extra: Option<(&'static str, &'static str)>) -> Vec<Label> {
+        let own = [("model", &self.model), ("version", &self.version), ("pool", &self.pool)]
+            .map(|(name, value)| Label::new(name, value.clone()));
+        own.into_iter().chain(extra.map(|(k, v)| Label::new(k, v))).collect()
+    }
+
+    /// The inner part of the braces; names are checked where they enter and need no escaping.
+    fn text(&self) -> String {
+        format!("model=\"{}\",version=\"{}\",pool=\"{}\"", self.model, self.version, self.pool)
+    }
+}
+
+/// What is counted about one target; shared by all snapshots that have the target.
+#[derive(Debug)]
+pub struct TargetMetrics {
+    outcomes: [Counter; Outcome::ALL.len()],
+    in_flight: AtomicU32,
+    /// First byte of the request to the end of the response.
+    pub duration: LatencyShards,
+    /// Waiting for an executor thread.
+    pub queue: LatencyShards,
+    /// Running in process.
+    pub infer: LatencyShards,
+    /// From the request being sent to the head of the backend's response.
+    pub upstream: LatencyShards,
+}
+
+impl TargetMetrics {
+    /// Counts the end of an exchange.
+    pub fn ended(&self, outcome: Outcome) {
+        if let Some(counter) = self.outcomes.get(usize::from(outcome.code()) - 1) {
+            counter.increment(1);
+        }
+    }
+
+    /// Counts a request in flight; [`Self::leave`] ends it.
+    pub fn enter(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Ends what [`Self::enter`] began.
+    pub fn leave(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// All metrics of the process.
+pub struct Registry {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+    workers: usize,
+    targets: Mutex<BTreeMap<TargetLabels, Arc<TargetMetrics>>>,
+    started: Instant,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("workers", &self.workers).finish_non_exhaustive()
+    }
+}
+
+impl Registry {
+    /// A registry for `workers` recorders of latency.
+    pub fn new(workers: usize) -> Self {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        for definition in ALL {
+            let name = SharedString::const_str(definition.name);
+            let help = SharedString::const_str(definition.help);
+            match definition.kind {
+                "counter" => recorder.describe_counter(name.into(), None::<Unit>, help),
+                "gauge" => recorder.describe_gauge(name.into(), None::<Unit>, help),
+                _ => {}
+            }
+        }
+        let targets = Mutex::new(BTreeMap::new());
+        Self { recorder, handle, workers, targets, started: Instant::now() }
+    }
+
+    /// A counter of [`ALL`].
+    pub fn counter(&self, name: &'static str, labels: &[(&'static str, &'static str)]) -> Counter {
+        let labels = labels.iter().map(|(k, v)| Label::new(*k, *v)).collect();
+        self.register_counter(name, labels)
+    }
+
+    /// Sets a gauge of [`ALL`].
+    pub fn set(&self, name: &'static str, labels: &[(&'static str, &'static str)], value: f64) {
+        let labels = labels.iter().map(|(k, v)| Label::new(*k, *v)).collect();
+        self.register_gauge(name, labels).set(value);
+    }
+
+    /// Sets a counter of [`ALL`] to what another room has counted.
+    pub fn copy(&self, name: &'static str, labels: &[(&'static str, &'static str)], value: u64) {
+        self.counter(name, labels).absolute(value);
+    }
+
+    /// The metrics of a target, made at its first mention.
+    pub fn target(&self, kind: &TargetKind) -> Arc<TargetMetrics> {
+        let labels = TargetLabels::of(kind);
+        let mut targets = self.targets.lock();
+        if let Some(known) = targets.get(&labels) {
+            return Arc::clone(known);
+        }
+        let outcome_counter = |index: usize| {
+            let outcome = Outcome::ALL[index].as_str();
+            self.register_counter(REQUESTS, labels.labels(Some(("outcome", outcome))))
+        };
+        let shards = || LatencyShards::new(self.workers);
+        let metrics = Arc::new(TargetMetrics {
+            outcomes: std::array::from_fn(outcome_counter),
+            in_flight: AtomicU32::new(0),
+            duration: shards(),
+            queue: shards(),
+            infer: shards(),
+            upstream: shards(),
+        });
+        targets.insert(labels, Arc::clone(&metrics));
+        metrics
+    }
+
+    /// Everything in the Prometheus text format, version 0.0.4.
+    pub fn render(&self) -> String {
+        self.set("pointsman_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+        process::measure(self, self.started);
+        let targets: Vec<_> =
+            self.targets.lock().iter().map(|(k, v)| (k.clone(), Arc::clone(v))).collect();
+        for (labels, target) in &targets {
+            let in_flight = f64::from(target.in_flight.load(Ordering::Relaxed));
+            self.register_gauge(IN_FLIGHT, labels.labels(None)).set(in_flight);
+        }
+        let mut out = self.handle.render();
+        histogram_head(&mut out, DURATION);
+        for (labels, target) in &targets {
+            target.duration.render(DURATION, &labels.text(), &mut out);
+        }
+        histogram_head(&mut out, STAGE);
+        for (labels, target) in &targets {
+            let stages =
+                [("queue", &target.queue), ("infer", &target.infer), ("upstream", &target.upstream)];
+            for (stage, shards) in stages {
+                if !shards.is_empty() {
+                    let labels = format!("{},stage=\"{stage}\"", labels.text());
+                    shards.render(STAGE, &labels, &mut out);
+                }
+            }
+        }
+        out
+    }
+
+    fn register_counter(&self, name: &'static str, labels: Vec<Label>) -> Counter {
+        debug_assert!(is_defined(name, "counter"), "counter {name} is not in the table");
+        self.recorder.register_counter(&Key::from_parts(name, labels), &METADATA)
+    }
+
+    fn register_gauge(&self, name: &'static str, labels: Vec<Label>) -> Gauge {
+        debug_assert!(is_defined(name, "gauge"), "gauge {name} is not in the table");
+        self.recorder.register_gauge(&Key::from_parts(name, labels), &METADATA)
+    }
+}
+
+static METADATA: Metadata<'static> = Metadata::new("pointsman", Level::INFO, None);
+
+fn is_defined(name: &str, kind: &str) -> bool {
+    ALL.iter().any(|definition| definition.name == name && definition.kind == kind)
+}
+
+fn histogram_head(out: &mut String, name: &str) {
+    let help = ALL.iter().find(|d| d.name == name).map_or("", |d| d.help);
+    out.push_str(&format!("# HELP {name} {help}\n# TYPE {name} histogram\n"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::{ModelName, VersionName};
+    use std::time::Duration;
+
+    #[test]
+    fn a_target_keeps_its_counts_over_snapshots_and_is_rendered_once() {
+        let registry = Registry::new(2);
+        let kind = TargetKind::Version(ModelName::new("iris"), VersionName::new("v1"));
+        registry.target(&kind).ended(Outcome::Ok);
+        let again = registry.target(&kind);
+        again.ended(Outcome::Ok);
+        again.duration.record(1, Duration::from_millis(2));
+        let text = registry.render();
+        let expected =
+            "pointsman_requests_total{model=\"iris\",version=\"v1\",pool=\"\",outcome=\"ok\"} 2";
+        assert!(text.contains(expected), "{text}");
+        assert_eq!(text.matches("# TYPE pointsman_request_duration_seconds").count(), 1);
+        assert!(text.contains("pointsman_build_info{version="), "{text}");
+    }
+
+    #[test]
+    fn names_are_unique_prefixed_and_in_base_units() {
+        let mut seen = std::collections::BTreeSet::new();
+        for definition in ALL {
+            let name = definition.name;
+            assert!(seen.insert(name), "{name} is defined twice");
+            assert!(name.starts_with("pointsman_") || name.starts_with("process_"), "{name}");
+            assert_eq!(definition.kind == "counter", name.ends_with("_total"), "{name}");
+            assert!(!name.contains("_ms") && !name.contains("_us"), "{name}: base units");
+            for label in definition.labels {
+                assert!(!matches!(*label, "path" | "id" | "key"), "{name} has label {label}");
+            }
+        }
+    }
+}
