@@ -50,25 +50,35 @@ fn dispatch(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
     let config = args.config.as_path();
     match args.command {
         Command::Run => run::run(load(config, Checks::Full)?),
-        Command::Check { offline, format } => check::check(config, offline, format, out),
-        Command::Schema => schema::schema(out),
+        Command::Check { offline, format } => {
+            let color = io::IsTerminal::is_terminal(&io::stderr());
+            show(&check::run(config, offline, format, color), out)
+        }
+        Command::Schema => Ok(out.write_all(schema::run().as_bytes())?),
         Command::Explain(request) => {
             explain::explain(&load(config, Checks::Offline)?, &request, out)
         }
         Command::Health => health::health(&load(config, Checks::Offline)?),
         Command::Log(LogCommand::Tail { follow, lines, format }) => {
             let intent = load(config, Checks::Offline)?;
-            log::tail(&log_dir(&intent), lines, follow, format, out)
+            log::tail(&log_dir(&intent), lines, follow, format, out).map_err(Failure::other)
         }
         Command::Log(LogCommand::Stats { format }) => {
             let intent = load(config, Checks::Offline)?;
-            log::stats(&log_dir(&intent), format, out)
+            log::stats(&log_dir(&intent), format, out).map_err(Failure::other)
         }
         Command::Completions { shell } => {
             args::completions(shell, out);
             Ok(())
         }
     }
+}
+
+/// Prints what a check found.
+fn show(output: &check::Output, out: &mut dyn Write) -> Result<(), Failure> {
+    out.write_all(output.stdout.as_bytes())?;
+    io::stderr().write_all(output.stderr.as_bytes())?;
+    if output.code == 0 { Ok(()) } else { Err(Failure::ConfigShown) }
 }
 
 fn log_dir(intent: &Intent) -> std::path::PathBuf {

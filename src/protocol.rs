@@ -1,1 +1,28 @@
-//! (in progress)
+//! Codecs between wire bytes and tensors.
+//!
+//! Owns the one tensor form that all dialects share ([`tensor`]), the reader and writer of JSON that
+//! are made for numbers ([`json`]), and the dialects ([`open_inference`]). Pure: never does I/O,
+//! reads a clock or knows which models exist; what a model accepts is checked by `inference`.
+
+pub mod json;
+pub mod open_inference;
+pub mod tensor;
+
+/// Decodes `bytes` as an Open Inference request and, when that works, encodes its tensors as a
+/// response and reads them back: the fuzz target for everything that a client can send as JSON.
+#[doc(hidden)]
+pub fn fuzz_infer_request(bytes: &[u8]) {
+    let Ok(request) = open_inference::decode_infer_request(bytes) else { return };
+    let response = open_inference::InferResponse {
+        id: request.id.as_deref(),
+        model_name: "m",
+        model_version: "v",
+        outputs: &request.inputs,
+    };
+    let mut body = Vec::new();
+    let written = open_inference::encode_infer_response(&response, &mut body);
+    assert!(written.is_ok(), "what came in as JSON can leave as JSON: {written:?}");
+    let inputs = String::from_utf8_lossy(&body).replacen("\"outputs\":", "\"inputs\":", 1);
+    let again = open_inference::decode_infer_request(inputs.as_bytes());
+    assert!(again.is_ok(), "our own output can be read: {again:?}");
+}

@@ -74,7 +74,7 @@ pub(super) enum LogCommand {
         follow: bool,
         /// How many records.
         #[arg(short = 'n', long, default_value_t = 10)]
-        lines: usize,
+        lines: u64,
         /// How to print.
         #[arg(long, value_enum, default_value_t = Format::Human)]
         format: Format,

@@ -1,0 +1,139 @@
+//! The model file: reading it within bounds, its digest, and why it cannot be used.
+//!
+//! Owns every message about a bad artifact. Never looks inside the file.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+/// Bounds on what is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadLimits {
+    /// The size of a model file in bytes.
+    pub file_bytes: u64,
+}
+
+impl Default for LoadLimits {
+    fn default() -> Self {
+        Self { file_bytes: 1024 * 1024 * 1024 }
+    }
+}
+
+/// A model file that cannot be served. Each message says which file, what is wrong and what to do.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say what the fields are")]
+pub enum ArtifactError {
+    /// There is no such file.
+    #[error("model file {} does not exist; check the path in the configuration", .path.display())]
+    Missing { path: PathBuf },
+    /// A directory, a device or a pipe.
+    #[error("{} is not a regular file; name the model file itself", .path.display())]
+    NotAFile { path: PathBuf },
+    /// No permission, or a failing disk.
+    #[error("model file {} cannot be read; check its permissions", .path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// Zero bytes.
+    #[error("model file {} is empty; copy or export it again", .path.display())]
+    Empty { path: PathBuf },
+    /// Larger than [`LoadLimits::file_bytes`].
+    #[error("model file {} has {bytes} bytes, more than the limit of {limit}", .path.display())]
+    TooLarge { path: PathBuf, bytes: u64, limit: u64 },
+    /// Not a whole ONNX protobuf message.
+    #[error(
+        "model file {} is truncated or not an ONNX model ({reason}); copy or export it again",
+        .path.display()
+    )]
+    NotOnnx { path: PathBuf, reason: String },
+    /// A protobuf message that breaks the rules of the ONNX specification.
+    #[error(
+        "model file {} is not a valid ONNX model ({reason}); check it with onnx.checker and export it \
+         again",
+        .path.display()
+    )]
+    Malformed { path: PathBuf, reason: String },
+    /// A node that nothing here can run.
+    #[error(
+        "model file {} needs the operator {operator} (node '{node}'), which is not supported in \
+         process; export the model without it or serve it from a backend",
+        .path.display()
+    )]
+    UnsupportedOperator { path: PathBuf, operator: String, node: String },
+    /// An input that no request can carry.
+    #[error(
+        "model file {} takes {found} as input '{input}', which is not supported in process; inputs are \
+         tensors of booleans, integers, FP32 or FP64",
+        .path.display()
+    )]
+    UnsupportedInput { path: PathBuf, input: String, found: String },
+    /// An output that no response can carry.
+    #[error(
+        "model file {} returns {found} as output '{output}', which is not supported in process; \
+         outputs are tensors of booleans, integers, FP32, FP64 or strings",
+        .path.display()
+    )]
+    UnsupportedOutput { path: PathBuf, output: String, found: String },
+    /// An input whose number of dimensions is not declared.
+    #[error(
+        "model file {} does not say how many dimensions input '{input}' has; export it with a shape \
+         (unknown sizes may be symbolic)",
+        .path.display()
+    )]
+    UnknownRank { path: PathBuf, input: String },
+    /// tract could not compile the graph.
+    #[error("model file {} cannot be compiled ({reason}); serve it from a backend", .path.display())]
+    Compile { path: PathBuf, reason: String },
+    /// The graph compiles but fails on an input of zeros.
+    #[error(
+        "model file {} fails on a trial input of zeros with batch size 1 ({reason}); serve it from a \
+         backend",
+        .path.display()
+    )]
+    Trial { path: PathBuf, reason: String },
+}
+
+/// The bytes of a model file and their sha256.
+pub(super) struct Artifact {
+    pub(super) bytes: Vec<u8>,
+    pub(super) digest: [u8; 32],
+}
+
+/// Reads a model file of at most `limits.file_bytes`.
+pub(super) fn read(path: &Path, limits: &LoadLimits) -> Result<Artifact, ArtifactError> {
+    let path = path.to_owned();
+    // Asked before the file is opened, because opening a pipe would wait for its writer.
+    let metadata = match std::fs::metadata(&path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(ArtifactError::Missing { path });
+        }
+        Err(source) => return Err(ArtifactError::Read { path, source }),
+    };
+    let limit = limits.file_bytes;
+    if !metadata.is_file() {
+        return Err(ArtifactError::NotAFile { path });
+    }
+    if metadata.len() > limit {
+        return Err(ArtifactError::TooLarge { path, bytes: metadata.len(), limit });
+    }
+    let mut bytes = Vec::new();
+    // The file may grow while it is read: never take more than one byte beyond the limit.
+    let read = File::open(&path)
+        .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes));
+    match read {
+        Err(source) => Err(ArtifactError::Read { path, source }),
+        Ok(0) => Err(ArtifactError::Empty { path }),
+        Ok(read) if read as u64 > limit => {
+            Err(ArtifactError::TooLarge { path, bytes: read as u64, limit })
+        }
+        Ok(_) => {
+            let digest = Sha256::digest(&bytes).into();
+            Ok(Artifact { bytes, digest })
+        }
+    }
+}

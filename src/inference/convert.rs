@@ -1,0 +1,78 @@
+//! Between the tensors of the protocols and those of tract.
+
+use tract_onnx::prelude::{
+    Datum, DatumType, TValue, Tensor as TractTensor, TractError, TractResult,
+};
+
+use crate::protocol::tensor::{Datatype, Shape, Tensor, TensorData, TensorSpec};
+
+/// tract's name for a datatype, `None` for those that no request can carry.
+pub(super) fn datum_type(datatype: Datatype) -> Option<DatumType> {
+    Some(match datatype {
+        Datatype::Bool => DatumType::Bool,
+        Datatype::Uint8 => DatumType::U8,
+        Datatype::Uint16 => DatumType::U16,
+        Datatype::Uint32 => DatumType::U32,
+        Datatype::Uint64 => DatumType::U64,
+        Datatype::Int8 => DatumType::I8,
+        Datatype::Int16 => DatumType::I16,
+        Datatype::Int32 => DatumType::I32,
+        Datatype::Int64 => DatumType::I64,
+        Datatype::Fp32 => DatumType::F32,
+        Datatype::Fp64 => DatumType::F64,
+        Datatype::Bytes => DatumType::String,
+        Datatype::Fp16 | Datatype::Bf16 => return None,
+    })
+}
+
+/// Copies an input into aligned memory of tract's.
+pub(super) fn to_tract(tensor: &Tensor) -> TractResult<TValue> {
+    let shape = tensor.shape();
+    let tensor = match tensor.data() {
+        TensorData::Bool(values) => TractTensor::from_shape(shape, values),
+        TensorData::Uint8(values) => TractTensor::from_shape(shape, values),
+        TensorData::Uint16(values) => TractTensor::from_shape(shape, values),
+        TensorData::Uint32(values) => TractTensor::from_shape(shape, values),
+        TensorData::Uint64(values) => TractTensor::from_shape(shape, values),
+        TensorData::Int8(values) => TractTensor::from_shape(shape, values),
+        TensorData::Int16(values) => TractTensor::from_shape(shape, values),
+        TensorData::Int32(values) => TractTensor::from_shape(shape, values),
+        TensorData::Int64(values) => TractTensor::from_shape(shape, values),
+        TensorData::Fp32(values) => TractTensor::from_shape(shape, values),
+        TensorData::Fp64(values) => TractTensor::from_shape(shape, values),
+        TensorData::Bytes(_) => {
+            Err(TractError::msg("string inputs are refused when a model loads"))
+        }
+    }?;
+    Ok(tensor.into())
+}
+
+/// Copies an output out of tract's memory, as the datatype that the model declares.
+pub(super) fn from_tract(spec: &TensorSpec, value: &TValue) -> TractResult<Tensor> {
+    let expected = datum_type(spec.datatype)
+        .ok_or_else(|| TractError::msg(format!("output {spec} has no form")))?;
+    // Shapes that the model computes with are symbolic inside of tract.
+    let value = value.cast_to_dt(expected)?;
+    let data = match spec.datatype {
+        Datatype::Bool => TensorData::Bool(elements(&value)?),
+        Datatype::Uint8 => TensorData::Uint8(elements(&value)?),
+        Datatype::Uint16 => TensorData::Uint16(elements(&value)?),
+        Datatype::Uint32 => TensorData::Uint32(elements(&value)?),
+        Datatype::Uint64 => TensorData::Uint64(elements(&value)?),
+        Datatype::Int8 => TensorData::Int8(elements(&value)?),
+        Datatype::Int16 => TensorData::Int16(elements(&value)?),
+        Datatype::Int32 => TensorData::Int32(elements(&value)?),
+        Datatype::Int64 => TensorData::Int64(elements(&value)?),
+        Datatype::Fp32 => TensorData::Fp32(elements(&value)?),
+        Datatype::Fp64 => TensorData::Fp64(elements(&value)?),
+        Datatype::Bytes | Datatype::Fp16 | Datatype::Bf16 => {
+            let texts = elements::<String>(&value)?;
+            TensorData::Bytes(texts.into_iter().map(String::into_bytes).collect())
+        }
+    };
+    Ok(Tensor::new(spec.name.clone(), Shape::from_slice(value.shape()), data)?)
+}
+
+fn elements<T: Datum + Clone>(value: &TractTensor) -> TractResult<Vec<T>> {
+    Ok(value.try_as_plain_ram()?.as_slice::<T>()?.to_vec())
+}

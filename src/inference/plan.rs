@@ -1,0 +1,58 @@
+//! A compiled graph and the idle states it runs in.
+//!
+//! Owns the reuse of states: making one costs an allocation a node, so finished ones are kept for the
+//! next call. Never keeps one that failed, panicked, or carries anything from call to call.
+
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
+use tract_onnx::prelude::{
+    Arc, TValue, TVec, TractResult, TypedModel, TypedSimplePlan, TypedSimpleState,
+};
+use tract_onnx::tract_hir::internal::{Symbol, TDim};
+
+/// A compiled graph. Cheap to share, runs on many threads at once.
+#[derive(Debug)]
+pub(super) struct Plan {
+    plan: Arc<TypedSimplePlan>,
+    idle: Mutex<Vec<TypedSimpleState>>,
+    /// Whether no operator keeps anything from run to run (loops and recurrent cells do).
+    reusable: bool,
+}
+
+/// The most idle states that are kept; more run at once only on machines with more cores.
+const IDLE_MAX: usize = 32;
+
+impl Plan {
+    /// Optimises `model` for this processor.
+    pub(super) fn compile(model: TypedModel) -> TractResult<Self> {
+        let plan = TypedSimplePlan::new(model.into_optimized()?)?;
+        let state = plan.spawn()?;
+        let reusable = state.op_states.iter().all(Option::is_none);
+        Ok(Self { plan, idle: Mutex::new(Vec::new()), reusable })
+    }
+
+    /// Compiles `model` with `symbols` replaced by sizes.
+    pub(super) fn specialise(model: &TypedModel, symbols: &[(Symbol, usize)]) -> TractResult<Self> {
+        let sizes: HashMap<Symbol, TDim> =
+            symbols.iter().map(|(symbol, size)| (symbol.clone(), TDim::from(*size))).collect();
+        Self::compile(model.set_symbols(&sizes)?)
+    }
+
+    /// Runs the graph once.
+    pub(super) fn run(&self, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let idle = self.idle.lock().pop();
+        let mut state = match idle {
+            Some(state) => state,
+            None => self.plan.spawn()?,
+        };
+        let outputs = state.run(inputs)?;
+        if self.reusable {
+            let mut idle = self.idle.lock();
+            if idle.len() < IDLE_MAX {
+                idle.push(state);
+            }
+        }
+        Ok(outputs)
+    }
+}

@@ -1,0 +1,152 @@
+//! What a model takes and returns, and whether a request fits.
+//!
+//! Owns every complaint about the inputs of a request; all of them are the client's fault. Never runs
+//! anything.
+
+use smallvec::SmallVec;
+
+use crate::protocol::tensor::{Datatype, Tensor, TensorSpec};
+
+/// What a model takes and returns, in its own order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signature {
+    /// The inputs.
+    pub inputs: Vec<TensorSpec>,
+    /// The outputs.
+    pub outputs: Vec<TensorSpec>,
+    /// The dimensions of each input.
+    pub(super) dims: Vec<Dims>,
+}
+
+/// The dimensions of one input.
+pub(super) type Dims = SmallVec<[Dim; 4]>;
+
+/// One dimension of an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dim {
+    /// Exactly this size.
+    Fixed(usize),
+    /// Any size, but the same wherever the same number occurs.
+    Free(usize),
+}
+
+/// Inputs or requested outputs that the model does not have or take.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say what the fields are")]
+pub enum InputError {
+    #[error("unexpected inference input '{input}'; the model takes {takes}")]
+    Unexpected { input: String, takes: String },
+    #[error("input '{input}' already exists in request")]
+    Duplicate { input: String },
+    #[error("missing inference input {input}")]
+    Missing { input: String },
+    #[error("inference input '{input}' data-type is '{found}', but the model expects '{expected}'")]
+    Datatype { input: String, found: Datatype, expected: Datatype },
+    #[error("inference input '{input}' has shape {found:?}, but the model expects {expected:?}")]
+    Shape { input: String, found: Vec<usize>, expected: Vec<i64> },
+    #[error(
+        "inference input '{input}' has size {found} in dimension {axis}, but another input has \
+         {expected} there"
+    )]
+    Disagreement { input: String, axis: usize, found: usize, expected: usize },
+    #[error("unexpected inference output '{output}'; the model returns {returns}")]
+    Output { output: String, returns: String },
+    #[error("output '{output}' is requested twice")]
+    DuplicateOutput { output: String },
+}
+
+impl Signature {
+    /// Puts the inputs of a request into the model's order.
+    pub(super) fn order_inputs(&self, inputs: Vec<Tensor>) -> Result<Ordered, InputError> {
+        let mut slots: SmallVec<[Option<Tensor>; 4]> = self.inputs.iter().map(|_| None).collect();
+        for tensor in inputs {
+            let position = self.inputs.iter().position(|spec| spec.name == tensor.name());
+            match position.and_then(|position| slots.get_mut(position)) {
+                None => {
+                    let input = tensor.name().to_owned();
+                    return Err(InputError::Unexpected { input, takes: list(&self.inputs) });
+                }
+                Some(Some(_)) => {
+                    return Err(InputError::Duplicate { input: tensor.name().to_owned() });
+                }
+                Some(slot) => *slot = Some(tensor),
+            }
+        }
+        let mut sizes: SmallVec<[Option<usize>; 4]> = SmallVec::new();
+        let mut ordered = Ordered::new();
+        for ((spec, dims), slot) in self.inputs.iter().zip(&self.dims).zip(slots) {
+            let missing = || InputError::Missing { input: spec.to_string() };
+            let tensor = slot.ok_or_else(missing)?;
+            check(spec, dims, &tensor, &mut sizes)?;
+            ordered.push(tensor);
+        }
+        Ok(ordered)
+    }
+
+    /// The positions of the wanted outputs, in the order of the request; all when none is named.
+    pub(super) fn select_outputs(
+        &self,
+        wanted: &[&str],
+    ) -> Result<SmallVec<[usize; 4]>, InputError> {
+        if wanted.is_empty() {
+            return Ok((0..self.outputs.len()).collect());
+        }
+        let mut positions = SmallVec::new();
+        for name in wanted {
+            let position = self.outputs.iter().position(|spec| spec.name == *name);
+            let unexpected =
+                || InputError::Output { output: (*name).to_owned(), returns: list(&self.outputs) };
+            let position = position.ok_or_else(unexpected)?;
+            if positions.contains(&position) {
+                return Err(InputError::DuplicateOutput { output: (*name).to_owned() });
+            }
+            positions.push(position);
+        }
+        Ok(positions)
+    }
+}
+
+/// Inputs in the order of the model.
+pub(super) type Ordered = SmallVec<[Tensor; 4]>;
+
+/// Checks one input; `sizes` holds what each free dimension was found to be so far.
+fn check(
+    spec: &TensorSpec,
+    dims: &Dims,
+    tensor: &Tensor,
+    sizes: &mut SmallVec<[Option<usize>; 4]>,
+) -> Result<(), InputError> {
+    let input = || spec.name.clone();
+    if tensor.datatype() != spec.datatype {
+        let (found, expected) = (tensor.datatype(), spec.datatype);
+        return Err(InputError::Datatype { input: input(), found, expected });
+    }
+    let shape = tensor.shape();
+    let fits = |(size, dim): (&usize, &Dim)| match dim {
+        Dim::Fixed(expected) => size == expected,
+        Dim::Free(_) => true,
+    };
+    if shape.len() != dims.len() || !shape.iter().zip(dims).all(fits) {
+        let (found, expected) = (shape.to_vec(), spec.shape.to_vec());
+        return Err(InputError::Shape { input: input(), found, expected });
+    }
+    for (axis, (&found, dim)) in shape.iter().zip(dims).enumerate() {
+        let Dim::Free(number) = *dim else { continue };
+        if sizes.len() <= number {
+            sizes.resize(number + 1, None);
+        }
+        match sizes.get_mut(number) {
+            Some(Some(expected)) if *expected != found => {
+                let expected = *expected;
+                return Err(InputError::Disagreement { input: input(), axis, found, expected });
+            }
+            Some(size) => *size = Some(found),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+fn list(specs: &[TensorSpec]) -> String {
+    specs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,187 @@
+//! Why a document could not be decoded, and where.
+//!
+//! Owns the error type of all JSON dialects. Never decides a status: every kind is the client's
+//! fault.
+
+use std::fmt;
+
+use crate::protocol::tensor::{Datatype, ShapeMismatch};
+
+/// A document that could not be decoded. One pointer in size, because every element passes by it.
+#[derive(Clone, PartialEq)]
+pub struct DecodeError(Box<Detail>);
+
+#[derive(Clone, PartialEq)]
+struct Detail {
+    pointer: String,
+    offset: usize,
+    kind: DecodeErrorKind,
+}
+
+/// What is wrong with a document.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeErrorKind {
+    /// The document stops in the middle.
+    #[error("the JSON ends where {expected} is expected")]
+    UnexpectedEnd {
+        /// What should come.
+        expected: &'static str,
+    },
+    /// A byte that cannot stand here.
+    #[error("{} where {expected} is expected", Byte(*found))]
+    UnexpectedByte {
+        /// The byte.
+        found: u8,
+        /// What should come.
+        expected: &'static str,
+    },
+    /// A string that breaks the rules of RFC 8259 section 7.
+    #[error("invalid string: {0}")]
+    InvalidString(&'static str),
+    /// A number that breaks the rules of RFC 8259 section 6.
+    #[error("invalid number: {0}")]
+    InvalidNumber(&'static str),
+    /// Arrays and objects within each other beyond the limit.
+    #[error("more than {limit} levels of nesting")]
+    TooDeep {
+        /// The limit.
+        limit: u32,
+    },
+    /// Something follows the document.
+    #[error("{} after the end of the JSON", Byte(*.0))]
+    TrailingByte(u8),
+    /// A value of the wrong JSON type.
+    #[error("{found} where {expected} is expected")]
+    WrongType {
+        /// What should come.
+        expected: &'static str,
+        /// What came.
+        found: &'static str,
+    },
+    /// An element that the datatype cannot hold.
+    #[error("{found} where {datatype} is expected{}", hint(*datatype, found))]
+    WrongElement {
+        /// The declared datatype.
+        datatype: Datatype,
+        /// What came.
+        found: &'static str,
+    },
+    /// A number outside of the datatype's range.
+    #[error("{text} is out of range for {datatype}")]
+    OutOfRange {
+        /// The number, shortened.
+        text: String,
+        /// The declared datatype.
+        datatype: Datatype,
+    },
+    /// A required key is absent.
+    #[error("missing key {0:?}")]
+    MissingKey(&'static str),
+    /// A key of the protocol stands twice in one object.
+    #[error("key {0:?} occurs twice")]
+    DuplicateKey(&'static str),
+    /// A datatype that the protocol does not have.
+    #[error(
+        "unknown datatype {0:?}, expected one of BOOL, UINT8 to UINT64, INT8 to INT64, FP16, BF16, FP32, FP64, BYTES"
+    )]
+    UnknownDatatype(String),
+    /// A datatype that exists in binary form only.
+    #[error("{0} has no JSON form; send FP32")]
+    NoJsonForm(Datatype),
+    /// A dimension that is not a number from 0 on.
+    #[error("a dimension must be an integer from 0 on")]
+    InvalidDimension,
+    /// Shape and data disagree.
+    #[error(transparent)]
+    Shape(#[from] ShapeMismatch),
+    /// A parameter that is not a string, a number or a boolean.
+    #[error("a parameter must be a string, a number or a boolean, not {0}")]
+    InvalidParameter(&'static str),
+    /// An extension that is not offered here.
+    #[error("{0} is not supported; send the values as JSON in \"data\"")]
+    Unsupported(&'static str),
+}
+
+impl DecodeError {
+    /// An error at `offset`, not yet known where in the document's structure.
+    #[cold]
+    pub fn new(offset: usize, kind: impl Into<DecodeErrorKind>) -> Self {
+        Self(Box::new(Detail { pointer: String::new(), offset, kind: kind.into() }))
+    }
+
+    /// The same error, seen from the object around it.
+    #[must_use]
+    #[cold]
+    pub fn in_key(mut self, key: &str) -> Self {
+        let escaped = key.replace('~', "~0").replace('/', "~1");
+        self.0.pointer.insert_str(0, &escaped);
+        self.0.pointer.insert(0, '/');
+        self
+    }
+
+    /// The same error, seen from the array around it.
+    #[must_use]
+    #[cold]
+    pub fn in_index(mut self, index: usize) -> Self {
+        self.0.pointer.insert_str(0, &format!("/{index}"));
+        self
+    }
+
+    /// Where in the structure: a JSON pointer (RFC 6901), empty for the whole document.
+    pub fn pointer(&self) -> &str {
+        &self.0.pointer
+    }
+
+    /// Where in the bytes, from 0.
+    pub fn offset(&self) -> usize {
+        self.0.offset
+    }
+
+    /// What is wrong.
+    pub fn kind(&self) -> &DecodeErrorKind {
+        &self.0.kind
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Detail { pointer, offset, kind } = &*self.0;
+        if pointer.is_empty() {
+            write!(f, "invalid request: {kind} (byte {offset})")
+        } else {
+            write!(f, "invalid request at {pointer}: {kind} (byte {offset})")
+        }
+    }
+}
+
+impl fmt::Debug for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Shows a byte as a character where it is one.
+struct Byte(u8);
+
+impl fmt::Display for Byte {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_ascii_graphic() {
+            write!(f, "'{}'", char::from(self.0))
+        } else {
+            write!(f, "byte 0x{:02x}", self.0)
+        }
+    }
+}
+
+/// What to do about the mistakes that are made most.
+fn hint(datatype: Datatype, found: &str) -> &'static str {
+    match (datatype, found) {
+        (Datatype::Fp32 | Datatype::Fp64, "null") => "; a missing value is written NaN",
+        (Datatype::Fp32 | Datatype::Fp64 | Datatype::Bool | Datatype::Bytes, _) => "",
+        (_, "a fraction") => "; integers are written without a fraction or an exponent",
+        _ => "",
+    }
+}

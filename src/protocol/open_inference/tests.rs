@@ -1,0 +1,336 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::protocol::json::DecodeErrorKind;
+use crate::protocol::tensor::{Datatype, Tensor, TensorData, TensorSpec};
+
+/// A request with one input whose members are `input`.
+fn request(input: &str) -> String {
+    format!("{{\"inputs\":[{{{input}}}]}}")
+}
+
+fn decode_data(datatype: Datatype, shape: &str, data: &str) -> Result<TensorData, String> {
+    let body =
+        request(&format!(r#""name":"x","shape":{shape},"datatype":"{datatype}","data":{data}"#));
+    let mut request = decode_infer_request(body.as_bytes()).map_err(|e| e.to_string())?;
+    Ok(request.inputs.remove(0).into_data())
+}
+
+fn encode(response: &InferResponse<'_>) -> String {
+    let mut out = Vec::new();
+    encode_infer_response(response, &mut out).expect("encodes");
+    String::from_utf8(out).expect("UTF-8")
+}
+
+fn tensor(name: &str, shape: &[usize], data: TensorData) -> Tensor {
+    Tensor::new(name, shape, data).expect("shape and data agree")
+}
+
+#[test]
+fn a_whole_request_is_decoded() {
+    let body = br#"{"id":"42","parameters":{"a":1,"b":"x","c":true,"d":0.5},"unknown":[{}],
+        "inputs":[{"name":"X","shape":[1,2],"datatype":"FP32","parameters":{},"data":[1,2.5]},
+                  {"name":"S","shape":[1],"datatype":"BYTES","data":["h\u00e9"],"other":null}],
+        "outputs":[{"name":"Y","parameters":{"binary_data":false}}]}"#;
+    let request = decode_infer_request(body).expect("valid");
+    assert_eq!(request.id.as_deref(), Some("42"));
+    let parameters = [
+        ("a".to_owned(), Parameter::Integer(1)),
+        ("b".to_owned(), Parameter::String("x".into())),
+        ("c".to_owned(), Parameter::Boolean(true)),
+        ("d".to_owned(), Parameter::Number(0.5)),
+    ];
+    assert_eq!(request.parameters, parameters);
+    assert_eq!(
+        request.inputs,
+        [
+            tensor("X", &[1, 2], TensorData::Fp32(vec![1.0, 2.5])),
+            tensor("S", &[1], TensorData::Bytes(vec!["hé".as_bytes().to_vec()])),
+        ]
+    );
+    assert_eq!(request.outputs.len(), 1);
+    assert_eq!(request.outputs[0].name, "Y");
+}
+
+/// Bodies as Triton 2.51.0 sent them.
+#[test]
+fn responses_are_byte_for_byte_those_of_triton() {
+    let y = tensor("Y", &[1, 2], TensorData::Fp32(vec![1.0, 2.5]));
+    let t = tensor("T", &[1, 1], TensorData::Bytes(vec!["hé".as_bytes().to_vec()]));
+    let outputs = [y, t];
+    let response = InferResponse {
+        id: Some("42"),
+        model_name: "ident",
+        model_version: "3",
+        outputs: &outputs,
+    };
+    assert_eq!(
+        encode(&response),
+        r#"{"id":"42","model_name":"ident","model_version":"3","outputs":[{"name":"Y","datatype":"FP32","shape":[1,2],"data":[1.0,2.5]},{"name":"T","datatype":"BYTES","shape":[1,1],"data":["hé"]}]}"#
+    );
+
+    let spec = |name: &str, datatype, shape: [i64; 2]| TensorSpec {
+        name: name.to_owned(),
+        datatype,
+        shape: shape.into_iter().collect(),
+    };
+    let metadata = ModelMetadata {
+        name: "ident",
+        versions: &["1", "3"],
+        platform: "python",
+        inputs: &[spec("X", Datatype::Fp32, [-1, -1]), spec("S", Datatype::Bytes, [-1, 1])],
+        outputs: &[spec("Y", Datatype::Fp32, [-1, -1]), spec("T", Datatype::Bytes, [-1, 1])],
+    };
+    assert_eq!(encode_model_metadata(&metadata), br#"{"name":"ident","versions":["1","3"],"platform":"python","inputs":[{"name":"X","datatype":"FP32","shape":[-1,-1]},{"name":"S","datatype":"BYTES","shape":[-1,1]}],"outputs":[{"name":"Y","datatype":"FP32","shape":[-1,-1]},{"name":"T","datatype":"BYTES","shape":[-1,1]}]}"#);
+    let server = encode_server_metadata("triton", "2.51.0", &["classification", "logging"]);
+    assert_eq!(
+        server,
+        br#"{"name":"triton","version":"2.51.0","extensions":["classification","logging"]}"#
+    );
+    assert_eq!(encode_error("Not \"Found\""), br#"{"error":"Not \"Found\""}"#);
+    assert_eq!(encode_model_ready("m", true), br#"{"name":"m","ready":true}"#);
+}
+
+#[test]
+fn integers_beyond_2_to_the_53_are_exact() {
+    let data = decode_data(
+        Datatype::Int64,
+        "[3]",
+        "[9007199254740993,-9223372036854775808,9223372036854775807]",
+    );
+    assert_eq!(data, Ok(TensorData::Int64(vec![9_007_199_254_740_993, i64::MIN, i64::MAX])));
+    let data = decode_data(Datatype::Uint64, "[2]", "[18446744073709551615,-0]");
+    assert_eq!(data, Ok(TensorData::Uint64(vec![u64::MAX, 0])));
+}
+
+#[test]
+fn the_tokens_for_nan_and_the_infinities_are_read_and_written() {
+    let data = decode_data(Datatype::Fp32, "[4]", "[NaN,Infinity,-Infinity,1e39]").expect("valid");
+    let TensorData::Fp32(values) = &data else { panic!("{data:?}") };
+    assert!(values[0].is_nan());
+    assert_eq!(values[1..], [f32::INFINITY, f32::NEG_INFINITY, f32::INFINITY]);
+    let outputs = [tensor("y", &[4], data)];
+    let response =
+        InferResponse { id: None, model_name: "m", model_version: "v", outputs: &outputs };
+    assert!(encode(&response).contains("[NaN,Infinity,-Infinity,Infinity]"));
+}
+
+#[test]
+fn data_may_come_before_shape_and_datatype() {
+    for order in [
+        r#""data":[[1,2],[3,4]],"name":"x","shape":[2,2],"datatype":"FP32""#,
+        r#""shape":[2,2],"data":[1,2,3,4],"datatype":"FP32","name":"x""#,
+    ] {
+        let body = request(order);
+        let request = decode_infer_request(body.as_bytes()).expect(order);
+        assert_eq!(request.inputs[0].data(), &TensorData::Fp32(vec![1.0, 2.0, 3.0, 4.0]));
+    }
+    let error = decode_infer_request(
+        request(r#""data":[1,"a"],"name":"x","shape":[2],"datatype":"FP32""#).as_bytes(),
+    )
+    .expect_err("a string in FP32");
+    assert_eq!(error.pointer(), "/inputs/0/data/1");
+}
+
+#[test]
+fn optional_members_may_be_null() {
+    let body = br#"{"id":null,"parameters":null,"outputs":null,"inputs":[]}"#;
+    let request = decode_infer_request(body).expect("valid");
+    assert_eq!((request.id, request.parameters.len(), request.outputs.len()), (None, 0, 0));
+}
+
+#[test]
+fn every_mistake_names_its_place_and_what_to_do() {
+    let x = |rest: &str| request(&format!(r#""name":"x",{rest}"#));
+    let fp32 =
+        |shape: &str, data: &str| x(&format!(r#""shape":{shape},"datatype":"FP32","data":{data}"#));
+    let int8 = |data: &str| x(&format!(r#""shape":[1],"datatype":"INT8","data":{data}"#));
+    let cases = [
+        (String::new(), "invalid request: the JSON ends where a value is expected"),
+        ("{bad".into(), "invalid request: 'b' where a key is expected"),
+        ("[]".into(), "invalid request: an array where an object is expected"),
+        ("{}".into(), "invalid request: missing key \"inputs\""),
+        (r#"{"inputs":[]} x"#.into(), "invalid request: 'x' after the end of the JSON"),
+        (
+            r#"{"inputs":[],"inputs":[]}"#.into(),
+            "invalid request at /inputs: key \"inputs\" occurs twice",
+        ),
+        (
+            r#"{"id":1,"inputs":[]}"#.into(),
+            "invalid request at /id: a number where a string is expected",
+        ),
+        (
+            fp32("[1,2]", "[1]"),
+            "invalid request at /inputs/0/data: shape [1, 2] has 2 elements but the data has 1",
+        ),
+        (
+            fp32("[1]", "[true]"),
+            "invalid request at /inputs/0/data/0: a boolean where FP32 is expected",
+        ),
+        (
+            fp32("[1]", "[null]"),
+            "invalid request at /inputs/0/data/0: null where FP32 is expected; a missing value is written NaN",
+        ),
+        (
+            fp32("[2]", "[1,\"a\"]"),
+            "invalid request at /inputs/0/data/1: a string where FP32 is expected",
+        ),
+        (
+            fp32("[1]", "5"),
+            "invalid request at /inputs/0/data: a number where an array is expected",
+        ),
+        (
+            fp32("[1]", "[1e999]"),
+            "invalid request at /inputs/0/data/0: 1e999 is out of range for FP32",
+        ),
+        (
+            fp32("[-1]", "[]"),
+            "invalid request at /inputs/0/shape/0: a dimension must be an integer from 0 on",
+        ),
+        (
+            fp32("[1.5]", "[]"),
+            "invalid request at /inputs/0/shape/0: a dimension must be an integer from 0 on",
+        ),
+        (int8("[128]"), "invalid request at /inputs/0/data/0: 128 is out of range for INT8"),
+        (
+            int8("[1.0]"),
+            "invalid request at /inputs/0/data/0: a fraction where INT8 is expected; integers are written without a fraction or an exponent",
+        ),
+        (
+            x(r#""shape":[1],"datatype":"fp32","data":[1]"#),
+            "invalid request at /inputs/0/datatype: unknown datatype \"fp32\", expected one of BOOL, UINT8 to UINT64, INT8 to INT64, FP16, BF16, FP32, FP64, BYTES",
+        ),
+        (
+            x(r#""shape":[1],"datatype":"FP16","data":[1]"#),
+            "invalid request at /inputs/0/data: FP16 has no JSON form; send FP32",
+        ),
+        (
+            x(r#""datatype":"FP32","data":[1]"#),
+            "invalid request at /inputs/0: missing key \"shape\"",
+        ),
+        (
+            x(r#""shape":[1],"datatype":"FP32","parameters":{"binary_data_size":4}"#),
+            "invalid request at /inputs/0: the binary tensor data extension is not supported; send the values as JSON in \"data\"",
+        ),
+        (
+            r#"{"parameters":{"a":[]},"inputs":[]}"#.into(),
+            "invalid request at /parameters/a: a parameter must be a string, a number or a boolean, not an array",
+        ),
+    ];
+    for (body, message) in cases {
+        let error = decode_infer_request(body.as_bytes()).expect_err(&body);
+        assert!(body.is_empty() || error.offset() <= body.len(), "{body}");
+        let text = error.to_string();
+        let (text, _offset) = text.rsplit_once(" (byte ").expect("an offset");
+        assert_eq!(text, message, "{body}");
+    }
+}
+
+#[test]
+fn a_declared_shape_allocates_nothing() {
+    let shape = "[4611686018427387904,4611686018427387904]";
+    let error = decode_data(Datatype::Fp64, shape, "[1]").expect_err("too many");
+    assert!(error.contains("has too many elements but the data has 1"), "{error}");
+    let error = decode_data(Datatype::Fp64, "[1000000000000]", "[1]").expect_err("too many");
+    assert!(error.contains("has 1000000000000 elements"), "{error}");
+    assert!(decode_data(Datatype::Fp64, "[99999999999999999999999]", "[1]").is_err());
+    assert_eq!(decode_data(Datatype::Fp32, "[1,0]", "[]"), Ok(TensorData::Fp32(vec![])));
+    assert_eq!(decode_data(Datatype::Fp32, "[]", "[5]"), Ok(TensorData::Fp32(vec![5.0])));
+}
+
+#[test]
+fn bytes_that_are_not_text_are_refused_in_a_response() {
+    let outputs = [tensor("T", &[2], TensorData::Bytes(vec![b"ok".to_vec(), vec![0xff]]))];
+    let response =
+        InferResponse { id: None, model_name: "m", model_version: "v", outputs: &outputs };
+    let error = encode_infer_response(&response, &mut Vec::new()).expect_err("not UTF-8");
+    assert_eq!(error, EncodeError::NotUtf8 { output: "T".into(), element: 1 });
+    let error = decode_infer_request(b"{\"inputs\":[{\"name\":\"\xff\"").expect_err("not UTF-8");
+    assert_eq!(error.kind(), &DecodeErrorKind::InvalidString("not UTF-8"));
+}
+
+/// Every datatype with a JSON form, with any shape of up to three dimensions.
+fn tensors() -> impl Strategy<Value = Tensor> {
+    prop::collection::vec(0usize..4, 0..4).prop_flat_map(|shape| {
+        let n = shape.iter().product::<usize>();
+        let name = any::<String>();
+        macro_rules! of {
+            ($variant:ident, $type:ty) => {
+                prop::collection::vec(any::<$type>(), n).prop_map(TensorData::$variant)
+            };
+        }
+        let data = prop_oneof![
+            of!(Bool, bool),
+            of!(Uint8, u8),
+            of!(Uint16, u16),
+            of!(Uint32, u32),
+            of!(Uint64, u64),
+            of!(Int8, i8),
+            of!(Int16, i16),
+            of!(Int32, i32),
+            of!(Int64, i64),
+            of!(Fp32, f32),
+            of!(Fp64, f64),
+            prop::collection::vec(any::<String>().prop_map(String::into_bytes), n)
+                .prop_map(TensorData::Bytes),
+        ];
+        (name, data).prop_map(move |(name, data)| tensor(&name, &shape, data))
+    })
+}
+
+/// The same data as nested arrays.
+fn nested(shape: &[usize], flat: &[serde_json::Value]) -> serde_json::Value {
+    match shape {
+        [] => flat[0].clone(),
+        [_] => flat.into(),
+        [_, inner @ ..] if flat.is_empty() => nested(inner, flat)
+            .as_array()
+            .map_or(serde_json::json!([]), |_| serde_json::json!([[]])),
+        [dim, inner @ ..] => {
+            flat.chunks(flat.len() / dim).map(|rows| nested(inner, rows)).collect()
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn encoded_tensors_decode_to_themselves(tensors in prop::collection::vec(tensors(), 0..4), id: String) {
+        let response = InferResponse { id: Some(&id), model_name: &id, model_version: "1", outputs: &tensors };
+        let body = encode(&response).replacen("\"outputs\":[", "\"inputs\":[", 1);
+        prop_assume!(!id.contains("outputs"));
+        let request = decode_infer_request(body.as_bytes()).expect("our own output");
+        prop_assert_eq!(request.id.as_deref(), Some(id.as_str()));
+        prop_assert_eq!(request.inputs, tensors);
+    }
+
+    #[test]
+    fn nested_and_flattened_data_are_equal(shape in prop::collection::vec(0usize..4, 1..4), values: [i16; 27]) {
+        let n = shape.iter().product::<usize>();
+        let flat: Vec<serde_json::Value> = values[..n].iter().map(|&v| v.into()).collect();
+        let shape_text = format!("{shape:?}");
+        let nested = nested(&shape, &flat).to_string();
+        let flat = serde_json::Value::from(flat).to_string();
+        let expected = Ok(TensorData::Int16(values[..n].to_vec()));
+        prop_assert_eq!(&decode_data(Datatype::Int16, &shape_text, &flat), &expected);
+        prop_assert_eq!(&decode_data(Datatype::Int16, &shape_text, &nested), &expected);
+    }
+
+    #[test]
+    fn changed_requests_never_panic(at in 0usize..200, byte: u8, cut in 0usize..200) {
+        let mut body = br#"{"id":"1","inputs":[{"name":"x","shape":[2,2],"datatype":"INT64","data":[[1,-2],[3,4]]},{"name":"y","data":[1e3,NaN],"shape":[2],"datatype":"FP64"}],"outputs":[{"name":"z"}]}"#.to_vec();
+        let len = body.len();
+        body[at % len] = byte;
+        crate::protocol::fuzz_infer_request(&body);
+        crate::protocol::fuzz_infer_request(&body[..cut % len]);
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), path: String) {
+        crate::protocol::fuzz_infer_request(&bytes);
+        let _call = parse_path(&path);
+        let below = format!("/v2/models/{path}");
+        if let Ok(Some(Call::Model { model, .. })) = parse_path(&below) {
+            prop_assert!(!model.contains('/') && model != "..");
+        }
+    }
+}
