@@ -64,8 +64,8 @@ impl Admin {
         }
         registry.set("pointsman_connections", &[], float(self.drain.connections() as u64));
         let executor = self.gateway.executor.stats();
-        registry.set("pointsman_executor_queued", &[], float(executor.queued));
-        registry.set("pointsman_executor_running", &[], float(executor.running));
+        registry.set("pointsman_executor_queued", &[], float(executor.queued as u64));
+        registry.set("pointsman_executor_running", &[], float(executor.running as u64));
         let refused = "pointsman_executor_refused_total";
         registry.copy(refused, &[("reason", "full")], executor.refused);
         registry.copy(refused, &[("reason", "expired")], executor.expired);

@@ -35,7 +35,7 @@ use http::HeaderName;
 use metrics::Counter;
 
 pub use self::drain::{Drain, DrainHandle};
-pub use self::listen::{BoundSockets, ListenError, bind};
+pub use self::listen::{BoundSocket, BoundSockets, ListenError, bind};
 pub use self::worker::WorkerPlan;
 use self::problem::Cause;
 use crate::domain::spec::{Durability, Forwarding, Intent, Limits, LogSpec};

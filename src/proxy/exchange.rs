@@ -21,7 +21,7 @@ use super::body::{ReplyBody, StreamReply, Upload};
 use super::builtin;
 use super::capture::Capture;
 use super::clock::{ConnClock, Phase};
-use super::forward::{self, REQUEST_ID, TRACEPARENT, TraceContext};
+use super::forward::{REQUEST_ID, TRACEPARENT, TraceContext};
 use super::problem::{self, Cause, ERROR_HEADER, Problem};
 use super::upstream::Link;
 use super::worker::Worker;
@@ -130,7 +130,8 @@ async fn answer(
 ) -> Result<Answer, Problem> {
     let gateway = Arc::clone(&exchange.context.worker.gateway);
     let admitted = admit::admit(&parts, &gateway.limits)?;
-    let call = parse_path(parts.uri.path())
+    let uri = parts.uri.clone();
+    let call = parse_path(uri.path())
         .map_err(|error| Problem::new(Cause::Malformed, error.to_string()))?;
     if let Some(call) = &call {
         exchange.protocol = Protocol::OpenInferenceRest;

@@ -70,7 +70,11 @@ pub struct BoundSocket {
 
 impl BoundSocket {
     /// Begins to listen.
-    pub(super) fn listen(self) -> Result<TcpListener, ListenError> {
+    ///
+    /// # Errors
+    ///
+    /// [`ListenError`] when the system refuses.
+    pub fn listen(self) -> Result<TcpListener, ListenError> {
         let address = self.address;
         self.socket
             .listen(BACKLOG)

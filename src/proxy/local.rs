@@ -101,7 +101,7 @@ async fn predict(
     };
     match answer {
         Ok(answer) => {
-            exchange.latency().t_queue = Some(micros(answer.queued));
+            exchange.latency().t_queue = Some(micros(answer.waited));
             answer.value
         }
         Err(ExecutorError::Expired { .. }) => {

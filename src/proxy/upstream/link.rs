@@ -35,7 +35,6 @@ pub(in crate::proxy) struct Link {
 }
 
 /// Why a request got no response head.
-#[derive(Debug)]
 pub(in crate::proxy) enum LinkError {
     /// The connection was found dead before anything of the request was written.
     NotSent(Box<Request<RequestBody>>),
