@@ -1,1 +1,4 @@
 //! (in progress)
+
+pub mod check;
+pub mod schema;
