@@ -186,3 +186,92 @@ fn count(count: usize, what: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {what}{plural}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, format: Format) -> Output {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("main.toml");
+        std::fs::write(&path, text).expect("a file");
+        let mut output = run(&path, true, format, false);
+        let dir = format!("{}/", dir.path().display());
+        output.stdout = output.stdout.replace(&dir, "");
+        output.stderr = output.stderr.replace(&dir, "");
+        output
+    }
+
+    const SOUND: &str = r#"
+        listen = "127.0.0.1:8080"
+        node = "edge-1"
+        data_dir = "/srv"
+        [models.fraud]
+        traffic = { v1 = "99.5%", v2 = "0.5%" }
+        versions.v1.onnx = "fraud.onnx"
+        versions.v2.backends = ["http://a:1", "http://b:1"]
+        [pools.web]
+        backends = ["http://c:1"]
+        [routes.api]
+        method = "POST"
+        host = "api.example.com"
+        path_prefix = "/score"
+        headers = { x-tenant = "acme" }
+        model = "fraud"
+        version = "v2"
+        [routes.rest]
+        pool = "web"
+    "#;
+
+    #[test]
+    fn a_sound_file_is_summed_up_and_exits_with_0() {
+        let output = check(SOUND, Format::Human);
+        assert_eq!((output.code, output.stderr.as_str()), (0, ""));
+        insta::assert_snapshot!(output.stdout, @r#"
+        ok: main.toml (1 file)
+          listen    127.0.0.1:8080
+          admin     127.0.0.1:9901
+          node      edge-1
+          workers   one for each core
+          data      /srv
+          log       async, up to 20GiB
+        models
+          fraud     v1 99.5% fraud.onnx; v2 0.5% 2 backends
+        pools
+          web       1 backend
+        routes
+          api       POST api.example.com /score/… x-tenant: … → model fraud, version v2
+          rest      every request → pool web
+        "#);
+        let output = check(SOUND, Format::Json);
+        assert_eq!((output.code, output.stdout.as_str()), (0, "[]\n"));
+    }
+
+    #[test]
+    fn mistakes_go_to_standard_error_and_exit_with_78() {
+        let output = check("listen = 1", Format::Human);
+        assert_eq!((output.code, output.stdout.as_str()), (78, ""));
+        assert!(output.stderr.contains("main.toml:1:10"), "{}", output.stderr);
+        let output = check("listen = 1", Format::Json);
+        assert_eq!((output.code, output.stderr.as_str()), (78, ""));
+        let array: serde_json::Value = serde_json::from_str(&output.stdout).expect("JSON");
+        assert_eq!(array[0]["line"], 1);
+    }
+
+    #[test]
+    fn warnings_do_not_change_the_exit_code() {
+        let output = check("listen = \"127.0.0.1:1\"", Format::Human);
+        assert_eq!(output.code, 0);
+        assert!(output.stderr.contains("warning[PM-C019]"), "{}", output.stderr);
+        assert!(check("listen = \"127.0.0.1:1\"", Format::Json).stdout.contains("PM-C019"));
+    }
+
+    #[test]
+    fn a_thousand_models_fit_on_one_screen() {
+        let model = |n| format!("[models.m{n}.versions.v1]\nonnx = \"m.onnx\"\n");
+        let models: String = (0..1000).map(model).collect();
+        let output = check(&format!("listen = \"127.0.0.1:1\"\n{models}"), Format::Human);
+        assert!(output.stdout.lines().count() < 24, "{}", output.stdout);
+        assert!(output.stdout.contains("… and 988 more"), "{}", output.stdout);
+    }
+}

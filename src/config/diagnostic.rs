@@ -14,6 +14,9 @@ use super::source::{Excerpt, Place, Sources};
 /// The most diagnostics that are kept; the rest is counted.
 const DIAGNOSTICS_MAX: usize = 1000;
 
+/// The most names that a word is compared with.
+const CANDIDATES_MAX: usize = 1000;
+
 /// The kind of a mistake. The number never changes its meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -321,7 +324,7 @@ fn without_consequences(
             false
         }
         _ => broken.get(&found.place.file).is_none_or(|lines| {
-            let line = sources.position(found.place).line;
+            let line = sources.line(found.place);
             certain(line, lines, sources.text(found.place.file))
         }),
     });
@@ -351,6 +354,7 @@ pub(super) fn closest<'a>(
     let lower = word.to_ascii_lowercase();
     candidates
         .into_iter()
+        .take(CANDIDATES_MAX)
         .filter(|candidate| candidate.len().abs_diff(word.len()) <= 4 && *candidate != word)
         .map(|candidate| {
             let distance = strsim::damerau_levenshtein(&lower, &candidate.to_ascii_lowercase());

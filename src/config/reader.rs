@@ -174,11 +174,11 @@ impl<'t> Fields<'t> {
         let Kind::Word(words) = self.kind(name) else { return None };
         let word = self.parse(name, |text| {
             pick(text).filter(|_| words.contains(&text)).ok_or_else(|| {
-                let fault = Fault::new(format!("must be one of its words, not `{text}`"));
-                let list = format!("the words are {}", quoted_list(words.iter().copied()));
+                let expected = self.kind(name).expected();
+                let fault = Fault::new(format!("must be {expected}, not `{text}`"));
                 match closest(text, words.iter().copied()) {
-                    Some(word) => fault.help(format!("did you mean \"{word}\"? {list}")),
-                    None => fault.help(list),
+                    Some(word) => fault.help(format!("did you mean \"{word}\"?")),
+                    None => fault,
                 }
             })
         });
@@ -360,8 +360,4 @@ pub(super) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
         Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
         None => String::new(),
     }
-}
-
-fn quoted_list<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
-    words.into_iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")
 }

@@ -88,6 +88,9 @@ fn excerpt(
     let file = printable(&at.file.to_string_lossy());
     let arrow = paint.style(BLUE, &format!("{:gutter$}{arrow}", ""));
     line(out, format_args!("{arrow} {file}:{}:{}", at.line, at.column));
+    if at.excerpt.text.is_empty() {
+        return;
+    }
     let bar = paint.style(BLUE, &format!("{:gutter$} |", ""));
     let marks: String = std::iter::repeat_n(mark, at.excerpt.width).collect();
     let marks = paint.style(style, format!("{marks} {}", printable(label)).trim_end());

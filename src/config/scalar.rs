@@ -143,7 +143,7 @@ pub(crate) fn show_percent(share: Permille) -> String {
 }
 
 fn show(value: u64, units: &[(&str, u64)], zero: &str) -> String {
-    let fits = |(_, factor): &&(&str, u64)| value != 0 && value % factor == 0;
+    let fits = |(_, factor): &&(&str, u64)| value != 0 && value.is_multiple_of(*factor);
     match units.iter().rev().find(fits) {
         Some((unit, factor)) => format!("{}{unit}", value / factor),
         None => format!("{value}{zero}"),

@@ -60,7 +60,9 @@ fn property(key: &Key, definitions: &mut Definitions) -> Value {
     doc.push_str(&range);
     match key.absent {
         Absent::Error => doc.push_str(" Required."),
-        Absent::Same("{}") => {}
+        Absent::Same("{}") => {
+            object.insert("default".to_owned(), json!({}));
+        }
         Absent::Same(text) => {
             doc.push_str(&format!(" Default: {text}."));
             object.insert("default".to_owned(), default(&key.kind, text));

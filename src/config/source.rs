@@ -15,6 +15,9 @@ pub(super) const FILE_BYTES_MAX: usize = 1024 * 1024;
 /// The widest excerpt, in columns of a terminal.
 const EXCERPT_WIDTH_MAX: usize = 120;
 
+/// The most bytes of a line that are looked at before, in and after the mark.
+const EXCERPT_BYTES_MAX: usize = 1024;
+
 /// Columns that are shown before the marked part of a line that is too wide to show whole.
 const EXCERPT_LEAD: usize = 30;
 
@@ -99,6 +102,12 @@ impl Sources {
         directory.map_or_else(|| PathBuf::from(path), |directory| directory.join(path))
     }
 
+    /// The line of a place, from 1.
+    pub(super) fn line(&self, place: Place) -> usize {
+        let lines = self.files.get(place.file).map(|file| &file.lines);
+        lines.map_or(1, |lines| lines.partition_point(|&first| first <= place.start).max(1))
+    }
+
     /// Line, column and excerpt of a place.
     pub(super) fn position(&self, place: Place) -> Position {
         let Some(file) = self.files.get(place.file) else {
@@ -106,7 +115,7 @@ impl Sources {
             return Position { file: PathBuf::new(), line: 1, column: 1, excerpt };
         };
         let start = file.text.floor_char_boundary(place.start);
-        let line = file.lines.partition_point(|&first| first <= start).max(1);
+        let line = self.line(Place { start, ..place });
         let first = file.lines.get(line - 1).copied().unwrap_or(0);
         let last = file.lines.get(line).map_or(file.text.len(), |next| next - 1);
         let whole = file.text.get(first..last).unwrap_or("");
@@ -120,9 +129,12 @@ impl Sources {
 
 /// Cuts a printable window out of `line` that shows the bytes `from..to`.
 fn excerpt(line: &str, from: usize, to: usize) -> Excerpt {
-    let before = printable(line.get(..from).unwrap_or(""));
-    let marked = printable(line.get(from..to).unwrap_or(""));
-    let after = printable(line.get(to..).unwrap_or(""));
+    // More than is shown, and not the whole of a line that may be a megabyte long.
+    let first = line.floor_char_boundary(from.saturating_sub(EXCERPT_BYTES_MAX));
+    let last = |at: usize| line.floor_char_boundary(at.saturating_add(EXCERPT_BYTES_MAX));
+    let before = printable(line.get(first..from).unwrap_or(""));
+    let marked = printable(line.get(from..to.min(last(from))).unwrap_or(""));
+    let after = printable(line.get(to..last(to)).unwrap_or(""));
     let (before, marked, after) =
         if before.width() + marked.width() + after.width() <= EXCERPT_WIDTH_MAX {
             (before, marked, after)

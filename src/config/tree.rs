@@ -94,16 +94,16 @@ pub(super) fn parse(
         let place = Place { file, start: span.start, end: span.end };
         // A key that is there twice leaves everything around it clear; the first one counts.
         let twice = error.message().contains("duplicate key");
-        let line = sources.position(place).line;
+        let line = sources.line(place);
         if !twice {
             report.add_broken(file, line);
         }
         // A bracket that is never closed breaks one line after the other: the first one says it.
         let follows = last.is_some_and(|last| line == last || line == last + 1);
-        if (twice || !follows) && shown < SYNTAX_ERRORS_MAX {
+        if twice || (!follows && shown < SYNTAX_ERRORS_MAX) {
             let code = if twice { Code::Duplicate } else { Code::Syntax };
             report.add(Finding::error(code, place, format!("not TOML: {}", error.message())));
-            shown += 1;
+            shown += usize::from(!twice);
         }
         last = Some(line);
     }

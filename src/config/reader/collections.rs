@@ -12,6 +12,15 @@ use crate::domain::ids::{Permille, is_valid_name};
 
 use super::{At, Fields, Named};
 
+/// A table of shares.
+#[derive(Debug)]
+pub(in crate::config) struct Shares<'t> {
+    /// Those that could be read: name, place of the name, share.
+    pub(in crate::config) read: Vec<(&'t str, Place, Permille)>,
+    /// Whether all could be read.
+    pub(in crate::config) complete: bool,
+}
+
 impl<'t> Fields<'t> {
     /// The entries of a list that `parse` understands; what it makes equal may be there once.
     pub(in crate::config) fn list<T: PartialEq>(
@@ -79,21 +88,17 @@ impl<'t> Fields<'t> {
         named
     }
 
-    /// The shares of a table by name, as far as they can be read, with the place of each key; and
-    /// whether all could be read.
-    pub(in crate::config) fn shares(
-        &self,
-        name: &str,
-    ) -> Option<(Vec<(&'t str, Place, Permille)>, bool)> {
+    /// The shares of a table by name.
+    pub(in crate::config) fn shares(&self, name: &str) -> Option<Shares<'t>> {
         let table = self.as_table(name, self.entry(name)?)?;
         let path = self.path_of(name);
         let share = |(key, entry): (&'t String, &Entry)| {
             let share = self.share(&join(&path, key), &entry.node)?;
             Some((key.as_str(), entry.key, share))
         };
-        let shares: Vec<_> = table.entries.iter().filter_map(share).collect();
-        let all = shares.len() == table.entries.len();
-        Some((shares, all))
+        let read: Vec<_> = table.entries.iter().filter_map(share).collect();
+        let complete = read.len() == table.entries.len();
+        Some(Shares { read, complete })
     }
 
     /// Header names (lower case) and values.

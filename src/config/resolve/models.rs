@@ -155,15 +155,15 @@ fn shares(fields: &Fields<'_>, versions: &[Named<'_>]) -> BTreeMap<VersionName, 
         }
         return traffic;
     }
-    let Some((shares, all)) = fields.shares("traffic") else { return traffic };
-    for (name, place, share) in &shares {
+    let Some(shares) = fields.shares("traffic") else { return traffic };
+    for (name, place, share) in &shares.read {
         if !traffic.contains_key(*name) {
             unknown_version(fields, name, *place, versions);
         }
         traffic.insert(VersionName::new(*name), *share);
     }
-    let sum: u32 = shares.iter().map(|(_, _, share)| u32::from(share.thousandths())).sum();
-    if all && sum != 1000 && !versions.is_empty() {
+    let sum: u32 = shares.read.iter().map(|(_, _, share)| u32::from(share.thousandths())).sum();
+    if shares.complete && sum != 1000 && !versions.is_empty() {
         let percent = format!("{}.{}", sum / 10, sum % 10);
         let percent = percent.trim_end_matches(".0");
         let message =

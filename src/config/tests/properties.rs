@@ -83,7 +83,8 @@ fn answered(text: &str) -> Result<(), TestCaseError> {
     bench.write("main.toml", text);
     match bench.load(Checks::Offline) {
         Ok(loaded) => {
-            prop_assert!(loaded.warnings.iter().all(|one| one.severity == Severity::Warning))
+            let harmless = |one: &Diagnostic| one.severity == Severity::Warning;
+            prop_assert!(loaded.warnings.iter().all(harmless));
         }
         Err(found) => {
             prop_assert!(found.errors() > 0);

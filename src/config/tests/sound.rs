@@ -139,12 +139,16 @@ path_prefix = "/"
 pool = "p"
 "#;
 
-#[test]
-fn every_key_sets_its_field() {
+fn everything() -> (Bench, Intent) {
     let bench = Bench::new();
     bench.write("main.toml", EVERYTHING);
-    let intent = bench.load(Checks::Full).unwrap_or_else(|found| panic!("{found}")).intent;
-    insta::assert_debug_snapshot!(intent.limits, @r#"
+    let loaded = bench.load(Checks::Full).unwrap_or_else(|found| panic!("{found}"));
+    (bench, loaded.intent)
+}
+
+#[test]
+fn every_key_of_limits_sets_its_field() {
+    insta::assert_debug_snapshot!(everything().1.limits, @r#"
     Limits {
         header_bytes: 1024,
         header_count: 7,
@@ -155,7 +159,11 @@ fn every_key_sets_its_field() {
         connections: 5,
     }
     "#);
-    insta::assert_debug_snapshot!(intent.log, @r#"
+}
+
+#[test]
+fn every_key_of_log_sets_its_field() {
+    insta::assert_debug_snapshot!(everything().1.log, @r#"
     LogSpec {
         durability: Sync,
         body: 1024,
@@ -168,7 +176,11 @@ fn every_key_sets_its_field() {
         ],
     }
     "#);
-    insta::assert_debug_snapshot!(intent.pools, @r#"
+}
+
+#[test]
+fn every_key_of_pools_sets_its_field() {
+    insta::assert_debug_snapshot!(everything().1.pools, @r#"
     {
         "p": PoolSpec {
             backends: [
@@ -191,7 +203,11 @@ fn every_key_sets_its_field() {
         },
     }
     "#);
-    insta::assert_debug_snapshot!(intent.routes, @r#"
+}
+
+#[test]
+fn every_key_of_routes_sets_its_field() {
+    insta::assert_debug_snapshot!(everything().1.routes, @r#"
     {
         "r1": RouteSpec {
             matches: RouteMatch {
@@ -234,6 +250,11 @@ fn every_key_sets_its_field() {
         },
     }
     "#);
+}
+
+#[test]
+fn every_other_key_sets_its_field() {
+    let (bench, intent) = everything();
     let model = intent.models.get("m").expect("a model");
     let ms = Duration::from_millis;
     assert_eq!(
