@@ -1,1 +1,167 @@
-//! (in progress)
+//! The configuration: from files to a validated [`Intent`].
+//!
+//! Owns the way TOML text → spanned tree → merge of included files → interpolation → intent, the
+//! diagnostics about it, and the JSON Schema. Never changes anything: reading a configuration has no
+//! effect, and a configuration with a mistake yields nothing but the list of all its mistakes.
+//!
+//! ```text
+//! source ─▶ tree (interpolate, merge) ─▶ reader (keys) ─▶ resolve ─▶ Intent
+//!                     └───────────── diagnostic ◀───────────┘
+//! ```
+
+mod diagnostic;
+mod form;
+mod include;
+mod interpolate;
+mod keys;
+mod reader;
+mod render;
+mod resolve;
+mod scalar;
+mod schema;
+mod source;
+mod tree;
+
+use std::env::VarError;
+use std::path::{Path, PathBuf};
+
+use crate::domain::spec::Intent;
+
+pub use diagnostic::{Code, Diagnostic, Diagnostics, Location, Related, Severity};
+pub(crate) use scalar::{show_percent, show_size};
+pub use schema::schema;
+
+use diagnostic::{Finding, Report};
+use interpolate::{Environment, Interpolator};
+use reader::Context;
+use source::{Place, ReadError, Sources};
+use tree::Table;
+
+/// How much of the surroundings is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checks {
+    /// Everything that the process will need must be there.
+    Full,
+    /// Only the files of the configuration itself are read: no model file, no `${file:…}`. The
+    /// intent then has defaults in place of what was not looked at, so it is not for running.
+    Offline,
+}
+
+/// A configuration without a mistake.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// What the operator wants.
+    pub intent: Intent,
+    /// What will hardly work as meant.
+    pub warnings: Vec<Diagnostic>,
+    /// Every file that was read, the main one first.
+    pub files: Vec<PathBuf>,
+}
+
+/// Loads the file at `path` and what it includes.
+///
+/// # Errors
+/// All mistakes of all files; that `path` cannot be read is one as well.
+pub fn load(path: &Path, checks: Checks) -> Result<Loaded, Diagnostics> {
+    load_with(path, checks, &Process)
+}
+
+/// [`load`] with an environment of the caller's choice.
+pub(crate) fn load_with(
+    path: &Path,
+    checks: Checks,
+    environment: &dyn Environment,
+) -> Result<Loaded, Diagnostics> {
+    let mut loading = Loading::new(checks, environment);
+    match loading.read(path, false) {
+        Some(file) => loading.finish(file),
+        None => Err(loading.report.finish(&loading.sources)),
+    }
+}
+
+/// The state while files are read.
+struct Loading<'e> {
+    checks: Checks,
+    host_name: String,
+    interpolator: Interpolator<'e>,
+    sources: Sources,
+    report: Report,
+}
+
+impl<'e> Loading<'e> {
+    fn new(checks: Checks, environment: &'e dyn Environment) -> Self {
+        Self {
+            checks,
+            host_name: environment.host_name(),
+            interpolator: Interpolator::new(environment, checks),
+            sources: Sources::default(),
+            report: Report::default(),
+        }
+    }
+
+    /// Reads one file. What is wrong is reported.
+    fn read(&mut self, path: &Path, regular: bool) -> Option<usize> {
+        let (text, fault) = match source::read_text(path, source::FILE_BYTES_MAX, regular) {
+            Ok(text) => return Some(self.sources.add(path, text)),
+            Err(ReadError::NotText { lossy, at }) => (lossy, (at, "is not UTF-8 text".to_owned())),
+            Err(error) => (String::new(), (0, error.phrase())),
+        };
+        let (start, phrase) = fault;
+        let file = self.sources.add(path, text);
+        let place = Place { file, start, end: start };
+        let message = format!("the file `{}` {phrase}", path.display());
+        self.report.add(Finding::error(Code::File, place, message));
+        self.report.add_broken(file, 1);
+        None
+    }
+
+    /// Parses the main file, follows its `include` and builds the intent.
+    fn finish(mut self, main: usize) -> Result<Loaded, Diagnostics> {
+        let mut root = self.parse(main);
+        for path in include::files(self.context(), main, &root, self.checks) {
+            if let Some(file) = self.read(&path, true) {
+                let table = self.parse(file);
+                let table = include::without_include(self.context(), table);
+                tree::merge(&mut root, table, "", &self.report);
+            }
+        }
+        let intent = resolve::intent(self.context(), &root, self.checks, &self.host_name);
+        let errors = self.report.errors();
+        let files = self.sources.paths().map(Path::to_owned).collect();
+        let found = self.report.finish(&self.sources);
+        if errors == 0 {
+            Ok(Loaded { intent, warnings: found.iter().cloned().collect(), files })
+        } else {
+            Err(found)
+        }
+    }
+
+    fn parse(&mut self, file: usize) -> Table {
+        tree::parse(&self.sources, file, &mut self.interpolator, &self.report)
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context { sources: &self.sources, report: &self.report }
+    }
+}
+
+/// The environment of this process.
+struct Process;
+
+impl Environment for Process {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the place where the environment is read"
+    )]
+    fn variable(&self, name: &str) -> Result<String, VarError> {
+        std::env::var(name)
+    }
+
+    fn host_name(&self) -> String {
+        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        form::node(&name).unwrap_or_else(|_| "pointsman".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,229 @@
+//! The one table of keys: what may be written where, of what kind, with which default and range.
+//!
+//! Owns what both the reader and the JSON Schema know about a key. Never holds a value that was read.
+//! Defaults here are what the schema shows; a test holds them against the defaults of
+//! [`crate::domain::spec`].
+
+mod sections;
+
+use std::time::Duration;
+
+pub(super) use sections::{
+    DRAIN, EXECUTION, FORWARDING, KEEP_ALIVE, LIMITS, LOG, MODEL, POOL, ROUTE, TELEMETRY, TIMEOUTS,
+    TOP, VERSION,
+};
+
+/// A table of the file.
+#[derive(Debug)]
+pub(super) struct Section {
+    /// What it describes, with its article: `a model`.
+    pub(super) what: &'static str,
+    /// One sentence for the schema.
+    pub(super) doc: &'static str,
+    /// Every key that may stand in it.
+    pub(super) keys: &'static [Key],
+    /// Keys of which exactly one must be there.
+    pub(super) exactly_one: &'static [&'static str],
+    /// Keys of which at most one may be there.
+    pub(super) at_most_one: &'static [&'static str],
+}
+
+impl Section {
+    /// The key of that name.
+    pub(super) fn key(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+}
+
+/// A key of a table.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// As written.
+    pub(super) name: &'static str,
+    /// What may be assigned to it.
+    pub(super) kind: Kind,
+    /// What leaving it out means.
+    pub(super) absent: Absent,
+    /// One or two sentences for the schema.
+    pub(super) doc: &'static str,
+}
+
+/// What leaving a key out means.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Absent {
+    /// An error.
+    Error,
+    /// The same as this text; `[]` for lists, `{}` for tables.
+    Same(&'static str),
+    /// Something that cannot be written as a value.
+    Means(&'static str),
+}
+
+/// What may be assigned to a key.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    /// A string of a form.
+    Text(Form),
+    /// One of some words.
+    Word(&'static [&'static str]),
+    /// `true` or `false`.
+    Flag,
+    /// A whole number in a range.
+    Integer(i64, i64),
+    /// A duration in a range.
+    Duration(Duration, Duration),
+    /// A size in bytes, in a range.
+    Size(u64, u64),
+    /// A list of strings of a form, with the least and the most entries.
+    List(Form, usize, usize),
+    /// A table with known keys.
+    Table(&'static Section),
+    /// A table whose keys are names given by the operator, at most so many.
+    Named(&'static Section, &'static str, usize),
+    /// A table of shares by name.
+    Shares,
+    /// A table of strings by header name, at most so many.
+    Headers(usize),
+}
+
+/// The forms of strings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `IP:PORT`.
+    Address,
+    /// `http://HOST:PORT`.
+    Backend,
+    /// A path of the file system.
+    File,
+    /// A pattern of file names.
+    Glob,
+    /// The name of a gateway.
+    Node,
+    /// `10.0.0.0/8`.
+    Cidr,
+    /// A header's name.
+    HeaderName,
+    /// What identifies a caller.
+    Sticky,
+    /// A log filter.
+    Level,
+    /// A host name.
+    Host,
+    /// A whole path of a URL.
+    Path,
+    /// The first segments of a path of a URL.
+    PathPrefix,
+    /// The name of a declared model, version or pool.
+    Reference,
+}
+
+impl Form {
+    /// What is expected, as in "must be …".
+    pub(super) const fn expected(self) -> &'static str {
+        match self {
+            Self::Address => "an address such as \"127.0.0.1:8080\"",
+            Self::Backend => "a backend address such as \"http://10.0.0.1:8000\"",
+            Self::File => "a path, relative to this file or absolute",
+            Self::Glob => "a pattern of file names such as \"conf.d/*.toml\"",
+            Self::Node => "a name of visible ASCII characters",
+            Self::Cidr => "an address range such as \"10.0.0.0/8\"",
+            Self::HeaderName => "the name of a header such as \"x-tenant\"",
+            Self::Sticky => "\"header:NAME\", \"cookie:NAME\", \"query:NAME\" or \"client\"",
+            Self::Level => "a level such as \"info\" or \"info,pointsman::proxy=debug\"",
+            Self::Host => "a host name without port such as \"api.example.com\"",
+            Self::Path => "a path such as \"/v1/score\"",
+            Self::PathPrefix => "the first segments of a path such as \"/api\"",
+            Self::Reference => "a declared name",
+        }
+    }
+
+    /// A regular expression (ECMA-262) that every good text matches, if one helps an editor.
+    pub(super) const fn pattern(self) -> Option<&'static str> {
+        match self {
+            Self::Address => Some("^(\\[[0-9A-Fa-f:.]+\\]|[0-9.]+):[0-9]+$"),
+            Self::Backend => Some("^http://[^/?#@\\s]+:[0-9]+$"),
+            Self::Sticky => Some("^((header|cookie|query):.+|client)$"),
+            Self::Path | Self::PathPrefix => Some("^/"),
+            Self::Cidr => Some("^[0-9A-Fa-f:.]+(/[0-9]+)?$"),
+            Self::File
+            | Self::Glob
+            | Self::Node
+            | Self::HeaderName
+            | Self::Level
+            | Self::Host
+            | Self::Reference => None,
+        }
+    }
+}
+
+impl Kind {
+    /// What is expected, as in "must be …".
+    pub(super) fn expected(&self) -> String {
+        match self {
+            Self::Text(form) => form.expected().to_owned(),
+            Self::Word(words) => {
+                let words: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+                format!("one of {}", words.join(", "))
+            }
+            Self::Flag => "true or false".to_owned(),
+            Self::Integer(..) => "a whole number".to_owned(),
+            Self::Duration(..) => "a duration such as \"250ms\" or \"5s\"".to_owned(),
+            Self::Size(..) => "a size such as \"64KiB\" or \"16MiB\"".to_owned(),
+            Self::List(form, ..) => format!("a list, each entry {}", form.expected()),
+            Self::Table(_) => "a table".to_owned(),
+            Self::Named(_, what, _) => format!("a table of {what}s by name"),
+            Self::Shares => "a table such as { v1 = \"90%\", v2 = \"10%\" }".to_owned(),
+            Self::Headers(_) => "a table such as { x-tenant = \"acme\" }".to_owned(),
+        }
+    }
+}
+
+/// Finds the sections in which a key of this name may stand, as they are written in the file.
+pub(super) fn homes_of(name: &str) -> Vec<&'static str> {
+    const HOMES: [(&Section, &str); 13] = [
+        (&TOP, "the top of the file, above the first `[table]`"),
+        (&LIMITS, "`[limits]`"),
+        (&FORWARDING, "`[forwarding]`"),
+        (&LOG, "`[log]`"),
+        (&DRAIN, "`[drain]`"),
+        (&TELEMETRY, "`[telemetry]`"),
+        (&MODEL, "`[models.NAME]`"),
+        (&VERSION, "`[models.NAME.versions.VERSION]`"),
+        (&POOL, "`[pools.NAME]`"),
+        (&ROUTE, "`[routes.NAME]`"),
+        (&TIMEOUTS, "`timeouts = { … }` of a model or pool"),
+        (&KEEP_ALIVE, "`keep_alive = { … }` of a model or pool"),
+        (&EXECUTION, "`execution = { … }` of a model"),
+    ];
+    let has = |(section, _): &&(&Section, _)| section.key(name).is_some();
+    HOMES.iter().filter(has).map(|(_, home)| *home).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Visits every section once.
+    fn walk(section: &'static Section, visit: &mut impl FnMut(&'static Section)) {
+        visit(section);
+        for key in section.keys {
+            if let Kind::Table(inner) | Kind::Named(inner, ..) = key.kind {
+                walk(inner, visit);
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_is_documented_and_named_once() {
+        walk(&TOP, &mut |section| {
+            for (at, key) in section.keys.iter().enumerate() {
+                let twin = section.keys.iter().skip(at + 1).find(|other| other.name == key.name);
+                assert!(twin.is_none(), "{} is twice in {}", key.name, section.what);
+                assert!(key.doc.ends_with('.') && key.doc.len() > 10, "{}: {}", key.name, key.doc);
+                assert!(key.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+            }
+            let named = section.exactly_one.iter().chain(section.at_most_one);
+            named.for_each(|name| assert!(section.key(name).is_some(), "{name}"));
+        });
+    }
+}

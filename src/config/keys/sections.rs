@@ -1,0 +1,492 @@
+//! The sections themselves, in the order of the documentation.
+//!
+//! Owns names, ranges, defaults and descriptions. Never does anything with them.
+
+use std::time::Duration;
+
+use super::{Absent, Form, Key, Kind, Section};
+
+const MS: Duration = Duration::from_millis(1);
+const TEN_MINUTES: Duration = Duration::from_secs(600);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
+
+const MODELS_MAX: usize = 10_000;
+const VERSIONS_MAX: usize = 1000;
+const POOLS_MAX: usize = 10_000;
+const ROUTES_MAX: usize = 10_000;
+const BACKENDS_MAX: usize = 4096;
+const ROUTE_HEADERS_MAX: usize = 32;
+const LOG_HEADERS_MAX: usize = 64;
+const RANGES_MAX: usize = 1024;
+const PATTERNS_MAX: usize = 64;
+
+const fn key(name: &'static str, kind: Kind, absent: Absent, doc: &'static str) -> Key {
+    Key { name, kind, absent, doc }
+}
+
+const fn section(what: &'static str, doc: &'static str, keys: &'static [Key]) -> Section {
+    Section { what, doc, keys, exactly_one: &[], at_most_one: &[] }
+}
+
+/// The top of the file.
+pub(in crate::config) static TOP: Section = section(
+    "the configuration",
+    "The configuration of one pointsman.",
+    &[
+        key(
+            "listen",
+            Kind::Text(Form::Address),
+            Absent::Error,
+            "The address where predictions are served.",
+        ),
+        key(
+            "admin",
+            Kind::Text(Form::Address),
+            Absent::Same("127.0.0.1:9901"),
+            "The address of health, metrics and the admin API. Keep it private.",
+        ),
+        key(
+            "data_dir",
+            Kind::Text(Form::File),
+            Absent::Same("data"),
+            "The directory for everything that is kept, relative to this file.",
+        ),
+        key(
+            "node",
+            Kind::Text(Form::Node),
+            Absent::Means("the host name"),
+            "The name of this gateway in records and metrics.",
+        ),
+        key(
+            "workers",
+            Kind::Integer(1, 1024),
+            Absent::Means("one for each core that this process may use"),
+            "Data-plane workers; each is one thread with its own listener and connections.",
+        ),
+        key(
+            "include",
+            Kind::List(Form::Glob, 0, PATTERNS_MAX),
+            Absent::Same("[]"),
+            "Files to merge in, as patterns relative to this file; only the main file may include.",
+        ),
+        key("limits", Kind::Table(&LIMITS), Absent::Same("{}"), "What one client may ask for."),
+        key(
+            "forwarding",
+            Kind::Table(&FORWARDING),
+            Absent::Same("{}"),
+            "Whose word about the client is believed, and what backends are told.",
+        ),
+        key("log", Kind::Table(&LOG), Absent::Same("{}"), "The prediction log."),
+        key("drain", Kind::Table(&DRAIN), Absent::Same("{}"), "How the process ends."),
+        key(
+            "telemetry",
+            Kind::Table(&TELEMETRY),
+            Absent::Same("{}"),
+            "Logging of the gateway's own doings.",
+        ),
+        key(
+            "models",
+            Kind::Named(&MODEL, "model", MODELS_MAX),
+            Absent::Same("{}"),
+            "Models by name: `[models.fraud]`.",
+        ),
+        key(
+            "pools",
+            Kind::Named(&POOL, "pool", POOLS_MAX),
+            Absent::Same("{}"),
+            "Sets of interchangeable plain backends by name.",
+        ),
+        key(
+            "routes",
+            Kind::Named(&ROUTE, "route", ROUTES_MAX),
+            Absent::Same("{}"),
+            "Routing rules by name.",
+        ),
+    ],
+);
+
+/// `[limits]`.
+pub(in crate::config) static LIMITS: Section = section(
+    "the limits",
+    "What one client may ask for.",
+    &[
+        key(
+            "header_bytes",
+            Kind::Size(KIB, MIB),
+            Absent::Same("32KiB"),
+            "Bytes of a request head; more is answered with 431.",
+        ),
+        key(
+            "header_count",
+            Kind::Integer(1, 1000),
+            Absent::Same("100"),
+            "Headers of a request; more is answered with 431.",
+        ),
+        key(
+            "header_time",
+            Kind::Duration(MS, HOUR),
+            Absent::Same("10s"),
+            "From the first byte of a request head to its end; longer is answered with 408.",
+        ),
+        key(
+            "body",
+            Kind::Size(1, TIB),
+            Absent::Same("16MiB"),
+            "Bytes of a request body; more is answered with 413.",
+        ),
+        key(
+            "request_time",
+            Kind::Duration(MS, DAY),
+            Absent::Same("1m"),
+            "The whole exchange, from the request head to the last byte of the response (504).",
+        ),
+        key(
+            "idle",
+            Kind::Duration(MS, DAY),
+            Absent::Same("75s"),
+            "How long an unused client connection is kept.",
+        ),
+        key(
+            "connections",
+            Kind::Integer(1, 1_000_000),
+            Absent::Same("16384"),
+            "Client connections, over all workers.",
+        ),
+    ],
+);
+
+/// `[forwarding]`.
+pub(in crate::config) static FORWARDING: Section = section(
+    "the forwarding",
+    "The one trust rule for what a request says about where it came from.",
+    &[
+        key(
+            "trust",
+            Kind::List(Form::Cidr, 0, RANGES_MAX),
+            Absent::Same("[]"),
+            "Peers whose `X-Forwarded-*` headers are believed; those of others are replaced.",
+        ),
+        key(
+            "via",
+            Kind::Flag,
+            Absent::Same("false"),
+            "Whether `Via` is added towards backends and clients.",
+        ),
+    ],
+);
+
+/// `[log]`.
+pub(in crate::config) static LOG: Section = section(
+    "the prediction log",
+    "The prediction log.",
+    &[
+        key(
+            "durability",
+            Kind::Word(&["off", "async", "os", "sync"]),
+            Absent::Same("async"),
+            "What a record survives once its response is out: nothing is recorded (`off`), a clean \
+             stop (`async`), `kill -9` (`os`), a power loss (`sync`).",
+        ),
+        key(
+            "body",
+            Kind::Size(0, GIB),
+            Absent::Same("256KiB"),
+            "Bytes of each body that are kept; length and hash always cover the whole body.",
+        ),
+        key(
+            "queue",
+            Kind::Size(MIB, 16 * GIB),
+            Absent::Same("64MiB"),
+            "Bytes of records that may wait for the writer; beyond that, records are dropped and \
+             counted.",
+        ),
+        key(
+            "segment",
+            Kind::Size(MIB, 4 * GIB),
+            Absent::Same("64MiB"),
+            "The size of one file of the log.",
+        ),
+        key(
+            "flush",
+            Kind::Duration(MS, Duration::from_secs(10)),
+            Absent::Same("5ms"),
+            "The longest time a record waits in memory with `durability = \"async\"`.",
+        ),
+        key(
+            "retain",
+            Kind::Size(MIB, 1024 * TIB),
+            Absent::Same("20GiB"),
+            "Bytes that the log may take on disk; the oldest files go first.",
+        ),
+        key(
+            "headers",
+            Kind::List(Form::HeaderName, 0, LOG_HEADERS_MAX),
+            Absent::Same("[]"),
+            "Request and response headers that are kept; all others are left out.",
+        ),
+    ],
+);
+
+/// `[drain]`.
+pub(in crate::config) static DRAIN: Section = section(
+    "the drain",
+    "How the process ends after SIGTERM.",
+    &[
+        key(
+            "delay",
+            Kind::Duration(Duration::ZERO, HOUR),
+            Absent::Same("0s"),
+            "Between readiness going off and the listeners closing, for load balancers to notice.",
+        ),
+        key(
+            "timeout",
+            Kind::Duration(Duration::ZERO, DAY),
+            Absent::Same("30s"),
+            "The longest wait for requests in flight after that.",
+        ),
+    ],
+);
+
+/// `[telemetry]`.
+pub(in crate::config) static TELEMETRY: Section = section(
+    "the telemetry",
+    "Logging of the gateway's own doings.",
+    &[
+        key(
+            "level",
+            Kind::Text(Form::Level),
+            Absent::Same("info"),
+            "What is logged: a level, or levels by target as in `info,pointsman::proxy=debug`.",
+        ),
+        key("format", Kind::Word(&["human", "json"]), Absent::Same("human"), "How log lines look."),
+    ],
+);
+
+/// `[models.NAME]`.
+pub(in crate::config) static MODEL: Section = section(
+    "a model",
+    "A prediction contract that clients call, and its releases.",
+    &[
+        key(
+            "versions",
+            Kind::Named(&VERSION, "version", VERSIONS_MAX),
+            Absent::Error,
+            "The releases by name: `[models.fraud.versions.v7]`; at least one.",
+        ),
+        key(
+            "traffic",
+            Kind::Shares,
+            Absent::Means("everything to the only version"),
+            "The share of each version; must add up to 100 %. Needed with more than one version.",
+        ),
+        key(
+            "sticky",
+            Kind::Text(Form::Sticky),
+            Absent::Means("every request is decided on its own"),
+            "What keeps one caller on one version.",
+        ),
+        BALANCE,
+        TIMEOUTS_KEY,
+        KEEP_ALIVE_KEY,
+        key(
+            "execution",
+            Kind::Table(&EXECUTION),
+            Absent::Same("{}"),
+            "How versions that run in this process are run.",
+        ),
+    ],
+);
+
+const BALANCE: Key = key(
+    "balance",
+    Kind::Word(&["round_robin", "least_in_flight"]),
+    Absent::Same("round_robin"),
+    "How one of several backends is chosen.",
+);
+
+const TIMEOUTS_KEY: Key = key(
+    "timeouts",
+    Kind::Table(&TIMEOUTS),
+    Absent::Same("{}"),
+    "Limits in time towards the backends.",
+);
+
+const KEEP_ALIVE_KEY: Key = key(
+    "keep_alive",
+    Kind::Table(&KEEP_ALIVE),
+    Absent::Same("{}"),
+    "Connections kept open to the backends between requests.",
+);
+
+const BACKENDS: Kind = Kind::List(Form::Backend, 1, BACKENDS_MAX);
+
+/// `[models.NAME.versions.VERSION]`.
+pub(in crate::config) static VERSION: Section = Section {
+    what: "a version",
+    doc: "One release of a model: an ONNX file or prediction servers.",
+    keys: &[
+        key(
+            "onnx",
+            Kind::Text(Form::File),
+            Absent::Means("the version is served by `backends`"),
+            "An ONNX file that runs in this process, relative to this file.",
+        ),
+        key(
+            "backends",
+            BACKENDS,
+            Absent::Means("the version runs in this process, from `onnx`"),
+            "Prediction servers, each `http://HOST:PORT`.",
+        ),
+    ],
+    exactly_one: &["onnx", "backends"],
+    at_most_one: &[],
+};
+
+/// `timeouts = { … }`.
+pub(in crate::config) static TIMEOUTS: Section = section(
+    "the timeouts",
+    "Limits in time towards a backend.",
+    &[
+        key(
+            "connect",
+            Kind::Duration(MS, TEN_MINUTES),
+            Absent::Same("1s"),
+            "Until the TCP connection stands.",
+        ),
+        key(
+            "first_byte",
+            Kind::Duration(MS, DAY),
+            Absent::Same("30s"),
+            "From the end of the request to the first byte of the response head.",
+        ),
+        key(
+            "idle",
+            Kind::Duration(MS, DAY),
+            Absent::Same("30s"),
+            "Between two pieces of a body, in either direction.",
+        ),
+    ],
+);
+
+/// `keep_alive = { … }`.
+pub(in crate::config) static KEEP_ALIVE: Section = section(
+    "the keep-alive",
+    "Connections kept open to backends between requests.",
+    &[
+        key(
+            "idle",
+            Kind::Duration(MS, DAY),
+            Absent::Same("1500ms"),
+            "How long an unused connection is kept; keep it below the backend's own limit.",
+        ),
+        key("age", Kind::Duration(MS, DAY), Absent::Same("5m"), "How old a connection may become."),
+        key(
+            "connections",
+            Kind::Integer(0, 65_536),
+            Absent::Same("128"),
+            "Unused connections kept for each backend and worker; 0 keeps none.",
+        ),
+    ],
+);
+
+/// `execution = { … }`.
+pub(in crate::config) static EXECUTION: Section = section(
+    "the execution",
+    "How versions that run in this process are run.",
+    &[
+        key(
+            "inline_below",
+            Kind::Duration(Duration::ZERO, Duration::from_secs(1)),
+            Absent::Same("200us"),
+            "A version that was measured below this runs on the worker that received the request.",
+        ),
+        key(
+            "queue",
+            Kind::Integer(1, 1_000_000),
+            Absent::Same("256"),
+            "Requests that may wait for an executor thread.",
+        ),
+        key(
+            "queue_time",
+            Kind::Duration(MS, HOUR),
+            Absent::Same("5s"),
+            "How long a request may wait before it is refused.",
+        ),
+    ],
+);
+
+/// `[pools.NAME]`.
+pub(in crate::config) static POOL: Section = section(
+    "a pool",
+    "A set of interchangeable plain backends.",
+    &[
+        key(
+            "backends",
+            BACKENDS,
+            Absent::Error,
+            "The members, each `http://HOST:PORT`; at least one.",
+        ),
+        BALANCE,
+        TIMEOUTS_KEY,
+        KEEP_ALIVE_KEY,
+    ],
+);
+
+/// `[routes.NAME]`.
+pub(in crate::config) static ROUTE: Section = Section {
+    what: "a route",
+    doc: "A rule that maps requests to a model or to a pool; all conditions must hold.",
+    keys: &[
+        key(
+            "host",
+            Kind::Text(Form::Host),
+            Absent::Means("any host"),
+            "The host name, without port.",
+        ),
+        key("path", Kind::Text(Form::Path), Absent::Means("any path"), "The whole path."),
+        key(
+            "path_prefix",
+            Kind::Text(Form::PathPrefix),
+            Absent::Means("any path"),
+            "Leading whole segments: `/api` takes `/api` and `/api/x`, not `/apix`.",
+        ),
+        key(
+            "method",
+            Kind::Word(&["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]),
+            Absent::Means("any method"),
+            "The method.",
+        ),
+        key(
+            "headers",
+            Kind::Headers(ROUTE_HEADERS_MAX),
+            Absent::Same("{}"),
+            "Header names and the exact values that they must have.",
+        ),
+        key(
+            "model",
+            Kind::Text(Form::Reference),
+            Absent::Means("the route leads to `pool`"),
+            "The model that answers.",
+        ),
+        key(
+            "version",
+            Kind::Text(Form::Reference),
+            Absent::Means("the model's split decides"),
+            "The one version of the model that answers.",
+        ),
+        key(
+            "pool",
+            Kind::Text(Form::Reference),
+            Absent::Means("the route leads to `model`"),
+            "The pool of plain backends that answers.",
+        ),
+    ],
+    exactly_one: &["model", "pool"],
+    at_most_one: &["path", "path_prefix"],
+};

@@ -1,0 +1,202 @@
+//! Models with their versions and shares, and pools.
+//!
+//! Owns the rules inside one model or pool. Never looks at routes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::config::Checks;
+use crate::config::diagnostic::{Code, Finding, closest};
+use crate::config::form;
+use crate::config::keys;
+use crate::config::reader::{At, Fields, Named, listed};
+use crate::config::scalar::show_percent;
+use crate::config::source::Place;
+use crate::config::tree::quoted;
+use crate::domain::ids::{ModelName, Permille, PoolName, VersionName};
+use crate::domain::spec::{BackendAddress, ModelSpec, PoolSpec, VersionSpec};
+
+use super::{Rules, settings};
+
+/// The most versions whose shares are written into a suggested line.
+const SUGGESTED_SHARES_MAX: usize = 8;
+
+/// A model or a pool, and where its name stands.
+#[derive(Debug)]
+pub(super) struct Declared<T> {
+    /// What was declared.
+    pub(super) spec: T,
+    /// The name in the file.
+    pub(super) key: Place,
+}
+
+impl Rules<'_> {
+    /// Reads `[models.*]`.
+    pub(super) fn models(&mut self, top: &Fields<'_>) -> BTreeMap<ModelName, Declared<ModelSpec>> {
+        let named = top.named("models");
+        let mut models = BTreeMap::new();
+        for model in &named {
+            let fields = Fields::of(self.context, model, &keys::MODEL);
+            let spec = self.model(&fields);
+            models.insert(ModelName::new(model.name), Declared { spec, key: model.key });
+        }
+        models
+    }
+
+    /// Reads `[pools.*]`.
+    pub(super) fn pools(&mut self, top: &Fields<'_>) -> BTreeMap<PoolName, Declared<PoolSpec>> {
+        let named = top.named("pools");
+        let mut pools = BTreeMap::new();
+        for pool in &named {
+            let fields = Fields::of(self.context, pool, &keys::POOL);
+            let spec = PoolSpec {
+                backends: self.backends(&fields),
+                balance: settings::balance(&fields),
+                timeouts: fields.table("timeouts", settings::timeouts).unwrap_or_default(),
+                keep_alive: fields.table("keep_alive", settings::keep_alive).unwrap_or_default(),
+            };
+            pools.insert(PoolName::new(pool.name), Declared { spec, key: pool.key });
+        }
+        pools
+    }
+
+    fn model(&mut self, fields: &Fields<'_>) -> ModelSpec {
+        let named = fields.named("versions");
+        if let (Some(key), []) = (fields.key_place("versions"), named.as_slice()) {
+            let message = format!("`{}` is empty", fields.path_of("versions"));
+            let help = format!("add a table: [{}.v1]", fields.path_of("versions"));
+            fields.add(Finding::error(Code::Missing, key, message).help(help));
+        }
+        let traffic = shares(fields, &named);
+        let versions = named.iter().map(|version| {
+            let fields = Fields::of(self.context, version, &keys::VERSION);
+            (VersionName::new(version.name), self.version(&fields))
+        });
+        ModelSpec {
+            versions: versions.collect(),
+            traffic,
+            sticky: fields.parse("sticky", form::sticky).map(|at| at.value),
+            balance: settings::balance(fields),
+            timeouts: fields.table("timeouts", settings::timeouts).unwrap_or_default(),
+            keep_alive: fields.table("keep_alive", settings::keep_alive).unwrap_or_default(),
+            execution: fields.table("execution", settings::execution).unwrap_or_default(),
+        }
+    }
+
+    fn version(&mut self, fields: &Fields<'_>) -> VersionSpec {
+        let onnx = fields.file("onnx");
+        if fields.key_place("backends").is_some() {
+            return VersionSpec::Backends(self.backends(fields));
+        }
+        if let Some(onnx) = &onnx {
+            self.model_file(fields, onnx);
+        }
+        VersionSpec::Onnx(onnx.map(|at| at.value).unwrap_or_default())
+    }
+
+    fn backends(&mut self, fields: &Fields<'_>) -> Vec<BackendAddress> {
+        let backends = fields.list("backends", form::backend).unwrap_or_default();
+        let values = backends.iter().map(|backend| backend.value.clone()).collect();
+        self.backends.extend(backends);
+        values
+    }
+
+    fn model_file(&self, fields: &Fields<'_>, onnx: &At<PathBuf>) {
+        if self.checks == Checks::Offline {
+            return;
+        }
+        let why = match fs::metadata(&onnx.value) {
+            Ok(kind) if kind.is_file() => return,
+            Ok(kind) if kind.is_dir() => "is a directory".to_owned(),
+            Ok(_) => "is not a regular file".to_owned(),
+            Err(error) => format!("cannot be opened: {error}"),
+        };
+        let path = if onnx.hidden {
+            "(value hidden)".to_owned()
+        } else {
+            format!("`{}`", onnx.value.display())
+        };
+        let finding =
+            Finding::error(Code::ModelFile, onnx.place, format!("the model file {path} {why}"));
+        fields.add(match neighbour(&onnx.value) {
+            Some(name) if !onnx.hidden => finding.help(format!("its directory has `{name}`")),
+            _ => finding.help("paths are relative to the file that names them"),
+        });
+    }
+}
+
+/// Another ONNX file in the directory where `path` is missing.
+fn neighbour(path: &Path) -> Option<String> {
+    const LOOKED_AT_MAX: usize = 256;
+    let entries = fs::read_dir(path.parent()?).ok()?.take(LOOKED_AT_MAX).filter_map(Result::ok);
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".onnx"))
+        .collect();
+    names.sort();
+    names.into_iter().next()
+}
+
+/// The share of every version. One version takes everything; several need `traffic`.
+fn shares(fields: &Fields<'_>, versions: &[Named<'_>]) -> BTreeMap<VersionName, Permille> {
+    let mut traffic: BTreeMap<VersionName, Permille> =
+        versions.iter().map(|version| (VersionName::new(version.name), Permille::NONE)).collect();
+    if fields.key_place("traffic").is_none() {
+        match versions {
+            [only] => drop(traffic.insert(VersionName::new(only.name), Permille::ALL)),
+            [] => {}
+            several => {
+                let message =
+                    format!("`{}` has {} versions and no `traffic`", fields.path(), several.len());
+                let finding = Finding::error(Code::Traffic, fields.at(), message);
+                fields.add(finding.help(format!("add: {}", suggestion(several))));
+            }
+        }
+        return traffic;
+    }
+    let Some(shares) = fields.shares("traffic") else { return traffic };
+    for (name, place, share) in &shares.read {
+        if !traffic.contains_key(*name) {
+            unknown_version(fields, name, *place, versions);
+        }
+        traffic.insert(VersionName::new(*name), *share);
+    }
+    let sum: u32 = shares.read.iter().map(|(_, _, share)| u32::from(share.thousandths())).sum();
+    if shares.complete && sum != 1000 && !versions.is_empty() {
+        let percent = format!("{}.{}", sum / 10, sum % 10);
+        let percent = percent.trim_end_matches(".0");
+        let message =
+            format!("the shares of `{}` add up to {percent} %", fields.path_of("traffic"));
+        let finding = Finding::error(Code::Traffic, fields.place("traffic"), message);
+        let help = format!("they must add up to 100 %, such as: {}", suggestion(versions));
+        fields.add(finding.help(help));
+    }
+    traffic
+}
+
+fn unknown_version(fields: &Fields<'_>, name: &str, place: Place, versions: &[Named<'_>]) {
+    let names = || versions.iter().map(|version| version.name);
+    let message = format!("version `{}` has traffic but is not declared", name.escape_debug());
+    let finding = Finding::error(Code::UnknownReference, place, message);
+    fields.add(match closest(name, names()) {
+        Some(close) => finding.help(format!("did you mean `{close}`?")),
+        None if versions.is_empty() => finding.help("this model declares no version"),
+        None => finding.help(format!("declared: {}", listed(names().take(20)))),
+    });
+}
+
+/// A line that is ready to paste: even shares, or everything to the last of many versions.
+fn suggestion(versions: &[Named<'_>]) -> String {
+    let count = versions.len();
+    let share = |at: usize| match count {
+        0..=SUGGESTED_SHARES_MAX => 1000 / count + usize::from(at < 1000 % count),
+        _ => 1000 * usize::from(at + 1 == count),
+    };
+    let entries = versions.iter().enumerate().filter_map(|(at, version)| {
+        let share = u16::try_from(share(at)).ok().and_then(Permille::new)?;
+        (share != Permille::NONE)
+            .then(|| format!("{} = \"{}\"", quoted(version.name), show_percent(share)))
+    });
+    format!("traffic = {{ {} }}", entries.collect::<Vec<_>>().join(", "))
+}
