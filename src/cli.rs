@@ -1,1 +1,3 @@
-//! (in progress)
+//! The commands.
+
+pub mod log;
