@@ -206,11 +206,7 @@ pub struct KeepAlive {
 
 impl Default for KeepAlive {
     fn default() -> Self {
-        Self {
-            idle: Duration::from_millis(1500),
-            age: Duration::from_secs(300),
-            connections: 128,
-        }
+        Self { idle: Duration::from_millis(1500), age: Duration::from_secs(300), connections: 128 }
     }
 }
 

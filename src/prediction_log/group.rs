@@ -1,0 +1,141 @@
+//! The records that are written together, and how far that has come.
+//!
+//! Owns one arena a worker, taken from the workers when the writer collects. Never touches a file.
+
+use std::io::IoSlice;
+use std::ops::Range;
+
+use super::arena::Arena;
+
+/// Frames of all workers in the order in which they are written.
+#[derive(Debug)]
+pub(super) struct Group {
+    lots: Vec<Arena>,
+    at: Position,
+}
+
+/// A place before a frame, or at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Position {
+    lot: usize,
+    frame: usize,
+}
+
+/// The next frames that fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fit {
+    /// Where they end.
+    pub(super) end: Position,
+    /// Their number.
+    pub(super) frames: u64,
+    /// Their bytes on disk.
+    pub(super) bytes: u64,
+}
+
+impl Group {
+    /// An empty group for as many workers as there are slots.
+    pub(super) fn new(slots: usize) -> Self {
+        let lots = std::iter::repeat_with(Arena::default).take(slots).collect();
+        Self { lots, at: Position { lot: 0, frame: 0 } }
+    }
+
+    /// The arenas, to be filled while the group is empty.
+    pub(super) fn lots_mut(&mut self) -> &mut [Arena] {
+        &mut self.lots
+    }
+
+    /// The frames of one worker, and how many of them are written.
+    pub(super) fn lot(&self, slot: usize) -> (&Arena, usize) {
+        let lot = &self.lots[slot];
+        let written = match self.at.lot.cmp(&slot) {
+            std::cmp::Ordering::Less => 0,
+            std::cmp::Ordering::Equal => self.at.frame,
+            std::cmp::Ordering::Greater => lot.len(),
+        };
+        (lot, written)
+    }
+
+    /// Whether there are no frames at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lots.iter().all(|lot| lot.len() == 0)
+    }
+
+    /// Whether all frames are written.
+    pub(super) fn is_written(&self) -> bool {
+        self.left() == 0
+    }
+
+    /// Frames that are not written.
+    pub(super) fn left(&self) -> u64 {
+        self.spans(self.end()).map(|(_, frames)| frames.len() as u64).sum()
+    }
+
+    /// How far the writing has come.
+    pub(super) fn position(&self) -> Position {
+        self.at
+    }
+
+    /// Sets how far the writing has come.
+    pub(super) fn set_position(&mut self, at: Position) {
+        self.at = at;
+    }
+
+    /// Forgets all frames.
+    pub(super) fn clear(&mut self) {
+        self.lots.iter_mut().for_each(Arena::clear);
+        self.at = Position { lot: 0, frame: 0 };
+    }
+
+    /// The next frames that fit into `room` bytes, and one that does not if there has to be one.
+    pub(super) fn fit(&self, room: u64, one_at_least: bool) -> Fit {
+        let mut fit = Fit { end: self.at, frames: 0, bytes: 0 };
+        for (lot, frames) in self.spans(self.end()) {
+            for frame in frames {
+                let bytes = fit.bytes + self.lots[lot].frame_size(frame) as u64;
+                if bytes > room && !(one_at_least && fit.frames == 0) {
+                    return fit;
+                }
+                let end = Position { lot, frame: frame + 1 };
+                fit = Fit { end, frames: fit.frames + 1, bytes };
+            }
+        }
+        fit
+    }
+
+    /// Numbers the frames up to `end` and writes their checksums.
+    pub(super) fn stamp(&mut self, end: Position, epoch: u32, first_lsn: u64) {
+        let spans: Vec<_> = self.spans(end).collect();
+        let mut lsn = first_lsn;
+        for (lot, frames) in spans {
+            let count = frames.len() as u64;
+            self.lots[lot].stamp(frames, epoch, lsn);
+            lsn += count;
+        }
+    }
+
+    /// The bytes of the frames up to `end`.
+    pub(super) fn pieces(&self, end: Position) -> Vec<IoSlice<'_>> {
+        let mut pieces = Vec::with_capacity(2 * self.lots.len());
+        for (lot, frames) in self.spans(end) {
+            self.lots[lot].gather(frames, &mut pieces);
+        }
+        pieces
+    }
+
+    fn end(&self) -> Position {
+        Position { lot: self.lots.len(), frame: 0 }
+    }
+
+    /// The frames from here to `end`, lot by lot, without empty lots.
+    fn spans(&self, end: Position) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let at = self.at;
+        let lots = self.lots.iter().enumerate().skip(at.lot);
+        lots.take_while(move |&(lot, _)| lot <= end.lot)
+            .map(move |(lot, arena)| {
+                let from = if lot == at.lot { at.frame } else { 0 };
+                let to = if lot == end.lot { end.frame } else { arena.len() };
+                (lot, from..to)
+            })
+            .filter(|(_, frames)| !frames.is_empty())
+    }
+}

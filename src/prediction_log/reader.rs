@@ -1,0 +1,365 @@
+//! Reads the log, record by record, of a gateway that runs or of one that has ended.
+//!
+//! Owns the order of segments and the report of what is missing. Never locks, changes or refuses a
+//! file. Memory is bounded by one frame.
+
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::files::{FileSystem, LocalFiles};
+use super::frame::KIND_RECORD;
+use super::row;
+use super::scan::{Scan, Step};
+use super::segment::{self, Listed};
+use crate::domain::record::PredictionRecord;
+
+/// Why the log cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The directory cannot be listed.
+    #[error("cannot list the prediction log directory `{path}`")]
+    List {
+        /// The directory.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A segment cannot be read.
+    #[error("cannot read the prediction log segment `{path}`")]
+    Segment {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// What a log holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Item<'a> {
+    /// A record.
+    Record(Row<'a>),
+    /// A place where something is missing.
+    Gap(Gap),
+}
+
+/// A record and what the log knows about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row<'a> {
+    /// Its log sequence number.
+    pub lsn: u64,
+    /// The gateway that recorded it; empty where the segment's header is damaged.
+    pub node: &'a str,
+    /// The version of the schema that it was written with.
+    pub schema_version: u16,
+    /// The record.
+    pub record: PredictionRecord<'a>,
+}
+
+/// A place where records are missing or bytes cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// Why.
+    pub reason: GapReason,
+    /// The records that are missing, as far as numbers tell.
+    pub lsns: Option<RangeInclusive<u64>>,
+    /// The segment.
+    pub segment: PathBuf,
+    /// Where in the segment, in bytes.
+    pub offset: u64,
+    /// How many bytes.
+    pub bytes: u64,
+}
+
+/// Why there is a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GapReason {
+    /// Bytes were changed after they were written.
+    Damaged,
+    /// Numbers were given to records that could not be written, or segments were removed.
+    Missing,
+    /// The frame is whole, but of a kind or schema that this version cannot read.
+    Unreadable,
+}
+
+impl GapReason {
+    /// The word in printed rows.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Damaged => "damaged",
+            Self::Missing => "missing",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// A position in the log.
+pub struct LogReader {
+    files: Arc<dyn FileSystem>,
+    dir: PathBuf,
+    scan: Option<Scan>,
+    /// The segment after which the next one is looked for.
+    passed: Option<u64>,
+    /// The number that the next record should have.
+    expected: Option<u64>,
+    /// Records that are passed over before the first is shown.
+    skip: u64,
+    /// Whether the segment was read to its end once more after the next one had appeared.
+    looked_again: bool,
+}
+
+impl std::fmt::Debug for LogReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogReader").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+/// An item before it borrows the buffer.
+enum Found {
+    Record { lsn: u64, payload: std::ops::Range<usize>, offset: u64 },
+    Gap(Gap),
+}
+
+impl LogReader {
+    /// Starts before the oldest record in `dir`.
+    ///
+    /// # Errors
+    /// When the directory cannot be listed.
+    pub fn open(dir: &Path) -> Result<Self, ReadError> {
+        Self::open_with(Arc::new(LocalFiles), dir)
+    }
+
+    pub(super) fn open_with(files: Arc<dyn FileSystem>, dir: &Path) -> Result<Self, ReadError> {
+        let dir = dir.to_owned();
+        let reader = Self {
+            files,
+            dir,
+            scan: None,
+            passed: None,
+            expected: None,
+            skip: 0,
+            looked_again: false,
+        };
+        reader.segments()?;
+        Ok(reader)
+    }
+
+    /// Starts before the last `records` records in `dir`. Only the segments that hold them are read.
+    ///
+    /// # Errors
+    /// When the directory or a segment cannot be read.
+    pub fn open_last(dir: &Path, records: u64) -> Result<Self, ReadError> {
+        let mut reader = Self::open(dir)?;
+        let mut counted = 0;
+        let segments = reader.segments()?;
+        for (index, listed) in segments.iter().enumerate().rev() {
+            let Some(mut scan) = reader.scan_of(listed.first_lsn)? else { continue };
+            counted += reader.count(&mut scan)?;
+            reader.passed = index.checked_sub(1).map(|before| segments[before].first_lsn);
+            if counted >= records {
+                break;
+            }
+        }
+        reader.skip = counted.saturating_sub(records);
+        Ok(reader)
+    }
+
+    /// The next item; `None` at the end for now. Ask again to follow a log that grows.
+    ///
+    /// # Errors
+    /// When a segment cannot be read.
+    pub fn next_item(&mut self) -> Result<Option<Item<'_>>, ReadError> {
+        let found = loop {
+            match self.find()? {
+                None => return Ok(None),
+                Some(Found::Record { .. }) if self.skip > 0 => self.skip -= 1,
+                Some(Found::Gap(_)) if self.skip > 0 => {}
+                Some(found) => break found,
+            }
+        };
+        let (lsn, payload, offset) = match found {
+            Found::Gap(gap) => return Ok(Some(Item::Gap(gap))),
+            Found::Record { lsn, payload, offset } => (lsn, payload, offset),
+        };
+        let Some(scan) = &self.scan else { return Ok(None) };
+        let bytes = payload.len() as u64;
+        Ok(Some(match row::decode(&scan.buffer()[payload]) {
+            Ok((schema_version, record)) => {
+                let node = scan.header().map_or("", |header| header.node.as_str());
+                Item::Record(Row { lsn, node, schema_version, record })
+            }
+            Err(_) => Item::Gap(Gap {
+                reason: GapReason::Unreadable,
+                lsns: Some(lsn..=lsn),
+                segment: segment::path(&self.dir, scan.first_lsn()),
+                offset,
+                bytes,
+            }),
+        }))
+    }
+
+    /// Passes to the next record or gap, through as many segments as that takes.
+    fn find(&mut self) -> Result<Option<Found>, ReadError> {
+        loop {
+            let Some(scan) = &mut self.scan else {
+                match self.open_next()? {
+                    Next::Nothing => return Ok(None),
+                    Next::Opened => continue,
+                    Next::Missing(gap) => return Ok(Some(Found::Gap(gap))),
+                }
+            };
+            let path = segment::path(&self.dir, scan.first_lsn());
+            let offset = scan.offset();
+            match scan.step().map_err(|source| ReadError::Segment { path: path.clone(), source })? {
+                Step::Frame { kind, lsn, payload } => {
+                    // A group that was written again after a failure is in two segments.
+                    if self.expected.is_some_and(|expected| lsn < expected) {
+                        continue;
+                    }
+                    self.expected = Some(lsn.saturating_add(1));
+                    if kind == KIND_RECORD {
+                        return Ok(Some(Found::Record { lsn, payload, offset }));
+                    }
+                    let (reason, bytes) = (GapReason::Unreadable, payload.len() as u64);
+                    let lsns = Some(lsn..=lsn);
+                    return Ok(Some(Found::Gap(Gap {
+                        reason,
+                        lsns,
+                        segment: path,
+                        offset,
+                        bytes,
+                    })));
+                }
+                Step::Damage { offset, bytes, lsns } => {
+                    let reason = GapReason::Damaged;
+                    let lsns = lsns.and_then(|lsns| self.not_seen(lsns));
+                    if bytes > 0 || lsns.is_some() {
+                        let gap = Gap { reason, lsns, segment: path, offset, bytes };
+                        return Ok(Some(Found::Gap(gap)));
+                    }
+                }
+                Step::End => match self.leave_segment()? {
+                    Left::Stays => return Ok(None),
+                    Left::Again => {}
+                    Left::Torn(gap) => return Ok(Some(Found::Gap(gap))),
+                },
+            }
+        }
+    }
+
+    /// The part of `lsns` that no earlier segment held; from now on it counts as seen.
+    fn not_seen(&mut self, lsns: RangeInclusive<u64>) -> Option<RangeInclusive<u64>> {
+        let from = self.expected.map_or(*lsns.start(), |expected| expected.max(*lsns.start()));
+        let rest = from..=*lsns.end();
+        if rest.is_empty() {
+            return None;
+        }
+        self.expected = Some(rest.end().saturating_add(1));
+        Some(rest)
+    }
+
+    /// Leaves the current segment if nothing can come any more.
+    fn leave_segment(&mut self) -> Result<Left, ReadError> {
+        let segments = self.segments()?;
+        let Some(scan) = &mut self.scan else { return Ok(Left::Again) };
+        let (first_lsn, offset) = (scan.first_lsn(), scan.offset());
+        let path = segment::path(&self.dir, first_lsn);
+        let unreadable = |source| ReadError::Segment { path: path.clone(), source };
+        let followed = segments.last().is_some_and(|last| last.first_lsn > first_lsn);
+        if !scan.is_sealed() && !followed {
+            if scan.records() == 0 {
+                // A gateway that is started anew replaces a segment without records.
+                self.scan = None;
+            }
+            return Ok(Left::Stays);
+        }
+        if !scan.is_sealed() && !std::mem::replace(&mut self.looked_again, true) {
+            // It may have grown after the step and before the next segment appeared.
+            return Ok(Left::Again);
+        }
+        let bytes = if scan.is_sealed() { 0 } else { scan.torn_bytes().map_err(unreadable)? };
+        self.scan = None;
+        self.looked_again = false;
+        self.passed = Some(first_lsn);
+        if bytes > 0 {
+            let reason = GapReason::Damaged;
+            return Ok(Left::Torn(Gap { reason, lsns: None, segment: path, offset, bytes }));
+        }
+        Ok(Left::Again)
+    }
+
+    /// Opens the segment after the last one.
+    fn open_next(&mut self) -> Result<Next, ReadError> {
+        let passed = self.passed;
+        let after = |listed: &&Listed| passed.is_none_or(|passed| listed.first_lsn > passed);
+        let Some(next) = self.segments()?.iter().find(after).copied() else {
+            return Ok(Next::Nothing);
+        };
+        let Some(scan) = self.scan_of(next.first_lsn)? else {
+            // Removed since it was listed.
+            self.passed = Some(next.first_lsn);
+            return Ok(Next::Opened);
+        };
+        self.scan = Some(scan);
+        let missing = match self.expected {
+            Some(expected) if expected < next.first_lsn => expected..=next.first_lsn - 1,
+            _ => return Ok(Next::Opened),
+        };
+        self.expected = Some(next.first_lsn);
+        Ok(Next::Missing(Gap {
+            reason: GapReason::Missing,
+            lsns: Some(missing),
+            segment: segment::path(&self.dir, next.first_lsn),
+            offset: 0,
+            bytes: 0,
+        }))
+    }
+
+    fn scan_of(&self, first_lsn: u64) -> Result<Option<Scan>, ReadError> {
+        let path = segment::path(&self.dir, first_lsn);
+        let opened = self.files.open_read(&path).and_then(|source| Scan::new(source, first_lsn));
+        match opened {
+            Ok(scan) => Ok(Some(scan)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(ReadError::Segment { path, source }),
+        }
+    }
+
+    /// Records in a segment.
+    fn count(&self, scan: &mut Scan) -> Result<u64, ReadError> {
+        let mut records = 0;
+        loop {
+            let step = scan.step().map_err(|source| {
+                let path = segment::path(&self.dir, scan.first_lsn());
+                ReadError::Segment { path, source }
+            })?;
+            match step {
+                Step::Frame { kind: KIND_RECORD, .. } => records += 1,
+                Step::Frame { .. } | Step::Damage { .. } => {}
+                Step::End => return Ok(records),
+            }
+        }
+    }
+
+    fn segments(&self) -> Result<Vec<Listed>, ReadError> {
+        segment::list(self.files.as_ref(), &self.dir)
+            .map_err(|source| ReadError::List { path: self.dir.clone(), source })
+    }
+}
+
+/// What comes after a segment.
+enum Next {
+    Nothing,
+    Opened,
+    Missing(Gap),
+}
+
+/// Whether a segment was left.
+enum Left {
+    Stays,
+    Again,
+    Torn(Gap),
+}

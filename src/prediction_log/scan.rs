@@ -1,0 +1,324 @@
+//! Walks the frames of one segment, whatever state it is in.
+//!
+//! Owns the search for the next good frame after damage, and the one buffer for frames. Never trusts
+//! a length, a number or a checksum alone, and never refuses a segment: what cannot be read is
+//! reported as damage. Works on a file that grows.
+
+use std::io;
+use std::ops::{Range, RangeInclusive};
+
+use super::files::{Source, read_full_at};
+use super::frame::{self, ALIGN, FrameHeader};
+use super::segment::{self, SegmentHeader};
+
+/// Bytes read at once.
+const WINDOW_BYTES: usize = 256 * 1024;
+/// A window that had to grow beyond this for one long frame is made small again.
+const WINDOW_BYTES_KEPT: usize = 4 * 1024 * 1024;
+/// Bytes of candidate frames that one search may sum, as a multiple of the segment's size: crafted
+/// bytes cannot make a search quadratic.
+const SEARCH_FACTOR: u64 = 8;
+
+/// What lies next in a segment.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// An intact frame with a number of its own; its payload is at this place of [`Scan::buffer`].
+    Frame { kind: u8, lsn: u64, payload: Range<usize> },
+    /// Bytes that are no frames, or missing numbers, before a later intact frame.
+    Damage { offset: u64, bytes: u64, lsns: Option<RangeInclusive<u64>> },
+    /// Nothing intact for now. Ask again when the segment may have grown.
+    End,
+}
+
+/// A position in a segment.
+pub(super) struct Scan {
+    source: Box<dyn Source>,
+    window: Window,
+    header: Option<SegmentHeader>,
+    /// Of the header; where that is damaged, of the first intact frame.
+    epoch: Option<u32>,
+    first_lsn: u64,
+    /// The number that the next record should have.
+    expected: u64,
+    /// Where the next frame should start.
+    at: u64,
+    sealed: bool,
+    records: u64,
+}
+
+impl std::fmt::Debug for Scan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut scan = f.debug_struct("Scan");
+        scan.field("first_lsn", &self.first_lsn).field("at", &self.at).finish_non_exhaustive()
+    }
+}
+
+impl Scan {
+    /// Starts at the first frame of the segment that is named `first_lsn`.
+    ///
+    /// # Errors
+    /// When the source cannot be read.
+    pub(super) fn new(source: Box<dyn Source>, first_lsn: u64) -> io::Result<Self> {
+        let mut window = Window::default();
+        let header = window.bytes(source.as_ref(), 0, segment::HEADER_BYTES)?;
+        let header = header.and_then(SegmentHeader::decode).filter(|h| h.first_lsn == first_lsn);
+        Ok(Self {
+            source,
+            window,
+            epoch: header.as_ref().map(|header| header.epoch),
+            header,
+            first_lsn,
+            expected: first_lsn,
+            at: segment::HEADER_BYTES as u64,
+            sealed: false,
+            records: 0,
+        })
+    }
+
+    /// The header, unless it is damaged.
+    pub(super) fn header(&self) -> Option<&SegmentHeader> {
+        self.header.as_ref()
+    }
+
+    /// The epoch, once a header or a frame has told it.
+    pub(super) fn epoch(&self) -> Option<u32> {
+        self.epoch
+    }
+
+    /// The number that the segment is named after.
+    pub(super) fn first_lsn(&self) -> u64 {
+        self.first_lsn
+    }
+
+    /// One more than the number of the last frame that was passed.
+    pub(super) fn next_lsn(&self) -> u64 {
+        self.expected
+    }
+
+    /// Where the last intact frame that was passed ends.
+    pub(super) fn offset(&self) -> u64 {
+        self.at
+    }
+
+    /// Frames with numbers that were passed.
+    pub(super) fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Whether the seal was passed: nothing comes after it.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.sealed
+    }
+
+    /// The memory that [`Step::Frame`] points into, until the next step.
+    pub(super) fn buffer(&self) -> &[u8] {
+        &self.window.buffer
+    }
+
+    /// Passes to the next frame or place of damage.
+    ///
+    /// # Errors
+    /// When the source cannot be read; asking again repeats the step.
+    pub(super) fn step(&mut self) -> io::Result<Step> {
+        loop {
+            if self.sealed {
+                return Ok(Step::End);
+            }
+            let mut found = self.intact_at(self.at)?;
+            if found.is_none() {
+                // The bytes may have been read before they were complete: look once more.
+                self.window.forget();
+                found = self.intact_at(self.at)?;
+            }
+            let Some((header, place)) = found else {
+                return self.pass_damage();
+            };
+            let passed = last_lsn_before(&header);
+            if passed >= self.expected {
+                let missing = self.expected..=passed;
+                self.expected = passed.saturating_add(1);
+                return Ok(Step::Damage { offset: self.at, bytes: 0, lsns: Some(missing) });
+            }
+            self.epoch = Some(header.epoch);
+            self.at += place.len() as u64;
+            if header.is_numbered() {
+                self.expected = header.lsn.saturating_add(1);
+                self.records += 1;
+                let from = place.start + frame::HEADER_BYTES;
+                let payload = from..from + header.payload_len;
+                return Ok(Step::Frame { kind: header.kind, lsn: header.lsn, payload });
+            }
+            if header.kind == frame::KIND_SEAL {
+                self.sealed = true;
+            }
+        }
+    }
+
+    /// Bytes after the last intact frame up to the last one that is not zero. To be asked at
+    /// [`Step::End`].
+    ///
+    /// # Errors
+    /// When the source cannot be read.
+    pub(super) fn torn_bytes(&mut self) -> io::Result<u64> {
+        let (mut at, mut torn) = (self.at, 0);
+        loop {
+            let chunk = self.window.up_to(self.source.as_ref(), at, WINDOW_BYTES)?;
+            if chunk.is_empty() {
+                return Ok(torn);
+            }
+            if let Some(last) = chunk.iter().rposition(|&byte| byte != 0) {
+                torn = at + last as u64 + 1 - self.at;
+            }
+            at += chunk.len() as u64;
+        }
+    }
+
+    /// Finds the next intact frame after the place where one should have been.
+    fn pass_damage(&mut self) -> io::Result<Step> {
+        let damaged_at = self.at;
+        let mut budget = self.source.size()?.saturating_mul(SEARCH_FACTOR);
+        let mut candidate = damaged_at + ALIGN as u64;
+        while budget > 0 {
+            let Some(at) = self.find_magic(candidate)? else { break };
+            if let Some((header, _)) = self.intact_at(at)? {
+                self.at = at;
+                let last = last_lsn_before(&header);
+                let lsns = (last >= self.expected).then(|| self.expected..=last);
+                self.expected = last.saturating_add(1).max(self.expected);
+                let bytes = at - damaged_at;
+                return Ok(Step::Damage { offset: damaged_at, bytes, lsns });
+            }
+            let claimed = self.window.bytes(self.source.as_ref(), at, frame::HEADER_BYTES)?;
+            let claimed = claimed.and_then(FrameHeader::parse).map_or(0, |h| h.frame_len() as u64);
+            budget = budget.saturating_sub(claimed);
+            candidate = at + ALIGN as u64;
+        }
+        Ok(Step::End)
+    }
+
+    /// The first place from `from` on, in steps of the alignment, that could be a frame of this
+    /// segment.
+    fn find_magic(&mut self, from: u64) -> io::Result<Option<u64>> {
+        let mut from = from;
+        loop {
+            let (first_lsn, epoch, expected) = (self.first_lsn, self.epoch, self.expected);
+            let chunk = self.window.up_to(self.source.as_ref(), from, WINDOW_BYTES)?;
+            if chunk.len() < frame::HEADER_BYTES {
+                return Ok(None);
+            }
+            let places = (chunk.len() - frame::HEADER_BYTES) / ALIGN + 1;
+            for place in (0..places).map(|index| index * ALIGN) {
+                let at = from + place as u64;
+                if FrameHeader::parse(&chunk[place..])
+                    .is_some_and(|header| is_plausible(&header, at, first_lsn, expected, epoch))
+                {
+                    return Ok(Some(at));
+                }
+            }
+            from += (places * ALIGN) as u64;
+        }
+    }
+
+    /// The intact frame at `at` and its place in the buffer.
+    fn intact_at(&mut self, at: u64) -> io::Result<Option<(FrameHeader, Range<usize>)>> {
+        let source = self.source.as_ref();
+        let Some(bytes) = self.window.bytes(source, at, frame::HEADER_BYTES)? else {
+            return Ok(None);
+        };
+        let plausible = FrameHeader::parse(bytes)
+            .filter(|header| is_plausible(header, at, self.first_lsn, self.expected, self.epoch));
+        let Some(header) = plausible else { return Ok(None) };
+        // A wrong length must not make the window grow: the whole frame has to be there.
+        if at + header.frame_len() as u64 > source.size()? {
+            return Ok(None);
+        }
+        let Some(frame) = self.window.bytes(source, at, header.frame_len())? else {
+            return Ok(None);
+        };
+        if !header.is_intact(frame) {
+            return Ok(None);
+        }
+        let start = self.window.place(at);
+        Ok(Some((header, start..start + header.frame_len())))
+    }
+}
+
+/// The number of the last record that lies before a frame.
+fn last_lsn_before(header: &FrameHeader) -> u64 {
+    header.lsn.saturating_sub(u64::from(header.is_numbered()))
+}
+
+/// Whether a frame at `at` can belong here: of this segment's epoch, not older than what was passed,
+/// and not further ahead than records fit in the bytes before it.
+fn is_plausible(
+    header: &FrameHeader,
+    at: u64,
+    first_lsn: u64,
+    expected: u64,
+    epoch: Option<u32>,
+) -> bool {
+    let most = at.saturating_sub(segment::HEADER_BYTES as u64) / frame::HEADER_BYTES as u64;
+    let (from, to) = if header.is_numbered() {
+        (expected, first_lsn.saturating_add(most))
+    } else {
+        (expected.saturating_sub(1), first_lsn.saturating_add(most).saturating_sub(1))
+    };
+    epoch.is_none_or(|epoch| epoch == header.epoch) && (from..=to).contains(&header.lsn)
+}
+
+/// A stretch of the source in memory.
+#[derive(Debug, Default)]
+struct Window {
+    buffer: Vec<u8>,
+    start: u64,
+}
+
+impl Window {
+    fn forget(&mut self) {
+        self.buffer.clear();
+    }
+
+    /// Where offset `at` of the source, which was just asked for, lies in the buffer.
+    fn place(&self, at: u64) -> usize {
+        usize::try_from(at - self.start).unwrap_or(usize::MAX)
+    }
+
+    /// Exactly `len` bytes at `at`; `None` when the source ends before.
+    fn bytes(&mut self, source: &dyn Source, at: u64, len: usize) -> io::Result<Option<&[u8]>> {
+        let held = at >= self.start && at + len as u64 <= self.start + self.buffer.len() as u64;
+        if !held {
+            self.fill(source, at, len.max(WINDOW_BYTES))?;
+        }
+        let place = self.place(at);
+        Ok(self.buffer.get(place..place + len))
+    }
+
+    /// The bytes at `at`: all that are in the window, or as many as `len` when none are.
+    fn up_to(&mut self, source: &dyn Source, at: u64, len: usize) -> io::Result<&[u8]> {
+        let end = self.start + self.buffer.len() as u64;
+        if at < self.start || at + frame::HEADER_BYTES as u64 > end {
+            self.fill(source, at, len)?;
+        }
+        let place = self.place(at);
+        Ok(self.buffer.get(place..).unwrap_or_default())
+    }
+
+    fn fill(&mut self, source: &dyn Source, at: u64, len: usize) -> io::Result<()> {
+        self.buffer.clear();
+        if self.buffer.capacity() > WINDOW_BYTES_KEPT && len <= WINDOW_BYTES {
+            self.buffer.shrink_to(WINDOW_BYTES);
+        }
+        self.start = at;
+        self.buffer.resize(len, 0);
+        match read_full_at(source, &mut self.buffer, at) {
+            Ok(filled) => {
+                self.buffer.truncate(filled);
+                Ok(())
+            }
+            Err(error) => {
+                self.buffer.clear();
+                Err(error)
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What the log counts about itself.
+//!
+//! Owns the reasons for a dropped record and the plain copy of all counters. Never names a metric:
+//! `telemetry` does.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::domain::spec::Durability;
+
+/// Why a record is not in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DropReason {
+    /// Too many bytes were waiting for the writer.
+    QueueFull,
+    /// The record is longer than a frame may be, even without its bodies.
+    TooLarge,
+    /// The disk, or the quota, is full.
+    NoSpace,
+    /// Writing failed.
+    Io,
+    /// The log was closed.
+    Closed,
+}
+
+impl DropReason {
+    /// All reasons, in the order of [`Dropped`].
+    pub const ALL: [Self; 5] =
+        [Self::QueueFull, Self::TooLarge, Self::NoSpace, Self::Io, Self::Closed];
+
+    /// The word in metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::TooLarge => "too_large",
+            Self::NoSpace => "no_space",
+            Self::Io => "io",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// Dropped records by reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Dropped([u64; DropReason::ALL.len()]);
+
+impl Dropped {
+    /// Records dropped for one reason.
+    pub const fn of(&self, reason: DropReason) -> u64 {
+        self.0[reason as usize]
+    }
+
+    /// Records dropped for any reason.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    pub(super) fn add(&mut self, reason: DropReason, records: u64) {
+        self.0[reason as usize] += records;
+    }
+}
+
+/// The state of the log at one moment. When nothing is being offered or written,
+/// `received = written + dropped.total() + queue_records` holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LogStats {
+    /// What a record survives once it is written.
+    pub durability: Durability,
+    /// Records that were offered.
+    pub received: u64,
+    /// Records that were written, and under `sync` synced.
+    pub written: u64,
+    /// Records that were dropped.
+    pub dropped: Dropped,
+    /// Bodies that were left out of records that were kept, because the log was falling behind or the
+    /// record would have been too long.
+    pub bodies_omitted: u64,
+    /// Bytes of records that wait for the writer.
+    pub queue_bytes: u64,
+    /// Records that wait for the writer.
+    pub queue_records: u64,
+    /// The number of the last record that was written; 0 for none.
+    pub written_lsn: u64,
+    /// The number of the last record that was synced to the disk by this process; 0 for none.
+    pub durable_lsn: u64,
+    /// Segment files.
+    pub segments: u64,
+    /// Bytes of all segment files.
+    pub disk_bytes: u64,
+    /// Segment files that were removed to stay within the limit.
+    pub segments_removed: u64,
+    /// Groups that were written.
+    pub groups: u64,
+    /// Bytes that were written.
+    pub written_bytes: u64,
+    /// Syncs of a segment.
+    pub syncs: u64,
+    /// Time spent in them.
+    pub sync_time: Duration,
+    /// File operations that failed while recording.
+    pub write_errors: u64,
+    /// Bytes of a torn tail that were cut off when the log was opened.
+    pub healed_bytes: u64,
+    /// Whether the last attempt to write succeeded.
+    pub healthy: bool,
+    /// The last failure in words.
+    pub last_error: Option<String>,
+}
+
+/// The counters that the writer thread alone adds to.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) written: AtomicU64,
+    pub(super) written_lsn: AtomicU64,
+    pub(super) durable_lsn: AtomicU64,
+    pub(super) segments: AtomicU64,
+    pub(super) disk_bytes: AtomicU64,
+    pub(super) segments_removed: AtomicU64,
+    pub(super) groups: AtomicU64,
+    pub(super) written_bytes: AtomicU64,
+    pub(super) syncs: AtomicU64,
+    pub(super) sync_us: AtomicU64,
+    pub(super) write_errors: AtomicU64,
+}
+
+impl Counters {
+    /// Copies the counters into `stats`.
+    pub(super) fn copy_to(&self, stats: &mut LogStats) {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        stats.written = load(&self.written);
+        stats.written_lsn = load(&self.written_lsn);
+        stats.durable_lsn = load(&self.durable_lsn);
+        stats.segments = load(&self.segments);
+        stats.disk_bytes = load(&self.disk_bytes);
+        stats.segments_removed = load(&self.segments_removed);
+        stats.groups = load(&self.groups);
+        stats.written_bytes = load(&self.written_bytes);
+        stats.syncs = load(&self.syncs);
+        stats.sync_time = Duration::from_micros(load(&self.sync_us));
+        stats.write_errors = load(&self.write_errors);
+    }
+}
+
+/// Adds to a counter.
+pub(super) fn add(counter: &AtomicU64, more: u64) {
+    counter.fetch_add(more, Ordering::Relaxed);
+}
+
+/// Sets a counter.
+pub(super) fn set(counter: &AtomicU64, value: u64) {
+    counter.store(value, Ordering::Relaxed);
+}

@@ -1,0 +1,7 @@
+//! Tests of the log as a whole: what is offered is read back, whatever the disk does.
+
+mod damage;
+mod faults;
+mod rows;
+mod running;
+mod sample;

@@ -1,0 +1,168 @@
+//! Truncation and flipped bits: never a panic, never a wrong record, never a refusal.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::super::*;
+use super::sample::{assert_balanced, only_segment, read, record, spec};
+use crate::domain::spec::Durability;
+
+/// Writes `count` records and closes the log; returns the bytes of its only segment.
+fn written(dir: &Path, count: u64) -> Vec<u8> {
+    let recorder = Recorder::open(dir, "n1", 1, &spec(Durability::Async)).expect("open");
+    for number in 1..=count {
+        recorder.offer(0, &record(number, b"a body"));
+    }
+    assert_eq!(recorder.close().written, count);
+    std::fs::read(only_segment(dir)).expect("a segment")
+}
+
+/// Bytes of one frame of [`written`].
+fn frame_bytes() -> usize {
+    Encoder::default().encode(&record(1, b"a body"))
+}
+
+#[test]
+fn a_log_cut_at_any_byte_keeps_its_whole_records_and_goes_on() {
+    let source = tempfile::tempdir().expect("a directory");
+    let (count, size) = (3u64, frame_bytes());
+    let bytes = written(source.path(), count);
+    let name = only_segment(source.path());
+    let name = name.file_name().expect("a name");
+    for cut in 0..bytes.len() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join(name), &bytes[..cut]).expect("written");
+        let whole = cut.saturating_sub(segment::HEADER_BYTES) / size;
+        let whole = (whole as u64).min(count);
+        let expected: Vec<_> = (1..=whole).map(|number| (number, number)).collect();
+        assert_eq!(read(dir.path()).records, expected, "before recovery, cut at {cut}");
+
+        let recorder = Recorder::open(dir.path(), "n1", 1, &spec(Durability::Async)).expect("open");
+        let recovery = recorder.recovery().clone();
+        assert_eq!(recovery.next_lsn, whole + 1, "cut at {cut}");
+        assert_eq!(recovery.damaged_places, 0);
+        recorder.offer(0, &record(whole + 1, b"after"));
+        recorder.close();
+        let contents = read(dir.path());
+        let expected: Vec<_> = (1..=whole + 1).map(|number| (number, number)).collect();
+        assert_eq!(contents.records, expected, "after recovery, cut at {cut}");
+        assert_eq!(contents.gaps, [], "a torn tail is no gap, cut at {cut}");
+    }
+}
+
+#[test]
+fn a_flipped_bit_costs_one_record_at_most_and_shows() {
+    let source = tempfile::tempdir().expect("a directory");
+    let (count, size) = (4u64, frame_bytes());
+    let bytes = written(source.path(), count);
+    let path = only_segment(source.path());
+    let frames_end = segment::HEADER_BYTES + count as usize * size;
+    for at in 0..bytes.len() {
+        let mut bad = bytes.clone();
+        bad[at] ^= 1 << (at % 8);
+        std::fs::write(&path, &bad).expect("written");
+        let hit = at.checked_sub(segment::HEADER_BYTES).map(|at| (at / size) as u64 + 1);
+        let hit = hit.filter(|_| at < frames_end);
+        let expected: Vec<_> =
+            (1..=count).filter(|n| Some(*n) != hit).map(|number| (number, number)).collect();
+        let contents = read(source.path());
+        assert_eq!(contents.records, expected, "byte {at}");
+        let lsns: Vec<_> = contents.gaps.iter().map(|gap| gap.lsns.clone()).collect();
+        match hit {
+            Some(lsn) => assert_eq!(lsns, [Some(lsn..=lsn)], "byte {at}"),
+            None => assert_eq!(lsns, [], "byte {at}"),
+        }
+    }
+}
+
+#[test]
+fn a_damaged_middle_is_kept_reported_and_written_after() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut bytes = written(dir.path(), 5);
+    let (path, size) = (only_segment(dir.path()), frame_bytes());
+    // Records 2 and 3 are overwritten, and the seal is lost.
+    let from = segment::HEADER_BYTES + size;
+    bytes[from..from + 2 * size].fill(0xaa);
+    bytes.truncate(segment::HEADER_BYTES + 5 * size);
+    std::fs::write(&path, &bytes).expect("written");
+    let recorder = Recorder::open(dir.path(), "n1", 1, &spec(Durability::Os)).expect("open");
+    let recovery = recorder.recovery().clone();
+    assert_eq!((recovery.next_lsn, recovery.damaged_places, recovery.healed_bytes), (6, 1, 0));
+    recorder.offer(0, &record(6, b""));
+    assert_balanced(&recorder.close());
+    let contents = read(dir.path());
+    let numbers: Vec<_> = contents.records.iter().map(|record| record.0).collect();
+    assert_eq!(numbers, [1, 4, 5, 6]);
+    let [gap] = contents.gaps.as_slice() else { panic!("{:?}", contents.gaps) };
+    assert_eq!(gap.lsns, Some(2..=3));
+    assert_eq!((gap.offset, gap.bytes), (from as u64, 2 * size as u64));
+    assert_eq!((gap.reason, &gap.segment), (GapReason::Damaged, &path));
+}
+
+#[test]
+fn zeros_and_stale_frames_after_the_end_are_not_read() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut bytes = written(dir.path(), 3);
+    let size = frame_bytes();
+    bytes.truncate(segment::HEADER_BYTES + 2 * size);
+    bytes.resize(bytes.len() + 100_000, 0);
+    std::fs::write(only_segment(dir.path()), &bytes).expect("written");
+    assert_eq!(read(dir.path()).records.len(), 2);
+    assert_eq!(survey(dir.path()).expect("a log").torn_bytes, 0);
+    // A frame of another epoch, as a recycled file would hold it: intact, but not ours.
+    let stale = frame::seal(1, 2, 2);
+    let at = segment::HEADER_BYTES + 2 * size;
+    bytes[at..at + stale.len()].copy_from_slice(&stale);
+    std::fs::write(only_segment(dir.path()), &bytes).expect("written");
+    assert_eq!(survey(dir.path()).expect("a log").sealed, 0);
+    let recorder = Recorder::open(dir.path(), "n1", 1, &spec(Durability::Os)).expect("open");
+    assert_eq!(recorder.recovery().next_lsn, 3);
+    // The last byte of the stale seal's payload that is not zero.
+    assert_eq!(recorder.recovery().healed_bytes, 33);
+}
+
+#[test]
+fn a_file_that_is_no_segment_is_put_aside() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join(segment::file_name(7));
+    std::fs::write(&path, vec![0x55; 5000]).expect("written");
+    std::fs::write(dir.path().join("00000000000000000009.seg.tmp"), b"half").expect("written");
+    let recorder = Recorder::open(dir.path(), "n1", 1, &spec(Durability::Os)).expect("open");
+    let recovery = recorder.recovery().clone();
+    assert_eq!(recovery.next_lsn, 7, "the name tells which numbers are taken");
+    let aside = recovery.put_aside.expect("put aside");
+    assert_eq!(std::fs::read(aside).expect("kept"), vec![0x55; 5000]);
+    recorder.offer(0, &record(1, b""));
+    recorder.close();
+    assert_eq!(read(dir.path()).records, [(7, 1)]);
+    let names: BTreeSet<_> = std::fs::read_dir(dir.path())
+        .expect("listed")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
+        .collect();
+    let suspect = format!("{}.suspect", segment::file_name(7));
+    let expected = [segment::file_name(7), suspect, "LOCK".to_owned()];
+    assert_eq!(names, expected.into_iter().collect());
+}
+
+#[test]
+fn arbitrary_bytes_are_searched_without_panic_or_endless_work() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let good = written(dir.path(), 3);
+    assert_eq!(fuzz_segment(&good), 3);
+    let mut seed = fastrand::Rng::with_seed(1);
+    for _ in 0..500 {
+        let mut bytes = good.clone();
+        for _ in 0..seed.usize(1..30) {
+            let at = seed.usize(..bytes.len());
+            bytes[at] = seed.u8(..);
+        }
+        bytes.truncate(seed.usize(..=bytes.len()));
+        assert!(fuzz_segment(&bytes) <= 3);
+    }
+    // Headers only, each of which claims most of what follows.
+    let mut header = [0; frame::HEADER_BYTES];
+    frame::begin(&mut header, frame::KIND_RECORD, 500_000);
+    frame::number(&mut header, 1, 1);
+    let hostile = [vec![0; segment::HEADER_BYTES], header.repeat(40_000)].concat();
+    assert_eq!(fuzz_segment(&hostile), 0);
+}
