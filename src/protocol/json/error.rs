@@ -98,8 +98,8 @@ pub enum DecodeErrorKind {
     /// A parameter that is not a string, a number or a boolean.
     #[error("a parameter must be a string, a number or a boolean, not {0}")]
     InvalidParameter(&'static str),
-    /// An extension that is not offered here.
-    #[error("{0} is not supported{}", unsupported_hint(.0))]
+    /// An extension that is not offered here, and what to do instead.
+    #[error("{0}")]
     Unsupported(&'static str),
 }
 
@@ -174,11 +174,6 @@ impl fmt::Display for Byte {
             write!(f, "byte 0x{:02x}", self.0)
         }
     }
-}
-
-/// What to do instead of an extension that replaces `data`.
-fn unsupported_hint(extension: &str) -> &'static str {
-    if extension.contains("classification") { "" } else { "; send the values as JSON in \"data\"" }
 }
 
 /// What to do about the mistakes that are made most.
