@@ -21,7 +21,9 @@ mod signature;
 mod tests;
 
 pub use self::artifact::{ArtifactError, LoadLimits};
-//pub use self::executor::{Answer, Executor, ExecutorError, ExecutorStats, QueueFull, QueueLimit};
+pub use self::executor::{
+    Answer, Executor, ExecutorError, ExecutorStats, Pending, QueueFull, QueueLimit,
+};
 pub use self::local_model::{InferError, LocalModel};
 pub use self::signature::{InputError, Signature};
 

@@ -40,6 +40,9 @@ def save(model, path):
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "make_models.py", ""
     model.doc_string = model.graph.doc_string = ""
+    opsets = {opset.domain: opset.version for opset in model.opset_import}
+    del model.opset_import[:]
+    model.opset_import.extend(helper.make_opsetid(*opset) for opset in sorted(opsets.items()))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
 

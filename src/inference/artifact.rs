@@ -103,8 +103,8 @@ pub(super) struct Artifact {
     pub(super) digest: [u8; 32],
 }
 
-/// Reads a model file of at most `limits.file_bytes`.
-pub(super) fn read(path: &Path, limits: &LoadLimits) -> Result<Artifact, ArtifactError> {
+/// Reads a model file of at most `limit` bytes.
+pub(super) fn read(path: &Path, limit: u64) -> Result<Artifact, ArtifactError> {
     let path = path.to_owned();
     // Asked before the file is opened, because opening a pipe would wait for its writer.
     let metadata = match std::fs::metadata(&path) {
@@ -114,7 +114,6 @@ pub(super) fn read(path: &Path, limits: &LoadLimits) -> Result<Artifact, Artifac
         }
         Err(source) => return Err(ArtifactError::Read { path, source }),
     };
-    let limit = limits.file_bytes;
     if !metadata.is_file() {
         return Err(ArtifactError::NotAFile { path });
     }

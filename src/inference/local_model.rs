@@ -61,7 +61,7 @@ impl LocalModel {
     /// # Errors
     /// When the file cannot be read or the model in it cannot be served.
     pub fn load(path: &Path, limits: &LoadLimits) -> Result<Self, ArtifactError> {
-        let artifact = artifact::read(path, limits)?;
+        let artifact = artifact::read(path, limits.file_bytes)?;
         let compile_error = |reason: &str| ArtifactError::Compile {
             path: path.to_owned(),
             reason: shortened(reason),

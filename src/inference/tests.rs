@@ -58,3 +58,219 @@ fn models_answer_what_onnxruntime_answers() {
         println!("{folder}: {:?} {:?}", model.cost(), model.signature());
     }
 }
+
+fn fp32(name: &str, shape: &[usize], values: &[f32]) -> Tensor {
+    Tensor::new(name, shape, TensorData::Fp32(values.to_vec())).expect("agrees")
+}
+
+fn refusal(name: &str) -> String {
+    let path = repository(&format!("tests/data/models/{name}.onnx"));
+    let error = load(&path).map(|_| ()).expect_err(name);
+    error.to_string().replace(&path.display().to_string(), "FILE")
+}
+
+#[test]
+fn a_model_that_cannot_be_served_is_refused_by_name() {
+    let cases = [
+        ("unsupported_operator", "needs the operator ai.onnx.ml.SVMRegressor (node 'price')"),
+        ("unsupported_operator_in_branch", "needs the operator ai.onnx.Det (node 'inner')"),
+        ("foreign_domain", "needs the operator com.example.Relu (node 'mine')"),
+        ("string_input", "takes a tensor of STRING as input 'words'"),
+        ("half_input", "takes a tensor of FLOAT16 as input 'x'"),
+        ("sequence_input", "takes a sequence as input 'items'"),
+        ("sequence_output", "returns a sequence as output 'items'"),
+        ("unknown_rank", "does not say how many dimensions input 'x' has"),
+        ("no_outputs", "is not a valid ONNX model (it has no outputs)"),
+        ("output_from_nowhere", "(nothing produces the output 'z')"),
+        ("input_from_nowhere", "(node 'sum' reads 'w', which nothing produces)"),
+        ("shapes_that_clash", "cannot be compiled ("),
+    ];
+    for (name, message) in cases {
+        let refusal = refusal(name);
+        assert!(refusal.starts_with("model file FILE "), "{refusal}");
+        assert!(refusal.contains(message), "{name}: {refusal}");
+    }
+}
+
+#[test]
+fn files_that_are_no_models_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |bytes: &[u8]| {
+        let path = folder.path().join("model.onnx");
+        std::fs::write(&path, bytes).expect("written");
+        path
+    };
+    assert!(matches!(load(&folder.path().join("none")), Err(ArtifactError::Missing { .. })));
+    assert!(matches!(load(folder.path()), Err(ArtifactError::NotAFile { .. })));
+    assert!(matches!(load(&write(b"")), Err(ArtifactError::Empty { .. })));
+    for bytes in [&b"<html>not found</html>"[..], b"\x08\x08", &[0xff; 100], &[0; 100]] {
+        let error = load(&write(bytes)).map(|_| ()).expect_err("no model");
+        assert!(matches!(error, ArtifactError::NotOnnx { .. }), "{error}");
+    }
+    let limits = LoadLimits { file_bytes: 10 };
+    let error = LocalModel::load(&write(&[0; 11]), &limits).map(|_| ()).expect_err("too large");
+    assert!(matches!(error, ArtifactError::TooLarge { bytes: 11, limit: 10, .. }), "{error}");
+}
+
+#[test]
+fn a_truncated_file_is_refused_wherever_it_was_cut() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model.onnx");
+    for model in ["iris/v1", "iris/v2"] {
+        let whole = repository(&format!("config/models/{model}/model.onnx"));
+        let whole = std::fs::read(whole).expect("readable");
+        for cut in 1..whole.len() {
+            std::fs::write(&path, &whole[..cut]).expect("written");
+            let error = load(&path).map(|_| ()).expect_err("truncated");
+            let known =
+                matches!(error, ArtifactError::NotOnnx { .. } | ArtifactError::Malformed { .. });
+            assert!(known, "cut at {cut} of {}: {error}", whole.len());
+        }
+    }
+}
+
+#[test]
+fn a_flipped_byte_never_panics() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model.onnx");
+    let whole = std::fs::read(repository("config/models/iris/v2/model.onnx")).expect("readable");
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x55;
+        std::fs::write(&path, &bytes).expect("written");
+        if let Ok(model) = load(&path) {
+            let _outcome = model.infer(vec![fp32("input", &[1, 4], &[1.0; 4])], &[]);
+        }
+    }
+}
+
+#[test]
+fn what_is_known_about_a_model() {
+    let model = example("convnet/v1");
+    let signature = model.signature();
+    let specs = |specs: &[crate::protocol::tensor::TensorSpec]| {
+        specs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(specs(&signature.inputs), "'input' (FP32 [-1, 1, 8, 8])");
+    assert_eq!(specs(&signature.outputs), "'label' (INT64 [-1]), 'probabilities' (FP32 [-1, 10])");
+    let bytes = std::fs::read(repository("config/models/convnet/v1/model.onnx")).expect("readable");
+    assert_eq!(model.bytes(), bytes.len() as u64);
+    let digest: [u8; 32] = <sha2::Sha256 as sha2::Digest>::digest(&bytes).into();
+    assert_eq!(model.digest(), digest);
+    assert!(!model.cost().is_zero() && model.cost() < std::time::Duration::from_secs(1));
+}
+
+#[test]
+fn requests_that_do_not_fit_are_the_clients_fault() {
+    let iris = example("iris/v1");
+    let x = || fp32("input", &[1, 4], &[5.1, 3.5, 1.4, 0.2]);
+    let int =
+        Tensor::new("input", [1, 4].as_slice(), TensorData::Int32(vec![0; 4])).expect("agrees");
+    let cases = [
+        (vec![], "missing inference input 'input' (FP32 [-1, 4])"),
+        (vec![x(), x()], "input 'input' already exists in request"),
+        (
+            vec![fp32("Z", &[1], &[1.0])],
+            "unexpected inference input 'Z'; the model takes 'input' (FP32 [-1, 4])",
+        ),
+        (vec![int], "inference input 'input' data-type is 'INT32', but the model expects 'FP32'"),
+        (
+            vec![fp32("input", &[4], &[0.0; 4])],
+            "inference input 'input' has shape [4], but the model expects [-1, 4]",
+        ),
+        (
+            vec![fp32("input", &[1, 5], &[0.0; 5])],
+            "inference input 'input' has shape [1, 5], but the model expects [-1, 4]",
+        ),
+    ];
+    for (inputs, message) in cases {
+        let error = iris.infer(inputs, &[]).expect_err(message);
+        assert!(matches!(error, InferError::Input(_)));
+        assert_eq!(error.to_string(), message);
+    }
+    for (wanted, message) in [
+        (
+            vec!["nope"],
+            "unexpected inference output 'nope'; the model returns 'label' (INT64 [-1]), 'probabilities' (FP32 [-1, 3])",
+        ),
+        (vec!["label", "label"], "output 'label' is requested twice"),
+    ] {
+        let error = iris.infer(vec![x()], &wanted).expect_err(message);
+        assert_eq!(error.to_string(), message);
+    }
+}
+
+#[test]
+fn outputs_come_in_the_order_they_are_asked_for() {
+    let iris = example("iris/v1");
+    let x = || vec![fp32("input", &[1, 4], &[5.1, 3.5, 1.4, 0.2])];
+    let names = |wanted: &[&str]| {
+        let outputs = iris.infer(x(), wanted).expect("answers");
+        outputs.iter().map(|output| output.name().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&[]), ["label", "probabilities"]);
+    assert_eq!(names(&["probabilities", "label"]), ["probabilities", "label"]);
+    assert_eq!(names(&["label"]), ["label"]);
+}
+
+#[test]
+fn several_inputs_are_matched_by_name_and_share_their_batch_size() {
+    let model = load(&repository("tests/data/models/two_inputs.onnx")).expect("loads");
+    let x = fp32("x", &[2, 2], &[1.0, 2.0, 3.0, 4.0]);
+    let bias = fp32("bias", &[2, 2], &[0.5, 0.5, 10.0, -10.0]);
+    for inputs in [vec![x.clone(), bias.clone()], vec![bias, x.clone()]] {
+        let outputs = model.infer(inputs, &[]).expect("answers");
+        assert_eq!(outputs[0].data(), &TensorData::Fp32(vec![1.5, 2.5, 13.0, -6.0]));
+        assert_eq!(outputs[1].data(), &TensorData::Int64(vec![1, 2, 13, -6]));
+    }
+    let error =
+        model.infer(vec![x, fp32("bias", &[1, 2], &[0.0; 2])], &[]).expect_err("2 is not 1");
+    let message = "inference input 'bias' has size 1 in dimension 0, but another input has 2 there";
+    assert_eq!(error.to_string(), message);
+}
+
+#[test]
+fn a_model_that_fails_on_one_request_answers_the_next() {
+    let model = load(&repository("tests/data/models/gather.onnx")).expect("loads");
+    let look_up = |indices: &[i64]| {
+        let data = TensorData::Int64(indices.to_vec());
+        let index = Tensor::new("index", [indices.len()].as_slice(), data).expect("agrees");
+        model.infer(vec![index], &[])
+    };
+    for _ in 0..3 {
+        let error = look_up(&[1, 99]).expect_err("beyond the table");
+        assert!(matches!(error, InferError::Model { .. } | InferError::Panicked { .. }), "{error}");
+        let outputs = look_up(&[3, 0]).expect("answers");
+        assert_eq!(outputs[0].data(), &TensorData::Fp32(vec![3.0, 0.0]));
+    }
+}
+
+#[test]
+fn many_threads_share_a_model() {
+    let model = example("iris/v1");
+    let cases = expected("iris/v1");
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for (inputs, outputs) in cases.iter().cycle().take(100) {
+                    let actual = model.infer(inputs.clone(), &[]).expect("answers");
+                    assert_close(&actual[1], &outputs[1]);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn an_empty_batch_gets_an_empty_answer_or_an_error() {
+    for folder in ["iris/v1", "convnet/v1"] {
+        let model = example(folder);
+        let shape: Vec<usize> = model.signature().inputs[0]
+            .shape
+            .iter()
+            .map(|&dim| usize::try_from(dim).unwrap_or(0))
+            .collect();
+        let outcome = model.infer(vec![fp32("input", &shape, &[])], &[]);
+        println!("{folder}: {outcome:?}");
+    }
+}

@@ -98,8 +98,8 @@ pub enum DecodeErrorKind {
     /// A parameter that is not a string, a number or a boolean.
     #[error("a parameter must be a string, a number or a boolean, not {0}")]
     InvalidParameter(&'static str),
-    /// An extension that is not offered here.
-    #[error("{0} is not supported; send the values as JSON in \"data\"")]
+    /// An extension that is not offered here, and what to do instead.
+    #[error("{0}")]
     Unsupported(&'static str),
 }
 

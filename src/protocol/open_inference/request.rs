@@ -137,9 +137,13 @@ fn read_input(reader: &mut Reader<'_>) -> Result<Tensor, DecodeError> {
 fn without_data(start: usize, parameters: &[(String, Parameter<'_>)]) -> DecodeError {
     let has = |prefix: &str| parameters.iter().any(|(key, _)| key.starts_with(prefix));
     let kind = if has("binary_data_size") {
-        DecodeErrorKind::Unsupported("the binary tensor data extension")
+        DecodeErrorKind::Unsupported(
+            "the binary tensor data extension is not supported; send the values as JSON in \"data\"",
+        )
     } else if has("shared_memory_") {
-        DecodeErrorKind::Unsupported("shared memory")
+        DecodeErrorKind::Unsupported(
+            "shared memory is not supported; send the values as JSON in \"data\"",
+        )
     } else {
         DecodeErrorKind::MissingKey("data")
     };
@@ -182,7 +186,8 @@ fn read_outputs<'a>(reader: &mut Reader<'a>) -> Result<Vec<RequestedOutput<'a>>,
         })?;
         let parameters: Vec<(String, Parameter<'a>)> = parameters.unwrap_or_default();
         if parameters.iter().any(|(key, _)| key == "classification") {
-            let kind = DecodeErrorKind::Unsupported("the classification extension");
+            let kind =
+                DecodeErrorKind::Unsupported("the classification extension is not supported");
             return Err(DecodeError::new(start, kind));
         }
         let missing = || DecodeError::new(start, DecodeErrorKind::MissingKey("name"));

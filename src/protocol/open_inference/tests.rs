@@ -139,90 +139,104 @@ fn optional_members_may_be_null() {
     assert_eq!((request.id, request.parameters.len(), request.outputs.len()), (None, 0, 0));
 }
 
+#[track_caller]
+fn assert_refused(body: &str, message: &str) {
+    let error = decode_infer_request(body.as_bytes()).expect_err(body);
+    assert!(error.offset() <= body.len(), "{body}");
+    let text = error.to_string();
+    let (text, _offset) = text.rsplit_once(" (byte ").expect("an offset");
+    let (_prefix, text) = text.split_once("invalid request").expect("what it is about");
+    assert_eq!(text, message, "{body}");
+}
+
 #[test]
-fn every_mistake_names_its_place_and_what_to_do() {
-    let x = |rest: &str| request(&format!(r#""name":"x",{rest}"#));
-    let fp32 =
-        |shape: &str, data: &str| x(&format!(r#""shape":{shape},"datatype":"FP32","data":{data}"#));
-    let int8 = |data: &str| x(&format!(r#""shape":[1],"datatype":"INT8","data":{data}"#));
+fn a_mistake_in_the_envelope_names_its_place() {
     let cases = [
-        (String::new(), "invalid request: the JSON ends where a value is expected"),
-        ("{bad".into(), "invalid request: 'b' where a key is expected"),
-        ("[]".into(), "invalid request: an array where an object is expected"),
-        ("{}".into(), "invalid request: missing key \"inputs\""),
-        (r#"{"inputs":[]} x"#.into(), "invalid request: 'x' after the end of the JSON"),
+        ("", ": the JSON ends where a value is expected"),
+        ("{bad", ": 'b' where a key is expected"),
+        ("[]", ": an array where an object is expected"),
+        ("{}", ": missing key \"inputs\""),
+        (r#"{"inputs":[]} x"#, ": 'x' after the end of the JSON"),
+        (r#"{"inputs":[],"inputs":[]}"#, " at /inputs: key \"inputs\" occurs twice"),
+        (r#"{"id":1,"inputs":[]}"#, " at /id: a number where a string is expected"),
         (
-            r#"{"inputs":[],"inputs":[]}"#.into(),
-            "invalid request at /inputs: key \"inputs\" occurs twice",
+            r#"{"parameters":{"a":[]},"inputs":[]}"#,
+            " at /parameters/a: a parameter must be a string, a number or a boolean, not an array",
         ),
         (
-            r#"{"id":1,"inputs":[]}"#.into(),
-            "invalid request at /id: a number where a string is expected",
-        ),
-        (
-            fp32("[1,2]", "[1]"),
-            "invalid request at /inputs/0/data: shape [1, 2] has 2 elements but the data has 1",
-        ),
-        (
-            fp32("[1]", "[true]"),
-            "invalid request at /inputs/0/data/0: a boolean where FP32 is expected",
-        ),
-        (
-            fp32("[1]", "[null]"),
-            "invalid request at /inputs/0/data/0: null where FP32 is expected; a missing value is written NaN",
-        ),
-        (
-            fp32("[2]", "[1,\"a\"]"),
-            "invalid request at /inputs/0/data/1: a string where FP32 is expected",
-        ),
-        (
-            fp32("[1]", "5"),
-            "invalid request at /inputs/0/data: a number where an array is expected",
-        ),
-        (
-            fp32("[1]", "[1e999]"),
-            "invalid request at /inputs/0/data/0: 1e999 is out of range for FP32",
-        ),
-        (
-            fp32("[-1]", "[]"),
-            "invalid request at /inputs/0/shape/0: a dimension must be an integer from 0 on",
-        ),
-        (
-            fp32("[1.5]", "[]"),
-            "invalid request at /inputs/0/shape/0: a dimension must be an integer from 0 on",
-        ),
-        (int8("[128]"), "invalid request at /inputs/0/data/0: 128 is out of range for INT8"),
-        (
-            int8("[1.0]"),
-            "invalid request at /inputs/0/data/0: a fraction where INT8 is expected; integers are written without a fraction or an exponent",
-        ),
-        (
-            x(r#""shape":[1],"datatype":"fp32","data":[1]"#),
-            "invalid request at /inputs/0/datatype: unknown datatype \"fp32\", expected one of BOOL, UINT8 to UINT64, INT8 to INT64, FP16, BF16, FP32, FP64, BYTES",
-        ),
-        (
-            x(r#""shape":[1],"datatype":"FP16","data":[1]"#),
-            "invalid request at /inputs/0/data: FP16 has no JSON form; send FP32",
-        ),
-        (
-            x(r#""datatype":"FP32","data":[1]"#),
-            "invalid request at /inputs/0: missing key \"shape\"",
-        ),
-        (
-            x(r#""shape":[1],"datatype":"FP32","parameters":{"binary_data_size":4}"#),
-            "invalid request at /inputs/0: the binary tensor data extension is not supported; send the values as JSON in \"data\"",
-        ),
-        (
-            r#"{"parameters":{"a":[]},"inputs":[]}"#.into(),
-            "invalid request at /parameters/a: a parameter must be a string, a number or a boolean, not an array",
+            r#"{"inputs":[],"outputs":[{"name":"y","parameters":{"classification":2}}]}"#,
+            " at /outputs/0: the classification extension is not supported",
         ),
     ];
     for (body, message) in cases {
-        let error = decode_infer_request(body.as_bytes()).expect_err(&body);
-        assert!(body.is_empty() || error.offset() <= body.len(), "{body}");
-        let text = error.to_string();
-        let (text, _offset) = text.rsplit_once(" (byte ").expect("an offset");
-        assert_eq!(text, message, "{body}");
+        assert_refused(body, message);
+    }
+}
+
+#[test]
+fn a_mistake_in_an_input_names_its_place_and_what_to_do() {
+    let cases = [
+        (r#""datatype":"FP32","data":[1]"#, ": missing key \"shape\""),
+        (r#""shape":[1],"data":[1]"#, ": missing key \"datatype\""),
+        (r#""shape":[1],"datatype":"FP32""#, ": missing key \"data\""),
+        (
+            r#""shape":[-1],"datatype":"FP32","data":[]"#,
+            "/shape/0: a dimension must be an integer from 0 on",
+        ),
+        (
+            r#""shape":[1.5],"datatype":"FP32","data":[]"#,
+            "/shape/0: a dimension must be an integer from 0 on",
+        ),
+        (
+            r#""shape":[1],"datatype":"fp32","data":[1]"#,
+            "/datatype: unknown datatype \"fp32\", expected one of BOOL, UINT8 to UINT64, INT8 to INT64, \
+             FP16, BF16, FP32, FP64, BYTES",
+        ),
+        (r#""shape":[1],"datatype":"FP16","data":[1]"#, "/data: FP16 has no JSON form; send FP32"),
+        (
+            r#""shape":[1],"datatype":"FP32","parameters":{"binary_data_size":4}"#,
+            ": the binary tensor data extension is not supported; send the values as JSON in \"data\"",
+        ),
+    ];
+    for (rest, message) in cases {
+        let body = request(&format!(r#""name":"x",{rest}"#));
+        assert_refused(&body, &format!(" at /inputs/0{message}"));
+    }
+}
+
+#[test]
+fn a_mistake_in_the_data_names_the_element() {
+    let cases = [
+        ("FP32", "[1,2]", "[1]", ": shape [1, 2] has 2 elements but the data has 1"),
+        ("FP32", "[1]", "[true]", "/0: a boolean where FP32 is expected"),
+        (
+            "FP32",
+            "[1]",
+            "[null]",
+            "/0: null where FP32 is expected; a missing value is written NaN",
+        ),
+        ("FP32", "[2]", "[1,\"a\"]", "/1: a string where FP32 is expected"),
+        ("FP32", "[2,2]", "[[1,2],[3,{}]]", "/1/1: an object where FP32 is expected"),
+        ("FP32", "[1]", "5", ": a number where an array is expected"),
+        ("FP32", "[1]", "[1e999]", "/0: 1e999 is out of range for FP32"),
+        ("INT8", "[1]", "[128]", "/0: 128 is out of range for INT8"),
+        ("UINT64", "[1]", "[-1]", "/0: -1 is out of range for UINT64"),
+        ("INT64", "[1]", "[NaN]", "/0: NaN or an infinity where INT64 is expected"),
+        (
+            "INT8",
+            "[1]",
+            "[1.0]",
+            "/0: a fraction where INT8 is expected; integers are written without a fraction or an \
+             exponent",
+        ),
+        ("BOOL", "[1]", "[1]", "/0: a number where BOOL is expected"),
+        ("BYTES", "[1]", "[1]", "/0: a number where BYTES is expected"),
+    ];
+    for (datatype, shape, data, message) in cases {
+        let body = request(&format!(
+            r#""name":"x","shape":{shape},"datatype":"{datatype}","data":{data}"#
+        ));
+        assert_refused(&body, &format!(" at /inputs/0/data{message}"));
     }
 }
 
