@@ -11,7 +11,7 @@ use crate::domain::spec::{
 };
 
 /// The exit code of a configuration with mistakes: `EX_CONFIG` of sysexits.h.
-pub const EXIT_BAD_CONFIG: u8 = 78;
+pub(super) const EXIT_BAD_CONFIG: u8 = 78;
 
 /// The most models, pools or routes that the summary lists.
 const LISTED_MAX: usize = 12;
@@ -19,19 +19,11 @@ const LISTED_MAX: usize = 12;
 /// The most versions of a model that the summary lists.
 const VERSIONS_LISTED_MAX: usize = 8;
 
-/// How results are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Format {
-    /// For people.
-    #[default]
-    Human,
-    /// For programs.
-    Json,
-}
+use super::args::Format;
 
 /// What a command prints, and its exit code.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Output {
+pub(super) struct Output {
     /// For standard output.
     pub stdout: String,
     /// For standard error.
@@ -43,7 +35,7 @@ pub struct Output {
 /// Checks the configuration at `path`. `offline` looks at no other file than the configuration's
 /// own; `color` allows escape sequences on standard error. With [`Format::Json`] standard output is
 /// one array of diagnostics, empty when there is nothing to say.
-pub fn run(path: &Path, offline: bool, format: Format, color: bool) -> Output {
+pub(super) fn run(path: &Path, offline: bool, format: Format, color: bool) -> Output {
     let checks = if offline { Checks::Offline } else { Checks::Full };
     match config::load(path, checks) {
         Ok(loaded) => accepted(path, &loaded, format, color),
@@ -52,7 +44,7 @@ pub fn run(path: &Path, offline: bool, format: Format, color: bool) -> Output {
 }
 
 /// What `check`, `run` and every other command print for a configuration that cannot be used.
-pub fn refused(found: &Diagnostics, format: Format, color: bool) -> Output {
+pub(super) fn refused(found: &Diagnostics, format: Format, color: bool) -> Output {
     match format {
         Format::Human => Output {
             stderr: found.render_human(color),

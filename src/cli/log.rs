@@ -19,19 +19,11 @@ use crate::prediction_log::{Gap, Item, LogReader, ReadError, Row, Survey, survey
 /// How often a followed log is looked at again.
 const POLL: Duration = Duration::from_millis(100);
 
-/// How rows are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Format {
-    /// Aligned columns for people.
-    #[default]
-    Human,
-    /// One JSON object a line.
-    Json,
-}
+use super::args::Format;
 
 /// Why the log could not be printed.
 #[derive(Debug, thiserror::Error)]
-pub enum LogError {
+pub(super) enum LogError {
     /// The log cannot be read.
     #[error(
         "cannot read the prediction log: is `data_dir` right, and has a gateway recorded there?"
@@ -47,7 +39,7 @@ pub enum LogError {
 ///
 /// # Errors
 /// When the log cannot be read or the output fails; an output that was closed is no failure.
-pub fn tail(
+pub(super) fn tail(
     dir: &Path,
     count: u64,
     follow: bool,
@@ -81,7 +73,7 @@ pub fn tail(
 ///
 /// # Errors
 /// When the log cannot be read or the output fails; an output that was closed is no failure.
-pub fn stats(dir: &Path, format: Format, out: &mut dyn Write) -> Result<(), LogError> {
+pub(super) fn stats(dir: &Path, format: Format, out: &mut dyn Write) -> Result<(), LogError> {
     let survey = survey(dir)?;
     let mut text = match format {
         Format::Human => human_survey(&survey).into_bytes(),

@@ -5,6 +5,6 @@
 use crate::config;
 
 /// The schema, as committed in `config/schema.json`.
-pub fn run() -> String {
+pub(super) fn run() -> String {
     format!("{:#}\n", config::schema())
 }
