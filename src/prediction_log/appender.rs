@@ -184,7 +184,7 @@ impl Appender {
         self.count_segments();
     }
 
-    fn sync_if_due(&mut self) -> Result<(), Fault> {
+    fn sync_if_due(&self) -> Result<(), Fault> {
         if !self.layout.sync {
             return Ok(());
         }

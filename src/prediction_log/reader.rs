@@ -39,6 +39,7 @@ pub enum ReadError {
 
 /// What a log holds.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one at a time on the stack, never collected")]
 pub enum Item<'a> {
     /// A record.
     Record(Row<'a>),
@@ -252,7 +253,7 @@ impl LogReader {
 
     /// The part of `lsns` that no earlier segment held; from now on it counts as seen.
     fn not_seen(&mut self, lsns: RangeInclusive<u64>) -> Option<RangeInclusive<u64>> {
-        let from = self.expected.map_or(*lsns.start(), |expected| expected.max(*lsns.start()));
+        let from = self.expected.unwrap_or(0).max(*lsns.start());
         let rest = from..=*lsns.end();
         if rest.is_empty() {
             return None;

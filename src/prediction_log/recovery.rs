@@ -77,7 +77,7 @@ fn heal(
     let Some(epoch) = scan.epoch().filter(|_| scan.records() > 0) else {
         // Without a record the next segment has the same name and replaces this one. What cannot
         // even be recognised is kept for people to look at.
-        if scan.header().is_none() && last.bytes > 0 {
+        if last.bytes > 0 && (scan.header().is_none() || scan.gave_up()) {
             let aside = path.with_file_name(segment::file_name(last.first_lsn) + SUSPECT);
             files.rename(path, &aside)?;
             recovery.healed_bytes = 0;
@@ -85,6 +85,11 @@ fn heal(
         }
         return Ok(false);
     };
+    if scan.gave_up() {
+        // There may be more than was found: nothing is cut off.
+        recovery.healed_bytes = 0;
+        return Ok(true);
+    }
     let seal = frame::seal(epoch, scan.next_lsn() - 1, scan.records());
     let file = files.open(path)?;
     cut_and_seal(file.as_ref(), scan.offset(), &seal)?;

@@ -44,6 +44,8 @@ pub(super) struct Scan {
     at: u64,
     sealed: bool,
     records: u64,
+    /// Whether a search ended because it had cost too much.
+    gave_up: bool,
 }
 
 impl std::fmt::Debug for Scan {
@@ -72,6 +74,7 @@ impl Scan {
             at: segment::HEADER_BYTES as u64,
             sealed: false,
             records: 0,
+            gave_up: false,
         })
     }
 
@@ -108,6 +111,12 @@ impl Scan {
     /// Whether the seal was passed: nothing comes after it.
     pub(super) fn is_sealed(&self) -> bool {
         self.sealed
+    }
+
+    /// Whether there may be good frames beyond [`Step::End`], after bytes that were made to look like
+    /// frames.
+    pub(super) fn gave_up(&self) -> bool {
+        self.gave_up
     }
 
     /// The memory that [`Step::Frame`] points into, until the next step.
@@ -179,11 +188,11 @@ impl Scan {
         let mut budget = self.source.size()?.saturating_mul(SEARCH_FACTOR);
         let mut candidate = damaged_at + ALIGN as u64;
         while budget > 0 {
-            let Some(at) = self.find_magic(candidate)? else { break };
+            let Some(at) = self.find_magic(candidate)? else { return Ok(Step::End) };
             if let Some((header, _)) = self.intact_at(at)? {
                 self.at = at;
                 let last = last_lsn_before(&header);
-                let lsns = (last >= self.expected).then(|| self.expected..=last);
+                let lsns = (last >= self.expected).then_some(self.expected..=last);
                 self.expected = last.saturating_add(1).max(self.expected);
                 let bytes = at - damaged_at;
                 return Ok(Step::Damage { offset: damaged_at, bytes, lsns });
@@ -193,6 +202,7 @@ impl Scan {
             budget = budget.saturating_sub(claimed);
             candidate = at + ALIGN as u64;
         }
+        self.gave_up = true;
         Ok(Step::End)
     }
 

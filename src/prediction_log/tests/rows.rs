@@ -13,10 +13,13 @@ use crate::domain::record::{
 };
 use crate::domain::spec::Durability;
 
+/// Record, trace, span and parent id, and the model's digest.
+type Ids = ([u8; 16], Option<[u8; 16]>, Option<[u8; 8]>, Option<[u8; 16]>, Option<[u8; 32]>);
+
 /// The parts of a record, owned.
 #[derive(Debug, Clone)]
 struct Parts {
-    ids: ([u8; 16], Option<[u8; 16]>, Option<[u8; 8]>, Option<[u8; 16]>, Option<[u8; 32]>),
+    ids: Ids,
     words: (Kind, Protocol, Outcome),
     numbers: (u64, u64, u64, u16, u8, f32, u32),
     times: [Option<u32>; 5],
@@ -63,7 +66,7 @@ fn side() -> impl Strategy<Value = SideParts> {
 fn parts() -> impl Strategy<Value = Parts> {
     let rate = (0.0f32..=1.0).boxed();
     (
-        any::<([u8; 16], Option<[u8; 16]>, Option<[u8; 8]>, Option<[u8; 16]>, Option<[u8; 32]>)>(),
+        any::<Ids>(),
         (
             prop::sample::select(Kind::ALL),
             prop::sample::select(Protocol::ALL),

@@ -1,0 +1,124 @@
+//! Models in this process give onnxruntime's answers, and bad input a clear one.
+
+use serde_json::{Value, json};
+
+use crate::support::gateway::run;
+use crate::support::{Gateway, IRIS_BODY, iris, repository};
+
+const INFER: &str = "/v2/models/iris/infer";
+
+#[test]
+fn the_answer_is_onnxruntimes() {
+    let gateway = Gateway::start(&iris());
+    let expected = std::fs::read_to_string(repository("config/models/iris/v1/expected.json")).unwrap();
+    let expected: Value = serde_json::from_str(&expected).unwrap();
+    let cases = expected.as_array().expect("an array of cases");
+    assert!(!cases.is_empty());
+    for case in cases {
+        let reply = gateway.post(INFER, &json!({ "id": "7", "inputs": case["inputs"] }).to_string());
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        let answer = reply.json();
+        assert_eq!(answer["id"], "7");
+        assert_eq!((&answer["model_name"], &answer["model_version"]), (&"iris".into(), &"v1".into()));
+        for (given, wanted) in answer["outputs"].as_array().unwrap().iter().zip(case["outputs"].as_array().unwrap()) {
+            assert_eq!(given["name"], wanted["name"]);
+            assert_eq!(given["shape"], wanted["shape"]);
+            let numbers = |value: &Value| -> Vec<f64> {
+                value["data"].as_array().unwrap().iter().map(|n| n.as_f64().unwrap()).collect()
+            };
+            for (a, b) in numbers(given).iter().zip(numbers(wanted)) {
+                assert!((a - b).abs() <= 1e-5 * b.abs().max(1e-3), "{a} is not {b}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_protocol_around_inference_is_there() {
+    let gateway = Gateway::start(&iris());
+    let get = |path: &str| gateway.request(&format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n"));
+    assert_eq!(get("/v2/health/live").json(), json!({ "live": true }));
+    assert_eq!(get("/v2/health/ready").json(), json!({ "ready": true }));
+    assert_eq!(get("/v2").json()["name"], "pointsman");
+    let metadata = get("/v2/models/iris").json();
+    assert_eq!(metadata["inputs"][0], json!({ "name": "input", "datatype": "FP32", "shape": [-1, 4] }));
+    assert_eq!(metadata["versions"], json!(["v1"]));
+    assert_eq!(get("/v2/models/iris/versions/v1/ready").json()["ready"], true);
+    assert_eq!(gateway.post("/v2/models/iris/versions/v1/infer", IRIS_BODY).status, 200);
+    assert_eq!(gateway.records().len(), gateway.wait_for_records(1).len(), "questions about a model are no predictions");
+}
+
+#[test]
+fn bad_input_is_a_400_that_says_where() {
+    let gateway = Gateway::start(&iris());
+    let tensor = |shape: &str, datatype: &str, data: &str| {
+        format!(r#"{{"inputs":[{{"name":"input","shape":{shape},"datatype":"{datatype}","data":{data}}}]}}"#)
+    };
+    let cases = [
+        ("not json".to_owned(), "byte"),
+        (String::new(), ""),
+        ("[]".to_owned(), ""),
+        (r#"{"inputs":[]}"#.to_owned(), "input"),
+        (tensor("[1,4]", "FP32", "[1,2,3]"), "3"),
+        (tensor("[1,3]", "FP32", "[1,2,3]"), "input"),
+        (tensor("[1,4]", "INT64", "[1,2,3,4]"), "INT64"),
+        (tensor("[1,4]", "FP32", "[1,2,3,\"x\"]"), "/inputs/0/data"),
+        (tensor("[1,4]", "FP32", "[1,2,3,true]"), "/inputs/0/data"),
+        (tensor("[-1,4]", "FP32", "[1,2,3,4]"), "shape"),
+        (tensor("[9223372036854775807,9223372036854775807]", "FP32", "[1]"), ""),
+        (IRIS_BODY.replace("input\"", "nope\""), "nope"),
+    ];
+    for (body, clue) in &cases {
+        let reply = gateway.post(INFER, body);
+        assert_eq!((reply.status, reply.error()), (400, "bad_input"), "{body}: {}", reply.text());
+        assert!(reply.text().contains(clue), "{body}: {} does not name {clue}", reply.text());
+    }
+    let records = gateway.wait_for_records(cases.len());
+    assert!(records.iter().all(|record| record["outcome"] == "rejected"));
+    assert!(gateway.post(INFER, &tensor("[1,4]", "FP32", "[NaN,Infinity,-Infinity,1e39]")).status == 200);
+}
+
+#[test]
+fn a_slow_model_runs_on_the_executor_and_its_time_in_the_queue_is_known() {
+    let path = repository("config/models/convnet/v1/model.onnx");
+    let gateway = Gateway::start(&format!(
+        "[models.net.execution]\ninline_below = \"1us\"\n[models.net.versions.v1]\nonnx = {:?}\n",
+        path.display().to_string()
+    ));
+    let expected = std::fs::read_to_string(repository("config/models/convnet/v1/expected.json")).unwrap();
+    let expected: Value = serde_json::from_str(&expected).unwrap();
+    let body = json!({ "inputs": expected[0]["inputs"] }).to_string();
+    let reply = gateway.post("/v2/models/net/infer", &body);
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let record = gateway.wait_for_records(1).remove(0);
+    assert!(record["t_queue"].is_u64() && record["t_infer"].is_u64(), "{record}");
+    assert_eq!(record["backend"], "local");
+}
+
+#[test]
+fn a_model_that_cannot_be_served_ends_the_start_with_its_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = std::fs::read(repository("config/models/iris/v1/model.onnx")).unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let truncated = write("truncated.onnx", &model[..model.len() / 2]);
+    let text = write("text.onnx", b"this is no model");
+    let empty = write("empty.onnx", b"");
+    for path in [truncated, text, empty] {
+        let config = format!(
+            "listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[models.m.versions.v1]\nonnx = {:?}\n",
+            path.display().to_string()
+        );
+        let output = run(&["run"], &config);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains(path.to_str().unwrap()), "{stderr}");
+        assert!(stderr.contains("m/v1"), "{stderr}");
+    }
+    let missing = run(&["run"], "listen = \"127.0.0.1:0\"\n[models.m.versions.v1]\nonnx = \"gone.onnx\"\n");
+    assert_eq!(missing.status.code(), Some(78), "the check finds it first");
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("gone.onnx"));
+}
