@@ -1,14 +1,10 @@
-<<<<<<< HEAD
-//! Integration tests.
-
-mod architecture;
-=======
 //! Integration tests: the real binary, real sockets, one test program.
 
 #[expect(clippy::panic, reason = "a test that cannot go on fails")]
 mod support;
 
 mod admin;
+mod architecture;
 mod data_path;
 mod failures;
 mod framing;
@@ -16,4 +12,3 @@ mod limits;
 mod models;
 mod process;
 mod prediction_log;
->>>>>>> main
