@@ -36,8 +36,8 @@ use metrics::Counter;
 
 pub use self::drain::{Drain, DrainHandle};
 pub use self::listen::{BoundSocket, BoundSockets, ListenError, bind};
-pub use self::worker::WorkerPlan;
 use self::problem::Cause;
+pub use self::worker::WorkerPlan;
 use crate::domain::spec::{Durability, Forwarding, Intent, Limits, LogSpec};
 use crate::inference::Executor;
 use crate::prediction_log::Recorder;

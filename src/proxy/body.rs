@@ -80,8 +80,7 @@ impl Upload {
         (idle, first_byte): (Duration, Duration),
         deadline: Instant,
     ) -> Self {
-        let state =
-            Mutex::new(UploadState { capture, waits_for_client: false, problem: None });
+        let state = Mutex::new(UploadState { capture, waits_for_client: false, problem: None });
         Self { clock, limit, idle, first_byte, deadline, state }
     }
 

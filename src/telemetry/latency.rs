@@ -4,7 +4,6 @@
 //! one microsecond to one hour, and two histograms add up exactly. Quantiles are read from merged
 //! counts and never averaged.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -78,16 +77,18 @@ impl LatencyShards {
         for bound in bounds {
             line(out, name, labels, *bound, below);
         }
-        let _ = writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {below}");
-        let _ = writeln!(out, "{name}_sum{{{labels}}} {}", sum_us / 1e6);
-        let _ = writeln!(out, "{name}_count{{{labels}}} {below}");
+        let sum = sum_us / 1e6;
+        out.push_str(&format!(
+            "{name}_bucket{{{labels},le=\"+Inf\"}} {below}\n\
+             {name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {below}\n"
+        ));
     }
 }
 
 fn line(out: &mut String, name: &str, labels: &str, bound_us: u64, count: u64) {
     #[expect(clippy::cast_precision_loss, reason = "the bounds are small")]
     let seconds = bound_us as f64 / 1e6;
-    let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{seconds}\"}} {count}");
+    out.push_str(&format!("{name}_bucket{{{labels},le=\"{seconds}\"}} {count}\n"));
 }
 
 /// A histogram that grows with what it sees, so that a target without traffic costs little memory.
