@@ -347,13 +347,12 @@ fn snake(name: &str) -> String {
 fn every_page_of_the_manual_is_in_rustdoc() -> io::Result<()> {
     let mut included = BTreeSet::new();
     for (source, _) in sources()? {
-        let folder = root().join(&source.name);
-        let folder = folder.parent().unwrap_or(root());
+        let own = root().join(&source.name);
         for tokens in source.tokens.windows(4) {
             if let [(_, Token::Ident(word)), _, _, (_, Token::Text(file))] = tokens
                 && word == "include_str"
             {
-                included.insert(folder.join(file));
+                included.insert(own.with_file_name(file));
             }
         }
     }

@@ -200,7 +200,7 @@ impl Lexer {
                 }
                 // Numbers, so that `1e5` and `0x1f` are not words.
                 (c, _) if c.is_ascii_digit() => {
-                    self.skip_while(|c| c.is_alphanumeric() || c == '_')
+                    self.skip_while(|c| c.is_alphanumeric() || c == '_');
                 }
                 (c, _) => {
                     self.skip(1);
