@@ -103,7 +103,7 @@ impl App {
             snapshots,
             Arc::clone(&recorder),
             Arc::new(executor),
-            Arc::new(Readiness::default()),
+            Arc::new(Readiness::new(workers)),
             &registry,
         ));
         let intent = Arc::new(intent);

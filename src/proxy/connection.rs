@@ -117,6 +117,11 @@ where
                 return Poll::Ready(Ok(()));
             };
             if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
+                if let Err(error) = &result
+                    && error.is_parse()
+                {
+                    this.answer_unanswered();
+                }
                 return Poll::Ready(result);
             }
             if !this.listening {
@@ -150,6 +155,16 @@ where
     fn arm(&mut self, deadline: Instant) {
         self.armed = deadline;
         self.timer.as_mut().reset(deadline.into());
+    }
+
+    /// The machinery closes without a word on some bytes, such as the preface of HTTP/2.
+    fn answer_unanswered(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            let stream = connection.into_parts().io.into_inner();
+            if stream.outside_exchange() && stream.refusal.is_none() {
+                stream.refuse(&Problem::new(Cause::Malformed, "the request is not HTTP/1.1"));
+            }
+        }
     }
 
     /// Acts on a deadline that has passed. Ready when the connection has more to do, or is over.

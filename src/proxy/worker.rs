@@ -77,7 +77,10 @@ impl Service for WorkerPlan {
         });
         let listener = socket.listen().map_err(io::Error::other).and_then(TcpListener::from_std);
         match listener {
-            Ok(listener) => worker.run(listener).await,
+            Ok(listener) => {
+                self.gateway.readiness.listening();
+                worker.run(listener).await;
+            }
             Err(error) => tracing::error!(worker = self.index, %error, "a listener did not start"),
         }
         drop(open);
