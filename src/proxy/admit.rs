@@ -108,7 +108,7 @@ fn is_authority(host: &[u8]) -> bool {
 /// differently.
 fn check_target(parts: &Parts) -> Result<(), Problem> {
     if parts.method == Method::CONNECT {
-        return Err(Problem::new(Cause::Method, "CONNECT is not served here"));
+        return Err(Problem::method("CONNECT is not served here", ""));
     }
     let uri: &Uri = &parts.uri;
     if uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {

@@ -31,7 +31,7 @@ use super::worker::Worker;
 use super::{local, remote};
 use crate::domain::ids::{Entropy, RecordId};
 use crate::domain::record::{Latency, Outcome, Protocol};
-use crate::domain::routing::{self, Decision, HeaderSource, ModelCall, RequestView};
+use crate::domain::routing::{self, Decision, HeaderSource, ModelCall, ModelIx, RequestView};
 use crate::prediction_log::Offer;
 use crate::protocol::open_inference::{Call, Operation, parse_path};
 use crate::snapshot::{BackendGuard, RuntimeKind, Snapshot, TargetRuntime};
@@ -89,6 +89,8 @@ pub(super) struct Exchange {
     trace: Option<TraceContext>,
     protocol: Protocol,
     decision: Option<Decision>,
+    /// The model that was asked for, where no version of it could answer.
+    asked_for: Option<ModelIx>,
     request: SideNotes,
     upload: Option<Arc<Upload>>,
     response: SideNotes,
@@ -213,6 +215,7 @@ impl Exchange {
             trace: trace.and_then(|value| TraceContext::parse(value.as_bytes())),
             protocol: Protocol::Raw,
             decision: None,
+            asked_for: None,
             request: SideNotes::of(&parts.headers, &gateway.log),
             upload: None,
             response: SideNotes::empty(gateway.log.body),
@@ -248,7 +251,8 @@ impl Exchange {
                 _ => None,
             },
         };
-        let decision = routing::decide(&self.snapshot.table, &view, self.entropy)?;
+        let decision = routing::decide(&self.snapshot.table, &view, self.entropy)
+            .inspect_err(|no_route| self.asked_for = no_route.model())?;
         // A built-in path has a built-in method; a route may use any.
         if let Some(call) = call
             && decision.route.is_none()
@@ -256,7 +260,8 @@ impl Exchange {
             && !(parts.method == Method::HEAD && call.method() == "GET")
         {
             let detail = format!("{} is answered to {} only", parts.uri.path(), call.method());
-            return Err(Problem::new(Cause::Method, detail));
+            let allow = if call.method() == "POST" { "POST" } else { builtin::GET };
+            return Err(Problem::method(detail, allow));
         }
         let now = self.note_time();
         self.latency.t_route = Some(micros(now.duration_since(self.began)));
@@ -288,8 +293,8 @@ impl Exchange {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ERROR_HEADER, HeaderValue::from_static(problem.cause.reason()));
-        if problem.cause == Cause::Method {
-            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
+        if let Some(allow) = problem.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
         if problem.cause == Cause::Malformed || self.method == Method::CONNECT {
             // Where the next request begins is not certain.

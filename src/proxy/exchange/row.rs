@@ -114,6 +114,9 @@ impl Exchange {
             entropy: self.entropy,
             attempt: self.attempt,
         };
+        if let Some(model) = self.asked_for {
+            row.model = table.model(model).name.as_str();
+        }
         let Some(decision) = self.decision else { return row };
         row.route = decision.route.map_or("", |route| table.route(route).name.as_str());
         row.reason = decision.reason.as_str();

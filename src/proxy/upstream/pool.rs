@@ -15,6 +15,7 @@ use crate::snapshot::Backend;
 /// lock is never contended; it is never held across an await.
 #[derive(Default)]
 pub(in crate::proxy) struct Pool {
+    #[expect(clippy::vec_box, reason = "a link is large and moves between pool and request")]
     idle: Mutex<HashMap<BackendAddress, Vec<Box<Link>>>>,
 }
 
