@@ -192,7 +192,7 @@ fn routes_pools_and_pins_lead_where_the_configuration_says() {
         assert!(reply.json()["error"].is_string(), "{line}");
     }
     let records = gateway.wait_for_records(16);
-    let legacy = records.iter().find(|record| record["path"] == "/predict").unwrap();
+    let legacy = records.iter().find(|record| record["path"] == "/predict" && record["method"] == "POST").unwrap();
     assert_eq!((&legacy["route"], &legacy["model"]), (&"legacy".into(), &"iris".into()));
     assert_eq!(gateway.metric("pointsman_errors_total{reason=\"no_route\"}"), 2.0);
 }

@@ -39,8 +39,6 @@ impl Incoming {
 /// One connection of a backend.
 pub(crate) struct Connection {
     pub(crate) stream: TcpStream,
-    /// Its number, from 0.
-    pub(crate) number: usize,
     seen: Arc<Mutex<Vec<Incoming>>>,
     buffer: Vec<u8>,
 }
@@ -55,16 +53,12 @@ impl Backend {
         let (script, all, count) = (Arc::new(script), Arc::clone(&seen), Arc::clone(&connections));
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let number = {
-                    let mut count = count.lock().unwrap();
-                    *count += 1;
-                    *count - 1
-                };
+                *count.lock().unwrap() += 1;
                 stream.set_read_timeout(Some(PATIENCE)).unwrap();
                 stream.set_nodelay(true).unwrap();
                 let (script, seen) = (Arc::clone(&script), Arc::clone(&all));
                 std::thread::spawn(move || {
-                    script(&mut Connection { stream, number, seen, buffer: Vec::new() });
+                    script(&mut Connection { stream, seen, buffer: Vec::new() });
                 });
             }
         });
