@@ -47,7 +47,8 @@ def test_answers_are_those_of_onnxruntime(local, version):
             )
         )
         assert headers["x-pointsman-version"] == version
-        assert (answer.model_name, answer.model_version, answer.id) == ("iris", version, "mine")
+        # This client does not take over the version of an answer, so that only the header tells it.
+        assert (answer.model_name, answer.id) == ("iris", "mine")
         found = {output.name: output for output in answer.outputs}
         for tensor in case["outputs"]:
             assert list(found[tensor["name"]].shape) == tensor["shape"]
