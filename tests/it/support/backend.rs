@@ -2,7 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::PATIENCE;
 
@@ -53,7 +55,7 @@ impl Backend {
         let (script, all, count) = (Arc::new(script), Arc::clone(&seen), Arc::clone(&connections));
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                *count.lock().unwrap() += 1;
+                *count.lock() += 1;
                 stream.set_read_timeout(Some(PATIENCE)).unwrap();
                 stream.set_nodelay(true).unwrap();
                 let (script, seen) = (Arc::clone(&script), Arc::clone(&all));
@@ -105,12 +107,12 @@ impl Backend {
 
     /// The requests so far.
     pub(crate) fn seen(&self) -> Vec<Incoming> {
-        self.seen.lock().unwrap().clone()
+        self.seen.lock().clone()
     }
 
     /// The connections so far.
     pub(crate) fn connections(&self) -> usize {
-        *self.connections.lock().unwrap()
+        *self.connections.lock()
     }
 }
 
@@ -134,7 +136,7 @@ impl Connection {
             }
             request.body = self.buffer.drain(..length).collect();
         }
-        self.seen.lock().unwrap().push(request.clone());
+        self.seen.lock().push(request.clone());
         Some(request)
     }
 
