@@ -36,10 +36,10 @@ fn every_configuration_of_the_corpus_loads_or_says_why_not() {
 /// The files of one target's corpus.
 fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
-    let entries = fs::read_dir(&folder).expect("the corpus is there");
+    let entries = fs::read_dir(&folder).unwrap();
     let files: Vec<_> = entries
-        .map(|entry| entry.expect("a readable folder").path())
-        .map(|path| (path.clone(), fs::read(&path).expect("a readable file")))
+        .map(|entry| entry.unwrap().path())
+        .map(|path| (path.clone(), fs::read(&path).unwrap()))
         .collect();
     assert!(!files.is_empty(), "{} is empty", folder.display());
     files
