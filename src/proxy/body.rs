@@ -198,7 +198,7 @@ pub(super) enum ReplyBody {
 pub(super) struct StreamReply {
     exchange: Box<Exchange>,
     incoming: Incoming,
-    link: Option<Link>,
+    link: Option<Box<Link>>,
     idle: Duration,
     /// Bytes still to come, where the backend said how many.
     left: Option<u64>,
@@ -217,7 +217,7 @@ impl StreamReply {
     pub(super) fn new(
         exchange: Box<Exchange>,
         incoming: Incoming,
-        link: Link,
+        link: Box<Link>,
         idle: Duration,
     ) -> Self {
         let left = incoming.size_hint().exact();
