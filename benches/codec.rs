@@ -1,5 +1,7 @@
 //! What a prediction costs besides the network: decoding, the model, encoding.
 
+#![expect(clippy::expect_used, reason = "a benchmark stops at the first surprise")]
+
 use std::hint::black_box;
 use std::path::Path;
 

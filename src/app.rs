@@ -86,11 +86,12 @@ impl App {
     /// [`StartError`] says what could not be had.
     pub fn build(intent: Intent) -> Result<Self, StartError> {
         logging::start(&intent.telemetry).map_err(StartError::Logging)?;
+        logging::catch_panics();
         let workers = intent.workers.unwrap_or_else(cores);
         let registry = Arc::new(Registry::new(workers));
         let log_dir: PathBuf = intent.data_dir.join(LOG_DIR);
-        let recorder =
-            Recorder::open(&log_dir, &intent.node, workers, &intent.log).map_err(StartError::Log)?;
+        let recorder = Recorder::open(&log_dir, &intent.node, workers, &intent.log)
+            .map_err(StartError::Log)?;
         let recorder = Arc::new(recorder);
         let data = crate::proxy::bind(intent.listen, workers)?;
         let admin = crate::proxy::bind(intent.admin, 1)?;
@@ -102,11 +103,20 @@ impl App {
             snapshots,
             Arc::clone(&recorder),
             Arc::new(executor),
-            Arc::new(Readiness::default()),
+            Arc::new(Readiness::new(workers)),
             &registry,
         ));
         let intent = Arc::new(intent);
-        Ok(Self { intent, gateway, registry, recorder, controller, data, admin, drain: Drain::new() })
+        Ok(Self {
+            intent,
+            gateway,
+            registry,
+            recorder,
+            controller,
+            data,
+            admin,
+            drain: Drain::new(),
+        })
     }
 
     /// Runs to the end of the process.
@@ -142,12 +152,10 @@ impl App {
             server.add_service(background_service("admin", AdminService::new(admin)));
         }
         for (index, socket) in data.into_sockets().enumerate() {
-            let plan =
-                WorkerPlan::new(index, Arc::clone(&gateway), Arc::clone(&drain), socket);
+            let plan = WorkerPlan::new(index, Arc::clone(&gateway), Arc::clone(&drain), socket);
             server.add_service(plan).add_dependency(&boot);
         }
-        let signals =
-            Signals::new(Arc::clone(&gateway), handle, intent.drain, failures);
+        let signals = Signals::new(Arc::clone(&gateway), handle, intent.drain, failures);
         server.run(RunArgs { shutdown_signal: Box::new(signals) });
 
         drop(gateway);

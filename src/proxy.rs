@@ -29,15 +29,15 @@ mod worker;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use http::HeaderName;
 use metrics::Counter;
 
 pub use self::drain::{Drain, DrainHandle};
 pub use self::listen::{BoundSocket, BoundSockets, ListenError, bind};
-pub use self::worker::WorkerPlan;
 use self::problem::Cause;
+pub use self::worker::WorkerPlan;
 use crate::domain::spec::{Durability, Forwarding, Intent, Limits, LogSpec};
 use crate::inference::Executor;
 use crate::prediction_log::Recorder;
@@ -85,19 +85,31 @@ impl Gateway {
     }
 }
 
-/// Whether the gateway wants traffic.
-#[derive(Debug, Default)]
-pub struct Readiness(AtomicBool);
+/// Whether the gateway takes traffic: it is wanted, and every worker listens.
+#[derive(Debug)]
+pub struct Readiness {
+    wanted: AtomicBool,
+    not_listening: AtomicUsize,
+}
 
 impl Readiness {
-    /// Whether `/readyz` answers 200.
-    pub fn is_ready(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// Not ready, with `workers` that do not listen yet.
+    pub fn new(workers: usize) -> Self {
+        Self { wanted: AtomicBool::new(false), not_listening: AtomicUsize::new(workers) }
     }
 
-    /// Turns it on or off.
-    pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Relaxed);
+    /// Whether `/readyz` answers 200.
+    pub fn is_ready(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed) && self.not_listening.load(Ordering::Acquire) == 0
+    }
+
+    /// Says whether traffic is wanted.
+    pub fn set(&self, wanted: bool) {
+        self.wanted.store(wanted, Ordering::Relaxed);
+    }
+
+    fn listening(&self) {
+        self.not_listening.fetch_sub(1, Ordering::Release);
     }
 }
 

@@ -144,7 +144,6 @@ impl Drop for BackendGuard {
 
 /// Makes the reading and the writing end of the swap.
 pub fn channel(first: Snapshot) -> (Publisher, Reader) {
-    #[expect(clippy::disallowed_types, reason = "the one place that swaps")]
     let swap = Arc::new(arc_swap::ArcSwap::from_pointee(first));
     (Publisher { swap: Arc::clone(&swap) }, Reader { swap })
 }
@@ -152,7 +151,6 @@ pub fn channel(first: Snapshot) -> (Publisher, Reader) {
 /// Reads the current snapshot.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    #[expect(clippy::disallowed_types, reason = "the one place that swaps")]
     swap: Arc<arc_swap::ArcSwap<Snapshot>>,
 }
 
@@ -166,7 +164,6 @@ impl Reader {
 /// Replaces the snapshot; there is one.
 #[derive(Debug)]
 pub struct Publisher {
-    #[expect(clippy::disallowed_types, reason = "the one place that swaps")]
     swap: Arc<arc_swap::ArcSwap<Snapshot>>,
 }
 

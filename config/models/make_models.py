@@ -4,9 +4,9 @@
     .venv/bin/pip install numpy==2.4.6 scikit-learn==1.9.1 skl2onnx==1.20.0 onnx==1.23.2 onnxruntime==1.32.0
     .venv/bin/python config/models/make_models.py
 
-Everything is seeded, so a second run with the same versions writes the same bytes. Each folder gets
-`model.onnx` and `expected.json`: inputs, and what onnxruntime answers to them. The models are small on
-purpose; all have a symbolic batch dimension.
+Everything is seeded, so a second run with the same versions on the same kind of processor writes the
+same bytes. Each folder gets `model.onnx` and `expected.json`: inputs, and what onnxruntime answers to
+them. The models are small on purpose; all have a symbolic batch dimension.
 
     iris/v1      logistic regression (LinearClassifier, Normalizer): INT64 label, FP32 probabilities
     iris/v2      the same interface, answered by a small neural net
@@ -209,7 +209,7 @@ def convnet():
 
 
 def broken():
-    """Models that must be refused with a clear message, each for the reason in its name."""
+    """Models of the tests: most must be refused with a clear message, for the reason in the name."""
     value = helper.make_tensor_value_info
     x, y = value("x", TensorProto.FLOAT, ["batch", 2]), value("y", TensorProto.FLOAT, ["batch", 2])
     relu = helper.make_node("Relu", ["x"], ["y"], name="activate")
@@ -256,6 +256,9 @@ def broken():
                          helper.make_node("Cast", ["sum"], ["rounded"], name="cast", to=TensorProto.INT64)],
           [x, value("bias", TensorProto.FLOAT, ["batch", 2])],
           [value("sum", TensorProto.FLOAT, ["batch", 2]), value("rounded", TensorProto.INT64, ["batch", 2])])
+    write("row_sums", [helper.make_node("ReduceSum", ["x", "axes"], ["y"], name="add_up", keepdims=0)],
+          [value("x", TensorProto.FLOAT, ["batch", "columns"])], [value("y", TensorProto.FLOAT, ["batch"])],
+          [numpy_helper.from_array(np.array([1]), "axes")])
     # Fine to load; fails while it runs when an index is out of range.
     write("gather", [helper.make_node("Gather", ["table", "index"], ["y"], name="look_up")],
           [value("index", TensorProto.INT64, ["batch"])], [value("y", TensorProto.FLOAT, ["batch"])],

@@ -44,8 +44,7 @@ impl Boot {
             .await
             .map_err(|_gone| StartError::Boot)?
             .map_err(StartError::Models)?;
-        let generation =
-            controller.publish(&self.intent, &models).map_err(StartError::Publish)?;
+        let generation = controller.publish(&self.intent, &models).map_err(StartError::Publish)?;
         tracing::info!(generation = generation.0, "the snapshot is published");
         Ok(())
     }

@@ -66,8 +66,7 @@ impl Controller {
         models: &LoadedModels,
     ) -> Result<Generation, PublishError> {
         let generation = Generation(self.generation.0 + 1);
-        let next =
-            build(intent, Some(models), &self.registry, &mut self.backends, generation)?;
+        let next = build(intent, Some(models), &self.registry, &mut self.backends, generation)?;
         self.publisher.publish(next);
         self.generation = generation;
         Ok(generation)

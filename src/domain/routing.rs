@@ -224,12 +224,7 @@ fn version_of<H: HeaderSource>(
 }
 
 /// One sentence about a drawn version.
-fn sentence(
-    table: &RoutingTable,
-    entry: &ModelEntry,
-    target: TargetIx,
-    reason: Reason,
-) -> String {
+fn sentence(table: &RoutingTable, entry: &ModelEntry, target: TargetIx, reason: Reason) -> String {
     let name = &table.target(target).kind;
     let weight = entry
         .split

@@ -28,6 +28,8 @@ pub struct LocalModel {
     digest: [u8; 32],
     bytes: u64,
     cost: Duration,
+    /// The elements of all inputs at batch size 1.
+    row: usize,
     /// Takes inputs of any size.
     general: Plan,
     /// Compiled for batch size 1, which is what most requests have.
@@ -72,7 +74,10 @@ impl LocalModel {
                 CompileError::Refused(refusal) => refusal.at(path),
                 CompileError::Tract(error) => compile_error(&format!("{error:#}")),
             })?;
+        let row =
+            model.signature.dims.iter().map(|dims| single_shape(dims).iter().product::<usize>());
         let mut model = Self {
+            row: row.sum(),
             signature: model.signature,
             digest: artifact.digest,
             bytes: artifact.bytes.len() as u64,
@@ -134,6 +139,14 @@ impl LocalModel {
         self.cost
     }
 
+    /// An upper estimate for one run on `inputs`: [`Self::cost`] for each row. What decides whether a
+    /// request may run on a data-plane worker, so that a cheap model with a huge batch does not.
+    pub fn cost_of(&self, inputs: &[Tensor]) -> Duration {
+        let elements: usize = inputs.iter().map(|input| input.data().len()).sum();
+        let rows = elements.div_ceil(self.row.max(1)).max(1);
+        self.cost.saturating_mul(u32::try_from(rows).unwrap_or(u32::MAX))
+    }
+
     /// The size of the file in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -187,16 +200,20 @@ impl LocalModel {
     fn zeros(&self) -> TractResult<TVec<TValue>> {
         let specs = self.signature.inputs.iter().zip(&self.signature.dims);
         let zero = |(spec, dims): (&TensorSpec, &Dims)| {
-            let shape = dims.iter().map(|dim| match dim {
-                Dim::Fixed(size) => *size,
-                Dim::Free(_) => 1,
-            });
-            let shape: TVec<usize> = shape.collect();
             let datum_type = convert::datum_type(spec.datatype).unwrap_or(DatumType::F32);
-            TractTensor::zero_dt(datum_type, &shape).map(Into::into)
+            TractTensor::zero_dt(datum_type, &single_shape(dims)).map(Into::into)
         };
         specs.map(zero).collect()
     }
+}
+
+/// The shape of an input whose open dimensions are 1.
+fn single_shape(dims: &Dims) -> TVec<usize> {
+    let size = |dim: &Dim| match dim {
+        Dim::Fixed(size) => *size,
+        Dim::Free(_) => 1,
+    };
+    dims.iter().map(size).collect()
 }
 
 /// What comes out of compiling a file.

@@ -30,6 +30,10 @@ pub(super) enum Dim {
     Free(usize),
 }
 
+/// The largest dimension of an input without elements. A dimension is otherwise bounded by the data
+/// that came with it; beside a 0 it is not, and a model may allocate by it.
+const EMPTY_DIM_MAX: usize = 65_536;
+
 /// Inputs or requested outputs that the model does not have or take.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say what the fields are")]
@@ -49,6 +53,11 @@ pub enum InputError {
          {expected} there"
     )]
     Disagreement { input: String, axis: usize, found: usize, expected: usize },
+    #[error(
+        "inference input '{input}' has no elements but a dimension of {found}, the limit is \
+         {EMPTY_DIM_MAX}"
+    )]
+    Empty { input: String, found: usize },
     #[error("unexpected inference output '{output}'; the model returns {returns}")]
     Output { output: String, returns: String },
     #[error("output '{output}' is requested twice")]
@@ -129,6 +138,10 @@ fn check(
     if shape.len() != dims.len() || !shape.iter().zip(dims).all(fits) {
         let (found, expected) = (shape.to_vec(), spec.shape.to_vec());
         return Err(InputError::Shape { input: input(), found, expected });
+    }
+    let largest = shape.iter().copied().max().unwrap_or(0);
+    if shape.contains(&0) && largest > EMPTY_DIM_MAX {
+        return Err(InputError::Empty { input: input(), found: largest });
     }
     for (axis, (&found, dim)) in shape.iter().zip(dims).enumerate() {
         let Dim::Free(number) = *dim else { continue };

@@ -115,7 +115,8 @@ fn check_target(parts: &Parts) -> Result<(), Problem> {
         return Err(malformed("the request target has a scheme other than http"));
     }
     let path = uri.path();
-    if !path.starts_with('/') && !(path == "*" && parts.method == Method::OPTIONS) {
+    let is_asterisk = path == "*" && parts.method == Method::OPTIONS;
+    if !path.starts_with('/') && !is_asterisk {
         return Err(malformed("the request target is not a path"));
     }
     if path.split('/').any(is_dot_segment) {
@@ -188,7 +189,9 @@ mod tests {
     use crate::domain::spec::IpNet;
     use http::Request;
 
-    fn admit_request(build: impl Fn(http::request::Builder) -> http::request::Builder) -> Result<Admitted, Problem> {
+    fn admit_request(
+        build: impl Fn(http::request::Builder) -> http::request::Builder,
+    ) -> Result<Admitted, Problem> {
         let request = build(Request::builder().uri("/")).body(()).unwrap();
         admit(&request.into_parts().0, &Limits::default())
     }
@@ -216,7 +219,8 @@ mod tests {
             let problem = result.expect_err(&format!("{headers:?}"));
             assert_eq!(problem.cause, Cause::Malformed, "{headers:?}");
         }
-        let old = admit_request(|b| b.version(Version::HTTP_10).header("transfer-encoding", "chunked"));
+        let old =
+            admit_request(|b| b.version(Version::HTTP_10).header("transfer-encoding", "chunked"));
         assert_eq!(old.unwrap_err().cause, Cause::Malformed);
     }
 
@@ -260,8 +264,16 @@ mod tests {
             }
             client_address(peer.parse().unwrap(), &headers, &rule).to_string()
         };
-        assert_eq!(address("192.0.2.9", &["1.2.3.4"]), "192.0.2.9", "untrusted peers are the client");
-        assert_eq!(address("10.0.0.1", &["6.6.6.6, 1.2.3.4"]), "1.2.3.4", "the left part is hearsay");
+        assert_eq!(
+            address("192.0.2.9", &["1.2.3.4"]),
+            "192.0.2.9",
+            "untrusted peers are the client"
+        );
+        assert_eq!(
+            address("10.0.0.1", &["6.6.6.6, 1.2.3.4"]),
+            "1.2.3.4",
+            "the left part is hearsay"
+        );
         assert_eq!(address("10.0.0.1", &["1.2.3.4, 10.0.0.2"]), "1.2.3.4");
         assert_eq!(address("10.0.0.1", &["5.5.5.5", "1.2.3.4"]), "1.2.3.4");
         assert_eq!(address("10.0.0.1", &["junk"]), "10.0.0.1");

@@ -56,7 +56,7 @@ mod tests {
         for _ in 0..5 {
             assert_eq!(pick(&runtime, &failed).address.port, 2);
         }
-        let all: Vec<_> = runtime.backends.iter().cloned().collect();
+        let all: Vec<_> = runtime.backends.to_vec();
         pick(&runtime, &all);
     }
 

@@ -80,8 +80,7 @@ impl Upload {
         (idle, first_byte): (Duration, Duration),
         deadline: Instant,
     ) -> Self {
-        let state =
-            Mutex::new(UploadState { capture, waits_for_client: false, problem: None });
+        let state = Mutex::new(UploadState { capture, waits_for_client: false, problem: None });
         Self { clock, limit, idle, first_byte, deadline, state }
     }
 
@@ -204,6 +203,7 @@ pub(super) struct StreamReply {
     /// Bytes still to come, where the backend said how many.
     left: Option<u64>,
     ending: Option<Ending>,
+    broken: bool,
     done: bool,
 }
 
@@ -221,12 +221,24 @@ impl StreamReply {
         idle: Duration,
     ) -> Self {
         let left = incoming.size_hint().exact();
-        Self { exchange, incoming, link: Some(link), idle, left, ending: None, done: false }
+        Self {
+            exchange,
+            incoming,
+            link: Some(link),
+            idle,
+            left,
+            ending: None,
+            broken: false,
+            done: false,
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyBroken>>> {
         if self.ending.is_some() {
             return self.poll_ending(cx);
+        }
+        if self.broken {
+            return Poll::Ready(Some(Err(BodyBroken)));
         }
         if self.done {
             return Poll::Ready(None);
@@ -235,7 +247,7 @@ impl StreamReply {
         match link.poll_body(cx, &mut self.incoming) {
             Poll::Pending if self.exchange.clock().take_expired() => {
                 let problem = self.exchange.overdue(Cause::IdleTimeout);
-                Poll::Ready(Some(Err(self.fail(problem))))
+                self.fail(cx, &problem)
             }
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(data))) => {
@@ -250,8 +262,7 @@ impl StreamReply {
             }
             Poll::Ready(Some(Err(error))) => {
                 let detail = format!("the backend broke off in the middle of its answer: {error}");
-                let problem = Problem::new(Cause::Reset, detail);
-                Poll::Ready(Some(Err(self.fail(problem))))
+                self.fail(cx, &Problem::new(Cause::Reset, detail))
             }
             Poll::Ready(None) => {
                 self.end(cx, None);
@@ -283,11 +294,14 @@ impl StreamReply {
         Poll::Ready(last.map(Ok))
     }
 
-    fn fail(&mut self, problem: Problem) -> BodyBroken {
+    /// Records that the response broke off. The client is cut off at the next poll: what came before
+    /// is flushed until then, so that it sees how far the answer got.
+    fn fail<T>(&mut self, cx: &Context<'_>, problem: &Problem) -> Poll<T> {
         self.link = None;
-        self.done = true;
-        self.exchange.broke_off(&problem);
-        BodyBroken
+        self.broken = true;
+        self.exchange.broke_off(problem);
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

@@ -49,7 +49,8 @@ pub(super) async fn serve(worker: Arc<Worker>, stream: TcpStream, peer: SocketAd
         idle: limits.idle,
         refusal: None,
     };
-    let context = exchange::Context { worker: Arc::clone(&worker), clock: Arc::clone(&clock), peer };
+    let context =
+        exchange::Context { worker: Arc::clone(&worker), clock: Arc::clone(&clock), peer };
     let service =
         service_fn(move |request: Request<Incoming>| exchange::serve(context.clone(), request));
     let mut builder = http1::Builder::new();
@@ -116,6 +117,11 @@ where
                 return Poll::Ready(Ok(()));
             };
             if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
+                if let Err(error) = &result
+                    && error.is_parse()
+                {
+                    this.answer_unanswered();
+                }
                 return Poll::Ready(result);
             }
             if !this.listening {
@@ -149,6 +155,16 @@ where
     fn arm(&mut self, deadline: Instant) {
         self.armed = deadline;
         self.timer.as_mut().reset(deadline.into());
+    }
+
+    /// The machinery closes without a word on some bytes, such as the preface of HTTP/2.
+    fn answer_unanswered(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            let stream = connection.into_parts().io.into_inner();
+            if stream.outside_exchange() && stream.refusal.is_none() {
+                stream.refuse(&Problem::new(Cause::Malformed, "the request is not HTTP/1.1"));
+            }
+        }
     }
 
     /// Acts on a deadline that has passed. Ready when the connection has more to do, or is over.
@@ -210,10 +226,9 @@ impl ClientStream {
 
     /// Writes the refusal that stands for `bare`, the machinery's own answer.
     fn poll_refuse(&mut self, cx: &mut Context<'_>, bare: &[u8]) -> Poll<io::Result<usize>> {
-        let refusal = self.refusal.get_or_insert_with(|| Refusal {
-            bytes: raw_response(&problem_of(bare)),
-            written: 0,
-        });
+        let refusal = self
+            .refusal
+            .get_or_insert_with(|| Refusal { bytes: raw_response(&problem_of(bare)), written: 0 });
         while refusal.written < refusal.bytes.len() {
             let rest = &refusal.bytes[refusal.written..];
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, rest))?;
@@ -229,7 +244,9 @@ impl ClientStream {
 /// What the bare answer of the HTTP machinery means.
 fn problem_of(bare: &[u8]) -> Problem {
     match bare.get(9..12) {
-        Some(b"431") => Problem::new(Cause::HeadTooLarge, "the head has too many or too long headers"),
+        Some(b"431") => {
+            Problem::new(Cause::HeadTooLarge, "the head has too many or too long headers")
+        }
         Some(b"414") => Problem::new(Cause::TargetTooLong, "the request target is too long"),
         _ => Problem::new(Cause::Malformed, "the request is not HTTP/1.1"),
     }

@@ -101,7 +101,15 @@ pub(super) enum Answer {
     /// All of it is here.
     Whole(Response<Bytes>),
     /// The body is still coming.
-    Stream { head: http::response::Parts, incoming: Incoming, link: Link, idle: Duration },
+    Stream(Box<Streaming>),
+}
+
+/// A response whose body is still coming.
+pub(super) struct Streaming {
+    pub(super) head: http::response::Parts,
+    pub(super) incoming: Incoming,
+    pub(super) link: Link,
+    pub(super) idle: Duration,
 }
 
 /// Serves one request. Failures become answers; nothing is returned as an error.
@@ -113,7 +121,8 @@ pub(super) async fn serve(
     let mut exchange = Box::new(Exchange::received(context, &parts));
     Ok(match answer(&mut exchange, parts, body).await {
         Ok(Answer::Whole(response)) => exchange.reply(response).await,
-        Ok(Answer::Stream { mut head, incoming, link, idle }) => {
+        Ok(Answer::Stream(streaming)) => {
+            let Streaming { mut head, incoming, link, idle } = *streaming;
             exchange.note_response(&head.headers, head.status.as_u16());
             exchange.stamp(&mut head.headers);
             let stream = StreamReply::new(exchange, incoming, link, idle);
@@ -123,11 +132,7 @@ pub(super) async fn serve(
     })
 }
 
-async fn answer(
-    exchange: &mut Exchange,
-    parts: Parts,
-    body: Incoming,
-) -> Result<Answer, Problem> {
+async fn answer(exchange: &mut Exchange, parts: Parts, body: Incoming) -> Result<Answer, Problem> {
     let gateway = Arc::clone(&exchange.context.worker.gateway);
     let admitted = admit::admit(&parts, &gateway.limits)?;
     let uri = parts.uri.clone();
@@ -151,7 +156,8 @@ async fn answer(
             Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded"))
         }
         RuntimeKind::Remote(runtime) => {
-            if matches!(call, Some(Call::Model { operation, .. }) if operation != Operation::Infer) {
+            if matches!(call, Some(Call::Model { operation, .. }) if operation != Operation::Infer)
+            {
                 exchange.owes_no_record();
             }
             remote::answer(exchange, runtime, call.as_ref(), parts, &admitted, body).await
@@ -269,7 +275,7 @@ impl Exchange {
         if problem.cause == Cause::Method {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
         }
-        if problem.cause == Cause::Malformed {
+        if problem.cause == Cause::Malformed || self.method == Method::CONNECT {
             // Where the next request begins is not certain.
             headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -299,9 +305,9 @@ impl Exchange {
 
     /// The request id for backends; minted from the record's id where the client sent none.
     pub(super) fn request_id_header(&self) -> Option<HeaderValue> {
-        self.request_id.clone().or_else(|| {
-            HeaderValue::from_str(self.id.encode(&mut [0; RecordId::TEXT_LEN])).ok()
-        })
+        self.request_id
+            .clone()
+            .or_else(|| HeaderValue::from_str(self.id.encode(&mut [0; RecordId::TEXT_LEN])).ok())
     }
 
     /// The trace context for backends; begun here where the client sent none.
@@ -388,7 +394,7 @@ impl Exchange {
     }
 
     /// Keeps a backend's connection for later, if it is still good.
-    pub(super) fn release(&mut self, cx: &mut std::task::Context<'_>, mut link: Link) {
+    pub(super) fn release(&self, cx: &mut std::task::Context<'_>, mut link: Link) {
         let worker = Arc::clone(&self.context.worker);
         if let (Some(TargetRuntime { kind: RuntimeKind::Remote(runtime), .. }), Some(guard)) =
             (self.target(), &self.backend)
@@ -501,8 +507,7 @@ impl Exchange {
         let client = self.client.to_canonical().to_string();
         let detail = self.problem.as_ref().map_or("", |problem| &problem.detail);
         let upload = self.upload.as_ref().map(|upload| upload.state());
-        let request_body =
-            upload.as_ref().map_or(&self.request.capture, |upload| &upload.capture);
+        let request_body = upload.as_ref().map_or(&self.request.capture, |upload| &upload.capture);
         let record = PredictionRecord {
             record_id: self.id,
             kind: Kind::Inference,

@@ -3,7 +3,6 @@
 //! Owns the hop-by-hop headers (RFC 9110 section 7.6.1), `X-Forwarded-*` under the one trust rule,
 //! `Via`, and the trace context. Never touches a body.
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use http::header::{
@@ -81,9 +80,10 @@ pub(super) fn to_backend(
         Some(_) if trusted => {
             let mut hops = String::new();
             for value in headers.get_all(&FORWARDED_FOR) {
-                let _ = write!(hops, "{}, ", String::from_utf8_lossy(value.as_bytes()));
+                hops.push_str(&String::from_utf8_lossy(value.as_bytes()));
+                hops.push_str(", ");
             }
-            let _ = write!(hops, "{}", peer.to_canonical());
+            hops.push_str(&peer.to_canonical().to_string());
             hops
         }
         _ => peer.to_canonical().to_string(),

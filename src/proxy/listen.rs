@@ -76,9 +76,11 @@ impl BoundSocket {
     /// [`ListenError`] when the system refuses.
     pub fn listen(self) -> Result<TcpListener, ListenError> {
         let address = self.address;
-        self.socket
-            .listen(BACKLOG)
-            .map_err(|source| ListenError { address, hint: hint(&source), source })?;
+        self.socket.listen(BACKLOG).map_err(|source| ListenError {
+            address,
+            hint: hint(&source),
+            source,
+        })?;
         Ok(self.socket.into())
     }
 }
@@ -99,7 +101,9 @@ fn local_address(socket: &Socket) -> io::Result<SocketAddr> {
 
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "another process has the address; stop it or choose another port",
+        io::ErrorKind::AddrInUse => {
+            "another process has the address; stop it or choose another port"
+        }
         io::ErrorKind::PermissionDenied => {
             "ports below 1024 need the capability CAP_NET_BIND_SERVICE; grant it or choose another port"
         }

@@ -20,10 +20,13 @@ use crate::domain::record::Protocol;
 use crate::domain::routing::TargetKind;
 use crate::inference::{ExecutorError, InferError, LocalModel};
 use crate::protocol::open_inference::{
-    Call, InferResponse, ModelMetadata, Operation, PLATFORM_ONNX, decode_infer_request,
-    encode_infer_response, encode_model_metadata, encode_model_ready,
+    Call, InferRequest, InferResponse, ModelMetadata, Operation, PLATFORM_ONNX,
+    decode_infer_request, encode_infer_response, encode_model_metadata, encode_model_ready,
 };
 use crate::snapshot::LocalRuntime;
+
+/// The longest body that is decoded on a worker: some tens of microseconds.
+const INLINE_BYTES_MAX: usize = 16 * 1024;
 
 /// Gets the answer of a model in this process. `call` is absent where a route led here: every such
 /// request is an inference.
@@ -83,14 +86,18 @@ async fn predict(
     (model, version): (String, String),
     body: Bytes,
 ) -> Result<Prediction, Problem> {
-    if runtime.model.cost() < runtime.execution.inline_below {
-        return run(&runtime.model, &model, &version, &body);
+    let limit = runtime.execution.inline_below;
+    if runtime.model.cost() < limit && body.len() <= INLINE_BYTES_MAX {
+        let request = decode(&body)?;
+        if runtime.model.cost_of(&request.inputs) < limit {
+            return run(&runtime.model, &model, &version, request);
+        }
     }
     let gateway = Arc::clone(&exchange.context.worker.gateway);
     let queued = Instant::now();
     let deadline = exchange.deadline().min(queued + runtime.execution.queue_time);
     let loaded = Arc::clone(&runtime.model);
-    let job = move || run(&loaded, &model, &version, &body);
+    let job = move || run(&loaded, &model, &version, decode(&body)?);
     let answer = gateway
         .executor
         .submit(&runtime.queue, deadline, job)
@@ -107,19 +114,24 @@ async fn predict(
         Err(ExecutorError::Expired { .. }) => {
             Err(Problem::new(Cause::QueueTimeout, "the time in the queue ran out"))
         }
-        Err(error) => Err(Problem::new(Cause::ModelPanic, error.to_string())),
+        Err(error @ ExecutorError::Panicked { .. }) => {
+            Err(Problem::new(Cause::ModelPanic, error.to_string()))
+        }
+        Err(error) => Err(Problem::new(Cause::QueueFull, error.to_string())),
     }
 }
 
-/// Decodes, runs and encodes.
+fn decode(body: &[u8]) -> Result<InferRequest<'_>, Problem> {
+    decode_infer_request(body).map_err(|error| Problem::new(Cause::BadInput, error.to_string()))
+}
+
+/// Runs and encodes.
 fn run(
     loaded: &LocalModel,
     model: &str,
     version: &str,
-    body: &[u8],
+    request: InferRequest<'_>,
 ) -> Result<Prediction, Problem> {
-    let request = decode_infer_request(body)
-        .map_err(|error| Problem::new(Cause::BadInput, error.to_string()))?;
     let wanted: Vec<&str> = request.outputs.iter().map(|output| output.name.as_ref()).collect();
     let began = Instant::now();
     let outputs = loaded.infer(request.inputs, &wanted).map_err(|error| {

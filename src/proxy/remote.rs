@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use super::admit::{Admitted, BodyLength};
 use super::balance;
 use super::body::{self, Pieces, RequestBody, WHOLE_BYTES_MAX};
-use super::exchange::{Answer, Exchange, micros};
+use super::exchange::{Answer, Exchange, Streaming, micros};
 use super::forward::{self, REQUEST_ID, TRACEPARENT};
 use super::problem::{Cause, Problem};
 use super::upstream::{Link, LinkError};
@@ -287,7 +287,7 @@ fn stalled(exchange: &Exchange) -> Problem {
 
 /// Makes a backend's response the answer: a short one whole, a longer one as it comes.
 async fn receive(
-    exchange: &mut Exchange,
+    exchange: &Exchange,
     runtime: &RemoteRuntime,
     response: Response<Incoming>,
     mut link: Link,
@@ -302,7 +302,8 @@ async fn receive(
     };
     let Some(length) = length else {
         exchange.wait_until(Instant::now() + runtime.timeouts.idle);
-        return Ok(Answer::Stream { head, incoming, link, idle: runtime.timeouts.idle });
+        let idle = runtime.timeouts.idle;
+        return Ok(Answer::Stream(Box::new(Streaming { head, incoming, link, idle })));
     };
     let body = match length {
         0 => Bytes::new(),
@@ -322,7 +323,7 @@ async fn receive(
 
 /// Reads a short response body to its end.
 async fn read_response(
-    exchange: &mut Exchange,
+    exchange: &Exchange,
     runtime: &RemoteRuntime,
     link: &mut Link,
     incoming: &mut Incoming,

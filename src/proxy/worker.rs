@@ -49,7 +49,13 @@ impl WorkerPlan {
         socket: BoundSocket,
     ) -> Self {
         let open = drain.open_listener();
-        Self { name: format!("worker {index}"), index, gateway, drain, socket: Some((socket, open)) }
+        Self {
+            name: format!("worker {index}"),
+            index,
+            gateway,
+            drain,
+            socket: Some((socket, open)),
+        }
     }
 }
 
@@ -69,12 +75,12 @@ impl Service for WorkerPlan {
             pool: Pool::default(),
             random: Mutex::new(fastrand::Rng::new()),
         });
-        let listener = socket
-            .listen()
-            .map_err(io::Error::other)
-            .and_then(TcpListener::from_std);
+        let listener = socket.listen().map_err(io::Error::other).and_then(TcpListener::from_std);
         match listener {
-            Ok(listener) => worker.run(listener).await,
+            Ok(listener) => {
+                self.gateway.readiness.listening();
+                worker.run(listener).await;
+            }
             Err(error) => tracing::error!(worker = self.index, %error, "a listener did not start"),
         }
         drop(open);

@@ -36,7 +36,9 @@ pub fn start(spec: &TelemetrySpec) -> Result<(), BadFilter> {
             filter = filter.add_directive(directive.parse().map_err(BadFilter)?);
         }
     }
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     let registry = tracing_subscriber::registry().with(filter);
     // An error means that a subscriber is already set, as in tests that start twice.
     let _already_set = match spec.format {
@@ -44,6 +46,19 @@ pub fn start(spec: &TelemetrySpec) -> Result<(), BadFilter> {
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
     };
     Ok(())
+}
+
+/// Sends the place of every panic to the log instead of standard error. The message stays out: a
+/// model's may quote a tensor, and the request that it failed has it.
+pub fn catch_panics() {
+    static THROTTLE: Throttle = Throttle::new();
+    std::panic::set_hook(Box::new(|panic| {
+        if let Some(held_back) = THROTTLE.admit() {
+            let place = panic.location().map(ToString::to_string).unwrap_or_default();
+            let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
+            tracing::error!(place, thread, held_back, "a panic was contained or ends its thread");
+        }
+    }));
 }
 
 /// An error with its sources in one line.
@@ -79,11 +94,7 @@ impl Throttle {
     /// A throttle that has let nothing through yet.
     #[expect(clippy::new_without_default, reason = "it is made in statics")]
     pub const fn new() -> Self {
-        Self {
-            second: AtomicU64::new(0),
-            spent: AtomicU32::new(0),
-            held_back: AtomicU32::new(0),
-        }
+        Self { second: AtomicU64::new(0), spent: AtomicU32::new(0), held_back: AtomicU32::new(0) }
     }
 
     /// `Some(n)` if a line may be written now, after `n` that were held back.

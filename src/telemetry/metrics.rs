@@ -102,11 +102,9 @@ impl TargetLabels {
     /// The labels of `kind`.
     pub fn of(kind: &TargetKind) -> Self {
         match kind {
-            TargetKind::Version(model, version) => Self {
-                model: model.to_string(),
-                version: version.to_string(),
-                pool: String::new(),
-            },
+            TargetKind::Version(model, version) => {
+                Self { model: model.to_string(), version: version.to_string(), pool: String::new() }
+            }
             TargetKind::Pool(pool) => {
                 Self { model: String::new(), version: String::new(), pool: pool.to_string() }
             }
@@ -250,8 +248,11 @@ impl Registry {
         }
         histogram_head(&mut out, STAGE);
         for (labels, target) in &targets {
-            let stages =
-                [("queue", &target.queue), ("infer", &target.infer), ("upstream", &target.upstream)];
+            let stages = [
+                ("queue", &target.queue),
+                ("infer", &target.infer),
+                ("upstream", &target.upstream),
+            ];
             for (stage, shards) in stages {
                 if !shards.is_empty() {
                     let labels = format!("{},stage=\"{stage}\"", labels.text());

@@ -19,7 +19,8 @@ fn health_metrics_and_status_are_served() {
     assert_eq!(gateway.metric(&format!("pointsman_requests_total{series}")), 3.0);
     let count = r#"pointsman_request_duration_seconds_count{model="iris",version="v1",pool=""}"#;
     assert_eq!(gateway.metric(count), 3.0);
-    let infinite = r#"pointsman_request_duration_seconds_bucket{model="iris",version="v1",pool="",le="+Inf"}"#;
+    let infinite =
+        r#"pointsman_request_duration_seconds_bucket{model="iris",version="v1",pool="",le="+Inf"}"#;
     assert_eq!(gateway.metric(infinite), 3.0);
     assert_eq!(gateway.metric("pointsman_ready"), 1.0);
     assert_eq!(gateway.metric("pointsman_log_records_written_total"), 3.0);

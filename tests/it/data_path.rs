@@ -38,7 +38,7 @@ fn a_prediction_is_forwarded_once_with_the_headers_of_one_hop_replaced() {
     }
     let trace = request.header("traceparent").expect("a trace begins here");
     let record = &gateway.wait_for_records(1)[0];
-    assert_eq!(record["trace_id"], trace[3..35], "the record knows the trace");
+    assert_eq!(record["trace_id"].as_str(), trace.get(3..35), "the record knows the trace");
     assert_eq!(record["request_id"], "abc");
     assert_eq!(Some(record["record_id"].as_str().unwrap()), reply.header("x-prediction-id"));
 }
@@ -98,12 +98,12 @@ fn long_bodies_stream_both_ways_with_either_framing() {
 #[test]
 fn a_response_flows_while_it_is_made() {
     let (go, wait) = std::sync::mpsc::channel::<()>();
-    let wait = std::sync::Mutex::new(wait);
+    let wait = parking_lot::Mutex::new(wait);
     let backend = Backend::script(move |connection| {
         while connection.request().is_some() {
             connection.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n");
             connection.send("8\r\ndata: 1\n\r\n");
-            wait.lock().unwrap().recv().unwrap();
+            wait.lock().recv().unwrap();
             connection.send("8\r\ndata: 2\n\r\n0\r\n\r\n");
         }
     });
@@ -133,10 +133,16 @@ fn expect_continue_is_answered_before_the_body_and_not_for_a_refusal() {
     client.send("abc");
     assert_eq!(client.reply().text(), "abc");
     let mut client = gateway.client();
-    client.send("POST /x HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 5000\r\n\r\n");
+    client.send(
+        "POST /x HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 5000\r\n\r\n",
+    );
     let (status, headers) = client.head().unwrap();
     assert_eq!(status, 413, "no 100 for a body that is not wanted");
-    assert!(headers.iter().any(|(name, value)| name == "x-pointsman-error" && value == "body_too_large"));
+    assert!(
+        headers
+            .iter()
+            .any(|(name, value)| name == "x-pointsman-error" && value == "body_too_large")
+    );
 }
 
 #[test]
@@ -144,7 +150,9 @@ fn responses_without_a_body_keep_their_headers() {
     let backend = Backend::script(|connection| {
         while let Some(request) = connection.request() {
             connection.send(match request.line() {
-                line if line.starts_with("HEAD") => "HTTP/1.1 200 OK\r\ncontent-length: 1234\r\n\r\n",
+                line if line.starts_with("HEAD") => {
+                    "HTTP/1.1 200 OK\r\ncontent-length: 1234\r\n\r\n"
+                }
                 line if line.contains("/304") => "HTTP/1.1 304 Not Modified\r\netag: \"a\"\r\n\r\n",
                 _ => "HTTP/1.1 204 No Content\r\n\r\n",
             });
@@ -170,7 +178,9 @@ fn routes_pools_and_pins_lead_where_the_configuration_says() {
         "{}\n[pools.p]\nbackends = [\"http://{}\", \"http://{}\"]\nbalance = \"round_robin\"\n\
          [routes.static]\npath_prefix = \"/static\"\npool = \"p\"\n\
          [routes.legacy]\npath = \"/predict\"\nmethod = \"POST\"\nmodel = \"iris\"\n",
-        iris(), one.address, two.address,
+        iris(),
+        one.address,
+        two.address,
     );
     let gateway = Gateway::start(&config);
     for _ in 0..10 {
@@ -192,7 +202,10 @@ fn routes_pools_and_pins_lead_where_the_configuration_says() {
         assert!(reply.json()["error"].is_string(), "{line}");
     }
     let records = gateway.wait_for_records(16);
-    let legacy = records.iter().find(|record| record["path"] == "/predict").unwrap();
+    let legacy = records
+        .iter()
+        .find(|record| record["path"] == "/predict" && record["method"] == "POST")
+        .unwrap();
     assert_eq!((&legacy["route"], &legacy["model"]), (&"legacy".into(), &"iris".into()));
     assert_eq!(gateway.metric("pointsman_errors_total{reason=\"no_route\"}"), 2.0);
 }

@@ -55,15 +55,15 @@ fn garbage_and_broken_answers_are_502s() {
         connection.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf");
     });
     expect(&half.as_model(), 502, "upstream_reset", "upstream_error");
-    let two_lengths = Backend::replying(
-        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nabc",
-    );
+    let two_lengths =
+        Backend::replying("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nabc");
     expect(&two_lengths.as_model(), 502, "upstream_protocol", "upstream_error");
 }
 
 #[test]
 fn the_backends_own_errors_pass_unchanged() {
-    let backend = Backend::replying("HTTP/1.1 503 Busy\r\nretry-after: 3\r\ncontent-length: 4\r\n\r\nbusy");
+    let backend =
+        Backend::replying("HTTP/1.1 503 Busy\r\nretry-after: 3\r\ncontent-length: 4\r\n\r\nbusy");
     let gateway = Gateway::start(&backend.as_model());
     let reply = gateway.post(INFER, "x");
     assert_eq!((reply.status, reply.text().as_str(), reply.error()), (503, "busy", ""));
@@ -81,7 +81,10 @@ fn a_long_answer_that_breaks_off_cuts_the_client_off() {
     let reply = gateway.post(INFER, "x");
     assert_eq!((reply.status, reply.cut), (200, true), "the client can tell");
     let record = &gateway.wait_for_records(1)[0];
-    assert_eq!((&record["outcome"], &record["resp_body"]), (&"upstream_error".into(), &"half".into()));
+    assert_eq!(
+        (&record["outcome"], &record["resp_body"]),
+        (&"upstream_error".into(), &"half".into())
+    );
 }
 
 #[test]
@@ -90,7 +93,8 @@ fn slow_backends_run_into_the_limit_that_they_exceed() {
         connection.request();
         connection.wait_for_close();
     });
-    let limit = |name: &str| format!("{}[models.m.timeouts]\n{name} = \"150ms\"\n", silent.as_model().replace("[models.m.versions.v1]", "[models.m.versions.v1]"));
+    let limit =
+        |name: &str| format!("{}[models.m.timeouts]\n{name} = \"150ms\"\n", silent.as_model());
     let began = Instant::now();
     expect(&limit("first_byte"), 504, "upstream_timeout", "timeout");
     assert!(began.elapsed() < Duration::from_secs(10));
@@ -140,14 +144,16 @@ fn a_client_may_ask_for_less_time() {
 
 /// A listener whose queue of pending connections is full, so that further ones are not answered.
 fn full_listener() -> (Vec<socket2::Socket>, std::net::SocketAddr) {
-    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let listener =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
     listener.bind(&any.into()).unwrap();
     listener.listen(1).unwrap();
     let address = listener.local_addr().unwrap().as_socket().unwrap();
     let mut sockets = vec![listener];
     for _ in 0..4 {
-        let filler = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let filler =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         filler.set_nonblocking(true).unwrap();
         let _in_progress = filler.connect(&address.into());
         sockets.push(filler);

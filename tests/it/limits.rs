@@ -8,7 +8,8 @@ use crate::support::{Backend, Client, Gateway, eventually};
 #[test]
 fn heads_that_are_too_long_or_too_many_are_431() {
     let backend = Backend::echo();
-    let config = format!("{}[limits]\nheader_bytes = \"8KiB\"\nheader_count = 20\n", backend.as_pool());
+    let config =
+        format!("{}[limits]\nheader_bytes = \"8KiB\"\nheader_count = 20\n", backend.as_pool());
     let gateway = Gateway::start(&config);
     let long = format!("x-long: {}\r\n", "a".repeat(9000));
     let many: String = (0..21).map(|n| format!("x-{n}: 1\r\n")).collect();

@@ -1,6 +1,12 @@
 //! Integration tests: the real binary, real sockets, one test program.
 
-#[expect(clippy::panic, reason = "a test that cannot go on fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test that cannot go on fails, and says why"
+)]
+
 mod support;
 
 mod admin;
@@ -9,5 +15,5 @@ mod failures;
 mod framing;
 mod limits;
 mod models;
-mod process;
 mod prediction_log;
+mod process;

@@ -10,17 +10,24 @@ const INFER: &str = "/v2/models/iris/infer";
 #[test]
 fn the_answer_is_onnxruntimes() {
     let gateway = Gateway::start(&iris());
-    let expected = std::fs::read_to_string(repository("config/models/iris/v1/expected.json")).unwrap();
+    let expected =
+        std::fs::read_to_string(repository("config/models/iris/v1/expected.json")).unwrap();
     let expected: Value = serde_json::from_str(&expected).unwrap();
     let cases = expected.as_array().expect("an array of cases");
     assert!(!cases.is_empty());
     for case in cases {
-        let reply = gateway.post(INFER, &json!({ "id": "7", "inputs": case["inputs"] }).to_string());
+        let reply =
+            gateway.post(INFER, &json!({ "id": "7", "inputs": case["inputs"] }).to_string());
         assert_eq!(reply.status, 200, "{}", reply.text());
         let answer = reply.json();
         assert_eq!(answer["id"], "7");
-        assert_eq!((&answer["model_name"], &answer["model_version"]), (&"iris".into(), &"v1".into()));
-        for (given, wanted) in answer["outputs"].as_array().unwrap().iter().zip(case["outputs"].as_array().unwrap()) {
+        assert_eq!(
+            (&answer["model_name"], &answer["model_version"]),
+            (&"iris".into(), &"v1".into())
+        );
+        for (given, wanted) in
+            answer["outputs"].as_array().unwrap().iter().zip(case["outputs"].as_array().unwrap())
+        {
             assert_eq!(given["name"], wanted["name"]);
             assert_eq!(given["shape"], wanted["shape"]);
             let numbers = |value: &Value| -> Vec<f64> {
@@ -41,18 +48,27 @@ fn the_protocol_around_inference_is_there() {
     assert_eq!(get("/v2/health/ready").json(), json!({ "ready": true }));
     assert_eq!(get("/v2").json()["name"], "pointsman");
     let metadata = get("/v2/models/iris").json();
-    assert_eq!(metadata["inputs"][0], json!({ "name": "input", "datatype": "FP32", "shape": [-1, 4] }));
+    assert_eq!(
+        metadata["inputs"][0],
+        json!({ "name": "input", "datatype": "FP32", "shape": [-1, 4] })
+    );
     assert_eq!(metadata["versions"], json!(["v1"]));
     assert_eq!(get("/v2/models/iris/versions/v1/ready").json()["ready"], true);
     assert_eq!(gateway.post("/v2/models/iris/versions/v1/infer", IRIS_BODY).status, 200);
-    assert_eq!(gateway.records().len(), gateway.wait_for_records(1).len(), "questions about a model are no predictions");
+    assert_eq!(
+        gateway.records().len(),
+        gateway.wait_for_records(1).len(),
+        "questions about a model are no predictions"
+    );
 }
 
 #[test]
 fn bad_input_is_a_400_that_says_where() {
     let gateway = Gateway::start(&iris());
     let tensor = |shape: &str, datatype: &str, data: &str| {
-        format!(r#"{{"inputs":[{{"name":"input","shape":{shape},"datatype":"{datatype}","data":{data}}}]}}"#)
+        format!(
+            r#"{{"inputs":[{{"name":"input","shape":{shape},"datatype":"{datatype}","data":{data}}}]}}"#
+        )
     };
     let cases = [
         ("not json".to_owned(), "byte"),
@@ -75,7 +91,10 @@ fn bad_input_is_a_400_that_says_where() {
     }
     let records = gateway.wait_for_records(cases.len());
     assert!(records.iter().all(|record| record["outcome"] == "rejected"));
-    assert!(gateway.post(INFER, &tensor("[1,4]", "FP32", "[NaN,Infinity,-Infinity,1e39]")).status == 200);
+    assert!(
+        gateway.post(INFER, &tensor("[1,4]", "FP32", "[NaN,Infinity,-Infinity,1e39]")).status
+            == 200
+    );
 }
 
 #[test]
@@ -85,7 +104,8 @@ fn a_slow_model_runs_on_the_executor_and_its_time_in_the_queue_is_known() {
         "[models.net.execution]\ninline_below = \"1us\"\n[models.net.versions.v1]\nonnx = {:?}\n",
         path.display().to_string()
     ));
-    let expected = std::fs::read_to_string(repository("config/models/convnet/v1/expected.json")).unwrap();
+    let expected =
+        std::fs::read_to_string(repository("config/models/convnet/v1/expected.json")).unwrap();
     let expected: Value = serde_json::from_str(&expected).unwrap();
     let body = json!({ "inputs": expected[0]["inputs"] }).to_string();
     let reply = gateway.post("/v2/models/net/infer", &body);
@@ -118,7 +138,8 @@ fn a_model_that_cannot_be_served_ends_the_start_with_its_reason() {
         assert!(stderr.contains(path.to_str().unwrap()), "{stderr}");
         assert!(stderr.contains("m/v1"), "{stderr}");
     }
-    let missing = run(&["run"], "listen = \"127.0.0.1:0\"\n[models.m.versions.v1]\nonnx = \"gone.onnx\"\n");
+    let missing =
+        run(&["run"], "listen = \"127.0.0.1:0\"\n[models.m.versions.v1]\nonnx = \"gone.onnx\"\n");
     assert_eq!(missing.status.code(), Some(78), "the check finds it first");
     assert!(String::from_utf8_lossy(&missing.stderr).contains("gone.onnx"));
 }

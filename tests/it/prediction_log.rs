@@ -1,7 +1,9 @@
 //! The log holds exactly one record of every request, whichever way it and the gateway end.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::support::client::post;
 use crate::support::gateway::records;
@@ -27,12 +29,12 @@ fn load(gateway: &Gateway, rounds: usize) -> BTreeSet<String> {
                     });
                     let Some(reply) = client.try_reply("POST") else { return };
                     assert_eq!(reply.header("x-request-id"), Some(id.as_str()));
-                    answered.lock().unwrap().insert(id);
+                    answered.lock().insert(id);
                 }
             });
         }
     });
-    Arc::into_inner(answered).unwrap().into_inner().unwrap()
+    Arc::into_inner(answered).unwrap().into_inner()
 }
 
 fn config(backend: &Backend, durability: &str) -> String {
@@ -75,20 +77,20 @@ fn no_acknowledged_record_is_lost_to_kill_9_in_os_mode() {
                 let id = format!("k{round}-{n}");
                 client.send(&post("/v2/models/m/infer", &format!("x-request-id: {id}\r\n"), "x"));
                 match client.try_reply("POST") {
-                    Some(reply) if !reply.cut => ledger.lock().unwrap().push(id),
+                    Some(reply) if !reply.cut => ledger.lock().push(id),
                     _ => return,
                 }
             }
         });
         crate::support::eventually("some predictions are answered", || {
-            (answered.lock().unwrap().len() > 50 + 37 * round).then_some(())
+            (answered.lock().len() > 50 + 37 * round).then_some(())
         });
         dir = gateway.kill();
         client.join().unwrap();
         let ids: Vec<String> = request_ids(dir.path());
         let found: BTreeSet<_> = ids.iter().cloned().collect();
         assert_eq!(ids.len(), found.len(), "no record stands twice");
-        for id in answered.lock().unwrap().iter() {
+        for id in answered.lock().iter() {
             assert!(found.contains(id), "{id} was acknowledged and is gone");
         }
         assert!(ids.len() > known, "earlier records are kept");
@@ -106,7 +108,9 @@ fn what_is_received_is_written_or_counted() {
     let reasons = ["queue_full", "too_large", "no_space", "io", "closed"];
     let dropped: f64 = reasons
         .iter()
-        .map(|reason| gateway.metric(&format!("pointsman_log_records_dropped_total{{reason=\"{reason}\"}}")))
+        .map(|reason| {
+            gateway.metric(&format!("pointsman_log_records_dropped_total{{reason=\"{reason}\"}}"))
+        })
         .sum();
     assert_eq!(metric("received"), 200.0);
     assert_eq!(metric("written") + dropped, 200.0);
@@ -115,20 +119,27 @@ fn what_is_received_is_written_or_counted() {
 #[test]
 fn bodies_are_text_or_marked_base64_and_headers_are_left_out_unless_asked_for() {
     let backend = Backend::echo();
-    let config = format!(
-        "{}[log]\nheaders = [\"x-tenant\"]\n",
-        backend.as_model()
-    );
+    let config = format!("{}[log]\nheaders = [\"x-tenant\"]\n", backend.as_model());
     let gateway = Gateway::start(&config);
-    gateway.request(&post("/v2/models/m/infer", "x-tenant: acme\r\nauthorization: secret\r\n", "Grüße"));
+    gateway.request(&post(
+        "/v2/models/m/infer",
+        "x-tenant: acme\r\nauthorization: secret\r\n",
+        "Grüße",
+    ));
     let mut client = gateway.client();
     client.send("POST /v2/models/m/infer HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\n");
     client.send_bytes(&[0xff, 0x00, 0xfe]);
     client.reply();
     let records = gateway.wait_for_records(2);
-    assert_eq!((&records[0]["req_body"], &records[0]["req_body_encoding"]), (&"Grüße".into(), &"utf8".into()));
+    assert_eq!(
+        (&records[0]["req_body"], &records[0]["req_body_encoding"]),
+        (&"Grüße".into(), &"utf8".into())
+    );
     assert_eq!(records[0]["req_headers"], serde_json::json!({ "x-tenant": "acme" }));
-    assert_eq!((&records[1]["req_body"], &records[1]["req_body_encoding"]), (&"/wD+".into(), &"base64".into()));
+    assert_eq!(
+        (&records[1]["req_body"], &records[1]["req_body_encoding"]),
+        (&"/wD+".into(), &"base64".into())
+    );
     let text = std::fs::read_dir(gateway.dir.path().join("data/log")).unwrap();
     for entry in text.map(Result::unwrap) {
         let bytes = std::fs::read(entry.path()).unwrap();

@@ -23,7 +23,9 @@ fn sigterm_lets_what_is_in_flight_finish() {
     eventually("the backend is asked", || (!backend.seen().is_empty()).then_some(()));
     gateway.signal(Signal::TERM);
     assert!(idle.is_closed(), "idle connections are closed at once");
-    eventually("the listener is closed", || Client::try_connect(gateway.data).is_none().then_some(()));
+    eventually("the listener is closed", || {
+        Client::try_connect(gateway.data).is_none().then_some(())
+    });
     assert_eq!(busy.reply().text(), "slow");
     assert!(busy.is_closed());
     let status = gateway.wait();
@@ -42,19 +44,26 @@ fn readiness_goes_first_and_the_delay_is_kept() {
         client.send("GET /readyz HTTP/1.1\r\nhost: a\r\n\r\n");
         (client.reply().status == 503).then_some(())
     });
-    assert_eq!(gateway.request("GET /v2/health/live HTTP/1.1\r\nhost: a\r\n\r\n").status, 200, "still served");
+    assert_eq!(
+        gateway.request("GET /v2/health/live HTTP/1.1\r\nhost: a\r\n\r\n").status,
+        200,
+        "still served"
+    );
     assert!(gateway.wait().success());
     assert!(began.elapsed() >= Duration::from_millis(600));
 }
 
 #[test]
 fn the_drain_has_an_end_and_a_second_signal_ends_it_sooner() {
-    let silent = || Backend::script(|connection| {
-        connection.request();
-        connection.wait_for_close();
-    });
+    let silent = || {
+        Backend::script(|connection| {
+            connection.request();
+            connection.wait_for_close();
+        })
+    };
     let backend = silent();
-    let mut gateway = Gateway::start(&format!("{}[drain]\ntimeout = \"300ms\"\n", backend.as_model()));
+    let mut gateway =
+        Gateway::start(&format!("{}[drain]\ntimeout = \"300ms\"\n", backend.as_model()));
     let mut client = gateway.client();
     client.send(&post("/v2/models/m/infer", "", "x"));
     eventually("the backend is asked", || (!backend.seen().is_empty()).then_some(()));
@@ -81,14 +90,21 @@ fn the_drain_has_an_end_and_a_second_signal_ends_it_sooner() {
 fn an_address_that_is_taken_and_a_directory_that_is_not_writable_are_said_with_exit_code_1() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    let output = run(&["run"], &format!("listen = \"{address}\"\nadmin = \"127.0.0.1:0\"\n{}", iris()));
+    let output =
+        run(&["run"], &format!("listen = \"{address}\"\nadmin = \"127.0.0.1:0\"\n{}", iris()));
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains(&address.to_string()) && stderr.contains("another process"), "{stderr}");
+    assert!(
+        stderr.contains(&address.to_string()) && stderr.contains("another process"),
+        "{stderr}"
+    );
 
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("file"), "").unwrap();
-    let config = format!("listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\ndata_dir = \"file/data\"\n{}", iris());
+    let config = format!(
+        "listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\ndata_dir = \"file/data\"\n{}",
+        iris()
+    );
     let output = run_in(dir.path(), &["run"], &config);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
@@ -99,7 +115,10 @@ fn an_address_that_is_taken_and_a_directory_that_is_not_writable_are_said_with_e
 fn one_data_directory_serves_one_gateway() {
     let gateway = Gateway::start(&iris());
     let data = gateway.dir.path().join("data").display().to_string();
-    let config = format!("listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\ndata_dir = {data:?}\n{}", iris());
+    let config = format!(
+        "listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\ndata_dir = {data:?}\n{}",
+        iris()
+    );
     let output = run(&["run"], &config);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");

@@ -4,7 +4,7 @@ pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod gateway;
 
-pub(crate) use self::backend::{Backend, Incoming};
+pub(crate) use self::backend::Backend;
 pub(crate) use self::client::{Client, Reply};
 pub(crate) use self::gateway::Gateway;
 

@@ -51,9 +51,9 @@ pub(super) fn matches<'r, H: HeaderSource>(
 fn path_matches(condition: &PathMatch, path: &str) -> bool {
     match condition {
         PathMatch::Exact(exact) => path == exact,
-        PathMatch::Prefix(prefix) => path.strip_prefix(prefix.as_str()).is_some_and(|rest| {
-            rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/')
-        }),
+        PathMatch::Prefix(prefix) => path
+            .strip_prefix(prefix.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/')),
     }
 }
 

@@ -37,9 +37,7 @@ pub struct Share {
 
 impl Split {
     /// Builds a split from versions that are ready; those without weight are left out.
-    pub(super) fn new<'a>(
-        versions: impl Iterator<Item = (&'a str, TargetIx, Permille)>,
-    ) -> Self {
+    pub(super) fn new<'a>(versions: impl Iterator<Item = (&'a str, TargetIx, Permille)>) -> Self {
         let shares = versions
             .filter(|(_, _, weight)| *weight > Permille::NONE)
             .map(|(name, target, weight)| Share {

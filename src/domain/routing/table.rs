@@ -147,10 +147,7 @@ impl RoutingTable {
     ///
     /// [`TableError`] when an invariant does not hold: weights of a model add up to 1000 and every
     /// route leads to something that exists. A validated intent never fails.
-    pub fn build(
-        intent: &Intent,
-        ready: impl Fn(&TargetKind) -> bool,
-    ) -> Result<Self, TableError> {
+    pub fn build(intent: &Intent, ready: impl Fn(&TargetKind) -> bool) -> Result<Self, TableError> {
         let mut targets = Vec::new();
         let mut add = |kind: TargetKind| {
             let ready = ready(&kind);
@@ -168,8 +165,7 @@ impl RoutingTable {
             let mut versions = BTreeMap::new();
             let mut shares = Vec::new();
             for version in spec.versions.keys() {
-                let (target, ready) =
-                    add(TargetKind::Version(name.clone(), version.clone()));
+                let (target, ready) = add(TargetKind::Version(name.clone(), version.clone()));
                 versions.insert(version.clone(), target);
                 if let Some(weight) = spec.traffic.get(version).filter(|_| ready) {
                     shares.push((version.as_str(), target, *weight));
@@ -244,9 +240,8 @@ fn routes(
                 .map(|target| LeadsTo::Pool(*target))
                 .ok_or_else(|| dangling(format!("pool `{pool}`")))?,
             RouteTarget::Model(model, version) => {
-                let index = *by_name
-                    .get(model)
-                    .ok_or_else(|| dangling(format!("model `{model}`")))?;
+                let index =
+                    *by_name.get(model).ok_or_else(|| dangling(format!("model `{model}`")))?;
                 if let Some(version) = version
                     && !models[index.position()].versions.contains_key(version)
                 {

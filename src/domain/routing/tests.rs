@@ -74,7 +74,11 @@ fn intent(models: &[(&str, ModelSpec)], routes: &[(&str, RouteMatch, RouteTarget
     }
 }
 
-fn view<'a>(path: &'a str, call: Option<&'a str>, headers: &'a Headers) -> RequestView<'a, Headers> {
+fn view<'a>(
+    path: &'a str,
+    call: Option<&'a str>,
+    headers: &'a Headers,
+) -> RequestView<'a, Headers> {
     RequestView {
         method: "POST",
         host: Some("Example.org"),
@@ -217,16 +221,12 @@ fn the_table_refuses_an_intent_that_breaks_its_invariants() {
     assert_eq!(error, TableError::Weights { model: ModelName::new("m"), sum: 900 });
     let target = RouteTarget::Model(ModelName::new("gone"), None);
     let bad = intent(&[], &[("r", RouteMatch::default(), target)]);
-    assert!(matches!(
-        RoutingTable::build(&bad, |_| true),
-        Err(TableError::DanglingRoute { .. })
-    ));
+    assert!(matches!(RoutingTable::build(&bad, |_| true), Err(TableError::DanglingRoute { .. })));
 }
 
 #[test]
 fn shares_follow_the_weights() {
-    let intent =
-        intent(&[("m", model(&[("a", 900), ("b", 90), ("c", 10)], None))], &[]);
+    let intent = intent(&[("m", model(&[("a", 900), ("b", 90), ("c", 10)], None))], &[]);
     let table = all_ready(&intent);
     let none = headers(&[]);
     let mut counts: BTreeMap<String, u32> = BTreeMap::new();

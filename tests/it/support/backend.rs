@@ -2,7 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::PATIENCE;
 
@@ -39,8 +41,6 @@ impl Incoming {
 /// One connection of a backend.
 pub(crate) struct Connection {
     pub(crate) stream: TcpStream,
-    /// Its number, from 0.
-    pub(crate) number: usize,
     seen: Arc<Mutex<Vec<Incoming>>>,
     buffer: Vec<u8>,
 }
@@ -55,16 +55,12 @@ impl Backend {
         let (script, all, count) = (Arc::new(script), Arc::clone(&seen), Arc::clone(&connections));
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let number = {
-                    let mut count = count.lock().unwrap();
-                    *count += 1;
-                    *count - 1
-                };
+                *count.lock() += 1;
                 stream.set_read_timeout(Some(PATIENCE)).unwrap();
                 stream.set_nodelay(true).unwrap();
                 let (script, seen) = (Arc::clone(&script), Arc::clone(&all));
                 std::thread::spawn(move || {
-                    script(&mut Connection { stream, number, seen, buffer: Vec::new() });
+                    script(&mut Connection { stream, seen, buffer: Vec::new() });
                 });
             }
         });
@@ -111,12 +107,12 @@ impl Backend {
 
     /// The requests so far.
     pub(crate) fn seen(&self) -> Vec<Incoming> {
-        self.seen.lock().unwrap().clone()
+        self.seen.lock().clone()
     }
 
     /// The connections so far.
     pub(crate) fn connections(&self) -> usize {
-        *self.connections.lock().unwrap()
+        *self.connections.lock()
     }
 }
 
@@ -140,7 +136,7 @@ impl Connection {
             }
             request.body = self.buffer.drain(..length).collect();
         }
-        self.seen.lock().unwrap().push(request.clone());
+        self.seen.lock().push(request.clone());
         Some(request)
     }
 

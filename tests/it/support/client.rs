@@ -68,7 +68,8 @@ impl Client {
 
     /// Reads the response to a request with this method.
     pub(crate) fn reply_to(&mut self, method: &str) -> Reply {
-        self.try_reply(method).unwrap_or_else(|| panic!("the connection was closed without a reply"))
+        self.try_reply(method)
+            .unwrap_or_else(|| panic!("the connection was closed without a reply"))
     }
 
     /// `None` when the connection ends before a head.
@@ -167,8 +168,12 @@ impl Client {
                 self.buffer.extend_from_slice(&piece[..n]);
                 true
             }
-            Err(e) if matches!(e.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => false,
-            Err(error) => panic!("no answer: {error}; so far {:?}", String::from_utf8_lossy(&self.buffer)),
+            Err(e) if matches!(e.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+                false
+            }
+            Err(error) => {
+                panic!("no answer: {error}; so far {:?}", String::from_utf8_lossy(&self.buffer))
+            }
         }
     }
 }

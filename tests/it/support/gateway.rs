@@ -4,7 +4,9 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use serde_json::Value;
 
@@ -41,17 +43,14 @@ impl Gateway {
     pub(crate) fn spawn(dir: tempfile::TempDir, config: &str) -> Self {
         let file = dir.path().join("pointsman.toml");
         std::fs::write(&file, with_defaults(config)).unwrap();
-        let mut child = command(&["run"], &file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child =
+            command(&["run"], &file).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let stderr = child.stderr.take().unwrap();
         let lines = Arc::clone(&log);
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                let mut log = lines.lock().unwrap();
+                let mut log = lines.lock();
                 log.push_str(&line);
                 log.push('\n');
             }
@@ -76,7 +75,7 @@ impl Gateway {
 
     /// What the gateway has logged.
     pub(crate) fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
+        self.log.lock().clone()
     }
 
     /// A new client connection.
