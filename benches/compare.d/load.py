@@ -136,9 +136,9 @@ def system_calls(bench, server):
     """System calls per request in a short run of its own, or `None` without a tracer."""
     pids = server.pids()
     if shutil.which("perf"):
-        events = ["raw_syscalls:sys_enter"] + [f"syscalls:sys_enter_{call}" for call in CALLS.split()]
+        events = ["context-switches", "raw_syscalls:sys_enter"] + [f"syscalls:sys_enter_{call}" for call in CALLS.split()]
         command = ["perf", "stat", "-x", ",", "-e", ",".join(events), "-p", ",".join(map(str, pids))]
-        pattern, stop = r"^(\d+),[^,]*,\w+:sys_enter_?(\w*)", signal.SIGINT
+        pattern, stop = r"^(\d+),[^,]*,(?:\w+:sys_enter_?)?([\w-]*)", signal.SIGINT
     elif shutil.which("strace"):
         command = ["strace", "-c", "-f", "-U", "calls,name"] + [f"-p{pid}" for pid in pids]
         pattern, stop = r"^\s*(\d+)\s+(\w+)\s*$", signal.SIGINT
@@ -156,7 +156,7 @@ def system_calls(bench, server):
         tracer.kill()
         return None
     counts = {name or "all": int(count) for count, name in re.findall(pattern, text, re.M)}
-    if "total" in counts:
+    if "total" in counts:  # strace's last line
         counts["all"] = counts.pop("total")
     if not counts.get("all"):
         return None
@@ -173,6 +173,9 @@ def all_system_calls(bench, servers):
         calls[server.name] = counted
     say("\nSystem calls per request, by kind (a run of their own)")
     for name, counted in calls.items():
-        kinds = sorted(((n, c) for n, c in counted.items() if n != "all" and c >= 0.005), key=lambda x: -x[1])
-        say(f"  {name:20} {counted['all']:6.2f} = " + ", ".join(f"{n} {c:.2f}" for n, c in kinds))
+        switches = counted.get("context-switches")
+        named = [(n, c) for n, c in counted.items() if n not in ("all", "context-switches")]
+        kinds = [f"{n} {c:.2f}" for n, c in sorted(named, key=lambda x: -x[1]) if c >= 0.005]
+        extra = f"; context switches {switches:.2f}" if switches is not None else ""
+        say(f"  {name:20} {counted['all']:6.2f} = {', '.join(kinds)}{extra}")
     return calls
