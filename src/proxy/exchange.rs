@@ -7,17 +7,19 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
+use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::admit::{self, Admitted};
-use super::body::{ReplyBody, StreamReply, Upload};
+use super::body::{ReplyBody, StreamReply, Upload, WHOLE_BYTES_MAX};
 use super::builtin;
 use super::capture::Capture;
 use super::clock::{ConnClock, Phase};
@@ -96,6 +98,9 @@ struct SideNotes {
     capture: Capture,
 }
 
+/// How long an answer waits for the rest of a body that nobody asked for.
+const SKIP_TIME: Duration = Duration::from_millis(500);
+
 /// What an exchange ends with.
 pub(super) enum Answer {
     /// All of it is here.
@@ -119,7 +124,13 @@ pub(super) async fn serve(
 ) -> Result<Response<ReplyBody>, Infallible> {
     let (parts, body) = request.into_parts();
     let mut exchange = Box::new(Exchange::received(context, &parts));
-    Ok(match answer(&mut exchange, parts, body).await {
+    let continues = !parts.headers.contains_key(EXPECT);
+    let mut body = Some(body);
+    let answered = answer(&mut exchange, parts, &mut body).await;
+    if let Some(unread) = body.filter(|_| continues) {
+        exchange.skip(unread).await;
+    }
+    Ok(match answered {
         Ok(Answer::Whole(response)) => exchange.reply(response).await,
         Ok(Answer::Stream(streaming)) => {
             let Streaming { mut head, incoming, link, idle } = *streaming;
@@ -132,7 +143,11 @@ pub(super) async fn serve(
     })
 }
 
-async fn answer(exchange: &mut Exchange, parts: Parts, body: Incoming) -> Result<Answer, Problem> {
+async fn answer(
+    exchange: &mut Exchange,
+    parts: Parts,
+    unread: &mut Option<Incoming>,
+) -> Result<Answer, Problem> {
     let gateway = Arc::clone(&exchange.context.worker.gateway);
     let admitted = admit::admit(&parts, &gateway.limits)?;
     let uri = parts.uri.clone();
@@ -147,20 +162,21 @@ async fn answer(exchange: &mut Exchange, parts: Parts, body: Incoming) -> Result
     }
     let decision = exchange.decide(&parts, &admitted, call.as_ref())?;
     let snapshot = Arc::clone(&exchange.snapshot);
-    match &snapshot.target(decision.target).kind {
-        RuntimeKind::Local(Some(runtime)) => {
+    match (&snapshot.target(decision.target).kind, unread.take()) {
+        (RuntimeKind::Local(Some(runtime)), Some(body)) => {
             let call = call.as_ref().filter(|_| decision.route.is_none());
             local::answer(exchange, runtime, call, &parts, body).await
         }
-        RuntimeKind::Local(None) => {
-            Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded"))
-        }
-        RuntimeKind::Remote(runtime) => {
+        (RuntimeKind::Remote(runtime), Some(body)) => {
             if matches!(call, Some(Call::Model { operation, .. }) if operation != Operation::Infer)
             {
                 exchange.owes_no_record();
             }
             remote::answer(exchange, runtime, call.as_ref(), parts, &admitted, body).await
+        }
+        (_, body) => {
+            *unread = body;
+            Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded"))
         }
     }
 }
@@ -247,6 +263,27 @@ impl Exchange {
         self.decision = Some(decision);
         self.snapshot.target(decision.target).metrics.enter();
         Ok(decision)
+    }
+
+    /// Reads what is left of a short body that nobody asked for. An answer that leaves while the body
+    /// still comes would make the close of the connection a reset, which can take the answer with it
+    /// (RFC 9112 section 9.6).
+    async fn skip(&self, mut body: Incoming) {
+        if body.size_hint().lower() > WHOLE_BYTES_MAX {
+            return;
+        }
+        let mut left = WHOLE_BYTES_MAX;
+        let rest = async {
+            while let Some(Ok(frame)) =
+                std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
+            {
+                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                let Some(still) = left.checked_sub(length) else { return };
+                left = still;
+            }
+        };
+        let deadline = self.deadline.min(Instant::now() + SKIP_TIME);
+        let _longer = self.context.clock.within(deadline, rest).await;
     }
 
     /// Sends a whole answer, after its record where the durability says so.
