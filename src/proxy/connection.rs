@@ -49,8 +49,11 @@ pub(super) async fn serve(worker: Arc<Worker>, stream: TcpStream, peer: SocketAd
         idle: limits.idle,
         refusal: None,
     };
-    let context =
-        exchange::Context { worker: Arc::clone(&worker), clock: Arc::clone(&clock), peer };
+    let context = exchange::Context {
+        worker: Arc::clone(&worker),
+        clock: Arc::clone(&clock),
+        peer: Arc::new(exchange::Peer::new(peer)),
+    };
     let service =
         service_fn(move |request: Request<Incoming>| exchange::serve(context.clone(), request));
     let mut builder = http1::Builder::new();
