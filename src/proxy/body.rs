@@ -26,6 +26,29 @@ use super::upstream::Link;
 /// Bodies up to this length are read whole before they are passed on, in either direction.
 pub(super) const WHOLE_BYTES_MAX: u64 = 64 * 1024;
 
+/// How long an answer waits for the rest of a body that nobody asked for.
+const SKIP_TIME: Duration = Duration::from_millis(500);
+
+/// Reads what is left of a short request body that nobody asked for. An answer that leaves while the
+/// body still comes would make the close of the connection a reset, which can take the answer with
+/// it (RFC 9112 section 9.6).
+pub(super) async fn skip(mut body: Incoming, clock: &ConnClock, deadline: Instant) {
+    let mut left = WHOLE_BYTES_MAX;
+    if body.is_end_stream() || body.size_hint().lower() > left {
+        return;
+    }
+    let rest = async {
+        while let Some(Ok(frame)) =
+            std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
+        {
+            let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+            let Some(still) = left.checked_sub(length) else { return };
+            left = still;
+        }
+    };
+    let _longer = clock.within(deadline.min(Instant::now() + SKIP_TIME), rest).await;
+}
+
 /// The pieces of a whole body.
 pub(super) type Pieces = SmallVec<[Bytes; 1]>;
 

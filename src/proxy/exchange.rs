@@ -13,14 +13,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderName};
+use http::header::{ALLOW, CONTENT_TYPE, EXPECT, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use hyper::body::Incoming;
 
 use self::row::SideNotes;
 use super::admit::{self, Admitted};
-use super::body::{ReplyBody, StreamReply, Upload};
+use super::body::{ReplyBody, StreamReply, Upload, skip};
 use super::builtin;
 use super::capture::Capture;
 use super::clock::{ConnClock, Phase};
@@ -135,7 +135,13 @@ pub(super) async fn serve(
 ) -> Result<Response<ReplyBody>, Infallible> {
     let (parts, body) = request.into_parts();
     let mut exchange = Box::new(Exchange::received(context, &parts));
-    Ok(match answer(&mut exchange, parts, body).await {
+    let continues = !parts.headers.contains_key(EXPECT);
+    let mut body = Some(body);
+    let answered = answer(&mut exchange, parts, &mut body).await;
+    if let Some(unread) = body.filter(|_| continues) {
+        skip(unread, &exchange.context.clock, exchange.deadline).await;
+    }
+    Ok(match answered {
         Ok(Answer::Whole(response)) => exchange.reply(response).await,
         Ok(Answer::Stream(streaming)) => {
             let Streaming { mut head, incoming, link, idle } = *streaming;
@@ -148,7 +154,11 @@ pub(super) async fn serve(
     })
 }
 
-async fn answer(exchange: &mut Exchange, parts: Parts, body: Incoming) -> Result<Answer, Problem> {
+async fn answer(
+    exchange: &mut Exchange,
+    parts: Parts,
+    unread: &mut Option<Incoming>,
+) -> Result<Answer, Problem> {
     let gateway = Arc::clone(&exchange.context.worker.gateway);
     let admitted = admit::admit(&parts, &gateway.limits)?;
     let uri = parts.uri.clone();
@@ -163,20 +173,21 @@ async fn answer(exchange: &mut Exchange, parts: Parts, body: Incoming) -> Result
     }
     let decision = exchange.decide(&parts, &admitted, call.as_ref())?;
     let snapshot = Arc::clone(&exchange.snapshot);
-    match &snapshot.target(decision.target).kind {
-        RuntimeKind::Local(Some(runtime)) => {
+    match (&snapshot.target(decision.target).kind, unread.take()) {
+        (RuntimeKind::Local(Some(runtime)), Some(body)) => {
             let call = call.as_ref().filter(|_| decision.route.is_none());
             local::answer(exchange, runtime, call, &parts, body).await
         }
-        RuntimeKind::Local(None) => {
-            Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded"))
-        }
-        RuntimeKind::Remote(runtime) => {
+        (RuntimeKind::Remote(runtime), Some(body)) => {
             if matches!(call, Some(Call::Model { operation, .. }) if operation != Operation::Infer)
             {
                 exchange.owes_no_record();
             }
             remote::answer(exchange, runtime, call.as_ref(), parts, &admitted, body).await
+        }
+        (_, body) => {
+            *unread = body;
+            Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded"))
         }
     }
 }
