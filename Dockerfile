@@ -17,8 +17,8 @@ COPY Cargo.toml Cargo.lock ./
 COPY src src
 COPY config/schema.json config/schema.json
 # The manifest names these; they are not part of the binary.
-COPY benches/codec.rs benches/codec.rs
-COPY tests/it/main.rs tests/it/main.rs
+COPY benches benches
+COPY tests/it tests/it
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     cargo build --release --locked --bin pointsman \
@@ -26,8 +26,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     && install -d /image/etc/pointsman \
     && install -d -o 65532 -g 65532 /image/var/lib/pointsman
 
-# libc, libgcc and certificates, nothing else; of the same Debian release as above.
-FROM gcr.io/distroless/cc-debian12:nonroot
+# Of the same Debian release as above, for its libc.
+FROM debian:bookworm-slim
 COPY --from=build /image /
 COPY config/examples/container.toml /etc/pointsman/pointsman.toml
 USER 65532:65532

@@ -29,24 +29,25 @@ pub(super) const WHOLE_BYTES_MAX: u64 = 64 * 1024;
 /// How long an answer waits for the rest of a body that nobody asked for.
 const SKIP_TIME: Duration = Duration::from_millis(500);
 
-/// Reads what is left of a short request body that nobody asked for. An answer that leaves while the
+/// Reads a short request body that nobody asked for, for the record. An answer that leaves while the
 /// body still comes would make the close of the connection a reset, which can take the answer with
 /// it (RFC 9112 section 9.6).
-pub(super) async fn skip(mut body: Incoming, clock: &ConnClock, deadline: Instant) {
-    let mut left = WHOLE_BYTES_MAX;
-    if body.is_end_stream() || body.size_hint().lower() > left {
+pub(super) async fn skip(exchange: &mut Exchange, mut body: Incoming) {
+    if body.size_hint().lower() > WHOLE_BYTES_MAX {
         return;
     }
-    let rest = async {
-        while let Some(Ok(frame)) =
-            std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
-        {
-            let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-            let Some(still) = left.checked_sub(length) else { return };
-            left = still;
-        }
-    };
-    let _longer = clock.within(deadline.min(Instant::now() + SKIP_TIME), rest).await;
+    let deadline = exchange.deadline().min(exchange.now() + SKIP_TIME);
+    let mut left = WHOLE_BYTES_MAX;
+    while !body.is_end_stream() {
+        let next = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
+        let Ok(Some(Ok(frame))) = exchange.context.clock.within(deadline, next).await else {
+            return;
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        let Some(still) = left.checked_sub(data.len() as u64) else { return };
+        left = still;
+        exchange.see_request(&data);
+    }
 }
 
 /// The pieces of a whole body.

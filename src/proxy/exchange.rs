@@ -139,7 +139,7 @@ pub(super) async fn serve(
     let mut body = Some(body);
     let answered = answer(&mut exchange, parts, &mut body).await;
     if let Some(unread) = body.filter(|_| continues) {
-        skip(unread, &exchange.context.clock, exchange.deadline).await;
+        skip(&mut exchange, unread).await;
     }
     Ok(match answered {
         Ok(Answer::Whole(response)) => exchange.reply(response).await,
