@@ -22,7 +22,7 @@ COPY tests/it tests/it
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     cargo build --release --locked --bin pointsman \
-    && install -D target/release/pointsman /image/usr/local/bin/pointsman \
+    && install -s -D target/release/pointsman /image/usr/local/bin/pointsman \
     && install -d /image/etc/pointsman \
     && install -d -o 65532 -g 65532 /image/var/lib/pointsman
 

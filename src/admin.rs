@@ -63,6 +63,8 @@ impl Admin {
             registry.set("pointsman_versions", &[("state", state)], float(count as u64));
         }
         registry.set("pointsman_connections", &[], float(self.drain.connections() as u64));
+        let reuses = self.gateway.upstream_reuses.sum();
+        registry.copy("pointsman_upstream_reuses_total", &[], reuses);
         let executor = self.gateway.executor.stats();
         registry.set("pointsman_executor_queued", &[], float(executor.queued as u64));
         registry.set("pointsman_executor_running", &[], float(executor.running as u64));

@@ -42,7 +42,7 @@ use crate::domain::spec::{Durability, Forwarding, Intent, Limits, LogSpec};
 use crate::inference::Executor;
 use crate::prediction_log::Recorder;
 use crate::snapshot::Reader;
-use crate::telemetry::Registry;
+use crate::telemetry::{Registry, ShardedCounter};
 
 /// What all workers share. Nothing in it is locked on the request path.
 pub struct Gateway {
@@ -54,6 +54,7 @@ pub struct Gateway {
     forwarding: Forwarding,
     log: LogNotes,
     counters: Counters,
+    pub(crate) upstream_reuses: ShardedCounter,
 }
 
 impl fmt::Debug for Gateway {
@@ -81,6 +82,7 @@ impl Gateway {
             forwarding: intent.forwarding.clone(),
             log: LogNotes::of(&intent.log),
             counters: Counters::new(registry),
+            upstream_reuses: ShardedCounter::new(registry.workers()),
         }
     }
 }
@@ -137,7 +139,6 @@ struct Counters {
     connections_malformed: Counter,
     upstream_connects: Counter,
     upstream_connects_failed: Counter,
-    upstream_reuses: Counter,
     retries_connect: Counter,
     retries_stale: Counter,
 }
@@ -157,7 +158,6 @@ impl Counters {
             connections_malformed: registry.counter(refused, &[("reason", "malformed")]),
             upstream_connects: registry.counter(connects, &[("result", "ok")]),
             upstream_connects_failed: registry.counter(connects, &[("result", "failed")]),
-            upstream_reuses: registry.counter("pointsman_upstream_reuses_total", &[]),
             retries_connect: registry.counter(retries, &[("reason", "connect")]),
             retries_stale: registry.counter(retries, &[("reason", "stale")]),
         }

@@ -15,7 +15,7 @@ use crate::domain::ids::Generation;
 use crate::domain::routing::{RoutingTable, TargetIx};
 use crate::domain::spec::{BackendAddress, Balance, Execution, KeepAlive, Timeouts};
 use crate::inference::{LocalModel, QueueLimit};
-use crate::telemetry::TargetMetrics;
+use crate::telemetry::{Padded, TargetMetrics};
 
 /// Everything that a request needs to find its answer.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ pub struct RemoteRuntime {
     /// Connections between requests.
     pub keep_alive: KeepAlive,
     /// The next turn of the round robin.
-    pub turn: AtomicUsize,
+    pub turn: Padded<AtomicUsize>,
 }
 
 /// One backend; shared by every snapshot that names its address.
@@ -89,7 +89,7 @@ pub struct Backend {
     pub host: HeaderValue,
     /// `http://HOST:PORT`, as in records.
     pub url: String,
-    in_flight: AtomicU32,
+    in_flight: Padded<AtomicU32>,
 }
 
 impl Backend {
@@ -102,17 +102,17 @@ impl Backend {
         let authority = address.authority();
         let host = HeaderValue::from_str(&authority)?;
         let url = format!("http://{authority}");
-        Ok(Self { address, host, url, in_flight: AtomicU32::new(0) })
+        Ok(Self { address, host, url, in_flight: Padded::default() })
     }
 
     /// Requests in flight from this gateway.
     pub fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
+        self.in_flight.0.load(Ordering::Relaxed)
     }
 
     /// Counts a request until the returned guard is dropped.
     pub fn begin(self: &Arc<Self>) -> BackendGuard {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.in_flight.0.fetch_add(1, Ordering::Relaxed);
         BackendGuard { backend: Arc::clone(self) }
     }
 }
@@ -138,7 +138,7 @@ impl BackendGuard {
 
 impl Drop for BackendGuard {
     fn drop(&mut self) {
-        self.backend.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.backend.in_flight.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -155,9 +155,37 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// The current snapshot, to be kept for one request.
+    /// The current snapshot.
     pub fn load(&self) -> Arc<Snapshot> {
         self.swap.load_full()
+    }
+
+    /// A reader for one worker.
+    pub fn local(&self) -> LocalReader {
+        let held = Arc::new(self.load());
+        LocalReader { held, cache: arc_swap::Cache::new(Arc::clone(&self.swap)) }
+    }
+}
+
+/// A snapshot that one worker's requests hold. The outer count is the worker's own, so that holding
+/// and letting go of it touches no cache line of another core.
+pub type Held = Arc<Arc<Snapshot>>;
+
+/// Reads the current snapshot for one worker.
+#[derive(Debug)]
+pub struct LocalReader {
+    held: Held,
+    cache: arc_swap::Cache<Arc<arc_swap::ArcSwap<Snapshot>>, Arc<Snapshot>>,
+}
+
+impl LocalReader {
+    /// The current snapshot, to be kept for one request.
+    pub fn load(&mut self) -> Held {
+        let current = self.cache.load();
+        if !Arc::ptr_eq(current, &self.held) {
+            self.held = Arc::new(Arc::clone(current));
+        }
+        Arc::clone(&self.held)
     }
 }
 

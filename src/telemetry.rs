@@ -7,6 +7,8 @@ pub mod latency;
 pub mod logging;
 pub mod metrics;
 mod process;
+mod shards;
 
 pub use self::latency::LatencyShards;
 pub use self::metrics::{Registry, TargetLabels, TargetMetrics};
+pub use self::shards::{Padded, ShardedCounter};

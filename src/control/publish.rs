@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use http::HeaderValue;
 
@@ -17,7 +16,7 @@ use crate::snapshot::{
     self, Backend, LocalRuntime, Publisher, Reader, RemoteRuntime, RuntimeKind, Snapshot,
     TargetRuntime,
 };
-use crate::telemetry::Registry;
+use crate::telemetry::{Padded, Registry};
 
 /// Why a snapshot could not be built. A validated intent never fails.
 #[derive(Debug, thiserror::Error)]
@@ -172,7 +171,7 @@ fn remote(
         balance,
         timeouts,
         keep_alive,
-        turn: AtomicUsize::new(0),
+        turn: Padded::default(),
     })
 }
 

@@ -12,7 +12,7 @@ pub(super) fn pick<'a>(runtime: &'a RemoteRuntime, failed: &[Arc<Backend>]) -> &
     if let [only] = &**backends {
         return only;
     }
-    let first = runtime.turn.fetch_add(1, Ordering::Relaxed) % backends.len();
+    let first = runtime.turn.0.fetch_add(1, Ordering::Relaxed) % backends.len();
     // Starting at the turn spreads requests over backends that are equally busy.
     let candidates = || {
         let (before, from) = backends.split_at(first);

@@ -34,7 +34,7 @@ use crate::domain::record::{Latency, Outcome, Protocol};
 use crate::domain::routing::{self, Decision, HeaderSource, ModelCall, ModelIx, RequestView};
 use crate::prediction_log::Offer;
 use crate::protocol::open_inference::{Call, Operation, parse_path};
-use crate::snapshot::{BackendGuard, RuntimeKind, Snapshot, TargetRuntime};
+use crate::snapshot::{BackendGuard, Held, RuntimeKind, TargetRuntime};
 
 const PREDICTION_ID: HeaderName = HeaderName::from_static("x-prediction-id");
 const MODEL: HeaderName = HeaderName::from_static("x-pointsman-model");
@@ -72,7 +72,7 @@ impl Peer {
 /// The state of one exchange.
 pub(super) struct Exchange {
     pub(super) context: Context,
-    snapshot: Arc<Snapshot>,
+    snapshot: Held,
     id: RecordId,
     /// The id for headers.
     id_header: Option<HeaderValue>,
@@ -159,14 +159,15 @@ async fn answer(
     parts: Parts,
     unread: &mut Option<Incoming>,
 ) -> Result<Answer, Problem> {
-    let gateway = Arc::clone(&exchange.context.worker.gateway);
+    let worker = Arc::clone(&exchange.context.worker);
+    let gateway = &*worker.gateway;
     let admitted = admit::admit(&parts, &gateway.limits)?;
     let uri = parts.uri.clone();
     let call = parse_path(uri.path())
         .map_err(|error| Problem::new(Cause::Malformed, error.to_string()))?;
     if let Some(call) = &call {
         exchange.protocol = Protocol::OpenInferenceRest;
-        if let Some(answer) = builtin::about_gateway(&gateway, call, &parts.method)? {
+        if let Some(answer) = builtin::about_gateway(gateway, call, &parts.method)? {
             exchange.recording = Recording::NotOwed;
             return Ok(answer);
         }
@@ -211,7 +212,7 @@ impl Exchange {
         let request_id = parts.headers.get(&REQUEST_ID).filter(|value| is_request_id(value));
         let trace = parts.headers.get(&TRACEPARENT);
         Self {
-            snapshot: gateway.snapshots.load(),
+            snapshot: context.worker.snapshot(),
             id,
             id_header: HeaderValue::from_str(id.encode(&mut [0; RecordId::TEXT_LEN])).ok(),
             entropy,
@@ -277,7 +278,7 @@ impl Exchange {
         let now = self.note_time();
         self.latency.t_route = Some(micros(now.duration_since(self.began)));
         self.decision = Some(decision);
-        self.snapshot.target(decision.target).metrics.enter();
+        self.snapshot.target(decision.target).metrics.enter(self.context.worker.index);
         Ok(decision)
     }
 
@@ -519,9 +520,9 @@ impl Exchange {
         let worker = &self.context.worker;
         if let Some(target) = self.target() {
             let metrics = &target.metrics;
-            metrics.leave();
+            metrics.leave(worker.index);
             if owed {
-                metrics.ended(self.outcome);
+                metrics.ended(worker.index, self.outcome);
                 metrics.duration.record(worker.index, total);
                 let stages = [
                     (&metrics.queue, self.latency.t_queue),

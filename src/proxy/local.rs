@@ -93,15 +93,15 @@ async fn predict(
             return run(&runtime.model, &model, &version, request);
         }
     }
-    let gateway = Arc::clone(&exchange.context.worker.gateway);
+    let worker = Arc::clone(&exchange.context.worker);
     let queued = Instant::now();
     let deadline = exchange.deadline().min(queued + runtime.execution.queue_time);
     let loaded = Arc::clone(&runtime.model);
     let job = move || run(&loaded, &model, &version, decode(&body)?);
-    let answer = gateway
-        .executor
-        .submit(&runtime.queue, deadline, job)
-        .map_err(|_full| Problem::new(Cause::QueueFull, "too many requests wait for the model"))?;
+    let answer =
+        worker.gateway.executor.submit(&runtime.queue, deadline, job).map_err(|_full| {
+            Problem::new(Cause::QueueFull, "too many requests wait for the model")
+        })?;
     let deadline = exchange.deadline();
     let Ok(answer) = exchange.context.clock.within(deadline, answer).await else {
         return Err(exchange.overdue(Cause::QueueTimeout));

@@ -42,10 +42,9 @@ pub(super) async fn answer(
     incoming: Incoming,
 ) -> Result<Answer, Problem> {
     parts.uri = backend_target(&parts.uri, call);
-    let gateway = Arc::clone(&exchange.context.worker.gateway);
     forward::to_backend(
         &mut parts.headers,
-        &gateway.forwarding,
+        &exchange.context.worker.gateway.forwarding,
         &exchange.context.peer,
         admitted.authority.as_ref(),
     );
@@ -154,7 +153,8 @@ async fn ask(
     body: RequestBody,
     replayable: bool,
 ) -> Result<(Response<Incoming>, Box<Link>), Problem> {
-    let gateway = Arc::clone(&exchange.context.worker.gateway);
+    let worker = Arc::clone(&exchange.context.worker);
+    let counters = &worker.gateway.counters;
     let mut request = Request::from_parts(parts, body);
     let mut failed: Vec<Arc<Backend>> = Vec::new();
     let mut resent = 0;
@@ -171,7 +171,7 @@ async fn ask(
                 if !elsewhere || problem.cause == Cause::RequestTimeout {
                     return Err(problem);
                 }
-                gateway.counters.retries_connect.increment(1);
+                counters.retries_connect.increment(1);
                 continue;
             }
         };
@@ -194,7 +194,7 @@ async fn ask(
             Err(_expired) => return Err(stalled(exchange)),
         };
         resent += 1;
-        gateway.counters.retries_stale.increment(1);
+        counters.retries_stale.increment(1);
     }
 }
 
@@ -212,7 +212,7 @@ async fn connect(
             Poll::Ready(worker.pool.take(cx, backend, &runtime.keep_alive, now))
         });
         if let Some(link) = kept.await {
-            worker.gateway.counters.upstream_reuses.increment(1);
+            worker.gateway.upstream_reuses.add(worker.index);
             return Ok(link);
         }
     }

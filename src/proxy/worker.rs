@@ -22,7 +22,7 @@ use super::upstream::Pool;
 use super::{Gateway, connection};
 use crate::domain::ids::{Entropy, RecordId};
 use crate::domain::spec::{BackendAddress, KeepAlive};
-use crate::snapshot::{RuntimeKind, Snapshot};
+use crate::snapshot::{Held, LocalReader, RuntimeKind, Snapshot};
 use crate::telemetry::logging::Throttle;
 
 /// How often unused upstream connections are looked through.
@@ -74,6 +74,7 @@ impl Service for WorkerPlan {
             drain: Arc::clone(&self.drain),
             pool: Pool::default(),
             random: Mutex::new(fastrand::Rng::new()),
+            snapshots: Mutex::new(self.gateway.snapshots.local()),
         });
         let listener = socket.listen().map_err(io::Error::other).and_then(TcpListener::from_std);
         match listener {
@@ -107,6 +108,8 @@ pub(super) struct Worker {
     pub(super) pool: Pool,
     /// Seeded by the system; only this worker draws, so that the lock is never contended.
     random: Mutex<fastrand::Rng>,
+    /// Likewise.
+    snapshots: Mutex<LocalReader>,
 }
 
 impl Worker {
@@ -163,6 +166,11 @@ impl Worker {
         let snapshot = self.gateway.snapshots.load();
         let known = keep_alives(&snapshot);
         self.pool.sweep(Instant::now(), |address| known.get(address).copied());
+    }
+
+    /// The current snapshot, for one request.
+    pub(super) fn snapshot(&self) -> Held {
+        self.snapshots.lock().load()
     }
 
     /// A record id for a request at `unix_ms`, and the randomness of its decision.

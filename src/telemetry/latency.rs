@@ -9,6 +9,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 
+use super::shards::Padded;
+
 /// The longest time that is told apart, in microseconds: one hour.
 const MICROS_MAX: u64 = 3_600_000_000;
 
@@ -22,13 +24,13 @@ const BOUNDS_US: [u64; 20] = [
 /// One histogram a worker.
 #[derive(Debug)]
 pub struct LatencyShards {
-    shards: Box<[Mutex<Histogram<u64>>]>,
+    shards: Box<[Padded<Mutex<Histogram<u64>>>]>,
 }
 
 impl LatencyShards {
     /// Empty histograms for `workers` recorders.
     pub fn new(workers: usize) -> Self {
-        Self { shards: (0..workers.max(1)).map(|_| Mutex::new(empty())).collect() }
+        Self { shards: (0..workers.max(1)).map(|_| Padded(Mutex::new(empty()))).collect() }
     }
 
     /// Counts one duration. Only `worker` records into its shard, so the lock is uncontended but for
@@ -37,7 +39,7 @@ impl LatencyShards {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(MICROS_MAX);
         let shard = &self.shards[worker % self.shards.len()];
         // A histogram that resizes takes every value; the range is bounded here.
-        let recorded = shard.lock().record(micros.clamp(1, MICROS_MAX));
+        let recorded = shard.0.lock().record(micros.clamp(1, MICROS_MAX));
         debug_assert!(recorded.is_ok(), "the histogram grows with its values");
     }
 
@@ -46,7 +48,7 @@ impl LatencyShards {
         let mut merged = empty();
         for shard in &self.shards {
             // Every shard is built by `empty`, so that the ranges agree and adding cannot fail.
-            if let Err(error) = merged.add(&*shard.lock()) {
+            if let Err(error) = merged.add(&*shard.0.lock()) {
                 debug_assert!(false, "histograms of one layout: {error}");
             }
         }
@@ -55,7 +57,7 @@ impl LatencyShards {
 
     /// Whether nothing was recorded.
     pub(super) fn is_empty(&self) -> bool {
-        self.shards.iter().all(|shard| shard.lock().is_empty())
+        self.shards.iter().all(|shard| shard.0.lock().is_empty())
     }
 
     /// Appends the histogram in the Prometheus text format, version 0.0.4; `labels` is the inner part

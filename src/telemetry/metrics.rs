@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder as _, SharedString, Unit};
@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 
 use super::latency::LatencyShards;
 use super::process;
+use super::shards::TargetShard;
 use crate::domain::record::Outcome;
 use crate::domain::routing::TargetKind;
 
@@ -126,8 +127,7 @@ impl TargetLabels {
 /// What is counted about one target; shared by all snapshots that have the target.
 #[derive(Debug)]
 pub struct TargetMetrics {
-    outcomes: [Counter; Outcome::ALL.len()],
-    in_flight: AtomicU32,
+    shards: Box<[TargetShard]>,
     /// First byte of the request to the end of the response.
     pub duration: LatencyShards,
     /// Waiting for an executor thread.
@@ -139,21 +139,36 @@ pub struct TargetMetrics {
 }
 
 impl TargetMetrics {
-    /// Counts the end of an exchange.
-    pub fn ended(&self, outcome: Outcome) {
-        if let Some(counter) = self.outcomes.get(usize::from(outcome.code()) - 1) {
-            counter.increment(1);
+    /// Counts the end of an exchange on `worker`.
+    pub fn ended(&self, worker: usize, outcome: Outcome) {
+        let outcomes = &self.shard(worker).outcomes;
+        if let Some(counter) = outcomes.get(usize::from(outcome.code()) - 1) {
+            counter.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Counts a request in flight; [`Self::leave`] ends it.
-    pub fn enter(&self) {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    pub fn enter(&self, worker: usize) {
+        self.shard(worker).in_flight.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Ends what [`Self::enter`] began.
-    pub fn leave(&self) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    pub fn leave(&self, worker: usize) {
+        self.shard(worker).in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn shard(&self, worker: usize) -> &TargetShard {
+        &self.shards[worker % self.shards.len()]
+    }
+
+    fn in_flight(&self) -> i64 {
+        self.shards.iter().map(|shard| shard.in_flight.load(Ordering::Relaxed)).sum()
+    }
+
+    fn outcomes(&self, outcome: Outcome) -> u64 {
+        let index = usize::from(outcome.code()) - 1;
+        let counters = self.shards.iter().filter_map(|shard| shard.outcomes.get(index));
+        counters.map(|counter| counter.load(Ordering::Relaxed)).sum()
     }
 }
 
@@ -190,6 +205,11 @@ impl Registry {
         Self { recorder, handle, workers, targets, started: Instant::now() }
     }
 
+    /// How many workers record.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
     /// A counter of [`ALL`].
     pub fn counter(&self, name: &'static str, labels: &[(&'static str, &'static str)]) -> Counter {
         let labels = labels.iter().map(|(k, v)| Label::new(*k, *v)).collect();
@@ -214,14 +234,9 @@ impl Registry {
         if let Some(known) = targets.get(&labels) {
             return Arc::clone(known);
         }
-        let outcome_counter = |index: usize| {
-            let outcome = Outcome::ALL[index].as_str();
-            self.register_counter(REQUESTS, labels.labels(Some(("outcome", outcome))))
-        };
         let shards = || LatencyShards::new(self.workers);
         let metrics = Arc::new(TargetMetrics {
-            outcomes: std::array::from_fn(outcome_counter),
-            in_flight: AtomicU32::new(0),
+            shards: (0..self.workers.max(1)).map(|_| TargetShard::default()).collect(),
             duration: shards(),
             queue: shards(),
             infer: shards(),
@@ -238,8 +253,13 @@ impl Registry {
         let targets: Vec<_> =
             self.targets.lock().iter().map(|(k, v)| (k.clone(), Arc::clone(v))).collect();
         for (labels, target) in &targets {
-            let in_flight = f64::from(target.in_flight.load(Ordering::Relaxed));
+            #[expect(clippy::cast_precision_loss, reason = "requests in flight are few")]
+            let in_flight = target.in_flight() as f64;
             self.register_gauge(IN_FLIGHT, labels.labels(None)).set(in_flight);
+            for outcome in Outcome::ALL {
+                let labels = labels.labels(Some(("outcome", outcome.as_str())));
+                self.register_counter(REQUESTS, labels).absolute(target.outcomes(*outcome));
+            }
         }
         let mut out = self.handle.render();
         head(&mut out, process::CPU_SECONDS, "counter");
@@ -298,9 +318,9 @@ mod tests {
     fn a_target_keeps_its_counts_over_snapshots_and_is_rendered_once() {
         let registry = Registry::new(2);
         let kind = TargetKind::Version(ModelName::new("iris"), VersionName::new("v1"));
-        registry.target(&kind).ended(Outcome::Ok);
+        registry.target(&kind).ended(0, Outcome::Ok);
         let again = registry.target(&kind);
-        again.ended(Outcome::Ok);
+        again.ended(1, Outcome::Ok);
         again.duration.record(1, Duration::from_millis(2));
         let text = registry.render();
         let expected =
