@@ -12,6 +12,7 @@ pub mod config;
 pub mod control;
 pub mod domain;
 pub mod inference;
+pub mod manual;
 pub mod prediction_log;
 pub mod protocol;
 pub mod proxy;

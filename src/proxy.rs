@@ -1,7 +1,7 @@
 //! The data plane: from a client's bytes to its answer.
 //!
 //! Owns listeners, workers, exchanges, upstream connections, capture, and the one status table
-//! ([`problem`]). Never decides which versions exist or how traffic divides: it follows the
+//! (`problem`). Never decides which versions exist or how traffic divides: it follows the
 //! snapshot. It and the controller never meet but there, and in the records it leaves.
 //!
 //! ```text

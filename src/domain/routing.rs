@@ -83,6 +83,16 @@ pub enum NoRoute {
     NoReadyVersion(ModelIx),
 }
 
+impl NoRoute {
+    /// The model that was asked for, if it exists.
+    pub fn model(&self) -> Option<ModelIx> {
+        match self {
+            Self::UnknownVersion(model) | Self::NoReadyVersion(model) => Some(*model),
+            Self::NoRoute | Self::UnknownModel => None,
+        }
+    }
+}
+
 impl fmt::Display for NoRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

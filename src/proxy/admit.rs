@@ -108,7 +108,7 @@ fn is_authority(host: &[u8]) -> bool {
 /// differently.
 fn check_target(parts: &Parts) -> Result<(), Problem> {
     if parts.method == Method::CONNECT {
-        return Err(Problem::new(Cause::Method, "CONNECT is not served here"));
+        return Err(Problem::method("CONNECT is not served here", ""));
     }
     let uri: &Uri = &parts.uri;
     if uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
@@ -127,11 +127,16 @@ fn check_target(parts: &Parts) -> Result<(), Problem> {
 
 /// Whether a segment is `.` or `..`, plain or percent-encoded.
 fn is_dot_segment(segment: &str) -> bool {
-    if segment.is_empty() || segment.len() > 6 {
-        return false;
+    let mut dots = 0;
+    let mut rest = segment.as_bytes();
+    while !rest.is_empty() {
+        rest = match rest {
+            [b'.', rest @ ..] | [b'%', b'2', b'e' | b'E', rest @ ..] => rest,
+            _ => return false,
+        };
+        dots += 1;
     }
-    let decoded = segment.replace("%2e", ".").replace("%2E", ".");
-    decoded == "." || decoded == ".."
+    dots == 1 || dots == 2
 }
 
 /// One framing: `Content-Length` or `chunked`, each at most once and neither with the other.

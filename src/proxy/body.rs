@@ -26,6 +26,30 @@ use super::upstream::Link;
 /// Bodies up to this length are read whole before they are passed on, in either direction.
 pub(super) const WHOLE_BYTES_MAX: u64 = 64 * 1024;
 
+/// How long an answer waits for the rest of a body that nobody asked for.
+const SKIP_TIME: Duration = Duration::from_millis(500);
+
+/// Reads a short request body that nobody asked for, for the record. An answer that leaves while the
+/// body still comes would make the close of the connection a reset, which can take the answer with
+/// it (RFC 9112 section 9.6).
+pub(super) async fn skip(exchange: &mut Exchange, mut body: Incoming) {
+    if body.size_hint().lower() > WHOLE_BYTES_MAX {
+        return;
+    }
+    let deadline = exchange.deadline().min(exchange.now() + SKIP_TIME);
+    let mut left = WHOLE_BYTES_MAX;
+    while !body.is_end_stream() {
+        let next = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
+        let Ok(Some(Ok(frame))) = exchange.context.clock.within(deadline, next).await else {
+            return;
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        let Some(still) = left.checked_sub(data.len() as u64) else { return };
+        left = still;
+        exchange.see_request(&data);
+    }
+}
+
 /// The pieces of a whole body.
 pub(super) type Pieces = SmallVec<[Bytes; 1]>;
 
@@ -198,7 +222,7 @@ pub(super) enum ReplyBody {
 pub(super) struct StreamReply {
     exchange: Box<Exchange>,
     incoming: Incoming,
-    link: Option<Link>,
+    link: Option<Box<Link>>,
     idle: Duration,
     /// Bytes still to come, where the backend said how many.
     left: Option<u64>,
@@ -217,7 +241,7 @@ impl StreamReply {
     pub(super) fn new(
         exchange: Box<Exchange>,
         incoming: Incoming,
-        link: Link,
+        link: Box<Link>,
         idle: Duration,
     ) -> Self {
         let left = incoming.size_hint().exact();

@@ -6,11 +6,14 @@ use http::{HeaderValue, Method, Response, StatusCode};
 
 use super::Gateway;
 use super::exchange::Answer;
-use super::problem::{Cause, Problem};
+use super::problem::Problem;
 use crate::protocol::open_inference::{Call, encode_server_metadata};
 
 /// The extensions of the Open Inference Protocol that are served; clients read this list.
 const EXTENSIONS: [&str; 0] = [];
+
+/// What read-only paths allow.
+pub(super) const GET: &str = "GET, HEAD";
 
 /// Answers calls about the gateway as a whole; `None` for calls about a model.
 pub(super) fn about_gateway(
@@ -31,7 +34,7 @@ pub(super) fn about_gateway(
         }
     };
     if !matches!(*method, Method::GET | Method::HEAD) {
-        return Err(Problem::new(Cause::Method, "this path is answered to GET only"));
+        return Err(Problem::method("this path is answered to GET only", GET));
     }
     Ok(Some(json(status, body)))
 }

@@ -81,13 +81,13 @@ impl ConnClock {
         self.set(Phase::Head, now + limit);
     }
 
-    /// When the first byte of the current head came; `now` for one that came with an earlier request.
-    pub(super) fn head_began(&self, now: Instant) -> Instant {
+    /// When the first byte of the current head came; now for one that came with an earlier request.
+    pub(super) fn head_began(&self) -> Instant {
         match self.phase() {
             Phase::Head => {
                 self.base + Duration::from_micros(self.head_began_us.load(Ordering::Relaxed))
             }
-            Phase::Idle | Phase::Exchange | Phase::Flush | Phase::Closing => now,
+            Phase::Idle | Phase::Exchange | Phase::Flush | Phase::Closing => Instant::now(),
         }
     }
 

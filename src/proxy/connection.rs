@@ -28,6 +28,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
+use super::Gateway;
 use super::clock::{ConnClock, Phase};
 use super::drain::Drain;
 use super::exchange;
@@ -44,13 +45,17 @@ pub(super) async fn serve(worker: Arc<Worker>, stream: TcpStream, peer: SocketAd
     let clock = Arc::new(ConnClock::new(Instant::now(), limits.idle));
     let stream = ClientStream {
         stream,
+        gateway: Arc::clone(&worker.gateway),
         clock: Arc::clone(&clock),
         header_time: limits.header_time,
         idle: limits.idle,
         refusal: None,
     };
-    let context =
-        exchange::Context { worker: Arc::clone(&worker), clock: Arc::clone(&clock), peer };
+    let context = exchange::Context {
+        worker: Arc::clone(&worker),
+        clock: Arc::clone(&clock),
+        peer: Arc::new(exchange::Peer::new(peer)),
+    };
     let service =
         service_fn(move |request: Request<Incoming>| exchange::serve(context.clone(), request));
     let mut builder = http1::Builder::new();
@@ -200,6 +205,7 @@ where
 /// an answer of ours.
 struct ClientStream {
     stream: TcpStream,
+    gateway: Arc<Gateway>,
     clock: Arc<ConnClock>,
     header_time: Duration,
     idle: Duration,
@@ -215,6 +221,7 @@ struct Refusal {
 impl ClientStream {
     /// Answers without the HTTP machinery, as far as the socket takes it at once, and closes.
     fn refuse(self, problem: &Problem) {
+        self.gateway.counters.error(problem.cause).increment(1);
         // A client that does not read its answer has lost it.
         let _not_taken = self.stream.try_write(&raw_response(problem));
     }
@@ -226,9 +233,11 @@ impl ClientStream {
 
     /// Writes the refusal that stands for `bare`, the machinery's own answer.
     fn poll_refuse(&mut self, cx: &mut Context<'_>, bare: &[u8]) -> Poll<io::Result<usize>> {
-        let refusal = self
-            .refusal
-            .get_or_insert_with(|| Refusal { bytes: raw_response(&problem_of(bare)), written: 0 });
+        let refusal = self.refusal.get_or_insert_with(|| {
+            let problem = problem_of(bare);
+            self.gateway.counters.error(problem.cause).increment(1);
+            Refusal { bytes: raw_response(&problem), written: 0 }
+        });
         while refusal.written < refusal.bytes.len() {
             let rest = &refusal.bytes[refusal.written..];
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, rest))?;

@@ -4,6 +4,8 @@
 //! recorded exactly once, whichever way it ends; an exchange that is dropped was cancelled by its
 //! client. Never speaks to a backend or a model: [`super::remote`] and [`super::local`] do.
 
+mod row;
+
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -11,13 +13,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
+use http::header::{ALLOW, CONTENT_TYPE, EXPECT, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use hyper::body::Incoming;
 
+use self::row::SideNotes;
 use super::admit::{self, Admitted};
-use super::body::{ReplyBody, StreamReply, Upload};
+use super::body::{ReplyBody, StreamReply, Upload, skip};
 use super::builtin;
 use super::capture::Capture;
 use super::clock::{ConnClock, Phase};
@@ -27,10 +30,8 @@ use super::upstream::Link;
 use super::worker::Worker;
 use super::{local, remote};
 use crate::domain::ids::{Entropy, RecordId};
-use crate::domain::record::{
-    DecisionRow, ERROR_DETAIL_BYTES_MAX, Kind, Latency, Outcome, PredictionRecord, Protocol, Side,
-};
-use crate::domain::routing::{self, Decision, HeaderSource, ModelCall, RequestView};
+use crate::domain::record::{Latency, Outcome, Protocol};
+use crate::domain::routing::{self, Decision, HeaderSource, ModelCall, ModelIx, RequestView};
 use crate::prediction_log::Offer;
 use crate::protocol::open_inference::{Call, Operation, parse_path};
 use crate::snapshot::{BackendGuard, RuntimeKind, Snapshot, TargetRuntime};
@@ -48,7 +49,24 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 pub(super) struct Context {
     pub(super) worker: Arc<Worker>,
     pub(super) clock: Arc<ConnClock>,
-    pub(super) peer: SocketAddr,
+    pub(super) peer: Arc<Peer>,
+}
+
+/// The other end of a client connection, written once for all its requests.
+pub(super) struct Peer {
+    pub(super) ip: IpAddr,
+    text: String,
+    /// For `X-Forwarded-For`.
+    pub(super) header: Option<HeaderValue>,
+}
+
+impl Peer {
+    pub(super) fn new(address: SocketAddr) -> Self {
+        let ip = address.ip().to_canonical();
+        let text = ip.to_string();
+        let header = HeaderValue::from_str(&text).ok();
+        Self { ip, text, header }
+    }
 }
 
 /// The state of one exchange.
@@ -56,8 +74,12 @@ pub(super) struct Exchange {
     pub(super) context: Context,
     snapshot: Arc<Snapshot>,
     id: RecordId,
+    /// The id for headers.
+    id_header: Option<HeaderValue>,
     entropy: Entropy,
     began: Instant,
+    /// When the clock was last read.
+    now: Instant,
     ts_us: u64,
     deadline: Instant,
     client: IpAddr,
@@ -67,6 +89,8 @@ pub(super) struct Exchange {
     trace: Option<TraceContext>,
     protocol: Protocol,
     decision: Option<Decision>,
+    /// The model that was asked for, where no version of it could answer.
+    asked_for: Option<ModelIx>,
     request: SideNotes,
     upload: Option<Arc<Upload>>,
     response: SideNotes,
@@ -88,14 +112,6 @@ enum Recording {
     NotOwed,
 }
 
-/// What is noted of one side.
-struct SideNotes {
-    content_type: Option<HeaderValue>,
-    content_encoding: Option<HeaderValue>,
-    headers: Vec<(HeaderName, HeaderValue)>,
-    capture: Capture,
-}
-
 /// What an exchange ends with.
 pub(super) enum Answer {
     /// All of it is here.
@@ -108,7 +124,7 @@ pub(super) enum Answer {
 pub(super) struct Streaming {
     pub(super) head: http::response::Parts,
     pub(super) incoming: Incoming,
-    pub(super) link: Link,
+    pub(super) link: Box<Link>,
     pub(super) idle: Duration,
 }
 
@@ -119,7 +135,13 @@ pub(super) async fn serve(
 ) -> Result<Response<ReplyBody>, Infallible> {
     let (parts, body) = request.into_parts();
     let mut exchange = Box::new(Exchange::received(context, &parts));
-    Ok(match answer(&mut exchange, parts, body).await {
+    let continues = !parts.headers.contains_key(EXPECT);
+    let mut body = Some(body);
+    let answered = answer(&mut exchange, parts, &mut body).await;
+    if let Some(unread) = body.filter(|_| continues) {
+        skip(&mut exchange, unread).await;
+    }
+    Ok(match answered {
         Ok(Answer::Whole(response)) => exchange.reply(response).await,
         Ok(Answer::Stream(streaming)) => {
             let Streaming { mut head, incoming, link, idle } = *streaming;
@@ -132,7 +154,11 @@ pub(super) async fn serve(
     })
 }
 
-async fn answer(exchange: &mut Exchange, parts: Parts, body: Incoming) -> Result<Answer, Problem> {
+async fn answer(
+    exchange: &mut Exchange,
+    parts: Parts,
+    unread: &mut Option<Incoming>,
+) -> Result<Answer, Problem> {
     let gateway = Arc::clone(&exchange.context.worker.gateway);
     let admitted = admit::admit(&parts, &gateway.limits)?;
     let uri = parts.uri.clone();
@@ -147,20 +173,21 @@ async fn answer(exchange: &mut Exchange, parts: Parts, body: Incoming) -> Result
     }
     let decision = exchange.decide(&parts, &admitted, call.as_ref())?;
     let snapshot = Arc::clone(&exchange.snapshot);
-    match &snapshot.target(decision.target).kind {
-        RuntimeKind::Local(Some(runtime)) => {
+    match (&snapshot.target(decision.target).kind, unread.take()) {
+        (RuntimeKind::Local(Some(runtime)), Some(body)) => {
             let call = call.as_ref().filter(|_| decision.route.is_none());
             local::answer(exchange, runtime, call, &parts, body).await
         }
-        RuntimeKind::Local(None) => {
-            Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded"))
-        }
-        RuntimeKind::Remote(runtime) => {
+        (RuntimeKind::Remote(runtime), Some(body)) => {
             if matches!(call, Some(Call::Model { operation, .. }) if operation != Operation::Infer)
             {
                 exchange.owes_no_record();
             }
             remote::answer(exchange, runtime, call.as_ref(), parts, &admitted, body).await
+        }
+        (_, body) => {
+            *unread = body;
+            Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded"))
         }
     }
 }
@@ -168,10 +195,9 @@ async fn answer(exchange: &mut Exchange, parts: Parts, body: Incoming) -> Result
 impl Exchange {
     fn received(context: Context, parts: &Parts) -> Self {
         let gateway = &context.worker.gateway;
-        let now = Instant::now();
-        let began = context.clock.head_began(now);
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let ts = wall.saturating_sub(now.duration_since(began));
+        // The head arrived a moment ago; its first byte is what counts as the beginning.
+        let began = context.clock.head_began();
+        let ts = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let limit = parts
             .headers
             .get(&REQUEST_TIMEOUT)
@@ -187,17 +213,20 @@ impl Exchange {
         Self {
             snapshot: gateway.snapshots.load(),
             id,
+            id_header: HeaderValue::from_str(id.encode(&mut [0; RecordId::TEXT_LEN])).ok(),
             entropy,
             began,
+            now: began,
             ts_us: u64::try_from(ts.as_micros()).unwrap_or_default(),
             deadline,
-            client: admit::client_address(context.peer.ip(), &parts.headers, &gateway.forwarding),
+            client: admit::client_address(context.peer.ip, &parts.headers, &gateway.forwarding),
             method: parts.method.clone(),
             uri: parts.uri.clone(),
             request_id: request_id.cloned(),
             trace: trace.and_then(|value| TraceContext::parse(value.as_bytes())),
             protocol: Protocol::Raw,
             decision: None,
+            asked_for: None,
             request: SideNotes::of(&parts.headers, &gateway.log),
             upload: None,
             response: SideNotes::empty(gateway.log.body),
@@ -233,7 +262,8 @@ impl Exchange {
                 _ => None,
             },
         };
-        let decision = routing::decide(&self.snapshot.table, &view, self.entropy)?;
+        let decision = routing::decide(&self.snapshot.table, &view, self.entropy)
+            .inspect_err(|no_route| self.asked_for = no_route.model())?;
         // A built-in path has a built-in method; a route may use any.
         if let Some(call) = call
             && decision.route.is_none()
@@ -241,9 +271,11 @@ impl Exchange {
             && !(parts.method == Method::HEAD && call.method() == "GET")
         {
             let detail = format!("{} is answered to {} only", parts.uri.path(), call.method());
-            return Err(Problem::new(Cause::Method, detail));
+            let allow = if call.method() == "POST" { "POST" } else { builtin::GET };
+            return Err(Problem::method(detail, allow));
         }
-        self.latency.t_route = Some(micros(self.began.elapsed()));
+        let now = self.note_time();
+        self.latency.t_route = Some(micros(now.duration_since(self.began)));
         self.decision = Some(decision);
         self.snapshot.target(decision.target).metrics.enter();
         Ok(decision)
@@ -272,8 +304,8 @@ impl Exchange {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ERROR_HEADER, HeaderValue::from_static(problem.cause.reason()));
-        if problem.cause == Cause::Method {
-            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
+        if let Some(allow) = problem.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
         if problem.cause == Cause::Malformed || self.method == Method::CONNECT {
             // Where the next request begins is not certain.
@@ -292,10 +324,9 @@ impl Exchange {
 
     /// Adds the headers by which a client can refer to its prediction.
     fn stamp(&self, headers: &mut HeaderMap) {
-        if let Ok(id) = HeaderValue::from_str(self.id.encode(&mut [0; RecordId::TEXT_LEN])) {
-            let request_id = self.request_id.clone().unwrap_or_else(|| id.clone());
+        if let (Some(request_id), Some(id)) = (self.request_id_header(), &self.id_header) {
             headers.insert(REQUEST_ID, request_id);
-            headers.insert(PREDICTION_ID, id);
+            headers.insert(PREDICTION_ID, id.clone());
         }
         if let Some((model, version)) = self.target().and_then(|target| target.headers.as_ref()) {
             headers.insert(MODEL, model.clone());
@@ -305,9 +336,7 @@ impl Exchange {
 
     /// The request id for backends; minted from the record's id where the client sent none.
     pub(super) fn request_id_header(&self) -> Option<HeaderValue> {
-        self.request_id
-            .clone()
-            .or_else(|| HeaderValue::from_str(self.id.encode(&mut [0; RecordId::TEXT_LEN])).ok())
+        self.request_id.clone().or_else(|| self.id_header.clone())
     }
 
     /// The trace context for backends; begun here where the client sent none.
@@ -318,6 +347,17 @@ impl Exchange {
         let context = self.context.worker.mint_trace();
         self.trace = Some(context);
         context.header()
+    }
+
+    /// Reads the clock.
+    pub(super) fn note_time(&mut self) -> Instant {
+        self.now = Instant::now();
+        self.now
+    }
+
+    /// When the clock was last read: good enough for limits that are far away.
+    pub(super) fn now(&self) -> Instant {
+        self.now
     }
 
     pub(super) fn clock(&self) -> &ConnClock {
@@ -394,13 +434,13 @@ impl Exchange {
     }
 
     /// Keeps a backend's connection for later, if it is still good.
-    pub(super) fn release(&self, cx: &mut std::task::Context<'_>, mut link: Link) {
+    pub(super) fn release(&self, cx: &mut std::task::Context<'_>, mut link: Box<Link>) {
         let worker = Arc::clone(&self.context.worker);
         if let (Some(TargetRuntime { kind: RuntimeKind::Remote(runtime), .. }), Some(guard)) =
             (self.target(), &self.backend)
             && link.settle(cx)
         {
-            worker.pool.put(guard.backend(), link, &runtime.keep_alive, Instant::now());
+            worker.pool.put(guard.backend(), link, &runtime.keep_alive, self.now);
         }
     }
 
@@ -465,7 +505,7 @@ impl Exchange {
     /// Tells the connection that only the socket is left to wait for.
     pub(super) fn leave(&self) {
         let idle = self.context.worker.gateway.limits.idle;
-        self.context.clock.set(Phase::Flush, Instant::now() + idle);
+        self.context.clock.set(Phase::Flush, self.now + idle);
     }
 
     /// Counts the exchange and offers its record, once.
@@ -474,7 +514,7 @@ impl Exchange {
             return None;
         }
         let owed = std::mem::replace(&mut self.recording, Recording::Done) == Recording::Owed;
-        let total = self.began.elapsed();
+        let total = self.note_time().duration_since(self.began);
         self.latency.t_total = micros(total);
         let worker = &self.context.worker;
         if let Some(target) = self.target() {
@@ -497,69 +537,6 @@ impl Exchange {
         }
         owed.then(|| self.offer())
     }
-
-    fn offer(&self) -> Offer {
-        let mut id_text = [0; RecordId::TEXT_LEN];
-        let request_id = match &self.request_id {
-            Some(value) => text(Some(value)),
-            None => self.id.encode(&mut id_text),
-        };
-        let client = self.client.to_canonical().to_string();
-        let detail = self.problem.as_ref().map_or("", |problem| &problem.detail);
-        let upload = self.upload.as_ref().map(|upload| upload.state());
-        let request_body = upload.as_ref().map_or(&self.request.capture, |upload| &upload.capture);
-        let record = PredictionRecord {
-            record_id: self.id,
-            kind: Kind::Inference,
-            request_id,
-            trace_id: self.trace.map(|trace| trace.trace_id),
-            span_id: self.trace.map(|trace| trace.span_id),
-            parent_record_id: None,
-            ts_us: self.ts_us,
-            decision: self.decision_row(),
-            method: self.method.as_str(),
-            path: self.uri.path(),
-            client: &client,
-            request: self.request.side(request_body),
-            response: self.response.side(&self.response.capture),
-            status: self.status,
-            outcome: self.outcome,
-            error_code: self.problem.as_ref().map_or("", |problem| problem.cause.reason()),
-            error_detail: truncated(detail, ERROR_DETAIL_BYTES_MAX),
-            latency: self.latency,
-            sample_rate: 1.0,
-        };
-        let worker = &self.context.worker;
-        worker.gateway.recorder.offer(worker.index, &record)
-    }
-
-    fn decision_row(&self) -> DecisionRow<'_> {
-        let table = &self.snapshot.table;
-        let mut row = DecisionRow {
-            route: "",
-            protocol: self.protocol,
-            model: "",
-            model_version: "",
-            model_digest: None,
-            backend: self.backend.as_ref().map_or("", |guard| &guard.backend().url),
-            reason: "",
-            generation: self.snapshot.generation,
-            entropy: self.entropy,
-            attempt: self.attempt,
-        };
-        let Some(decision) = self.decision else { return row };
-        row.route = decision.route.map_or("", |route| table.route(route).name.as_str());
-        row.reason = decision.reason.as_str();
-        if let routing::TargetKind::Version(model, version) = &table.target(decision.target).kind {
-            row.model = model.as_str();
-            row.model_version = version.as_str();
-        }
-        if let RuntimeKind::Local(Some(runtime)) = &self.snapshot.target(decision.target).kind {
-            row.backend = "local";
-            row.model_digest = Some(runtime.model.digest());
-        }
-        row
-    }
 }
 
 impl Drop for Exchange {
@@ -578,43 +555,6 @@ impl Drop for Exchange {
     }
 }
 
-impl SideNotes {
-    fn empty(limit: usize) -> Self {
-        Self {
-            content_type: None,
-            content_encoding: None,
-            headers: Vec::new(),
-            capture: Capture::new(limit),
-        }
-    }
-
-    fn of(headers: &HeaderMap, log: &super::LogNotes) -> Self {
-        let kept = |name: &HeaderName| headers.get(name).map(|value| (name.clone(), value.clone()));
-        Self {
-            content_type: headers.get(CONTENT_TYPE).cloned(),
-            content_encoding: headers.get(CONTENT_ENCODING).cloned(),
-            headers: log.headers.iter().filter_map(kept).collect(),
-            capture: Capture::new(log.body),
-        }
-    }
-
-    fn side<'a>(&'a self, capture: &'a Capture) -> Side<'a> {
-        Side {
-            content_type: text(self.content_type.as_ref()),
-            content_encoding: text(self.content_encoding.as_ref()),
-            headers: self
-                .headers
-                .iter()
-                .map(|(name, value)| (name.as_str(), text(Some(value))))
-                .collect(),
-            body: capture.payload(),
-            bytes: capture.bytes(),
-            hash: capture.hash(),
-            omission: capture.omission(),
-        }
-    }
-}
-
 /// The headers of a request as routing sees them.
 struct Head<'a>(&'a HeaderMap);
 
@@ -622,11 +562,6 @@ impl HeaderSource for Head<'_> {
     fn value(&self, name: &str) -> Option<&str> {
         self.0.get(name)?.to_str().ok()
     }
-}
-
-/// A header value as text; bytes that are not visible ASCII make it empty.
-fn text(value: Option<&HeaderValue>) -> &str {
-    value.and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 /// The host of an authority, brackets kept.
@@ -647,9 +582,4 @@ fn is_request_id(value: &HeaderValue) -> bool {
 /// Whole microseconds, as records have them.
 pub(super) fn micros(duration: Duration) -> u32 {
     u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
-}
-
-/// The longest head of `text` that is not longer than `limit` bytes.
-fn truncated(text: &str, limit: usize) -> &str {
-    text.get(..text.floor_char_boundary(limit)).unwrap_or(text)
 }

@@ -3,14 +3,13 @@
 //! Owns the hop-by-hop headers (RFC 9110 section 7.6.1), `X-Forwarded-*` under the one trust rule,
 //! `Via`, and the trace context. Never touches a body.
 
-use std::net::IpAddr;
-
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
     TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, HeaderValue};
 
+use super::exchange::Peer;
 use crate::domain::spec::Forwarding;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -67,12 +66,12 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
 pub(super) fn to_backend(
     headers: &mut HeaderMap,
     rule: &Forwarding,
-    peer: IpAddr,
+    peer: &Peer,
     authority: Option<&HeaderValue>,
 ) {
     strip_hop_by_hop(headers);
     headers.remove(EXPECT);
-    let trusted = rule.trusts(peer);
+    let trusted = rule.trusts(peer.ip);
     if !trusted {
         headers.remove(FORWARDED);
     }
@@ -83,12 +82,12 @@ pub(super) fn to_backend(
                 hops.push_str(&String::from_utf8_lossy(value.as_bytes()));
                 hops.push_str(", ");
             }
-            hops.push_str(&peer.to_canonical().to_string());
-            hops
+            hops.push_str(&peer.ip.to_string());
+            HeaderValue::try_from(hops).ok()
         }
-        _ => peer.to_canonical().to_string(),
+        _ => peer.header.clone(),
     };
-    if let Ok(hops) = HeaderValue::try_from(hops) {
+    if let Some(hops) = hops {
         headers.insert(FORWARDED_FOR, hops);
     }
     if !trusted || !headers.contains_key(&FORWARDED_PROTO) {
@@ -207,6 +206,10 @@ mod tests {
         assert_eq!(left, ["host", "x-kept"]);
     }
 
+    fn peer(ip: &str) -> Peer {
+        Peer::new(std::net::SocketAddr::new(ip.parse().unwrap(), 1))
+    }
+
     #[test]
     fn one_trust_rule_decides_over_all_forwarded_headers() {
         let host = HeaderValue::from_static("front.example");
@@ -222,7 +225,7 @@ mod tests {
         };
 
         let mut headers = map(&given);
-        to_backend(&mut headers, &rule, "192.0.2.1".parse().unwrap(), Some(&host));
+        to_backend(&mut headers, &rule, &peer("192.0.2.1"), Some(&host));
         assert_eq!(value(&headers, "x-forwarded-for"), "192.0.2.1");
         assert_eq!(value(&headers, "x-forwarded-proto"), "http");
         assert_eq!(value(&headers, "x-forwarded-host"), "front.example");
@@ -230,7 +233,7 @@ mod tests {
         assert_eq!(value(&headers, "via"), "1.1 pointsman");
 
         let mut headers = map(&given);
-        to_backend(&mut headers, &rule, "10.0.0.9".parse().unwrap(), Some(&host));
+        to_backend(&mut headers, &rule, &peer("10.0.0.9"), Some(&host));
         assert_eq!(value(&headers, "x-forwarded-for"), "1.2.3.4, 10.0.0.9");
         assert_eq!(value(&headers, "x-forwarded-proto"), "https");
         assert_eq!(value(&headers, "x-forwarded-host"), "evil.example");

@@ -62,7 +62,7 @@ pub(super) async fn answer(
         _ => {
             exchange.set_protocol(Protocol::OpenInferenceRest);
             if parts.method != Method::POST {
-                return Err(Problem::new(Cause::Method, "a prediction is asked for with POST"));
+                return Err(Problem::method("a prediction is asked for with POST", "POST"));
             }
             let body = join(read_whole(exchange, incoming).await?);
             let names = (model.as_str().to_owned(), version.as_str().to_owned());

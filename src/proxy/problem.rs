@@ -19,11 +19,18 @@ pub(super) struct Problem {
     pub(super) cause: Cause,
     /// What is wrong, for the caller and the record; never a body or a secret.
     pub(super) detail: String,
+    /// The methods for the `Allow` header of a 405.
+    pub(super) allow: Option<&'static str>,
 }
 
 impl Problem {
     pub(super) fn new(cause: Cause, detail: impl Into<String>) -> Self {
-        Self { cause, detail: detail.into() }
+        Self { cause, detail: detail.into(), allow: None }
+    }
+
+    /// A method that the path does not have; `allow` is what it has.
+    pub(super) fn method(detail: impl Into<String>, allow: &'static str) -> Self {
+        Self { cause: Cause::Method, detail: detail.into(), allow: Some(allow) }
     }
 }
 

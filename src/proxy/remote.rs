@@ -46,7 +46,7 @@ pub(super) async fn answer(
     forward::to_backend(
         &mut parts.headers,
         &gateway.forwarding,
-        exchange.context.peer.ip(),
+        &exchange.context.peer,
         admitted.authority.as_ref(),
     );
     parts.headers.remove(VERSION_HEADER);
@@ -153,7 +153,7 @@ async fn ask(
     parts: Parts,
     body: RequestBody,
     replayable: bool,
-) -> Result<(Response<Incoming>, Link), Problem> {
+) -> Result<(Response<Incoming>, Box<Link>), Problem> {
     let gateway = Arc::clone(&exchange.context.worker.gateway);
     let mut request = Request::from_parts(parts, body);
     let mut failed: Vec<Arc<Backend>> = Vec::new();
@@ -177,12 +177,13 @@ async fn ask(
         };
         set_host(&mut request, &backend);
         let spare = if link.is_reused() && replayable { copy(&request) } else { None };
-        let began = Instant::now();
+        let began = exchange.now();
         let deadline = exchange.deadline().min(began + first_wait(runtime, request.body()));
         let sent = exchange.context.clock.within(deadline, link.send(request)).await;
         request = match sent {
             Ok(Ok(response)) => {
-                exchange.latency().t_ttfb = Some(micros(began.elapsed()));
+                let now = exchange.note_time();
+                exchange.latency().t_ttfb = Some(micros(now.duration_since(began)));
                 return Ok((response, link));
             }
             Ok(Err(LinkError::NotSent(unsent))) if resent < RESENDS_MAX => *unsent,
@@ -203,10 +204,10 @@ async fn connect(
     runtime: &RemoteRuntime,
     backend: &Arc<Backend>,
     fresh_only: bool,
-) -> Result<Link, Problem> {
+) -> Result<Box<Link>, Problem> {
     let worker = Arc::clone(&exchange.context.worker);
     if !fresh_only {
-        let now = Instant::now();
+        let now = exchange.note_time();
         let kept = std::future::poll_fn(|cx| {
             Poll::Ready(worker.pool.take(cx, backend, &runtime.keep_alive, now))
         });
@@ -218,7 +219,8 @@ async fn connect(
     let began = Instant::now();
     let deadline = exchange.deadline().min(began + runtime.timeouts.connect);
     let opened = exchange.context.clock.within(deadline, Link::open(&backend.address)).await;
-    exchange.latency().t_upstream_connect = Some(micros(began.elapsed()));
+    let now = exchange.note_time();
+    exchange.latency().t_upstream_connect = Some(micros(now.duration_since(began)));
     let failed = &worker.gateway.counters.upstream_connects_failed;
     match opened {
         Ok(Ok(link)) => {
@@ -290,7 +292,7 @@ async fn receive(
     exchange: &Exchange,
     runtime: &RemoteRuntime,
     response: Response<Incoming>,
-    mut link: Link,
+    mut link: Box<Link>,
     is_head: bool,
 ) -> Result<Answer, Problem> {
     let (mut head, mut incoming) = response.into_parts();
@@ -301,7 +303,7 @@ async fn receive(
         incoming.size_hint().exact().filter(|length| *length <= WHOLE_BYTES_MAX)
     };
     let Some(length) = length else {
-        exchange.wait_until(Instant::now() + runtime.timeouts.idle);
+        exchange.wait_until(exchange.now() + runtime.timeouts.idle);
         let idle = runtime.timeouts.idle;
         return Ok(Answer::Stream(Box::new(Streaming { head, incoming, link, idle })));
     };
@@ -330,8 +332,9 @@ async fn read_response(
 ) -> Result<Bytes, Problem> {
     let mut whole = Bytes::new();
     let mut joined: Option<BytesMut> = None;
+    let mut now = exchange.now();
     loop {
-        let deadline = exchange.deadline().min(Instant::now() + runtime.timeouts.idle);
+        let deadline = exchange.deadline().min(now + runtime.timeouts.idle);
         let next = std::future::poll_fn(|cx| link.poll_body(cx, incoming));
         match exchange.context.clock.within(deadline, next).await {
             Err(_expired) => return Err(exchange.overdue(Cause::IdleTimeout)),
@@ -349,6 +352,7 @@ async fn read_response(
         if incoming.is_end_stream() {
             return Ok(joined.map_or(whole, BytesMut::freeze));
         }
+        now = Instant::now();
     }
 }
 

@@ -77,7 +77,7 @@ definitions! {
     counter "pointsman_log_bodies_omitted_total", [], "Bodies left out of records because the log was falling behind.";
     gauge "pointsman_log_queue_bytes", [], "Bytes of records that wait for the writer.";
     gauge "pointsman_log_queue_records", [], "Records that wait for the writer.";
-    gauge "pointsman_log_written_lsn", [], "The sequence number after the last record written.";
+    gauge "pointsman_log_written_lsn", [], "The sequence number of the last record written; 0 for none.";
     gauge "pointsman_log_disk_bytes", [], "Bytes of segments on disk.";
     gauge "pointsman_log_segments", [], "Segment files on disk.";
     counter "pointsman_log_groups_total", [], "Groups of records written at once.";
@@ -85,7 +85,7 @@ definitions! {
     gauge "pointsman_log_healthy", [], "1 while the last write succeeded.";
     gauge "pointsman_build_info", ["version"], "Always 1.";
     gauge "process_resident_memory_bytes", [], "Resident memory in bytes.";
-    counter "process_cpu_seconds_total", [], "User and system time in seconds.";
+    counter process::CPU_SECONDS, [], "User and system time in seconds.";
     gauge "process_open_fds", [], "Open file descriptors.";
     gauge "process_start_time_seconds", [], "Start of the process since the Unix epoch in seconds.";
 }
@@ -242,11 +242,13 @@ impl Registry {
             self.register_gauge(IN_FLIGHT, labels.labels(None)).set(in_flight);
         }
         let mut out = self.handle.render();
-        histogram_head(&mut out, DURATION);
+        head(&mut out, process::CPU_SECONDS, "counter");
+        out.push_str(&format!("{} {:.2}\n", process::CPU_SECONDS, process::cpu_seconds()));
+        head(&mut out, DURATION, "histogram");
         for (labels, target) in &targets {
             target.duration.render(DURATION, &labels.text(), &mut out);
         }
-        histogram_head(&mut out, STAGE);
+        head(&mut out, STAGE, "histogram");
         for (labels, target) in &targets {
             let stages = [
                 ("queue", &target.queue),
@@ -280,9 +282,10 @@ fn is_defined(name: &str, kind: &str) -> bool {
     ALL.iter().any(|definition| definition.name == name && definition.kind == kind)
 }
 
-fn histogram_head(out: &mut String, name: &str) {
+/// The two lines above a metric that the recorder does not keep: its values are no integers.
+fn head(out: &mut String, name: &str, kind: &str) {
     let help = ALL.iter().find(|d| d.name == name).map_or("", |d| d.help);
-    out.push_str(&format!("# HELP {name} {help}\n# TYPE {name} histogram\n"));
+    out.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
 }
 
 #[cfg(test)]

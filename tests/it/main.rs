@@ -10,6 +10,8 @@
 mod support;
 
 mod admin;
+mod architecture;
+mod corpus;
 mod data_path;
 mod failures;
 mod framing;

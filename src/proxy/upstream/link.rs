@@ -52,7 +52,7 @@ impl Link {
     /// # Errors
     ///
     /// The system's; a name that does not resolve is `NotFound` or similar.
-    pub(in crate::proxy) async fn open(address: &BackendAddress) -> io::Result<Self> {
+    pub(in crate::proxy) async fn open(address: &BackendAddress) -> io::Result<Box<Self>> {
         let stream = match address.socket_addr() {
             Some(address) => TcpStream::connect(address).await?,
             // Resolved on tokio's blocking pool; the system's resolver order is kept.
@@ -66,14 +66,14 @@ impl Link {
             .await
             .map_err(io::Error::other)?;
         let now = Instant::now();
-        Ok(Self {
+        Ok(Box::new(Self {
             sender,
             connection: Some(connection),
             opened: now,
             idle_since: now,
             idle_limit: None,
             requests: 0,
-        })
+        }))
     }
 
     /// Whether earlier requests used this connection.

@@ -15,7 +15,8 @@ use crate::snapshot::Backend;
 /// lock is never contended; it is never held across an await.
 #[derive(Default)]
 pub(in crate::proxy) struct Pool {
-    idle: Mutex<HashMap<BackendAddress, Vec<Link>>>,
+    #[expect(clippy::vec_box, reason = "a link is large and moves between pool and request")]
+    idle: Mutex<HashMap<BackendAddress, Vec<Box<Link>>>>,
 }
 
 impl Pool {
@@ -27,7 +28,7 @@ impl Pool {
         backend: &Arc<Backend>,
         keep: &KeepAlive,
         now: Instant,
-    ) -> Option<Link> {
+    ) -> Option<Box<Link>> {
         let mut idle = self.idle.lock();
         let links = idle.get_mut(&backend.address)?;
         while let Some(mut link) = links.pop() {
@@ -42,7 +43,7 @@ impl Pool {
     pub(in crate::proxy) fn put(
         &self,
         backend: &Arc<Backend>,
-        mut link: Link,
+        mut link: Box<Link>,
         keep: &KeepAlive,
         now: Instant,
     ) {

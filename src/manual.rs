@@ -1,0 +1,63 @@
+//! The manual, in pages.
+//!
+//! Owns nothing but the text: each module is one page of `src/docs/`, so that links in it are checked
+//! and it is read where the code is read. The format of the prediction log is described at
+//! [`crate::prediction_log`], the architecture at [the crate's root](crate).
+
+pub mod request_path {
+    #![doc = include_str!("docs/request-path.md")]
+}
+
+pub mod config {
+    #![doc = include_str!("docs/config.md")]
+}
+
+pub mod operations {
+    #![doc = include_str!("docs/operations.md")]
+}
+
+pub mod glossary {
+    #![doc = include_str!("docs/glossary.md")]
+}
+
+pub mod style {
+    #![doc = include_str!("docs/style.md")]
+}
+
+pub mod changelog {
+    #![doc = include_str!("docs/changelog.md")]
+}
+
+/// Why things are as they are: decisions with their context and consequences.
+pub mod decisions {
+    pub mod one_crate {
+        #![doc = include_str!("docs/decisions/0001-one-crate-and-an-import-table.md")]
+    }
+    pub mod pure_domain {
+        #![doc = include_str!("docs/decisions/0002-a-pure-domain.md")]
+    }
+    pub mod one_snapshot {
+        #![doc = include_str!("docs/decisions/0003-one-snapshot-one-swap.md")]
+    }
+    pub mod pingora_and_hyper {
+        #![doc = include_str!("docs/decisions/0004-pingora-for-the-process-hyper-for-http.md")]
+    }
+    pub mod one_timer {
+        #![doc = include_str!("docs/decisions/0005-one-timer-per-connection.md")]
+    }
+    pub mod record_arenas {
+        #![doc = include_str!("docs/decisions/0006-records-in-per-worker-arenas.md")]
+    }
+    pub mod rendezvous_hashing {
+        #![doc = include_str!("docs/decisions/0007-weighted-rendezvous-hashing.md")]
+    }
+    pub mod key_table {
+        #![doc = include_str!("docs/decisions/0008-toml-a-spanned-tree-one-key-table.md")]
+    }
+    pub mod strict_framing {
+        #![doc = include_str!("docs/decisions/0009-strict-framing.md")]
+    }
+    pub mod retries {
+        #![doc = include_str!("docs/decisions/0010-retries.md")]
+    }
+}

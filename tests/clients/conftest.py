@@ -1,0 +1,39 @@
+"""Fixtures and the closing line of the client tests."""
+
+import pytest
+
+from gateway import LOCAL_MODELS, Gateway
+
+
+@pytest.fixture
+def start_gateway(tmp_path):
+    """Starts gateways by configuration; kills at the end what the test left running."""
+    started = []
+
+    def start(body, name="gateway", port=None):
+        gateway = Gateway(tmp_path / name, body, port)
+        started.append(gateway)
+        return gateway.start()
+
+    yield start
+    for gateway in started:
+        if gateway.process:
+            gateway.kill()
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    """One gateway with models in its process, for all tests of a file; must end well at their end."""
+    gateway = Gateway(tmp_path_factory.mktemp("local"), LOCAL_MODELS)
+    try:
+        yield gateway.start()
+        gateway.stop()
+    finally:
+        if gateway.process:
+            gateway.kill()
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Prints the counts on a line of their own, in the same form as other runners."""
+    counts = {name: len(terminalreporter.stats.get(name, [])) for name in ("passed", "failed", "error")}
+    terminalreporter.write_line(f"{counts['passed']} passed, {counts['failed'] + counts['error']} failed")

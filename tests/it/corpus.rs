@@ -1,0 +1,46 @@
+//! Replays the fuzz corpora with the stable compiler: what a fuzzer once found stays fixed, and the
+//! entry points that the fuzz targets use stay in place.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use pointsman::config::{Checks, load};
+use pointsman::prediction_log::fuzz_segment;
+use pointsman::protocol::fuzz_infer_request;
+
+#[test]
+fn no_request_of_the_corpus_panics() {
+    for (_, bytes) in corpus("infer_request") {
+        fuzz_infer_request(&bytes);
+    }
+}
+
+#[test]
+fn no_segment_of_the_corpus_panics_and_the_whole_one_is_read() {
+    for (path, bytes) in corpus("log_segment") {
+        let rows = fuzz_segment(&bytes);
+        let whole = path.file_name().is_some_and(|name| name == "three_records");
+        assert!(!whole || rows == 3, "{}: {rows} rows", path.display());
+    }
+}
+
+#[test]
+fn every_configuration_of_the_corpus_loads_or_says_why_not() {
+    for (path, _) in corpus("config_text") {
+        if let Err(mistakes) = load(&path, Checks::Offline) {
+            assert!(!mistakes.to_string().is_empty(), "{}", path.display());
+        }
+    }
+}
+
+/// The files of one target's corpus.
+fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let entries = fs::read_dir(&folder).unwrap();
+    let files: Vec<_> = entries
+        .map(|entry| entry.unwrap().path())
+        .map(|path| (path.clone(), fs::read(&path).unwrap()))
+        .collect();
+    assert!(!files.is_empty(), "{} is empty", folder.display());
+    files
+}
