@@ -79,6 +79,14 @@ class Bench:
         rate = result["summary"]["requestsPerSec"]
         return {"p50": at["p50"], "p99": at["p99"], "p999": at["p99.9"], "rps": rate}
 
+    def measure_rate(self, server):
+        """One run of oha, with what it cost the server."""
+        before = sum(server.cpu())
+        result = self.oha(server.port)
+        time.sleep(0.05)
+        requests = max(result["rps"] * self.options.seconds, 1)
+        return {**result, "cpu": (sum(server.cpu()) - before) * 1e6 / requests}
+
     def rounds(self, servers, what):
         """Lets the contenders take turns; results by name, one a round."""
         results = {server.name: [] for server in servers}
@@ -97,6 +105,9 @@ class Bench:
         else:
             text += f"   bound >= {bound:.2f}: {'holds' if value >= bound else 'MISSED'}"
         self.ratios.append(text)
+
+    def no_ratio(self, name, why):
+        self.ratios.append(f"ratio {name:27} {'n/a':>8}   {why}")
 
 
 def median(rows, key):
