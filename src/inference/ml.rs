@@ -1,10 +1,10 @@
 //! Operators of `ai.onnx.ml` that this crate runs itself.
 //!
-//! Owns the replacements for tract's own LinearClassifier and
-//! Normalizer: tract expands each into half a dozen nodes of its core set, which
-//! costs a small model more than its arithmetic. Here each is one node. Never decides which operators
-//! may be served, that is `graph`'s. Follows version 1 of the operators
-//! (<https://onnx.ai/onnx/operators/index.html#ai-onnx-ml>), and onnxruntime where that says nothing.
+//! Owns the replacements for tract's own LinearClassifier and Normalizer: tract expands each into half
+//! a dozen nodes of its core set, which costs a small model more than its arithmetic. Here each is one
+//! node. Never decides which operators may be served, that is `graph`'s. Follows version 1 of the
+//! operators (<https://onnx.ai/onnx/operators/index.html#ai-onnx-ml>), and onnxruntime where that says
+//! nothing.
 
 mod linear_classifier;
 mod normalizer;
