@@ -14,6 +14,7 @@ mod convert;
 mod executor;
 mod graph;
 mod local_model;
+mod ml;
 mod plan;
 mod signature;
 

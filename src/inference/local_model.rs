@@ -18,7 +18,7 @@ use super::artifact::{self, ArtifactError, LoadLimits};
 use super::graph::{self, DeclaredDim, Interface, Refusal};
 use super::plan::Plan;
 use super::signature::{Dim, Dims, InputError, Signature};
-use super::{contained, convert, shortened};
+use super::{contained, convert, ml, shortened};
 use crate::protocol::tensor::{Tensor, TensorSpec};
 
 /// An ONNX model that answers in this process.
@@ -231,7 +231,8 @@ enum CompileError {
 impl Compiled {
     fn new(bytes: &[u8]) -> Result<Self, CompileError> {
         let proto = graph::decode(bytes).map_err(CompileError::Refused)?;
-        let onnx = tract_onnx::onnx();
+        let mut onnx = tract_onnx::onnx();
+        ml::register(&mut onnx);
         let interface = graph::check(&onnx, &proto, bytes).map_err(CompileError::Refused)?;
         Self::from_graph(&onnx, &proto, interface).map_err(CompileError::Tract)
     }

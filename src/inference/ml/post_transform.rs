@@ -1,0 +1,141 @@
+//! What a classifier does to its scores before it returns them.
+//!
+//! Owns the formulas behind the attribute `post_transform`
+//! (<https://onnx.ai/onnx/operators/onnx_aionnxml_LinearClassifier.html>, section "Attributes").
+//! Never picks the label: that is taken from the scores as they were.
+
+use tract_onnx::prelude::{TractError, TractResult};
+
+/// The attribute `post_transform`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PostTransform {
+    None,
+    Softmax,
+    Logistic,
+    SoftmaxZero,
+    Probit,
+}
+
+impl PostTransform {
+    /// Reads the attribute.
+    pub(super) fn parse(text: &str) -> TractResult<Self> {
+        Ok(match text {
+            "NONE" => Self::None,
+            "SOFTMAX" => Self::Softmax,
+            "LOGISTIC" => Self::Logistic,
+            "SOFTMAX_ZERO" => Self::SoftmaxZero,
+            "PROBIT" => Self::Probit,
+            other => return Err(TractError::msg(format!("unknown post_transform '{other}'"))),
+        })
+    }
+
+    /// Transforms the scores of one row.
+    pub(super) fn apply(self, scores: &mut [f32]) {
+        match self {
+            Self::None => {}
+            Self::Softmax => softmax(scores),
+            Self::Logistic => scores.iter_mut().for_each(|score| *score = logistic(*score)),
+            Self::SoftmaxZero => softmax_zero(scores),
+            Self::Probit => scores.iter_mut().for_each(|score| *score = probit(*score)),
+        }
+    }
+}
+
+fn softmax(scores: &mut [f32]) {
+    // Less the largest, which cancels out, so that no power overflows.
+    let largest = largest(scores);
+    let mut sum = 0.0;
+    for score in scores.iter_mut() {
+        *score = (*score - largest).exp();
+        sum += *score;
+    }
+    scores.iter_mut().for_each(|score| *score /= sum);
+}
+
+/// A softmax over the scores that are not zero; those that are stay so.
+fn softmax_zero(scores: &mut [f32]) {
+    // What onnxruntime takes for zero.
+    const ZERO: f32 = 1e-7;
+    let largest = largest(scores);
+    let mut sum = 0.0;
+    for score in scores.iter_mut() {
+        if score.abs() <= ZERO {
+            *score = 0.0;
+        } else {
+            *score = (*score - largest).exp();
+            sum += *score;
+        }
+    }
+    if sum != 0.0 {
+        scores.iter_mut().for_each(|score| *score /= sum);
+    }
+}
+
+fn largest(scores: &[f32]) -> f32 {
+    scores.iter().copied().fold(f32::MIN, f32::max)
+}
+
+/// `1 / (1 + exp(-x))`, without the loss of digits for large negative `x`.
+fn logistic(x: f32) -> f32 {
+    let power = (-x.abs()).exp();
+    let small = power / (1.0 + power);
+    if x < 0.0 { small } else { 1.0 / (1.0 + power) }
+}
+
+/// The quantile of the normal distribution at `x`, NaN outside of 0 to 1.
+fn probit(x: f32) -> f32 {
+    std::f32::consts::SQRT_2 * inverse_erf(2.0 * x - 1.0)
+}
+
+/// The inverse error function to about three digits, by the formula that onnxruntime uses: S. Winitzki,
+/// "A handy approximation for the error function and its inverse" (2008), equation 7 with a = 0.147.
+fn inverse_erf(x: f32) -> f32 {
+    const A: f32 = 0.147;
+    let log = ((1.0 - x) * (1.0 + x)).ln();
+    let half = 2.0 / (std::f32::consts::PI * A) + 0.5 * log;
+    (-half + (half * half - log / A).sqrt()).sqrt().copysign(x)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn assert_transformed(transform: &str, scores: &[f32], expected: &[f32]) {
+        let mut actual = scores.to_vec();
+        PostTransform::parse(transform).expect("known").apply(&mut actual);
+        for (a, e) in actual.iter().zip(expected) {
+            assert!((a - e).abs() <= 1e-6, "{transform} of {scores:?} is {actual:?}");
+        }
+    }
+
+    #[test]
+    fn transforms_agree_with_values_computed_by_hand() {
+        assert_transformed("NONE", &[1.0, -2.0], &[1.0, -2.0]);
+        assert_transformed("SOFTMAX", &[0.0, 2_f32.ln(), 5_f32.ln()], &[0.125, 0.25, 0.625]);
+        assert_transformed("SOFTMAX", &[1000.0, 1000.0], &[0.5, 0.5]);
+        assert_transformed("LOGISTIC", &[0.0, 3_f32.ln(), -(3_f32.ln())], &[0.5, 0.75, 0.25]);
+        assert_transformed("LOGISTIC", &[-200.0, 200.0], &[0.0, 1.0]);
+        assert_transformed("SOFTMAX_ZERO", &[0.0, 1.0, 1.0 + 3_f32.ln()], &[0.0, 0.25, 0.75]);
+        assert_transformed("SOFTMAX_ZERO", &[0.0, 0.0], &[0.0, 0.0]);
+        assert_transformed("PROBIT", &[0.5], &[0.0]);
+        assert!(PostTransform::parse("softmax").is_err());
+    }
+
+    #[test]
+    fn probit_is_the_normal_quantile_to_three_digits() {
+        for (x, quantile) in [(0.025, -1.959_96), (0.841_34, 1.0), (0.975, 1.959_96)] {
+            assert!((probit(x) - quantile).abs() < 5e-3, "{}", probit(x));
+        }
+        assert!(probit(1.5).is_nan());
+    }
+
+    #[test]
+    fn nothing_panics_on_scores_that_are_no_numbers() {
+        for name in ["NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT"] {
+            let transform = PostTransform::parse(name).expect("known");
+            transform.apply(&mut []);
+            transform.apply(&mut [f32::NAN, 1.0, f32::INFINITY, f32::NEG_INFINITY]);
+        }
+    }
+}
