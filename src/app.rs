@@ -158,8 +158,9 @@ impl App {
         let signals = Signals::new(Arc::clone(&gateway), handle, intent.drain, failures);
         server.run(RunArgs { shutdown_signal: Box::new(signals) });
 
-        drop(gateway);
         let stats = recorder.close();
+        // An executor thread may be in the middle of a model; it ends with the process.
+        std::mem::forget(gateway);
         tracing::info!(
             received = stats.received,
             written = stats.written,

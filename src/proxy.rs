@@ -29,7 +29,7 @@ mod worker;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use http::HeaderName;
 use metrics::Counter;
@@ -90,24 +90,36 @@ impl Gateway {
 /// Whether the gateway takes traffic: it is wanted, and every worker listens.
 #[derive(Debug)]
 pub struct Readiness {
-    wanted: AtomicBool,
+    /// 0 before the start, 1 while traffic is wanted, 2 for good after that.
+    stage: AtomicU8,
     not_listening: AtomicUsize,
 }
 
 impl Readiness {
     /// Not ready, with `workers` that do not listen yet.
     pub fn new(workers: usize) -> Self {
-        Self { wanted: AtomicBool::new(false), not_listening: AtomicUsize::new(workers) }
+        Self { stage: AtomicU8::new(0), not_listening: AtomicUsize::new(workers) }
     }
 
     /// Whether `/readyz` answers 200.
     pub fn is_ready(&self) -> bool {
-        self.wanted.load(Ordering::Relaxed) && self.not_listening.load(Ordering::Acquire) == 0
+        self.stage.load(Ordering::Relaxed) == 1 && self.not_listening.load(Ordering::Acquire) == 0
     }
 
-    /// Says whether traffic is wanted.
-    pub fn set(&self, wanted: bool) {
-        self.wanted.store(wanted, Ordering::Relaxed);
+    /// Traffic is wanted from now on, unless the end has come already.
+    pub fn begin(&self) {
+        // An error means that the end came first, which is final.
+        let _ended = self.stage.compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// No more traffic is wanted.
+    pub fn end(&self) {
+        self.stage.store(2, Ordering::Relaxed);
+    }
+
+    /// Whether answers tell their clients to come back on another connection.
+    fn is_ending(&self) -> bool {
+        self.stage.load(Ordering::Relaxed) == 2
     }
 
     fn listening(&self) {

@@ -61,7 +61,7 @@ impl BackgroundService for Boot {
         match self.load_and_publish(&mut controller).await {
             Ok(()) => {
                 ready.notify_ready();
-                self.gateway.readiness.set(true);
+                self.gateway.readiness.begin();
                 // The controller lives as long as the process: it is the snapshot's only writer.
                 let _ended = shutdown.changed().await;
             }

@@ -40,7 +40,7 @@ impl Signals {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => {
-                    self.gateway.readiness.set(false);
+                    self.gateway.readiness.end();
                     return Ok(());
                 }
                 _ = failures.wait_for(|failed| *failed) => return Ok(()),
@@ -58,7 +58,7 @@ impl Signals {
 
     async fn drain(&self) {
         let began = Instant::now();
-        self.gateway.readiness.set(false);
+        self.gateway.readiness.end();
         tracing::info!(delay = ?self.spec.delay, timeout = ?self.spec.timeout, "draining");
         tokio::time::sleep(self.spec.delay).await;
         self.drain.begin();
@@ -87,6 +87,7 @@ impl ShutdownSignalWatch for Signals {
         if let Err(error) = self.wait().await {
             tracing::error!(%error, "signals cannot be received");
         }
+        self.drain.cut();
         // What was graceful has been done by now; the server need not wait again.
         ShutdownSignal::FastShutdown
     }

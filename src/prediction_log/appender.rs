@@ -222,8 +222,13 @@ impl Appender {
     /// the file system still can; readers cope if it cannot.
     fn abandon(&mut self) {
         let Some(active) = self.current.take() else { return };
-        self.count_error(active.file.set_len(active.end));
-        self.closed.push_back(Listed { first_lsn: active.first_lsn, bytes: active.end });
+        if active.records == 0 && !self.closed.is_empty() {
+            let path = segment::path(&self.layout.dir, active.first_lsn);
+            self.count_error(self.files.remove(&path));
+        } else {
+            self.count_error(active.file.set_len(active.end));
+            self.closed.push_back(Listed { first_lsn: active.first_lsn, bytes: active.end });
+        }
         self.count_segments();
     }
 

@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
@@ -36,6 +36,9 @@ pub(super) fn admit(parts: &Parts, limits: &Limits) -> Result<Admitted, Problem>
     let authority = authority(parts)?;
     check_target(parts)?;
     let body = body_length(parts)?;
+    if parts.headers.get(EXPECT).is_some_and(|expect| !is_continue(expect)) {
+        return Err(Problem::new(Cause::Expectation, "only 100-continue can be expected"));
+    }
     if let BodyLength::Known(length) = body
         && length > limits.body
     {
@@ -47,6 +50,10 @@ pub(super) fn admit(parts: &Parts, limits: &Limits) -> Result<Admitted, Problem>
 /// The answer to a body over the limit.
 pub(super) fn too_large(limit: u64) -> Problem {
     Problem::new(Cause::BodyTooLarge, format!("the body is longer than {limit} bytes"))
+}
+
+fn is_continue(expect: &HeaderValue) -> bool {
+    expect.as_bytes().eq_ignore_ascii_case(b"100-continue")
 }
 
 fn malformed(detail: impl Into<String>) -> Problem {
@@ -119,10 +126,32 @@ fn check_target(parts: &Parts) -> Result<(), Problem> {
     if !path.starts_with('/') && !is_asterisk {
         return Err(malformed("the request target is not a path"));
     }
-    if path.split('/').any(is_dot_segment) {
+    if segments(path).any(is_dot_segment) {
         return Err(malformed("the path has a `.` or `..` segment"));
     }
     Ok(())
+}
+
+/// The segments of a path, also between the separators that only some servers take for one: `\\` and
+/// the encoded `/` and `\\`.
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(path);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let bytes = text.as_bytes();
+        let end = (0..bytes.len()).find_map(|at| match &bytes[at..] {
+            [b'/' | b'\\', ..] => Some((at, 1)),
+            [b'%', b'2', b'f' | b'F', ..] | [b'%', b'5', b'c' | b'C', ..] => Some((at, 3)),
+            _ => None,
+        });
+        // Both cuts are beside ASCII bytes, so that they lie between characters.
+        let (segment, after) = match end {
+            Some((at, len)) => (text.get(..at), text.get(at + len..)),
+            None => (Some(text), None),
+        };
+        rest = after;
+        segment
+    })
 }
 
 /// Whether a segment is `.` or `..`, plain or percent-encoded.
@@ -251,7 +280,9 @@ mod tests {
         for host in ["a", "a.b:80", "127.0.0.1:1", "[::1]", "[::1]:443"] {
             assert!(is_authority(host.as_bytes()), "{host:?}");
         }
-        for path in ["/a/../b", "/..", "/a/./b", "/%2e%2E/x", "/.%2e"] {
+        for path in
+            ["/a/../b", "/..", "/a/./b", "/%2e%2E/x", "/.%2e", "/a%2f..%2Fb", "/a\\..", "/%5c.%5Cb"]
+        {
             let result = admit_request(|b| b.uri(path).header("host", "a"));
             assert_eq!(result.unwrap_err().cause, Cause::Malformed, "{path}");
         }

@@ -6,12 +6,13 @@
 
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
@@ -31,27 +32,66 @@ const SKIP_TIME: Duration = Duration::from_millis(500);
 
 /// Reads a short request body that nobody asked for, for the record. An answer that leaves while the
 /// body still comes would make the close of the connection a reset, which can take the answer with
-/// it (RFC 9112 section 9.6).
-pub(super) async fn skip(exchange: &mut Exchange, mut body: Incoming) {
+/// it (RFC 9112 section 9.6). Returns whether the end was reached.
+pub(super) async fn skip(exchange: &mut Exchange, mut body: Incoming) -> bool {
     if body.size_hint().lower() > WHOLE_BYTES_MAX {
-        return;
+        return false;
     }
     let deadline = exchange.deadline().min(exchange.now() + SKIP_TIME);
     let mut left = WHOLE_BYTES_MAX;
     while !body.is_end_stream() {
         let next = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
-        let Ok(Some(Ok(frame))) = exchange.context.clock.within(deadline, next).await else {
-            return;
+        let frame = match exchange.context.clock.within(deadline, next).await {
+            Ok(Some(Ok(frame))) => frame,
+            Ok(None) => return true,
+            Ok(Some(Err(_))) | Err(_) => return false,
         };
         let Ok(data) = frame.into_data() else { continue };
-        let Some(still) = left.checked_sub(data.len() as u64) else { return };
+        let Some(still) = left.checked_sub(data.len() as u64) else { return false };
         left = still;
         exchange.see_request(&data);
     }
+    true
 }
 
 /// The pieces of a whole body.
 pub(super) type Pieces = SmallVec<[Bytes; 1]>;
+
+/// Pieces shorter than this are copied together. Each piece that is kept by reference pins the
+/// buffer that it was read into: a body of one-byte chunks would pin a buffer a byte.
+pub(super) const PIECE_BYTES_MIN: usize = 4 * 1024;
+
+/// Gathers the pieces of a body.
+#[derive(Default)]
+pub(super) struct Gather {
+    pieces: Pieces,
+    small: BytesMut,
+}
+
+impl Gather {
+    /// Adds the next piece. The first is kept as it is: most bodies have one.
+    pub(super) fn add(&mut self, piece: Bytes) {
+        let first = self.pieces.is_empty() && self.small.is_empty();
+        if first || piece.len() >= PIECE_BYTES_MIN {
+            self.flush();
+            self.pieces.push(piece);
+        } else {
+            self.small.extend_from_slice(&piece);
+        }
+    }
+
+    /// All that was added.
+    pub(super) fn into_pieces(mut self) -> Pieces {
+        self.flush();
+        self.pieces
+    }
+
+    fn flush(&mut self) {
+        if !self.small.is_empty() {
+            self.pieces.push(self.small.split().freeze());
+        }
+    }
+}
 
 /// A request body on its way to a backend.
 pub(super) enum RequestBody {
@@ -207,6 +247,14 @@ fn poll_upload(
 
 /// What a broken body of the client means.
 pub(super) fn client_body_problem(error: &hyper::Error) -> Problem {
+    let source = std::error::Error::source(error).and_then(|e| e.downcast_ref::<io::Error>());
+    let gone = source.is_some_and(|io| {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        matches!(io.kind(), UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe)
+    });
+    if gone || error.is_incomplete_message() {
+        return Problem::new(Cause::Gone, "the client broke off in the middle of its body");
+    }
     Problem::new(Cause::Malformed, format!("the body of the request is not sound: {error}"))
 }
 
@@ -297,6 +345,7 @@ impl StreamReply {
 
     /// Gives the link back, records the exchange and begins to wait for the record.
     fn end(&mut self, cx: &mut Context<'_>, last: Option<Bytes>) {
+        self.exchange.note_time();
         if let Some(link) = self.link.take() {
             self.exchange.release(cx, link);
         }

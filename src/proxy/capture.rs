@@ -3,16 +3,19 @@
 //! Owns length, hash and head of one side's body. Pieces are kept by reference; nothing is copied
 //! and nothing waits. Never changes what passes.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 use twox_hash::XxHash3_128;
 
+use super::body::PIECE_BYTES_MIN;
 use crate::domain::record::{Omission, Payload};
 
 /// The state of a capture.
 #[derive(Debug)]
 pub(super) struct Capture {
     kept: SmallVec<[Bytes; 2]>,
+    /// Short pieces, copied together until they are worth a piece.
+    small: BytesMut,
     kept_bytes: usize,
     limit: usize,
     bytes: u64,
@@ -38,7 +41,14 @@ impl std::fmt::Debug for Streaming {
 impl Capture {
     /// A capture that keeps up to `limit` bytes.
     pub(super) fn new(limit: usize) -> Self {
-        Self { kept: SmallVec::new(), kept_bytes: 0, limit, bytes: 0, hash: Hash::Empty }
+        Self {
+            kept: SmallVec::new(),
+            small: BytesMut::new(),
+            kept_bytes: 0,
+            limit,
+            bytes: 0,
+            hash: Hash::Empty,
+        }
     }
 
     /// Takes note of the next piece.
@@ -52,11 +62,23 @@ impl Capture {
         if room > 0 {
             let kept = piece.slice(..piece.len().min(room));
             self.kept_bytes += kept.len();
-            self.kept.push(kept);
+            if self.kept.is_empty() && self.small.is_empty() || kept.len() >= PIECE_BYTES_MIN {
+                self.seal();
+                self.kept.push(kept);
+            } else {
+                self.small.extend_from_slice(&kept);
+            }
         }
     }
 
-    /// The captured head of the body.
+    /// Makes the payload complete; what comes later begins a new piece.
+    pub(super) fn seal(&mut self) {
+        if !self.small.is_empty() {
+            self.kept.push(self.small.split().freeze());
+        }
+    }
+
+    /// The captured head of the body, as far as it is sealed.
     pub(super) fn payload(&self) -> Payload<'_> {
         Payload::Chunks(&self.kept)
     }
@@ -113,6 +135,7 @@ mod tests {
             for piece in &pieces {
                 capture.see(&Bytes::copy_from_slice(piece));
             }
+            capture.seal();
             let whole = pieces.concat();
             let kept: Vec<u8> = capture.payload().pieces().flatten().copied().collect();
             prop_assert_eq!(capture.bytes(), whole.len() as u64);

@@ -34,6 +34,10 @@ pub(super) struct ConnClock {
     deadline_us: AtomicU64,
     head_began_us: AtomicU64,
     expired: AtomicBool,
+    /// The gateway, not the client, ended the connection.
+    cut: AtomicBool,
+    /// No byte has come yet.
+    fresh: AtomicBool,
 }
 
 /// A time limit passed.
@@ -48,6 +52,8 @@ impl ConnClock {
             deadline_us: AtomicU64::new(0),
             head_began_us: AtomicU64::new(0),
             expired: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
+            fresh: AtomicBool::new(true),
         };
         clock.set(Phase::Idle, now + idle);
         clock
@@ -78,6 +84,7 @@ impl ConnClock {
     /// Notes the first byte of a head.
     pub(super) fn begin_head(&self, now: Instant, limit: Duration) {
         self.head_began_us.store(self.micros(now), Ordering::Relaxed);
+        self.fresh.store(false, Ordering::Relaxed);
         self.set(Phase::Head, now + limit);
     }
 
@@ -89,6 +96,20 @@ impl ConnClock {
             }
             Phase::Idle | Phase::Exchange | Phase::Flush | Phase::Closing => Instant::now(),
         }
+    }
+
+    /// Whether no byte has come yet.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.fresh.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the gateway ends the connection because its client does not read.
+    pub(super) fn cut(&self) {
+        self.cut.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Relaxed)
     }
 
     pub(super) fn deadline(&self) -> Instant {

@@ -36,6 +36,8 @@ use super::problem::{Cause, Problem, raw_response};
 use super::worker::Worker;
 use crate::telemetry::logging::Throttle;
 
+/// How long a connection that has carried nothing yet may stay when draining begins.
+const FRESH_TIME: Duration = Duration::from_millis(500);
 /// How long a connection that is being closed may take to take its last answer.
 const CLOSING_TIME: Duration = Duration::from_secs(1);
 
@@ -130,12 +132,19 @@ where
                 return Poll::Ready(result);
             }
             if !this.listening {
-                this.listening = this.drained.as_mut().poll(cx).is_pending();
+                // Polled once: either it registers this task, or draining has begun and it is over.
+                this.listening = true;
+                let _begun = this.drained.as_mut().poll(cx);
             }
             if !this.draining && this.drain.is_begun() {
                 this.draining = true;
-                Pin::new(connection).graceful_shutdown();
-                continue;
+                if this.clock.is_fresh() {
+                    // Its client has just come and cannot know; the answer will say `close`.
+                    this.clock.set(Phase::Idle, Instant::now() + FRESH_TIME);
+                } else {
+                    Pin::new(connection).graceful_shutdown();
+                    continue;
+                }
             }
             let deadline = this.clock.deadline();
             if deadline < this.armed {
@@ -191,10 +200,14 @@ where
                 let over = Pin::new(connection).poll(cx).is_ready();
                 // A mark that is still there: nobody is waiting but the client's own socket.
                 if over || self.clock.take_expired() {
+                    self.clock.cut();
                     self.connection = None;
                 }
             }
-            Phase::Flush | Phase::Closing => self.connection = None,
+            Phase::Flush | Phase::Closing => {
+                self.clock.cut();
+                self.connection = None;
+            }
         }
         Poll::Ready(())
     }

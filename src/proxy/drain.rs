@@ -12,6 +12,8 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 pub struct Drain {
     begun: AtomicBool,
+    /// The time is over: what is still open is cut.
+    cut: AtomicBool,
     /// Listeners and connections that are open.
     open: AtomicUsize,
     connections: AtomicUsize,
@@ -29,6 +31,10 @@ impl Drain {
     /// Open client connections.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
     }
 
     pub(super) fn is_begun(&self) -> bool {
@@ -92,6 +98,11 @@ impl DrainHandle {
     pub fn begin(&self) {
         self.drain.begun.store(true, Ordering::Release);
         self.drain.changed.notify_waiters();
+    }
+
+    /// Says that what is still open will be cut, so that it is recorded as what it is.
+    pub fn cut(&self) {
+        self.drain.cut.store(true, Ordering::Release);
     }
 
     /// Ends when nothing is open.

@@ -4,20 +4,22 @@
 //! recorded exactly once, whichever way it ends; an exchange that is dropped was cancelled by its
 //! client. Never speaks to a backend or a model: [`super::remote`] and [`super::local`] do.
 
+mod context;
 mod row;
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, EXPECT, HeaderName};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, EXPECT, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use hyper::body::Incoming;
 
+pub(super) use self::context::{Context, Peer};
 use self::row::SideNotes;
 use super::admit::{self, Admitted};
 use super::body::{ReplyBody, StreamReply, Upload, skip};
@@ -27,7 +29,6 @@ use super::clock::{ConnClock, Phase};
 use super::forward::{REQUEST_ID, TRACEPARENT, TraceContext};
 use super::problem::{self, Cause, ERROR_HEADER, Problem};
 use super::upstream::Link;
-use super::worker::Worker;
 use super::{local, remote};
 use crate::domain::ids::{Entropy, RecordId};
 use crate::domain::record::{Latency, Outcome, Protocol};
@@ -43,31 +44,6 @@ const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout-m
 
 /// The most bytes of an `x-request-id` that is taken over.
 const REQUEST_ID_BYTES_MAX: usize = 128;
-
-/// What an exchange is served with.
-#[derive(Clone)]
-pub(super) struct Context {
-    pub(super) worker: Arc<Worker>,
-    pub(super) clock: Arc<ConnClock>,
-    pub(super) peer: Arc<Peer>,
-}
-
-/// The other end of a client connection, written once for all its requests.
-pub(super) struct Peer {
-    pub(super) ip: IpAddr,
-    text: String,
-    /// For `X-Forwarded-For`.
-    pub(super) header: Option<HeaderValue>,
-}
-
-impl Peer {
-    pub(super) fn new(address: SocketAddr) -> Self {
-        let ip = address.ip().to_canonical();
-        let text = ip.to_string();
-        let header = HeaderValue::from_str(&text).ok();
-        Self { ip, text, header }
-    }
-}
 
 /// The state of one exchange.
 pub(super) struct Exchange {
@@ -101,6 +77,8 @@ pub(super) struct Exchange {
     backend: Option<BackendGuard>,
     attempt: u8,
     recording: Recording,
+    /// The connection ends with the answer.
+    closes: bool,
 }
 
 /// Whether an exchange still owes its record.
@@ -128,20 +106,26 @@ pub(super) struct Streaming {
     pub(super) idle: Duration,
 }
 
-/// Serves one request. Failures become answers; nothing is returned as an error.
-pub(super) async fn serve(
+/// Serves one request. Failures become answers; nothing is returned as an error. The exchange exists
+/// before the first poll: a client that is gone by then has its record.
+pub(super) fn serve(
     context: Context,
     request: Request<Incoming>,
-) -> Result<Response<ReplyBody>, Infallible> {
+) -> impl Future<Output = Result<Response<ReplyBody>, Infallible>> {
     let (parts, body) = request.into_parts();
-    let mut exchange = Box::new(Exchange::received(context, &parts));
+    let exchange = Box::new(Exchange::received(context, &parts));
+    async move { Ok(respond(exchange, parts, body).await) }
+}
+
+async fn respond(mut exchange: Box<Exchange>, parts: Parts, body: Incoming) -> Response<ReplyBody> {
     let continues = !parts.headers.contains_key(EXPECT);
     let mut body = Some(body);
     let answered = answer(&mut exchange, parts, &mut body).await;
-    if let Some(unread) = body.filter(|_| continues) {
-        skip(&mut exchange, unread).await;
+    if let Some(unread) = body {
+        // What is left of it makes the connection unusable, and its client should know.
+        exchange.closes = !continues || !skip(&mut exchange, unread).await;
     }
-    Ok(match answered {
+    match answered {
         Ok(Answer::Whole(response)) => exchange.reply(response).await,
         Ok(Answer::Stream(streaming)) => {
             let Streaming { mut head, incoming, link, idle } = *streaming;
@@ -151,7 +135,7 @@ pub(super) async fn serve(
             Response::from_parts(head, ReplyBody::Stream(Box::new(stream)))
         }
         Err(problem) => exchange.refuse(problem).await,
-    })
+    }
 }
 
 async fn answer(
@@ -238,6 +222,7 @@ impl Exchange {
             backend: None,
             attempt: 0,
             recording: Recording::Owed,
+            closes: false,
             context,
         }
     }
@@ -310,7 +295,7 @@ impl Exchange {
         }
         if problem.cause == Cause::Malformed || self.method == Method::CONNECT {
             // Where the next request begins is not certain.
-            headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+            self.closes = true;
         }
         self.problem = Some(problem);
         self.reply(response).await
@@ -328,6 +313,9 @@ impl Exchange {
         if let (Some(request_id), Some(id)) = (self.request_id_header(), &self.id_header) {
             headers.insert(REQUEST_ID, request_id);
             headers.insert(PREDICTION_ID, id.clone());
+        }
+        if self.closes || self.context.worker.gateway.readiness.is_ending() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some((model, version)) = self.target().and_then(|target| target.headers.as_ref()) {
             headers.insert(MODEL, model.clone());
@@ -536,7 +524,11 @@ impl Exchange {
                 }
             }
         }
-        owed.then(|| self.offer())
+        owed.then(|| {
+            self.request.capture.seal();
+            self.response.capture.seal();
+            self.offer()
+        })
     }
 }
 
@@ -545,13 +537,21 @@ impl Drop for Exchange {
         if self.recording == Recording::Done {
             return;
         }
-        if Instant::now() >= self.deadline {
-            let problem = Problem::new(Cause::RequestTimeout, "the client took too long to read");
-            self.outcome = problem.cause.outcome();
-            self.problem = Some(problem);
+        let ended_by = if self.context.clock.is_cut() || Instant::now() >= self.deadline {
+            Some(Problem::new(Cause::RequestTimeout, "the client took too long to read"))
+        } else if self.context.worker.drain.is_cut() {
+            Some(Problem::new(Cause::Shutdown, "the gateway ended before the answer was complete"))
         } else {
-            self.outcome = Outcome::ClientCancel;
-        }
+            None
+        };
+        self.outcome = match &ended_by {
+            Some(problem) => {
+                self.context.worker.gateway.counters.error(problem.cause).increment(1);
+                problem.cause.outcome()
+            }
+            None => Outcome::ClientCancel,
+        };
+        self.problem = ended_by;
         self.record();
     }
 }

@@ -15,7 +15,6 @@ use crate::domain::spec::Forwarding;
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 /// The W3C trace context header.
@@ -38,10 +37,16 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 
 /// Removes what concerns one connection only, and what `Connection` names.
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if let Some(first) = headers.get(CONNECTION)
-        && !first.as_bytes().eq_ignore_ascii_case(b"keep-alive")
-        && !first.as_bytes().eq_ignore_ascii_case(b"close")
-    {
+    let mut options = headers.get_all(CONNECTION).iter();
+    let names_others = match (options.next(), options.next()) {
+        (None, _) => false,
+        (Some(only), None) => {
+            !only.as_bytes().eq_ignore_ascii_case(b"keep-alive")
+                && !only.as_bytes().eq_ignore_ascii_case(b"close")
+        }
+        (Some(_), Some(_)) => true,
+    };
+    if names_others {
         let named: Vec<HeaderName> = headers
             .get_all(CONNECTION)
             .iter()
@@ -89,7 +94,7 @@ pub(super) fn to_backend(
     headers.remove(EXPECT);
     let trusted = rule.trusts(peer.ip);
     if !trusted {
-        headers.remove(FORWARDED);
+        remove_claims(headers);
     }
     let hops = match headers.get(&FORWARDED_FOR) {
         Some(_) if trusted => {
@@ -117,6 +122,22 @@ pub(super) fn to_backend(
     }
     if rule.via {
         headers.append(VIA, HeaderValue::from_static("1.1 pointsman"));
+    }
+}
+
+/// Removes what a peer that is not trusted says about where the request came from, also where an
+/// underscore stands for a hyphen, which some servers take for the same.
+fn remove_claims(headers: &mut HeaderMap) {
+    let is_claim = |name: &HeaderName| {
+        let name = name.as_str();
+        matches!(name.as_bytes().first(), Some(b'x' | b'f')) && {
+            let name = name.replace('_', "-");
+            name.starts_with("x-forwarded-") || name == "x-real-ip" || name == "forwarded"
+        }
+    };
+    let claims: Vec<HeaderName> = headers.keys().filter(|name| is_claim(name)).cloned().collect();
+    for name in claims {
+        headers.remove(name);
     }
 }
 
@@ -211,8 +232,8 @@ mod tests {
     #[test]
     fn hop_by_hop_headers_and_what_connection_names_are_removed() {
         let mut headers = map(&[
-            ("connection", "close, X-Secret"),
-            ("connection", "host"),
+            ("connection", "close"),
+            ("connection", "X-Secret, host"),
             ("x-secret", "1"),
             ("host", "a"),
             ("keep-alive", "timeout=5"),
@@ -239,6 +260,8 @@ mod tests {
             ("x-forwarded-proto", "https"),
             ("x-forwarded-host", "evil.example"),
             ("forwarded", "for=1.2.3.4"),
+            ("x_forwarded_port", "1"),
+            ("x-real-ip", "1.2.3.4"),
         ];
         let rule = Forwarding { trust: vec![IpNet::parse("10.0.0.0/8").unwrap()], via: true };
         let value = |headers: &HeaderMap, name: &str| {
@@ -252,6 +275,8 @@ mod tests {
         assert_eq!(value(&headers, "x-forwarded-host"), "front.example");
         assert_eq!(value(&headers, "forwarded"), "");
         assert_eq!(value(&headers, "via"), "1.1 pointsman");
+        assert_eq!(value(&headers, "x_forwarded_port"), "");
+        assert_eq!(value(&headers, "x-real-ip"), "");
 
         let mut headers = map(&given);
         to_backend(&mut headers, &rule, &peer("10.0.0.9"), Some(&host));

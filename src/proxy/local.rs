@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_ENCODING;
 use http::request::Parts;
 use http::{Method, StatusCode};
 use hyper::body::Incoming;
@@ -63,6 +64,11 @@ pub(super) async fn answer(
             exchange.set_protocol(Protocol::OpenInferenceRest);
             if parts.method != Method::POST {
                 return Err(Problem::method("a prediction is asked for with POST", "POST"));
+            }
+            let encoding = parts.headers.get(CONTENT_ENCODING);
+            if encoding.is_some_and(|encoding| encoding != "identity") {
+                let detail = "a body for a model in this process must not be encoded";
+                return Err(Problem::new(Cause::Encoding, detail));
             }
             let body = join(read_whole(exchange, incoming).await?);
             let names = (model.as_str().to_owned(), version.as_str().to_owned());

@@ -93,6 +93,12 @@ table! {
     UnknownModel => NOT_FOUND "unknown_model" Rejected,
     /// The version does not exist.
     UnknownVersion => NOT_FOUND "unknown_version" Rejected,
+    /// The client broke off in the middle of its body.
+    Gone => BAD_REQUEST "client_gone" ClientCancel,
+    /// The model cannot read this `Content-Encoding`.
+    Encoding => UNSUPPORTED_MEDIA_TYPE "unsupported_encoding" Rejected,
+    /// An `Expect` other than `100-continue`.
+    Expectation => EXPECTATION_FAILED "expectation_failed" Rejected,
     /// The path exists, the method does not.
     Method => METHOD_NOT_ALLOWED "method_not_allowed" Rejected,
     /// The head did not arrive in time.
@@ -121,6 +127,8 @@ table! {
     QueueFull => SERVICE_UNAVAILABLE "queue_full" Shed,
     /// The time in the queue ran out.
     QueueTimeout => SERVICE_UNAVAILABLE "queue_timeout" Shed,
+    /// The gateway ended before the answer was complete.
+    Shutdown => SERVICE_UNAVAILABLE "shutdown" Shed,
     /// There are as many client connections as allowed.
     Connections => SERVICE_UNAVAILABLE "connection_limit" Shed,
     /// The backend did not accept the connection in time.
@@ -165,7 +173,7 @@ mod tests {
             assert!(reasons.insert(cause.reason()), "{} stands twice", cause.reason());
             let expected: &[Outcome] = match cause.status().as_u16() {
                 408 | 504 => &[Outcome::Timeout],
-                400..=499 => &[Outcome::Rejected],
+                400..=499 => &[Outcome::Rejected, Outcome::ClientCancel],
                 500 => &[Outcome::ModelError],
                 502 => &[Outcome::UpstreamError],
                 503 => &[Outcome::Shed],

@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, HOST};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 
 use super::admit::{Admitted, BodyLength};
 use super::balance;
-use super::body::{self, Pieces, RequestBody, WHOLE_BYTES_MAX};
+use super::body::{self, Gather, Pieces, RequestBody, WHOLE_BYTES_MAX};
 use super::exchange::{Answer, Exchange, Streaming, micros};
 use super::forward::{self, REQUEST_ID, TRACEPARENT};
 use super::problem::{Cause, Problem};
@@ -100,7 +100,7 @@ pub(super) async fn read_whole(
     exchange: &mut Exchange,
     mut incoming: Incoming,
 ) -> Result<Pieces, Problem> {
-    let mut pieces = Pieces::new();
+    let mut gather = Gather::default();
     let mut seen = 0;
     let limit = exchange.context.worker.gateway.limits.body;
     let idle = exchange.context.worker.gateway.limits.header_time;
@@ -119,11 +119,11 @@ pub(super) async fn read_whole(
                     return Err(super::admit::too_large(limit));
                 }
                 exchange.see_request(&data);
-                pieces.push(data);
+                gather.add(data);
             }
         }
     }
-    Ok(pieces)
+    Ok(gather.into_pieces())
 }
 
 /// Makes a longer body stream, one piece at a time.
@@ -296,6 +296,9 @@ async fn receive(
     is_head: bool,
 ) -> Result<Answer, Problem> {
     let (mut head, mut incoming) = response.into_parts();
+    check_response(&head)?;
+    // The version is that of the gateway, on this connection (RFC 9112 section 2.3).
+    head.version = Version::HTTP_11;
     forward::to_client(&mut head.headers, &exchange.context.worker.gateway.forwarding);
     let length = if is_head || has_no_body(head.status) {
         Some(0)
@@ -321,6 +324,25 @@ async fn receive(
     })
     .await;
     Ok(Answer::Whole(Response::from_parts(head, body)))
+}
+
+/// Refuses what could be read in two ways, or cannot be passed on as what it is.
+fn check_response(head: &http::response::Parts) -> Result<(), Problem> {
+    let garbage = |detail: &str| Err(Problem::new(Cause::Garbage, detail));
+    if head.status.is_informational() {
+        return garbage("the backend switched protocols, which it was not asked to");
+    }
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
+            if head.headers.contains_key(CONTENT_LENGTH) {
+                return garbage("the backend gave its answer both a length and chunks");
+            }
+            Ok(())
+        }
+        (Some(_), _) => garbage("the backend used a transfer coding other than chunked"),
+    }
 }
 
 /// Reads a short response body to its end.

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -122,7 +123,7 @@ impl Worker {
         loop {
             tokio::select! {
                 biased;
-                () = &mut drained => return,
+                () = &mut drained => break,
                 _ = sweep.tick() => self.sweep(),
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => self.admit(stream, peer),
@@ -135,6 +136,12 @@ impl Worker {
                     }
                 },
             }
+        }
+        // Connections that the kernel has accepted for this listener would be reset with it.
+        while let Poll::Ready(Ok((stream, peer))) =
+            std::future::poll_fn(|cx| Poll::Ready(listener.poll_accept(cx))).await
+        {
+            self.admit(stream, peer);
         }
     }
 

@@ -288,3 +288,35 @@ fn a_client_that_leaves_takes_its_upstream_request_with_it() {
     assert_eq!(record["outcome"], "client_cancel");
     assert_eq!(record["status"], 0);
 }
+
+#[test]
+fn a_request_whose_client_is_gone_at_once_has_its_record_all_the_same() {
+    let gateway = Gateway::start(&iris());
+    let rounds = 20;
+    for _ in 0..rounds {
+        let mut client = gateway.client();
+        client.send(&post("/v2/models/iris/infer", "", crate::support::IRIS_BODY));
+        client.close();
+    }
+    let records = gateway.wait_for_records(rounds);
+    assert_eq!(records.len(), rounds);
+    for record in &records {
+        let ended = (record["outcome"].as_str().unwrap(), record["status"].as_u64().unwrap());
+        assert!(matches!(ended, ("ok", 200) | ("client_cancel", 0)), "{record}");
+    }
+}
+
+#[test]
+fn a_client_that_breaks_off_in_its_body_is_no_malformed_request() {
+    let backend = Backend::echo();
+    let gateway = Gateway::start(&backend.as_model());
+    for length in [100, 100_000] {
+        let mut client = gateway.client();
+        client.send(&format!(
+            "POST {INFER} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\nabc"
+        ));
+        client.close();
+    }
+    let records = gateway.wait_for_records(2);
+    assert!(records.iter().all(|record| record["outcome"] == "client_cancel"), "{records:?}");
+}

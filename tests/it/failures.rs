@@ -61,6 +61,29 @@ fn garbage_and_broken_answers_are_502s() {
 }
 
 #[test]
+fn answers_that_could_be_read_in_two_ways_are_502s() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
+    ] {
+        let backend = Backend::replying(answer);
+        expect(&backend.as_model(), 502, "upstream_protocol", "upstream_error");
+    }
+}
+
+#[test]
+fn the_version_of_a_backend_stays_behind_the_gateway() {
+    let backend = Backend::replying("HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    let gateway = Gateway::start(&backend.as_model());
+    let mut client = gateway.client();
+    for _ in 0..3 {
+        client.send(&post(INFER, "", "x"));
+        assert_eq!(client.reply().text(), "ok", "the client's connection is kept");
+    }
+}
+
+#[test]
 fn the_backends_own_errors_pass_unchanged() {
     let backend =
         Backend::replying("HTTP/1.1 503 Busy\r\nretry-after: 3\r\ncontent-length: 4\r\n\r\nbusy");

@@ -46,6 +46,24 @@ fn bodies_over_the_limit_are_413_with_either_framing() {
 }
 
 #[test]
+fn tiny_chunks_cost_no_more_memory_than_their_bytes() {
+    let gateway = Gateway::start(&crate::support::iris());
+    let resident = || gateway.metric("process_resident_memory_bytes");
+    let before = resident();
+    let mut client = gateway.client();
+    client.send(
+        "POST /v2/models/iris/infer HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n",
+    );
+    for _ in 0..200 {
+        client.send(&"1\r\n \r\n".repeat(1000));
+    }
+    client.send("0\r\n\r\n");
+    assert_eq!(client.reply().error(), "bad_input");
+    let grown = resident() - before;
+    assert!(grown < 30e6, "200 000 bytes in chunks of one took {grown} bytes");
+}
+
+#[test]
 fn a_head_that_does_not_end_is_a_408() {
     let backend = Backend::echo();
     let config = format!("{}[limits]\nheader_time = \"200ms\"\n", backend.as_pool());

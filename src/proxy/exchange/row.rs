@@ -73,7 +73,10 @@ impl Exchange {
             &forwarded_client
         };
         let detail = self.problem.as_ref().map_or("", |problem| &problem.detail);
-        let upload = self.upload.as_ref().map(|upload| upload.state());
+        let mut upload = self.upload.as_ref().map(|upload| upload.state());
+        if let Some(upload) = &mut upload {
+            upload.capture.seal();
+        }
         let request_body = upload.as_ref().map_or(&self.request.capture, |upload| &upload.capture);
         let record = PredictionRecord {
             record_id: self.id,

@@ -155,6 +155,11 @@ impl Client {
         Some(chunk)
     }
 
+    /// Ends the sending side and goes.
+    pub(crate) fn close(self) {
+        let _closed = self.stream.shutdown(std::net::Shutdown::Both);
+    }
+
     /// Whether the other side has closed, now or within the patience.
     pub(crate) fn is_closed(&mut self) -> bool {
         self.buffer.is_empty() && !self.fill()
