@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-use super::capture::Capture;
+use super::capture::{Capture, PIECE_BYTES_MIN};
 use super::clock::ConnClock;
 use super::exchange::Exchange;
 use super::problem::{Cause, Problem};
@@ -56,10 +56,6 @@ pub(super) async fn skip(exchange: &mut Exchange, mut body: Incoming) -> bool {
 
 /// The pieces of a whole body.
 pub(super) type Pieces = SmallVec<[Bytes; 1]>;
-
-/// Pieces shorter than this are copied together. Each piece that is kept by reference pins the
-/// buffer that it was read into: a body of one-byte chunks would pin a buffer a byte.
-pub(super) const PIECE_BYTES_MIN: usize = 4 * 1024;
 
 /// Gathers the pieces of a body.
 #[derive(Default)]

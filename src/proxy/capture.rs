@@ -1,14 +1,17 @@
 //! A bounded look at a body that passes by.
 //!
-//! Owns length, hash and head of one side's body. Pieces are kept by reference; nothing is copied
-//! and nothing waits. Never changes what passes.
+//! Owns length, hash and head of one side's body. Long pieces are kept by reference, short ones are
+//! copied together; nothing waits. Never changes what passes.
 
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 use twox_hash::XxHash3_128;
 
-use super::body::PIECE_BYTES_MIN;
 use crate::domain::record::{Omission, Payload};
+
+/// Pieces shorter than this are copied together. Each piece that is kept by reference pins the
+/// buffer that it was read into: a body of one-byte chunks would pin a buffer a byte.
+pub(super) const PIECE_BYTES_MIN: usize = 4 * 1024;
 
 /// The state of a capture.
 #[derive(Debug)]
