@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pointsman::domain::ids::{Entropy, Generation, RecordId};
 use pointsman::domain::record::{
-    DecisionRow, Kind, Latency, Outcome, Payload, PredictionRecord, Protocol, Side,
+    DecisionRow, Flags, Kind, Latency, Outcome, Payload, PredictionRecord, Protocol, Side,
 };
-use pointsman::domain::spec::{Durability, LogSpec};
+use pointsman::domain::spec::{Durability, LogSpec, Recording};
 use pointsman::prediction_log::{Encoder, Offer, Recorder};
 
 /// Records between two stops of the clock.
@@ -58,12 +58,18 @@ fn record(body: &[u8]) -> PredictionRecord<'_> {
         error_detail: "",
         latency: Latency { t_total: 900, t_ttfb: Some(700), ..Latency::default() },
         sample_rate: 1.0,
+        batch_size: None,
+        durability: Some(Durability::Async),
+        flags: Flags::default(),
+        feedback_key: "",
+        session: "",
     }
 }
 
 fn open(durability: Durability) -> (tempfile::TempDir, Recorder) {
     let dir = tempfile::tempdir().expect("a directory");
-    let spec = LogSpec { durability, retain: 256 << 20, ..LogSpec::default() };
+    let recording = Recording { durability, ..Recording::default() };
+    let spec = LogSpec { recording, retain: 256 << 20, ..LogSpec::default() };
     let recorder = Recorder::open(dir.path(), "bench", 1, &spec).expect("a log");
     (dir, recorder)
 }

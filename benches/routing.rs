@@ -48,6 +48,7 @@ fn model(count: usize, sticky: Option<StickyKey>) -> ModelSpec {
         timeouts: Default::default(),
         keep_alive: Default::default(),
         execution: Default::default(),
+        recording: Default::default(),
     }
 }
 
@@ -71,11 +72,16 @@ fn table(
         models: models.map(|(name, spec)| (ModelName::new(name), spec)).collect(),
         pools: BTreeMap::from([(PoolName::new("web"), pool)]),
         routes: routes
-            .map(|(name, matches)| (RouteName::new(name), RouteSpec { matches, target: target() }))
+            .map(|(name, matches)| {
+                let recording = Default::default();
+                (RouteName::new(name), RouteSpec { matches, target: target(), recording })
+            })
             .collect(),
         limits: Limits::default(),
         forwarding: Forwarding::default(),
         log: LogSpec::default(),
+        sinks: Default::default(),
+        feedback: Default::default(),
         drain: Drain::default(),
         telemetry: TelemetrySpec::default(),
     };

@@ -203,7 +203,7 @@ fn tell_start(
         listen = %data,
         admin = %admin,
         data_dir = %intent.data_dir.display(),
-        durability = intent.log.durability.as_str(),
+        durability = intent.log.recording.durability.as_str(),
         "pointsman starts"
     );
     if recovery.healed_bytes > 0 {

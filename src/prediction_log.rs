@@ -25,7 +25,7 @@ mod tests;
 mod writer;
 
 pub use appender::log_dir;
-pub use reader::{Gap, GapReason, Item, LogReader, ReadError, Row};
+pub use reader::{Gap, Item, LogReader, ReadError, Row};
 pub use recorder::{Offer, OpenError, Recorder, Ticket};
 pub use recovery::Recovery;
 pub use row::RowError;

@@ -38,7 +38,7 @@ pub use self::drain::{Drain, DrainHandle};
 pub use self::listen::{BoundSocket, BoundSockets, ListenError, bind};
 use self::problem::Cause;
 pub use self::worker::WorkerPlan;
-use crate::domain::spec::{Durability, Forwarding, Intent, Limits, LogSpec};
+use crate::domain::spec::{Forwarding, Intent, Limits, LogSpec, Recording};
 use crate::inference::Executor;
 use crate::prediction_log::Recorder;
 use crate::snapshot::Reader;
@@ -137,9 +137,9 @@ struct LogNotes {
 
 impl LogNotes {
     fn of(spec: &LogSpec) -> Self {
-        let headers = spec.headers.iter().filter_map(|name| name.parse().ok()).collect();
-        let waits = matches!(spec.durability, Durability::Os | Durability::Sync);
-        Self { body: spec.body, headers, waits }
+        let Recording { durability, headers, .. } = &spec.recording;
+        let headers = headers.iter().filter_map(|name| name.parse().ok()).collect();
+        Self { body: spec.recording.captured(), headers, waits: durability.waits() }
     }
 }
 

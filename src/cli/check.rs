@@ -95,7 +95,7 @@ impl fmt::Display for Summary<'_> {
         writeln!(f, "  data      {}", intent.data_dir.display())?;
         let log = &intent.log;
         let retain = config::show_size(log.retain);
-        writeln!(f, "  log       {}, up to {retain}", log.durability.as_str())?;
+        writeln!(f, "  log       {}, up to {retain}", log.recording.durability.as_str())?;
         let models = intent.models.iter().map(|(name, spec)| (name.as_str(), model(spec)));
         list(f, "models", models)?;
         let pools = intent.pools.iter().map(|(name, spec)| (name.as_str(), pool(spec)));

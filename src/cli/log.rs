@@ -13,7 +13,10 @@ use base64::engine::general_purpose::STANDARD;
 use parking_lot::{Condvar, Mutex};
 use serde::{Serialize, Serializer};
 
-use crate::domain::record::{Payload, Side};
+use crate::domain::record::{
+    Entry, FeedbackRecord, FeedbackTarget, GapRecord, Kind, Payload, PredictionRecord, Side,
+};
+use crate::domain::spec::Durability;
 use crate::prediction_log::{Gap, Item, LogReader, ReadError, Row, Survey, survey};
 
 /// How often a followed log is looked at again.
@@ -101,15 +104,18 @@ fn wait(time: Duration) {
 /// Writes one item as a line for people.
 fn human_line(item: &Item<'_>, line: &mut Vec<u8>) {
     let text = match item {
-        Item::Record(row) => human_row(row),
+        Item::Row(row) => match &row.entry {
+            Entry::Prediction(record) => human_record(record),
+            Entry::Feedback(feedback) => human_feedback(feedback),
+            Entry::Gap(gap) => human_gap_row(gap),
+        },
         Item::Gap(gap) => human_gap(gap),
     };
     line.extend(text.into_bytes());
     line.push(b'\n');
 }
 
-fn human_row(row: &Row<'_>) -> String {
-    let record = &row.record;
+fn human_record(record: &PredictionRecord<'_>) -> String {
     let decision = &record.decision;
     let target = match (decision.model, decision.model_version) {
         ("", _) => decision.route.to_owned(),
@@ -126,6 +132,36 @@ fn human_row(row: &Row<'_>) -> String {
         size(record.request.bytes),
         size(record.response.bytes),
         record.record_id,
+    )
+}
+
+fn human_feedback(feedback: &FeedbackRecord<'_>) -> String {
+    let target = match feedback.target {
+        FeedbackTarget::Prediction(id) => id.to_string(),
+        FeedbackTarget::Request(text) | FeedbackTarget::Key(text) => printable(text),
+    };
+    let value = feedback.value.map(|value| value.to_string()).unwrap_or_default();
+    let label = printable(feedback.label.unwrap_or_default());
+    let metric = printable(feedback.metric);
+    let taken_back = if feedback.retracted { " (taken back)" } else { "" };
+    format!(
+        "{}  feedback: {metric} {value}{label}{taken_back} for {target}",
+        timestamp(feedback.ts_us)
+    )
+}
+
+fn human_gap_row(gap: &GapRecord<'_>) -> String {
+    let who = if gap.consumer.is_empty() {
+        String::new()
+    } else {
+        format!(" for {}", printable(gap.consumer))
+    };
+    let lsns = gap.lsns.map(|(first, last)| format!(" ({first} to {last})")).unwrap_or_default();
+    format!(
+        "{}  -- gap: {}, {} records{lsns}{who} --",
+        timestamp(gap.ts_us),
+        gap.reason.as_str(),
+        gap.records
     )
 }
 
@@ -190,7 +226,15 @@ fn human_survey(survey: &Survey) -> String {
 
 fn json_line(item: &Item<'_>, line: &mut Vec<u8>) -> Result<(), io::Error> {
     match item {
-        Item::Record(row) => serde_json::to_writer(&mut *line, &RecordRow::new(row))?,
+        Item::Row(row) => match &row.entry {
+            Entry::Prediction(record) => {
+                serde_json::to_writer(&mut *line, &RecordRow::new(row, record))?;
+            }
+            Entry::Feedback(feedback) => {
+                serde_json::to_writer(&mut *line, &FeedbackRow::new(row, feedback))?;
+            }
+            Entry::Gap(gap) => serde_json::to_writer(&mut *line, &GapRow::of_row(row, gap))?,
+        },
         Item::Gap(gap) => serde_json::to_writer(&mut *line, &GapRow::new(gap))?,
     }
     line.push(b'\n');
@@ -252,12 +296,21 @@ struct RecordRow<'a> {
     t_ttfb: Option<u32>,
     t_infer: Option<u32>,
     sample_rate: f32,
+    batch_size: Option<u32>,
+    durability: Option<&'static str>,
+    replayed: bool,
+    clock_stepped: bool,
+    req_redacted: u16,
+    req_chunks: u32,
+    resp_redacted: u16,
+    resp_chunks: u32,
+    feedback_key: Option<&'a str>,
+    session: Option<&'a str>,
     schema_version: u16,
 }
 
 impl<'a> RecordRow<'a> {
-    fn new(row: &'a Row<'a>) -> Self {
-        let record = &row.record;
+    fn new(row: &Row<'a>, record: &'a PredictionRecord<'a>) -> Self {
         let (decision, latency) = (&record.decision, &record.latency);
         let (request, response) = (&record.request, &record.response);
         let (req_body, req_body_encoding) = body(&request.body);
@@ -314,6 +367,16 @@ impl<'a> RecordRow<'a> {
             t_ttfb: latency.t_ttfb,
             t_infer: latency.t_infer,
             sample_rate: record.sample_rate,
+            batch_size: record.batch_size,
+            durability: record.durability.map(Durability::as_str),
+            replayed: record.flags.replayed,
+            clock_stepped: record.flags.clock_stepped,
+            req_redacted: request.redacted,
+            req_chunks: request.chunks,
+            resp_redacted: response.redacted,
+            resp_chunks: response.chunks,
+            feedback_key: text(record.feedback_key),
+            session: text(record.session),
             schema_version: row.schema_version,
         }
     }
@@ -339,6 +402,56 @@ impl Serialize for Headers<'_> {
     }
 }
 
+/// Feedback with the names of the schema.
+#[derive(Serialize)]
+struct FeedbackRow<'a> {
+    lsn: u64,
+    record_id: String,
+    kind: &'static str,
+    ts: String,
+    replica_id: Option<&'a str>,
+    model: Option<&'a str>,
+    feedback_id: Option<&'a str>,
+    target_record_id: Option<String>,
+    target_request_id: Option<&'a str>,
+    target_feedback_key: Option<&'a str>,
+    metric: &'a str,
+    value: Option<f64>,
+    label: Option<&'a str>,
+    source: Option<&'a str>,
+    observed: Option<String>,
+    retracted: bool,
+}
+
+impl<'a> FeedbackRow<'a> {
+    fn new(row: &Row<'a>, feedback: &FeedbackRecord<'a>) -> Self {
+        let (mut id, mut request, mut key) = (None, None, None);
+        match feedback.target {
+            FeedbackTarget::Prediction(target) => id = Some(target.to_string()),
+            FeedbackTarget::Request(target) => request = Some(target),
+            FeedbackTarget::Key(target) => key = Some(target),
+        }
+        Self {
+            lsn: row.lsn,
+            record_id: feedback.record_id.to_string(),
+            kind: Kind::Feedback.as_str(),
+            ts: timestamp(feedback.ts_us),
+            replica_id: text(row.node),
+            model: text(feedback.model),
+            feedback_id: text(feedback.feedback_id),
+            target_record_id: id,
+            target_request_id: request,
+            target_feedback_key: key,
+            metric: feedback.metric,
+            value: feedback.value,
+            label: feedback.label,
+            source: text(feedback.source),
+            observed: feedback.observed_us.map(timestamp),
+            retracted: feedback.retracted,
+        }
+    }
+}
+
 /// A gap, with the kind that tells it from records.
 #[derive(Serialize)]
 struct GapRow {
@@ -346,21 +459,48 @@ struct GapRow {
     reason: &'static str,
     first_lsn: Option<u64>,
     last_lsn: Option<u64>,
-    segment: String,
-    offset: u64,
-    bytes: u64,
+    segment: Option<String>,
+    offset: Option<u64>,
+    bytes: Option<u64>,
+    lsn: Option<u64>,
+    ts: Option<String>,
+    records: Option<u64>,
+    consumer: Option<String>,
+    detail: Option<String>,
 }
 
 impl GapRow {
     fn new(gap: &Gap) -> Self {
         Self {
-            kind: crate::domain::record::Kind::Gap.as_str(),
+            kind: Kind::Gap.as_str(),
             reason: gap.reason.as_str(),
             first_lsn: gap.lsns.as_ref().map(|lsns| *lsns.start()),
             last_lsn: gap.lsns.as_ref().map(|lsns| *lsns.end()),
-            segment: gap.segment.display().to_string(),
-            offset: gap.offset,
-            bytes: gap.bytes,
+            segment: Some(gap.segment.display().to_string()),
+            offset: Some(gap.offset),
+            bytes: Some(gap.bytes),
+            lsn: None,
+            ts: None,
+            records: None,
+            consumer: None,
+            detail: None,
+        }
+    }
+
+    fn of_row(row: &Row<'_>, gap: &GapRecord<'_>) -> Self {
+        Self {
+            kind: Kind::Gap.as_str(),
+            reason: gap.reason.as_str(),
+            first_lsn: gap.lsns.map(|lsns| lsns.0),
+            last_lsn: gap.lsns.map(|lsns| lsns.1),
+            segment: None,
+            offset: None,
+            bytes: None,
+            lsn: Some(row.lsn),
+            ts: Some(timestamp(gap.ts_us)),
+            records: Some(gap.records),
+            consumer: text(gap.consumer).map(str::to_owned),
+            detail: text(gap.detail).map(str::to_owned),
         }
     }
 }

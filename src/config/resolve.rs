@@ -8,9 +8,10 @@ mod models;
 mod routes;
 mod settings;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::domain::spec::{BackendAddress, Intent};
+use crate::domain::spec::{BackendAddress, FeedbackSpec, Intent};
 
 use super::Checks;
 use super::diagnostic::{Code, Finding};
@@ -65,6 +66,8 @@ pub(super) fn intent(
         limits: top.table("limits", settings::limits).unwrap_or_default(),
         forwarding: top.table("forwarding", settings::forwarding).unwrap_or_default(),
         log: top.table("log", settings::log).unwrap_or_default(),
+        sinks: BTreeMap::new(),
+        feedback: FeedbackSpec::default(),
         drain: top.table("drain", settings::drain).unwrap_or_default(),
         telemetry: top.table("telemetry", settings::telemetry).unwrap_or_default(),
         models: models.into_iter().map(|(name, model)| (name, model.spec)).collect(),

@@ -60,6 +60,10 @@ name_type!(
     /// The name of a set of interchangeable backends in the configuration.
     PoolName
 );
+name_type!(
+    /// The name of a place to which the prediction log is delivered.
+    SinkName
+);
 
 /// The longest name, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
@@ -92,6 +96,11 @@ impl Permille {
     /// `None` above 1000.
     pub fn new(thousandths: u16) -> Option<Self> {
         (thousandths <= 1000).then_some(Self(thousandths))
+    }
+
+    /// So many thousandths, at most all.
+    pub const fn saturating(thousandths: u16) -> Self {
+        Self(if thousandths > 1000 { 1000 } else { thousandths })
     }
 
     /// The share in thousandths.

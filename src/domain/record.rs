@@ -1,16 +1,69 @@
-//! The schema of one row of the prediction log, version 1.
+//! The schema of one row of the prediction log, version 1: predictions, feedback and gaps.
 //!
 //! Owns the fields, their meaning and units, and the words for outcomes and flags. Never decides how
 //! a row is stored: the prediction log frames it, the command line prints it. A row borrows its
 //! fields, so that neither writing nor reading one needs an allocation.
 
+/// Declares an enum whose variants are stored as a number and printed as a word.
+macro_rules! word_enum {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $code:literal $word:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum $name { $($(#[$vdoc])* $variant = $code,)+ }
+
+        impl $name {
+            /// All variants, in the order of their codes.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The word in printed rows, columns and metric labels.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+
+            /// The stored number.
+            pub const fn code(self) -> u8 {
+                self as u8
+            }
+
+            /// The variant of this word.
+            pub fn from_word(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|variant| variant.as_str() == word)
+            }
+
+            /// Reads a stored number back; `None` for one from a later version.
+            pub const fn from_code(code: u8) -> Option<Self> {
+                match code { $($code => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+mod feedback;
+mod gap;
+
+pub use self::feedback::{FeedbackRecord, FeedbackTarget};
+pub use self::gap::{GapReason, GapRecord};
 use super::ids::{Entropy, Generation, RecordId};
+use super::spec::Durability;
 
 /// The version of this schema, stored in every row.
 pub const SCHEMA_VERSION: u16 = 1;
 
 /// The most bytes of [`PredictionRecord::error_detail`] that are kept.
 pub const ERROR_DETAIL_BYTES_MAX: usize = 1024;
+
+/// What a row of the log is.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one at a time on the stack, never collected")]
+pub enum Entry<'a> {
+    /// An exchange.
+    Prediction(PredictionRecord<'a>),
+    /// Delayed ground truth about an earlier prediction.
+    Feedback(FeedbackRecord<'a>),
+    /// Records that are known to be missing.
+    Gap(GapRecord<'a>),
+}
 
 /// One exchange: a request, what was decided about it, and its response.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,7 +78,7 @@ pub struct PredictionRecord<'a> {
     pub trace_id: Option<[u8; 16]>,
     /// The W3C span id that the backend was given as parent.
     pub span_id: Option<[u8; 8]>,
-    /// The row that this one repeats or belongs to.
+    /// The row that this one belongs to: of a retry or a shadow, the client's own exchange.
     pub parent_record_id: Option<RecordId>,
     /// First byte of the request, in microseconds since the Unix epoch.
     pub ts_us: u64,
@@ -51,8 +104,29 @@ pub struct PredictionRecord<'a> {
     pub error_detail: &'a str,
     /// Where the time went.
     pub latency: Latency,
-    /// The share of exchanges that are recorded, 1.0 for all.
+    /// The chance that this exchange had to be recorded, 1.0 for certain: the weight of a row in an
+    /// estimate is its reciprocal.
     pub sample_rate: f32,
+    /// Predictions in the request, where the gateway looked inside.
+    pub batch_size: Option<u32>,
+    /// What the client was promised; `None` in rows of the first release.
+    pub durability: Option<Durability>,
+    /// What else is to be known about the row.
+    pub flags: Flags,
+    /// The key under which ground truth refers to this prediction, empty for none.
+    pub feedback_key: &'a str,
+    /// What several predictions for one task have in common, empty for none.
+    pub session: &'a str,
+}
+
+/// What is to be known about a row, beside its fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Flags {
+    /// The request was sent again by `pointsman log replay`.
+    pub replayed: bool,
+    /// The wall clock jumped while the exchange ran, against the clock that measures durations: `ts`
+    /// may be wrong, the times are right.
+    pub clock_stepped: bool,
 }
 
 /// The routing decision in a row.
@@ -97,6 +171,10 @@ pub struct Side<'a> {
     pub hash: [u8; 16],
     /// Why `body` is not the whole body, if it is not.
     pub omission: Option<Omission>,
+    /// Values that were taken out of `body` or made unreadable in it.
+    pub redacted: u16,
+    /// Pieces in which the body arrived.
+    pub chunks: u32,
 }
 
 impl Side<'_> {
@@ -109,6 +187,8 @@ impl Side<'_> {
         bytes: 0,
         hash: [0; 16],
         omission: None,
+        redacted: 0,
+        chunks: 0,
     };
 }
 
@@ -148,36 +228,6 @@ impl PartialEq for Payload<'_> {
     }
 }
 
-/// Declares an enum whose variants are stored as a number and printed as a word.
-macro_rules! word_enum {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $code:literal $word:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        #[repr(u8)]
-        pub enum $name { $($(#[$vdoc])* $variant = $code,)+ }
-
-        impl $name {
-            /// All variants, in the order of their codes.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
-
-            /// The word in printed rows, columns and metric labels.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word,)+ }
-            }
-
-            /// The stored number.
-            pub const fn code(self) -> u8 {
-                self as u8
-            }
-
-            /// Reads a stored number back; `None` for one from a later version.
-            pub const fn from_code(code: u8) -> Option<Self> {
-                match code { $($code => Some(Self::$variant),)+ _ => None }
-            }
-        }
-    };
-}
-
 word_enum!(
     /// What kind of row a record is.
     Kind {
@@ -185,7 +235,8 @@ word_enum!(
         Inference = 1 "inference",
         /// A copy sent to a version on trial.
         Shadow = 2 "shadow",
-        /// A further attempt at the same request.
+        /// An attempt at a backend that failed and was followed by another; the exchange's own row
+        /// tells of the last one.
         Retry = 3 "retry",
         /// A request for an explanation of a prediction.
         Explain = 4 "explain",
@@ -237,6 +288,8 @@ word_enum!(
         Pressure = 3 "pressure",
         /// The caller asked for it.
         OptOut = 4 "opt_out",
+        /// There are redaction rules, and the body could not be read as JSON in full.
+        Unredactable = 5 "unredactable",
     }
 );
 
@@ -277,6 +330,7 @@ mod tests {
         check(Protocol::ALL, Protocol::code, Protocol::from_code);
         check(Outcome::ALL, Outcome::code, Outcome::from_code);
         check(Omission::ALL, Omission::code, Omission::from_code);
+        check(GapReason::ALL, GapReason::code, GapReason::from_code);
     }
 
     #[test]

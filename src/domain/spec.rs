@@ -4,12 +4,20 @@
 //! Owns the meaning of the settings and their defaults. Never knows the file they came from: the
 //! configuration builds an [`Intent`], and nothing can change it afterwards.
 
+mod log;
+mod pointer;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::ids::{ModelName, Permille, PoolName, RouteName, VersionName};
+pub use self::log::{
+    BodyPolicy, Durability, FeedbackSpec, FieldSource, LogSpec, ParquetSpec, Recording, RedactRule,
+    Redaction, RedactionKind, Secret, SinkSpec, SinkTarget, WhenFull,
+};
+pub use self::pointer::{JsonPointer, PointerError, Step};
+use super::ids::{ModelName, Permille, PoolName, RouteName, SinkName, VersionName};
 
 /// Everything one gateway is asked to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +44,10 @@ pub struct Intent {
     pub forwarding: Forwarding,
     /// The prediction log.
     pub log: LogSpec,
+    /// Where else the prediction log is delivered, by name.
+    pub sinks: BTreeMap<SinkName, SinkSpec>,
+    /// Delayed ground truth.
+    pub feedback: FeedbackSpec,
     /// How the process ends.
     pub drain: Drain,
     /// Logging of the gateway's own doings.
@@ -59,6 +71,8 @@ pub struct ModelSpec {
     pub keep_alive: KeepAlive,
     /// How in-process versions run.
     pub execution: Execution,
+    /// What is recorded of its exchanges.
+    pub recording: Recording,
 }
 
 /// Where one version's answers come from.
@@ -115,6 +129,8 @@ pub struct RouteSpec {
     pub matches: RouteMatch,
     /// Where they go.
     pub target: RouteTarget,
+    /// What is recorded of its exchanges: the route's own settings over those of its model.
+    pub recording: Recording,
 }
 
 /// Which requests a route takes: all conditions that are present must hold.
@@ -312,65 +328,6 @@ impl IpNet {
                 shift == 128 || (net.to_bits() >> shift) == (ip.to_bits() >> shift)
             }
             (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-        }
-    }
-}
-
-/// What a record in the prediction log survives, once its response has been sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Durability {
-    /// Nothing is recorded.
-    Off,
-    /// Written soon after the response; a killed process loses what was still in memory.
-    #[default]
-    Async,
-    /// Written to the operating system before the last byte of the response: survives `kill -9`.
-    Os,
-    /// Synced to the disk before the last byte of the response: survives a power loss.
-    Sync,
-}
-
-impl Durability {
-    /// The word in the configuration.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Async => "async",
-            Self::Os => "os",
-            Self::Sync => "sync",
-        }
-    }
-}
-
-/// The prediction log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogSpec {
-    /// What a record survives.
-    pub durability: Durability,
-    /// Bytes of each body that are kept; length and hash always cover the whole body.
-    pub body: usize,
-    /// Bytes of records that may wait for the writer before records are dropped (and counted).
-    pub queue: usize,
-    /// The size of a segment file in bytes.
-    pub segment: u64,
-    /// The longest time a record waits in memory under [`Durability::Async`].
-    pub flush: Duration,
-    /// Bytes that the log may take on disk; the oldest segments go first.
-    pub retain: u64,
-    /// Request and response headers that are kept, lower case; all others are left out.
-    pub headers: Vec<String>,
-}
-
-impl Default for LogSpec {
-    fn default() -> Self {
-        Self {
-            durability: Durability::default(),
-            body: 256 * 1024,
-            queue: 64 * 1024 * 1024,
-            segment: 64 * 1024 * 1024,
-            flush: Duration::from_millis(5),
-            retain: 20 * 1024 * 1024 * 1024,
-            headers: Vec::new(),
         }
     }
 }

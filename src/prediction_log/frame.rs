@@ -25,6 +25,10 @@ pub(super) const ALIGN: usize = 8;
 pub(super) const PAYLOAD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The kind of a frame that holds a prediction record.
 pub(super) const KIND_RECORD: u8 = 1;
+/// The kind of a frame that holds feedback.
+pub(super) const KIND_FEEDBACK: u8 = 2;
+/// The kind of a frame that stands for missing records.
+pub(super) const KIND_GAP: u8 = 3;
 /// The kind of the last frame of a segment: see [`seal`].
 pub(super) const KIND_SEAL: u8 = 0x80;
 /// Bytes of a whole seal frame.

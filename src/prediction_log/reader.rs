@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::files::{FileSystem, LocalFiles};
-use super::frame::KIND_RECORD;
 use super::row;
 use super::scan::{Scan, Step};
 use super::segment::{self, Listed};
-use crate::domain::record::PredictionRecord;
+use crate::domain::record::{Entry, GapReason};
 
 /// Why the log cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -41,13 +40,13 @@ pub enum ReadError {
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "one at a time on the stack, never collected")]
 pub enum Item<'a> {
-    /// A record.
-    Record(Row<'a>),
+    /// A row.
+    Row(Row<'a>),
     /// A place where something is missing.
     Gap(Gap),
 }
 
-/// A record and what the log knows about it.
+/// A row and what the log knows about it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row<'a> {
     /// Its log sequence number.
@@ -56,8 +55,8 @@ pub struct Row<'a> {
     pub node: &'a str,
     /// The version of the schema that it was written with.
     pub schema_version: u16,
-    /// The record.
-    pub record: PredictionRecord<'a>,
+    /// The row itself.
+    pub entry: Entry<'a>,
 }
 
 /// A place where records are missing or bytes cannot be read.
@@ -73,28 +72,6 @@ pub struct Gap {
     pub offset: u64,
     /// How many bytes.
     pub bytes: u64,
-}
-
-/// Why there is a gap.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GapReason {
-    /// Bytes were changed after they were written.
-    Damaged,
-    /// Numbers were given to records that could not be written, or segments were removed.
-    Missing,
-    /// The frame is whole, but of a kind or schema that this version cannot read.
-    Unreadable,
-}
-
-impl GapReason {
-    /// The word in printed rows.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Damaged => "damaged",
-            Self::Missing => "missing",
-            Self::Unreadable => "unreadable",
-        }
-    }
 }
 
 /// A position in the log.
@@ -120,7 +97,7 @@ impl std::fmt::Debug for LogReader {
 
 /// An item before it borrows the buffer.
 enum Found {
-    Record { lsn: u64, payload: std::ops::Range<usize>, offset: u64 },
+    Row { kind: u8, lsn: u64, payload: std::ops::Range<usize>, offset: u64 },
     Gap(Gap),
 }
 
@@ -176,21 +153,21 @@ impl LogReader {
         let found = loop {
             match self.find()? {
                 None => return Ok(None),
-                Some(Found::Record { .. }) if self.skip > 0 => self.skip -= 1,
+                Some(Found::Row { .. }) if self.skip > 0 => self.skip -= 1,
                 Some(Found::Gap(_)) if self.skip > 0 => {}
                 Some(found) => break found,
             }
         };
-        let (lsn, payload, offset) = match found {
+        let (kind, lsn, payload, offset) = match found {
             Found::Gap(gap) => return Ok(Some(Item::Gap(gap))),
-            Found::Record { lsn, payload, offset } => (lsn, payload, offset),
+            Found::Row { kind, lsn, payload, offset } => (kind, lsn, payload, offset),
         };
         let Some(scan) = &self.scan else { return Ok(None) };
         let bytes = payload.len() as u64;
-        Ok(Some(match row::decode(&scan.buffer()[payload]) {
-            Ok((schema_version, record)) => {
+        Ok(Some(match row::decode_entry(kind, &scan.buffer()[payload]) {
+            Ok((schema_version, entry)) => {
                 let node = scan.header().map_or("", |header| header.node.as_str());
-                Item::Record(Row { lsn, node, schema_version, record })
+                Item::Row(Row { lsn, node, schema_version, entry })
             }
             Err(_) => Item::Gap(Gap {
                 reason: GapReason::Unreadable,
@@ -221,8 +198,8 @@ impl LogReader {
                         continue;
                     }
                     self.expected = Some(lsn.saturating_add(1));
-                    if kind == KIND_RECORD {
-                        return Ok(Some(Found::Record { lsn, payload, offset }));
+                    if row::is_known(kind) {
+                        return Ok(Some(Found::Row { kind, lsn, payload, offset }));
                     }
                     let (reason, bytes) = (GapReason::Unreadable, payload.len() as u64);
                     let lsns = Some(lsn..=lsn);
@@ -338,8 +315,8 @@ impl LogReader {
                 ReadError::Segment { path, source }
             })?;
             match step {
-                Step::Frame { kind: KIND_RECORD, .. } => records += 1,
-                Step::Frame { .. } | Step::Damage { .. } => {}
+                Step::Frame { kind, .. } => records += u64::from(row::is_known(kind)),
+                Step::Damage { .. } => {}
                 Step::End => return Ok(records),
             }
         }

@@ -143,7 +143,7 @@ impl Recorder {
         workers: usize,
         spec: &LogSpec,
     ) -> Result<Self, OpenError> {
-        if spec.durability == Durability::Off {
+        if spec.recording.durability == Durability::Off {
             let recovery = Recovery::default();
             return Ok(Self { core: None, thread: Mutex::new(None), recovery });
         }
@@ -162,7 +162,7 @@ impl Recorder {
             node: node.to_owned(),
             segment_bytes: spec.segment,
             retain_bytes: spec.retain,
-            sync: spec.durability == Durability::Sync,
+            sync: spec.recording.durability == Durability::Sync,
         };
         let core = Arc::new(Core::new(workers + 1, spec));
         let counters = Arc::clone(&core.counters);
@@ -171,7 +171,7 @@ impl Recorder {
             let (path, source) = fault.into_parts();
             OpenError::CreateSegment { path, source }
         })?;
-        let gather = (spec.durability == Durability::Async).then_some(spec.flush);
+        let gather = (spec.recording.durability == Durability::Async).then_some(spec.flush);
         let writer = Writer::new(Arc::clone(&core), appender, gather, lock);
         let thread = std::thread::Builder::new()
             .name("log-writer".to_owned())
@@ -293,7 +293,7 @@ impl Core {
             queue_bytes_max: spec.queue,
             signal: Signal::new(ENOUGH_BYTES.min(spec.queue / 4)),
             counters: Arc::default(),
-            durability: spec.durability,
+            durability: spec.recording.durability,
             fault: AtomicU8::new(0),
             last_error: Mutex::new(None),
         }

@@ -4,23 +4,34 @@
 //! block, whose length is stored, and new variable fields after the last one, whose count is stored.
 //! Never looks at a clock or at the disk. The layout is written down in `docs/prediction-log.md`.
 
+mod feedback;
+mod gap;
+
 use bytes::Bytes;
 
+pub(super) use self::feedback::{encode as encode_feedback, encoded_len as feedback_len};
+pub(super) use self::gap::{encode as encode_gap, encoded_len as gap_len};
 use super::arena::{Arena, SPLICE_BYTES_MIN};
+use super::frame::{KIND_FEEDBACK, KIND_GAP, KIND_RECORD};
 use crate::domain::ids::{Entropy, Generation, RecordId};
 use crate::domain::record::{
-    DecisionRow, ERROR_DETAIL_BYTES_MAX, Kind, Latency, Omission, Outcome, Payload,
+    DecisionRow, ERROR_DETAIL_BYTES_MAX, Entry, Flags, Kind, Latency, Omission, Outcome, Payload,
     PredictionRecord, Protocol, SCHEMA_VERSION, Side,
 };
+use crate::domain::spec::Durability;
 
 /// The fixed block of schema version 1.
-const FIXED_BYTES: usize = 208;
+const FIXED_BYTES: usize = 232;
+/// Its length in the first release; what a shorter block lacks is read as zero.
+const FIXED_BYTES_MIN: usize = 208;
 /// Text fields before the sides.
 const TEXTS: usize = 11;
 /// Content type, content encoding, headers, body.
 const SIDE_FIELDS: usize = 4;
+/// Text fields after the sides: feedback key, session.
+const LATE_TEXTS: usize = 2;
 /// Variable fields of schema version 1.
-const FIELDS: usize = TEXTS + 2 * SIDE_FIELDS;
+const FIELDS: usize = TEXTS + 2 * SIDE_FIELDS + LATE_TEXTS;
 
 // Offsets in the fixed block.
 const SCHEMA_AT: usize = 0;
@@ -45,6 +56,11 @@ const TOTAL_AT: usize = 132;
 const TIMES_AT: usize = 136;
 const FIELD_COUNT_AT: usize = 156;
 const SIDES_AT: [usize; 2] = [160, 184];
+const BATCH_AT: usize = 208;
+const FLAGS_AT: usize = 212;
+const CHUNKS_AT: [usize; 2] = [216, 220];
+const REDACTED_AT: [usize; 2] = [224, 226];
+const DURABILITY_AT: usize = 228;
 
 // Bits of the presence word.
 const HAS_TRACE: u32 = 1;
@@ -53,6 +69,11 @@ const HAS_PARENT: u32 = 1 << 2;
 const HAS_DIGEST: u32 = 1 << 3;
 /// The first of five bits for the optional times.
 const HAS_TIMES: u32 = 4;
+const HAS_BATCH: u32 = 1 << 9;
+
+// Bits of the flags.
+const REPLAYED: u32 = 1;
+const CLOCK_STEPPED: u32 = 1 << 1;
 
 /// What is done with the bodies of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +99,8 @@ pub(super) fn encoded_len(record: &PredictionRecord<'_>, bodies: Bodies) -> usiz
     let texts: usize = texts(record).iter().map(|text| text.len()).sum();
     let sides = [&record.request, &record.response];
     let sides: usize = sides.iter().map(|side| side_len(side, bodies)).sum();
-    FIXED_BYTES + FIELDS * 4 + texts + sides
+    let late: usize = late_texts(record).iter().map(|text| text.len()).sum();
+    FIXED_BYTES + FIELDS * 4 + texts + sides + late
 }
 
 fn side_len(side: &Side<'_>, bodies: Bodies) -> usize {
@@ -106,6 +128,9 @@ pub(super) fn encode(record: &PredictionRecord<'_>, bodies: Bodies, arena: &mut 
         }
         put_body(arena, bodies.apply(side).0);
     }
+    for text in late_texts(record) {
+        put_field(arena, text.as_bytes());
+    }
 }
 
 fn put_len(arena: &mut Arena, len: usize) {
@@ -113,7 +138,7 @@ fn put_len(arena: &mut Arena, len: usize) {
     arena.put(&u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes());
 }
 
-fn put_field(arena: &mut Arena, bytes: &[u8]) {
+pub(super) fn put_field(arena: &mut Arena, bytes: &[u8]) {
     put_len(arena, bytes.len());
     arena.put(bytes);
 }
@@ -154,6 +179,11 @@ fn texts<'a>(record: &PredictionRecord<'a>) -> [&'a str; TEXTS] {
     ]
 }
 
+/// The text fields after the sides in their stored order.
+fn late_texts<'a>(record: &PredictionRecord<'a>) -> [&'a str; LATE_TEXTS] {
+    [record.feedback_key, record.session]
+}
+
 fn fixed_block(record: &PredictionRecord<'_>, bodies: Bodies) -> [u8; FIXED_BYTES] {
     let mut block = [0; FIXED_BYTES];
     let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
@@ -172,6 +202,8 @@ fn fixed_block(record: &PredictionRecord<'_>, bodies: Bodies) -> [u8; FIXED_BYTE
     put(SAMPLE_RATE_AT, &record.sample_rate.to_le_bytes());
     put(TOTAL_AT, &latency.t_total.to_le_bytes());
     put(FIELD_COUNT_AT, &(FIELDS as u32).to_le_bytes());
+    put(FLAGS_AT, &flag_bits(record.flags).to_le_bytes());
+    put(DURABILITY_AT, &[record.durability.map_or(0, Durability::code)]);
 
     let mut present = 0;
     let parent = record.parent_record_id;
@@ -185,6 +217,8 @@ fn fixed_block(record: &PredictionRecord<'_>, bodies: Bodies) -> [u8; FIXED_BYTE
     put_optional(HAS_SPAN, SPAN_AT, record.span_id.as_ref().map(|id| &id[..]));
     put_optional(HAS_PARENT, PARENT_AT, parent.as_ref().map(|id| &id.as_bytes()[..]));
     put_optional(HAS_DIGEST, DIGEST_AT, decision.model_digest.as_ref().map(|sum| &sum[..]));
+    let batch = record.batch_size.map(u32::to_le_bytes);
+    put_optional(HAS_BATCH, BATCH_AT, batch.as_ref().map(|size| &size[..]));
     for (index, time) in times(latency).into_iter().enumerate() {
         let time = time.map(u32::to_le_bytes);
         let bit = 1 << (HAS_TIMES + index as u32);
@@ -197,13 +231,38 @@ fn fixed_block(record: &PredictionRecord<'_>, bodies: Bodies) -> [u8; FIXED_BYTE
         put(OMISSIONS_AT + index, &[omission.map_or(0, Omission::code)]);
         put(SIDES_AT[index], &side.bytes.to_le_bytes());
         put(SIDES_AT[index] + 8, &side.hash);
+        put(CHUNKS_AT[index], &side.chunks.to_le_bytes());
+        put(REDACTED_AT[index], &side.redacted.to_le_bytes());
     }
     block
+}
+
+fn flag_bits(flags: Flags) -> u32 {
+    let Flags { replayed, clock_stepped } = flags;
+    let set = |is: bool, bit: u32| if is { bit } else { 0 };
+    set(replayed, REPLAYED) | set(clock_stepped, CLOCK_STEPPED)
 }
 
 /// The optional times in their stored order.
 fn times(latency: &Latency) -> [Option<u32>; 5] {
     [latency.t_queue, latency.t_route, latency.t_upstream_connect, latency.t_ttfb, latency.t_infer]
+}
+
+/// Whether frames of this kind hold rows that this version reads.
+pub(super) fn is_known(kind: u8) -> bool {
+    matches!(kind, KIND_RECORD | KIND_FEEDBACK | KIND_GAP)
+}
+
+/// Reads the payload of a frame of a known kind: the version of its schema, and the row.
+pub(super) fn decode_entry(kind: u8, payload: &[u8]) -> Result<(u16, Entry<'_>), RowError> {
+    match kind {
+        KIND_RECORD => decode(payload).map(|(version, row)| (version, Entry::Prediction(row))),
+        KIND_FEEDBACK => {
+            feedback::decode(payload).map(|row| (SCHEMA_VERSION, Entry::Feedback(row)))
+        }
+        KIND_GAP => gap::decode(payload).map(|row| (SCHEMA_VERSION, Entry::Gap(row))),
+        _ => Err(RowError::Code("frame")),
+    }
 }
 
 /// Why a payload with a good checksum is not a row that this version can read.
@@ -222,14 +281,21 @@ pub enum RowError {
 
 /// Reads a payload: the version of its schema, and the row.
 pub(super) fn decode(payload: &[u8]) -> Result<(u16, PredictionRecord<'_>), RowError> {
-    let mut fields = Fields::new(payload)?;
-    let block = fields.block;
+    let (block, mut fields) = Fields::new(payload)?;
+    let block = &block;
     let mut texts = [""; TEXTS];
     for text in &mut texts {
         *text = fields.text()?;
     }
     let request = fields.side(block, 0)?;
     let response = fields.side(block, 1)?;
+    let feedback_key = fields.text()?;
+    let session = fields.text()?;
+    let flags = u32::from_le_bytes(at(block, FLAGS_AT));
+    let durability = match block[DURABILITY_AT] {
+        0 => None,
+        code => Some(Durability::from_code(code).ok_or(RowError::Code("durability"))?),
+    };
     let has = |bit: u32| u32::from_le_bytes(at(block, PRESENT_AT)) & bit != 0;
     let time = |index: usize| {
         has(1 << (HAS_TIMES + index as u32))
@@ -275,6 +341,11 @@ pub(super) fn decode(payload: &[u8]) -> Result<(u16, PredictionRecord<'_>), RowE
             t_infer: time(4),
         },
         sample_rate: f32::from_le_bytes(at(block, SAMPLE_RATE_AT)),
+        batch_size: has(HAS_BATCH).then(|| u32::from_le_bytes(at(block, BATCH_AT))),
+        durability,
+        flags: Flags { replayed: flags & REPLAYED != 0, clock_stepped: flags & CLOCK_STEPPED != 0 },
+        feedback_key,
+        session,
     };
     Ok((u16::from_le_bytes(at(block, SCHEMA_AT)), record))
 }
@@ -288,21 +359,26 @@ fn at<const N: usize>(block: &[u8; FIXED_BYTES], offset: usize) -> [u8; N] {
 
 /// The variable fields of a payload, read one after the other.
 struct Fields<'a> {
-    block: &'a [u8; FIXED_BYTES],
     rest: &'a [u8],
     left: u32,
 }
 
 impl<'a> Fields<'a> {
-    fn new(payload: &'a [u8]) -> Result<Self, RowError> {
-        let block: &[u8; FIXED_BYTES] = payload.first_chunk().ok_or(RowError::Short)?;
-        // A longer block comes from a later version: what it added is skipped.
-        let fixed_len = usize::from(u16::from_le_bytes(at(block, FIXED_LEN_AT)));
-        if fixed_len < FIXED_BYTES {
+    /// Splits a payload into its fixed block and its fields.
+    fn new(payload: &'a [u8]) -> Result<([u8; FIXED_BYTES], Self), RowError> {
+        let first: &[u8; FIXED_BYTES_MIN] = payload.first_chunk().ok_or(RowError::Short)?;
+        let fixed_len =
+            usize::from(u16::from_le_bytes([first[FIXED_LEN_AT], first[FIXED_LEN_AT + 1]]));
+        if fixed_len < FIXED_BYTES_MIN {
             return Err(RowError::Short);
         }
-        let rest = payload.get(fixed_len..).ok_or(RowError::Short)?;
-        Ok(Self { block, rest, left: u32::from_le_bytes(at(block, FIELD_COUNT_AT)) })
+        let (fixed, rest) = payload.split_at_checked(fixed_len).ok_or(RowError::Short)?;
+        // A longer block comes from a later version: what it added is skipped.
+        let known = fixed.len().min(FIXED_BYTES);
+        let mut block = [0; FIXED_BYTES];
+        block[..known].copy_from_slice(&fixed[..known]);
+        let left = u32::from_le_bytes(at(&block, FIELD_COUNT_AT));
+        Ok((block, Self { rest, left }))
     }
 
     /// The next field; empty once the fields that the writer knew are used up.
@@ -339,12 +415,14 @@ impl<'a> Fields<'a> {
             bytes: u64::from_le_bytes(at(block, SIDES_AT[index])),
             hash: at(block, SIDES_AT[index] + 8),
             omission,
+            redacted: u16::from_le_bytes(at(block, REDACTED_AT[index])),
+            chunks: u32::from_le_bytes(at(block, CHUNKS_AT[index])),
         })
     }
 }
 
 /// Takes a length and as many bytes from the front of `rest`.
-fn take_field<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], RowError> {
+pub(super) fn take_field<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], RowError> {
     let (len, tail) = rest.split_first_chunk::<4>().ok_or(RowError::Short)?;
     let len = u32::from_le_bytes(*len) as usize;
     let (field, tail) = tail.split_at_checked(len).ok_or(RowError::Short)?;
@@ -352,6 +430,28 @@ fn take_field<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], RowError> {
     Ok(field)
 }
 
-fn as_text(bytes: &[u8]) -> Result<&str, RowError> {
+pub(super) fn as_text(bytes: &[u8]) -> Result<&str, RowError> {
     std::str::from_utf8(bytes).map_err(|_| RowError::Text)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::prediction_log::{frame, group};
+
+    /// The bytes that `encode` puts into a frame.
+    pub(in crate::prediction_log) fn payload(
+        len: usize,
+        encode: impl FnOnce(&mut Arena),
+    ) -> Vec<u8> {
+        let mut arena = Arena::default();
+        arena.begin(len);
+        encode(&mut arena);
+        arena.end(KIND_RECORD, len);
+        let mut group = group::Group::new(1);
+        std::mem::swap(&mut group.lots_mut()[0], &mut arena);
+        let end = group.fit(u64::MAX, true).end;
+        let bytes: Vec<u8> = group.pieces(end).iter().flat_map(|piece| piece.to_vec()).collect();
+        bytes[frame::HEADER_BYTES..frame::HEADER_BYTES + len].to_vec()
+    }
 }

@@ -6,8 +6,10 @@ use serde_json::Value;
 
 use super::*;
 use crate::domain::ids::{Entropy, Generation, RecordId};
-use crate::domain::record::{DecisionRow, Kind, Latency, Outcome, PredictionRecord, Protocol};
-use crate::domain::spec::{Durability, LogSpec};
+use crate::domain::record::{
+    DecisionRow, Flags, Kind, Latency, Outcome, PredictionRecord, Protocol,
+};
+use crate::domain::spec::{Durability, LogSpec, Recording};
 use crate::prediction_log::Recorder;
 
 fn record<'a>(model: &'a str, body: &'a [u8]) -> PredictionRecord<'a> {
@@ -48,12 +50,20 @@ fn record<'a>(model: &'a str, body: &'a [u8]) -> PredictionRecord<'a> {
         error_detail: "",
         latency: Latency { t_total: 1500, t_infer: Some(20), ..Latency::default() },
         sample_rate: 0.1,
+        batch_size: None,
+        durability: Some(Durability::Os),
+        flags: Flags::default(),
+        feedback_key: "order-1",
+        session: "",
     }
 }
 
 fn log(records: &[PredictionRecord<'_>]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a directory");
-    let spec = LogSpec { durability: Durability::Os, ..LogSpec::default() };
+    let spec = LogSpec {
+        recording: Recording { durability: Durability::Os, ..Recording::default() },
+        ..LogSpec::default()
+    };
     let recorder = Recorder::open(dir.path(), "edge-1", 1, &spec).expect("open");
     for record in records {
         recorder.offer(0, record);

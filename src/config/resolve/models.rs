@@ -15,7 +15,7 @@ use crate::config::scalar::show_percent;
 use crate::config::source::Place;
 use crate::config::tree::quoted;
 use crate::domain::ids::{ModelName, Permille, PoolName, VersionName};
-use crate::domain::spec::{BackendAddress, ModelSpec, PoolSpec, VersionSpec};
+use crate::domain::spec::{BackendAddress, ModelSpec, PoolSpec, Recording, VersionSpec};
 
 use super::{Rules, settings};
 
@@ -81,6 +81,7 @@ impl Rules<'_> {
             timeouts: fields.table("timeouts", settings::timeouts).unwrap_or_default(),
             keep_alive: fields.table("keep_alive", settings::keep_alive).unwrap_or_default(),
             execution: fields.table("execution", settings::execution).unwrap_or_default(),
+            recording: Recording::default(),
         }
     }
 

@@ -10,7 +10,9 @@ use crate::config::keys;
 use crate::config::reader::{At, Fields, listed};
 use crate::config::source::Place;
 use crate::domain::ids::{ModelName, PoolName, RouteName, VersionName};
-use crate::domain::spec::{ModelSpec, PathMatch, PoolSpec, RouteMatch, RouteSpec, RouteTarget};
+use crate::domain::spec::{
+    ModelSpec, PathMatch, PoolSpec, Recording, RouteMatch, RouteSpec, RouteTarget,
+};
 
 use super::Rules;
 use super::models::Declared;
@@ -56,7 +58,10 @@ impl Rules<'_> {
                 }
             }
             if let Some(target) = target {
-                routes.insert(RouteName::new(route.name), RouteSpec { matches, target });
+                routes.insert(
+                    RouteName::new(route.name),
+                    RouteSpec { matches, target, recording: Recording::default() },
+                );
             }
         }
         for (name, pool) in pools {

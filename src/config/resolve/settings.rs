@@ -8,7 +8,7 @@ use crate::config::form;
 use crate::config::reader::Fields;
 use crate::domain::spec::{
     Balance, Drain, Durability, Execution, Forwarding, KeepAlive, Limits, LogFormat, LogSpec,
-    TelemetrySpec, Timeouts,
+    Recording, TelemetrySpec, Timeouts,
 };
 
 /// Headers whose values are secrets by their nature.
@@ -45,14 +45,19 @@ pub(super) fn log(fields: Fields<'_>) -> LogSpec {
             fields.add(Finding::warning(Code::LogRisk, header.place, message));
         }
     }
+    let recording = Recording {
+        durability: fields.word("durability", Durability::from_word).unwrap_or_default(),
+        body_limit: bytes(&fields, "body", default.recording.body_limit),
+        headers: headers.into_iter().map(|header| header.value).collect(),
+        ..Recording::default()
+    };
     let log = LogSpec {
-        durability: fields.word("durability", durability).unwrap_or(default.durability),
-        body: bytes(&fields, "body", default.body),
+        recording,
         queue: bytes(&fields, "queue", default.queue),
         segment: fields.size("segment").unwrap_or(default.segment),
         flush: fields.duration("flush").unwrap_or(default.flush),
         retain: fields.size("retain").unwrap_or(default.retain),
-        headers: headers.into_iter().map(|header| header.value).collect(),
+        ..default
     };
     if log.retain < log.segment {
         let message = "`log.retain` is smaller than one segment";
@@ -61,7 +66,7 @@ pub(super) fn log(fields: Fields<'_>) -> LogSpec {
         let finding = Finding::error(Code::OutOfRange, place, message);
         fields.add(finding.help("keep at least `log.segment`; the newest file is never deleted"));
     }
-    let bodies = log.body.saturating_mul(2);
+    let bodies = log.recording.body_limit.saturating_mul(2);
     if bodies > log.queue {
         let message = "a record with two bodies of `log.body` does not fit into `log.queue`";
         let place = fields.place(if fields.key_place("body").is_some() { "body" } else { "queue" });
@@ -121,12 +126,6 @@ pub(super) fn execution(fields: Fields<'_>) -> Execution {
         queue: fields.integer("queue").unwrap_or(default.queue),
         queue_time: fields.duration("queue_time").unwrap_or(default.queue_time),
     }
-}
-
-fn durability(word: &str) -> Option<Durability> {
-    [Durability::Off, Durability::Async, Durability::Os, Durability::Sync]
-        .into_iter()
-        .find(|durability| durability.as_str() == word)
 }
 
 fn log_format(word: &str) -> Option<LogFormat> {

@@ -322,7 +322,10 @@ fn included_files_merge_and_resolve_their_own_paths() {
     let (model, version) = (ModelName::new("a"), VersionName::new("v1"));
     let onnx = &loaded.intent.models[&model].versions[&version];
     assert_eq!(*onnx, VersionSpec::Onnx(bench.path("conf.d/m.onnx")));
-    assert_eq!((loaded.intent.log.durability, loaded.intent.log.body), (Durability::Os, 1024));
+    assert_eq!(
+        (loaded.intent.log.recording.durability, loaded.intent.log.recording.body_limit),
+        (Durability::Os, 1024)
+    );
     assert_eq!(loaded.intent.models["iris"].sticky, Some(StickyKey::ClientAddress));
 }
 

@@ -41,6 +41,7 @@ fn model(shares: &[(&str, u16)], sticky: Option<StickyKey>) -> ModelSpec {
         timeouts: Default::default(),
         keep_alive: Default::default(),
         execution: Default::default(),
+        recording: Default::default(),
     }
 }
 
@@ -62,13 +63,16 @@ fn intent(models: &[(&str, ModelSpec)], routes: &[(&str, RouteMatch, RouteTarget
         routes: routes
             .iter()
             .map(|(n, matches, target)| {
-                let spec = RouteSpec { matches: matches.clone(), target: target.clone() };
+                let (matches, target) = (matches.clone(), target.clone());
+                let spec = RouteSpec { matches, target, recording: Default::default() };
                 (RouteName::new(*n), spec)
             })
             .collect(),
         limits: Limits::default(),
         forwarding: Forwarding::default(),
         log: LogSpec::default(),
+        sinks: BTreeMap::new(),
+        feedback: Default::default(),
         drain: Drain::default(),
         telemetry: TelemetrySpec::default(),
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::super::*;
 use super::sample::{assert_balanced, only_segment, read, record, spec};
+use crate::domain::record::GapReason;
 use crate::domain::spec::Durability;
 
 /// Writes `count` records and closes the log; returns the bytes of its only segment.

@@ -11,6 +11,7 @@ use super::super::files::{FileSystem, LocalFiles, LockGuard, SegmentFile, Source
 use super::super::*;
 use super::sample::{assert_balanced, eventually, read, record, spec, wait};
 use crate::domain::record::Omission;
+use crate::domain::record::{Entry, GapReason};
 use crate::domain::spec::{Durability, LogSpec};
 
 /// What goes wrong.
@@ -373,8 +374,9 @@ fn a_disk_that_hangs_fills_the_queue_to_its_limit_and_no_further() {
     // Bodies went first, and say so.
     let mut reader = LogReader::open(dir.path()).expect("a log");
     let mut shed = 0;
-    while let Some(Item::Record(row)) = reader.next_item().expect("readable") {
-        let request = &row.record.request;
+    while let Some(Item::Row(row)) = reader.next_item().expect("readable") {
+        let Entry::Prediction(record) = &row.entry else { panic!("no prediction: {row:?}") };
+        let request = &record.request;
         assert_eq!(request.bytes, 1000);
         assert_eq!(request.body.is_empty(), request.omission == Some(Omission::Pressure));
         shed += u64::from(request.body.is_empty());

@@ -9,7 +9,8 @@ use super::super::*;
 use super::sample::{self, spec};
 use crate::domain::ids::{Entropy, Generation, RecordId};
 use crate::domain::record::{
-    DecisionRow, Kind, Latency, Omission, Outcome, Payload, PredictionRecord, Protocol, Side,
+    DecisionRow, Entry, Flags, Kind, Latency, Omission, Outcome, Payload, PredictionRecord,
+    Protocol, Side,
 };
 use crate::domain::spec::Durability;
 
@@ -23,6 +24,7 @@ struct Parts {
     words: (Kind, Protocol, Outcome),
     numbers: (u64, u64, u64, u16, u8, f32, u32),
     times: [Option<u32>; 5],
+    late: (Option<u32>, Option<Durability>, bool, bool),
     texts: Vec<String>,
     sides: [SideParts; 2],
 }
@@ -36,6 +38,7 @@ struct SideParts {
     bytes: u64,
     hash: [u8; 16],
     omission: Option<Omission>,
+    counts: (u16, u32),
 }
 
 fn side() -> impl Strategy<Value = SideParts> {
@@ -51,8 +54,9 @@ fn side() -> impl Strategy<Value = SideParts> {
         any::<u64>(),
         any::<[u8; 16]>(),
         prop::option::of(prop::sample::select(Omission::ALL)),
+        any::<(u16, u32)>(),
     )
-        .prop_map(|(texts, headers, chunks, whole, bytes, hash, omission)| SideParts {
+        .prop_map(|(texts, headers, chunks, whole, bytes, hash, omission, counts)| SideParts {
             texts,
             headers,
             chunks,
@@ -60,6 +64,7 @@ fn side() -> impl Strategy<Value = SideParts> {
             bytes,
             hash,
             omission,
+            counts,
         })
 }
 
@@ -74,14 +79,21 @@ fn parts() -> impl Strategy<Value = Parts> {
         ),
         (any::<u64>(), any::<u64>(), any::<u64>(), any::<u16>(), any::<u8>(), rate, any::<u32>()),
         any::<[Option<u32>; 5]>(),
-        prop::collection::vec(".{0,30}", 11),
+        (
+            any::<Option<u32>>(),
+            prop::option::of(prop::sample::select(&Durability::ALL[..])),
+            any::<bool>(),
+            any::<bool>(),
+        ),
+        prop::collection::vec(".{0,30}", 13),
         [side(), side()],
     )
-        .prop_map(|(ids, words, numbers, times, texts, sides)| Parts {
+        .prop_map(|(ids, words, numbers, times, late, texts, sides)| Parts {
             ids,
             words,
             numbers,
             times,
+            late,
             texts,
             sides,
         })
@@ -102,6 +114,8 @@ fn record<'a>(parts: &'a Parts, wholes: &'a [Vec<u8>; 2]) -> PredictionRecord<'a
             bytes: side.bytes,
             hash: side.hash,
             omission: side.omission,
+            redacted: side.counts.0,
+            chunks: side.counts.1,
         }
     };
     let (record_id, trace_id, span_id, parent, digest) = parts.ids;
@@ -139,6 +153,11 @@ fn record<'a>(parts: &'a Parts, wholes: &'a [Vec<u8>; 2]) -> PredictionRecord<'a
         error_detail: text(10),
         latency: Latency { t_total, t_queue, t_route, t_upstream_connect, t_ttfb, t_infer },
         sample_rate,
+        batch_size: parts.late.0,
+        durability: parts.late.1,
+        flags: Flags { replayed: parts.late.2, clock_stepped: parts.late.3 },
+        feedback_key: text(11),
+        session: text(12),
     }
 }
 
@@ -163,24 +182,17 @@ proptest! {
         let mut reader = LogReader::open(dir.path()).expect("a log");
         for (record, lsn) in records.iter().zip(1..) {
             let item = reader.next_item().expect("readable");
-            let row = Row { lsn, node: "n1", schema_version: 1, record: record.clone() };
-            prop_assert_eq!(item, Some(Item::Record(row)));
+            let entry = Entry::Prediction(record.clone());
+            let row = Row { lsn, node: "n1", schema_version: 1, entry };
+            prop_assert_eq!(item, Some(Item::Row(row)));
         }
         prop_assert_eq!(reader.next_item().expect("readable"), None);
     }
 }
 
 fn payload(record: &PredictionRecord<'_>) -> Vec<u8> {
-    let mut arena = arena::Arena::default();
     let len = row::encoded_len(record, Bodies::Keep);
-    arena.begin(len);
-    row::encode(record, Bodies::Keep, &mut arena);
-    arena.end(frame::KIND_RECORD, len);
-    let mut group = group::Group::new(1);
-    std::mem::swap(&mut group.lots_mut()[0], &mut arena);
-    let end = group.fit(u64::MAX, true).end;
-    let bytes: Vec<u8> = group.pieces(end).iter().flat_map(|piece| piece.to_vec()).collect();
-    bytes[frame::HEADER_BYTES..frame::HEADER_BYTES + len].to_vec()
+    row::tests::payload(len, |arena| row::encode(record, Bodies::Keep, arena))
 }
 
 #[test]
@@ -188,24 +200,31 @@ fn later_versions_may_add_to_both_ends_of_a_row() {
     let record = sample::record(1, b"body");
     let mut bytes = payload(&record);
     // 8 more bytes in the fixed block, and one more variable field at the end.
-    bytes.splice(208..208, [0xee; 8]);
+    bytes.splice(232..232, [0xee; 8]);
     bytes[0..2].copy_from_slice(&2u16.to_le_bytes());
-    bytes[2..4].copy_from_slice(&216u16.to_le_bytes());
-    bytes[156..160].copy_from_slice(&20u32.to_le_bytes());
+    bytes[2..4].copy_from_slice(&240u16.to_le_bytes());
+    bytes[156..160].copy_from_slice(&22u32.to_le_bytes());
     bytes.extend([3, 0, 0, 0, b'n', b'e', b'w']);
     assert_eq!(row::decode(&bytes), Ok((2, record)));
 }
 
 #[test]
-fn earlier_versions_may_have_fewer_fields() {
-    let record = sample::record(1, b"body");
+fn rows_of_the_first_release_are_read() {
+    let record = PredictionRecord {
+        batch_size: None,
+        durability: None,
+        flags: Flags::default(),
+        feedback_key: "",
+        session: "",
+        ..sample::record(1, b"body")
+    };
     let mut bytes = payload(&record);
-    // Without the response's body, the last field.
-    bytes[156..160].copy_from_slice(&18u32.to_le_bytes());
-    bytes.truncate(bytes.len() - 6);
-    let mut expected = record;
-    expected.response.body = Payload::Slice(b"");
-    assert_eq!(row::decode(&bytes), Ok((1, expected)));
+    // A fixed block of 208 bytes, and neither of the two last fields.
+    bytes.truncate(bytes.len() - 8);
+    bytes.drain(208..232);
+    bytes[2..4].copy_from_slice(&208u16.to_le_bytes());
+    bytes[156..160].copy_from_slice(&19u32.to_le_bytes());
+    assert_eq!(row::decode(&bytes), Ok((1, record)));
 }
 
 #[test]
@@ -224,7 +243,7 @@ fn short_and_foreign_payloads_are_errors_not_rows() {
     assert_eq!(with(5, 200), Err(RowError::Code("protocol")));
     assert_eq!(with(6, 200), Err(RowError::Code("outcome")));
     assert_eq!(with(38, 200), Err(RowError::Code("omission")));
-    assert_eq!(with(212, 0xff), Err(RowError::Text));
+    assert_eq!(with(236, 0xff), Err(RowError::Text));
 }
 
 #[test]

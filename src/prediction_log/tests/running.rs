@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::super::*;
 use super::sample::{assert_balanced, copy, eventually, read, read_from, record, spec, wait};
+use crate::domain::record::Entry;
 use crate::domain::record::{Omission, Payload};
 use crate::domain::spec::{Durability, LogSpec};
 
@@ -146,10 +147,13 @@ fn a_record_beyond_the_frame_loses_its_bodies_and_then_itself() {
     assert_balanced(&stats);
     assert_eq!((stats.written, stats.bodies_omitted), (1, 2));
     let mut reader = LogReader::open(dir.path()).expect("a log");
-    let Ok(Some(Item::Record(row))) = reader.next_item() else { panic!("a record") };
-    assert_eq!(row.record.request.omission, Some(Omission::Size));
-    assert_eq!(row.record.request.body, Payload::Slice(b""));
-    assert_eq!(row.record.request.bytes, frame::PAYLOAD_BYTES_MAX as u64);
+    let Ok(Some(Item::Row(Row { entry: Entry::Prediction(record), .. }))) = reader.next_item()
+    else {
+        panic!("a record")
+    };
+    assert_eq!(record.request.omission, Some(Omission::Size));
+    assert_eq!(record.request.body, Payload::Slice(b""));
+    assert_eq!(record.request.bytes, frame::PAYLOAD_BYTES_MAX as u64);
 }
 
 #[test]

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use super::super::*;
 use crate::domain::ids::{Entropy, Generation, RecordId};
 use crate::domain::record::{
-    DecisionRow, Kind, Latency, Outcome, Payload, PredictionRecord, Protocol, Side,
+    DecisionRow, Entry, Flags, Kind, Latency, Outcome, Payload, PredictionRecord, Protocol, Side,
 };
-use crate::domain::spec::{Durability, LogSpec};
+use crate::domain::spec::{Durability, LogSpec, Recording};
 
 /// A record whose id and times tell `number`.
 pub(super) fn record(number: u64, body: &[u8]) -> PredictionRecord<'_> {
@@ -50,13 +50,18 @@ pub(super) fn record(number: u64, body: &[u8]) -> PredictionRecord<'_> {
         error_detail: "",
         latency: Latency { t_total: 1234, t_infer: Some(99), ..Latency::default() },
         sample_rate: 1.0,
+        batch_size: Some(3),
+        durability: Some(Durability::Os),
+        flags: Flags::default(),
+        feedback_key: "order-1",
+        session: "",
     }
 }
 
 /// Settings for tests: small, and without pauses.
 pub(super) fn spec(durability: Durability) -> LogSpec {
     LogSpec {
-        durability,
+        recording: Recording { durability, ..Recording::default() },
         queue: 1024 * 1024,
         segment: 64 * 1024,
         flush: Duration::from_millis(1),
@@ -104,7 +109,10 @@ pub(super) fn read_from(reader: &mut LogReader) -> Contents {
     let mut contents = Contents::default();
     while let Some(item) = reader.next_item().expect("readable") {
         match item {
-            Item::Record(row) => contents.records.push((row.lsn, row.record.ts_us)),
+            Item::Row(Row { lsn, entry: Entry::Prediction(record), .. }) => {
+                contents.records.push((lsn, record.ts_us));
+            }
+            Item::Row(row) => panic!("no prediction: {row:?}"),
             Item::Gap(gap) => contents.gaps.push(gap),
         }
     }

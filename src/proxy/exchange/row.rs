@@ -5,7 +5,9 @@ use http::{HeaderMap, HeaderValue};
 
 use super::Exchange;
 use crate::domain::ids::RecordId;
-use crate::domain::record::{DecisionRow, ERROR_DETAIL_BYTES_MAX, Kind, PredictionRecord, Side};
+use crate::domain::record::{
+    DecisionRow, ERROR_DETAIL_BYTES_MAX, Flags, Kind, PredictionRecord, Side,
+};
 use crate::domain::routing::TargetKind;
 use crate::prediction_log::Offer;
 use crate::proxy::LogNotes;
@@ -53,6 +55,8 @@ impl SideNotes {
             bytes: capture.bytes(),
             hash: capture.hash(),
             omission: capture.omission(),
+            redacted: 0,
+            chunks: 0,
         }
     }
 }
@@ -98,6 +102,11 @@ impl Exchange {
             error_detail: truncated(detail, ERROR_DETAIL_BYTES_MAX),
             latency: self.latency,
             sample_rate: 1.0,
+            batch_size: None,
+            durability: None,
+            flags: Flags::default(),
+            feedback_key: "",
+            session: "",
         };
         let worker = &self.context.worker;
         worker.gateway.recorder.offer(worker.index, &record)
