@@ -74,6 +74,8 @@ impl Admin {
         registry.copy(refused, &[("reason", "abandoned")], executor.abandoned);
         registry.copy("pointsman_model_panics_total", &[], executor.panicked);
         log_metrics(registry, &self.gateway.recorder.stats());
+        let known = self.gateway.feedback_predictions();
+        registry.set("pointsman_feedback_predictions", &[], float(known as u64));
         registry.render()
     }
 

@@ -7,6 +7,7 @@
 
 mod appender;
 mod arena;
+mod feedback;
 mod files;
 mod frame;
 mod group;
@@ -26,6 +27,7 @@ mod tests;
 mod writer;
 
 pub use appender::log_dir;
+pub use feedback::{Decision, Feedback, Standing};
 pub use reader::{Gap, Item, LogReader, ReadError, Row};
 pub use recorder::{Offer, OpenError, Recorder, Ticket};
 pub use recovery::Recovery;

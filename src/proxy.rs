@@ -19,6 +19,7 @@ mod clock;
 mod connection;
 mod drain;
 mod exchange;
+mod feedback;
 mod forward;
 mod listen;
 mod local;
@@ -53,6 +54,7 @@ pub struct Gateway {
     limits: Limits,
     forwarding: Forwarding,
     log: LogNotes,
+    desk: feedback::Desk,
     counters: Counters,
     pub(crate) upstream_reuses: ShardedCounter,
 }
@@ -75,15 +77,21 @@ impl Gateway {
     ) -> Self {
         Self {
             snapshots,
-            recorder,
             executor,
             readiness,
             limits: intent.limits,
             forwarding: intent.forwarding.clone(),
             log: LogNotes::of(&intent.log),
+            desk: feedback::Desk::new(intent, &recorder, registry),
             counters: Counters::new(registry),
+            recorder,
             upstream_reuses: ShardedCounter::new(registry.workers()),
         }
+    }
+
+    /// Predictions that are remembered for the answer to feedback.
+    pub fn feedback_predictions(&self) -> usize {
+        self.desk.feedback.predictions()
     }
 }
 

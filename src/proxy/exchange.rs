@@ -29,7 +29,7 @@ use super::clock::{ConnClock, Phase};
 use super::forward::{REQUEST_ID, TRACEPARENT, TraceContext};
 use super::problem::{self, Cause, ERROR_HEADER, Problem};
 use super::upstream::Link;
-use super::{local, remote};
+use super::{feedback, local, remote};
 use crate::domain::ids::{Entropy, RecordId};
 use crate::domain::record::{Latency, Outcome, Protocol};
 use crate::domain::routing::{self, Decision, HeaderSource, ModelCall, ModelIx, RequestView};
@@ -147,6 +147,9 @@ async fn answer(
     let gateway = &*worker.gateway;
     let admitted = admit::admit(&parts, &gateway.limits)?;
     let uri = parts.uri.clone();
+    if uri.path() == feedback::PATH {
+        return feedback::answer(exchange, &parts, unread).await;
+    }
     let call = parse_path(uri.path())
         .map_err(|error| Problem::new(Cause::Malformed, error.to_string()))?;
     if let Some(call) = &call {

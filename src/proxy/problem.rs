@@ -129,6 +129,8 @@ table! {
     QueueTimeout => SERVICE_UNAVAILABLE "queue_timeout" Shed,
     /// The gateway ended before the answer was complete.
     Shutdown => SERVICE_UNAVAILABLE "shutdown" Shed,
+    /// Feedback cannot be kept.
+    FeedbackUnavailable => SERVICE_UNAVAILABLE "feedback_unavailable" Shed,
     /// There are as many client connections as allowed.
     Connections => SERVICE_UNAVAILABLE "connection_limit" Shed,
     /// The backend did not accept the connection in time.
