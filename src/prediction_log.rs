@@ -14,6 +14,7 @@ mod frame;
 mod gaps;
 mod group;
 mod progress;
+pub mod query;
 mod queue;
 mod reader;
 mod recorder;
