@@ -10,6 +10,7 @@ mod arena;
 mod files;
 mod frame;
 mod group;
+pub mod query;
 mod reader;
 mod recorder;
 mod recovery;

@@ -11,7 +11,7 @@ use crate::domain::record::{
 use crate::domain::spec::{Durability, LogSpec, Recording};
 
 /// A record whose id and times tell `number`.
-pub(super) fn record(number: u64, body: &[u8]) -> PredictionRecord<'_> {
+pub(in crate::prediction_log) fn record(number: u64, body: &[u8]) -> PredictionRecord<'_> {
     PredictionRecord {
         record_id: RecordId::from_parts(number, [7; 10]),
         kind: Kind::Inference,
