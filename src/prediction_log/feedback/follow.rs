@@ -45,7 +45,8 @@ fn follow(shared: &Weak<Shared>, dir: &Path, records: u64, progress: &Progress) 
         if let Err(error) = failed {
             // Once a second at most: the pause below sees to it.
             tracing::warn!(error = %error, "feedback cannot be matched with the prediction log");
-            thread::sleep(PAUSE);
+            // Until the log ends, or the pause is over.
+            progress.wait_written(u64::MAX, PAUSE);
         }
     }
 }
