@@ -23,6 +23,7 @@ mod forward;
 mod listen;
 mod local;
 mod problem;
+mod redact;
 mod remote;
 mod upstream;
 mod worker;
@@ -85,6 +86,12 @@ impl Gateway {
             upstream_reuses: ShardedCounter::new(registry.workers()),
         }
     }
+}
+
+/// Redacts arbitrary bytes as every format of body, for fuzzing: must not panic.
+#[doc(hidden)]
+pub fn fuzz_redact(bytes: &[u8]) {
+    redact::fuzz(bytes);
 }
 
 /// Whether the gateway takes traffic: it is wanted, and every worker listens.
