@@ -31,15 +31,15 @@ mod worker;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use http::HeaderName;
 use metrics::Counter;
 
 pub use self::drain::{Drain, DrainHandle};
 pub use self::listen::{BoundSocket, BoundSockets, ListenError, bind};
 use self::problem::Cause;
 pub use self::worker::WorkerPlan;
-use crate::domain::spec::{Forwarding, Intent, Limits, LogSpec, Recording};
+use crate::domain::spec::{Forwarding, Intent, Limits};
 use crate::inference::Executor;
 use crate::prediction_log::Recorder;
 use crate::snapshot::Reader;
@@ -53,9 +53,11 @@ pub struct Gateway {
     pub(crate) readiness: Arc<Readiness>,
     limits: Limits,
     forwarding: Forwarding,
-    log: LogNotes,
+    /// How long an exchange waits for room in the log.
+    log_block: Duration,
     counters: Counters,
     pub(crate) upstream_reuses: ShardedCounter,
+    pub(crate) sampled_out: ShardedCounter,
 }
 
 impl fmt::Debug for Gateway {
@@ -81,9 +83,10 @@ impl Gateway {
             readiness,
             limits: intent.limits,
             forwarding: intent.forwarding.clone(),
-            log: LogNotes::of(&intent.log),
+            log_block: intent.log.block,
             counters: Counters::new(registry),
             upstream_reuses: ShardedCounter::new(registry.workers()),
+            sampled_out: ShardedCounter::new(registry.workers()),
         }
     }
 }
@@ -131,22 +134,6 @@ impl Readiness {
 
     fn listening(&self) {
         self.not_listening.fetch_sub(1, Ordering::Release);
-    }
-}
-
-/// What of a message the record keeps.
-struct LogNotes {
-    body: usize,
-    headers: Vec<HeaderName>,
-    /// The last byte of a response waits for its record.
-    waits: bool,
-}
-
-impl LogNotes {
-    fn of(spec: &LogSpec) -> Self {
-        let Recording { durability, headers, .. } = &spec.recording;
-        let headers = headers.iter().filter_map(|name| name.parse().ok()).collect();
-        Self { body: spec.recording.captured(), headers, waits: durability.waits() }
     }
 }
 
