@@ -4,4 +4,4 @@ mod damage;
 mod faults;
 mod rows;
 mod running;
-mod sample;
+pub(super) mod sample;
