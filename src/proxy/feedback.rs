@@ -120,6 +120,7 @@ pub(super) async fn answer(
     unread: &mut Option<Incoming>,
 ) -> Result<Answer, Problem> {
     exchange.owes_no_record();
+    super::admit::admit(parts, &exchange.context.worker.gateway.limits)?;
     if parts.method != Method::POST {
         return Err(Problem::method("feedback is given with POST", "POST"));
     }

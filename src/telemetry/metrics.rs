@@ -75,6 +75,7 @@ definitions! {
     counter "pointsman_log_records_received_total", [], "Records offered to the prediction log.";
     counter "pointsman_log_records_written_total", [], "Records written to segments.";
     counter "pointsman_log_records_dropped_total", ["reason"], "Records lost. received = written + dropped + queued.";
+    counter "pointsman_log_sampled_out_total", [], "Exchanges that were not offered to the log, because the sample left them out.";
     counter "pointsman_log_bodies_omitted_total", [], "Bodies left out of records because the log was falling behind.";
     gauge "pointsman_log_queue_bytes", [], "Bytes of records that wait for the writer.";
     gauge "pointsman_log_queue_records", [], "Records that wait for the writer.";
