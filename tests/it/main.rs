@@ -19,3 +19,4 @@ mod limits;
 mod models;
 mod prediction_log;
 mod process;
+mod replay;
