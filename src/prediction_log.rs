@@ -10,6 +10,7 @@ mod arena;
 mod files;
 mod frame;
 mod group;
+pub mod parquet;
 mod reader;
 mod recorder;
 mod recovery;

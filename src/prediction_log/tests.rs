@@ -2,6 +2,6 @@
 
 mod damage;
 mod faults;
-mod rows;
+pub(super) mod rows;
 mod running;
-mod sample;
+pub(super) mod sample;

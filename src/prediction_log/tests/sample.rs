@@ -11,7 +11,7 @@ use crate::domain::record::{
 use crate::domain::spec::{Durability, LogSpec, Recording};
 
 /// A record whose id and times tell `number`.
-pub(super) fn record(number: u64, body: &[u8]) -> PredictionRecord<'_> {
+pub(in crate::prediction_log) fn record(number: u64, body: &[u8]) -> PredictionRecord<'_> {
     PredictionRecord {
         record_id: RecordId::from_parts(number, [7; 10]),
         kind: Kind::Inference,
@@ -59,7 +59,7 @@ pub(super) fn record(number: u64, body: &[u8]) -> PredictionRecord<'_> {
 }
 
 /// Settings for tests: small, and without pauses.
-pub(super) fn spec(durability: Durability) -> LogSpec {
+pub(in crate::prediction_log) fn spec(durability: Durability) -> LogSpec {
     LogSpec {
         recording: Recording { durability, ..Recording::default() },
         queue: 1024 * 1024,
@@ -120,7 +120,7 @@ pub(super) fn read_from(reader: &mut LogReader) -> Contents {
 }
 
 /// Copies the segments, as a killed process would leave them.
-pub(super) fn copy(from: &Path, to: &Path) {
+pub(in crate::prediction_log) fn copy(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).expect("listed") {
         let entry = entry.expect("an entry");
         if entry.file_name() != "LOCK" {
