@@ -75,7 +75,7 @@ pub(crate) fn load_with(
     let mut loading = Loading::new(checks, environment);
     match loading.read(path, false) {
         Some(file) => loading.finish(file),
-        None => Err(loading.report.finish(&loading.sources)),
+        None => Err(loading.report.finish(&mut loading.sources)),
     }
 }
 
@@ -128,7 +128,7 @@ impl<'e> Loading<'e> {
         let intent = resolve::intent(self.context(), &root, self.checks, &self.host_name);
         let errors = self.report.errors();
         let files = self.sources.paths().map(Path::to_owned).collect();
-        let found = self.report.finish(&self.sources);
+        let found = self.report.finish(&mut self.sources);
         if errors == 0 {
             Ok(Loaded { intent, warnings: found.iter().cloned().collect(), files })
         } else {

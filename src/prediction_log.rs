@@ -11,6 +11,7 @@ mod files;
 mod frame;
 mod group;
 pub mod parquet;
+pub mod query;
 mod reader;
 mod recorder;
 mod recovery;

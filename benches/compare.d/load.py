@@ -54,6 +54,7 @@ class Bench:
         per_request = 1e6 / max(result["requests"], 1)
         return {
             "rps": result["requests"] / (result["us"] / 1e6),
+            "requests": max(result["requests"], 1),
             "cpu": (user + system) * per_request,
             "user": user * per_request,
             "p50": result["p50_us"],
@@ -61,10 +62,10 @@ class Bench:
             "p999": result["p999_us"],
         }
 
-    def oha(self, port):
+    def oha(self, port, rate=RATE):
         """Latencies in microseconds at a constant rate."""
         command = ["oha", "--no-tui", "--output-format", "json", "--latency-correction", "-w"]
-        command += ["-q", str(RATE), "-c", str(CONNECTIONS), "-z", f"{self.options.seconds}s"]
+        command += ["-q", str(rate), "-c", str(CONNECTIONS), "-z", f"{self.options.seconds}s"]
         command += ["-m", "POST", "-T", "application/json", "-D", str(self.body)]
         text = run(command + [f"http://127.0.0.1:{port}{PATH}"], self.options.seconds + 30)
         try:

@@ -100,6 +100,17 @@ class Server:
                 user, system = user + int(fields[11]), system + int(fields[12])
         return user / TICKS, system / TICKS
 
+    def thread_cpu(self, name):
+        """User and system seconds so far of the threads whose names start with `name`."""
+        total = 0
+        for stat in glob.glob(f"/proc/{self.process.pid}/task/*/stat"):
+            with contextlib.suppress(OSError):
+                head, _, tail = Path(stat).read_text().rpartition(")")
+                if head.partition("(")[2].startswith(name):
+                    fields = tail.split()
+                    total += int(fields[11]) + int(fields[12])
+        return total / TICKS
+
     def rss_mib(self):
         total = 0
         for pid in self.pids():

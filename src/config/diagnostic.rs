@@ -61,6 +61,8 @@ pub enum Code {
     NoEffect,
     /// Something that would put secrets or losses into the prediction log.
     LogRisk,
+    /// Something that this build leaves out.
+    Unavailable,
 }
 
 impl Code {
@@ -87,6 +89,7 @@ impl Code {
             Self::TooMany => "PM-C018",
             Self::NoEffect => "PM-C019",
             Self::LogRisk => "PM-C020",
+            Self::Unavailable => "PM-C021",
         }
     }
 }
@@ -254,6 +257,8 @@ pub(super) struct Report {
     /// Lines of files that could not be understood.
     broken: RefCell<BTreeMap<usize, BTreeSet<usize>>>,
     left_out: Cell<usize>,
+    /// Secrets that stand in a file, where they should not.
+    concealed: RefCell<Vec<Place>>,
 }
 
 impl Report {
@@ -274,6 +279,11 @@ impl Report {
         self.broken.borrow_mut().entry(file).or_default().insert(line);
     }
 
+    /// Remembers a value that no excerpt may show.
+    pub(super) fn conceal(&self, place: Place) {
+        self.concealed.borrow_mut().push(place);
+    }
+
     /// The number of errors so far.
     pub(super) fn errors(&self) -> usize {
         self.errors.get()
@@ -281,7 +291,9 @@ impl Report {
 
     /// Sorts the findings by place, drops mere consequences of text that could not be understood,
     /// and turns places into lines and columns.
-    pub(super) fn finish(self, sources: &Sources) -> Diagnostics {
+    pub(super) fn finish(self, sources: &mut Sources) -> Diagnostics {
+        self.concealed.into_inner().into_iter().for_each(|place| sources.conceal(place));
+        let sources = &*sources;
         let mut findings = self.findings.into_inner();
         without_consequences(&mut findings, &self.broken.into_inner(), sources);
         findings.sort_by_key(|found| (found.place, found.severity));
@@ -386,7 +398,7 @@ mod tests {
         for _ in 0..DIAGNOSTICS_MAX + 7 {
             report.add(Finding::error(Code::Syntax, Place::top(0), "x"));
         }
-        let all = report.finish(&Sources::default());
+        let all = report.finish(&mut Sources::default());
         assert_eq!(all.iter().count(), DIAGNOSTICS_MAX);
         assert_eq!((all.left_out(), all.errors()), (7, DIAGNOSTICS_MAX + 7));
     }

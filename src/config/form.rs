@@ -3,6 +3,8 @@
 //! Owns how each is written and what to say when it is not. Never looks anything up: no file, no
 //! name resolution.
 
+mod log;
+
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use http::{HeaderName, HeaderValue};
@@ -11,6 +13,8 @@ use crate::domain::spec::{BackendAddress, IpNet, StickyKey};
 
 use super::diagnostic::{Code, closest};
 use super::scalar::Fault;
+
+pub(super) use log::{bucket, endpoint, field_source, hash_key, pointer, region, secret, sink_url};
 
 /// The words for levels of the gateway's own log, as `tracing` knows them.
 pub(super) const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];

@@ -4,13 +4,17 @@
 //! Defaults here are what the schema shows; a test holds them against the defaults of
 //! [`crate::domain::spec`].
 
+mod log;
 mod sections;
 
 use std::time::Duration;
 
+use crate::domain::ids::Permille;
+
+pub(super) use log::{FEEDBACK, LOG, PARQUET, RECORDING, REDACT, SINK};
 pub(super) use sections::{
-    DRAIN, EXECUTION, FORWARDING, KEEP_ALIVE, LIMITS, LOG, MODEL, POOL, ROUTE, TELEMETRY, TIMEOUTS,
-    TOP, VERSION,
+    DRAIN, EXECUTION, FORWARDING, KEEP_ALIVE, LIMITS, MODEL, POOL, ROUTE, TELEMETRY, TIMEOUTS, TOP,
+    VERSION,
 };
 
 /// A table of the file.
@@ -74,6 +78,10 @@ pub(super) enum Kind {
     Duration(Duration, Duration),
     /// A size in bytes, in a range.
     Size(u64, u64),
+    /// A ratio in thousandths, in a range.
+    Ratio(Permille, Permille),
+    /// A ratio above 0 and up to 1, as fine as wished.
+    Fraction,
     /// A list of strings of a form, with the least and the most entries.
     List(Form, usize, usize),
     /// A table with known keys.
@@ -115,6 +123,22 @@ pub(super) enum Form {
     PathPrefix,
     /// The name of a declared model, version or pool.
     Reference,
+    /// A JSON pointer.
+    Pointer,
+    /// Where a field of a record is found.
+    FieldSource,
+    /// The URL of a sink.
+    SinkUrl,
+    /// A bucket and a prefix.
+    Bucket,
+    /// The server of a bucket.
+    Endpoint,
+    /// The region of a bucket.
+    Region,
+    /// A secret.
+    Secret,
+    /// The secret key of a keyed hash.
+    HashKey,
 }
 
 impl Form {
@@ -134,6 +158,18 @@ impl Form {
             Self::Path => "a path such as \"/v1/score\"",
             Self::PathPrefix => "the first segments of a path such as \"/api\"",
             Self::Reference => "a declared name",
+            Self::Pointer => "a JSON pointer such as \"/inputs/*/data\"",
+            Self::FieldSource => {
+                "\"header:NAME\", \"request:/json/pointer\" or \"response:/json/pointer\""
+            }
+            Self::SinkUrl => "a URL such as \"http://10.0.0.9:8080/events\"",
+            Self::Bucket => "a bucket and a prefix such as \"predictions/edge-1\"",
+            Self::Endpoint => "a server such as \"http://10.0.0.9:8333\"",
+            Self::Region => "a region such as \"eu-central-1\"",
+            Self::Secret => "a secret such as \"${env:NAME}\" or \"${file:PATH}\"",
+            Self::HashKey => {
+                "a secret of at least 16 bytes, from \"${env:NAME}\" or \"${file:PATH}\""
+            }
         }
     }
 
@@ -143,7 +179,11 @@ impl Form {
             Self::Address => Some("^(\\[[0-9A-Fa-f:.]+\\]|[0-9.]+):[0-9]+$"),
             Self::Backend => Some("^http://[^/?#@\\s]+:[0-9]+$"),
             Self::Sticky => Some("^((header|cookie|query):.+|client)$"),
-            Self::Path | Self::PathPrefix => Some("^/"),
+            Self::Path | Self::PathPrefix | Self::Pointer => Some("^/"),
+            Self::FieldSource => Some("^(header:.+|(request|response):/.*)$"),
+            Self::SinkUrl | Self::Endpoint => Some("^http://[^/?#@\\s]+"),
+            // What comes from elsewhere is all that matches, next to this.
+            Self::Secret | Self::HashKey => Some("\\$\\{(env|file):"),
             Self::Cidr => Some("^[0-9A-Fa-f:.]+(/[0-9]+)?$"),
             Self::File
             | Self::Glob
@@ -151,7 +191,9 @@ impl Form {
             | Self::HeaderName
             | Self::Level
             | Self::Host
-            | Self::Reference => None,
+            | Self::Reference
+            | Self::Bucket
+            | Self::Region => None,
         }
     }
 }
@@ -169,6 +211,7 @@ impl Kind {
             Self::Integer(..) => "a whole number".to_owned(),
             Self::Duration(..) => "a duration such as \"250ms\" or \"5s\"".to_owned(),
             Self::Size(..) => "a size such as \"64KiB\" or \"16MiB\"".to_owned(),
+            Self::Ratio(..) | Self::Fraction => "a ratio such as \"1%\" or 0.01".to_owned(),
             Self::List(form, ..) => format!("a list, each entry {}", form.expected()),
             Self::Table(_) => "a table".to_owned(),
             Self::Named(_, what, _) => format!("a table of {what}s by name"),
@@ -178,23 +221,36 @@ impl Kind {
     }
 }
 
+/// Whether the value of a key of this name is a secret, wherever it stands.
+pub(super) fn is_secret(name: &str) -> bool {
+    let secret = |key: &Key| matches!(key.kind, Kind::Text(Form::Secret | Form::HashKey));
+    HOMES.iter().any(|(section, _)| section.key(name).is_some_and(secret))
+}
+
+/// Every section, and how it is written in the file.
+static HOMES: [(&Section, &str); 18] = [
+    (&TOP, "the top of the file, above the first `[table]`"),
+    (&LIMITS, "`[limits]`"),
+    (&FORWARDING, "`[forwarding]`"),
+    (&LOG, "`[log]`"),
+    (&PARQUET, "`parquet = { … }` of `[log]`"),
+    (&RECORDING, "`log = { … }` of a model or route"),
+    (&REDACT, "`redact = { … }` of `[log]`, a model or a route"),
+    (&SINK, "`[sinks.NAME]`"),
+    (&FEEDBACK, "`[feedback]`"),
+    (&DRAIN, "`[drain]`"),
+    (&TELEMETRY, "`[telemetry]`"),
+    (&MODEL, "`[models.NAME]`"),
+    (&VERSION, "`[models.NAME.versions.VERSION]`"),
+    (&POOL, "`[pools.NAME]`"),
+    (&ROUTE, "`[routes.NAME]`"),
+    (&TIMEOUTS, "`timeouts = { … }` of a model or pool"),
+    (&KEEP_ALIVE, "`keep_alive = { … }` of a model or pool"),
+    (&EXECUTION, "`execution = { … }` of a model"),
+];
+
 /// Finds the sections in which a key of this name may stand, as they are written in the file.
 pub(super) fn homes_of(name: &str) -> Vec<&'static str> {
-    const HOMES: [(&Section, &str); 13] = [
-        (&TOP, "the top of the file, above the first `[table]`"),
-        (&LIMITS, "`[limits]`"),
-        (&FORWARDING, "`[forwarding]`"),
-        (&LOG, "`[log]`"),
-        (&DRAIN, "`[drain]`"),
-        (&TELEMETRY, "`[telemetry]`"),
-        (&MODEL, "`[models.NAME]`"),
-        (&VERSION, "`[models.NAME.versions.VERSION]`"),
-        (&POOL, "`[pools.NAME]`"),
-        (&ROUTE, "`[routes.NAME]`"),
-        (&TIMEOUTS, "`timeouts = { … }` of a model or pool"),
-        (&KEEP_ALIVE, "`keep_alive = { … }` of a model or pool"),
-        (&EXECUTION, "`execution = { … }` of a model"),
-    ];
     let has = |(section, _): &&(&Section, _)| section.key(name).is_some();
     HOMES.iter().filter(has).map(|(_, home)| *home).collect()
 }
@@ -220,7 +276,8 @@ mod tests {
                 let twin = section.keys.iter().skip(at + 1).find(|other| other.name == key.name);
                 assert!(twin.is_none(), "{} is twice in {}", key.name, section.what);
                 assert!(key.doc.ends_with('.') && key.doc.len() > 10, "{}: {}", key.name, key.doc);
-                assert!(key.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+                let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+                assert!(key.name.bytes().all(good), "{}", key.name);
             }
             let named = section.exactly_one.iter().chain(section.at_most_one);
             named.for_each(|name| assert!(section.key(name).is_some(), "{name}"));

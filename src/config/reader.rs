@@ -16,6 +16,7 @@ use super::keys::{Kind, Section};
 use super::scalar::{self, Fault, show_duration, show_size};
 use super::source::{Place, Sources};
 use super::tree::{Entry, Node, Table, Value, join};
+use crate::domain::spec::Secret;
 
 /// What every reader shares.
 #[derive(Debug, Clone, Copy)]
@@ -155,6 +156,29 @@ impl<'t> Fields<'t> {
         let text = self.text(name)?;
         match parse(text.value) {
             Ok(value) => Some(At { value, place: text.place, hidden: text.hidden }),
+            Err(fault) => {
+                self.fault(name, &text, fault);
+                None
+            }
+        }
+    }
+
+    /// A secret that `check` accepts. It must come from outside the file; `None` when the key is not
+    /// there or its value was not looked at.
+    pub(super) fn secret(
+        &self,
+        name: &str,
+        check: impl Fn(&str) -> Result<String, Fault>,
+    ) -> Option<Secret> {
+        let text = self.text(name)?;
+        if !text.hidden {
+            let message = format!("`{}` stands in the file for all to read", self.path_of(name));
+            let finding = Finding::error(Code::Malformed, text.place, message);
+            self.add(finding.help("write \"${env:NAME}\" or \"${file:PATH}\""));
+            return None;
+        }
+        match check(text.value) {
+            Ok(value) => Some(Secret::new(value)),
             Err(fault) => {
                 self.fault(name, &text, fault);
                 None

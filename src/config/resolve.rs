@@ -5,13 +5,15 @@
 //! refused.
 
 mod models;
+mod recording;
 mod routes;
 mod settings;
+mod sinks;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::domain::spec::{BackendAddress, FeedbackSpec, Intent};
+use crate::domain::spec::{BackendAddress, Intent};
 
 use super::Checks;
 use super::diagnostic::{Code, Finding};
@@ -20,6 +22,9 @@ use super::keys;
 use super::reader::{At, Context, Fields};
 use super::source::Place;
 use super::tree::Table;
+
+use models::Declared;
+use recording::Above;
 
 /// The address of the admin listener, unless set.
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
@@ -31,8 +36,16 @@ const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0
 struct Rules<'t> {
     context: Context<'t>,
     checks: Checks,
-    /// Every backend and where it is named.
-    backends: Vec<At<BackendAddress>>,
+    /// Every address to which the gateway will connect.
+    peers: Vec<Peer>,
+}
+
+/// An address to which the gateway will connect.
+struct Peer {
+    /// What it is.
+    what: &'static str,
+    /// Where it leads, and where it is named.
+    address: At<BackendAddress>,
 }
 
 /// Builds the intent. What is wrong goes to the report; with any error there, the result is of no use.
@@ -43,19 +56,31 @@ pub(super) fn intent(
     host_name: &str,
 ) -> Intent {
     let top = Fields::new(context, root, &keys::TOP, "", Place::top(0));
-    let mut rules = Rules { context, checks, backends: Vec::new() };
+    let mut rules = Rules { context, checks, peers: Vec::new() };
     let listen = top.parse("listen", form::address);
     let admin = top.parse("admin", form::address);
-    let models = rules.models(&top);
+    let feedback = top.key_place("feedback");
+    let (log, level) =
+        top.table("log", |log| settings::log(&log, feedback.is_some())).unwrap_or_default();
+    let above = Above { recording: &log.recording, queue: log.queue, feedback: feedback.is_some() };
+    let models = rules.models(&top, above);
     let pools = rules.pools(&top);
-    let routes = rules.routes(&top, &models, &pools);
+    let routes = rules.routes(&top, &models, &pools, above);
+    let sinks = rules.sinks(&top);
     rules.addresses(&top, listen.as_ref(), admin.as_ref());
     if models.is_empty() && pools.is_empty() && context.report.errors() == 0 {
         let message = "nothing to serve: there is no model and no pool";
         let finding = Finding::warning(Code::NoEffect, Place::top(0), message);
         top.add(finding.help("add a model: [models.NAME.versions.v1]"));
     }
-    Intent {
+    let mut levels = BTreeMap::new();
+    let models = models.into_iter().map(|(name, Declared { spec: (spec, level), .. })| {
+        levels.insert(name.clone(), level);
+        (name, spec)
+    });
+    let models = models.collect();
+    recording::warn_idle(context.report, &level, &levels, &routes);
+    let intent = Intent {
         node: top.parse("node", form::node).map_or_else(|| host_name.to_owned(), |at| at.value),
         listen: listen.map_or(NOWHERE, |at| at.value),
         admin: admin.map_or(ADMIN, |at| at.value),
@@ -65,15 +90,25 @@ pub(super) fn intent(
         workers: top.integer("workers"),
         limits: top.table("limits", settings::limits).unwrap_or_default(),
         forwarding: top.table("forwarding", settings::forwarding).unwrap_or_default(),
-        log: top.table("log", settings::log).unwrap_or_default(),
-        sinks: BTreeMap::new(),
-        feedback: FeedbackSpec::default(),
+        log,
+        sinks,
+        feedback: top.table("feedback", settings::feedback).unwrap_or_default(),
         drain: top.table("drain", settings::drain).unwrap_or_default(),
         telemetry: top.table("telemetry", settings::telemetry).unwrap_or_default(),
-        models: models.into_iter().map(|(name, model)| (name, model.spec)).collect(),
+        models,
         pools: pools.into_iter().map(|(name, pool)| (name, pool.spec)).collect(),
-        routes,
+        routes: routes.into_iter().map(|(name, (spec, _))| (name, spec)).collect(),
+    };
+    if !intent.records() {
+        for (name, what) in [("sinks", "deliver"), ("feedback", "join")] {
+            if let Some(place) = top.key_place(name) {
+                let message = format!("nothing is recorded, so there is nothing to {what}");
+                let finding = Finding::warning(Code::NoEffect, place, message);
+                top.add(finding.help("set `durability` to something else than \"off\""));
+            }
+        }
     }
+    intent
 }
 
 impl Rules<'_> {
@@ -95,11 +130,11 @@ impl Rules<'_> {
             let finding = Finding::error(Code::AddressConflict, place, message);
             top.add(finding.also(listen.place, "`listen` is here").help("give one another port"));
         }
-        for backend in &self.backends {
+        for Peer { what: peer, address } in &self.peers {
             for (own, what) in [(listen.value, "listen"), (admin_address, "admin")] {
-                if leads_to(&backend.value, own) {
-                    let message = format!("the backend is this gateway's own `{what}` address");
-                    let finding = Finding::error(Code::AddressConflict, backend.place, message);
+                if leads_to(&address.value, own) {
+                    let message = format!("the {peer} is this gateway's own `{what}` address");
+                    let finding = Finding::error(Code::AddressConflict, address.place, message);
                     top.add(finding.help("requests would go round in circles"));
                 }
             }

@@ -84,6 +84,45 @@ pub(super) fn size(text: &str) -> Result<u64, Fault> {
 /// # Errors
 /// A [`Fault`] that names the mistake.
 pub(super) fn percent(text: &str) -> Result<Permille, Fault> {
+    permille(percentage(text)? * 10.0, text)
+}
+
+/// Takes a fraction from 0 to 1 as thousandths.
+///
+/// # Errors
+/// A [`Fault`] that names the mistake.
+pub(super) fn fraction(value: f64) -> Result<Permille, Fault> {
+    permille(value * 1000.0, &value.to_string())
+}
+
+/// Parses a percentage above 0 and up to 100, as fine as wished, such as `0.01%`.
+///
+/// # Errors
+/// A [`Fault`] that names the mistake.
+pub(super) fn fine_percent(text: &str) -> Result<f32, Fault> {
+    fine(percentage(text)? / 100.0, text)
+}
+
+/// Takes a fraction above 0 and up to 1, as fine as wished.
+///
+/// # Errors
+/// A [`Fault`] that names the mistake.
+pub(super) fn fine_fraction(value: f64) -> Result<f32, Fault> {
+    fine(value, &value.to_string())
+}
+
+fn fine(value: f64, text: &str) -> Result<f32, Fault> {
+    let share = value as f32;
+    if share > 0.0 && value <= 1.0 {
+        return Ok(share);
+    }
+    Err(Fault::new(format!("must lie above 0 % and up to 100 %, not at `{text}`"))
+        .code(Code::OutOfRange)
+        .help("a ratio is a fraction such as 0.25 or a percentage such as \"25%\""))
+}
+
+/// The number before a percent sign.
+fn percentage(text: &str) -> Result<f64, Fault> {
     let malformed = || Fault::new(format!("must be a ratio such as \"1%\" or 0.01, not `{text}`"));
     let Some(number) = text.strip_suffix('%') else {
         let help = text.parse::<f64>().ok().filter(|n| (0.0..=100.0).contains(n));
@@ -95,16 +134,7 @@ pub(super) fn percent(text: &str) -> Result<Permille, Fault> {
     if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
         return Err(malformed());
     }
-    let percent: f64 = number.parse().map_err(|_| malformed())?;
-    permille(percent * 10.0, text)
-}
-
-/// Takes a fraction from 0 to 1 as thousandths.
-///
-/// # Errors
-/// A [`Fault`] that names the mistake.
-pub(super) fn fraction(value: f64) -> Result<Permille, Fault> {
-    permille(value * 1000.0, &value.to_string())
+    number.parse().map_err(|_| malformed())
 }
 
 fn permille(thousandths: f64, text: &str) -> Result<Permille, Fault> {
@@ -117,7 +147,7 @@ fn permille(thousandths: f64, text: &str) -> Result<Permille, Fault> {
     if (thousandths - whole).abs() > 1e-6 {
         return Err(Fault::new(format!("is finer than a tenth of a percent: `{text}`"))
             .code(Code::OutOfRange)
-            .help("traffic divides in steps of \"0.1%\""));
+            .help("such ratios have steps of \"0.1%\""));
     }
     // In range and whole: checked above.
     Permille::new(whole as u16).ok_or_else(|| Fault::new("must be a ratio"))
@@ -224,6 +254,19 @@ mod tests {
         }
         for bad in [1.001, -0.1, 0.0005, f64::NAN, f64::INFINITY] {
             assert!(fraction(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn fine_ratios_lie_above_zero_and_up_to_one() {
+        assert_eq!(fine_percent("0.01%"), Ok(0.0001));
+        assert_eq!(fine_fraction(0.0001), Ok(0.0001));
+        assert_eq!((fine_percent("100%"), fine_fraction(1.0)), (Ok(1.0), Ok(1.0)));
+        for bad in ["0%", "100.1%", "", "1", "-1%", "1e-3%"] {
+            assert!(fine_percent(bad).is_err(), "{bad}");
+        }
+        for bad in [0.0, -0.1, 1.1, 1e-300, f64::NAN, f64::INFINITY] {
+            assert!(fine_fraction(bad).is_err(), "{bad}");
         }
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::keys::{Absent, Form, Key, Kind, Section, TOP};
-use super::scalar::{show_duration, show_size};
+use super::scalar::{show_duration, show_percent, show_size};
 
 /// Matches a string in which a part is replaced when the file is read, so that its form is unknown.
 const REPLACED: &str = "\\$\\{";
@@ -117,15 +117,15 @@ fn kind(kind: &Kind, definitions: &mut Definitions) -> (Map<String, Value>, Stri
             }),
             String::new(),
         ),
+        Kind::Ratio(min, max) => {
+            let range = format!(" {} to {}.", show_percent(*min), show_percent(*max));
+            (share(), range)
+        }
+        Kind::Fraction => (share(), " Above 0, up to 100%.".to_owned()),
         Kind::Shares => (
             json!({
                 "type": "object",
-                "additionalProperties": {
-                    "anyOf": [
-                        pattern("^[0-9]*\\.?[0-9]*%$"),
-                        { "type": "number", "minimum": 0, "maximum": 1 },
-                    ],
-                },
+                "additionalProperties": share(),
             }),
             String::new(),
         ),
@@ -142,6 +142,15 @@ fn kind(kind: &Kind, definitions: &mut Definitions) -> (Map<String, Value>, Stri
         Value::Object(object) => (object, range),
         _ => (Map::new(), range),
     }
+}
+
+fn share() -> Value {
+    json!({
+        "anyOf": [
+            pattern("^[0-9]*\\.?[0-9]*%$"),
+            { "type": "number", "minimum": 0, "maximum": 1 },
+        ],
+    })
 }
 
 fn text(form: Form) -> Value {

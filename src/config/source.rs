@@ -86,6 +86,16 @@ impl Sources {
         self.files.len() - 1
     }
 
+    /// Overwrites what must not be shown, so that no excerpt can hold it.
+    pub(super) fn conceal(&mut self, place: Place) {
+        let Some(file) = self.files.get_mut(place.file) else { return };
+        let start = file.text.floor_char_boundary(place.start);
+        let end = file.text.floor_char_boundary(place.end).max(start);
+        let stars = |byte| if byte == b'\n' { '\n' } else { '*' };
+        let hidden: String = file.text.bytes().skip(start).take(end - start).map(stars).collect();
+        file.text.replace_range(start..end, &hidden);
+    }
+
     /// The paths, in the order of loading.
     pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().map(|file| file.path.as_path())

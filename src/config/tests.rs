@@ -2,6 +2,7 @@
 
 mod broken;
 mod properties;
+mod recording;
 mod rendered;
 mod sound;
 
@@ -17,10 +18,13 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    /// A directory with `model.onnx`, and with `SECRET` in the environment.
+    /// A directory with `model.onnx`, and with `SECRET` and `KEY` in the environment.
     pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let environment = Fixed([("SECRET".to_owned(), "hunter2".to_owned())].into());
+        let key = "hunter2 has sixteen bytes and more";
+        let environment = Fixed(
+            [("SECRET", "hunter2"), ("KEY", key)].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+        );
         let bench = Self { dir, environment };
         bench.write("model.onnx", "");
         bench

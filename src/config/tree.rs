@@ -1,7 +1,9 @@
 //! The spanned tree: TOML text to values that know where they stand, and the merge of several files.
 //!
-//! Owns what a value is before its key gives it a meaning. Never knows a key.
+//! Owns what a value is before its key gives it a meaning. Never knows of a key more than whether its
+//! value must not be shown.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
 use std::ops::Range;
@@ -10,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Code, Finding, Report};
 use super::interpolate::{Interpolator, Outcome, Text};
+use super::keys;
 use super::source::{Place, Sources};
 
 /// The deepest nesting of tables and lists; the deepest key of ours lies at six.
@@ -162,11 +165,14 @@ struct Walk<'a, 'e> {
 
 impl Walk<'_, '_> {
     fn table(&mut self, table: DeTable<'_>, depth: usize) -> Table {
-        let entry = |(key, value): (toml::Spanned<_>, toml::Spanned<DeValue<'_>>)| {
+        let entry = |(key, value): (toml::Spanned<Cow<'_, str>>, toml::Spanned<DeValue<'_>>)| {
             let at = self.place(key.span());
             let place = self.place(value.span());
+            if keys::is_secret(key.get_ref()) && self.is_shown(place) {
+                self.report.conceal(place);
+            }
             let node = Node { place, value: self.value(value.into_inner(), place, depth + 1) };
-            (std::borrow::Cow::<str>::into_owned(key.into_inner()), Entry { key: at, node })
+            (key.into_inner().into_owned(), Entry { key: at, node })
         };
         Table { entries: table.into_iter().map(entry).collect() }
     }
@@ -210,6 +216,12 @@ impl Walk<'_, '_> {
                 Value::Unknown
             }
         }
+    }
+
+    /// Whether a value stands in the file itself, as a whole or as the default of a replacement.
+    fn is_shown(&self, place: Place) -> bool {
+        let text = self.sources.text(place.file).get(place.start..place.end).unwrap_or("");
+        text.starts_with(['"', '\'']) && (!text.contains("${") || text.contains(":-"))
     }
 
     fn place(&self, span: Range<usize>) -> Place {

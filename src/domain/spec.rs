@@ -54,6 +54,16 @@ pub struct Intent {
     pub telemetry: TelemetrySpec,
 }
 
+impl Intent {
+    /// Whether anything is recorded at all.
+    pub fn records(&self) -> bool {
+        let models = self.models.values().map(|model| &model.recording);
+        let routes = self.routes.values().map(|route| &route.recording);
+        let mut all = models.chain(routes).chain([&self.log.recording]);
+        all.any(|recording| recording.durability != Durability::Off)
+    }
+}
+
 /// A model and how its traffic divides over its versions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelSpec {

@@ -4,17 +4,18 @@
 
 use std::time::Duration;
 
+use super::log::{FEEDBACK, LOG, RECORDING, SINK};
 use super::{Absent, Form, Key, Kind, Section};
 
-const MS: Duration = Duration::from_millis(1);
+pub(super) const MS: Duration = Duration::from_millis(1);
 const TEN_MINUTES: Duration = Duration::from_secs(600);
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(86_400);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
-const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
-const GIB: u64 = 1 << 30;
-const TIB: u64 = 1 << 40;
+pub(super) const KIB: u64 = 1 << 10;
+pub(super) const MIB: u64 = 1 << 20;
+pub(super) const GIB: u64 = 1 << 30;
+pub(super) const TIB: u64 = 1 << 40;
 
 const MODELS_MAX: usize = 10_000;
 const VERSIONS_MAX: usize = 1000;
@@ -22,15 +23,19 @@ const POOLS_MAX: usize = 10_000;
 const ROUTES_MAX: usize = 10_000;
 const BACKENDS_MAX: usize = 4096;
 const ROUTE_HEADERS_MAX: usize = 32;
-const LOG_HEADERS_MAX: usize = 64;
+const SINKS_MAX: usize = 16;
 const RANGES_MAX: usize = 1024;
 const PATTERNS_MAX: usize = 64;
 
-const fn key(name: &'static str, kind: Kind, absent: Absent, doc: &'static str) -> Key {
+pub(super) const fn key(name: &'static str, kind: Kind, absent: Absent, doc: &'static str) -> Key {
     Key { name, kind, absent, doc }
 }
 
-const fn section(what: &'static str, doc: &'static str, keys: &'static [Key]) -> Section {
+pub(super) const fn section(
+    what: &'static str,
+    doc: &'static str,
+    keys: &'static [Key],
+) -> Section {
     Section { what, doc, keys, exactly_one: &[], at_most_one: &[] }
 }
 
@@ -83,6 +88,13 @@ pub(in crate::config) static TOP: Section = section(
             "Whose word about the client is believed, and what backends are told.",
         ),
         key("log", Kind::Table(&LOG), Absent::Same("{}"), "The prediction log."),
+        key(
+            "sinks",
+            Kind::Named(&SINK, "sink", SINKS_MAX),
+            Absent::Same("{}"),
+            "Where else the prediction log is delivered, by name.",
+        ),
+        key("feedback", Kind::Table(&FEEDBACK), Absent::Same("{}"), "Delayed ground truth."),
         key("drain", Kind::Table(&DRAIN), Absent::Same("{}"), "How the process ends."),
         key(
             "telemetry",
@@ -181,58 +193,6 @@ pub(in crate::config) static FORWARDING: Section = section(
     ],
 );
 
-/// `[log]`.
-pub(in crate::config) static LOG: Section = section(
-    "the prediction log",
-    "The prediction log.",
-    &[
-        key(
-            "durability",
-            Kind::Word(&["off", "async", "os", "sync"]),
-            Absent::Same("async"),
-            "What a record survives once its response is out: nothing is recorded (`off`), a clean \
-             stop (`async`), `kill -9` (`os`), a power loss (`sync`).",
-        ),
-        key(
-            "body",
-            Kind::Size(0, GIB),
-            Absent::Same("256KiB"),
-            "Bytes of each body that are kept; length and hash always cover the whole body.",
-        ),
-        key(
-            "queue",
-            Kind::Size(MIB, 16 * GIB),
-            Absent::Same("64MiB"),
-            "Bytes of records that may wait for the writer; beyond that, records are dropped and \
-             counted.",
-        ),
-        key(
-            "segment",
-            Kind::Size(MIB, 4 * GIB),
-            Absent::Same("64MiB"),
-            "The size of one file of the log.",
-        ),
-        key(
-            "flush",
-            Kind::Duration(MS, Duration::from_secs(10)),
-            Absent::Same("5ms"),
-            "The longest time a record waits in memory with `durability = \"async\"`.",
-        ),
-        key(
-            "retain",
-            Kind::Size(MIB, 1024 * TIB),
-            Absent::Same("20GiB"),
-            "Bytes that the log may take on disk; the oldest files go first.",
-        ),
-        key(
-            "headers",
-            Kind::List(Form::HeaderName, 0, LOG_HEADERS_MAX),
-            Absent::Same("[]"),
-            "Request and response headers that are kept; all others are left out.",
-        ),
-    ],
-);
-
 /// `[drain]`.
 pub(in crate::config) static DRAIN: Section = section(
     "the drain",
@@ -300,7 +260,16 @@ pub(in crate::config) static MODEL: Section = section(
             Absent::Same("{}"),
             "How versions that run in this process are run.",
         ),
+        RECORDING_KEY,
     ],
+);
+
+const RECORDING_KEY: Key = key(
+    "log",
+    Kind::Table(&RECORDING),
+    Absent::Same("{}"),
+    "What is recorded of its exchanges, where it differs from the level above: a route's word over \
+     its model's, and that over `[log]`.",
 );
 
 const BALANCE: Key = key(
@@ -486,6 +455,7 @@ pub(in crate::config) static ROUTE: Section = Section {
             Absent::Means("the route leads to `model`"),
             "The pool of plain backends that answers.",
         ),
+        RECORDING_KEY,
     ],
     exactly_one: &["model", "pool"],
     at_most_one: &["path", "path_prefix"],

@@ -1,11 +1,11 @@
-//! Lists, named tables, shares and headers.
+//! Lists, named tables, shares, ratios and headers.
 //!
 //! Owns the bounds on their sizes and what may be in them once. Never knows what an entry is for.
 
 use crate::config::diagnostic::{Code, Finding};
 use crate::config::form;
 use crate::config::keys::{Form, Kind};
-use crate::config::scalar::{self, Fault};
+use crate::config::scalar::{self, Fault, show_percent};
 use crate::config::source::Place;
 use crate::config::tree::{Entry, Node, Value, join};
 use crate::domain::ids::{Permille, is_valid_name};
@@ -93,7 +93,8 @@ impl<'t> Fields<'t> {
         let table = self.as_table(name, self.entry(name)?)?;
         let path = self.path_of(name);
         let share = |(key, entry): (&'t String, &Entry)| {
-            let share = self.share(&join(&path, key), &entry.node)?;
+            let path = join(&path, key);
+            let share = self.share(&path, &entry.node, scalar::percent, scalar::fraction)?;
             Some((key.as_str(), entry.key, share))
         };
         let read: Vec<_> = table.entries.iter().filter_map(share).collect();
@@ -162,11 +163,37 @@ impl<'t> Fields<'t> {
         Some(At { value, place: item.place, hidden: text.hidden })
     }
 
-    fn share(&self, path: &str, node: &Node) -> Option<Permille> {
+    /// A ratio in the key's range, in thousandths.
+    pub(in crate::config) fn ratio(&self, name: &str) -> Option<Permille> {
+        let Kind::Ratio(min, max) = self.kind(name) else { return None };
+        let node = &self.entry(name)?.node;
+        let share = self.share(&self.path_of(name), node, scalar::percent, scalar::fraction)?;
+        if (min..=max).contains(&share) {
+            return Some(share);
+        }
+        self.out_of_range(name, node.place, &show_percent(min), &show_percent(max));
+        None
+    }
+
+    /// A ratio above 0 and up to 1, as fine as wished.
+    pub(in crate::config) fn fine_ratio(&self, name: &str) -> Option<At<f32>> {
+        let node = &self.entry(name)?.node;
+        let path = self.path_of(name);
+        let value = self.share(&path, node, scalar::fine_percent, scalar::fine_fraction)?;
+        Some(At { value, place: node.place, hidden: false })
+    }
+
+    fn share<T>(
+        &self,
+        path: &str,
+        node: &Node,
+        percent: impl Fn(&str) -> Result<T, Fault>,
+        fraction: impl Fn(f64) -> Result<T, Fault>,
+    ) -> Option<T> {
         let expected = "a ratio such as \"1%\" or 0.01";
         let (result, hidden) = match &node.value {
-            Value::Text(text) => (scalar::percent(&text.value), text.hidden),
-            Value::Float(number) => (scalar::fraction(*number), false),
+            Value::Text(text) => (percent(&text.value), text.hidden),
+            Value::Float(number) => (fraction(*number), false),
             Value::Unknown => return None,
             other => {
                 let message = format!("`{path}` must be {expected}, not {}", other.what());

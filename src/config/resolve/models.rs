@@ -15,9 +15,10 @@ use crate::config::scalar::show_percent;
 use crate::config::source::Place;
 use crate::config::tree::quoted;
 use crate::domain::ids::{ModelName, Permille, PoolName, VersionName};
-use crate::domain::spec::{BackendAddress, ModelSpec, PoolSpec, Recording, VersionSpec};
+use crate::domain::spec::{BackendAddress, ModelSpec, PoolSpec, VersionSpec};
 
-use super::{Rules, settings};
+use super::recording::{self, Above, Level};
+use super::{Peer, Rules, settings};
 
 /// The most versions whose shares are written into a suggested line.
 const SUGGESTED_SHARES_MAX: usize = 8;
@@ -33,12 +34,16 @@ pub(super) struct Declared<T> {
 
 impl Rules<'_> {
     /// Reads `[models.*]`.
-    pub(super) fn models(&mut self, top: &Fields<'_>) -> BTreeMap<ModelName, Declared<ModelSpec>> {
+    pub(super) fn models(
+        &mut self,
+        top: &Fields<'_>,
+        above: Above<'_>,
+    ) -> BTreeMap<ModelName, Declared<(ModelSpec, Level)>> {
         let named = top.named("models");
         let mut models = BTreeMap::new();
         for model in &named {
             let fields = Fields::of(self.context, model, &keys::MODEL);
-            let spec = self.model(&fields);
+            let spec = self.model(&fields, above);
             models.insert(ModelName::new(model.name), Declared { spec, key: model.key });
         }
         models
@@ -61,7 +66,7 @@ impl Rules<'_> {
         pools
     }
 
-    fn model(&mut self, fields: &Fields<'_>) -> ModelSpec {
+    fn model(&mut self, fields: &Fields<'_>, above: Above<'_>) -> (ModelSpec, Level) {
         let named = fields.named("versions");
         if let (Some(key), []) = (fields.key_place("versions"), named.as_slice()) {
             let message = format!("`{}` is empty", fields.path_of("versions"));
@@ -73,7 +78,8 @@ impl Rules<'_> {
             let fields = Fields::of(self.context, version, &keys::VERSION);
             (VersionName::new(version.name), self.version(&fields))
         });
-        ModelSpec {
+        let level = recording::nested(fields, above);
+        let spec = ModelSpec {
             versions: versions.collect(),
             traffic,
             sticky: fields.parse("sticky", form::sticky).map(|at| at.value),
@@ -81,8 +87,9 @@ impl Rules<'_> {
             timeouts: fields.table("timeouts", settings::timeouts).unwrap_or_default(),
             keep_alive: fields.table("keep_alive", settings::keep_alive).unwrap_or_default(),
             execution: fields.table("execution", settings::execution).unwrap_or_default(),
-            recording: Recording::default(),
-        }
+            recording: level.recording.clone(),
+        };
+        (spec, level)
     }
 
     fn version(&mut self, fields: &Fields<'_>) -> VersionSpec {
@@ -99,7 +106,8 @@ impl Rules<'_> {
     fn backends(&mut self, fields: &Fields<'_>) -> Vec<BackendAddress> {
         let backends = fields.list("backends", form::backend).unwrap_or_default();
         let values = backends.iter().map(|backend| backend.value.clone()).collect();
-        self.backends.extend(backends);
+        let peer = |address| Peer { what: "backend", address };
+        self.peers.extend(backends.into_iter().map(peer));
         values
     }
 

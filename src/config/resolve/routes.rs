@@ -10,19 +10,18 @@ use crate::config::keys;
 use crate::config::reader::{At, Fields, listed};
 use crate::config::source::Place;
 use crate::domain::ids::{ModelName, PoolName, RouteName, VersionName};
-use crate::domain::spec::{
-    ModelSpec, PathMatch, PoolSpec, Recording, RouteMatch, RouteSpec, RouteTarget,
-};
+use crate::domain::spec::{ModelSpec, PathMatch, PoolSpec, RouteMatch, RouteSpec, RouteTarget};
 
 use super::Rules;
 use super::models::Declared;
+use super::recording::{self, Above, Level};
 
 /// The most names that a help text lists.
 const LISTED_MAX: usize = 20;
 
 /// What routes may refer to.
 struct Targets<'a> {
-    models: &'a BTreeMap<ModelName, Declared<ModelSpec>>,
+    models: &'a BTreeMap<ModelName, Declared<(ModelSpec, Level)>>,
     pools: &'a BTreeMap<PoolName, Declared<PoolSpec>>,
 }
 
@@ -31,9 +30,10 @@ impl Rules<'_> {
     pub(super) fn routes(
         &self,
         top: &Fields<'_>,
-        models: &BTreeMap<ModelName, Declared<ModelSpec>>,
+        models: &BTreeMap<ModelName, Declared<(ModelSpec, Level)>>,
         pools: &BTreeMap<PoolName, Declared<PoolSpec>>,
-    ) -> BTreeMap<RouteName, RouteSpec> {
+        above: Above<'_>,
+    ) -> BTreeMap<RouteName, (RouteSpec, Level)> {
         let targets = Targets { models, pools };
         let mut routes = BTreeMap::new();
         let mut seen: BTreeMap<Conditions, (&str, Place)> = BTreeMap::new();
@@ -57,11 +57,20 @@ impl Rules<'_> {
                     top.add(finding.help("one of them could never take a request"));
                 }
             }
+            let model = match &target {
+                Some(RouteTarget::Model(model, _)) => models.get(model),
+                Some(RouteTarget::Pool(_)) | None => None,
+            };
+            let above = match model {
+                Some(Declared { spec: (model, _), .. }) => {
+                    Above { recording: &model.recording, ..above }
+                }
+                None => above,
+            };
+            let level = recording::nested(&fields, above);
             if let Some(target) = target {
-                routes.insert(
-                    RouteName::new(route.name),
-                    RouteSpec { matches, target, recording: Recording::default() },
-                );
+                let spec = RouteSpec { matches, target, recording: level.recording.clone() };
+                routes.insert(RouteName::new(route.name), (spec, level));
             }
         }
         for (name, pool) in pools {
@@ -151,7 +160,7 @@ impl Targets<'_> {
         model: &At<&str>,
         name: &At<&str>,
     ) -> Option<VersionName> {
-        let versions = &self.models.get(model.value)?.spec.versions;
+        let versions = &self.models.get(model.value)?.spec.0.versions;
         if versions.contains_key(name.value) {
             return Some(VersionName::new(name.value));
         }

@@ -1,5 +1,5 @@
-//! The sections that stand alone: limits, forwarding, log, drain, telemetry, and the small tables
-//! about backends.
+//! The sections that stand alone: limits, forwarding, log, feedback, drain, telemetry, and the small
+//! tables about backends.
 //!
 //! Owns which field each key sets. Never looks at another section.
 
@@ -7,13 +7,11 @@ use crate::config::diagnostic::{Code, Finding};
 use crate::config::form;
 use crate::config::reader::Fields;
 use crate::domain::spec::{
-    Balance, Drain, Durability, Execution, Forwarding, KeepAlive, Limits, LogFormat, LogSpec,
-    Recording, TelemetrySpec, Timeouts,
+    Balance, Drain, Execution, FeedbackSpec, Forwarding, KeepAlive, Limits, LogFormat, LogSpec,
+    ParquetSpec, Recording, TelemetrySpec, Timeouts, WhenFull,
 };
 
-/// Headers whose values are secrets by their nature.
-const SECRET_HEADERS: [&str; 5] =
-    ["authorization", "cookie", "proxy-authorization", "set-cookie", "x-api-key"];
+use super::recording::{self, Above, Level};
 
 pub(super) fn limits(fields: Fields<'_>) -> Limits {
     let default = Limits::default();
@@ -36,28 +34,26 @@ pub(super) fn forwarding(fields: Fields<'_>) -> Forwarding {
     }
 }
 
-pub(super) fn log(fields: Fields<'_>) -> LogSpec {
+/// Reads `[log]`; `feedback` says whether the file has `[feedback]`.
+pub(super) fn log(fields: &Fields<'_>, feedback: bool) -> (LogSpec, Level) {
     let default = LogSpec::default();
-    let headers = fields.list("headers", form::header_name).unwrap_or_default();
-    for header in &headers {
-        if SECRET_HEADERS.contains(&header.value.as_str()) {
-            let message = format!("the prediction log will hold the secrets of {}", header.shown());
-            fields.add(Finding::warning(Code::LogRisk, header.place, message));
-        }
-    }
-    let recording = Recording {
-        durability: fields.word("durability", Durability::from_word).unwrap_or_default(),
-        body_limit: bytes(&fields, "body", default.recording.body_limit),
-        headers: headers.into_iter().map(|header| header.value).collect(),
-        ..Recording::default()
-    };
+    let queue = bytes(fields, "queue", default.queue);
+    let above = Above { recording: &Recording::default(), queue, feedback };
+    let level = recording::level(fields, above);
     let log = LogSpec {
-        recording,
-        queue: bytes(&fields, "queue", default.queue),
+        recording: level.recording.clone(),
+        queue,
+        block: fields.duration("block").unwrap_or(default.block),
+        when_full: fields.word("when_full", when_full),
         segment: fields.size("segment").unwrap_or(default.segment),
+        segment_age: fields.duration("segment_age").unwrap_or(default.segment_age),
         flush: fields.duration("flush").unwrap_or(default.flush),
+        commit_interval: fields.duration("commit_interval").unwrap_or(default.commit_interval),
+        sync_interval: fields.duration("sync_interval").unwrap_or(default.sync_interval),
         retain: fields.size("retain").unwrap_or(default.retain),
-        ..default
+        retain_age: fields.duration("retain_age"),
+        free: fields.ratio("free").unwrap_or(default.free),
+        parquet: fields.table("parquet", parquet).unwrap_or_default(),
     };
     if log.retain < log.segment {
         let message = "`log.retain` is smaller than one segment";
@@ -66,14 +62,27 @@ pub(super) fn log(fields: Fields<'_>) -> LogSpec {
         let finding = Finding::error(Code::OutOfRange, place, message);
         fields.add(finding.help("keep at least `log.segment`; the newest file is never deleted"));
     }
-    let bodies = log.recording.body_limit.saturating_mul(2);
-    if bodies > log.queue {
-        let message = "a record with two bodies of `log.body` does not fit into `log.queue`";
-        let place = fields.place(if fields.key_place("body").is_some() { "body" } else { "queue" });
-        let finding = Finding::warning(Code::LogRisk, place, message);
-        fields.add(finding.help("such records would be dropped: lower `body` or raise `queue`"));
+    (log, level)
+}
+
+fn parquet(fields: Fields<'_>) -> ParquetSpec {
+    let default = ParquetSpec::default();
+    let level = fields.integer("level").and_then(|level| i32::try_from(level).ok());
+    ParquetSpec {
+        enabled: fields.flag("enabled").unwrap_or(default.enabled),
+        cpu: fields.ratio("cpu").unwrap_or(default.cpu),
+        file: fields.size("file").unwrap_or(default.file),
+        level: level.unwrap_or(default.level),
     }
-    log
+}
+
+pub(super) fn feedback(fields: Fields<'_>) -> FeedbackSpec {
+    let default = FeedbackSpec::default();
+    FeedbackSpec {
+        window: fields.duration("window").unwrap_or(default.window),
+        index: fields.integer("index").unwrap_or(default.index),
+        body: fields.size("body").unwrap_or(default.body),
+    }
 }
 
 pub(super) fn drain(fields: Fields<'_>) -> Drain {
@@ -136,6 +145,15 @@ fn log_format(word: &str) -> Option<LogFormat> {
     }
 }
 
-fn bytes(fields: &Fields<'_>, name: &str, default: usize) -> usize {
+fn when_full(word: &str) -> Option<WhenFull> {
+    match word {
+        "drop" => Some(WhenFull::Drop),
+        "refuse" => Some(WhenFull::Refuse),
+        _ => None,
+    }
+}
+
+/// A size as a number of bytes in memory.
+pub(super) fn bytes(fields: &Fields<'_>, name: &str, default: usize) -> usize {
     fields.size(name).and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(default)
 }

@@ -197,3 +197,20 @@ fn nesting_is_bounded() {
     let text = format!("{} = 1", vec!["a"; 50_000].join("."));
     assert!(load_text(&text).is_err());
 }
+
+#[cfg(feature = "sink-s3")]
+#[test]
+fn mistakes_about_buckets_are_reported_where_they_stand() {
+    let cases = [
+        (Code::Choice, "⟪s3 = \"logs\"\nhttp = \"http://a/\""),
+        (Code::Choice, "s3 = \"logs\"\n⟪authorization = \"${env:SECRET}\""),
+        (Code::Malformed, "s3 = ⟪\"s3://logs/a\""),
+        (Code::Malformed, "s3 = \"logs\"\nendpoint = ⟪\"https://s3:443\""),
+        (Code::Malformed, "s3 = \"logs\"\nregion = ⟪\"a b\""),
+        (Code::Missing, "s3 = \"logs\"\n⟪access_key_id = \"${env:SECRET}\""),
+    ];
+    let whole = |text: &str| format!("{SMALL}[sinks.s]\n{text}\n");
+    let wrong: Vec<String> =
+        cases.iter().filter_map(|(code, text)| check(*code, &whole(text)).err()).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n----\n"));
+}

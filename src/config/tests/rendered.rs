@@ -84,13 +84,13 @@ fn syntax_errors_look_like_all_others() {
 
 #[test]
 fn wide_characters_do_not_shift_the_mark() {
-    insta::assert_snapshot!(render(&format!("{SMALL}[log]\n\"日本\" = 1")), @r#"
-    error[PM-C003]: unknown key `日本` in `log`
+    insta::assert_snapshot!(render(&format!("{SMALL}[drain]\n\"日本\" = 1")), @r#"
+    error[PM-C003]: unknown key `日本` in `drain`
      --> main.toml:6:1
       |
     6 | "日本" = 1
       | ^^^^^^
-      = help: the keys of the prediction log are `durability`, `body`, `queue`, `segment`, `flush`, `retain` and `headers`
+      = help: the keys of the drain are `delay` and `timeout`
 
     1 error
     "#);

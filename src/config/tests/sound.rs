@@ -97,14 +97,6 @@ connections = 5
 [forwarding]
 trust = ["10.0.0.0/8", "::1"]
 via = true
-[log]
-durability = "sync"
-body = "1KiB"
-queue = "2MiB"
-segment = "3MiB"
-flush = "7ms"
-retain = "1GB"
-headers = ["X-Tenant"]
 [drain]
 delay = "1s"
 timeout = "2s"
@@ -162,23 +154,6 @@ fn every_key_of_limits_sets_its_field() {
 }
 
 #[test]
-fn every_key_of_log_sets_its_field() {
-    insta::assert_debug_snapshot!(everything().1.log, @r#"
-    LogSpec {
-        durability: Sync,
-        body: 1024,
-        queue: 2097152,
-        segment: 3145728,
-        flush: 7ms,
-        retain: 1000000000,
-        headers: [
-            "x-tenant",
-        ],
-    }
-    "#);
-}
-
-#[test]
 fn every_key_of_pools_sets_its_field() {
     insta::assert_debug_snapshot!(everything().1.pools, @r#"
     {
@@ -207,10 +182,13 @@ fn every_key_of_pools_sets_its_field() {
 
 #[test]
 fn every_key_of_routes_sets_its_field() {
-    insta::assert_debug_snapshot!(everything().1.routes, @r#"
-    {
-        "r1": RouteSpec {
-            matches: RouteMatch {
+    let routes = everything().1.routes.into_iter();
+    let routes: Vec<_> = routes.map(|(name, route)| (name, route.matches, route.target)).collect();
+    insta::assert_debug_snapshot!(routes, @r#"
+    [
+        (
+            "r1",
+            RouteMatch {
                 host: Some(
                     "example.com",
                 ),
@@ -226,15 +204,16 @@ fn every_key_of_routes_sets_its_field() {
                     "x-a": "b",
                 },
             },
-            target: Model(
+            Model(
                 "m",
                 Some(
                     "v3",
                 ),
             ),
-        },
-        "r2": RouteSpec {
-            matches: RouteMatch {
+        ),
+        (
+            "r2",
+            RouteMatch {
                 host: None,
                 path: Some(
                     Prefix(
@@ -244,11 +223,11 @@ fn every_key_of_routes_sets_its_field() {
                 method: None,
                 headers: {},
             },
-            target: Pool(
+            Pool(
                 "p",
             ),
-        },
-    }
+        ),
+    ]
     "#);
 }
 
@@ -308,7 +287,7 @@ fn included_files_merge_and_resolve_their_own_paths() {
     );
     bench.write(
         "conf.d/a.toml",
-        "[models.a.versions.v1]\nonnx = \"m.onnx\"\n[log]\nbody = \"1KiB\"",
+        "[models.a.versions.v1]\nonnx = \"m.onnx\"\n[log]\nbody_limit = \"1KiB\"",
     );
     bench.write("conf.d/m.onnx", "");
     bench.write("conf.d/b.toml", "[log]\ndurability = \"os\"\n[models.iris]\nsticky = \"client\"");
@@ -377,7 +356,10 @@ fn doubtful_but_usable_is_a_warning() {
             "[models.a.versions.v1]\nonnx = \"model.onnx\"\n[log]\nheaders = [\"Cookie\"]",
             Code::LogRisk,
         ),
-        ("[models.a.versions.v1]\nonnx = \"model.onnx\"\n[log]\nbody = \"64MiB\"", Code::LogRisk),
+        (
+            "[models.a.versions.v1]\nonnx = \"model.onnx\"\n[log]\nbody_limit = \"64MiB\"",
+            Code::LogRisk,
+        ),
     ] {
         let loaded = load_text(&format!("listen = \"127.0.0.1:8080\"\n{text}"))
             .unwrap_or_else(|found| panic!("{found}"));
