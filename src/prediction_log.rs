@@ -13,6 +13,7 @@ mod files;
 mod frame;
 mod gaps;
 mod group;
+pub mod parquet;
 mod progress;
 pub mod query;
 mod queue;

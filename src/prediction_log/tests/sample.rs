@@ -60,7 +60,7 @@ pub(in crate::prediction_log) fn record(number: u64, body: &[u8]) -> PredictionR
 }
 
 /// Settings for tests: small, and without pauses.
-pub(super) fn spec(durability: Durability) -> LogSpec {
+pub(in crate::prediction_log) fn spec(durability: Durability) -> LogSpec {
     LogSpec {
         recording: Recording { durability, ..Recording::default() },
         queue: 1024 * 1024,
@@ -129,7 +129,7 @@ pub(super) fn read_from(reader: &mut LogReader) -> Contents {
 }
 
 /// Copies the segments, as a killed process would leave them.
-pub(super) fn copy(from: &Path, to: &Path) {
+pub(in crate::prediction_log) fn copy(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).expect("listed") {
         let entry = entry.expect("an entry");
         if entry.file_name() != "LOCK" {
@@ -139,7 +139,7 @@ pub(super) fn copy(from: &Path, to: &Path) {
 }
 
 /// The only segment of a log.
-pub(super) fn only_segment(dir: &Path) -> std::path::PathBuf {
+pub(in crate::prediction_log) fn only_segment(dir: &Path) -> std::path::PathBuf {
     let names = std::fs::read_dir(dir).expect("listed");
     let mut paths: Vec<_> = names
         .map(|entry| entry.expect("an entry").path())
