@@ -25,6 +25,7 @@ mod scan;
 mod segment;
 mod settlement;
 mod signal;
+mod sinks;
 mod stats;
 mod survey;
 #[cfg(test)]
@@ -40,6 +41,7 @@ pub use recorder::{Offer, OpenError, Recorder, Ticket};
 pub use recovery::Recovery;
 pub use row::RowError;
 pub use settlement::Lost;
+pub use sinks::{FailureReason, LogPlace, SinkError, SinkStats, Sinks};
 pub use stats::{DropReason, Dropped, LogStats};
 pub use survey::{Survey, survey};
 

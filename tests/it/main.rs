@@ -20,3 +20,4 @@ mod models;
 mod prediction_log;
 mod process;
 mod replay;
+mod sinks;
