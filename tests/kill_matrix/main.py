@@ -21,7 +21,7 @@ sys.path[:0] = [str(TOP / "tests" / "clients")]
 from backend import Backend  # noqa: E402
 from check import check  # noqa: E402
 from gateway import MODELS, Gateway, binary  # noqa: E402
-from ledger import Client, Ledger  # noqa: E402
+from ledger import Client, Ledger, wait_until  # noqa: E402
 
 SHOWN = 10
 
@@ -67,15 +67,6 @@ class Victim(Gateway):
     def converts(self):
         """Whether a Parquet file is being written."""
         return any(path.suffix != ".parquet" for path in (self.data / "parquet").rglob("*") if path.is_file())
-
-
-def wait_until(condition, limit):
-    until = time.monotonic() + limit
-    while not condition():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.002)
-    return True
 
 
 def one_round(victim, ledger, chance, seconds):
