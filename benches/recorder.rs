@@ -59,7 +59,7 @@ fn record(body: &[u8]) -> PredictionRecord<'_> {
         latency: Latency { t_total: 900, t_ttfb: Some(700), ..Latency::default() },
         sample_rate: 1.0,
         batch_size: None,
-        durability: Some(Durability::Async),
+        durability: None,
         flags: Flags::default(),
         feedback_key: "",
         session: "",

@@ -7,10 +7,15 @@
 
 mod appender;
 mod arena;
+mod consumers;
+mod cursor;
 mod files;
 mod frame;
+mod gaps;
 mod group;
+mod progress;
 pub mod query;
+mod queue;
 mod reader;
 mod recorder;
 mod recovery;
@@ -26,6 +31,9 @@ mod tests;
 mod writer;
 
 pub use appender::log_dir;
+pub use consumers::{ConsumerStats, Consumers};
+pub use cursor::{Cursor, cursor_position};
+pub use progress::Progress;
 pub use reader::{Gap, Item, LogReader, ReadError, Row};
 pub use recorder::{Offer, OpenError, Recorder, Ticket};
 pub use recovery::Recovery;
@@ -35,6 +43,7 @@ pub use stats::{DropReason, Dropped, LogStats};
 pub use survey::{Survey, survey};
 
 use crate::domain::record::PredictionRecord;
+use crate::domain::spec::Durability;
 
 /// Encodes records into a buffer of its own, for benchmarks.
 #[doc(hidden)]
@@ -49,7 +58,7 @@ impl Encoder {
         let payload_len = row::encoded_len(record, row::Bodies::Keep);
         self.0.begin(payload_len);
         row::encode(record, row::Bodies::Keep, &mut self.0);
-        self.0.end(frame::KIND_RECORD, payload_len);
+        self.0.end(frame::KIND_RECORD, payload_len, Durability::Async);
         self.0.size()
     }
 }

@@ -8,13 +8,15 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::files::{FileSystem, SegmentFile, write_all_at};
 use super::frame::{self, SEAL_BYTES};
 use super::group::Group;
+use super::progress::Progress;
 use super::segment::{self, Listed, SegmentHeader, UNFINISHED};
 use super::stats::{Counters, DropReason, add, set};
+use crate::domain::spec::{Durability, LogSpec};
 
 /// Where and how segments are written.
 #[derive(Debug, Clone)]
@@ -25,8 +27,21 @@ pub(super) struct Layout {
     pub(super) segment_bytes: u64,
     /// Bytes of all segments from which on the oldest are removed.
     pub(super) retain_bytes: u64,
-    /// Whether each group is synced.
-    pub(super) sync: bool,
+    /// How long a segment with records stays open.
+    pub(super) segment_age: Duration,
+}
+
+impl Layout {
+    /// The layout that `spec` asks for.
+    pub(super) fn new(dir: &Path, node: &str, spec: &LogSpec) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            node: node.to_owned(),
+            segment_bytes: spec.segment,
+            retain_bytes: spec.retain,
+            segment_age: spec.segment_age,
+        }
+    }
 }
 
 /// A file operation that failed.
@@ -68,10 +83,13 @@ pub(super) struct Appender {
     files: Arc<dyn FileSystem>,
     layout: Layout,
     counters: Arc<Counters>,
+    progress: Arc<Progress>,
     current: Option<Active>,
     /// Closed segments, oldest first.
     closed: VecDeque<Listed>,
     next_lsn: u64,
+    /// Names in the directory may not survive a loss of power.
+    names_changed: bool,
 }
 
 /// The open segment.
@@ -82,6 +100,11 @@ struct Active {
     /// Where the next frame goes.
     end: u64,
     records: u64,
+    /// When its first record was written, by the clock that never jumps.
+    begun: Option<Instant>,
+    /// The name that it gets with its first group: the segment that has it now was given up, but
+    /// holds records that were promised.
+    unfinished: Option<PathBuf>,
 }
 
 impl Appender {
@@ -90,10 +113,18 @@ impl Appender {
         files: Arc<dyn FileSystem>,
         layout: Layout,
         counters: Arc<Counters>,
+        progress: Arc<Progress>,
         closed: Vec<Listed>,
         next_lsn: u64,
     ) -> Self {
-        Self { files, layout, counters, current: None, closed: closed.into(), next_lsn }
+        let closed = closed.into();
+        let (current, names_changed) = (None, true);
+        Self { files, layout, counters, progress, current, closed, next_lsn, names_changed }
+    }
+
+    /// The number that the next record gets.
+    pub(super) fn next_lsn(&self) -> u64 {
+        self.next_lsn
     }
 
     /// Leaves out the numbers of records that were lost, so that the log shows that they are missing.
@@ -105,43 +136,97 @@ impl Appender {
     /// shows at once.
     pub(super) fn open(&mut self) -> Result<(), Fault> {
         if self.current.is_none() {
-            self.current = Some(self.create()?);
+            let created = self.create()?;
+            if created.unfinished.is_none() {
+                self.forget(created.first_lsn);
+            }
+            self.current = Some(created);
             self.retain();
         }
         Ok(())
     }
 
-    /// Writes what is left of `group`, and syncs it if the layout says so. After a failure the group's
-    /// position tells which frames are safe; the others have to be appended again or given up.
-    pub(super) fn append(&mut self, group: &mut Group) -> Result<(), Fault> {
-        let mut synced = (group.position(), self.next_lsn);
+    /// Writes what is left of `group`; then, if one of its records was promised a sync, calls
+    /// `written` and syncs. After a failure the group's position tells which frames are safe; the
+    /// others have to be appended again or given up.
+    pub(super) fn append(
+        &mut self,
+        group: &mut Group,
+        written: impl FnOnce(&Group),
+    ) -> Result<(), Fault> {
+        let sync = group.strongest() == Some(Durability::Sync);
+        let mut safe = (group.position(), self.next_lsn);
         let result = loop {
             if group.is_written() {
-                break self.sync_if_due();
+                break Ok(());
             }
             match self.append_some(group) {
                 Ok(true) => {}
                 Ok(false) => {
-                    if let Err(fault) = self.sync_if_due() {
+                    if let Err(fault) = self.publish() {
                         break Err(fault);
                     }
-                    synced = (group.position(), self.next_lsn);
+                    if sync && let Err(fault) = self.sync() {
+                        break Err(fault);
+                    }
+                    safe = (group.position(), self.next_lsn);
                     self.close_segment();
                 }
                 Err(fault) => break Err(fault),
             }
         };
+        let result = result.and_then(|()| self.publish()).and_then(|()| {
+            set(&self.counters.written_lsn, self.next_lsn - 1);
+            self.progress.set_written(self.next_lsn - 1);
+            if sync {
+                written(group);
+                self.sync()?;
+            }
+            Ok(())
+        });
         if result.is_err() {
             self.abandon();
-            if self.layout.sync {
-                group.set_position(synced.0);
-                self.next_lsn = synced.1;
+            if sync {
+                group.set_position(safe.0);
+                self.next_lsn = safe.1;
             }
         } else {
-            set(&self.counters.written_lsn, self.next_lsn - 1);
             self.retain();
         }
         result
+    }
+
+    /// When the open segment has been open for long enough; `None` while it has no records.
+    pub(super) fn age_out_at(&self) -> Option<Instant> {
+        self.current.as_ref()?.begun?.checked_add(self.layout.segment_age)
+    }
+
+    /// Closes the open segment, whose time is over. The next one opens with the next group.
+    pub(super) fn age_out(&mut self) {
+        if self.sync().is_ok() {
+            self.close_segment();
+            self.count_segments();
+        } else {
+            self.abandon();
+        }
+    }
+
+    /// Gives the open segment its name, once it holds what the segment of that name held.
+    fn publish(&mut self) -> Result<(), Fault> {
+        let Some(active) = &mut self.current else { return Ok(()) };
+        let Some(unfinished) = active.unfinished.take() else { return Ok(()) };
+        let path = segment::path(&self.layout.dir, active.first_lsn);
+        self.names_changed = true;
+        let renamed = self.files.rename(&unfinished, &path);
+        renamed.map_err(|error| Fault::new("naming", path, error))?;
+        let first_lsn = active.first_lsn;
+        self.forget(first_lsn);
+        Ok(())
+    }
+
+    /// Forgets a closed segment whose name was given to another.
+    fn forget(&mut self, first_lsn: u64) {
+        self.closed.retain(|closed| closed.first_lsn != first_lsn);
     }
 
     /// Writes as many frames as the open segment has room for; false when it has none.
@@ -161,6 +246,7 @@ impl Appender {
         }
         active.end += fit.bytes;
         active.records += fit.frames;
+        active.begun.get_or_insert_with(Instant::now);
         self.next_lsn += fit.frames;
         group.set_position(fit.end);
         add(&self.counters.written_bytes, fit.bytes);
@@ -176,32 +262,28 @@ impl Appender {
             self.current = None;
             self.count_error(self.files.remove(&path));
         } else {
-            if self.sync().is_ok() {
-                set(&self.counters.durable_lsn, self.next_lsn - 1);
-            }
+            drop(self.sync());
             self.close_segment();
         }
         self.count_segments();
     }
 
-    fn sync_if_due(&self) -> Result<(), Fault> {
-        if !self.layout.sync {
-            return Ok(());
-        }
-        self.sync()?;
-        set(&self.counters.durable_lsn, self.next_lsn - 1);
-        Ok(())
-    }
-
-    fn sync(&self) -> Result<(), Fault> {
+    /// Syncs the open segment and, where it has changed, the directory.
+    fn sync(&mut self) -> Result<(), Fault> {
         let Some(active) = &self.current else { return Ok(()) };
+        if self.names_changed {
+            let synced = self.files.sync_dir(&self.layout.dir);
+            synced.map_err(|error| Fault::new("syncing", &self.layout.dir, error))?;
+            self.names_changed = false;
+        }
         let started = Instant::now();
         let synced = active.file.sync();
         add(&self.counters.syncs, 1);
         add(&self.counters.sync_us, started.elapsed().as_micros() as u64);
-        synced.map_err(|error| {
-            Fault::new("syncing", segment::path(&self.layout.dir, active.first_lsn), error)
-        })
+        let path = || segment::path(&self.layout.dir, active.first_lsn);
+        synced.map_err(|error| Fault::new("syncing", path(), error))?;
+        set(&self.counters.durable_lsn, self.next_lsn - 1);
+        Ok(())
     }
 
     /// Writes the seal and moves on. A seal that cannot be written is no loss: readers stop at the
@@ -216,13 +298,16 @@ impl Appender {
             Err(_) => add(&self.counters.write_errors, 1),
         }
         self.closed.push_back(Listed { first_lsn: active.first_lsn, bytes: active.end });
+        self.progress.set_closed(last_lsn);
     }
 
     /// Gives up the open segment after a failure. What lies after its last good frame is cut off if
     /// the file system still can; readers cope if it cannot.
     fn abandon(&mut self) {
         let Some(active) = self.current.take() else { return };
-        if active.records == 0 && !self.closed.is_empty() {
+        if let Some(unfinished) = &active.unfinished {
+            self.count_error(self.files.remove(unfinished));
+        } else if active.records == 0 && !self.closed.is_empty() {
             let path = segment::path(&self.layout.dir, active.first_lsn);
             self.count_error(self.files.remove(&path));
         } else {
@@ -246,11 +331,13 @@ impl Appender {
             node: self.layout.node.clone(),
         };
         let header = header.encode();
+        let replaces = self.closed.back().is_some_and(|last| {
+            last.first_lsn == first_lsn && last.bytes > segment::HEADER_BYTES as u64
+        });
         let created = files.create(&unfinished).and_then(|file| {
             write_all_at(file.as_ref(), &mut [io::IoSlice::new(&header)], 0)?;
-            files.rename(&unfinished, &path)?;
-            if self.layout.sync {
-                files.sync_dir(&self.layout.dir)?;
+            if !replaces {
+                files.rename(&unfinished, &path)?;
             }
             Ok(file)
         });
@@ -262,10 +349,10 @@ impl Appender {
                 return Err(Fault::new("creating", path, error));
             }
         };
-        // A segment of the same name was given up before it held a record, and is replaced.
-        self.closed.retain(|closed| closed.first_lsn != first_lsn);
+        self.names_changed = true;
+        let unfinished = replaces.then_some(unfinished);
         let end = segment::HEADER_BYTES as u64;
-        Ok(Active { file, first_lsn, epoch, end, records: 0 })
+        Ok(Active { file, first_lsn, epoch, end, records: 0, begun: None, unfinished })
     }
 
     /// Removes the oldest closed segments while there are too many bytes.

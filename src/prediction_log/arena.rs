@@ -9,6 +9,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::frame::{self, ALIGN, HEADER_BYTES};
+use crate::domain::spec::Durability;
 
 /// Pieces longer than this are kept by reference; shorter ones are cheaper to copy.
 pub(super) const SPLICE_BYTES_MIN: usize = 16 * 1024;
@@ -23,6 +24,10 @@ pub(super) struct Arena {
     frames: Vec<FrameSpan>,
     splices: Vec<Splice>,
     spliced_bytes: usize,
+    /// The strongest promise of any frame.
+    strongest: Option<Durability>,
+    /// Whether nobody waits for some frame.
+    has_unpromised: bool,
 }
 
 /// Where a frame starts; it ends where the next one starts.
@@ -34,6 +39,8 @@ struct FrameSpan {
     splice: usize,
     /// Bytes on disk.
     size: usize,
+    /// What was promised.
+    promise: Durability,
 }
 
 /// A piece of a frame that lies outside the buffer.
@@ -60,6 +67,21 @@ impl Arena {
         self.frames[index].size
     }
 
+    /// The strongest promise of any frame; `None` without frames.
+    pub(super) fn strongest(&self) -> Option<Durability> {
+        self.strongest
+    }
+
+    /// Whether nobody waits for some frame.
+    pub(super) fn has_unpromised(&self) -> bool {
+        self.has_unpromised
+    }
+
+    /// What was promised of frame `index`.
+    pub(super) fn promise(&self, index: usize) -> Durability {
+        self.frames[index].promise
+    }
+
     /// Starts a frame; `put` and `splice` add to its payload until [`Arena::end`]. `payload_len` is
     /// what they will add.
     pub(super) fn begin(&mut self, payload_len: usize) {
@@ -71,6 +93,7 @@ impl Arena {
             start,
             splice: self.splices.len(),
             size: frame::frame_len(payload_len),
+            promise: Durability::Async,
         });
         self.bytes.extend_from_slice(&[0; HEADER_BYTES]);
     }
@@ -87,11 +110,13 @@ impl Arena {
         self.splices.push(Splice { at: self.bytes.len(), piece });
     }
 
-    /// Ends the frame that was begun.
-    pub(super) fn end(&mut self, kind: u8, payload_len: usize) {
+    /// Ends the frame that was begun, of which `promise` was promised.
+    pub(super) fn end(&mut self, kind: u8, payload_len: usize, promise: Durability) {
         let padding = payload_len.next_multiple_of(ALIGN) - payload_len;
         self.bytes.extend_from_slice(&[0; ALIGN][..padding]);
-        if let Some(span) = self.frames.last() {
+        self.promise_one(promise);
+        if let Some(span) = self.frames.last_mut() {
+            span.promise = promise;
             frame::begin(&mut self.bytes[span.start..], kind, payload_len);
             debug_assert_eq!(
                 self.bytes.len() - span.start
@@ -122,6 +147,28 @@ impl Arena {
         }
     }
 
+    /// Adds frame `index` of `other`; its long pieces are shared, not copied.
+    pub(super) fn copy_frame(&mut self, other: &Self, index: usize) {
+        let span = other.frames[index];
+        let next = other.frames.get(index + 1);
+        let end = next.map_or(other.bytes.len(), |next| next.start);
+        let splices = span.splice..next.map_or(other.splices.len(), |next| next.splice);
+        let start = self.bytes.len();
+        self.frames.push(FrameSpan { start, splice: self.splices.len(), ..span });
+        self.bytes.extend_from_slice(&other.bytes[span.start..end]);
+        for splice in &other.splices[splices] {
+            let at = splice.at - span.start + start;
+            self.spliced_bytes += splice.piece.len();
+            self.splices.push(Splice { at, piece: splice.piece.clone() });
+        }
+        self.promise_one(span.promise);
+    }
+
+    fn promise_one(&mut self, promise: Durability) {
+        self.strongest = self.strongest.max(Some(promise));
+        self.has_unpromised |= !promise.waits();
+    }
+
     /// Forgets all frames and keeps the memory, unless it grew far beyond what was used.
     pub(super) fn clear(&mut self) {
         let used = self.bytes.len();
@@ -133,6 +180,8 @@ impl Arena {
         self.frames.clear();
         self.splices.clear();
         self.spliced_bytes = 0;
+        self.strongest = None;
+        self.has_unpromised = false;
     }
 
     /// The pieces of `frames` in order, without what lies before offset `start` of the buffer.
@@ -167,9 +216,20 @@ mod tests {
             arena.put(b"8 bytes.");
             arena.splice(long.clone());
             arena.splice(long.clone());
-            arena.end(1, 8 + 16 + 16);
+            arena.end(1, 8 + 16 + 16, Durability::Os);
         }
+        let mut copy = Arena::default();
+        copy.copy_frame(&arena, 1);
+        copy.copy_frame(&arena, 0);
+        assert_eq!((copy.len(), copy.size(), copy.strongest()), (2, 2 * 64, arena.strongest()));
+        copy.stamp(0..2, 9, 100);
         arena.stamp(0..3, 9, 100);
+        let bytes = |arena: &Arena| {
+            let mut pieces = Vec::new();
+            arena.gather(0..2, &mut pieces);
+            pieces.iter().flat_map(|piece| piece.iter().copied()).collect::<Vec<_>>()
+        };
+        assert_eq!(bytes(&copy), bytes(&arena));
         for (from, to) in [(0, 3), (1, 3), (1, 2), (2, 3)] {
             let mut pieces = Vec::new();
             arena.gather(from..to, &mut pieces);

@@ -1,24 +1,44 @@
 //! The records that are written together, and how far that has come.
 //!
-//! Owns one arena a worker, taken from the workers when the writer collects. Never touches a file.
+//! Owns one arena a worker, taken from the workers when the writer collects, one for records that
+//! could not be written earlier, and one for the log's own gap rows. Never touches a file.
 
 use std::io::IoSlice;
 use std::ops::Range;
 
 use super::arena::Arena;
+use crate::domain::spec::Durability;
 
 /// Frames of all workers in the order in which they are written.
 #[derive(Debug)]
 pub(super) struct Group {
+    /// What was held, the workers' lots, gap rows.
     lots: Vec<Arena>,
     at: Position,
+    /// The furthest that any attempt has come.
+    reached: Position,
 }
 
 /// A place before a frame, or at the end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Position {
     lot: usize,
     frame: usize,
+}
+
+impl Position {
+    const START: Self = Self { lot: 0, frame: 0 };
+}
+
+/// One arena of a group.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lot<'a> {
+    /// Its frames.
+    pub(super) arena: &'a Arena,
+    /// How many of them were written.
+    pub(super) written: usize,
+    /// How many of them are as safe as the group's strongest promise asks.
+    pub(super) safe: usize,
 }
 
 /// The next frames that fit.
@@ -35,24 +55,62 @@ pub(super) struct Fit {
 impl Group {
     /// An empty group for as many workers as there are slots.
     pub(super) fn new(slots: usize) -> Self {
-        let lots = std::iter::repeat_with(Arena::default).take(slots).collect();
-        Self { lots, at: Position { lot: 0, frame: 0 } }
+        let lots = std::iter::repeat_with(Arena::default).take(slots + 2).collect();
+        Self { lots, at: Position::START, reached: Position::START }
     }
 
-    /// The arenas, to be filled while the group is empty.
-    pub(super) fn lots_mut(&mut self) -> &mut [Arena] {
-        &mut self.lots
+    /// The workers' arenas, to be filled while the group is not begun.
+    pub(super) fn slots_mut(&mut self) -> &mut [Arena] {
+        let end = self.lots.len() - 1;
+        &mut self.lots[1..end]
     }
 
-    /// The frames of one worker, and how many of them are written.
-    pub(super) fn lot(&self, slot: usize) -> (&Arena, usize) {
-        let lot = &self.lots[slot];
-        let written = match self.at.lot.cmp(&slot) {
+    /// The log's own gap rows.
+    pub(super) fn gaps_mut(&mut self) -> &mut Arena {
+        let last = self.lots.len() - 1;
+        &mut self.lots[last]
+    }
+
+    /// The frames of one worker and how far they have come.
+    pub(super) fn slot(&self, slot: usize) -> Lot<'_> {
+        self.lot(slot + 1)
+    }
+
+    /// The frames that were held and how far they have come.
+    pub(super) fn held(&self) -> Lot<'_> {
+        self.lot(0)
+    }
+
+    /// Swaps the frames that were held, which come first.
+    pub(super) fn swap_held(&mut self, frames: &mut Arena) {
+        std::mem::swap(&mut self.lots[0], frames);
+    }
+
+    /// Whether all gap rows are written.
+    pub(super) fn gaps_are_written(&self) -> bool {
+        let gaps = self.lot(self.lots.len() - 1);
+        gaps.written == gaps.arena.len()
+    }
+
+    fn lot(&self, index: usize) -> Lot<'_> {
+        let arena = &self.lots[index];
+        let passed = |at: Position| match at.lot.cmp(&index) {
             std::cmp::Ordering::Less => 0,
-            std::cmp::Ordering::Equal => self.at.frame,
-            std::cmp::Ordering::Greater => lot.len(),
+            std::cmp::Ordering::Equal => at.frame,
+            std::cmp::Ordering::Greater => arena.len(),
         };
-        (lot, written)
+        Lot { arena, written: passed(self.reached), safe: passed(self.at) }
+    }
+
+    /// The strongest promise of any frame.
+    pub(super) fn strongest(&self) -> Option<Durability> {
+        self.lots.iter().filter_map(Arena::strongest).max()
+    }
+
+    /// Whether a worker's record is among them that nobody waits for.
+    pub(super) fn has_unpromised(&self) -> bool {
+        let workers = &self.lots[1..self.lots.len() - 1];
+        workers.iter().any(Arena::has_unpromised)
     }
 
     /// Whether there are no frames at all.
@@ -78,12 +136,19 @@ impl Group {
     /// Sets how far the writing has come.
     pub(super) fn set_position(&mut self, at: Position) {
         self.at = at;
+        self.reached = self.reached.max(at);
+    }
+
+    /// Frames that were written, but not to a file that can be trusted.
+    pub(super) fn doubtful(&self) -> u64 {
+        self.spans(self.reached).map(|(_, frames)| frames.len() as u64).sum()
     }
 
     /// Forgets all frames.
     pub(super) fn clear(&mut self) {
         self.lots.iter_mut().for_each(Arena::clear);
-        self.at = Position { lot: 0, frame: 0 };
+        self.at = Position::START;
+        self.reached = Position::START;
     }
 
     /// The next frames that fit into `room` bytes, and one that does not if there has to be one.

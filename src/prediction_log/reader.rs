@@ -125,6 +125,24 @@ impl LogReader {
         Ok(reader)
     }
 
+    /// Starts before the first record above `lsn`. Only the segment that holds it is searched, by the
+    /// numbers in the names.
+    ///
+    /// # Errors
+    /// When the directory cannot be listed.
+    pub fn open_after(dir: &Path, lsn: u64) -> Result<Self, ReadError> {
+        let mut reader = Self::open(dir)?;
+        let segments = reader.segments()?;
+        // The last segment whose first record is not beyond the wanted one.
+        let wanted = lsn.saturating_add(1);
+        let holder = segments.iter().rposition(|segment| segment.first_lsn <= wanted);
+        if let Some(before) = holder.and_then(|holder| holder.checked_sub(1)) {
+            reader.passed = Some(segments[before].first_lsn);
+        }
+        reader.expected = (lsn > 0).then_some(wanted);
+        Ok(reader)
+    }
+
     /// Starts before the last `records` records in `dir`. Only the segments that hold them are read.
     ///
     /// # Errors

@@ -447,9 +447,9 @@ pub(super) mod tests {
         let mut arena = Arena::default();
         arena.begin(len);
         encode(&mut arena);
-        arena.end(KIND_RECORD, len);
+        arena.end(KIND_RECORD, len, Durability::Async);
         let mut group = group::Group::new(1);
-        std::mem::swap(&mut group.lots_mut()[0], &mut arena);
+        std::mem::swap(&mut group.slots_mut()[0], &mut arena);
         let end = group.fit(u64::MAX, true).end;
         let bytes: Vec<u8> = group.pieces(end).iter().flat_map(|piece| piece.to_vec()).collect();
         bytes[frame::HEADER_BYTES..frame::HEADER_BYTES + len].to_vec()

@@ -1,7 +1,8 @@
 //! What became of a worker's records, and who waits to hear it.
 //!
-//! Owns the order in which one worker's records are settled, the ranges that were lost, and the
-//! wakers of the tasks that wait. Never allocates per record once its list has grown: the writer wakes
+//! Owns the order in which one worker's records are settled, once for those who wait for the write and
+//! once for those who wait for the sync after it, the ranges that were lost, and the wakers of the
+//! tasks that wait. Never allocates per record once its list has grown: the writer wakes
 //! one task of the worker, and that task wakes the others on its own thread, so that a group costs
 //! one wake across threads and not one a record.
 
@@ -23,6 +24,28 @@ pub struct Lost;
 /// The state of one worker's records, which are numbered from 0 in the order of their offers.
 #[derive(Debug, Default)]
 pub(super) struct Settlement {
+    /// For tickets under `async` and `os`.
+    pub(super) written: Track,
+    /// For tickets under `sync`. Never ahead of `written`.
+    pub(super) synced: Track,
+}
+
+impl Settlement {
+    /// The first record of which something is still to be heard.
+    pub(super) fn settled(&self) -> u64 {
+        self.synced.settled()
+    }
+
+    /// Waits until record `sequence` is written, or synced.
+    pub(super) fn wait(&self, sequence: u64, synced: bool) -> Wait<'_> {
+        let track = if synced { &self.synced } else { &self.written };
+        track.wait(sequence)
+    }
+}
+
+/// One promise about one worker's records.
+#[derive(Debug, Default)]
+pub(super) struct Track {
     /// Records before this one are written or lost.
     settled: AtomicU64,
     waiting: Mutex<Waiting>,
@@ -39,7 +62,7 @@ struct Waiting {
     forgotten: u64,
 }
 
-impl Settlement {
+impl Track {
     /// The first record that is not settled.
     pub(super) fn settled(&self) -> u64 {
         self.settled.load(Ordering::Acquire)
@@ -48,6 +71,8 @@ impl Settlement {
     /// Settles the records before `end`: from `lost_from` on they are lost, the others written.
     pub(super) fn settle(&self, lost_from: u64, end: u64) {
         let mut waiting = self.waiting.lock();
+        // What was settled before stays as it is.
+        let lost_from = lost_from.max(self.settled());
         if lost_from < end {
             waiting.lose(lost_from..end);
         }
@@ -60,8 +85,8 @@ impl Settlement {
     }
 
     /// Waits until record `sequence` is settled.
-    pub(super) fn wait(&self, sequence: u64) -> Wait<'_> {
-        Wait { settlement: self, sequence, registered: false }
+    fn wait(&self, sequence: u64) -> Wait<'_> {
+        Wait { track: self, sequence, registered: false }
     }
 }
 
@@ -110,7 +135,7 @@ impl Waiting {
 /// Resolves when a record is settled.
 #[derive(Debug)]
 pub(super) struct Wait<'a> {
-    settlement: &'a Settlement,
+    track: &'a Track,
     sequence: u64,
     registered: bool,
 }
@@ -119,10 +144,10 @@ impl Future for Wait<'_> {
     type Output = Result<(), Lost>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let settlement = self.settlement;
-        let mut waiting = settlement.waiting.lock();
+        let track = self.track;
+        let mut waiting = track.waiting.lock();
         // Under the lock: either this sees the settlement, or the settlement sees the waker.
-        let settled = settlement.settled();
+        let settled = track.settled();
         if self.sequence >= settled {
             waiting.register(self.sequence, context.waker(), self.registered);
             self.registered = true;
@@ -143,9 +168,9 @@ impl Drop for Wait<'_> {
             return;
         }
         // This task may be the one that was woken to wake the others.
-        let mut waiting = self.settlement.waiting.lock();
+        let mut waiting = self.track.waiting.lock();
         waiting.tasks.retain(|task| task.0 != self.sequence);
-        let others = waiting.take_all(self.settlement.settled());
+        let others = waiting.take_all(self.track.settled());
         drop(waiting);
         others.into_iter().for_each(Waker::wake);
     }
@@ -176,7 +201,7 @@ mod tests {
     #[test]
     fn one_wake_settles_a_group_even_when_the_woken_task_is_cancelled() {
         for cancel in [false, true] {
-            let (settlement, count) = (Settlement::default(), Arc::new(Count::default()));
+            let (settlement, count) = (Track::default(), Arc::new(Count::default()));
             let mut waits: Vec<_> = (0..4).map(|sequence| settlement.wait(sequence)).collect();
             for wait in &mut waits {
                 assert_eq!(poll(wait, &count), Poll::Pending);
@@ -197,7 +222,7 @@ mod tests {
 
     #[test]
     fn lost_ranges_are_told_apart_and_forgetting_errs_on_the_side_of_lost() {
-        let (settlement, count) = (Settlement::default(), Arc::new(Count::default()));
+        let (settlement, count) = (Track::default(), Arc::new(Count::default()));
         let rounds = 2 * LOST_RANGES_MAX as u64;
         for round in 0..rounds {
             settlement.settle(round * 2 + 1, round * 2 + 2);

@@ -4,8 +4,10 @@
 //! limit, or when so much waits that it should not finish its pause. Never holds a lock.
 //!
 //! ```text
-//! BUSY ──nothing waits──► IDLE ──first record──► BUSY
-//! BUSY ──collecting──► GATHERING ──time, or much waits──► BUSY
+//! BUSY ──nothing waits──► IDLE ──first record, or time──► BUSY
+//! BUSY ──collecting──► GATHERING ──time, much waits, or a client waits──► BUSY
+//! BUSY ──after a failure──► PAUSED ──time, or a client waits──► BUSY
+//! BUSY ──sparing the disk──► RESTING ──time, or much waits──► BUSY
 //! ```
 //!
 //! Both sides use sequentially consistent order: a worker publishes its record and then reads the
@@ -19,6 +21,8 @@ use std::time::Instant;
 const BUSY: u8 = 0;
 const IDLE: u8 = 1;
 const GATHERING: u8 = 2;
+const RESTING: u8 = 3;
+const PAUSED: u8 = 4;
 
 /// The writer's state as the workers see it.
 #[derive(Debug)]
@@ -40,14 +44,23 @@ impl Signal {
         }
     }
 
-    /// Tells the writer, if it has to know, that a record was published; `waiting_bytes` wait.
+    /// Tells the writer, if it has to know, that a record was published; `waiting_bytes` wait, and a
+    /// client does if it is `urgent`.
     #[inline]
-    pub(super) fn offered(&self, waiting_bytes: usize) {
+    pub(super) fn offered(&self, waiting_bytes: usize, urgent: bool) {
+        let enough = waiting_bytes >= self.enough_bytes;
         match self.state.load(Ordering::SeqCst) {
             IDLE => self.rouse(IDLE),
-            GATHERING if waiting_bytes >= self.enough_bytes => self.rouse(GATHERING),
+            GATHERING if urgent || enough => self.rouse(GATHERING),
+            RESTING if enough => self.rouse(RESTING),
+            PAUSED if urgent => self.rouse(PAUSED),
             _ => {}
         }
+    }
+
+    /// Wakes a writer that sleeps for want of work: something other than a record waits for it.
+    pub(super) fn nudge(&self) {
+        self.offered(0, true);
     }
 
     /// Ends all waiting, now and later.
@@ -69,29 +82,45 @@ impl Signal {
         self.writer.get_or_init(thread::current);
     }
 
-    /// Sleeps until a record is published, unless `pending` says that one is.
-    pub(super) fn idle(&self, pending: impl Fn() -> bool) {
+    /// Sleeps until a record is published or the deadline is over, unless `pending` says that there
+    /// is something to do.
+    pub(super) fn idle(&self, deadline: Option<Instant>, pending: impl Fn() -> bool) {
         self.state.store(IDLE, Ordering::SeqCst);
         if !pending() && !self.is_closing() {
             while self.state.load(Ordering::SeqCst) == IDLE {
-                thread::park();
+                match deadline {
+                    None => thread::park(),
+                    Some(deadline) if self.sleep(deadline) => {}
+                    Some(_) => break,
+                }
             }
         }
         self.state.store(BUSY, Ordering::SeqCst);
     }
 
-    /// Lets records gather until `deadline`, or until enough wait.
-    pub(super) fn gather(&self, deadline: Instant, waiting_bytes: impl Fn() -> usize) {
-        self.state.store(GATHERING, Ordering::SeqCst);
-        if waiting_bytes() < self.enough_bytes {
-            while self.state.load(Ordering::SeqCst) == GATHERING && self.sleep(deadline) {}
-        }
-        self.state.store(BUSY, Ordering::SeqCst);
+    /// Lets records gather until `deadline`, until `enough` says so, or until a client waits.
+    pub(super) fn gather(&self, deadline: Instant, enough: impl Fn(usize) -> bool) {
+        self.sleep_as(GATHERING, deadline, enough);
     }
 
-    /// Sleeps until `deadline`, whatever is published.
-    pub(super) fn pause(&self, deadline: Instant) {
-        while self.sleep(deadline) {}
+    /// Lets records gather until `deadline` or until `enough` says so, even if clients wait.
+    pub(super) fn rest(&self, deadline: Instant, enough: impl Fn(usize) -> bool) {
+        self.sleep_as(RESTING, deadline, enough);
+    }
+
+    /// Sleeps until `deadline` or until a client waits, however much is published.
+    pub(super) fn pause(&self, deadline: Instant, urgent: impl Fn() -> bool) {
+        while Instant::now() < deadline && !urgent() && !self.is_closing() {
+            self.sleep_as(PAUSED, deadline, |_| urgent());
+        }
+    }
+
+    fn sleep_as(&self, state: u8, deadline: Instant, enough: impl Fn(usize) -> bool) {
+        self.state.store(state, Ordering::SeqCst);
+        if !enough(self.enough_bytes) {
+            while self.state.load(Ordering::SeqCst) == state && self.sleep(deadline) {}
+        }
+        self.state.store(BUSY, Ordering::SeqCst);
     }
 
     /// Sleeps once; false when the time is over or the log is being closed.

@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::domain::record::GapReason;
 use crate::domain::spec::Durability;
 
 /// Why a record is not in the log.
@@ -38,6 +39,17 @@ impl DropReason {
             Self::Closed => "closed",
         }
     }
+
+    /// The reason in a gap row; `None` where the log ends before it could say so.
+    pub(super) const fn gap(self) -> Option<GapReason> {
+        match self {
+            Self::QueueFull => Some(GapReason::QueueFull),
+            Self::TooLarge => Some(GapReason::TooLarge),
+            Self::NoSpace => Some(GapReason::NoSpace),
+            Self::Io => Some(GapReason::Io),
+            Self::Closed => None,
+        }
+    }
 }
 
 /// Dropped records by reason.
@@ -58,13 +70,19 @@ impl Dropped {
     pub(super) fn add(&mut self, reason: DropReason, records: u64) {
         self.0[reason as usize] += records;
     }
+
+    pub(super) fn add_all(&mut self, other: &Self) {
+        for (count, more) in self.0.iter_mut().zip(other.0) {
+            *count += more;
+        }
+    }
 }
 
 /// The state of the log at one moment. When nothing is being offered or written,
 /// `received = written + dropped.total() + queue_records` holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogStats {
-    /// What a record survives once it is written.
+    /// What a record survives where nothing else is said.
     pub durability: Durability,
     /// Records that were offered.
     pub received: u64,
@@ -81,8 +99,10 @@ pub struct LogStats {
     pub queue_records: u64,
     /// The number of the last record that was written; 0 for none.
     pub written_lsn: u64,
-    /// The number of the last record that was synced to the disk by this process; 0 for none.
+    /// Records up to this number were synced to the disk by this process; 0 for none.
     pub durable_lsn: u64,
+    /// Gap rows that the log has written about itself.
+    pub gap_rows: u64,
     /// Segment files.
     pub segments: u64,
     /// Bytes of all segment files.
@@ -111,6 +131,10 @@ pub struct LogStats {
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) written: AtomicU64,
+    /// Records that could not be written yet and are in no worker's arena any more.
+    pub(super) held: AtomicU64,
+    lost: [AtomicU64; DropReason::ALL.len()],
+    pub(super) gap_rows: AtomicU64,
     pub(super) written_lsn: AtomicU64,
     pub(super) durable_lsn: AtomicU64,
     pub(super) segments: AtomicU64,
@@ -124,10 +148,20 @@ pub(super) struct Counters {
 }
 
 impl Counters {
+    /// Counts records of a group that could not be written.
+    pub(super) fn lose(&self, reason: DropReason, records: u64) {
+        add(&self.lost[reason as usize], records);
+    }
+
     /// Copies the counters into `stats`.
     pub(super) fn copy_to(&self, stats: &mut LogStats) {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         stats.written = load(&self.written);
+        stats.queue_records += load(&self.held);
+        for reason in DropReason::ALL {
+            stats.dropped.add(reason, load(&self.lost[reason as usize]));
+        }
+        stats.gap_rows = load(&self.gap_rows);
         stats.written_lsn = load(&self.written_lsn);
         stats.durable_lsn = load(&self.durable_lsn);
         stats.segments = load(&self.segments);

@@ -1,18 +1,21 @@
 //! The one thread that writes.
 //!
-//! Owns the loop (collect, append, settle), and what a failure means: under `os` and `sync` the
-//! records of a failed group are lost at once, because clients wait for them; under `async` they are
-//! held and tried again, and the bounded queue decides what is lost. Never touches a worker's arena
-//! for longer than it takes to swap it.
+//! Owns the loop (collect, append, settle), and what a failure means: records that clients wait for
+//! are lost at once; the others are held and tried again, and the bounded queue decides what is lost.
+//! Never touches a worker's arena for longer than it takes to swap it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::appender::{Appender, Fault};
+use super::arena::Arena;
 use super::files::LockGuard;
+use super::gaps::{Gaps, Missing};
 use super::group::Group;
-use super::recorder::Core;
+use super::progress::Progress;
+use super::queue::{Loss, Queue};
 use super::stats::{DropReason, add};
+use crate::domain::spec::LogSpec;
 
 /// The first pause after a failure; it doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -20,14 +23,21 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// The writing side of a recorder.
 pub(super) struct Writer {
-    core: Arc<Core>,
+    queue: Arc<Queue>,
     appender: Appender,
+    progress: Arc<Progress>,
     group: Group,
+    /// Receives what a failed group holds for later.
+    held: Arena,
+    gaps: Gaps,
     outage: Option<Outage>,
-    /// How long records gather before they are written; zero when clients wait for them.
+    /// How long records gather that nobody waits for.
     gather: Duration,
-    /// Whether records are held when writing fails.
-    holds: bool,
+    /// The least time between two groups.
+    interval: Duration,
+    written_at: Option<Instant>,
+    /// Whether the last group held records that nobody waits for, so that more are likely to come.
+    gathers: bool,
     /// Keeps other gateways out as long as this one may write.
     _lock: LockGuard,
 }
@@ -42,123 +52,199 @@ struct Outage {
 
 impl Writer {
     pub(super) fn new(
-        core: Arc<Core>,
+        queue: Arc<Queue>,
         appender: Appender,
-        gather: Option<Duration>,
+        progress: Arc<Progress>,
+        spec: &LogSpec,
         lock: LockGuard,
     ) -> Self {
-        let group = Group::new(core.slots().len());
-        let holds = gather.is_some();
-        let gather = gather.unwrap_or_default();
-        Self { core, appender, group, outage: None, gather, holds, _lock: lock }
+        Self {
+            group: Group::new(queue.slots()),
+            queue,
+            appender,
+            progress,
+            held: Arena::default(),
+            gaps: Gaps::default(),
+            outage: None,
+            gather: spec.flush,
+            interval: spec.commit_interval,
+            written_at: None,
+            gathers: false,
+            _lock: lock,
+        }
     }
 
     /// Writes until the log is closed, then seals the segment.
     pub(super) fn run(mut self) {
-        self.core.signal().attach();
+        self.queue.signal().attach();
         loop {
-            if self.group.is_empty() {
-                let closing = self.core.signal().is_closing();
-                if !closing {
-                    self.await_records();
-                }
-                self.core.take_arenas(&mut self.group);
-                if self.group.is_empty() {
-                    // Nothing can be offered once closing was seen: the inboxes were shut before.
-                    if closing {
-                        break;
-                    }
-                    continue;
-                }
+            let closing = self.queue.signal().is_closing();
+            if !closing {
+                self.await_work();
             }
-            self.commit();
+            let dropped = self.queue.take_arenas(&mut self.group);
+            self.gaps.observe(&dropped);
+            self.tend(closing);
+            if !self.group.is_empty() {
+                self.commit(closing);
+            }
+            if closing {
+                // Nothing can be offered once closing was seen: the inboxes were shut before. What
+                // could not even be said in a gap row now is not tried for ever.
+                if self.outage.is_none() {
+                    self.say_last_gaps();
+                }
+                break;
+            }
         }
         self.appender.close();
     }
 
-    /// Sleeps until there is something to write, and lets more gather where nobody waits for it.
-    fn await_records(&self) {
-        let (core, signal) = (&self.core, self.core.signal());
-        if self.gather.is_zero() {
-            if !core.has_pending() {
-                signal.idle(|| core.has_pending());
-            }
-            return;
+    /// Sleeps until there is something to do, and lets more gather where nobody waits for it.
+    fn await_work(&self) {
+        let (queue, signal) = (&self.queue, self.queue.signal());
+        if let Some(outage) = self.outage {
+            signal.pause(outage.retry_at, || queue.has_promised());
         }
+        let is_full = |enough| queue.queue_bytes() >= enough;
+        if let Some(next) = self.written_at.map(|at| at + self.interval)
+            && !self.interval.is_zero()
+        {
+            signal.rest(next, is_full);
+        }
+        let urgent_or_full = |enough| is_full(enough) || queue.has_urgent();
         // Under load the pause comes first: as long as each pause finds records, no worker ever has
         // to wake this thread.
-        signal.gather(Instant::now() + self.gather, || core.queue_bytes());
-        if !core.has_pending() {
-            signal.idle(|| core.has_pending());
-            signal.gather(Instant::now() + self.gather, || core.queue_bytes());
+        if self.gathers {
+            signal.gather(Instant::now() + self.gather, urgent_or_full);
+        }
+        if !queue.has_pending() {
+            signal.idle(self.next_duty(), || queue.has_pending());
+            if queue.has_pending() {
+                signal.gather(Instant::now() + self.gather, urgent_or_full);
+            }
         }
     }
 
-    /// Writes the group or, if that cannot be done, decides what becomes of it.
-    fn commit(&mut self) {
-        if let Some(outage) = self.outage
-            && Instant::now() < outage.retry_at
-            && !self.core.signal().is_closing()
-        {
-            if !self.holds {
-                return self.settle(outage.reason);
-            }
-            self.core.signal().pause(outage.retry_at);
+    /// When something is to be done without a record.
+    fn next_duty(&self) -> Option<Instant> {
+        let retry = self.outage.map(|outage| outage.retry_at);
+        let work = match retry {
+            Some(retry) => (self.gaps.due().is_some() || !self.group.is_empty()).then_some(retry),
+            None => self.gaps.due(),
+        };
+        work.into_iter().chain(self.appender.age_out_at()).min()
+    }
+
+    /// Does what is due beside the records.
+    fn tend(&mut self, closing: bool) {
+        let now = Instant::now();
+        if self.appender.age_out_at().is_some_and(|at| at <= now) {
+            self.appender.age_out();
         }
-        let closing = self.core.signal().is_closing();
-        let mut result = self.appender.append(&mut self.group);
+        if self.is_paused(closing) {
+            return;
+        }
+        self.gaps.encode(now, closing, self.group.gaps_mut());
+    }
+
+    /// Writes the gap rows about what the last group lost.
+    fn say_last_gaps(&mut self) {
+        self.gaps.encode(Instant::now(), true, self.group.gaps_mut());
+        if !self.group.is_empty() {
+            self.commit(true);
+        }
+    }
+
+    /// Whether writing failed and is not to be tried again yet.
+    fn is_paused(&self, closing: bool) -> bool {
+        !closing && self.outage.is_some_and(|outage| Instant::now() < outage.retry_at)
+    }
+
+    /// Writes the group or, if that cannot be done, decides what becomes of it.
+    fn commit(&mut self, closing: bool) {
+        if let Some(outage) = self.outage
+            && self.is_paused(closing)
+        {
+            return self.settle_loss(outage.reason, closing, String::new());
+        }
+        self.gathers = self.group.has_unpromised();
+        let mut result = self.append();
         if let Err(fault) = &result
             && self.outage.is_none()
         {
             self.note(fault);
-            result = self.appender.append(&mut self.group);
+            result = self.append();
         }
         match result {
             Ok(()) => {
-                add(&self.core.counters().groups, 1);
+                add(&self.queue.counters().groups, 1);
                 if self.outage.take().is_some() {
                     tracing::info!("the prediction log can be written again");
                 }
-                self.core.set_fault(None);
-                self.settle(DropReason::Io);
+                self.queue.set_fault(None);
+                self.queue.settle(&self.group);
+                add(&self.queue.counters().gap_rows, self.gaps.written());
+                self.group.clear();
             }
             Err(fault) => {
-                let reason = fault.reason();
                 self.note(&fault);
-                self.extend_outage(reason, &fault);
-                if !self.holds || closing {
-                    self.settle(reason);
-                }
+                self.extend_outage(&fault);
+                self.settle_loss(fault.reason(), closing, fault.in_words());
             }
         }
+        self.written_at = Some(Instant::now());
+    }
+
+    fn append(&mut self) -> Result<(), Fault> {
+        let queue = &self.queue;
+        self.appender.append(&mut self.group, |group| queue.tell_written(group))
     }
 
     fn note(&self, fault: &Fault) {
-        add(&self.core.counters().write_errors, 1);
-        self.core.set_last_error(fault.in_words());
+        add(&self.queue.counters().write_errors, 1);
+        self.queue.set_last_error(fault.in_words());
     }
 
-    fn extend_outage(&mut self, reason: DropReason, fault: &Fault) {
+    fn extend_outage(&mut self, fault: &Fault) {
         let pause = self.outage.map_or(PAUSE_MIN, |outage| (outage.pause * 2).min(PAUSE_MAX));
         if self.outage.is_none() {
             let error = fault.in_words();
             tracing::warn!(error, "the prediction log cannot be written, serving goes on");
         }
+        let reason = fault.reason();
         self.outage = Some(Outage { reason, retry_at: Instant::now() + pause, pause });
-        self.core.set_fault(Some(reason));
+        self.queue.set_fault(Some(reason));
     }
 
-    /// Tells the workers what became of the group: what is not written is lost for `reason`.
-    fn settle(&mut self, reason: DropReason) {
-        self.appender.skip(self.group.left());
-        self.core.settle(&self.group, reason);
+    /// Tells the workers that the group failed for `reason`. What clients wait for is lost, and with
+    /// it its numbers; the rest is held unless the log is being closed.
+    fn settle_loss(&mut self, reason: DropReason, closing: bool, detail: String) {
+        self.appender.skip(self.group.doubtful());
+        let loss = Loss { reason, hold: !closing };
+        let lost = self.queue.settle_loss(&mut self.group, loss, &mut self.held);
+        if lost > 0 {
+            let first = self.appender.next_lsn();
+            self.appender.skip(lost);
+            if let Some(reason) = reason.gap() {
+                let lsns = Some((first, first + lost - 1));
+                self.gaps.note(Missing { lsns, detail, ..Missing::now(reason, lost) });
+            }
+        }
+        if self.group.gaps_are_written() {
+            add(&self.queue.counters().gap_rows, self.gaps.written());
+        } else {
+            self.gaps.failed();
+        }
         self.group.clear();
+        self.group.swap_held(&mut self.held);
     }
 }
 
 impl Drop for Writer {
     /// Leaves nobody waiting, even if this thread panics.
     fn drop(&mut self) {
-        self.core.abandon();
+        self.queue.abandon();
+        self.progress.end();
     }
 }

@@ -306,6 +306,8 @@ fn a_full_disk_is_told_to_those_who_wait_and_passes() {
         assert_eq!(found, [1, number]);
         let [gap] = contents.gaps.as_slice() else { panic!("{:?}", contents.gaps) };
         assert_eq!((gap.reason, &gap.lsns), (GapReason::Missing, &Some(2..=number - 1)));
+        let said = (GapReason::NoSpace, Some((2, number - 1)), number - 2);
+        assert_eq!(contents.gap_rows, [said], "the log itself says what it lacks");
     }
 }
 
@@ -373,8 +375,13 @@ fn a_disk_that_hangs_fills_the_queue_to_its_limit_and_no_further() {
     assert_eq!(recorder.close().written, whole);
     // Bodies went first, and say so.
     let mut reader = LogReader::open(dir.path()).expect("a log");
-    let mut shed = 0;
+    let (mut shed, mut said) = (0, 0);
     while let Some(Item::Row(row)) = reader.next_item().expect("readable") {
+        if let Entry::Gap(gap) = &row.entry {
+            assert_eq!((gap.reason, gap.lsns), (GapReason::QueueFull, None));
+            said += gap.records;
+            continue;
+        }
         let Entry::Prediction(record) = &row.entry else { panic!("no prediction: {row:?}") };
         let request = &record.request;
         assert_eq!(request.bytes, 1000);
@@ -383,6 +390,7 @@ fn a_disk_that_hangs_fills_the_queue_to_its_limit_and_no_further() {
     }
     // Both sides of these records had a body.
     assert_eq!(2 * shed, stats.bodies_omitted);
+    assert_eq!(said, dropped, "the log itself says what it lacks");
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use super::super::*;
 use crate::domain::ids::{Entropy, Generation, RecordId};
 use crate::domain::record::{
-    DecisionRow, Entry, Flags, Kind, Latency, Outcome, Payload, PredictionRecord, Protocol, Side,
+    DecisionRow, Entry, Flags, GapReason, Kind, Latency, Outcome, Payload, PredictionRecord,
+    Protocol, Side,
 };
 use crate::domain::spec::{Durability, LogSpec, Recording};
 
@@ -51,7 +52,7 @@ pub(in crate::prediction_log) fn record(number: u64, body: &[u8]) -> PredictionR
         latency: Latency { t_total: 1234, t_infer: Some(99), ..Latency::default() },
         sample_rate: 1.0,
         batch_size: Some(3),
-        durability: Some(Durability::Os),
+        durability: None,
         flags: Flags::default(),
         feedback_key: "order-1",
         session: "",
@@ -94,11 +95,16 @@ pub(super) fn assert_balanced(stats: &LogStats) {
     );
 }
 
+/// Reason, numbers and count of a gap row.
+pub(super) type GapRow = (GapReason, Option<(u64, u64)>, u64);
+
 /// What a log holds: numbers and `ts_us` of the records, and the gaps.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     pub(super) records: Vec<(u64, u64)>,
     pub(super) gaps: Vec<Gap>,
+    /// The rows that say what is missing.
+    pub(super) gap_rows: Vec<GapRow>,
 }
 
 pub(super) fn read(dir: &Path) -> Contents {
@@ -111,6 +117,9 @@ pub(super) fn read_from(reader: &mut LogReader) -> Contents {
         match item {
             Item::Row(Row { lsn, entry: Entry::Prediction(record), .. }) => {
                 contents.records.push((lsn, record.ts_us));
+            }
+            Item::Row(Row { entry: Entry::Gap(gap), .. }) => {
+                contents.gap_rows.push((gap.reason, gap.lsns, gap.records));
             }
             Item::Row(row) => panic!("no prediction: {row:?}"),
             Item::Gap(gap) => contents.gaps.push(gap),
