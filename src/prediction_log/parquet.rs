@@ -18,6 +18,7 @@ mod read;
 mod rows;
 mod schema;
 mod segments;
+mod stamp;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -25,9 +26,11 @@ mod write;
 
 pub use self::catalog::{Hour, ParquetFile, catalog, parquet_dir};
 pub use self::read::{ParquetReadError, ParquetRows, Prune};
+pub(super) use self::stamp::stamp;
+pub use self::stamp::{Checksum, checksum};
 
 use self::segments::{Closed, SegmentRows};
-use self::write::RowWriter;
+pub(super) use self::write::RowWriter;
 use super::files::MemorySource;
 
 /// Builds a Parquet file in memory from arbitrary bytes as a segment, for fuzzing: must neither panic

@@ -133,7 +133,7 @@ fn a_file_has_several_row_groups_and_only_those_that_matter_are_read() {
     };
     let ids = [records[41].record_id, RecordId::from_bytes([0xaa; 16]), records[99].record_id];
     assert_eq!(found(&Prune { ids: &ids, ..Prune::default() }), [42, 100]);
-    assert_eq!(found(&Prune { ids: &ids[1..2], ..Prune::default() }), Vec::new());
+    assert_eq!(found(&Prune { ids: &ids[1..2], ..Prune::default() }), Vec::<u64>::new());
     for prune in [
         Prune { ts: Some((0, 5000)), ..Prune::default() },
         Prune { lsns: Some((1, 5)), ..Prune::default() },
@@ -141,8 +141,8 @@ fn a_file_has_several_row_groups_and_only_those_that_matter_are_read() {
         let found = found(&prune);
         assert!(found.starts_with(&[1, 2, 3, 4, 5]) && found.len() < 50, "{found:?}");
     }
-    assert_eq!(found(&Prune { ts: Some((101_000, 200_000)), ..Prune::default() }), Vec::new());
-    assert_eq!(found(&Prune { ts: Some((101_000, u64::MAX)), ..Prune::default() }), Vec::new());
+    assert_eq!(found(&Prune { ts: Some((101_000, 200_000)), ..Prune::default() }), Vec::<u64>::new());
+    assert_eq!(found(&Prune { ts: Some((101_000, u64::MAX)), ..Prune::default() }), Vec::<u64>::new());
 }
 
 #[test]
