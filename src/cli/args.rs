@@ -46,7 +46,7 @@ pub(super) enum Command {
     Health,
     /// Read the prediction log, of a running gateway or a stopped one.
     #[command(subcommand)]
-    Log(LogCommand),
+    Log(Box<LogCommand>),
     /// Print completions for a shell.
     Completions {
         /// Which shell.

@@ -16,6 +16,8 @@ mod log;
 mod merge;
 mod ranges;
 mod runs;
+#[cfg(test)]
+mod tests;
 pub mod text;
 pub mod totals;
 pub mod verify;

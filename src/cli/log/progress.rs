@@ -37,7 +37,7 @@ impl Progress {
     /// Says that `done` of `all` are done.
     pub(super) fn set(&mut self, done: u64, all: u64) {
         self.steps = self.steps.wrapping_add(1);
-        if self.steps % STRIDE != 0 {
+        if !self.steps.is_multiple_of(STRIDE) {
             return;
         }
         if self.bar.is_none() && self.started.elapsed() >= QUIET {

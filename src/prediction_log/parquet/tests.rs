@@ -141,8 +141,14 @@ fn a_file_has_several_row_groups_and_only_those_that_matter_are_read() {
         let found = found(&prune);
         assert!(found.starts_with(&[1, 2, 3, 4, 5]) && found.len() < 50, "{found:?}");
     }
-    assert_eq!(found(&Prune { ts: Some((101_000, 200_000)), ..Prune::default() }), Vec::<u64>::new());
-    assert_eq!(found(&Prune { ts: Some((101_000, u64::MAX)), ..Prune::default() }), Vec::<u64>::new());
+    assert_eq!(
+        found(&Prune { ts: Some((101_000, 200_000)), ..Prune::default() }),
+        Vec::<u64>::new()
+    );
+    assert_eq!(
+        found(&Prune { ts: Some((101_000, u64::MAX)), ..Prune::default() }),
+        Vec::<u64>::new()
+    );
 }
 
 #[test]

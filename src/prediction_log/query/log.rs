@@ -19,7 +19,7 @@ use crate::prediction_log::parquet::{ParquetReadError, catalog, parquet_dir};
 use crate::prediction_log::{Gap, Item, LogReader, ReadError, cursor_position};
 
 /// The consumer that turns segments into Parquet files.
-const PARQUET_CURSOR: &str = "parquet";
+pub(super) const PARQUET_CURSOR: &str = "parquet";
 /// How often files may go without one row in between, before something else must be wrong.
 const REPLANS_MAX: u32 = 64;
 

@@ -9,7 +9,7 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use super::log::{LogError, segments_dir};
+use super::log::{LogError, PARQUET_CURSOR, segments_dir};
 use super::ranges::Ranges;
 use crate::domain::record::Entry;
 use crate::prediction_log::files::{FileSystem as _, LocalFiles};
@@ -242,8 +242,9 @@ impl Walk<'_> {
             Entry::Feedback(_) => report.feedback += 1,
             Entry::Gap(gap) => {
                 report.gaps += 1;
-                // A gap of one consumer is not one of the log.
-                if let (Some((first, last)), "") = (gap.lsns, gap.consumer) {
+                // What one consumer has missed is in the log all the same, unless it was to be kept in
+                // Parquet files alone.
+                if let (Some((first, last)), "" | PARQUET_CURSOR) = (gap.lsns, gap.consumer) {
                     self.explained.insert_range(first, last);
                 }
             }

@@ -4,13 +4,14 @@
 //! name and footer are right from the start and a file is closed with its last row.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use super::files::Files;
 use super::{ExportError, Summary, lacks_body};
-use crate::domain::record::Entry;
+use crate::domain::record;
 use crate::prediction_log::parquet::{Hour, RowWriter, stamp};
 use crate::prediction_log::query::filter::{Filter, ts_us};
 use crate::prediction_log::query::log::{Log, Scope};
@@ -62,20 +63,20 @@ pub(super) fn export(
         let Some(hourly) = hours.get_mut(&hour).filter(|hourly| hourly.rows > 0) else {
             return Ok(());
         };
-        if !writing.contains_key(&hour) {
+        if let Entry::Vacant(vacant) = writing.entry(hour) {
             let path = files.aside();
             let file = File::create(&path)
                 .map_err(|source| ExportError::Write { path: path.clone(), source })?;
             let lsns = (hourly.first_lsn, hourly.last_lsn);
             let writer = RowWriter::new(BufWriter::new(file), LEVEL, &hourly.node, lsns)
                 .map_err(|source| ExportError::Parquet { path: path.clone(), source })?;
-            writing.insert(hour, Writing { path, writer });
+            vacant.insert(Writing { path, writer });
         }
         let Some(at) = writing.get_mut(&hour) else { return Ok(()) };
         let fail = |source| ExportError::Parquet { path: at.path.clone(), source };
         at.writer.push(row).map_err(fail)?;
         summed.rows += 1;
-        if let Entry::Prediction(record) = &row.entry {
+        if let record::Entry::Prediction(record) = &row.entry {
             summed.without_whole_body += u64::from(lacks_body(record));
         }
         hourly.rows -= 1;
