@@ -14,6 +14,7 @@ mod files;
 mod frame;
 mod gaps;
 mod group;
+pub mod parquet;
 mod progress;
 pub mod query;
 mod queue;
@@ -25,6 +26,7 @@ mod scan;
 mod segment;
 mod settlement;
 mod signal;
+mod sinks;
 mod stats;
 mod survey;
 #[cfg(test)]
@@ -41,6 +43,7 @@ pub use recorder::{Offer, OpenError, Recorder, Ticket};
 pub use recovery::Recovery;
 pub use row::RowError;
 pub use settlement::Lost;
+pub use sinks::{FailureReason, LogPlace, SinkError, SinkStats, Sinks};
 pub use stats::{DropReason, Dropped, LogStats};
 pub use survey::{Survey, survey};
 

@@ -21,3 +21,4 @@ mod models;
 mod prediction_log;
 mod process;
 mod replay;
+mod sinks;
