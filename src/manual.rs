@@ -60,4 +60,7 @@ pub mod decisions {
     pub mod retries {
         #![doc = include_str!("docs/decisions/0010-retries.md")]
     }
+    pub mod feedback {
+        #![doc = include_str!("docs/decisions/0013-feedback-is-matched-from-the-log.md")]
+    }
 }
