@@ -24,7 +24,7 @@ use self::boot::Boot;
 use self::signals::Signals;
 use crate::admin::{Admin, AdminService};
 use crate::control::{Controller, LoadError, PublishError};
-use crate::domain::spec::{Durability, Intent};
+use crate::domain::spec::Intent;
 use crate::inference::Executor;
 use crate::prediction_log::{OpenError, Recorder};
 use crate::proxy::{BoundSockets, Drain, DrainHandle, Gateway, ListenError, Readiness, WorkerPlan};
@@ -90,10 +90,10 @@ impl App {
         let workers = intent.workers.unwrap_or_else(cores);
         let registry = Arc::new(Registry::new(workers));
         let log_dir: PathBuf = intent.data_dir.join(LOG_DIR);
-        let recorder = match intent.log.recording.durability {
-            Durability::Off => Recorder::off(),
-            _ => Recorder::open(&log_dir, &intent.node, workers, &intent.log)
-                .map_err(StartError::Log)?,
+        let recorder = if intent.records() {
+            Recorder::open(&log_dir, &intent.node, workers, &intent.log).map_err(StartError::Log)?
+        } else {
+            Recorder::off()
         };
         let recorder = Arc::new(recorder);
         let data = crate::proxy::bind(intent.listen, workers)?;

@@ -60,4 +60,7 @@ pub mod decisions {
     pub mod retries {
         #![doc = include_str!("docs/decisions/0010-retries.md")]
     }
+    pub mod redaction {
+        #![doc = include_str!("docs/decisions/0014-redaction-splices-and-fails-closed.md")]
+    }
 }
