@@ -6,7 +6,7 @@
 //! ```text
 //! log ─▶ sockets (bound) ─▶ admin listens ─▶ models load ─▶ publish ─▶ workers listen ─▶ ready
 //! SIGTERM: not ready ─▶ drain.delay ─▶ listeners close ─▶ in flight ends, or drain.timeout ─▶
-//!          log flushed ─▶ exit 0            (a second signal, or SIGINT: straight to the log)
+//!          log flushed ─▶ sinks' last attempt ─▶ exit 0            (a second signal, or SIGINT: straight to the log)
 //! ```
 
 mod boot;
@@ -14,6 +14,7 @@ mod signals;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use pingora_core::server::configuration::ServerConf;
@@ -26,12 +27,18 @@ use crate::admin::{Admin, AdminService};
 use crate::control::{Controller, LoadError, PublishError};
 use crate::domain::spec::Intent;
 use crate::inference::Executor;
-use crate::prediction_log::{OpenError, Recorder};
+use crate::prediction_log::parquet::Compactor;
+use crate::prediction_log::{LogPlace, OpenError, Recorder, SinkError, Sinks};
 use crate::proxy::{BoundSockets, Drain, DrainHandle, Gateway, ListenError, Readiness, WorkerPlan};
 use crate::telemetry::{Registry, logging};
 
 /// Where the prediction log lies below `data_dir`.
 pub const LOG_DIR: &str = "log";
+
+/// How long the sinks may take for their last attempt when the process ends.
+const LAST_DELIVERY: Duration = Duration::from_secs(3);
+/// How long the end of the process may wait for segments to become Parquet files.
+const PARQUET_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why the gateway does not run.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +50,14 @@ pub enum StartError {
     /// The prediction log cannot be opened.
     #[error("the prediction log cannot be opened")]
     Log(#[source] OpenError),
+    /// A sink does not start.
+    #[error("the prediction log cannot be delivered")]
+    Sink(#[source] SinkError),
+    /// The thread that makes Parquet files cannot start.
+    #[error(
+        "the prediction log cannot become Parquet files: make `data_dir` writable, or set `enabled = false` in [log.parquet]"
+    )]
+    Parquet(#[source] std::io::Error),
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -66,6 +81,8 @@ pub struct App {
     gateway: Arc<Gateway>,
     registry: Arc<Registry>,
     recorder: Arc<Recorder>,
+    sinks: Arc<Sinks>,
+    compactor: Option<Arc<Compactor>>,
     controller: Controller,
     data: BoundSockets,
     admin: BoundSockets,
@@ -96,6 +113,11 @@ impl App {
             Recorder::off()
         };
         let recorder = Arc::new(recorder);
+        // Nothing else needs the files one by one, so that all may be merged.
+        let compactor =
+            Compactor::start(&recorder, &intent.data_dir, &intent.log, Box::new(|| u64::MAX))
+                .map_err(StartError::Parquet)?
+                .map(Arc::new);
         let data = crate::proxy::bind(intent.listen, workers)?;
         let admin = crate::proxy::bind(intent.admin, 1)?;
         let executor = Executor::new(cores()).map_err(StartError::Executor)?;
@@ -109,12 +131,16 @@ impl App {
             Arc::new(Readiness::new(workers)),
             &registry,
         ));
+        let place = LogPlace { log_dir: &log_dir, parquet_dir: None, node: &intent.node };
+        let sinks = Sinks::start(&intent.sinks, &recorder, place).map_err(StartError::Sink)?;
         let intent = Arc::new(intent);
         Ok(Self {
             intent,
             gateway,
             registry,
             recorder,
+            sinks: Arc::new(sinks),
+            compactor,
             controller,
             data,
             admin,
@@ -128,7 +154,18 @@ impl App {
     ///
     /// [`StartError`] when the models cannot be served.
     pub fn run(self) -> Result<(), StartError> {
-        let Self { intent, gateway, registry, recorder, controller, data, admin, drain } = self;
+        let Self {
+            intent,
+            gateway,
+            registry,
+            recorder,
+            sinks,
+            compactor,
+            controller,
+            data,
+            admin,
+            drain,
+        } = self;
         let (drain, handle) = drain;
         tell_start(&intent, data.address(), admin.address(), &recorder);
         let mut server = Server::new_with_opt_and_conf(None, server_conf());
@@ -149,7 +186,9 @@ impl App {
             let admin = Admin::new(
                 Arc::clone(&gateway),
                 Arc::clone(&registry),
+                compactor.clone(),
                 Arc::clone(&drain),
+                Arc::clone(&sinks),
                 listener,
             );
             server.add_service(background_service("admin", AdminService::new(admin)));
@@ -162,6 +201,10 @@ impl App {
         server.run(RunArgs { shutdown_signal: Box::new(signals) });
 
         let stats = recorder.close();
+        if let Some(compactor) = compactor {
+            compactor.finish(PARQUET_LIMIT);
+        }
+        sinks.stop(LAST_DELIVERY);
         // An executor thread may be in the middle of a model; it ends with the process.
         std::mem::forget(gateway);
         tracing::info!(

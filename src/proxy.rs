@@ -19,6 +19,7 @@ mod clock;
 mod connection;
 mod drain;
 mod exchange;
+mod feedback;
 mod forward;
 mod listen;
 mod local;
@@ -53,6 +54,7 @@ pub struct Gateway {
     pub(crate) readiness: Arc<Readiness>,
     limits: Limits,
     forwarding: Forwarding,
+    desk: feedback::Desk,
     /// How long an exchange waits for room in the log.
     log_block: Duration,
     counters: Counters,
@@ -78,16 +80,22 @@ impl Gateway {
     ) -> Self {
         Self {
             snapshots,
-            recorder,
             executor,
             readiness,
             limits: intent.limits,
             forwarding: intent.forwarding.clone(),
+            desk: feedback::Desk::new(intent, &recorder, registry),
             log_block: intent.log.block,
             counters: Counters::new(registry),
+            recorder,
             upstream_reuses: ShardedCounter::new(registry.workers()),
             sampled_out: ShardedCounter::new(registry.workers()),
         }
+    }
+
+    /// Predictions that are remembered for the answer to feedback.
+    pub fn feedback_predictions(&self) -> usize {
+        self.desk.feedback.predictions()
     }
 }
 

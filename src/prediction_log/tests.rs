@@ -2,6 +2,6 @@
 
 mod damage;
 mod faults;
-mod rows;
+pub(super) mod rows;
 mod running;
 pub(super) mod sample;

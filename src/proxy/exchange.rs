@@ -33,7 +33,7 @@ use super::clock::{ConnClock, Phase};
 use super::forward::{REQUEST_ID, TRACEPARENT, TraceContext};
 use super::problem::{Cause, Problem};
 use super::upstream::Link;
-use super::{local, remote};
+use super::{feedback, local, remote};
 use crate::domain::ids::{Entropy, RecordId};
 use crate::domain::record::{Latency, Outcome, Protocol};
 use crate::domain::routing::{self, Decision, HeaderSource, ModelCall, ModelIx, RequestView};
@@ -161,6 +161,9 @@ async fn answer(
     unread: &mut Option<Incoming>,
 ) -> Result<Answer, Problem> {
     let uri = parts.uri.clone();
+    if uri.path() == feedback::PATH {
+        return feedback::answer(exchange, &parts, unread).await;
+    }
     let directed = direct(exchange, &parts, &uri);
     if !matches!(directed, Ok(Directed::About(_))) {
         exchange.note_request(&parts.headers);

@@ -140,6 +140,8 @@ table! {
     RecordLost => SERVICE_UNAVAILABLE "record_lost" Shed,
     /// The gateway ended before the answer was complete.
     Shutdown => SERVICE_UNAVAILABLE "shutdown" Shed,
+    /// Feedback cannot be kept.
+    FeedbackUnavailable => SERVICE_UNAVAILABLE "feedback_unavailable" Shed,
     /// There are as many client connections as allowed.
     Connections => SERVICE_UNAVAILABLE "connection_limit" Shed,
     /// The backend did not accept the connection in time.
