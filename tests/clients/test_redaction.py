@@ -19,7 +19,7 @@ durability = "os"
 segment_age = "1s"
 [log.redact]
 drop = ["/parameters/secret"]
-mask = ["/parameters/list/*", "/id"]
+mask = ["/parameters/list/*", "/id", "/inputs/*/datatype"]
 """
 
 

@@ -314,7 +314,7 @@ fn a_redacted_secret_is_nowhere_below_the_data_directory() {
     let key = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&key, "the key of the hashes").unwrap();
     let redact = &format!(
-        "redact = {{ drop = [\"/secret\", \"/nested/*/*/secret\"], mask = [\"/list/1\"], \
+        "redact = {{ drop = [\"/secret\", \"/nested/*/*/secret\"], mask = [\"/list/1\", \"/inputs/*/datatype\"], \
          hash = [\"/id\"], key = \"${{file:{}}}\" }}",
         key.path().display()
     );
