@@ -27,6 +27,7 @@ use crate::admin::{Admin, AdminService};
 use crate::control::{Controller, LoadError, PublishError};
 use crate::domain::spec::{Durability, Intent};
 use crate::inference::Executor;
+use crate::prediction_log::parquet::parquet_dir;
 use crate::prediction_log::{LogPlace, OpenError, Recorder, SinkError, Sinks};
 use crate::proxy::{BoundSockets, Drain, DrainHandle, Gateway, ListenError, Readiness, WorkerPlan};
 use crate::telemetry::{Registry, logging};
@@ -117,7 +118,9 @@ impl App {
             Arc::new(Readiness::new(workers)),
             &registry,
         ));
-        let place = LogPlace { log_dir: &log_dir, parquet_dir: None, node: &intent.node };
+        let parquet_dir = intent.log.parquet.enabled.then(|| parquet_dir(&intent.data_dir));
+        let place =
+            LogPlace { log_dir: &log_dir, parquet_dir: parquet_dir.as_deref(), node: &intent.node };
         let sinks = Sinks::start(&intent.sinks, &recorder, place).map_err(StartError::Sink)?;
         let intent = Arc::new(intent);
         Ok(Self {
