@@ -69,6 +69,8 @@ impl Admin {
         registry.set("pointsman_connections", &[], float(self.drain.connections() as u64));
         let reuses = self.gateway.upstream_reuses.sum();
         registry.copy("pointsman_upstream_reuses_total", &[], reuses);
+        let sampled_out = self.gateway.sampled_out.sum();
+        registry.copy("pointsman_log_sampled_out_total", &[], sampled_out);
         let executor = self.gateway.executor.stats();
         registry.set("pointsman_executor_queued", &[], float(executor.queued as u64));
         registry.set("pointsman_executor_running", &[], float(executor.running as u64));
@@ -77,6 +79,8 @@ impl Admin {
         registry.copy(refused, &[("reason", "expired")], executor.expired);
         registry.copy(refused, &[("reason", "abandoned")], executor.abandoned);
         registry.copy("pointsman_model_panics_total", &[], executor.panicked);
+        let known = self.gateway.feedback_predictions();
+        registry.set("pointsman_feedback_predictions", &[], float(known as u64));
         let log = self.gateway.recorder.stats();
         log_metrics(registry, &log);
         sinks::metrics(registry, &self.sinks.stats(log.written_lsn));

@@ -75,6 +75,7 @@ definitions! {
     counter "pointsman_log_records_received_total", [], "Records offered to the prediction log.";
     counter "pointsman_log_records_written_total", [], "Records written to segments.";
     counter "pointsman_log_records_dropped_total", ["reason"], "Records lost. received = written + dropped + queued.";
+    counter "pointsman_log_sampled_out_total", [], "Exchanges that were not offered to the log, because the sample left them out.";
     counter "pointsman_log_bodies_omitted_total", [], "Bodies left out of records because the log was falling behind.";
     gauge "pointsman_log_queue_bytes", [], "Bytes of records that wait for the writer.";
     gauge "pointsman_log_queue_records", [], "Records that wait for the writer.";
@@ -84,6 +85,8 @@ definitions! {
     counter "pointsman_log_groups_total", [], "Groups of records written at once.";
     counter "pointsman_log_errors_total", [], "Failed writes and syncs of segments.";
     gauge "pointsman_log_healthy", [], "1 while the last write succeeded.";
+    counter "pointsman_feedback_items_total", ["status"], "Items of POST /v1/feedback: accepted, duplicate, replaced, pending, late, unknown or invalid.";
+    gauge "pointsman_feedback_predictions", [], "Predictions that are remembered for the answer to feedback; 0 until the first feedback.";
     counter "pointsman_sink_records_total", ["sink"], "Records that a sink acknowledged, those that were sent again included.";
     counter "pointsman_sink_batches_total", ["sink"], "Deliveries that a sink acknowledged.";
     counter "pointsman_sink_retries_total", ["sink"], "Deliveries that were tried again.";

@@ -14,6 +14,7 @@ mod architecture;
 mod corpus;
 mod data_path;
 mod failures;
+mod feedback;
 mod framing;
 mod limits;
 mod models;

@@ -66,6 +66,8 @@ def from_log(gateway, arguments):
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as printed:
         for line in printed.stdout:
             row = json.loads(line)
+            if row.get("kind") == "retry":
+                continue
             if row.get("kind") != "inference":
                 yield None, line.strip()
                 continue
@@ -100,7 +102,12 @@ def check(ledger, gateway):
         verdict.duplicates += [f"{record_id} {n} times in {name}" for record_id, n in counts.items() if n > 1]
 
     take(from_parquet(gateway.data / "parquet"), "parquet", parquet)
-    take(from_log(gateway, gateway.everything), "log query", segments)
+    take(from_log(gateway, gateway.everything), "the log", segments)
+    if gateway.verifies:
+        command = [gateway.binary, "log", "-c", str(gateway.config), "verify"]
+        verified = subprocess.run(command, capture_output=True, text=True)
+        if verified.returncode != 0:
+            verdict.other.append(f"log verify: {verified.stdout}{verified.stderr}")
     verdict.in_parquet = len(parquet)
     verdict.in_segments = len(segments.keys() - parquet.keys())
     rows = {**segments, **parquet}
@@ -122,7 +129,7 @@ def check(ledger, gateway):
     verdict.duplicates += [f"request {request_id} has {n} rows" for request_id, n in ids.items() if n > 1]
     for name, row in rows.items():
         sent = ledger.sent.get(row.request_id)
-        if sent is None or row.status != 0 and row.request != sent.body and row.status == 200:
+        if sent is None or row.status == 200 and row.request != sent.body:
             verdict.foreign.append(f"{dashed(name)}: {row} was not sent so")
         if name in parquet and name in segments and parquet[name] != segments[name]:
             verdict.foreign.append(f"{dashed(name)}: Parquet and the unified view disagree")

@@ -17,6 +17,16 @@ from wire import Broken, Stream, header
 TIMEOUT_S = 20
 
 
+def wait_until(condition, limit):
+    """Whether the condition came to hold within `limit` seconds."""
+    until = time.monotonic() + limit
+    while not condition():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.002)
+    return True
+
+
 @dataclass(slots=True)
 class Sent:
     """A request as it was sent, by its x-request-id."""

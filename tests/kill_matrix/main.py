@@ -21,7 +21,7 @@ sys.path[:0] = [str(TOP / "tests" / "clients")]
 from backend import Backend  # noqa: E402
 from check import check  # noqa: E402
 from gateway import MODELS, Gateway, binary  # noqa: E402
-from ledger import Client, Ledger  # noqa: E402
+from ledger import Client, Ledger, wait_until  # noqa: E402
 
 SHOWN = 10
 
@@ -56,6 +56,7 @@ class Victim(Gateway):
         known = subprocess.run([self.binary, "log", "--help"], capture_output=True, text=True).stdout
         # Before there is `query`, the segments are all there is.
         self.everything = ["query"] if " query " in known else ["tail", "-n", "1000000000"]
+        self.verifies = " verify " in known
 
     def spawn(self):
         """Starts the process and waits for nothing."""
@@ -69,21 +70,12 @@ class Victim(Gateway):
         return any(path.suffix != ".parquet" for path in (self.data / "parquet").rglob("*") if path.is_file())
 
 
-def wait_until(condition, limit):
-    until = time.monotonic() + limit
-    while not condition():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.002)
-    return True
-
-
-def one_round(victim, ledger, chance, seconds):
-    """Serves for a while and is killed; returns how it was killed."""
+def one_round(victim, ledger, chance, seconds, last):
+    """Serves for a while and is killed; returns how it was killed. `last` is how it was the last time."""
     before = len(ledger.acknowledged)
     victim.spawn()
-    # Now and then, before it has recovered from the last time.
-    if chance.random() < 0.2:
+    # Now and then before it has recovered from the last time, and often twice or more in a row.
+    if chance.random() < (0.5 if last == "recovering" else 0.15):
         time.sleep(chance.uniform(0, 0.08))
         victim.kill()
         return "recovering"
@@ -105,13 +97,14 @@ def run_mode(mode, runs, seconds, seed, folder):
     backend, ledger = Backend(), Ledger(mode)
     victim = Victim(folder / mode, mode, backend)
     clients = [Client(ledger, victim.port, f"{mode}{n}", f"{seed}-{mode}-{n}") for n in range(6)]
-    kills = {"serving": 0, "recovering": 0, "converting": 0}
+    kills, how = {"serving": 0, "recovering": 0, "converting": 0}, None
     try:
         for client in clients:
             client.start()
         for number in range(runs):
             ledger.round = number
-            kills[one_round(victim, ledger, chance, seconds)] += 1
+            how = one_round(victim, ledger, chance, seconds, how)
+            kills[how] += 1
             progress(f"{mode}: {number + 1}/{runs} kills, {len(ledger.acknowledged)} acknowledged")
         ledger.round = runs
         victim.start()
