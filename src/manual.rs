@@ -60,4 +60,7 @@ pub mod decisions {
     pub mod retries {
         #![doc = include_str!("docs/decisions/0010-retries.md")]
     }
+    pub mod delivery {
+        #![doc = include_str!("docs/decisions/0018-delivery-at-least-once.md")]
+    }
 }
