@@ -24,6 +24,7 @@ use crate::prediction_log::{Item, LogReader, Offer, Recorder, Row};
 
 mod crash;
 mod merging;
+mod speed;
 
 const HOUR_US: u64 = 3_600_000_000;
 
