@@ -2,6 +2,8 @@
 //!
 //! Owns its HTTP surface. Reads everything, changes nothing.
 
+mod sinks;
+
 use std::net::TcpListener;
 use std::sync::Arc;
 
@@ -20,7 +22,7 @@ use serde_json::{Value, json};
 
 use crate::domain::routing::TargetKind;
 use crate::prediction_log::parquet::{Compactor, ParquetStats};
-use crate::prediction_log::{DropReason, LogStats};
+use crate::prediction_log::{DropReason, LogStats, Sinks};
 use crate::proxy::{Drain, Gateway};
 use crate::snapshot::{RuntimeKind, Snapshot};
 use crate::telemetry::Registry;
@@ -31,6 +33,7 @@ pub struct Admin {
     registry: Arc<Registry>,
     compactor: Option<Arc<Compactor>>,
     drain: Arc<Drain>,
+    sinks: Arc<Sinks>,
     listener: Mutex<Option<TcpListener>>,
 }
 
@@ -47,9 +50,10 @@ impl Admin {
         registry: Arc<Registry>,
         compactor: Option<Arc<Compactor>>,
         drain: Arc<Drain>,
+        sinks: Arc<Sinks>,
         listener: TcpListener,
     ) -> Self {
-        Self { gateway, registry, compactor, drain, listener: Mutex::new(Some(listener)) }
+        Self { gateway, registry, compactor, drain, sinks, listener: Mutex::new(Some(listener)) }
     }
 
     /// Copies what other rooms have counted into the registry and renders it.
@@ -68,6 +72,8 @@ impl Admin {
         registry.set("pointsman_connections", &[], float(self.drain.connections() as u64));
         let reuses = self.gateway.upstream_reuses.sum();
         registry.copy("pointsman_upstream_reuses_total", &[], reuses);
+        let sampled_out = self.gateway.sampled_out.sum();
+        registry.copy("pointsman_log_sampled_out_total", &[], sampled_out);
         let executor = self.gateway.executor.stats();
         registry.set("pointsman_executor_queued", &[], float(executor.queued as u64));
         registry.set("pointsman_executor_running", &[], float(executor.running as u64));
@@ -76,9 +82,13 @@ impl Admin {
         registry.copy(refused, &[("reason", "expired")], executor.expired);
         registry.copy(refused, &[("reason", "abandoned")], executor.abandoned);
         registry.copy("pointsman_model_panics_total", &[], executor.panicked);
-        log_metrics(registry, &self.gateway.recorder.stats());
+        let known = self.gateway.feedback_predictions();
+        registry.set("pointsman_feedback_predictions", &[], float(known as u64));
+        let log = self.gateway.recorder.stats();
+        log_metrics(registry, &log);
         let parquet = self.compactor.as_ref().map(|compactor| compactor.stats());
         parquet_metrics(registry, &parquet.unwrap_or_default());
+        sinks::metrics(registry, &self.sinks.stats(log.written_lsn));
         registry.render()
     }
 
@@ -100,6 +110,7 @@ impl Admin {
                 "dropped": log.dropped.total(),
                 "queued": log.queue_records,
             },
+            "sinks": sinks::status(&self.sinks.stats(log.written_lsn)),
         })
     }
 }

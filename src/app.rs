@@ -6,7 +6,7 @@
 //! ```text
 //! log ─▶ sockets (bound) ─▶ admin listens ─▶ models load ─▶ publish ─▶ workers listen ─▶ ready
 //! SIGTERM: not ready ─▶ drain.delay ─▶ listeners close ─▶ in flight ends, or drain.timeout ─▶
-//!          log flushed ─▶ exit 0            (a second signal, or SIGINT: straight to the log)
+//!          log flushed ─▶ sinks' last attempt ─▶ exit 0            (a second signal, or SIGINT: straight to the log)
 //! ```
 
 mod boot;
@@ -28,7 +28,7 @@ use crate::control::{Controller, LoadError, PublishError};
 use crate::domain::spec::{Durability, Intent};
 use crate::inference::Executor;
 use crate::prediction_log::parquet::Compactor;
-use crate::prediction_log::{OpenError, Recorder};
+use crate::prediction_log::{LogPlace, OpenError, Recorder, SinkError, Sinks};
 use crate::proxy::{BoundSockets, Drain, DrainHandle, Gateway, ListenError, Readiness, WorkerPlan};
 use crate::telemetry::{Registry, logging};
 
@@ -37,6 +37,8 @@ pub const LOG_DIR: &str = "log";
 
 /// How long the end of the process may wait for segments to become Parquet files.
 const PARQUET_LIMIT: Duration = Duration::from_secs(5);
+/// How long the sinks may take for their last attempt when the process ends.
+const LAST_DELIVERY: Duration = Duration::from_secs(3);
 
 /// Why the gateway does not run.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +55,9 @@ pub enum StartError {
         "the prediction log cannot become Parquet files: make `data_dir` writable, or set `enabled = false` in [log.parquet]"
     )]
     Parquet(#[source] std::io::Error),
+    /// A sink does not start.
+    #[error("the prediction log cannot be delivered")]
+    Sink(#[source] SinkError),
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -77,6 +82,7 @@ pub struct App {
     registry: Arc<Registry>,
     recorder: Arc<Recorder>,
     compactor: Option<Arc<Compactor>>,
+    sinks: Arc<Sinks>,
     controller: Controller,
     data: BoundSockets,
     admin: BoundSockets,
@@ -125,6 +131,8 @@ impl App {
             Arc::new(Readiness::new(workers)),
             &registry,
         ));
+        let place = LogPlace { log_dir: &log_dir, parquet_dir: None, node: &intent.node };
+        let sinks = Sinks::start(&intent.sinks, &recorder, place).map_err(StartError::Sink)?;
         let intent = Arc::new(intent);
         Ok(Self {
             intent,
@@ -132,6 +140,7 @@ impl App {
             registry,
             recorder,
             compactor,
+            sinks: Arc::new(sinks),
             controller,
             data,
             admin,
@@ -145,8 +154,18 @@ impl App {
     ///
     /// [`StartError`] when the models cannot be served.
     pub fn run(self) -> Result<(), StartError> {
-        let Self { intent, gateway, registry, recorder, compactor, controller, data, admin, drain } =
-            self;
+        let Self {
+            intent,
+            gateway,
+            registry,
+            recorder,
+            compactor,
+            sinks,
+            controller,
+            data,
+            admin,
+            drain,
+        } = self;
         let (drain, handle) = drain;
         tell_start(&intent, data.address(), admin.address(), &recorder);
         let mut server = Server::new_with_opt_and_conf(None, server_conf());
@@ -169,6 +188,7 @@ impl App {
                 Arc::clone(&registry),
                 compactor.clone(),
                 Arc::clone(&drain),
+                Arc::clone(&sinks),
                 listener,
             );
             server.add_service(background_service("admin", AdminService::new(admin)));
@@ -181,6 +201,7 @@ impl App {
         server.run(RunArgs { shutdown_signal: Box::new(signals) });
 
         let stats = recorder.close();
+        sinks.stop(LAST_DELIVERY);
         if let Some(compactor) = compactor {
             compactor.finish(PARQUET_LIMIT);
         }

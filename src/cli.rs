@@ -67,6 +67,10 @@ fn dispatch(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
             let intent = load(config, Checks::Offline)?;
             log::stats(&log_dir(&intent), format, out).map_err(Failure::other)
         }
+        Command::Log(LogCommand::Replay(args)) => {
+            let intent = load(config, Checks::Offline)?;
+            log::replay(&log_dir(&intent), intent.listen, *args, out).map_err(Failure::other)
+        }
         Command::Completions { shell } => {
             args::completions(shell, out);
             Ok(())

@@ -79,6 +79,8 @@ pub(super) enum LogCommand {
         #[arg(long, value_enum, default_value_t = Format::Human)]
         format: Format,
     },
+    /// Send recorded requests again and compare the answers; exit code 1 when they differ.
+    Replay(Box<super::log::ReplayArgs>),
     /// Count what is there.
     Stats {
         /// How to print.

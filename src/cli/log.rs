@@ -3,6 +3,8 @@
 //! Owns how a record is printed: as one aligned line, or as one JSON object with the field names of
 //! the record schema. Never writes to the log.
 
+mod replay;
+
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::Path;
@@ -22,6 +24,7 @@ use crate::prediction_log::{Gap, Item, LogReader, ReadError, Row, Survey, survey
 /// How often a followed log is looked at again.
 const POLL: Duration = Duration::from_millis(100);
 
+pub(super) use self::replay::{ReplayArgs, replay};
 use super::args::Format;
 
 /// Why the log could not be printed.
