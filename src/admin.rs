@@ -53,7 +53,8 @@ impl Admin {
         sinks: Arc<Sinks>,
         listener: TcpListener,
     ) -> Self {
-        Self { gateway, registry, compactor, drain, sinks, listener: Mutex::new(Some(listener)) }
+        let listener = Mutex::new(Some(listener));
+        Self { gateway, registry, compactor, drain, sinks, listener }
     }
 
     /// Copies what other rooms have counted into the registry and renders it.
@@ -86,9 +87,9 @@ impl Admin {
         registry.set("pointsman_feedback_predictions", &[], float(known as u64));
         let log = self.gateway.recorder.stats();
         log_metrics(registry, &log);
+        sinks::metrics(registry, &self.sinks.stats(log.written_lsn));
         let parquet = self.compactor.as_ref().map(|compactor| compactor.stats());
         parquet_metrics(registry, &parquet.unwrap_or_default());
-        sinks::metrics(registry, &self.sinks.stats(log.written_lsn));
         registry.render()
     }
 
