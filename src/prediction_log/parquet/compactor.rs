@@ -377,3 +377,23 @@ fn blames_segment(error: &ConvertError) -> Option<GapReason> {
         ConvertError::Disk { .. } | ConvertError::Stopped => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_segment_itself_is_to_blame_for_is_ever_given_up() {
+        let path = PathBuf::new;
+        let read = |kind: io::ErrorKind| ConvertError::Read { path: path(), source: kind.into() };
+        let encode = |source| ConvertError::Encode { path: path(), source };
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        assert_eq!(blames_segment(&read(io::ErrorKind::NotFound)), Some(GapReason::Missing));
+        assert_eq!(blames_segment(&read(io::ErrorKind::Other)), Some(GapReason::Io));
+        let panicked = ParquetError::General("the encoder panicked".to_owned());
+        assert_eq!(blames_segment(&encode(panicked)), Some(GapReason::Unreadable));
+        // A full disk, whoever meets it.
+        assert_eq!(blames_segment(&encode(full().into())), None);
+        assert_eq!(blames_segment(&ConvertError::Disk { path: path(), source: full() }), None);
+    }
+}
