@@ -21,7 +21,6 @@ fn body(seed: u64, len: usize) -> Vec<u8> {
 
 #[test]
 #[ignore = "a measurement"]
-#[expect(clippy::print_stderr, reason = "prints what it has measured")]
 fn speed_of_conversion() {
     for len in [200, 1024, 16 * 1024] {
         let fixture = Fixture::new();
