@@ -69,4 +69,7 @@ pub mod decisions {
     pub mod delivery {
         #![doc = include_str!("docs/decisions/0018-delivery-at-least-once.md")]
     }
+    pub mod one_parquet_table {
+        #![doc = include_str!("docs/decisions/0015-one-parquet-table-in-log-order.md")]
+    }
 }
