@@ -19,6 +19,7 @@ mod queue;
 mod reader;
 mod recorder;
 mod recovery;
+mod rescue;
 mod row;
 mod scan;
 mod segment;
@@ -26,6 +27,7 @@ mod settlement;
 mod signal;
 mod stats;
 mod survey;
+mod syncer;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -39,7 +41,7 @@ pub use recorder::{Offer, OpenError, Recorder, Ticket};
 pub use recovery::Recovery;
 pub use row::RowError;
 pub use settlement::Lost;
-pub use stats::{DropReason, Dropped, LogStats};
+pub use stats::{DropReason, Dropped, LogStats, SYNC_BUCKETS_US};
 pub use survey::{Survey, survey};
 
 use crate::domain::record::PredictionRecord;

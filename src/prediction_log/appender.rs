@@ -14,8 +14,10 @@ use super::files::{FileSystem, SegmentFile, write_all_at};
 use super::frame::{self, SEAL_BYTES};
 use super::group::Group;
 use super::progress::Progress;
+use super::rescue;
 use super::segment::{self, Listed, SegmentHeader, UNFINISHED};
 use super::stats::{Counters, DropReason, add, set};
+use super::syncer::Syncer;
 use crate::domain::spec::{Durability, LogSpec};
 
 /// Where and how segments are written.
@@ -88,8 +90,7 @@ pub(super) struct Appender {
     /// Closed segments, oldest first.
     closed: VecDeque<Listed>,
     next_lsn: u64,
-    /// Names in the directory may not survive a loss of power.
-    names_changed: bool,
+    syncer: Syncer,
 }
 
 /// The open segment.
@@ -114,12 +115,12 @@ impl Appender {
         layout: Layout,
         counters: Arc<Counters>,
         progress: Arc<Progress>,
+        syncer: Syncer,
         closed: Vec<Listed>,
         next_lsn: u64,
     ) -> Self {
-        let closed = closed.into();
-        let (current, names_changed) = (None, true);
-        Self { files, layout, counters, progress, current, closed, next_lsn, names_changed }
+        let (closed, current) = (closed.into(), None);
+        Self { files, layout, counters, progress, current, closed, next_lsn, syncer }
     }
 
     /// The number that the next record gets.
@@ -180,12 +181,15 @@ impl Appender {
             self.progress.set_written(self.next_lsn - 1);
             if sync {
                 written(group);
-                self.sync()?;
+                return self.sync();
+            }
+            if let Some(active) = &self.current {
+                self.syncer.wrote(active.first_lsn, self.next_lsn - 1);
             }
             Ok(())
         });
         if result.is_err() {
-            self.abandon();
+            self.abandon(if sync { safe.1 } else { self.next_lsn });
             if sync {
                 group.set_position(safe.0);
                 self.next_lsn = safe.1;
@@ -207,7 +211,7 @@ impl Appender {
             self.close_segment();
             self.count_segments();
         } else {
-            self.abandon();
+            self.abandon(self.next_lsn);
         }
     }
 
@@ -216,7 +220,7 @@ impl Appender {
         let Some(active) = &mut self.current else { return Ok(()) };
         let Some(unfinished) = active.unfinished.take() else { return Ok(()) };
         let path = segment::path(&self.layout.dir, active.first_lsn);
-        self.names_changed = true;
+        self.syncer.named();
         let renamed = self.files.rename(&unfinished, &path);
         renamed.map_err(|error| Fault::new("naming", path, error))?;
         let first_lsn = active.first_lsn;
@@ -259,6 +263,7 @@ impl Appender {
         let Some(active) = &self.current else { return };
         if active.records == 0 && !self.closed.is_empty() {
             let path = segment::path(&self.layout.dir, active.first_lsn);
+            self.syncer.closed(active.first_lsn);
             self.current = None;
             self.count_error(self.files.remove(&path));
         } else {
@@ -268,21 +273,63 @@ impl Appender {
         self.count_segments();
     }
 
-    /// Syncs the open segment and, where it has changed, the directory.
-    fn sync(&mut self) -> Result<(), Fault> {
-        let Some(active) = &self.current else { return Ok(()) };
-        if self.names_changed {
-            let synced = self.files.sync_dir(&self.layout.dir);
-            synced.map_err(|error| Fault::new("syncing", &self.layout.dir, error))?;
-            self.names_changed = false;
+    /// Copies what background syncs have failed for into segments that can be trusted. Nothing is
+    /// held in memory for this: the records are read back from the file, mostly from the page cache,
+    /// and count only if their checksums hold.
+    pub(super) fn save_distrusted(&mut self) {
+        while let Some(distrusted) = self.syncer.failed() {
+            let first_lsn = distrusted.first_lsn;
+            if self.current.as_ref().is_some_and(|active| active.first_lsn == first_lsn) {
+                self.abandon(self.next_lsn);
+            }
+            match rescue::rescue(&self.files, &self.layout, distrusted) {
+                Ok(saved) => {
+                    self.forget(saved.segment.first_lsn);
+                    let place = self.closed.partition_point(|c| c.first_lsn < distrusted.from);
+                    self.closed.insert(place, saved.segment);
+                    add(&self.counters.rescued, saved.records);
+                    add(&self.counters.not_rescued, saved.missing);
+                    tracing::warn!(
+                        records = saved.records,
+                        missing = saved.missing,
+                        "records of a segment that could not be synced were copied"
+                    );
+                }
+                Err(error) => {
+                    let records = distrusted.to - distrusted.from + 1;
+                    add(&self.counters.not_rescued, records);
+                    add(&self.counters.write_errors, 1);
+                    tracing::warn!(%error, records, "records may be lost with the power");
+                }
+            }
+            self.syncer.forget(distrusted);
+            self.progress.set_closed(distrusted.to.min(self.oldest_open()));
         }
+        self.count_segments();
+    }
+
+    /// The number before the first record of the open segment.
+    fn oldest_open(&self) -> u64 {
+        self.current.as_ref().map_or(self.next_lsn - 1, |active| active.first_lsn - 1)
+    }
+
+    /// Syncs what is left in the background and ends that.
+    pub(super) fn finish(&mut self) {
+        self.syncer.finish();
+        self.save_distrusted();
+    }
+
+    /// Syncs the open segment and, where it has changed, the directory.
+    fn sync(&self) -> Result<(), Fault> {
+        let Some(active) = &self.current else { return Ok(()) };
+        let synced = self.syncer.sync_names();
+        synced.map_err(|error| Fault::new("syncing", &self.layout.dir, error))?;
         let started = Instant::now();
         let synced = active.file.sync();
-        add(&self.counters.syncs, 1);
-        add(&self.counters.sync_us, started.elapsed().as_micros() as u64);
+        self.counters.sync_took(started.elapsed());
         let path = || segment::path(&self.layout.dir, active.first_lsn);
         synced.map_err(|error| Fault::new("syncing", path(), error))?;
-        set(&self.counters.durable_lsn, self.next_lsn - 1);
+        self.syncer.synced(active.first_lsn, self.next_lsn - 1);
         Ok(())
     }
 
@@ -298,13 +345,18 @@ impl Appender {
             Err(_) => add(&self.counters.write_errors, 1),
         }
         self.closed.push_back(Listed { first_lsn: active.first_lsn, bytes: active.end });
-        self.progress.set_closed(last_lsn);
+        if active.records > 0 {
+            self.syncer.wrote(active.first_lsn, last_lsn);
+        }
+        self.syncer.closed(active.first_lsn);
     }
 
     /// Gives up the open segment after a failure. What lies after its last good frame is cut off if
-    /// the file system still can; readers cope if it cannot.
-    fn abandon(&mut self) {
+    /// the file system still can; readers cope if it cannot. Records below `below` are not appended
+    /// again by the writer.
+    fn abandon(&mut self, below: u64) {
         let Some(active) = self.current.take() else { return };
+        self.syncer.distrust(active.first_lsn, below);
         if let Some(unfinished) = &active.unfinished {
             self.count_error(self.files.remove(unfinished));
         } else if active.records == 0 && !self.closed.is_empty() {
@@ -319,7 +371,7 @@ impl Appender {
 
     /// Creates the segment for the next record under a temporary name, so that readers never see
     /// half a header.
-    fn create(&mut self) -> Result<Active, Fault> {
+    fn create(&self) -> Result<Active, Fault> {
         let (files, first_lsn) = (&self.files, self.next_lsn);
         let path = segment::path(&self.layout.dir, first_lsn);
         let unfinished = self.layout.dir.join(segment::file_name(first_lsn) + UNFINISHED);
@@ -339,17 +391,19 @@ impl Appender {
             if !replaces {
                 files.rename(&unfinished, &path)?;
             }
-            Ok(file)
+            let second = file.duplicate()?;
+            Ok((file, second))
         });
-        let file = match created {
-            Ok(file) => file,
+        let (file, second) = match created {
+            Ok(files) => files,
             Err(error) => {
                 // Usually gone or never there; the next start removes what stays.
                 drop(files.remove(&unfinished));
                 return Err(Fault::new("creating", path, error));
             }
         };
-        self.names_changed = true;
+        self.syncer.named();
+        self.syncer.opened(first_lsn, second);
         let unfinished = replaces.then_some(unfinished);
         let end = segment::HEADER_BYTES as u64;
         Ok(Active { file, first_lsn, epoch, end, records: 0, begun: None, unfinished })

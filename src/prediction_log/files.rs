@@ -13,7 +13,7 @@ use std::path::Path;
 const PIECES_MAX: usize = 1024;
 
 /// Something that can be read at any offset.
-pub(super) trait Source: Send {
+pub(super) trait Source: Send + Sync {
     /// Reads at most `buffer.len()` bytes; 0 at the end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// The length in bytes.
@@ -28,6 +28,8 @@ pub(super) trait SegmentFile: Source {
     fn sync(&self) -> io::Result<()>;
     /// Cuts or extends the file.
     fn set_len(&self, len: u64) -> io::Result<()>;
+    /// A second handle to the same file.
+    fn duplicate(&self) -> io::Result<Box<dyn SegmentFile>>;
 }
 
 /// Keeps a directory locked until it is dropped.
@@ -123,6 +125,10 @@ impl SegmentFile for File {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         Self::set_len(self, len)
+    }
+
+    fn duplicate(&self) -> io::Result<Box<dyn SegmentFile>> {
+        Ok(Box::new(self.try_clone()?))
     }
 }
 

@@ -18,6 +18,7 @@ use super::recovery::{self, Recovery};
 use super::segment::LOCK_FILE;
 use super::settlement::Lost;
 use super::stats::{DropReason, LogStats};
+use super::syncer::Syncer;
 use super::writer::Writer;
 use crate::domain::record::{FeedbackRecord, GapRecord, PredictionRecord};
 use crate::domain::spec::{Durability, LogSpec};
@@ -172,8 +173,23 @@ impl Recorder {
         let layout = Layout::new(dir, node, spec);
         let counters = Arc::clone(queue.counters());
         let next_lsn = recovery.next_lsn;
-        let mut appender =
-            Appender::new(files, layout, counters, Arc::clone(&progress), segments, next_lsn);
+        let syncer = Syncer::start(
+            Arc::clone(&files),
+            dir,
+            Arc::clone(&queue),
+            Arc::clone(&progress),
+            spec.sync_interval,
+        );
+        let syncer = syncer.map_err(OpenError::Spawn)?;
+        let mut appender = Appender::new(
+            files,
+            layout,
+            counters,
+            Arc::clone(&progress),
+            syncer,
+            segments,
+            next_lsn,
+        );
         appender.open().map_err(|fault| {
             let (path, source) = fault.into_parts();
             OpenError::CreateSegment { path, source }

@@ -98,6 +98,7 @@ impl Writer {
             }
         }
         self.appender.close();
+        self.appender.finish();
     }
 
     /// Sleeps until there is something to do, and lets more gather where nobody waits for it.
@@ -142,6 +143,7 @@ impl Writer {
         if self.appender.age_out_at().is_some_and(|at| at <= now) {
             self.appender.age_out();
         }
+        self.appender.save_distrusted();
         if self.is_paused(closing) {
             return;
         }
@@ -179,6 +181,7 @@ impl Writer {
         match result {
             Ok(()) => {
                 add(&self.queue.counters().groups, 1);
+                add(&self.queue.counters().group_records, self.group.frames());
                 if self.outage.take().is_some() {
                     tracing::info!("the prediction log can be written again");
                 }
