@@ -19,10 +19,10 @@ use pingora_core::services::background::BackgroundService;
 use serde_json::{Value, json};
 
 use crate::domain::routing::TargetKind;
-use crate::prediction_log::{DropReason, LogStats};
+use crate::prediction_log::{DropReason, LogStats, SYNC_BUCKETS_US};
 use crate::proxy::{Drain, Gateway};
 use crate::snapshot::{RuntimeKind, Snapshot};
-use crate::telemetry::Registry;
+use crate::telemetry::{LOG_SYNC, Registry};
 
 /// What the admin listener reads.
 pub struct Admin {
@@ -73,8 +73,17 @@ impl Admin {
         registry.copy(refused, &[("reason", "expired")], executor.expired);
         registry.copy(refused, &[("reason", "abandoned")], executor.abandoned);
         registry.copy("pointsman_model_panics_total", &[], executor.panicked);
-        log_metrics(registry, &self.gateway.recorder.stats());
-        registry.render()
+        let log = self.gateway.recorder.stats();
+        log_metrics(registry, &log);
+        for consumer in self.gateway.recorder.consumers().stats() {
+            let lag = float(log.written_lsn.saturating_sub(consumer.position));
+            let name = "pointsman_log_consumer_lag_records";
+            registry.set_named(name, "consumer", &consumer.name, lag);
+        }
+        let mut out = registry.render();
+        let (counts, seconds) = (&log.sync_buckets, log.sync_time.as_secs_f64());
+        Registry::histogram(LOG_SYNC, &SYNC_BUCKETS_US, counts, seconds, &mut out);
+        out
     }
 
     fn status(&self) -> Value {
@@ -94,6 +103,11 @@ impl Admin {
                 "written": log.written,
                 "dropped": log.dropped.total(),
                 "queued": log.queue_records,
+                "written_lsn": log.written_lsn,
+                "durable_lsn": log.durable_lsn,
+                "gap_rows": log.gap_rows,
+                "disk_bytes": log.disk_bytes,
+                "disk_free": log.disk_free,
             },
         })
     }
@@ -137,10 +151,19 @@ fn log_metrics(registry: &Registry, log: &LogStats) {
     registry.copy("pointsman_log_bodies_omitted_total", &[], log.bodies_omitted);
     registry.copy("pointsman_log_groups_total", &[], log.groups);
     registry.copy("pointsman_log_errors_total", &[], log.write_errors);
+    registry.copy("pointsman_log_gap_rows_total", &[], log.gap_rows);
+    registry.copy("pointsman_log_group_records_total", &[], log.group_records);
+    registry.copy("pointsman_log_written_bytes_total", &[], log.written_bytes);
+    registry.copy("pointsman_log_segments_removed_total", &[], log.segments_removed);
+    let rescued = "pointsman_log_rescued_records_total";
+    registry.copy(rescued, &[("result", "copied")], log.rescued);
+    registry.copy(rescued, &[("result", "missing")], log.not_rescued);
     let gauges = [
         ("pointsman_log_queue_bytes", log.queue_bytes),
         ("pointsman_log_queue_records", log.queue_records),
         ("pointsman_log_written_lsn", log.written_lsn),
+        ("pointsman_log_durable_lsn", log.durable_lsn),
+        ("pointsman_log_disk_free_bytes", log.disk_free),
         ("pointsman_log_disk_bytes", log.disk_bytes),
         ("pointsman_log_segments", log.segments),
         ("pointsman_log_healthy", u64::from(log.healthy)),

@@ -24,6 +24,7 @@ mod row;
 mod scan;
 mod segment;
 mod settlement;
+mod shelf;
 mod signal;
 mod stats;
 mod survey;
@@ -44,8 +45,16 @@ pub use settlement::Lost;
 pub use stats::{DropReason, Dropped, LogStats, SYNC_BUCKETS_US};
 pub use survey::{Survey, survey};
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use crate::domain::record::PredictionRecord;
 use crate::domain::spec::Durability;
+
+/// The time of the system clock, in microseconds since the Unix epoch.
+fn unix_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
 
 /// Encodes records into a buffer of its own, for benchmarks.
 #[doc(hidden)]

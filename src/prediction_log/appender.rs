@@ -4,20 +4,22 @@
 //! means for the records: the writer does. A file that a write or a sync failed on is not trusted
 //! again; the next attempt goes to a fresh one.
 
-use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::files::{FileSystem, SegmentFile, write_all_at};
 use super::frame::{self, SEAL_BYTES};
+use super::gaps::Missing;
 use super::group::Group;
 use super::progress::Progress;
 use super::rescue;
 use super::segment::{self, Listed, SegmentHeader, UNFINISHED};
+use super::shelf::Shelf;
 use super::stats::{Counters, DropReason, add, set};
 use super::syncer::Syncer;
+use super::unix_us;
 use crate::domain::spec::{Durability, LogSpec};
 
 /// Where and how segments are written.
@@ -27,8 +29,6 @@ pub(super) struct Layout {
     pub(super) node: String,
     /// Bytes from which on a segment is closed.
     pub(super) segment_bytes: u64,
-    /// Bytes of all segments from which on the oldest are removed.
-    pub(super) retain_bytes: u64,
     /// How long a segment with records stays open.
     pub(super) segment_age: Duration,
 }
@@ -40,7 +40,6 @@ impl Layout {
             dir: dir.to_owned(),
             node: node.to_owned(),
             segment_bytes: spec.segment,
-            retain_bytes: spec.retain,
             segment_age: spec.segment_age,
         }
     }
@@ -87,8 +86,9 @@ pub(super) struct Appender {
     counters: Arc<Counters>,
     progress: Arc<Progress>,
     current: Option<Active>,
-    /// Closed segments, oldest first.
-    closed: VecDeque<Listed>,
+    shelf: Shelf,
+    /// What optional consumers miss, to be said in the log.
+    skipped: Vec<Missing>,
     next_lsn: u64,
     syncer: Syncer,
 }
@@ -109,18 +109,28 @@ struct Active {
 }
 
 impl Appender {
-    /// Continues after the segments in `closed` with `next_lsn`.
+    /// Continues after the segments in `shelf` with `next_lsn`.
     pub(super) fn new(
         files: Arc<dyn FileSystem>,
         layout: Layout,
         counters: Arc<Counters>,
         progress: Arc<Progress>,
         syncer: Syncer,
-        closed: Vec<Listed>,
+        shelf: Shelf,
         next_lsn: u64,
     ) -> Self {
-        let (closed, current) = (closed.into(), None);
-        Self { files, layout, counters, progress, current, closed, next_lsn, syncer }
+        let (current, skipped) = (None, Vec::new());
+        Self { files, layout, counters, progress, current, shelf, skipped, next_lsn, syncer }
+    }
+
+    /// What optional consumers have missed since this was last asked.
+    pub(super) fn take_skipped(&mut self) -> Vec<Missing> {
+        std::mem::take(&mut self.skipped)
+    }
+
+    /// When the closed segments are to be looked at, even if nothing is written.
+    pub(super) fn look_at(&self) -> Option<Instant> {
+        self.shelf.look_at()
     }
 
     /// The number that the next record gets.
@@ -139,7 +149,7 @@ impl Appender {
         if self.current.is_none() {
             let created = self.create()?;
             if created.unfinished.is_none() {
-                self.forget(created.first_lsn);
+                self.shelf.forget(created.first_lsn);
             }
             self.current = Some(created);
             self.retain();
@@ -223,14 +233,8 @@ impl Appender {
         self.syncer.named();
         let renamed = self.files.rename(&unfinished, &path);
         renamed.map_err(|error| Fault::new("naming", path, error))?;
-        let first_lsn = active.first_lsn;
-        self.forget(first_lsn);
+        self.shelf.forget(active.first_lsn);
         Ok(())
-    }
-
-    /// Forgets a closed segment whose name was given to another.
-    fn forget(&mut self, first_lsn: u64) {
-        self.closed.retain(|closed| closed.first_lsn != first_lsn);
     }
 
     /// Writes as many frames as the open segment has room for; false when it has none.
@@ -261,7 +265,7 @@ impl Appender {
     /// of the next record.
     pub(super) fn close(&mut self) {
         let Some(active) = &self.current else { return };
-        if active.records == 0 && !self.closed.is_empty() {
+        if active.records == 0 && !self.shelf.is_empty() {
             let path = segment::path(&self.layout.dir, active.first_lsn);
             self.syncer.closed(active.first_lsn);
             self.current = None;
@@ -284,9 +288,7 @@ impl Appender {
             }
             match rescue::rescue(&self.files, &self.layout, distrusted) {
                 Ok(saved) => {
-                    self.forget(saved.segment.first_lsn);
-                    let place = self.closed.partition_point(|c| c.first_lsn < distrusted.from);
-                    self.closed.insert(place, saved.segment);
+                    self.shelf.add(saved.segment);
                     add(&self.counters.rescued, saved.records);
                     add(&self.counters.not_rescued, saved.missing);
                     tracing::warn!(
@@ -344,7 +346,7 @@ impl Appender {
             Ok(()) => active.end += SEAL_BYTES as u64,
             Err(_) => add(&self.counters.write_errors, 1),
         }
-        self.closed.push_back(Listed { first_lsn: active.first_lsn, bytes: active.end });
+        self.shelf.add(Listed { first_lsn: active.first_lsn, bytes: active.end });
         if active.records > 0 {
             self.syncer.wrote(active.first_lsn, last_lsn);
         }
@@ -359,12 +361,12 @@ impl Appender {
         self.syncer.distrust(active.first_lsn, below);
         if let Some(unfinished) = &active.unfinished {
             self.count_error(self.files.remove(unfinished));
-        } else if active.records == 0 && !self.closed.is_empty() {
+        } else if active.records == 0 && !self.shelf.is_empty() {
             let path = segment::path(&self.layout.dir, active.first_lsn);
             self.count_error(self.files.remove(&path));
         } else {
             self.count_error(active.file.set_len(active.end));
-            self.closed.push_back(Listed { first_lsn: active.first_lsn, bytes: active.end });
+            self.shelf.add(Listed { first_lsn: active.first_lsn, bytes: active.end });
         }
         self.count_segments();
     }
@@ -383,7 +385,7 @@ impl Appender {
             node: self.layout.node.clone(),
         };
         let header = header.encode();
-        let replaces = self.closed.back().is_some_and(|last| {
+        let replaces = self.shelf.newest().is_some_and(|last| {
             last.first_lsn == first_lsn && last.bytes > segment::HEADER_BYTES as u64
         });
         let created = files.create(&unfinished).and_then(|file| {
@@ -409,33 +411,14 @@ impl Appender {
         Ok(Active { file, first_lsn, epoch, end, records: 0, begun: None, unfinished })
     }
 
-    /// Removes the oldest closed segments while there are too many bytes.
-    fn retain(&mut self) {
-        while self.disk_bytes() > self.layout.retain_bytes
-            && let Some(oldest) = self.closed.pop_front()
-        {
-            let removed = self.files.remove(&segment::path(&self.layout.dir, oldest.first_lsn));
-            match removed {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    add(&self.counters.write_errors, 1);
-                    self.closed.push_front(oldest);
-                    break;
-                }
-                _ => add(&self.counters.segments_removed, 1),
-            }
-        }
-        self.count_segments();
-    }
-
-    fn disk_bytes(&self) -> u64 {
-        let closed: u64 = self.closed.iter().map(|segment| segment.bytes).sum();
-        closed + self.current.as_ref().map_or(0, |active| active.end)
+    /// Removes segments that may go and have to.
+    pub(super) fn retain(&mut self) {
+        let open = self.current.as_ref().map(|active| active.end);
+        self.skipped.extend(self.shelf.retain(open));
     }
 
     fn count_segments(&self) {
-        let open = u64::from(self.current.is_some());
-        set(&self.counters.segments, self.closed.len() as u64 + open);
-        set(&self.counters.disk_bytes, self.disk_bytes());
+        self.shelf.count(self.current.as_ref().map(|active| active.end));
     }
 
     fn count_error(&self, result: io::Result<()>) {
@@ -443,12 +426,6 @@ impl Appender {
             add(&self.counters.write_errors, 1);
         }
     }
-}
-
-/// The time of the system clock, in microseconds since the Unix epoch.
-pub(super) fn unix_us() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The directory of the segments below a gateway's `data_dir`.

@@ -55,6 +55,17 @@ pub(super) trait FileSystem: Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory survive a power loss.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// The room on the file system of a directory.
+    fn space(&self, dir: &Path) -> io::Result<Space>;
+}
+
+/// The room on a file system, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Space {
+    /// What may still be written.
+    pub(super) free: u64,
+    /// All of it.
+    pub(super) total: u64,
 }
 
 /// Writes all of `pieces` at `offset`, however often that takes.
@@ -191,6 +202,12 @@ impl FileSystem for LocalFiles {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         File::open(dir)?.sync_all()
+    }
+
+    fn space(&self, dir: &Path) -> io::Result<Space> {
+        let stat = rustix::fs::statvfs(dir)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        Ok(Space { free: bytes(stat.f_bavail), total: bytes(stat.f_blocks) })
     }
 }
 

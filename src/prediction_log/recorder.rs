@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
@@ -17,6 +18,7 @@ use super::queue::Queue;
 use super::recovery::{self, Recovery};
 use super::segment::LOCK_FILE;
 use super::settlement::Lost;
+use super::shelf::Shelf;
 use super::stats::{DropReason, LogStats};
 use super::syncer::Syncer;
 use super::writer::Writer;
@@ -116,6 +118,7 @@ pub struct Recorder {
     recovery: Recovery,
     progress: Arc<Progress>,
     consumers: Arc<Consumers>,
+    parquet_bytes: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for Recorder {
@@ -144,6 +147,7 @@ impl Recorder {
             recovery: Recovery::default(),
             progress: Arc::new(progress),
             consumers: Arc::default(),
+            parquet_bytes: Arc::default(),
         }
     }
 
@@ -173,6 +177,16 @@ impl Recorder {
         let layout = Layout::new(dir, node, spec);
         let counters = Arc::clone(queue.counters());
         let next_lsn = recovery.next_lsn;
+        let parquet_bytes = Arc::default();
+        let shelf = Shelf::new(
+            Arc::clone(&files),
+            dir,
+            Arc::clone(&counters),
+            spec,
+            Arc::clone(&consumers),
+            Arc::clone(&parquet_bytes),
+            segments,
+        );
         let syncer = Syncer::start(
             Arc::clone(&files),
             dir,
@@ -181,15 +195,8 @@ impl Recorder {
             spec.sync_interval,
         );
         let syncer = syncer.map_err(OpenError::Spawn)?;
-        let mut appender = Appender::new(
-            files,
-            layout,
-            counters,
-            Arc::clone(&progress),
-            syncer,
-            segments,
-            next_lsn,
-        );
+        let mut appender =
+            Appender::new(files, layout, counters, Arc::clone(&progress), syncer, shelf, next_lsn);
         appender.open().map_err(|fault| {
             let (path, source) = fault.into_parts();
             OpenError::CreateSegment { path, source }
@@ -200,7 +207,7 @@ impl Recorder {
             .spawn(|| writer.run())
             .map_err(OpenError::Spawn)?;
         let thread = Mutex::new(Some(thread));
-        Ok(Self { queue: Some(queue), thread, recovery, progress, consumers })
+        Ok(Self { queue: Some(queue), thread, recovery, progress, consumers, parquet_bytes })
     }
 
     /// What was found when the log was opened.
@@ -273,6 +280,11 @@ impl Recorder {
     /// Who still needs the segments.
     pub fn consumers(&self) -> Arc<Consumers> {
         Arc::clone(&self.consumers)
+    }
+
+    /// Tells how many bytes the Parquet files take: they count against the same limit as segments.
+    pub fn set_parquet_bytes(&self, bytes: u64) {
+        self.parquet_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// The state of the log.

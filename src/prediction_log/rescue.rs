@@ -8,12 +8,13 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use super::appender::{Layout, unix_us};
+use super::appender::Layout;
 use super::files::{FileSystem, SegmentFile, write_all_at};
 use super::frame;
 use super::scan::{Scan, Step};
 use super::segment::{self, Listed, SegmentHeader, UNFINISHED};
 use super::syncer::Distrusted;
+use super::unix_us;
 
 /// Bytes that are copied at once.
 const BATCH_BYTES: usize = 1024 * 1024;

@@ -107,7 +107,9 @@ pub struct LogStats {
     pub segments: u64,
     /// Bytes of all segment files.
     pub disk_bytes: u64,
-    /// Segment files that were removed to stay within the limit.
+    /// Bytes that are free on the file system of the log.
+    pub disk_free: u64,
+    /// Segment files that were removed: consumed, or to stay within the limits.
     pub segments_removed: u64,
     /// Groups that were written.
     pub groups: u64,
@@ -158,6 +160,7 @@ pub(super) struct Counters {
     pub(super) sync_us: AtomicU64,
     sync_buckets: [AtomicU64; SYNC_BUCKETS_US.len() + 1],
     pub(super) group_records: AtomicU64,
+    pub(super) disk_free: AtomicU64,
     pub(super) rescued: AtomicU64,
     pub(super) not_rescued: AtomicU64,
     pub(super) write_errors: AtomicU64,
@@ -198,6 +201,7 @@ impl Counters {
         stats.sync_time = Duration::from_micros(load(&self.sync_us));
         stats.sync_buckets = std::array::from_fn(|index| load(&self.sync_buckets[index]));
         stats.group_records = load(&self.group_records);
+        stats.disk_free = load(&self.disk_free);
         stats.rescued = load(&self.rescued);
         stats.not_rescued = load(&self.not_rescued);
         stats.write_errors = load(&self.write_errors);

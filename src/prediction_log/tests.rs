@@ -2,6 +2,7 @@
 
 mod damage;
 mod faults;
+mod retention;
 mod rows;
 mod running;
 pub(super) mod sample;

@@ -134,7 +134,7 @@ impl Writer {
             Some(retry) => (self.gaps.due().is_some() || !self.group.is_empty()).then_some(retry),
             None => self.gaps.due(),
         };
-        work.into_iter().chain(self.appender.age_out_at()).min()
+        work.into_iter().chain(self.appender.age_out_at()).chain(self.appender.look_at()).min()
     }
 
     /// Does what is due beside the records.
@@ -144,6 +144,10 @@ impl Writer {
             self.appender.age_out();
         }
         self.appender.save_distrusted();
+        if self.appender.look_at().is_some_and(|at| at <= now) {
+            self.appender.retain();
+        }
+        self.appender.take_skipped().into_iter().for_each(|missing| self.gaps.note(missing));
         if self.is_paused(closing) {
             return;
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::super::files::{FileSystem, LocalFiles, LockGuard, SegmentFile, Source};
+use super::super::files::{FileSystem, LocalFiles, LockGuard, SegmentFile, Source, Space};
 use super::super::*;
 use super::sample::{assert_balanced, eventually, read, read_from, record, spec, wait};
 use crate::domain::record::Omission;
@@ -42,6 +42,8 @@ struct State {
     mode: Mode,
     calls: u64,
     part_written: bool,
+    /// What the file system is said to have, if not the truth.
+    space: Option<Space>,
 }
 
 /// The real file system with a fault in it.
@@ -50,7 +52,7 @@ struct Faulty(Arc<(Mutex<State>, Condvar)>);
 
 impl Faulty {
     fn new(mode: Mode) -> Self {
-        let state = State { mode, calls: 0, part_written: false };
+        let state = State { mode, calls: 0, part_written: false, space: None };
         Self(Arc::new((Mutex::new(state), Condvar::new())))
     }
 
@@ -193,6 +195,10 @@ impl FileSystem for Faulty {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.call()?;
         LocalFiles.sync_dir(dir)
+    }
+
+    fn space(&self, dir: &Path) -> io::Result<Space> {
+        self.0.0.lock().space.map_or_else(|| LocalFiles.space(dir), Ok)
     }
 }
 
