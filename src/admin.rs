@@ -22,10 +22,10 @@ use serde_json::{Value, json};
 
 use crate::domain::routing::TargetKind;
 use crate::prediction_log::parquet::{Compactor, ParquetStats};
-use crate::prediction_log::{DropReason, LogStats, Sinks};
+use crate::prediction_log::{DropReason, LogStats, SYNC_BUCKETS_US, Sinks};
 use crate::proxy::{Drain, Gateway};
 use crate::snapshot::{RuntimeKind, Snapshot};
-use crate::telemetry::Registry;
+use crate::telemetry::{LOG_SYNC, Registry};
 
 /// What the admin listener reads.
 pub struct Admin {
@@ -87,10 +87,18 @@ impl Admin {
         registry.set("pointsman_feedback_predictions", &[], float(known as u64));
         let log = self.gateway.recorder.stats();
         log_metrics(registry, &log);
+        for consumer in self.gateway.recorder.consumers().stats() {
+            let lag = float(log.written_lsn.saturating_sub(consumer.position));
+            let name = "pointsman_log_consumer_lag_records";
+            registry.set(name, &[("consumer", &consumer.name)], lag);
+        }
         sinks::metrics(registry, &self.sinks.stats(log.written_lsn));
         let parquet = self.compactor.as_ref().map(|compactor| compactor.stats());
         parquet_metrics(registry, &parquet.unwrap_or_default());
-        registry.render()
+        let mut out = registry.render();
+        let (counts, seconds) = (&log.sync_buckets, log.sync_time.as_secs_f64());
+        Registry::histogram(LOG_SYNC, &SYNC_BUCKETS_US, counts, seconds, &mut out);
+        out
     }
 
     fn status(&self) -> Value {
@@ -110,6 +118,11 @@ impl Admin {
                 "written": log.written,
                 "dropped": log.dropped.total(),
                 "queued": log.queue_records,
+                "written_lsn": log.written_lsn,
+                "durable_lsn": log.durable_lsn,
+                "gap_rows": log.gap_rows,
+                "disk_bytes": log.disk_bytes,
+                "disk_free": log.disk_free,
             },
             "sinks": sinks::status(&self.sinks.stats(log.written_lsn)),
         })
@@ -154,10 +167,19 @@ fn log_metrics(registry: &Registry, log: &LogStats) {
     registry.copy("pointsman_log_bodies_omitted_total", &[], log.bodies_omitted);
     registry.copy("pointsman_log_groups_total", &[], log.groups);
     registry.copy("pointsman_log_errors_total", &[], log.write_errors);
+    registry.copy("pointsman_log_gap_rows_total", &[], log.gap_rows);
+    registry.copy("pointsman_log_group_records_total", &[], log.group_records);
+    registry.copy("pointsman_log_written_bytes_total", &[], log.written_bytes);
+    registry.copy("pointsman_log_segments_removed_total", &[], log.segments_removed);
+    let rescued = "pointsman_log_rescued_records_total";
+    registry.copy(rescued, &[("result", "copied")], log.rescued);
+    registry.copy(rescued, &[("result", "missing")], log.not_rescued);
     let gauges = [
         ("pointsman_log_queue_bytes", log.queue_bytes),
         ("pointsman_log_queue_records", log.queue_records),
         ("pointsman_log_written_lsn", log.written_lsn),
+        ("pointsman_log_durable_lsn", log.durable_lsn),
+        ("pointsman_log_disk_free_bytes", log.disk_free),
         ("pointsman_log_disk_bytes", log.disk_bytes),
         ("pointsman_log_segments", log.segments),
         ("pointsman_log_healthy", u64::from(log.healthy)),

@@ -21,14 +21,17 @@ mod queue;
 mod reader;
 mod recorder;
 mod recovery;
+mod rescue;
 mod row;
 mod scan;
 mod segment;
 mod settlement;
+mod shelf;
 mod signal;
 mod sinks;
 mod stats;
 mod survey;
+mod syncer;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -47,11 +50,19 @@ pub use recovery::Recovery;
 pub use row::RowError;
 pub use settlement::Lost;
 pub use sinks::{FailureReason, LogPlace, SinkError, SinkStats, Sinks};
-pub use stats::{DropReason, Dropped, LogStats};
+pub use stats::{DropReason, Dropped, LogStats, SYNC_BUCKETS_US};
 pub use survey::{Survey, survey};
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::domain::record::PredictionRecord;
 use crate::domain::spec::Durability;
+
+/// The time of the system clock, in microseconds since the Unix epoch.
+fn unix_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
 
 /// Encodes records into a buffer of its own, for benchmarks.
 #[doc(hidden)]

@@ -4,18 +4,22 @@
 //! means for the records: the writer does. A file that a write or a sync failed on is not trusted
 //! again; the next attempt goes to a fresh one.
 
-use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::files::{FileSystem, SegmentFile, write_all_at};
 use super::frame::{self, SEAL_BYTES};
+use super::gaps::Missing;
 use super::group::Group;
 use super::progress::Progress;
+use super::rescue;
 use super::segment::{self, Listed, SegmentHeader, UNFINISHED};
+use super::shelf::Shelf;
 use super::stats::{Counters, DropReason, add, set};
+use super::syncer::Syncer;
+use super::unix_us;
 use crate::domain::spec::{Durability, LogSpec};
 
 /// Where and how segments are written.
@@ -25,8 +29,6 @@ pub(super) struct Layout {
     pub(super) node: String,
     /// Bytes from which on a segment is closed.
     pub(super) segment_bytes: u64,
-    /// Bytes of all segments from which on the oldest are removed.
-    pub(super) retain_bytes: u64,
     /// How long a segment with records stays open.
     pub(super) segment_age: Duration,
 }
@@ -38,7 +40,6 @@ impl Layout {
             dir: dir.to_owned(),
             node: node.to_owned(),
             segment_bytes: spec.segment,
-            retain_bytes: spec.retain,
             segment_age: spec.segment_age,
         }
     }
@@ -85,11 +86,11 @@ pub(super) struct Appender {
     counters: Arc<Counters>,
     progress: Arc<Progress>,
     current: Option<Active>,
-    /// Closed segments, oldest first.
-    closed: VecDeque<Listed>,
+    shelf: Shelf,
+    /// What optional consumers miss, to be said in the log.
+    skipped: Vec<Missing>,
     next_lsn: u64,
-    /// Names in the directory may not survive a loss of power.
-    names_changed: bool,
+    syncer: Syncer,
 }
 
 /// The open segment.
@@ -108,18 +109,28 @@ struct Active {
 }
 
 impl Appender {
-    /// Continues after the segments in `closed` with `next_lsn`.
+    /// Continues after the segments in `shelf` with `next_lsn`.
     pub(super) fn new(
         files: Arc<dyn FileSystem>,
         layout: Layout,
         counters: Arc<Counters>,
         progress: Arc<Progress>,
-        closed: Vec<Listed>,
+        syncer: Syncer,
+        shelf: Shelf,
         next_lsn: u64,
     ) -> Self {
-        let closed = closed.into();
-        let (current, names_changed) = (None, true);
-        Self { files, layout, counters, progress, current, closed, next_lsn, names_changed }
+        let (current, skipped) = (None, Vec::new());
+        Self { files, layout, counters, progress, current, shelf, skipped, next_lsn, syncer }
+    }
+
+    /// What optional consumers have missed since this was last asked.
+    pub(super) fn take_skipped(&mut self) -> Vec<Missing> {
+        std::mem::take(&mut self.skipped)
+    }
+
+    /// When the closed segments are to be looked at, even if nothing is written.
+    pub(super) fn look_at(&self) -> Option<Instant> {
+        self.shelf.look_at()
     }
 
     /// The number that the next record gets.
@@ -138,7 +149,7 @@ impl Appender {
         if self.current.is_none() {
             let created = self.create()?;
             if created.unfinished.is_none() {
-                self.forget(created.first_lsn);
+                self.shelf.forget(created.first_lsn);
             }
             self.current = Some(created);
             self.retain();
@@ -180,12 +191,15 @@ impl Appender {
             self.progress.set_written(self.next_lsn - 1);
             if sync {
                 written(group);
-                self.sync()?;
+                return self.sync();
+            }
+            if let Some(active) = &self.current {
+                self.syncer.wrote(active.first_lsn, self.next_lsn - 1);
             }
             Ok(())
         });
         if result.is_err() {
-            self.abandon();
+            self.abandon(if sync { safe.1 } else { self.next_lsn });
             if sync {
                 group.set_position(safe.0);
                 self.next_lsn = safe.1;
@@ -207,7 +221,7 @@ impl Appender {
             self.close_segment();
             self.count_segments();
         } else {
-            self.abandon();
+            self.abandon(self.next_lsn);
         }
     }
 
@@ -216,17 +230,11 @@ impl Appender {
         let Some(active) = &mut self.current else { return Ok(()) };
         let Some(unfinished) = active.unfinished.take() else { return Ok(()) };
         let path = segment::path(&self.layout.dir, active.first_lsn);
-        self.names_changed = true;
+        self.syncer.named();
         let renamed = self.files.rename(&unfinished, &path);
         renamed.map_err(|error| Fault::new("naming", path, error))?;
-        let first_lsn = active.first_lsn;
-        self.forget(first_lsn);
+        self.shelf.forget(active.first_lsn);
         Ok(())
-    }
-
-    /// Forgets a closed segment whose name was given to another.
-    fn forget(&mut self, first_lsn: u64) {
-        self.closed.retain(|closed| closed.first_lsn != first_lsn);
     }
 
     /// Writes as many frames as the open segment has room for; false when it has none.
@@ -257,8 +265,9 @@ impl Appender {
     /// of the next record.
     pub(super) fn close(&mut self) {
         let Some(active) = &self.current else { return };
-        if active.records == 0 && !self.closed.is_empty() {
+        if active.records == 0 && !self.shelf.is_empty() {
             let path = segment::path(&self.layout.dir, active.first_lsn);
+            self.syncer.closed(active.first_lsn);
             self.current = None;
             self.count_error(self.files.remove(&path));
         } else {
@@ -268,21 +277,61 @@ impl Appender {
         self.count_segments();
     }
 
-    /// Syncs the open segment and, where it has changed, the directory.
-    fn sync(&mut self) -> Result<(), Fault> {
-        let Some(active) = &self.current else { return Ok(()) };
-        if self.names_changed {
-            let synced = self.files.sync_dir(&self.layout.dir);
-            synced.map_err(|error| Fault::new("syncing", &self.layout.dir, error))?;
-            self.names_changed = false;
+    /// Copies what background syncs have failed for into segments that can be trusted. Nothing is
+    /// held in memory for this: the records are read back from the file, mostly from the page cache,
+    /// and count only if their checksums hold.
+    pub(super) fn save_distrusted(&mut self) {
+        while let Some(distrusted) = self.syncer.failed() {
+            let first_lsn = distrusted.first_lsn;
+            if self.current.as_ref().is_some_and(|active| active.first_lsn == first_lsn) {
+                self.abandon(self.next_lsn);
+            }
+            match rescue::rescue(&self.files, &self.layout, distrusted) {
+                Ok(saved) => {
+                    self.shelf.add(saved.segment);
+                    add(&self.counters.rescued, saved.records);
+                    add(&self.counters.not_rescued, saved.missing);
+                    tracing::warn!(
+                        records = saved.records,
+                        missing = saved.missing,
+                        "records of a segment that could not be synced were copied"
+                    );
+                }
+                Err(error) => {
+                    let records = distrusted.to - distrusted.from + 1;
+                    add(&self.counters.not_rescued, records);
+                    add(&self.counters.write_errors, 1);
+                    tracing::warn!(%error, records, "records may be lost with the power");
+                }
+            }
+            self.syncer.forget(distrusted);
+            self.progress.set_closed(distrusted.to.min(self.oldest_open()));
         }
+        self.count_segments();
+    }
+
+    /// The number before the first record of the open segment.
+    fn oldest_open(&self) -> u64 {
+        self.current.as_ref().map_or(self.next_lsn - 1, |active| active.first_lsn - 1)
+    }
+
+    /// Syncs what is left in the background and ends that.
+    pub(super) fn finish(&mut self) {
+        self.syncer.finish();
+        self.save_distrusted();
+    }
+
+    /// Syncs the open segment and, where it has changed, the directory.
+    fn sync(&self) -> Result<(), Fault> {
+        let Some(active) = &self.current else { return Ok(()) };
+        let synced = self.syncer.sync_names();
+        synced.map_err(|error| Fault::new("syncing", &self.layout.dir, error))?;
         let started = Instant::now();
         let synced = active.file.sync();
-        add(&self.counters.syncs, 1);
-        add(&self.counters.sync_us, started.elapsed().as_micros() as u64);
+        self.counters.sync_took(started.elapsed());
         let path = || segment::path(&self.layout.dir, active.first_lsn);
         synced.map_err(|error| Fault::new("syncing", path(), error))?;
-        set(&self.counters.durable_lsn, self.next_lsn - 1);
+        self.syncer.synced(active.first_lsn, self.next_lsn - 1);
         Ok(())
     }
 
@@ -297,29 +346,34 @@ impl Appender {
             Ok(()) => active.end += SEAL_BYTES as u64,
             Err(_) => add(&self.counters.write_errors, 1),
         }
-        self.closed.push_back(Listed { first_lsn: active.first_lsn, bytes: active.end });
-        self.progress.set_closed(last_lsn);
+        self.shelf.add(Listed { first_lsn: active.first_lsn, bytes: active.end });
+        if active.records > 0 {
+            self.syncer.wrote(active.first_lsn, last_lsn);
+        }
+        self.syncer.closed(active.first_lsn);
     }
 
     /// Gives up the open segment after a failure. What lies after its last good frame is cut off if
-    /// the file system still can; readers cope if it cannot.
-    fn abandon(&mut self) {
+    /// the file system still can; readers cope if it cannot. Records below `below` are not appended
+    /// again by the writer.
+    fn abandon(&mut self, below: u64) {
         let Some(active) = self.current.take() else { return };
+        self.syncer.distrust(active.first_lsn, below);
         if let Some(unfinished) = &active.unfinished {
             self.count_error(self.files.remove(unfinished));
-        } else if active.records == 0 && !self.closed.is_empty() {
+        } else if active.records == 0 && !self.shelf.is_empty() {
             let path = segment::path(&self.layout.dir, active.first_lsn);
             self.count_error(self.files.remove(&path));
         } else {
             self.count_error(active.file.set_len(active.end));
-            self.closed.push_back(Listed { first_lsn: active.first_lsn, bytes: active.end });
+            self.shelf.add(Listed { first_lsn: active.first_lsn, bytes: active.end });
         }
         self.count_segments();
     }
 
     /// Creates the segment for the next record under a temporary name, so that readers never see
     /// half a header.
-    fn create(&mut self) -> Result<Active, Fault> {
+    fn create(&self) -> Result<Active, Fault> {
         let (files, first_lsn) = (&self.files, self.next_lsn);
         let path = segment::path(&self.layout.dir, first_lsn);
         let unfinished = self.layout.dir.join(segment::file_name(first_lsn) + UNFINISHED);
@@ -331,7 +385,7 @@ impl Appender {
             node: self.layout.node.clone(),
         };
         let header = header.encode();
-        let replaces = self.closed.back().is_some_and(|last| {
+        let replaces = self.shelf.newest().is_some_and(|last| {
             last.first_lsn == first_lsn && last.bytes > segment::HEADER_BYTES as u64
         });
         let created = files.create(&unfinished).and_then(|file| {
@@ -339,49 +393,32 @@ impl Appender {
             if !replaces {
                 files.rename(&unfinished, &path)?;
             }
-            Ok(file)
+            let second = file.duplicate()?;
+            Ok((file, second))
         });
-        let file = match created {
-            Ok(file) => file,
+        let (file, second) = match created {
+            Ok(files) => files,
             Err(error) => {
                 // Usually gone or never there; the next start removes what stays.
                 drop(files.remove(&unfinished));
                 return Err(Fault::new("creating", path, error));
             }
         };
-        self.names_changed = true;
+        self.syncer.named();
+        self.syncer.opened(first_lsn, second);
         let unfinished = replaces.then_some(unfinished);
         let end = segment::HEADER_BYTES as u64;
         Ok(Active { file, first_lsn, epoch, end, records: 0, begun: None, unfinished })
     }
 
-    /// Removes the oldest closed segments while there are too many bytes.
-    fn retain(&mut self) {
-        while self.disk_bytes() > self.layout.retain_bytes
-            && let Some(oldest) = self.closed.pop_front()
-        {
-            let removed = self.files.remove(&segment::path(&self.layout.dir, oldest.first_lsn));
-            match removed {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    add(&self.counters.write_errors, 1);
-                    self.closed.push_front(oldest);
-                    break;
-                }
-                _ => add(&self.counters.segments_removed, 1),
-            }
-        }
-        self.count_segments();
-    }
-
-    fn disk_bytes(&self) -> u64 {
-        let closed: u64 = self.closed.iter().map(|segment| segment.bytes).sum();
-        closed + self.current.as_ref().map_or(0, |active| active.end)
+    /// Removes segments that may go and have to.
+    pub(super) fn retain(&mut self) {
+        let open = self.current.as_ref().map(|active| active.end);
+        self.skipped.extend(self.shelf.retain(open));
     }
 
     fn count_segments(&self) {
-        let open = u64::from(self.current.is_some());
-        set(&self.counters.segments, self.closed.len() as u64 + open);
-        set(&self.counters.disk_bytes, self.disk_bytes());
+        self.shelf.count(self.current.as_ref().map(|active| active.end));
     }
 
     fn count_error(&self, result: io::Result<()>) {
@@ -389,12 +426,6 @@ impl Appender {
             add(&self.counters.write_errors, 1);
         }
     }
-}
-
-/// The time of the system clock, in microseconds since the Unix epoch.
-pub(super) fn unix_us() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The directory of the segments below a gateway's `data_dir`.

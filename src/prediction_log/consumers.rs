@@ -79,4 +79,36 @@ impl Consumers {
         });
         stats.collect()
     }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.lock().is_empty()
+    }
+
+    /// Up to where segments are no longer needed because all consumers have passed and Parquet holds
+    /// them; `None` where no consumer makes Parquet of them.
+    pub(super) fn released_up_to(&self) -> Option<u64> {
+        let list = self.list.lock();
+        let has_parquet = list.iter().any(|consumer| consumer.name == PARQUET);
+        let lowest = list.iter().map(|consumer| consumer.position.load(Ordering::SeqCst)).min();
+        lowest.filter(|_| has_parquet)
+    }
+
+    /// Up to where all required consumers have passed; `None` without any.
+    pub(super) fn required_up_to(&self) -> Option<u64> {
+        let list = self.list.lock();
+        let required = list.iter().filter(|consumer| consumer.required);
+        required.map(|consumer| consumer.position.load(Ordering::SeqCst)).min()
+    }
+
+    /// Moves every optional consumer that is not beyond `lsn` there; returns their names and where
+    /// they were.
+    pub(super) fn skip_to(&self, lsn: u64) -> Vec<(String, u64)> {
+        let list = self.list.lock();
+        let optional = list.iter().filter(|consumer| !consumer.required);
+        let skipped = optional.filter_map(|consumer| {
+            let position = consumer.position.fetch_max(lsn, Ordering::SeqCst);
+            (position < lsn).then(|| (consumer.name.clone(), position))
+        });
+        skipped.collect()
+    }
 }

@@ -13,7 +13,7 @@ use std::path::Path;
 const PIECES_MAX: usize = 1024;
 
 /// Something that can be read at any offset.
-pub(super) trait Source: Send {
+pub(super) trait Source: Send + Sync {
     /// Reads at most `buffer.len()` bytes; 0 at the end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// The length in bytes.
@@ -28,6 +28,8 @@ pub(super) trait SegmentFile: Source {
     fn sync(&self) -> io::Result<()>;
     /// Cuts or extends the file.
     fn set_len(&self, len: u64) -> io::Result<()>;
+    /// A second handle to the same file.
+    fn duplicate(&self) -> io::Result<Box<dyn SegmentFile>>;
 }
 
 /// Keeps a directory locked until it is dropped.
@@ -53,6 +55,17 @@ pub(super) trait FileSystem: Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory survive a power loss.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// The room on the file system of a directory.
+    fn space(&self, dir: &Path) -> io::Result<Space>;
+}
+
+/// The room on a file system, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Space {
+    /// What may still be written.
+    pub(super) free: u64,
+    /// All of it.
+    pub(super) total: u64,
 }
 
 /// Writes all of `pieces` at `offset`, however often that takes.
@@ -124,6 +137,10 @@ impl SegmentFile for File {
     fn set_len(&self, len: u64) -> io::Result<()> {
         Self::set_len(self, len)
     }
+
+    fn duplicate(&self) -> io::Result<Box<dyn SegmentFile>> {
+        Ok(Box::new(self.try_clone()?))
+    }
 }
 
 impl FileSystem for LocalFiles {
@@ -185,6 +202,12 @@ impl FileSystem for LocalFiles {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         File::open(dir)?.sync_all()
+    }
+
+    fn space(&self, dir: &Path) -> io::Result<Space> {
+        let stat = rustix::fs::statvfs(dir)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        Ok(Space { free: bytes(stat.f_bavail), total: bytes(stat.f_blocks) })
     }
 }
 

@@ -108,6 +108,19 @@ pub(super) fn set_checksum(header: &mut [u8], crc: u32) {
     header[CRC_AT..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
 }
 
+/// Adds a whole frame to `out`.
+pub(super) fn put(out: &mut Vec<u8>, kind: u8, epoch: u32, lsn: u64, payload: &[u8]) {
+    let start = out.len();
+    out.resize(start + HEADER_BYTES, 0);
+    out.extend_from_slice(payload);
+    out.resize(start + frame_len(payload.len()), 0);
+    let frame = &mut out[start..];
+    begin(frame, kind, payload.len());
+    number(frame, epoch, lsn);
+    let crc = checksum([&frame[..CRC_AT], &frame[HEADER_BYTES..]]);
+    set_checksum(frame, crc);
+}
+
 /// The part of a header that the checksum covers.
 pub(super) fn summed(header: &[u8]) -> &[u8] {
     &header[..CRC_AT]

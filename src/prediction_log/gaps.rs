@@ -5,11 +5,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::appender::unix_us;
 use super::arena::Arena;
 use super::frame::KIND_GAP;
 use super::row;
 use super::stats::{DropReason, Dropped};
+use super::unix_us;
 use crate::domain::record::{GapReason, GapRecord};
 use crate::domain::spec::Durability;
 

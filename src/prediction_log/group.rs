@@ -118,6 +118,11 @@ impl Group {
         self.lots.iter().all(|lot| lot.len() == 0)
     }
 
+    /// All frames.
+    pub(super) fn frames(&self) -> u64 {
+        self.lots.iter().map(|lot| lot.len() as u64).sum()
+    }
+
     /// Whether all frames are written.
     pub(super) fn is_written(&self) -> bool {
         self.left() == 0

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::files::{FileSystem, LocalFiles};
+use super::files::{FileSystem, LocalFiles, read_full_at};
 use super::row;
 use super::scan::{Scan, Step};
 use super::segment::{self, Listed};
@@ -293,8 +293,17 @@ impl LogReader {
             if scan.records() == 0 {
                 // A gateway that is started anew replaces a segment without records.
                 self.scan = None;
+                return Ok(Left::Stays);
             }
-            return Ok(Left::Stays);
+            let epoch = scan.epoch();
+            return match self.replacement(first_lsn, epoch)? {
+                Some(scan) => {
+                    // Given up after a failure, and copied: what was seen is not shown again.
+                    self.scan = Some(scan);
+                    Ok(Left::Again)
+                }
+                None => Ok(Left::Stays),
+            };
         }
         if !scan.is_sealed() && !std::mem::replace(&mut self.looked_again, true) {
             // It may have grown after the step and before the next segment appeared.
@@ -346,6 +355,23 @@ impl LogReader {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(ReadError::Segment { path, source }),
         }
+    }
+
+    /// The segment of this name, if it is not the one with this epoch any more.
+    fn replacement(&self, first_lsn: u64, epoch: Option<u32>) -> Result<Option<Scan>, ReadError> {
+        let path = segment::path(&self.dir, first_lsn);
+        let mut header = [0; segment::HEADER_BYTES];
+        let read = self
+            .files
+            .open_read(&path)
+            .and_then(|file| read_full_at(file.as_ref(), &mut header, 0));
+        match read {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(ReadError::Segment { path, source }),
+        }
+        let now = segment::SegmentHeader::decode(&header).map(|header| header.epoch);
+        if now.is_none() || now == epoch { Ok(None) } else { self.scan_of(first_lsn) }
     }
 
     /// Records in a segment.

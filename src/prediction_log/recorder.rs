@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
@@ -17,7 +18,9 @@ use super::queue::Queue;
 use super::recovery::{self, Recovery};
 use super::segment::LOCK_FILE;
 use super::settlement::Lost;
+use super::shelf::Shelf;
 use super::stats::{DropReason, LogStats};
+use super::syncer::Syncer;
 use super::writer::Writer;
 use crate::domain::record::{FeedbackRecord, GapRecord, PredictionRecord};
 use crate::domain::spec::{Durability, LogSpec};
@@ -115,6 +118,7 @@ pub struct Recorder {
     recovery: Recovery,
     progress: Arc<Progress>,
     consumers: Arc<Consumers>,
+    parquet_bytes: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for Recorder {
@@ -143,6 +147,7 @@ impl Recorder {
             recovery: Recovery::default(),
             progress: Arc::new(progress),
             consumers: Arc::default(),
+            parquet_bytes: Arc::default(),
         }
     }
 
@@ -172,8 +177,26 @@ impl Recorder {
         let layout = Layout::new(dir, node, spec);
         let counters = Arc::clone(queue.counters());
         let next_lsn = recovery.next_lsn;
+        let parquet_bytes = Arc::default();
+        let shelf = Shelf::new(
+            Arc::clone(&files),
+            dir,
+            Arc::clone(&counters),
+            spec,
+            Arc::clone(&consumers),
+            Arc::clone(&parquet_bytes),
+            segments,
+        );
+        let syncer = Syncer::start(
+            Arc::clone(&files),
+            dir,
+            Arc::clone(&queue),
+            Arc::clone(&progress),
+            spec.sync_interval,
+        );
+        let syncer = syncer.map_err(OpenError::Spawn)?;
         let mut appender =
-            Appender::new(files, layout, counters, Arc::clone(&progress), segments, next_lsn);
+            Appender::new(files, layout, counters, Arc::clone(&progress), syncer, shelf, next_lsn);
         appender.open().map_err(|fault| {
             let (path, source) = fault.into_parts();
             OpenError::CreateSegment { path, source }
@@ -184,7 +207,7 @@ impl Recorder {
             .spawn(|| writer.run())
             .map_err(OpenError::Spawn)?;
         let thread = Mutex::new(Some(thread));
-        Ok(Self { queue: Some(queue), thread, recovery, progress, consumers })
+        Ok(Self { queue: Some(queue), thread, recovery, progress, consumers, parquet_bytes })
     }
 
     /// What was found when the log was opened.
@@ -257,6 +280,11 @@ impl Recorder {
     /// Who still needs the segments.
     pub fn consumers(&self) -> Arc<Consumers> {
         Arc::clone(&self.consumers)
+    }
+
+    /// Tells how many bytes the Parquet files take: they count against the same limit as segments.
+    pub fn set_parquet_bytes(&self, bytes: u64) {
+        self.parquet_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// The state of the log.

@@ -107,7 +107,9 @@ pub struct LogStats {
     pub segments: u64,
     /// Bytes of all segment files.
     pub disk_bytes: u64,
-    /// Segment files that were removed to stay within the limit.
+    /// Bytes that are free on the file system of the log.
+    pub disk_free: u64,
+    /// Segment files that were removed: consumed, or to stay within the limits.
     pub segments_removed: u64,
     /// Groups that were written.
     pub groups: u64,
@@ -117,6 +119,14 @@ pub struct LogStats {
     pub syncs: u64,
     /// Time spent in them.
     pub sync_time: Duration,
+    /// Syncs by their time: one count for each bound in [`SYNC_BUCKETS_US`], and one for those beyond.
+    pub sync_buckets: [u64; SYNC_BUCKETS_US.len() + 1],
+    /// Records in all groups, gap rows included.
+    pub group_records: u64,
+    /// Records that were copied from a segment on which a background sync had failed.
+    pub rescued: u64,
+    /// Records of such segments that could not be copied: they may be lost with the power.
+    pub not_rescued: u64,
     /// File operations that failed while recording.
     pub write_errors: u64,
     /// Bytes of a torn tail that were cut off when the log was opened.
@@ -126,6 +136,10 @@ pub struct LogStats {
     /// The last failure in words.
     pub last_error: Option<String>,
 }
+
+/// The upper bounds of the buckets of [`LogStats::sync_buckets`], in microseconds.
+pub const SYNC_BUCKETS_US: [u64; 12] =
+    [100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 500_000, 2_500_000];
 
 /// The counters that the writer thread alone adds to.
 #[derive(Debug, Default)]
@@ -144,10 +158,24 @@ pub(super) struct Counters {
     pub(super) written_bytes: AtomicU64,
     pub(super) syncs: AtomicU64,
     pub(super) sync_us: AtomicU64,
+    sync_buckets: [AtomicU64; SYNC_BUCKETS_US.len() + 1],
+    pub(super) group_records: AtomicU64,
+    pub(super) disk_free: AtomicU64,
+    pub(super) rescued: AtomicU64,
+    pub(super) not_rescued: AtomicU64,
     pub(super) write_errors: AtomicU64,
 }
 
 impl Counters {
+    /// Counts a sync.
+    pub(super) fn sync_took(&self, time: Duration) {
+        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        add(&self.syncs, 1);
+        add(&self.sync_us, us);
+        let bucket = SYNC_BUCKETS_US.iter().position(|&bound| us <= bound);
+        add(&self.sync_buckets[bucket.unwrap_or(SYNC_BUCKETS_US.len())], 1);
+    }
+
     /// Counts records of a group that could not be written.
     pub(super) fn lose(&self, reason: DropReason, records: u64) {
         add(&self.lost[reason as usize], records);
@@ -171,6 +199,11 @@ impl Counters {
         stats.written_bytes = load(&self.written_bytes);
         stats.syncs = load(&self.syncs);
         stats.sync_time = Duration::from_micros(load(&self.sync_us));
+        stats.sync_buckets = std::array::from_fn(|index| load(&self.sync_buckets[index]));
+        stats.group_records = load(&self.group_records);
+        stats.disk_free = load(&self.disk_free);
+        stats.rescued = load(&self.rescued);
+        stats.not_rescued = load(&self.not_rescued);
         stats.write_errors = load(&self.write_errors);
     }
 }

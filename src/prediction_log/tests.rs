@@ -2,6 +2,7 @@
 
 mod damage;
 mod faults;
+mod retention;
 pub(super) mod rows;
 mod running;
 pub(super) mod sample;

@@ -98,6 +98,7 @@ impl Writer {
             }
         }
         self.appender.close();
+        self.appender.finish();
     }
 
     /// Sleeps until there is something to do, and lets more gather where nobody waits for it.
@@ -133,7 +134,7 @@ impl Writer {
             Some(retry) => (self.gaps.due().is_some() || !self.group.is_empty()).then_some(retry),
             None => self.gaps.due(),
         };
-        work.into_iter().chain(self.appender.age_out_at()).min()
+        work.into_iter().chain(self.appender.age_out_at()).chain(self.appender.look_at()).min()
     }
 
     /// Does what is due beside the records.
@@ -142,6 +143,11 @@ impl Writer {
         if self.appender.age_out_at().is_some_and(|at| at <= now) {
             self.appender.age_out();
         }
+        self.appender.save_distrusted();
+        if self.appender.look_at().is_some_and(|at| at <= now) {
+            self.appender.retain();
+        }
+        self.appender.take_skipped().into_iter().for_each(|missing| self.gaps.note(missing));
         if self.is_paused(closing) {
             return;
         }
@@ -179,6 +185,7 @@ impl Writer {
         match result {
             Ok(()) => {
                 add(&self.queue.counters().groups, 1);
+                add(&self.queue.counters().group_records, self.group.frames());
                 if self.outage.take().is_some() {
                     tracing::info!("the prediction log can be written again");
                 }

@@ -30,6 +30,9 @@ pub const STAGE: &str = "pointsman_stage_duration_seconds";
 /// Answers that the gateway made itself, by the reason in `x-pointsman-error`.
 pub const ERRORS: &str = "pointsman_errors_total";
 
+/// Syncs of a segment of the prediction log.
+pub const LOG_SYNC: &str = "pointsman_log_sync_seconds";
+
 /// The name, kind, label names and help text of a metric.
 #[derive(Debug, Clone, Copy)]
 pub struct Definition {
@@ -80,6 +83,15 @@ definitions! {
     gauge "pointsman_log_queue_bytes", [], "Bytes of records that wait for the writer.";
     gauge "pointsman_log_queue_records", [], "Records that wait for the writer.";
     gauge "pointsman_log_written_lsn", [], "The sequence number of the last record written; 0 for none.";
+    gauge "pointsman_log_durable_lsn", [], "Records up to this sequence number are synced to the disk; 0 for none.";
+    gauge "pointsman_log_disk_free_bytes", [], "Free bytes on the file system of the log.";
+    gauge "pointsman_log_consumer_lag_records", ["consumer"], "Records written that a consumer has not passed.";
+    counter "pointsman_log_gap_rows_total", [], "Gap rows that the log has written about records it lost or consumers that were skipped.";
+    counter "pointsman_log_group_records_total", [], "Records in all groups, gap rows included.";
+    counter "pointsman_log_written_bytes_total", [], "Bytes of records written.";
+    counter "pointsman_log_segments_removed_total", [], "Segments removed: consumed, or to stay within the limits.";
+    counter "pointsman_log_rescued_records_total", ["result"], "Records of segments on which a background sync failed: copied, or missing (may be lost with the power).";
+    histogram LOG_SYNC, [], "Syncs of a segment, in seconds.";
     gauge "pointsman_log_disk_bytes", [], "Bytes of segments on disk.";
     gauge "pointsman_log_segments", [], "Segment files on disk.";
     counter "pointsman_log_groups_total", [], "Groups of records written at once.";
@@ -308,6 +320,22 @@ impl Registry {
             }
         }
         out
+    }
+
+    /// Renders a histogram that another room keeps: the upper bounds of its buckets in microseconds,
+    /// the count of each and of those beyond, and the sum in seconds.
+    pub fn histogram(name: &str, bounds_us: &[u64], counts: &[u64], sum: f64, out: &mut String) {
+        head(out, name, "histogram");
+        let mut total = 0;
+        for (index, count) in counts.iter().enumerate() {
+            total += count;
+            let bound = bounds_us.get(index).map_or_else(
+                || "+Inf".to_owned(),
+                |us| std::time::Duration::from_micros(*us).as_secs_f64().to_string(),
+            );
+            out.push_str(&format!("{name}_bucket{{le=\"{bound}\"}} {total}\n"));
+        }
+        out.push_str(&format!("{name}_sum {sum}\n{name}_count {total}\n"));
     }
 
     fn register_counter(&self, name: &'static str, labels: Vec<Label>) -> Counter {

@@ -111,7 +111,7 @@ fn failures_delays_and_broken_connections_lose_nothing() {
             // Closed without an answer.
             1 => return false,
             2 => {
-                connection.send("HTTP/1.1 429 Wait\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n")
+                connection.send("HTTP/1.1 429 Wait\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n");
             }
             // Longer than the timeout.
             3 => connection.wait_for_close(),

@@ -25,10 +25,11 @@ use super::segments::{Closed, backlog, resume_at};
 use super::stats::{Counters, ParquetStats, add, set};
 use crate::domain::record::GapReason;
 use crate::domain::spec::{LogSpec, ParquetSpec};
-use crate::prediction_log::appender::{log_dir, unix_us};
+use crate::prediction_log::appender::log_dir;
 use crate::prediction_log::consumers::PARQUET;
 use crate::prediction_log::files::LocalFiles;
 use crate::prediction_log::segment::{self, SUSPECT};
+use crate::prediction_log::unix_us;
 use crate::prediction_log::{Cursor, Progress, Recorder};
 use crate::telemetry::logging::chain;
 

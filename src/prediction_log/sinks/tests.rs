@@ -224,7 +224,7 @@ fn what_was_not_acknowledged_comes_again_after_a_restart() {
     // The first batch is taken, the second never.
     let failing = (0..10_000).map(|_| Answer::Fail(FailureReason::Connect));
     let sink = Scripted::answering([Answer::Take].into_iter().chain(failing));
-    let running = Running::start(&recorder, dir.path(), sink.clone(), 10);
+    let running = Running::start(&recorder, dir.path(), sink, 10);
     eventually("the first batch", || running.stats().position == 10);
     eventually("the second fails", || !running.stats().up);
     let stats = running.stats();

@@ -4,14 +4,15 @@
 use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::super::files::{FileSystem, LocalFiles, LockGuard, SegmentFile, Source};
+use super::super::files::{FileSystem, LocalFiles, LockGuard, SegmentFile, Source, Space};
 use super::super::*;
-use super::sample::{assert_balanced, eventually, read, record, spec, wait};
+use super::sample::{assert_balanced, eventually, read, read_from, record, spec, wait};
 use crate::domain::record::Omission;
-use crate::domain::record::{Entry, GapReason};
+use crate::domain::record::{Entry, GapReason, PredictionRecord};
 use crate::domain::spec::{Durability, LogSpec};
 
 /// What goes wrong.
@@ -30,6 +31,8 @@ enum Mode {
     FullAfterPart,
     /// Syncs fail.
     NoSync,
+    /// The next sync of a file fails.
+    FailSyncOnce,
     /// Writes hang.
     Stalled,
 }
@@ -39,6 +42,8 @@ struct State {
     mode: Mode,
     calls: u64,
     part_written: bool,
+    /// What the file system is said to have, if not the truth.
+    space: Option<Space>,
 }
 
 /// The real file system with a fault in it.
@@ -47,7 +52,7 @@ struct Faulty(Arc<(Mutex<State>, Condvar)>);
 
 impl Faulty {
     fn new(mode: Mode) -> Self {
-        let state = State { mode, calls: 0, part_written: false };
+        let state = State { mode, calls: 0, part_written: false, space: None };
         Self(Arc::new((Mutex::new(state), Condvar::new())))
     }
 
@@ -124,15 +129,24 @@ impl SegmentFile for FaultyFile {
 
     fn sync(&self) -> io::Result<()> {
         self.faults.call()?;
-        if self.faults.0.0.lock().mode == Mode::NoSync {
+        let mut state = self.faults.0.0.lock();
+        if matches!(state.mode, Mode::NoSync | Mode::FailSyncOnce) {
+            if state.mode == Mode::FailSyncOnce {
+                state.mode = Mode::Good;
+            }
             return Err(io::Error::from_raw_os_error(5));
         }
+        drop(state);
         self.file.sync()
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.faults.call()?;
         self.file.set_len(len)
+    }
+
+    fn duplicate(&self) -> io::Result<Box<dyn SegmentFile>> {
+        Ok(self.faults.file(self.file.duplicate()?))
     }
 }
 
@@ -181,6 +195,10 @@ impl FileSystem for Faulty {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.call()?;
         LocalFiles.sync_dir(dir)
+    }
+
+    fn space(&self, dir: &Path) -> io::Result<Space> {
+        self.0.0.lock().space.map_or_else(|| LocalFiles.space(dir), Ok)
     }
 }
 
@@ -394,6 +412,117 @@ fn a_disk_that_hangs_fills_the_queue_to_its_limit_and_no_further() {
 }
 
 #[test]
+fn a_background_sync_comes_without_being_asked_for() {
+    for durability in [Durability::Async, Durability::Os] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let recorder = open(&Faulty::new(Mode::Good), dir.path(), &spec(durability)).expect("open");
+        let progress = recorder.progress();
+        for number in 1..=100 {
+            let offer = recorder.offer(0, &record(number, &[1; 2000]));
+            assert_eq!(wait(&recorder, offer), Ok(()));
+            assert_eq!(progress.written(), number);
+        }
+        eventually("all are on the disk", || recorder.stats().durable_lsn == 100);
+        let closed = progress.wait_closed(0, Duration::from_secs(30));
+        assert!(closed > 0 && closed < 100, "segments that are full: {closed}");
+        recorder.close();
+        assert!(progress.has_ended());
+        assert_eq!(progress.closed(), 100);
+    }
+}
+
+#[test]
+fn a_segment_that_cannot_be_synced_is_copied_and_not_synced_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let faults = Faulty::new(Mode::Good);
+    let slow = LogSpec { sync_interval: Duration::from_millis(50), ..spec(Durability::Os) };
+    let recorder = open(&faults, dir.path(), &slow).expect("open");
+    let mut follower = LogReader::open(dir.path()).expect("a log");
+    faults.set(Mode::FailSyncOnce);
+    let mut seen = Vec::new();
+    for number in 1..=30 {
+        assert_eq!(wait(&recorder, recorder.offer(0, &record(number, &[1; 500]))), Ok(()));
+        seen.extend(read_from(&mut follower).records.into_iter().map(|record| record.1));
+    }
+    eventually("the records are copied", || recorder.stats().rescued > 0);
+    eventually("all are on the disk", || recorder.stats().durable_lsn == 30);
+    for number in 31..=40 {
+        assert_eq!(wait(&recorder, recorder.offer(0, &record(number, &[1; 500]))), Ok(()));
+    }
+    let stats = recorder.close();
+    assert_eq!((stats.written, stats.not_rescued, stats.write_errors), (40, 0, 1), "{stats:?}");
+    seen.extend(read_from(&mut follower).records.into_iter().map(|record| record.1));
+    let all: Vec<_> = (1..=40).collect();
+    assert_eq!(seen, all, "a follower passes from the old file to the copy");
+    let contents = read(dir.path());
+    assert_eq!(contents.records.iter().map(|record| record.1).collect::<Vec<_>>(), all);
+    assert_eq!(contents.gaps, []);
+}
+
+#[test]
+fn one_group_holds_records_of_all_modes_and_each_gets_what_it_was_promised() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let faults = Faulty::new(Mode::Good);
+    let recorder = open(&faults, dir.path(), &spec(Durability::Async)).expect("open");
+    let offer = |number: u64, durability| {
+        recorder.offer(0, &PredictionRecord { durability: Some(durability), ..record(number, b"") })
+    };
+    // Nothing can be synced: those who wait for the write are told all the same.
+    faults.set(Mode::NoSync);
+    let offers =
+        [offer(1, Durability::Async), offer(2, Durability::Os), offer(3, Durability::Sync)];
+    assert_eq!(wait(&recorder, offers[1]), Ok(()));
+    assert_eq!(wait(&recorder, offers[2]), Err(Lost));
+    assert_eq!(wait(&recorder, offers[0]), Ok(()));
+    faults.set(Mode::Good);
+    assert_eq!(offer(4, Durability::Off), Offer::Off);
+    eventually("the log is written again", || wait(&recorder, offer(5, Durability::Sync)).is_ok());
+    let stats = recorder.close();
+    assert_balanced(&stats);
+    let found = read(dir.path()).records;
+    let found: Vec<_> = found.iter().map(|record| record.1).collect();
+    assert!(found.starts_with(&[1, 2]) && found.ends_with(&[5]), "{found:?}");
+}
+
+#[test]
+fn what_nobody_waits_for_is_held_while_what_clients_wait_for_is_lost() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let faults = Faulty::new(Mode::Good);
+    let recorder = open(&faults, dir.path(), &spec(Durability::Async)).expect("open");
+    faults.set(Mode::Full);
+    let mut lost = 0;
+    for number in 1..=60 {
+        let durability = [Durability::Async, Durability::Os, Durability::Sync][number as usize % 3];
+        let record = PredictionRecord { durability: Some(durability), ..record(number, &[1; 50]) };
+        let offer = recorder.offer(0, &record);
+        if durability.waits() {
+            assert_eq!(wait(&recorder, offer), Err(Lost));
+            lost += 1;
+        }
+    }
+    assert!(!recorder.has_room(), "no exchange with a promise should start");
+    let stats = recorder.stats();
+    assert_balanced(&stats);
+    assert_eq!((stats.queue_records, stats.dropped.of(DropReason::NoSpace)), (20, lost));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    std::thread::scope(|scope| {
+        let room = scope.spawn(|| runtime.block_on(recorder.room()));
+        faults.set(Mode::Good);
+        room.join().expect("room");
+    });
+    eventually("the held ones are written", || recorder.stats().written == 20);
+    assert!(recorder.has_room());
+    let stats = recorder.close();
+    assert_balanced(&stats);
+    assert_eq!((stats.queue_bytes, stats.queue_records), (0, 0));
+    let contents = read(dir.path());
+    let numbers: Vec<_> = contents.records.iter().map(|record| record.1).collect();
+    assert_eq!(numbers, (1..=20).map(|n| 3 * n).collect::<Vec<_>>());
+    let said: u64 = contents.gap_rows.iter().map(|row| row.2).sum();
+    assert_eq!(said, lost);
+}
+
+#[test]
 fn nobody_is_told_before_the_record_is_written() {
     let dir = tempfile::tempdir().expect("a directory");
     for (durability, stuck) in [(Durability::Os, Mode::Stalled), (Durability::Sync, Mode::NoSync)] {
@@ -407,7 +536,7 @@ fn nobody_is_told_before_the_record_is_written() {
             tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let waited = runtime.block_on(async {
             let wait = recorder.written(ticket);
-            tokio::time::timeout(std::time::Duration::from_millis(50), wait).await
+            tokio::time::timeout(Duration::from_millis(50), wait).await
         });
         match stuck {
             Mode::NoSync => assert_eq!(waited, Ok(Err(Lost))),

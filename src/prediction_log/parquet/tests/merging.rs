@@ -95,7 +95,7 @@ fn everything_is_converted_once_the_log_has_ended_and_old_files_go() {
         .expect("started")
         .expect("on");
     let body = vec![b'x'; 10_000];
-    let now = crate::prediction_log::appender::unix_us();
+    let now = crate::prediction_log::unix_us();
     for number in 0..50 {
         let record = sample::record(now + number, &body);
         assert!(matches!(recorder.offer(0, &record), Offer::Queued(_)));

@@ -1,0 +1,90 @@
+//! Copies records out of a segment that cannot be trusted.
+//!
+//! Owns the copy: a segment of its own, complete and synced before it gets its name. The kernel may
+//! have marked pages clean that it could not write, so that syncing the old file again would prove
+//! nothing; what reads back with the right checksum can be written elsewhere. Never changes the old
+//! file, except by taking its name when the copy holds all that it held.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use super::appender::Layout;
+use super::files::{FileSystem, SegmentFile, write_all_at};
+use super::frame;
+use super::scan::{Scan, Step};
+use super::segment::{self, Listed, SegmentHeader, UNFINISHED};
+use super::syncer::Distrusted;
+use super::unix_us;
+
+/// Bytes that are copied at once.
+const BATCH_BYTES: usize = 1024 * 1024;
+
+/// What was copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Saved {
+    pub(super) segment: Listed,
+    pub(super) records: u64,
+    /// Records that could not be read back.
+    pub(super) missing: u64,
+}
+
+/// Copies the records that `distrusted` names.
+pub(super) fn rescue(
+    files: &Arc<dyn FileSystem>,
+    layout: &Layout,
+    distrusted: Distrusted,
+) -> io::Result<Saved> {
+    let dir = &layout.dir;
+    let old = segment::path(dir, distrusted.first_lsn);
+    let mut scan = Scan::new(files.open_read(&old)?, distrusted.first_lsn)?;
+    let name = segment::file_name(distrusted.from);
+    let unfinished = dir.join(name.clone() + UNFINISHED);
+    let saved = copy(files.create(&unfinished)?.as_ref(), layout, &mut scan, distrusted)
+        .and_then(|saved| files.rename(&unfinished, &dir.join(name)).map(|()| saved))
+        .and_then(|saved| files.sync_dir(dir).map(|()| saved));
+    if saved.is_err() {
+        // The next start removes what stays.
+        drop(files.remove(&unfinished));
+    }
+    saved
+}
+
+fn copy(
+    file: &dyn SegmentFile,
+    layout: &Layout,
+    scan: &mut Scan,
+    distrusted: Distrusted,
+) -> io::Result<Saved> {
+    let header = SegmentHeader {
+        epoch: fastrand::u32(..),
+        first_lsn: distrusted.from,
+        created_us: unix_us(),
+        node: layout.node.clone(),
+    };
+    let (mut batch, mut end, mut records) = (header.encode().to_vec(), 0, 0);
+    let mut last = distrusted.from - 1;
+    loop {
+        let step = scan.step()?;
+        if batch.len() >= BATCH_BYTES || step == Step::End {
+            write_all_at(file, &mut [IoSlice::new(&batch)], end)?;
+            end += batch.len() as u64;
+            batch.clear();
+        }
+        match step {
+            Step::Frame { kind, lsn, payload } if distrusted.from <= lsn => {
+                if lsn <= distrusted.to {
+                    frame::put(&mut batch, kind, header.epoch, lsn, &scan.buffer()[payload]);
+                    (records, last) = (records + 1, lsn);
+                }
+            }
+            Step::Frame { .. } | Step::Damage { .. } => {}
+            Step::End => break,
+        }
+    }
+    let seal = frame::seal(header.epoch, last, records);
+    write_all_at(file, &mut [IoSlice::new(&seal)], end)?;
+    file.sync()?;
+    let bytes = end + seal.len() as u64;
+    let missing = (distrusted.to - distrusted.from + 1).saturating_sub(records);
+    Ok(Saved { segment: Listed { first_lsn: distrusted.from, bytes }, records, missing })
+}
