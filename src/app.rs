@@ -27,6 +27,7 @@ use crate::admin::{Admin, AdminService};
 use crate::control::{Controller, LoadError, PublishError};
 use crate::domain::spec::{Durability, Intent};
 use crate::inference::Executor;
+use crate::prediction_log::parquet::Compactor;
 use crate::prediction_log::{LogPlace, OpenError, Recorder, SinkError, Sinks};
 use crate::proxy::{BoundSockets, Drain, DrainHandle, Gateway, ListenError, Readiness, WorkerPlan};
 use crate::telemetry::{Registry, logging};
@@ -36,6 +37,8 @@ pub const LOG_DIR: &str = "log";
 
 /// How long the sinks may take for their last attempt when the process ends.
 const LAST_DELIVERY: Duration = Duration::from_secs(3);
+/// How long the end of the process may wait for segments to become Parquet files.
+const PARQUET_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why the gateway does not run.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +53,11 @@ pub enum StartError {
     /// A sink does not start.
     #[error("the prediction log cannot be delivered")]
     Sink(#[source] SinkError),
+    /// The thread that makes Parquet files cannot start.
+    #[error(
+        "the prediction log cannot become Parquet files: make `data_dir` writable, or set `enabled = false` in [log.parquet]"
+    )]
+    Parquet(#[source] std::io::Error),
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -74,6 +82,7 @@ pub struct App {
     registry: Arc<Registry>,
     recorder: Arc<Recorder>,
     sinks: Arc<Sinks>,
+    compactor: Option<Arc<Compactor>>,
     controller: Controller,
     data: BoundSockets,
     admin: BoundSockets,
@@ -104,6 +113,11 @@ impl App {
                 .map_err(StartError::Log)?,
         };
         let recorder = Arc::new(recorder);
+        // Nothing else needs the files one by one, so that all may be merged.
+        let compactor =
+            Compactor::start(&recorder, &intent.data_dir, &intent.log, Box::new(|| u64::MAX))
+                .map_err(StartError::Parquet)?
+                .map(Arc::new);
         let data = crate::proxy::bind(intent.listen, workers)?;
         let admin = crate::proxy::bind(intent.admin, 1)?;
         let executor = Executor::new(cores()).map_err(StartError::Executor)?;
@@ -126,6 +140,7 @@ impl App {
             registry,
             recorder,
             sinks: Arc::new(sinks),
+            compactor,
             controller,
             data,
             admin,
@@ -139,8 +154,18 @@ impl App {
     ///
     /// [`StartError`] when the models cannot be served.
     pub fn run(self) -> Result<(), StartError> {
-        let Self { intent, gateway, registry, recorder, sinks, controller, data, admin, drain } =
-            self;
+        let Self {
+            intent,
+            gateway,
+            registry,
+            recorder,
+            sinks,
+            compactor,
+            controller,
+            data,
+            admin,
+            drain,
+        } = self;
         let (drain, handle) = drain;
         tell_start(&intent, data.address(), admin.address(), &recorder);
         let mut server = Server::new_with_opt_and_conf(None, server_conf());
@@ -161,6 +186,7 @@ impl App {
             let admin = Admin::new(
                 Arc::clone(&gateway),
                 Arc::clone(&registry),
+                compactor.clone(),
                 Arc::clone(&drain),
                 Arc::clone(&sinks),
                 listener,
@@ -175,6 +201,9 @@ impl App {
         server.run(RunArgs { shutdown_signal: Box::new(signals) });
 
         let stats = recorder.close();
+        if let Some(compactor) = compactor {
+            compactor.finish(PARQUET_LIMIT);
+        }
         sinks.stop(LAST_DELIVERY);
         // An executor thread may be in the middle of a model; it ends with the process.
         std::mem::forget(gateway);

@@ -9,25 +9,33 @@
 //!                                                            └ retention ─▶ removed, oldest first
 //! ```
 
+mod budget;
 mod catalog;
 mod columns;
+mod compactor;
 mod convert;
 mod disk;
+mod merge;
 mod prune;
 mod read;
+mod retention;
 mod rows;
 mod schema;
 mod segments;
+mod stats;
 #[cfg(test)]
 mod tests;
 mod usage;
 mod write;
 
 pub use self::catalog::{Hour, ParquetFile, catalog, parquet_dir};
+pub use self::compactor::{Compactor, MergeLimit};
 pub use self::read::{ParquetReadError, ParquetRows, Prune};
 
 use self::segments::{Closed, SegmentRows};
+pub use self::stats::ParquetStats;
 use self::write::RowWriter;
+
 use super::files::MemorySource;
 
 /// Builds a Parquet file in memory from arbitrary bytes as a segment, for fuzzing: must neither panic
