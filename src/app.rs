@@ -25,9 +25,9 @@ use self::boot::Boot;
 use self::signals::Signals;
 use crate::admin::{Admin, AdminService};
 use crate::control::{Controller, LoadError, PublishError};
-use crate::domain::spec::{Durability, Intent};
+use crate::domain::spec::Intent;
 use crate::inference::Executor;
-use crate::prediction_log::parquet::Compactor;
+use crate::prediction_log::parquet::{Compactor, parquet_dir};
 use crate::prediction_log::{LogPlace, OpenError, Recorder, SinkError, Sinks};
 use crate::proxy::{BoundSockets, Drain, DrainHandle, Gateway, ListenError, Readiness, WorkerPlan};
 use crate::telemetry::{Registry, logging};
@@ -107,17 +107,25 @@ impl App {
         let workers = intent.workers.unwrap_or_else(cores);
         let registry = Arc::new(Registry::new(workers));
         let log_dir: PathBuf = intent.data_dir.join(LOG_DIR);
-        let recorder = match intent.log.recording.durability {
-            Durability::Off => Recorder::off(),
-            _ => Recorder::open(&log_dir, &intent.node, workers, &intent.log)
-                .map_err(StartError::Log)?,
+        let recorder = if intent.records() {
+            Recorder::open(&log_dir, &intent.node, workers, &intent.log).map_err(StartError::Log)?
+        } else {
+            Recorder::off()
         };
         let recorder = Arc::new(recorder);
-        // Nothing else needs the files one by one, so that all may be merged.
-        let compactor =
-            Compactor::start(&recorder, &intent.data_dir, &intent.log, Box::new(|| u64::MAX))
-                .map_err(StartError::Parquet)?
-                .map(Arc::new);
+        let parquet_dir = parquet_dir(&intent.data_dir);
+        let place = LogPlace {
+            log_dir: &log_dir,
+            parquet_dir: intent.log.parquet.enabled.then_some(parquet_dir.as_path()),
+            node: &intent.node,
+        };
+        let sinks = Sinks::start(&intent.sinks, &recorder, place).map_err(StartError::Sink)?;
+        let sinks = Arc::new(sinks);
+        let limits = Arc::clone(&sinks);
+        let merge_limit = Box::new(move || limits.merge_limit());
+        let compactor = Compactor::start(&recorder, &intent.data_dir, &intent.log, merge_limit)
+            .map_err(StartError::Parquet)?
+            .map(Arc::new);
         let data = crate::proxy::bind(intent.listen, workers)?;
         let admin = crate::proxy::bind(intent.admin, 1)?;
         let executor = Executor::new(cores()).map_err(StartError::Executor)?;
@@ -131,15 +139,13 @@ impl App {
             Arc::new(Readiness::new(workers)),
             &registry,
         ));
-        let place = LogPlace { log_dir: &log_dir, parquet_dir: None, node: &intent.node };
-        let sinks = Sinks::start(&intent.sinks, &recorder, place).map_err(StartError::Sink)?;
         let intent = Arc::new(intent);
         Ok(Self {
             intent,
             gateway,
             registry,
             recorder,
-            sinks: Arc::new(sinks),
+            sinks,
             compactor,
             controller,
             data,

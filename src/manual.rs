@@ -60,4 +60,9 @@ pub mod decisions {
     pub mod retries {
         #![doc = include_str!("docs/decisions/0010-retries.md")]
     }
+    pub mod feedback {
+        #![doc = include_str!("docs/decisions/0013-feedback-is-matched-from-the-log.md")]
+    pub mod redaction {
+        #![doc = include_str!("docs/decisions/0014-redaction-splices-and-fails-closed.md")]
+    }
 }

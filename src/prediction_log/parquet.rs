@@ -22,6 +22,7 @@ mod retention;
 mod rows;
 mod schema;
 mod segments;
+mod stamp;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -31,12 +32,31 @@ mod write;
 pub use self::catalog::{Hour, ParquetFile, catalog, parquet_dir};
 pub use self::compactor::{Compactor, MergeLimit};
 pub use self::read::{ParquetReadError, ParquetRows, Prune};
+pub(super) use self::stamp::stamp;
+pub use self::stamp::{Checksum, checksum};
 
 use self::segments::{Closed, SegmentRows};
 pub use self::stats::ParquetStats;
-use self::write::RowWriter;
-
+pub(super) use self::write::RowWriter;
 use super::files::MemorySource;
+
+/// Converts the oldest closed segment below `data_dir`, moves the cursor and removes the segment, as the
+/// gateway does; the last number that is done, or `None` when there is nothing to convert.
+#[cfg(test)]
+pub(super) fn convert_oldest(data_dir: &std::path::Path) -> Option<u64> {
+    use super::files::LocalFiles;
+    let log_dir = data_dir.join("log");
+    let cursor = super::cursor::Cursor::open(&log_dir, "parquet").expect("a cursor");
+    let listed = super::segment::list(&LocalFiles, &log_dir).expect("listed");
+    let closed = listed.last().map_or(0, |last| last.first_lsn.saturating_sub(1));
+    let outstanding = segments::backlog(&LocalFiles, &log_dir, cursor.position(), closed);
+    let next = *outstanding.expect("listed").first()?;
+    let disk = disk::Disk::new(&parquet_dir(data_dir));
+    convert::convert(&LocalFiles, &log_dir, &disk, next, 1, &mut || true).expect("converted");
+    cursor.advance(next.last_lsn).expect("advanced");
+    std::fs::remove_file(super::segment::path(&log_dir, next.name)).expect("removed");
+    Some(next.last_lsn)
+}
 
 /// Builds a Parquet file in memory from arbitrary bytes as a segment, for fuzzing: must neither panic
 /// nor take unbounded time. Returns the number of rows.

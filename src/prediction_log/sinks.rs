@@ -237,8 +237,8 @@ impl Sinks {
         cursor: Cursor,
     ) -> Result<Running, SinkError> {
         let kind = match spec.target {
-            SinkTarget::Http { .. } => "http",
-            SinkTarget::S3 { .. } => "s3",
+            SinkTarget::Http { .. } => state::HTTP,
+            SinkTarget::S3 { .. } => state::S3,
         };
         let state = Arc::new(SinkState::new(name.clone(), kind, cursor.position()));
         let pace = Pace { timeout: spec.timeout, backoff: spec.backoff };
@@ -273,6 +273,14 @@ impl Sinks {
     /// The state of each sink. `written` is the number of the last record in the log.
     pub fn stats(&self, written: u64) -> Vec<SinkStats> {
         self.running.iter().map(|running| running.state.stats(written)).collect()
+    }
+
+    /// Up to which number Parquet files may be merged: sinks that take files need the later ones one by
+    /// one. Without such a sink, all.
+    pub fn merge_limit(&self) -> u64 {
+        let states = self.running.iter().map(|running| &running.state);
+        let takers = states.filter(|state| state.takes_files());
+        takers.map(|state| state.position()).min().unwrap_or(u64::MAX)
     }
 
     /// Ends delivery: each sink makes a last attempt, within `limit`. What it does not deliver it will

@@ -31,6 +31,13 @@ impl Hour {
         (u64::from(self.0) + 1) * HOUR_US
     }
 
+    /// `YYYY/MM/DD/HH`.
+    pub(in crate::prediction_log) fn path(self) -> PathBuf {
+        let seconds = i64::from(self.0) * 3600;
+        let at = jiff::Timestamp::from_second(seconds).unwrap_or_default();
+        PathBuf::from(at.strftime("%Y/%m/%d/%H").to_string())
+    }
+
     /// Its directory below the Parquet directory.
     pub fn dir(self) -> PathBuf {
         let seconds = i64::from(self.0) * 3600;

@@ -13,6 +13,7 @@ use parquet::errors::ParquetError;
 use super::catalog::{Hour, ParquetFile, file_name, list_hour, split_covered};
 use super::disk::Disk;
 use super::segments::{Closed, SegmentRows, ts_us};
+use super::stamp::stamp;
 use super::write::RowWriter;
 use crate::domain::record::{Entry, GapReason, GapRecord, SCHEMA_VERSION};
 use crate::prediction_log::Row;
@@ -216,6 +217,7 @@ pub(super) fn finish(
     let mut out =
         writer.finish().map_err(|source| ConvertError::Encode { path: path.to_owned(), source })?;
     out.flush()
+        .and_then(|()| stamp(out.get_ref()))
         .and_then(|()| disk.sync(out.get_ref()))
         .map_err(|source| ConvertError::Disk { path: path.to_owned(), source })
 }

@@ -65,7 +65,7 @@ impl Disk {
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir)?;
         }
-        File::create(path)
+        File::options().read(true).write(true).create(true).truncate(true).open(path)
     }
 
     /// Makes a file's contents survive a loss of power.

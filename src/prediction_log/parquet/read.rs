@@ -77,7 +77,7 @@ pub struct ParquetRows {
     metadata: ArrowReaderMetadata,
     reader: Option<ParquetRecordBatchReader>,
     arrays: Arrays,
-    /// Rows of the batch, and the next of them.
+    /// Rows of the batch, and the place of the one after the current.
     rows: usize,
     next: usize,
     passed: u64,
@@ -143,24 +143,47 @@ impl ParquetRows {
     /// # Errors
     /// When the file is damaged, or the row is of a later version.
     pub fn next_row(&mut self) -> Result<Option<Row<'_>>, ParquetReadError> {
-        while self.next >= self.rows {
+        match self.advance()? {
+            Some(_) => self.row().map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Passes to the next row, which [`Self::row`] returns, and tells its number; `None` at the end.
+    ///
+    /// # Errors
+    /// When the file is damaged.
+    pub fn advance(&mut self) -> Result<Option<u64>, ParquetReadError> {
+        self.next += 1;
+        while self.next > self.rows {
             let batch = self.reader.as_mut().and_then(Iterator::next);
-            let Some(batch) = batch else { return Ok(None) };
+            let Some(batch) = batch else {
+                self.next = self.rows;
+                return Ok(None);
+            };
             let batch = batch.map_err(|source| {
                 let path = self.path.clone();
                 ParquetReadError::Read { path, source: source.into() }
             })?;
             self.arrays = Arrays::of(&batch);
-            (self.rows, self.next) = (batch.num_rows(), 0);
+            (self.rows, self.next) = (batch.num_rows(), 1);
         }
-        let at = At { arrays: &self.arrays, row: self.next };
-        self.next += 1;
         self.passed += 1;
-        let row = at.row().map_err(|column| {
+        let at = At { arrays: &self.arrays, row: self.next - 1 };
+        Ok(Some(at.number(&self.arrays.lsn).unwrap_or(0)))
+    }
+
+    /// The row that was passed last.
+    ///
+    /// # Errors
+    /// When it is of a later version, or none was passed.
+    pub fn row(&self) -> Result<Row<'_>, ParquetReadError> {
+        let fail = |column| {
             let path = self.path.clone();
             ParquetReadError::Value { path, row: self.passed, column }
-        })?;
-        Ok(Some(row))
+        };
+        let row = self.next.checked_sub(1).filter(|_| self.rows > 0).ok_or_else(|| fail("row"))?;
+        At { arrays: &self.arrays, row }.row().map_err(fail)
     }
 }
 

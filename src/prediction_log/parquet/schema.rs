@@ -13,6 +13,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use super::columns::{Use, columns};
+use super::stamp::{CRC_KEY, PLACEHOLDER};
 use crate::domain::record::SCHEMA_VERSION;
 
 /// Rows of a row group.
@@ -78,6 +79,7 @@ pub(super) fn key_values(replica: &str, first_lsn: u64, last_lsn: u64) -> Vec<Ke
         (FIRST_KEY, first_lsn.to_string()),
         (LAST_KEY, last_lsn.to_string()),
         (BUILD_KEY, env!("CARGO_PKG_VERSION").to_owned()),
+        (CRC_KEY, PLACEHOLDER.to_owned()),
     ];
     values.map(|(key, value)| KeyValue::new(key.to_owned(), value)).into()
 }

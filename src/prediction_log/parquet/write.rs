@@ -19,7 +19,7 @@ const BATCH_BYTES: usize = 2 * 1024 * 1024;
 const BATCH_ROWS: usize = 4096;
 
 /// A Parquet file that is being written.
-pub(super) struct RowWriter<W: Write + Send> {
+pub(in crate::prediction_log) struct RowWriter<W: Write + Send> {
     writer: ArrowWriter<W>,
     batch: RowBuilder,
     /// Of the row group, those in the batch included.
@@ -33,7 +33,7 @@ impl<W: Write + Send> RowWriter<W> {
     ///
     /// # Errors
     /// When `out` cannot be written.
-    pub(super) fn new(
+    pub(in crate::prediction_log) fn new(
         out: W,
         level: i32,
         replica: &str,
@@ -54,7 +54,7 @@ impl<W: Write + Send> RowWriter<W> {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub(super) fn push(&mut self, row: &Row<'_>) -> Result<bool, ParquetError> {
+    pub(in crate::prediction_log) fn push(&mut self, row: &Row<'_>) -> Result<bool, ParquetError> {
         let before = self.batch.bytes();
         self.batch.push(row)?;
         self.rows += 1;
@@ -76,7 +76,7 @@ impl<W: Write + Send> RowWriter<W> {
     }
 
     /// Rows so far.
-    pub(super) fn rows(&self) -> u64 {
+    pub(in crate::prediction_log) fn rows(&self) -> u64 {
         self.rows
     }
 
@@ -84,7 +84,7 @@ impl<W: Write + Send> RowWriter<W> {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub(super) fn finish(mut self) -> Result<W, ParquetError> {
+    pub(in crate::prediction_log) fn finish(mut self) -> Result<W, ParquetError> {
         self.encode()?;
         self.writer.into_inner()
     }
