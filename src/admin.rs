@@ -53,7 +53,8 @@ impl Admin {
         sinks: Arc<Sinks>,
         listener: TcpListener,
     ) -> Self {
-        Self { gateway, registry, compactor, drain, sinks, listener: Mutex::new(Some(listener)) }
+        let listener = Mutex::new(Some(listener));
+        Self { gateway, registry, compactor, drain, sinks, listener }
     }
 
     /// Copies what other rooms have counted into the registry and renders it.

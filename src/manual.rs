@@ -62,7 +62,14 @@ pub mod decisions {
     }
     pub mod feedback {
         #![doc = include_str!("docs/decisions/0013-feedback-is-matched-from-the-log.md")]
+    }
     pub mod redaction {
         #![doc = include_str!("docs/decisions/0014-redaction-splices-and-fails-closed.md")]
+    }
+    pub mod delivery {
+        #![doc = include_str!("docs/decisions/0018-delivery-at-least-once.md")]
+    }
+    pub mod one_parquet_table {
+        #![doc = include_str!("docs/decisions/0015-one-parquet-table-in-log-order.md")]
     }
 }

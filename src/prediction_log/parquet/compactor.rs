@@ -16,12 +16,12 @@ use parking_lot::{Condvar, Mutex};
 use parquet::errors::ParquetError;
 
 use super::budget::{Budget, thread_cpu};
-use super::catalog::{Hour, parquet_dir};
+use super::catalog::{Hour, catalog, parquet_dir};
 use super::convert::{ConvertError, Converted, convert, give_up};
 use super::disk::Disk;
 use super::merge::{MergeError, Mergeable, merge, recover, waiting};
 use super::retention::Limits;
-use super::segments::{Closed, backlog};
+use super::segments::{Closed, backlog, resume_at};
 use super::stats::{Counters, ParquetStats, add, set};
 use crate::domain::record::GapReason;
 use crate::domain::spec::{LogSpec, ParquetSpec};
@@ -165,6 +165,7 @@ impl Work {
         if let Err(error) = recover(&self.disk) {
             self.warn(&error, "leftovers of an earlier run stay");
         }
+        self.resume();
         let mut upkeep_at = Instant::now();
         while !self.shared.is_over() {
             // Asked before the segments are listed: nothing can come after that.
@@ -188,6 +189,18 @@ impl Work {
         }
         self.count_backlog(self.progress.closed());
         self.retain();
+    }
+
+    /// Catches up with the files when the cursor is older than they are.
+    fn resume(&self) {
+        let segments = segment::list(&LocalFiles, &self.log_dir).unwrap_or_default();
+        let oldest = segments.first().map(|segment| segment.first_lsn);
+        let files = catalog(self.disk.root()).unwrap_or_default();
+        let converted = files.iter().map(|file| file.last_lsn).max().unwrap_or(0);
+        let at = resume_at(self.cursor.position(), oldest, converted);
+        if let Err(error) = self.cursor.advance(at) {
+            self.warn(&error, "the cursor of the Parquet files cannot be written");
+        }
     }
 
     fn count_backlog(&self, closed: u64) -> Vec<Closed> {
@@ -362,5 +375,25 @@ fn blames_segment(error: &ConvertError) -> Option<GapReason> {
         }
         ConvertError::Encode { .. } => Some(GapReason::Unreadable),
         ConvertError::Disk { .. } | ConvertError::Stopped => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_segment_itself_is_to_blame_for_is_ever_given_up() {
+        let path = PathBuf::new;
+        let read = |kind: io::ErrorKind| ConvertError::Read { path: path(), source: kind.into() };
+        let encode = |source| ConvertError::Encode { path: path(), source };
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        assert_eq!(blames_segment(&read(io::ErrorKind::NotFound)), Some(GapReason::Missing));
+        assert_eq!(blames_segment(&read(io::ErrorKind::Other)), Some(GapReason::Io));
+        let panicked = ParquetError::General("the encoder panicked".to_owned());
+        assert_eq!(blames_segment(&encode(panicked)), Some(GapReason::Unreadable));
+        // A full disk, whoever meets it.
+        assert_eq!(blames_segment(&encode(full().into())), None);
+        assert_eq!(blames_segment(&ConvertError::Disk { path: path(), source: full() }), None);
     }
 }

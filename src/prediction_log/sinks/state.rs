@@ -82,11 +82,6 @@ pub struct SinkStats {
 }
 
 /// The counters behind [`SinkStats`].
-/// The kind of sinks that take records.
-pub(super) const HTTP: &str = "http";
-/// The kind of sinks that take Parquet files.
-pub(super) const S3: &str = "s3";
-
 #[derive(Debug)]
 pub(super) struct SinkState {
     name: SinkName,
@@ -130,14 +125,12 @@ impl SinkState {
         &self.name
     }
 
-    /// The number of the last record that is done.
-    pub(super) fn position(&self) -> u64 {
-        self.position.load(Ordering::Relaxed)
+    pub(super) fn kind(&self) -> &'static str {
+        self.kind
     }
 
-    /// Whether this sink takes Parquet files.
-    pub(super) fn takes_files(&self) -> bool {
-        self.kind == S3
+    pub(super) fn position(&self) -> u64 {
+        self.position.load(Ordering::Relaxed)
     }
 
     /// A lot was taken from the log.
