@@ -22,9 +22,9 @@ pub(super) use self::replay::ReplayArgs;
 use super::Failure;
 use super::args::{FilterArgs, LogCommand};
 use crate::domain::spec::Intent;
+use crate::prediction_log::ReadError;
 use crate::prediction_log::query::filter::Filter;
 use crate::prediction_log::query::{ExportError, LogError};
-use crate::prediction_log::ReadError;
 
 /// Bytes of output that are written together.
 const OUTPUT_BYTES: usize = 64 * 1024;
