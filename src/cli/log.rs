@@ -22,9 +22,9 @@ pub(super) use self::replay::ReplayArgs;
 use super::Failure;
 use super::args::{FilterArgs, LogCommand};
 use crate::domain::spec::Intent;
+use crate::prediction_log::ReadError;
 use crate::prediction_log::query::filter::Filter;
 use crate::prediction_log::query::{ExportError, LogError};
-use crate::prediction_log::{ReadError, log_dir};
 
 /// Bytes of output that are written together.
 const OUTPUT_BYTES: usize = 64 * 1024;
@@ -47,8 +47,8 @@ pub(super) fn run(
             export::export(data_dir, &args, filter(&args.filter)?, &mut out)
         }
         LogCommand::Replay(args) => {
-            let log_dir = log_dir(data_dir);
-            return replay::replay(&log_dir, intent.listen, *args, &mut out)
+            let filter = filter(&args.filter)?;
+            return replay::replay(data_dir, intent.listen, &args, filter, &mut out)
                 .map_err(Failure::other);
         }
         LogCommand::Verify { format } => verify::verify(data_dir, format, &mut out),

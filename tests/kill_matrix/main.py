@@ -67,7 +67,7 @@ class Victim(Gateway):
 
     def converts(self):
         """Whether a Parquet file is being written."""
-        return any(path.suffix != ".parquet" for path in (self.data / "parquet").rglob("*") if path.is_file())
+        return any((self.data / "parquet.work").glob("*.tmp"))
 
 
 def one_round(victim, ledger, chance, seconds, last):

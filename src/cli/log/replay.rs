@@ -34,7 +34,8 @@ use self::source::{Found, Source};
 use self::target::Target;
 use super::super::args::Format;
 use crate::domain::spec::JsonPointer;
-use crate::prediction_log::ReadError;
+use crate::prediction_log::query::LogError;
+use crate::prediction_log::query::filter::Filter;
 
 /// What names a request, a model or a version in an answer, and is never compared.
 const NAMES: [&str; 3] = ["/id", "/model_name", "/model_version"];
@@ -43,10 +44,8 @@ const NAMES: [&str; 3] = ["/id", "/model_name", "/model_version"];
 #[derive(Debug, thiserror::Error)]
 pub(in crate::cli) enum ReplayError {
     /// The log cannot be read.
-    #[error(
-        "cannot read the prediction log: is `data_dir` right, and has a gateway recorded there?"
-    )]
-    Read(#[from] ReadError),
+    #[error(transparent)]
+    Read(#[from] LogError),
     /// It is not known where to send to.
     #[error("{0}")]
     Target(String),
@@ -75,15 +74,16 @@ pub(in crate::cli) enum ReplayError {
     },
 }
 
-/// Sends the requests of the log in `dir` again, by default to the gateway that listens on `listen`,
-/// and prints a report.
+/// Sends the requests of the log below the data directory `dir` that `filter` takes again, by default
+/// to the gateway that listens on `listen`, and prints a report.
 ///
 /// # Errors
 /// When that cannot be done, nothing could be sent, or more answers differ or fail than allowed.
 pub(in crate::cli) fn replay(
     dir: &Path,
     listen: SocketAddr,
-    args: ReplayArgs,
+    args: &ReplayArgs,
+    filter: Filter,
     out: &mut dyn Write,
 ) -> Result<(), ReplayError> {
     let target = match &args.url {
@@ -92,9 +92,9 @@ pub(in crate::cli) fn replay(
     };
     let lines = args.out.clone().map(Lines::create).transpose()?;
     let redirect = Redirect { model: args.to_model.clone(), version: args.to_version.clone() };
-    let source = Source::start(dir, args.selection.clone(), redirect)?;
+    let source = Source::start(dir, filter, args.limit, redirect)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let report = runtime.block_on(Replay::new(target, &args, lines).run(source))?;
+    let report = runtime.block_on(Replay::new(target, args, lines).run(source))?;
     // What was under way when the replay was interrupted is not waited for.
     runtime.shutdown_background();
     let mut text = match args.format {
@@ -105,6 +105,7 @@ pub(in crate::cli) fn replay(
         text.push(b'\n');
     }
     out.write_all(&text)?;
+    out.flush()?;
     let (bad, sent) = (report.bad(), report.sent());
     if sent == 0 {
         return Err(ReplayError::Nothing);
@@ -181,7 +182,8 @@ impl Replay {
     /// Sends everything that `source` finds and takes in the answers, until all are in or the user
     /// has had enough.
     async fn run(mut self, mut source: Source) -> Result<Report, ReplayError> {
-        self.bar = progress_bar(source.lsns);
+        self.bar = progress_bar();
+        let mut first_lsn = None;
         let start = Instant::now();
         let mut waiting: Option<Waiting> = None;
         let mut ended = false;
@@ -203,7 +205,9 @@ impl Replay {
                 found = source.found.recv(), if waiting.is_none() && !ended => match found {
                     None => ended = true,
                     Some((lsn, found)) => {
-                        self.bar.set_position(lsn.saturating_sub(source.lsns.0));
+                        let first = *first_lsn.get_or_insert(lsn);
+                        self.bar.set_length(source.last_lsn.saturating_sub(first));
+                        self.bar.set_position(lsn.saturating_sub(first));
                         waiting = self.look_at(found, start)?;
                     }
                 },
@@ -266,9 +270,8 @@ impl Replay {
 }
 
 /// A bar over the numbers of the log; hidden when standard error is no terminal.
-fn progress_bar((first, last): (u64, u64)) -> ProgressBar {
-    let length = last.saturating_sub(first);
-    let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
+fn progress_bar() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
     let style =
         ProgressStyle::with_template("{bar:30} {percent:>3} %  {elapsed}  {msg}  (eta {eta})");
     match style {

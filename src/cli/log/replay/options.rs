@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::pace::Speed;
 use super::target::Target;
-use crate::cli::args::Format;
+use crate::cli::args::{FilterArgs, Format};
 use crate::domain::ids::is_valid_name;
 use crate::domain::spec::JsonPointer;
 
@@ -15,7 +15,10 @@ use crate::domain::spec::JsonPointer;
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct ReplayArgs {
     #[command(flatten)]
-    pub(super) selection: Selection,
+    pub(in crate::cli) filter: FilterArgs,
+    /// The most requests.
+    #[arg(long, value_name = "N", help_heading = "Filters")]
+    pub(super) limit: Option<u64>,
     /// The server to send to, `http://HOST:PORT`; the gateway of the configuration if absent.
     #[arg(long, value_parser = Target::parse)]
     pub(super) url: Option<Target>,
@@ -56,23 +59,6 @@ pub(in crate::cli) struct ReplayArgs {
     /// How to print the report.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub(super) format: Format,
-}
-
-/// Which recorded requests are sent again.
-#[derive(Debug, Clone, clap::Args)]
-pub(super) struct Selection {
-    /// Requests that this model answered.
-    #[arg(long)]
-    pub(super) model: Option<String>,
-    /// Requests since this time (RFC 3339).
-    #[arg(long, value_name = "TIME")]
-    pub(super) since: Option<jiff::Timestamp>,
-    /// Requests before this time (RFC 3339).
-    #[arg(long, value_name = "TIME")]
-    pub(super) until: Option<jiff::Timestamp>,
-    /// The most requests.
-    #[arg(long, value_name = "N")]
-    pub(super) limit: Option<u64>,
 }
 
 fn name(text: &str) -> Result<String, &'static str> {

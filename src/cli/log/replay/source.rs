@@ -8,10 +8,11 @@ use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
 
-use super::options::Selection;
 use super::recorded::{Recorded, Redirect, Skip};
-use crate::domain::record::{Entry, PredictionRecord};
-use crate::prediction_log::{Item, LogReader, ReadError};
+use crate::domain::record::Entry;
+use crate::prediction_log::Item;
+use crate::prediction_log::query::filter::Filter;
+use crate::prediction_log::query::{Log, LogError, Scope, last};
 
 /// Rows that wait to be sent.
 const WAITING_MAX: usize = 16;
@@ -26,38 +27,40 @@ pub(super) enum Found {
     /// A place where records are missing.
     Gap,
     /// The log cannot be read any further.
-    Failed(ReadError),
+    Failed(LogError),
 }
 
 /// The rows of a replay.
 pub(super) struct Source {
     /// What is found, and its number in the log; closed at the end.
     pub(super) found: mpsc::Receiver<(u64, Found)>,
-    /// The first and the last number that are read.
-    pub(super) lsns: (u64, u64),
+    /// The last number that is read.
+    pub(super) last_lsn: u64,
     thread: JoinHandle<()>,
 }
 
 impl Source {
-    /// Starts to read `dir`.
+    /// Starts to read the log below the data directory `dir`.
     ///
     /// # Errors
     /// When the log cannot be read.
     pub(super) fn start(
         dir: &Path,
-        selection: Selection,
+        filter: Filter,
+        limit: Option<u64>,
         redirect: Redirect,
-    ) -> Result<Self, ReadError> {
-        let last = last_lsn(LogReader::open_last(dir, 1)?)?;
-        let first = first_lsn(LogReader::open(dir)?)?;
-        let mut reader = LogReader::open(dir)?;
+    ) -> Result<Self, LogError> {
+        let newest = last(dir, 1, &Filter::default())?.first_lsn;
+        let last = last_lsn(Log::open_scope(dir, Scope::of_lsns(newest, u64::MAX))?)?;
+        let scope = Scope { ts_us: filter.ts_us(), ..Scope::of_lsns(0, last) };
+        let mut reader = Log::open_scope(dir, scope)?;
         let (sender, found) = mpsc::channel(WAITING_MAX);
         let thread = std::thread::spawn(move || {
-            let mut left = selection.limit.unwrap_or(u64::MAX);
+            let mut left = limit.unwrap_or(u64::MAX);
             // Nobody listens any more once the replay is interrupted.
             while left > 0 && !sender.is_closed() {
                 let (lsn, next) = match reader.next_item() {
-                    Ok(Some(item)) => match take(&item, last, &selection, &redirect) {
+                    Ok(Some(item)) => match take(&item, last, &filter, &redirect) {
                         Taken::Found(lsn, found) => (lsn, found),
                         Taken::Nothing => continue,
                         Taken::End => return,
@@ -71,7 +74,7 @@ impl Source {
                 }
             }
         });
-        Ok(Self { found, lsns: (first, last), thread })
+        Ok(Self { found, last_lsn: last, thread })
     }
 
     /// Ends the thread.
@@ -89,14 +92,14 @@ enum Taken {
     End,
 }
 
-fn take(item: &Item<'_>, last: u64, selection: &Selection, redirect: &Redirect) -> Taken {
+fn take(item: &Item<'_>, last: u64, filter: &Filter, redirect: &Redirect) -> Taken {
     let row = match item {
         Item::Gap(_) => return Taken::Found(0, Found::Gap),
         Item::Row(row) if row.lsn > last => return Taken::End,
         Item::Row(row) => row,
     };
     let Entry::Prediction(record) = &row.entry else { return Taken::Nothing };
-    if !selection.takes(record) {
+    if !filter.takes(row) {
         return Taken::Nothing;
     }
     match Recorded::new(record, redirect) {
@@ -106,25 +109,7 @@ fn take(item: &Item<'_>, last: u64, selection: &Selection, redirect: &Redirect) 
     }
 }
 
-impl Selection {
-    fn takes(&self, record: &PredictionRecord<'_>) -> bool {
-        let ts = i64::try_from(record.ts_us).unwrap_or(i64::MAX);
-        self.model.as_deref().is_none_or(|model| model == record.decision.model)
-            && self.since.is_none_or(|since| since.as_microsecond() <= ts)
-            && self.until.is_none_or(|until| ts < until.as_microsecond())
-    }
-}
-
-fn first_lsn(mut reader: LogReader) -> Result<u64, ReadError> {
-    while let Some(item) = reader.next_item()? {
-        if let Item::Row(row) = item {
-            return Ok(row.lsn);
-        }
-    }
-    Ok(0)
-}
-
-fn last_lsn(mut reader: LogReader) -> Result<u64, ReadError> {
+fn last_lsn(mut reader: Log) -> Result<u64, LogError> {
     let mut last = 0;
     while let Some(item) = reader.next_item()? {
         if let Item::Row(row) = item {
