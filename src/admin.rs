@@ -2,6 +2,8 @@
 //!
 //! Owns its HTTP surface. Reads everything, changes nothing.
 
+mod sinks;
+
 use std::net::TcpListener;
 use std::sync::Arc;
 
@@ -19,7 +21,7 @@ use pingora_core::services::background::BackgroundService;
 use serde_json::{Value, json};
 
 use crate::domain::routing::TargetKind;
-use crate::prediction_log::{DropReason, LogStats};
+use crate::prediction_log::{DropReason, LogStats, Sinks};
 use crate::proxy::{Drain, Gateway};
 use crate::snapshot::{RuntimeKind, Snapshot};
 use crate::telemetry::Registry;
@@ -29,6 +31,7 @@ pub struct Admin {
     gateway: Arc<Gateway>,
     registry: Arc<Registry>,
     drain: Arc<Drain>,
+    sinks: Arc<Sinks>,
     listener: Mutex<Option<TcpListener>>,
 }
 
@@ -44,9 +47,10 @@ impl Admin {
         gateway: Arc<Gateway>,
         registry: Arc<Registry>,
         drain: Arc<Drain>,
+        sinks: Arc<Sinks>,
         listener: TcpListener,
     ) -> Self {
-        Self { gateway, registry, drain, listener: Mutex::new(Some(listener)) }
+        Self { gateway, registry, drain, sinks, listener: Mutex::new(Some(listener)) }
     }
 
     /// Copies what other rooms have counted into the registry and renders it.
@@ -65,6 +69,8 @@ impl Admin {
         registry.set("pointsman_connections", &[], float(self.drain.connections() as u64));
         let reuses = self.gateway.upstream_reuses.sum();
         registry.copy("pointsman_upstream_reuses_total", &[], reuses);
+        let sampled_out = self.gateway.sampled_out.sum();
+        registry.copy("pointsman_log_sampled_out_total", &[], sampled_out);
         let executor = self.gateway.executor.stats();
         registry.set("pointsman_executor_queued", &[], float(executor.queued as u64));
         registry.set("pointsman_executor_running", &[], float(executor.running as u64));
@@ -73,7 +79,11 @@ impl Admin {
         registry.copy(refused, &[("reason", "expired")], executor.expired);
         registry.copy(refused, &[("reason", "abandoned")], executor.abandoned);
         registry.copy("pointsman_model_panics_total", &[], executor.panicked);
-        log_metrics(registry, &self.gateway.recorder.stats());
+        let known = self.gateway.feedback_predictions();
+        registry.set("pointsman_feedback_predictions", &[], float(known as u64));
+        let log = self.gateway.recorder.stats();
+        log_metrics(registry, &log);
+        sinks::metrics(registry, &self.sinks.stats(log.written_lsn));
         registry.render()
     }
 
@@ -95,6 +105,7 @@ impl Admin {
                 "dropped": log.dropped.total(),
                 "queued": log.queue_records,
             },
+            "sinks": sinks::status(&self.sinks.stats(log.written_lsn)),
         })
     }
 }

@@ -6,7 +6,7 @@
 //! ```text
 //! log ─▶ sockets (bound) ─▶ admin listens ─▶ models load ─▶ publish ─▶ workers listen ─▶ ready
 //! SIGTERM: not ready ─▶ drain.delay ─▶ listeners close ─▶ in flight ends, or drain.timeout ─▶
-//!          log flushed ─▶ exit 0            (a second signal, or SIGINT: straight to the log)
+//!          log flushed ─▶ sinks' last attempt ─▶ exit 0            (a second signal, or SIGINT: straight to the log)
 //! ```
 
 mod boot;
@@ -14,6 +14,7 @@ mod signals;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use pingora_core::server::configuration::ServerConf;
@@ -26,12 +27,15 @@ use crate::admin::{Admin, AdminService};
 use crate::control::{Controller, LoadError, PublishError};
 use crate::domain::spec::{Durability, Intent};
 use crate::inference::Executor;
-use crate::prediction_log::{OpenError, Recorder};
+use crate::prediction_log::{LogPlace, OpenError, Recorder, SinkError, Sinks};
 use crate::proxy::{BoundSockets, Drain, DrainHandle, Gateway, ListenError, Readiness, WorkerPlan};
 use crate::telemetry::{Registry, logging};
 
 /// Where the prediction log lies below `data_dir`.
 pub const LOG_DIR: &str = "log";
+
+/// How long the sinks may take for their last attempt when the process ends.
+const LAST_DELIVERY: Duration = Duration::from_secs(3);
 
 /// Why the gateway does not run.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +47,9 @@ pub enum StartError {
     /// The prediction log cannot be opened.
     #[error("the prediction log cannot be opened")]
     Log(#[source] OpenError),
+    /// A sink does not start.
+    #[error("the prediction log cannot be delivered")]
+    Sink(#[source] SinkError),
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -66,6 +73,7 @@ pub struct App {
     gateway: Arc<Gateway>,
     registry: Arc<Registry>,
     recorder: Arc<Recorder>,
+    sinks: Arc<Sinks>,
     controller: Controller,
     data: BoundSockets,
     admin: BoundSockets,
@@ -109,12 +117,15 @@ impl App {
             Arc::new(Readiness::new(workers)),
             &registry,
         ));
+        let place = LogPlace { log_dir: &log_dir, parquet_dir: None, node: &intent.node };
+        let sinks = Sinks::start(&intent.sinks, &recorder, place).map_err(StartError::Sink)?;
         let intent = Arc::new(intent);
         Ok(Self {
             intent,
             gateway,
             registry,
             recorder,
+            sinks: Arc::new(sinks),
             controller,
             data,
             admin,
@@ -128,7 +139,8 @@ impl App {
     ///
     /// [`StartError`] when the models cannot be served.
     pub fn run(self) -> Result<(), StartError> {
-        let Self { intent, gateway, registry, recorder, controller, data, admin, drain } = self;
+        let Self { intent, gateway, registry, recorder, sinks, controller, data, admin, drain } =
+            self;
         let (drain, handle) = drain;
         tell_start(&intent, data.address(), admin.address(), &recorder);
         let mut server = Server::new_with_opt_and_conf(None, server_conf());
@@ -150,6 +162,7 @@ impl App {
                 Arc::clone(&gateway),
                 Arc::clone(&registry),
                 Arc::clone(&drain),
+                Arc::clone(&sinks),
                 listener,
             );
             server.add_service(background_service("admin", AdminService::new(admin)));
@@ -162,6 +175,7 @@ impl App {
         server.run(RunArgs { shutdown_signal: Box::new(signals) });
 
         let stats = recorder.close();
+        sinks.stop(LAST_DELIVERY);
         // An executor thread may be in the middle of a model; it ends with the process.
         std::mem::forget(gateway);
         tracing::info!(

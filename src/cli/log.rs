@@ -8,6 +8,7 @@ mod human;
 mod printer;
 mod progress;
 mod query;
+mod replay;
 mod stats;
 mod tail;
 #[cfg(test)]
@@ -17,6 +18,8 @@ mod verify;
 use std::io::{self, BufWriter, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+pub(super) use self::replay::ReplayArgs;
+use self::replay::ReplayError;
 use super::Failure;
 use super::args::{FilterArgs, LogCommand};
 use crate::domain::spec::Intent;
@@ -46,6 +49,10 @@ pub(super) fn run(
         LogCommand::Stats { breakdown, format } => {
             stats::stats(data_dir, *breakdown, *format, &mut out)
         }
+        LogCommand::Replay(args) => {
+            let args = args.as_ref().clone();
+            replay::replay(data_dir, intent.listen, args, &mut out).map_err(CommandError::from)
+        }
     };
     result.and_then(|()| Ok(out.flush()?)).or_else(|error| match error {
         // Whoever read the output has seen enough.
@@ -70,6 +77,9 @@ enum CommandError {
     /// Files cannot be written.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// Requests cannot be sent again, or are answered in another way.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
     /// The output cannot be written.
     #[error("cannot write the output")]
     Output(#[from] io::Error),

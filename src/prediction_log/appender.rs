@@ -163,6 +163,9 @@ impl Appender {
             match self.append_some(group) {
                 Ok(true) => {}
                 Ok(false) => {
+                    if let Err(fault) = self.publish() {
+                        break Err(fault);
+                    }
                     if sync && let Err(fault) = self.sync() {
                         break Err(fault);
                     }

@@ -29,6 +29,8 @@ pub(in crate::cli) enum LogCommand {
         #[arg(long, value_enum, default_value_t = Format::Human)]
         format: Format,
     },
+    /// Send recorded requests again and compare the answers; exit code 1 when they differ.
+    Replay(Box<crate::cli::log::ReplayArgs>),
     /// Count what is there.
     Stats {
         /// Count by kind, model, version and outcome too, which reads every record.

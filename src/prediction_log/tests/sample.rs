@@ -71,14 +71,14 @@ pub(in crate::prediction_log) fn spec(durability: Durability) -> LogSpec {
 }
 
 /// Waits for a record without a runtime.
-pub(super) fn wait(recorder: &Recorder, offer: Offer) -> Result<(), Lost> {
+pub(in crate::prediction_log) fn wait(recorder: &Recorder, offer: Offer) -> Result<(), Lost> {
     let Offer::Queued(ticket) = offer else { panic!("not queued: {offer:?}") };
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(recorder.written(ticket))
 }
 
 /// Polls `condition` until it holds.
-pub(super) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+pub(in crate::prediction_log) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !condition() {
         assert!(Instant::now() < deadline, "not within 30 s: {what}");
