@@ -21,6 +21,7 @@ use pingora_core::services::background::BackgroundService;
 use serde_json::{Value, json};
 
 use crate::domain::routing::TargetKind;
+use crate::prediction_log::parquet::{Compactor, ParquetStats};
 use crate::prediction_log::{DropReason, LogStats, Sinks};
 use crate::proxy::{Drain, Gateway};
 use crate::snapshot::{RuntimeKind, Snapshot};
@@ -30,6 +31,7 @@ use crate::telemetry::Registry;
 pub struct Admin {
     gateway: Arc<Gateway>,
     registry: Arc<Registry>,
+    compactor: Option<Arc<Compactor>>,
     drain: Arc<Drain>,
     sinks: Arc<Sinks>,
     listener: Mutex<Option<TcpListener>>,
@@ -46,11 +48,13 @@ impl Admin {
     pub fn new(
         gateway: Arc<Gateway>,
         registry: Arc<Registry>,
+        compactor: Option<Arc<Compactor>>,
         drain: Arc<Drain>,
         sinks: Arc<Sinks>,
         listener: TcpListener,
     ) -> Self {
-        Self { gateway, registry, drain, sinks, listener: Mutex::new(Some(listener)) }
+        let listener = Mutex::new(Some(listener));
+        Self { gateway, registry, compactor, drain, sinks, listener }
     }
 
     /// Copies what other rooms have counted into the registry and renders it.
@@ -84,6 +88,8 @@ impl Admin {
         let log = self.gateway.recorder.stats();
         log_metrics(registry, &log);
         sinks::metrics(registry, &self.sinks.stats(log.written_lsn));
+        let parquet = self.compactor.as_ref().map(|compactor| compactor.stats());
+        parquet_metrics(registry, &parquet.unwrap_or_default());
         registry.render()
     }
 
@@ -158,6 +164,30 @@ fn log_metrics(registry: &Registry, log: &LogStats) {
     ];
     for (name, value) in gauges {
         registry.set(name, &[], float(value));
+    }
+}
+
+fn parquet_metrics(registry: &Registry, parquet: &ParquetStats) {
+    let counters = [
+        ("pointsman_parquet_rows_total", parquet.rows),
+        ("pointsman_parquet_segments_total", parquet.segments),
+        ("pointsman_parquet_failures_total", parquet.failures),
+        ("pointsman_parquet_given_up_total", parquet.given_up),
+        ("pointsman_parquet_merged_total", parquet.merged),
+        ("pointsman_parquet_removed_total", parquet.removed),
+    ];
+    for (name, value) in counters {
+        registry.copy(name, &[], value);
+    }
+    let gauges = [
+        ("pointsman_parquet_files", float(parquet.files)),
+        ("pointsman_parquet_bytes", float(parquet.bytes)),
+        ("pointsman_parquet_backlog_segments", float(parquet.backlog_segments)),
+        ("pointsman_parquet_backlog_bytes", float(parquet.backlog_bytes)),
+        ("pointsman_parquet_cpu_seconds", float(parquet.cpu_us) / 1e6),
+    ];
+    for (name, value) in gauges {
+        registry.set(name, &[], value);
     }
 }
 

@@ -10,11 +10,10 @@
 //! ```
 
 mod boot;
+mod log;
 mod signals;
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use pingora_core::server::configuration::ServerConf;
@@ -22,20 +21,18 @@ use pingora_core::server::{RunArgs, Server};
 use pingora_core::services::background::background_service;
 
 use self::boot::Boot;
+use self::log::Log;
 use self::signals::Signals;
 use crate::admin::{Admin, AdminService};
 use crate::control::{Controller, LoadError, PublishError};
-use crate::domain::spec::{Durability, Intent};
+use crate::domain::spec::Intent;
 use crate::inference::Executor;
-use crate::prediction_log::{LogPlace, OpenError, Recorder, SinkError, Sinks};
+use crate::prediction_log::{OpenError, Recorder, SinkError};
 use crate::proxy::{BoundSockets, Drain, DrainHandle, Gateway, ListenError, Readiness, WorkerPlan};
 use crate::telemetry::{Registry, logging};
 
 /// Where the prediction log lies below `data_dir`.
 pub const LOG_DIR: &str = "log";
-
-/// How long the sinks may take for their last attempt when the process ends.
-const LAST_DELIVERY: Duration = Duration::from_secs(3);
 
 /// Why the gateway does not run.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +47,11 @@ pub enum StartError {
     /// A sink does not start.
     #[error("the prediction log cannot be delivered")]
     Sink(#[source] SinkError),
+    /// The thread that makes Parquet files cannot start.
+    #[error(
+        "the prediction log cannot become Parquet files: make `data_dir` writable, or set `enabled = false` in [log.parquet]"
+    )]
+    Parquet(#[source] std::io::Error),
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -72,8 +74,7 @@ pub struct App {
     intent: Arc<Intent>,
     gateway: Arc<Gateway>,
     registry: Arc<Registry>,
-    recorder: Arc<Recorder>,
-    sinks: Arc<Sinks>,
+    log: Log,
     controller: Controller,
     data: BoundSockets,
     admin: BoundSockets,
@@ -97,13 +98,7 @@ impl App {
         logging::catch_panics();
         let workers = intent.workers.unwrap_or_else(cores);
         let registry = Arc::new(Registry::new(workers));
-        let log_dir: PathBuf = intent.data_dir.join(LOG_DIR);
-        let recorder = match intent.log.recording.durability {
-            Durability::Off => Recorder::off(),
-            _ => Recorder::open(&log_dir, &intent.node, workers, &intent.log)
-                .map_err(StartError::Log)?,
-        };
-        let recorder = Arc::new(recorder);
+        let log = Log::open(&intent, workers)?;
         let data = crate::proxy::bind(intent.listen, workers)?;
         let admin = crate::proxy::bind(intent.admin, 1)?;
         let executor = Executor::new(cores()).map_err(StartError::Executor)?;
@@ -112,25 +107,13 @@ impl App {
         let gateway = Arc::new(Gateway::new(
             &intent,
             snapshots,
-            Arc::clone(&recorder),
+            Arc::clone(&log.recorder),
             Arc::new(executor),
             Arc::new(Readiness::new(workers)),
             &registry,
         ));
-        let place = LogPlace { log_dir: &log_dir, parquet_dir: None, node: &intent.node };
-        let sinks = Sinks::start(&intent.sinks, &recorder, place).map_err(StartError::Sink)?;
         let intent = Arc::new(intent);
-        Ok(Self {
-            intent,
-            gateway,
-            registry,
-            recorder,
-            sinks: Arc::new(sinks),
-            controller,
-            data,
-            admin,
-            drain: Drain::new(),
-        })
+        Ok(Self { intent, gateway, registry, log, controller, data, admin, drain: Drain::new() })
     }
 
     /// Runs to the end of the process.
@@ -139,10 +122,9 @@ impl App {
     ///
     /// [`StartError`] when the models cannot be served.
     pub fn run(self) -> Result<(), StartError> {
-        let Self { intent, gateway, registry, recorder, sinks, controller, data, admin, drain } =
-            self;
+        let Self { intent, gateway, registry, log, controller, data, admin, drain } = self;
         let (drain, handle) = drain;
-        tell_start(&intent, data.address(), admin.address(), &recorder);
+        tell_start(&intent, data.address(), admin.address(), &log.recorder);
         let mut server = Server::new_with_opt_and_conf(None, server_conf());
         server.bootstrap();
 
@@ -161,8 +143,9 @@ impl App {
             let admin = Admin::new(
                 Arc::clone(&gateway),
                 Arc::clone(&registry),
+                log.compactor.clone(),
                 Arc::clone(&drain),
-                Arc::clone(&sinks),
+                Arc::clone(&log.sinks),
                 listener,
             );
             server.add_service(background_service("admin", AdminService::new(admin)));
@@ -174,16 +157,9 @@ impl App {
         let signals = Signals::new(Arc::clone(&gateway), handle, intent.drain, failures);
         server.run(RunArgs { shutdown_signal: Box::new(signals) });
 
-        let stats = recorder.close();
-        sinks.stop(LAST_DELIVERY);
+        log.close();
         // An executor thread may be in the middle of a model; it ends with the process.
         std::mem::forget(gateway);
-        tracing::info!(
-            received = stats.received,
-            written = stats.written,
-            dropped = stats.dropped.total(),
-            "the prediction log is flushed"
-        );
         match failure.lock().take() {
             Some(error) => Err(error),
             None => Ok(()),

@@ -60,4 +60,7 @@ pub mod decisions {
     pub mod retries {
         #![doc = include_str!("docs/decisions/0010-retries.md")]
     }
+    pub mod one_parquet_table {
+        #![doc = include_str!("docs/decisions/0015-one-parquet-table-in-log-order.md")]
+    }
 }

@@ -33,6 +33,9 @@ mod survey;
 mod tests;
 mod writer;
 
+#[doc(hidden)]
+pub use parquet::fuzz_parquet_rows;
+
 pub use appender::log_dir;
 pub use consumers::{ConsumerStats, Consumers};
 pub use cursor::{Cursor, cursor_position};

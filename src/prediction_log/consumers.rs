@@ -14,7 +14,6 @@ use super::cursor::Cursor;
 
 /// The consumer that turns closed segments into Parquet. Where it is registered, segments that every
 /// consumer has passed are released at once.
-#[expect(dead_code, reason = "retention asks for it next")]
 pub(super) const PARQUET: &str = "parquet";
 
 /// The consumers of one log.

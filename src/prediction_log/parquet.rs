@@ -9,27 +9,34 @@
 //!                                                            └ retention ─▶ removed, oldest first
 //! ```
 
+mod budget;
 mod catalog;
 mod columns;
+mod compactor;
 mod convert;
 mod disk;
+mod merge;
 mod prune;
 mod read;
+mod retention;
 mod rows;
 mod schema;
 mod segments;
 mod stamp;
+mod stats;
 #[cfg(test)]
 mod tests;
 mod usage;
 mod write;
 
 pub use self::catalog::{Hour, ParquetFile, catalog, parquet_dir};
+pub use self::compactor::{Compactor, MergeLimit};
 pub use self::read::{ParquetReadError, ParquetRows, Prune};
 pub(super) use self::stamp::stamp;
 pub use self::stamp::{Checksum, checksum};
 
 use self::segments::{Closed, SegmentRows};
+pub use self::stats::ParquetStats;
 pub(super) use self::write::RowWriter;
 use super::files::MemorySource;
 

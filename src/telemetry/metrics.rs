@@ -97,6 +97,17 @@ definitions! {
     gauge "pointsman_sink_lag_bytes", ["sink"], "Bytes behind a sink's position: an estimate from the mean length of what it took.";
     gauge "pointsman_sink_lag_seconds", ["sink"], "Age of the oldest record that a sink has not taken.";
     gauge "pointsman_sink_up", ["sink"], "1 while the last attempt of a sink succeeded.";
+    gauge "pointsman_parquet_files", [], "Parquet files on disk.";
+    gauge "pointsman_parquet_bytes", [], "Bytes of Parquet files on disk.";
+    counter "pointsman_parquet_rows_total", [], "Rows written from segments to Parquet files.";
+    counter "pointsman_parquet_segments_total", [], "Segments converted to Parquet files.";
+    gauge "pointsman_parquet_cpu_seconds", [], "CPU time of converting and merging since the start, in seconds.";
+    gauge "pointsman_parquet_backlog_segments", [], "Closed segments that are not converted yet; growing for long means that converting falls behind.";
+    gauge "pointsman_parquet_backlog_bytes", [], "Bytes of these segments.";
+    counter "pointsman_parquet_failures_total", [], "Failed conversions, merges and removals of Parquet files; they are tried again.";
+    counter "pointsman_parquet_given_up_total", [], "Segments that cannot be converted and were passed over with a gap row.";
+    counter "pointsman_parquet_merged_total", [], "Parquet files merged into larger ones.";
+    counter "pointsman_parquet_removed_total", [], "Parquet files removed to keep within the limits.";
     gauge "pointsman_build_info", ["version"], "Always 1.";
     gauge "process_resident_memory_bytes", [], "Resident memory in bytes.";
     counter process::CPU_SECONDS, [], "User and system time in seconds.";

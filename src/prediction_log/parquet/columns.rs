@@ -181,6 +181,7 @@ macro_rules! columns {
 
         /// The array of each column that a batch has, with the type that it should have.
         #[derive(Debug, Clone, Default)]
+        #[expect(dead_code, reason = "what is derived from other columns is not read back")]
         pub(super) struct Arrays { $(pub(super) $name: Option<<$kind as ColumnType>::Array>,)+ }
 
         impl Arrays {

@@ -130,10 +130,9 @@ impl Disk {
         self.step()?;
         fs::create_dir_all(dir)?;
         // Each parent up to that of the root holds a name that may be new.
-        for parent in dir.ancestors().skip(1) {
+        for parent in dir.ancestors().skip(1).take_while(|path| *path != Path::new("")) {
             self.sync_dir(parent)?;
-            if parent.ancestors().nth(1) == self.root.ancestors().nth(2) || parent == Path::new("")
-            {
+            if Some(parent) == self.root.parent() {
                 break;
             }
         }

@@ -25,6 +25,8 @@ const BLOOM_FPP: f64 = 0.01;
 /// Bytes of a data page, before compression.
 const PAGE_BYTES: usize = 1024 * 1024;
 
+/// The name of the schema.
+pub(super) const ROOT: &str = "pointsman";
 /// The key of the schema's version in the footer.
 pub(super) const SCHEMA_KEY: &str = "pointsman.schema_version";
 const REPLICA_KEY: &str = "pointsman.replica_id";
@@ -95,7 +97,8 @@ mod tests {
     #[test]
     fn the_schema_only_grows_at_its_end() {
         let committed = include_str!("schema.txt");
-        let parquet = ArrowSchemaConverter::new().convert(&schema()).expect("a Parquet schema");
+        let parquet = ArrowSchemaConverter::new().schema_root(ROOT).convert(&schema());
+        let parquet = parquet.expect("a Parquet schema");
         let mut printed = Vec::new();
         print_schema(&mut printed, parquet.root_schema());
         let printed = String::from_utf8(printed).expect("text");

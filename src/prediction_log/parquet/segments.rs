@@ -42,6 +42,17 @@ pub(super) fn backlog(
     Ok(outstanding(&listed, done, closed))
 }
 
+/// Where to go on at a start with the cursor at `done`, the first number `oldest` in the segments and
+/// the last number `converted` in Parquet files. The cursor may be older than the files, because it is
+/// not synced each time, and segments that were converted since may be gone: these are not missing.
+/// Where segments are left, their files are made again, because some may not have been put in place.
+pub(super) fn resume_at(done: u64, oldest: Option<u64>, converted: u64) -> u64 {
+    match oldest {
+        Some(oldest) if oldest > done + 1 => done.max(converted.min(oldest - 1)),
+        _ => done,
+    }
+}
+
 fn outstanding(listed: &[Listed], done: u64, closed: u64) -> Vec<Closed> {
     let mut found = Vec::<Closed>::new();
     for (index, segment) in listed.iter().enumerate() {
@@ -214,6 +225,16 @@ pub(super) fn ts_us(entry: &Entry<'_>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_old_cursor_makes_no_gap_of_what_is_converted() {
+        assert_eq!(resume_at(100, Some(301), 300), 300);
+        assert_eq!(resume_at(100, Some(301), 400), 300, "redone from the oldest segment on");
+        assert_eq!(resume_at(100, Some(301), 250), 250, "and what is missing is missing");
+        assert_eq!(resume_at(100, Some(50), 300), 100);
+        assert_eq!(resume_at(100, None, 300), 100);
+        assert_eq!(resume_at(0, Some(1), 0), 0);
+    }
 
     #[test]
     fn segments_that_are_done_or_open_are_no_backlog() {

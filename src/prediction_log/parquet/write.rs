@@ -10,7 +10,7 @@ use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::errors::ParquetError;
 
 use super::rows::RowBuilder;
-use super::schema::{GROUP_BYTES_MAX, GROUP_ROWS_MAX, key_values, properties, schema};
+use super::schema::{GROUP_BYTES_MAX, GROUP_ROWS_MAX, ROOT, key_values, properties, schema};
 use crate::prediction_log::Row;
 
 /// Bytes of rows that are encoded together.
@@ -42,6 +42,7 @@ impl<W: Write + Send> RowWriter<W> {
         // The Arrow schema would add nothing for readers: every type has its equal in Parquet.
         let options = ArrowWriterOptions::new()
             .with_properties(properties(level))
+            .with_schema_root(ROOT.to_owned())
             .with_skip_arrow_metadata(true);
         let mut writer = ArrowWriter::try_new_with_options(out, schema(), options)?;
         for pair in key_values(replica, lsns.0, lsns.1) {

@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 use std::error::Error as _;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +20,9 @@ use object_store::{
     ClientOptions, Error, ObjectStore as _, ObjectStoreExt as _, PutMode, PutOptions, PutPayload,
     RetryConfig,
 };
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
+use parquet::file::statistics::Statistics;
 
 use super::state::FailureReason;
 use super::{Failure, LogPlace, Lot, Parcel, Sink, SinkError, Source, SourceError};
@@ -35,6 +39,10 @@ const PARQUET: &str = "parquet";
 const POLL: Duration = Duration::from_millis(250);
 /// The most bytes of one object: S3 takes 5 GiB in a single PUT, and the file must fit into memory.
 const FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// Microseconds of an hour.
+const HOUR_US: u64 = 3_600_000_000;
+/// The column of a record's time.
+const TIME: &str = "ts";
 /// The longest error text that is kept.
 const DETAIL_CHARS_MAX: usize = 400;
 
@@ -241,8 +249,28 @@ fn parcels(files: Vec<ParquetFile>, taken: u64, converted: u64) -> Vec<Parcel<Pa
     parcels
 }
 
-/// Microseconds of an hour.
-const HOUR_US: u64 = 3_600_000_000;
+/// Replaces what the name of a file says by what its footer says. Without it the hour's beginning
+/// stands for the time, and the numbers for the records, of which other hours have some.
+fn look_inside(parcel: &mut Parcel<ParquetFile>) {
+    let file = File::open(&parcel.content.path).ok();
+    let Some(reader) = file.and_then(|file| SerializedFileReader::new(file).ok()) else { return };
+    let metadata = reader.metadata();
+    if let Ok(rows) = u64::try_from(metadata.file_metadata().num_rows()) {
+        parcel.records = rows;
+    }
+    parcel.ts_us = oldest(metadata).unwrap_or(parcel.ts_us);
+}
+
+/// The least `ts` of a file, in microseconds since the Unix epoch, from its statistics.
+fn oldest(metadata: &ParquetMetaData) -> Option<u64> {
+    let columns = metadata.row_groups().iter().flat_map(|group| group.columns());
+    let times = columns.filter(|column| column.column_path().string() == TIME);
+    let least = times.filter_map(|column| match column.statistics()? {
+        Statistics::Int64(values) => values.min_opt().copied(),
+        _ => None,
+    });
+    least.min().and_then(|ts| u64::try_from(ts).ok())
+}
 
 impl Source for Files {
     type Content = ParquetFile;
@@ -260,9 +288,10 @@ impl Source for Files {
                 std::thread::park_timeout(POLL);
             }
         }
-        let parcels: Vec<_> = self.queue.pop_front().into_iter().collect();
-        if let Some(parcel) = parcels.first() {
+        let mut parcels: Vec<_> = self.queue.pop_front().into_iter().collect();
+        if let Some(parcel) = parcels.first_mut() {
             self.taken = parcel.done;
+            look_inside(parcel);
         }
         Ok(Lot { parcels, done: self.taken, clear_to: 0, missing: 0 })
     }

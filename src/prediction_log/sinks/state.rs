@@ -125,6 +125,14 @@ impl SinkState {
         &self.name
     }
 
+    pub(super) fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    pub(super) fn position(&self) -> u64 {
+        self.position.load(Ordering::Relaxed)
+    }
+
     /// A lot was taken from the log.
     pub(super) fn took<C>(&self, parcels: &[Parcel<C>], missing: u64) {
         if let Some(first) = parcels.first() {
