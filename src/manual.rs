@@ -16,6 +16,10 @@ pub mod operations {
     #![doc = include_str!("docs/operations.md")]
 }
 
+pub mod log_commands {
+    #![doc = include_str!("docs/log-commands.md")]
+}
+
 pub mod glossary {
     #![doc = include_str!("docs/glossary.md")]
 }
@@ -62,5 +66,8 @@ pub mod decisions {
     }
     pub mod one_parquet_table {
         #![doc = include_str!("docs/decisions/0015-one-parquet-table-in-log-order.md")]
+    }
+    pub mod parquet_checksum {
+        #![doc = include_str!("docs/decisions/0017-a-checksum-of-the-whole-parquet-file.md")]
     }
 }

@@ -83,7 +83,7 @@ fn tail(
 ) -> Result<(), CommandError> {
     let form = FormArgs { format, columns: Vec::new() };
     let args = TailArgs { follow, lines: count, form, filter: FilterArgs::default() };
-    super::tail::tail(dir, &args, &Filter::default(), out)
+    tail::tail(dir, &args, &Filter::default(), out)
 }
 
 fn tailed(dir: &Path, count: u64, format: RowFormat) -> String {
