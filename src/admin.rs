@@ -53,8 +53,7 @@ impl Admin {
         sinks: Arc<Sinks>,
         listener: TcpListener,
     ) -> Self {
-        let listener = Mutex::new(Some(listener));
-        Self { gateway, registry, compactor, drain, sinks, listener }
+        Self { gateway, registry, compactor, drain, sinks, listener: Mutex::new(Some(listener)) }
     }
 
     /// Copies what other rooms have counted into the registry and renders it.

@@ -10,10 +10,11 @@
 //! ```
 
 mod boot;
-mod log;
 mod signals;
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use pingora_core::server::configuration::ServerConf;
@@ -21,18 +22,23 @@ use pingora_core::server::{RunArgs, Server};
 use pingora_core::services::background::background_service;
 
 use self::boot::Boot;
-use self::log::Log;
 use self::signals::Signals;
 use crate::admin::{Admin, AdminService};
 use crate::control::{Controller, LoadError, PublishError};
 use crate::domain::spec::Intent;
 use crate::inference::Executor;
-use crate::prediction_log::{OpenError, Recorder, SinkError};
+use crate::prediction_log::parquet::{Compactor, parquet_dir};
+use crate::prediction_log::{LogPlace, OpenError, Recorder, SinkError, Sinks};
 use crate::proxy::{BoundSockets, Drain, DrainHandle, Gateway, ListenError, Readiness, WorkerPlan};
 use crate::telemetry::{Registry, logging};
 
 /// Where the prediction log lies below `data_dir`.
 pub const LOG_DIR: &str = "log";
+
+/// How long the sinks may take for their last attempt when the process ends.
+const LAST_DELIVERY: Duration = Duration::from_secs(3);
+/// How long the end of the process may wait for segments to become Parquet files.
+const PARQUET_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why the gateway does not run.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +80,9 @@ pub struct App {
     intent: Arc<Intent>,
     gateway: Arc<Gateway>,
     registry: Arc<Registry>,
-    log: Log,
+    recorder: Arc<Recorder>,
+    sinks: Arc<Sinks>,
+    compactor: Option<Arc<Compactor>>,
     controller: Controller,
     data: BoundSockets,
     admin: BoundSockets,
@@ -98,7 +106,26 @@ impl App {
         logging::catch_panics();
         let workers = intent.workers.unwrap_or_else(cores);
         let registry = Arc::new(Registry::new(workers));
-        let log = Log::open(&intent, workers)?;
+        let log_dir: PathBuf = intent.data_dir.join(LOG_DIR);
+        let recorder = if intent.records() {
+            Recorder::open(&log_dir, &intent.node, workers, &intent.log).map_err(StartError::Log)?
+        } else {
+            Recorder::off()
+        };
+        let recorder = Arc::new(recorder);
+        let parquet_dir = parquet_dir(&intent.data_dir);
+        let place = LogPlace {
+            log_dir: &log_dir,
+            parquet_dir: intent.log.parquet.enabled.then_some(parquet_dir.as_path()),
+            node: &intent.node,
+        };
+        let sinks = Sinks::start(&intent.sinks, &recorder, place).map_err(StartError::Sink)?;
+        let sinks = Arc::new(sinks);
+        let limits = Arc::clone(&sinks);
+        let merge_limit = Box::new(move || limits.merge_limit());
+        let compactor = Compactor::start(&recorder, &intent.data_dir, &intent.log, merge_limit)
+            .map_err(StartError::Parquet)?
+            .map(Arc::new);
         let data = crate::proxy::bind(intent.listen, workers)?;
         let admin = crate::proxy::bind(intent.admin, 1)?;
         let executor = Executor::new(cores()).map_err(StartError::Executor)?;
@@ -107,13 +134,24 @@ impl App {
         let gateway = Arc::new(Gateway::new(
             &intent,
             snapshots,
-            Arc::clone(&log.recorder),
+            Arc::clone(&recorder),
             Arc::new(executor),
             Arc::new(Readiness::new(workers)),
             &registry,
         ));
         let intent = Arc::new(intent);
-        Ok(Self { intent, gateway, registry, log, controller, data, admin, drain: Drain::new() })
+        Ok(Self {
+            intent,
+            gateway,
+            registry,
+            recorder,
+            sinks,
+            compactor,
+            controller,
+            data,
+            admin,
+            drain: Drain::new(),
+        })
     }
 
     /// Runs to the end of the process.
@@ -122,9 +160,20 @@ impl App {
     ///
     /// [`StartError`] when the models cannot be served.
     pub fn run(self) -> Result<(), StartError> {
-        let Self { intent, gateway, registry, log, controller, data, admin, drain } = self;
+        let Self {
+            intent,
+            gateway,
+            registry,
+            recorder,
+            sinks,
+            compactor,
+            controller,
+            data,
+            admin,
+            drain,
+        } = self;
         let (drain, handle) = drain;
-        tell_start(&intent, data.address(), admin.address(), &log.recorder);
+        tell_start(&intent, data.address(), admin.address(), &recorder);
         let mut server = Server::new_with_opt_and_conf(None, server_conf());
         server.bootstrap();
 
@@ -143,9 +192,9 @@ impl App {
             let admin = Admin::new(
                 Arc::clone(&gateway),
                 Arc::clone(&registry),
-                log.compactor.clone(),
+                compactor.clone(),
                 Arc::clone(&drain),
-                Arc::clone(&log.sinks),
+                Arc::clone(&sinks),
                 listener,
             );
             server.add_service(background_service("admin", AdminService::new(admin)));
@@ -157,9 +206,19 @@ impl App {
         let signals = Signals::new(Arc::clone(&gateway), handle, intent.drain, failures);
         server.run(RunArgs { shutdown_signal: Box::new(signals) });
 
-        log.close();
+        let stats = recorder.close();
+        if let Some(compactor) = compactor {
+            compactor.finish(PARQUET_LIMIT);
+        }
+        sinks.stop(LAST_DELIVERY);
         // An executor thread may be in the middle of a model; it ends with the process.
         std::mem::forget(gateway);
+        tracing::info!(
+            received = stats.received,
+            written = stats.written,
+            dropped = stats.dropped.total(),
+            "the prediction log is flushed"
+        );
         match failure.lock().take() {
             Some(error) => Err(error),
             None => Ok(()),

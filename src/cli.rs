@@ -63,7 +63,7 @@ fn dispatch(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Health => health::health(&load(config, Checks::Offline)?),
         Command::Log(command) => {
             let intent = load(config, Checks::Offline)?;
-            log::run(&command, &intent, out)
+            log::run(*command, &intent, out)
         }
         Command::Completions { shell } => {
             args::completions(shell, out);

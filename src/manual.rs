@@ -64,6 +64,12 @@ pub mod decisions {
     pub mod retries {
         #![doc = include_str!("docs/decisions/0010-retries.md")]
     }
+    pub mod feedback {
+        #![doc = include_str!("docs/decisions/0013-feedback-is-matched-from-the-log.md")]
+    }
+    pub mod redaction {
+        #![doc = include_str!("docs/decisions/0014-redaction-splices-and-fails-closed.md")]
+    }
     pub mod one_parquet_table {
         #![doc = include_str!("docs/decisions/0015-one-parquet-table-in-log-order.md")]
     }

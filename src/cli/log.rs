@@ -19,7 +19,6 @@ use std::io::{self, BufWriter, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(super) use self::replay::ReplayArgs;
-use self::replay::ReplayError;
 use super::Failure;
 use super::args::{FilterArgs, LogCommand};
 use crate::domain::spec::Intent;
@@ -35,23 +34,25 @@ const OUTPUT_BYTES: usize = 64 * 1024;
 /// # Errors
 /// When the log cannot be read, the output fails, or `verify` found damage.
 pub(super) fn run(
-    command: &LogCommand,
+    command: LogCommand,
     intent: &Intent,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let data_dir = intent.data_dir.as_path();
     let mut out = BufWriter::with_capacity(OUTPUT_BYTES, out);
     let result = match command {
-        LogCommand::Tail(args) => tail::tail(data_dir, args, &filter(&args.filter)?, &mut out),
-        LogCommand::Query(args) => query::query(data_dir, args, &filter(&args.filter)?, &mut out),
-        LogCommand::Export(args) => export::export(data_dir, args, filter(&args.filter)?, &mut out),
-        LogCommand::Verify { format } => verify::verify(data_dir, *format, &mut out),
-        LogCommand::Stats { breakdown, format } => {
-            stats::stats(data_dir, *breakdown, *format, &mut out)
+        LogCommand::Tail(args) => tail::tail(data_dir, &args, &filter(&args.filter)?, &mut out),
+        LogCommand::Query(args) => query::query(data_dir, &args, &filter(&args.filter)?, &mut out),
+        LogCommand::Export(args) => {
+            export::export(data_dir, &args, filter(&args.filter)?, &mut out)
         }
         LogCommand::Replay(args) => {
-            let args = args.as_ref().clone();
-            replay::replay(data_dir, intent.listen, args, &mut out).map_err(CommandError::from)
+            return replay::replay(data_dir, intent.listen, *args, &mut out)
+                .map_err(Failure::other);
+        }
+        LogCommand::Verify { format } => verify::verify(data_dir, format, &mut out),
+        LogCommand::Stats { breakdown, format } => {
+            stats::stats(data_dir, breakdown, format, &mut out)
         }
     };
     result.and_then(|()| Ok(out.flush()?)).or_else(|error| match error {
@@ -77,9 +78,6 @@ enum CommandError {
     /// Files cannot be written.
     #[error(transparent)]
     Export(#[from] ExportError),
-    /// Requests cannot be sent again, or are answered in another way.
-    #[error(transparent)]
-    Replay(#[from] ReplayError),
     /// The output cannot be written.
     #[error("cannot write the output")]
     Output(#[from] io::Error),

@@ -45,8 +45,6 @@ use super::recorder::Recorder;
 use crate::domain::ids::SinkName;
 use crate::domain::spec::{SinkSpec, SinkTarget};
 
-/// The kind of sinks that take Parquet files.
-const FILES: &str = "s3";
 /// How much longer than promised the end of a delivering thread is waited for.
 const JOIN_GRACE: Duration = Duration::from_secs(2);
 /// How often it is looked whether a thread has ended.
@@ -239,8 +237,8 @@ impl Sinks {
         cursor: Cursor,
     ) -> Result<Running, SinkError> {
         let kind = match spec.target {
-            SinkTarget::Http { .. } => "http",
-            SinkTarget::S3 { .. } => FILES,
+            SinkTarget::Http { .. } => state::HTTP,
+            SinkTarget::S3 { .. } => state::S3,
         };
         let state = Arc::new(SinkState::new(name.clone(), kind, cursor.position()));
         let pace = Pace { timeout: spec.timeout, backoff: spec.backoff };
@@ -277,12 +275,12 @@ impl Sinks {
         self.running.iter().map(|running| running.state.stats(written)).collect()
     }
 
-    /// Says up to which number Parquet files may be merged or replaced: every sink that takes files
-    /// has those up to there, under the names that they have now. [`u64::MAX`] without such sinks.
-    pub fn merge_limit(&self) -> Box<dyn Fn() -> u64 + Send> {
+    /// Up to which number Parquet files may be merged: sinks that take files need the later ones one by
+    /// one. Without such a sink, all.
+    pub fn merge_limit(&self) -> u64 {
         let states = self.running.iter().map(|running| &running.state);
-        let takers: Vec<_> = states.filter(|state| state.kind() == FILES).cloned().collect();
-        Box::new(move || takers.iter().map(|state| state.position()).min().unwrap_or(u64::MAX))
+        let takers = states.filter(|state| state.takes_files());
+        takers.map(|state| state.position()).min().unwrap_or(u64::MAX)
     }
 
     /// Ends delivery: each sink makes a last attempt, within `limit`. What it does not deliver it will

@@ -11,6 +11,7 @@ mod support;
 
 mod admin;
 mod architecture;
+mod capture;
 mod corpus;
 mod data_path;
 mod failures;

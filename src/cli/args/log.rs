@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::Format;
+use crate::cli::log::ReplayArgs;
 use crate::domain::ids::RecordId;
 use crate::domain::record::{Kind, Outcome};
 use crate::prediction_log::query::column::Column;
@@ -23,14 +24,14 @@ pub(in crate::cli) enum LogCommand {
     Query(QueryArgs),
     /// Write the records that match to files for other tools.
     Export(ExportArgs),
+    /// Send recorded requests again and compare the answers; exit code 1 when they differ.
+    Replay(Box<ReplayArgs>),
     /// Read everything and report damage and gaps; exit code 1 on damage.
     Verify {
         /// How to print.
         #[arg(long, value_enum, default_value_t = Format::Human)]
         format: Format,
     },
-    /// Send recorded requests again and compare the answers; exit code 1 when they differ.
-    Replay(Box<crate::cli::log::ReplayArgs>),
     /// Count what is there.
     Stats {
         /// Count by kind, model, version and outcome too, which reads every record.

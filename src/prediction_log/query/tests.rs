@@ -143,7 +143,7 @@ fn times_choose_files_and_lose_no_row() {
             }
         }
         // The segments were written today, far from the times in them: only what is converted counts.
-        let converted = super::log::converted(dir.path()).expect("a cursor");
+        let converted = log::converted(dir.path()).expect("a cursor");
         let wanted: Vec<u64> = (from..=to.min(converted)).collect();
         assert_eq!(found, wanted, "{from} to {to}");
     }

@@ -82,6 +82,11 @@ pub struct SinkStats {
 }
 
 /// The counters behind [`SinkStats`].
+/// The kind of sinks that take records.
+pub(super) const HTTP: &str = "http";
+/// The kind of sinks that take Parquet files.
+pub(super) const S3: &str = "s3";
+
 #[derive(Debug)]
 pub(super) struct SinkState {
     name: SinkName,
@@ -125,12 +130,14 @@ impl SinkState {
         &self.name
     }
 
-    pub(super) fn kind(&self) -> &'static str {
-        self.kind
-    }
-
+    /// The number of the last record that is done.
     pub(super) fn position(&self) -> u64 {
         self.position.load(Ordering::Relaxed)
+    }
+
+    /// Whether this sink takes Parquet files.
+    pub(super) fn takes_files(&self) -> bool {
+        self.kind == S3
     }
 
     /// A lot was taken from the log.
