@@ -28,6 +28,11 @@ pub mod changelog {
     #![doc = include_str!("docs/changelog.md")]
 }
 
+/// Reading the prediction log: tail, query, export, verify, stats, replay.
+pub mod log_commands {
+    #![doc = include_str!("docs/log-commands.md")]
+}
+
 /// Why things are as they are: decisions with their context and consequences.
 pub mod decisions {
     pub mod one_crate {
@@ -66,10 +71,13 @@ pub mod decisions {
     pub mod redaction {
         #![doc = include_str!("docs/decisions/0014-redaction-splices-and-fails-closed.md")]
     }
+    pub mod parquet_table {
+        #![doc = include_str!("docs/decisions/0015-one-parquet-table-in-log-order.md")]
+    }
+    pub mod parquet_checksum {
+        #![doc = include_str!("docs/decisions/0017-a-checksum-of-the-whole-parquet-file.md")]
+    }
     pub mod delivery {
         #![doc = include_str!("docs/decisions/0018-delivery-at-least-once.md")]
-    }
-    pub mod one_parquet_table {
-        #![doc = include_str!("docs/decisions/0015-one-parquet-table-in-log-order.md")]
     }
 }

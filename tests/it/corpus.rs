@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use pointsman::config::{Checks, load};
+use pointsman::prediction_log::query::expression::fuzz_expression;
 use pointsman::prediction_log::{fuzz_parquet_rows, fuzz_segment};
 use pointsman::protocol::fuzz_infer_request;
 use pointsman::proxy::fuzz_redact;
@@ -38,6 +39,16 @@ fn no_segment_of_the_corpus_panics_on_its_way_to_parquet() {
 fn no_body_of_the_corpus_breaks_redaction() {
     for (_, bytes) in corpus("redact") {
         fuzz_redact(&bytes);
+    }
+}
+
+#[test]
+fn expressions_of_the_corpus_read_back_or_say_where_they_are_wrong() {
+    for (path, bytes) in corpus("where_expression") {
+        let is_expression = fuzz_expression(&bytes);
+        let good = ["manual", "lists", "times", "nots"];
+        let wanted = path.file_name().is_some_and(|name| good.iter().any(|good| name == *good));
+        assert_eq!(is_expression, wanted, "{}", path.display());
     }
 }
 

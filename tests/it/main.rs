@@ -18,6 +18,7 @@ mod failures;
 mod feedback;
 mod framing;
 mod limits;
+mod log_commands;
 mod models;
 mod prediction_log;
 mod process;

@@ -126,6 +126,24 @@ impl Expression {
     }
 }
 
+/// Reads arbitrary bytes as an expression, for fuzzing: what is read must print and read back as itself, and
+/// a mistake lies inside the text. Returns whether there was an expression.
+#[doc(hidden)]
+pub fn fuzz_expression(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    match Expression::parse(text) {
+        Ok(expression) => {
+            let again = Expression::parse(&expression.to_string());
+            assert_eq!(again.as_ref(), Ok(&expression), "{text}");
+            true
+        }
+        Err(error) => {
+            assert!(error.at <= text.chars().count(), "{text}");
+            false
+        }
+    }
+}
+
 impl Expr {
     fn evaluate(&self, row: &impl Fields) -> Option<bool> {
         match self {

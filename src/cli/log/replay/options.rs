@@ -12,7 +12,7 @@ use crate::domain::ids::is_valid_name;
 use crate::domain::spec::JsonPointer;
 
 /// Sends recorded requests again.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(in crate::cli) struct ReplayArgs {
     #[command(flatten)]
     pub(in crate::cli) filter: FilterArgs,
