@@ -104,7 +104,7 @@ pub(in crate::cli) struct FormArgs {
 }
 
 /// Which rows. Options of one kind are alternatives; those of different kinds must all hold.
-#[derive(Debug, Args, Default)]
+#[derive(Debug, Clone, Args, Default)]
 #[command(next_help_heading = "Filters")]
 pub(in crate::cli) struct FilterArgs {
     /// From this time on: RFC 3339, or `15m`, `2h`, `1d` ago.
