@@ -2,6 +2,8 @@
 //!
 //! Owns its HTTP surface. Reads everything, changes nothing.
 
+mod sinks;
+
 use std::net::TcpListener;
 use std::sync::Arc;
 
@@ -19,7 +21,8 @@ use pingora_core::services::background::BackgroundService;
 use serde_json::{Value, json};
 
 use crate::domain::routing::TargetKind;
-use crate::prediction_log::{DropReason, LogStats, SYNC_BUCKETS_US};
+use crate::prediction_log::parquet::{Compactor, ParquetStats};
+use crate::prediction_log::{DropReason, LogStats, SYNC_BUCKETS_US, Sinks};
 use crate::proxy::{Drain, Gateway};
 use crate::snapshot::{RuntimeKind, Snapshot};
 use crate::telemetry::{LOG_SYNC, Registry};
@@ -28,7 +31,9 @@ use crate::telemetry::{LOG_SYNC, Registry};
 pub struct Admin {
     gateway: Arc<Gateway>,
     registry: Arc<Registry>,
+    compactor: Option<Arc<Compactor>>,
     drain: Arc<Drain>,
+    sinks: Arc<Sinks>,
     listener: Mutex<Option<TcpListener>>,
 }
 
@@ -43,10 +48,13 @@ impl Admin {
     pub fn new(
         gateway: Arc<Gateway>,
         registry: Arc<Registry>,
+        compactor: Option<Arc<Compactor>>,
         drain: Arc<Drain>,
+        sinks: Arc<Sinks>,
         listener: TcpListener,
     ) -> Self {
-        Self { gateway, registry, drain, listener: Mutex::new(Some(listener)) }
+        let listener = Mutex::new(Some(listener));
+        Self { gateway, registry, compactor, drain, sinks, listener }
     }
 
     /// Copies what other rooms have counted into the registry and renders it.
@@ -65,6 +73,8 @@ impl Admin {
         registry.set("pointsman_connections", &[], float(self.drain.connections() as u64));
         let reuses = self.gateway.upstream_reuses.sum();
         registry.copy("pointsman_upstream_reuses_total", &[], reuses);
+        let sampled_out = self.gateway.sampled_out.sum();
+        registry.copy("pointsman_log_sampled_out_total", &[], sampled_out);
         let executor = self.gateway.executor.stats();
         registry.set("pointsman_executor_queued", &[], float(executor.queued as u64));
         registry.set("pointsman_executor_running", &[], float(executor.running as u64));
@@ -73,6 +83,8 @@ impl Admin {
         registry.copy(refused, &[("reason", "expired")], executor.expired);
         registry.copy(refused, &[("reason", "abandoned")], executor.abandoned);
         registry.copy("pointsman_model_panics_total", &[], executor.panicked);
+        let known = self.gateway.feedback_predictions();
+        registry.set("pointsman_feedback_predictions", &[], float(known as u64));
         let log = self.gateway.recorder.stats();
         log_metrics(registry, &log);
         for consumer in self.gateway.recorder.consumers().stats() {
@@ -80,6 +92,9 @@ impl Admin {
             let name = "pointsman_log_consumer_lag_records";
             registry.set_named(name, "consumer", &consumer.name, lag);
         }
+        sinks::metrics(registry, &self.sinks.stats(log.written_lsn));
+        let parquet = self.compactor.as_ref().map(|compactor| compactor.stats());
+        parquet_metrics(registry, &parquet.unwrap_or_default());
         let mut out = registry.render();
         let (counts, seconds) = (&log.sync_buckets, log.sync_time.as_secs_f64());
         Registry::histogram(LOG_SYNC, &SYNC_BUCKETS_US, counts, seconds, &mut out);
@@ -109,6 +124,7 @@ impl Admin {
                 "disk_bytes": log.disk_bytes,
                 "disk_free": log.disk_free,
             },
+            "sinks": sinks::status(&self.sinks.stats(log.written_lsn)),
         })
     }
 }
@@ -170,6 +186,30 @@ fn log_metrics(registry: &Registry, log: &LogStats) {
     ];
     for (name, value) in gauges {
         registry.set(name, &[], float(value));
+    }
+}
+
+fn parquet_metrics(registry: &Registry, parquet: &ParquetStats) {
+    let counters = [
+        ("pointsman_parquet_rows_total", parquet.rows),
+        ("pointsman_parquet_segments_total", parquet.segments),
+        ("pointsman_parquet_failures_total", parquet.failures),
+        ("pointsman_parquet_given_up_total", parquet.given_up),
+        ("pointsman_parquet_merged_total", parquet.merged),
+        ("pointsman_parquet_removed_total", parquet.removed),
+    ];
+    for (name, value) in counters {
+        registry.copy(name, &[], value);
+    }
+    let gauges = [
+        ("pointsman_parquet_files", float(parquet.files)),
+        ("pointsman_parquet_bytes", float(parquet.bytes)),
+        ("pointsman_parquet_backlog_segments", float(parquet.backlog_segments)),
+        ("pointsman_parquet_backlog_bytes", float(parquet.backlog_bytes)),
+        ("pointsman_parquet_cpu_seconds", float(parquet.cpu_us) / 1e6),
+    ];
+    for (name, value) in gauges {
+        registry.set(name, &[], value);
     }
 }
 

@@ -6,13 +6,13 @@
 //! ```text
 //! log ─▶ sockets (bound) ─▶ admin listens ─▶ models load ─▶ publish ─▶ workers listen ─▶ ready
 //! SIGTERM: not ready ─▶ drain.delay ─▶ listeners close ─▶ in flight ends, or drain.timeout ─▶
-//!          log flushed ─▶ exit 0            (a second signal, or SIGINT: straight to the log)
+//!          log flushed ─▶ sinks' last attempt ─▶ exit 0            (a second signal, or SIGINT: straight to the log)
 //! ```
 
 mod boot;
+mod log;
 mod signals;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -21,12 +21,13 @@ use pingora_core::server::{RunArgs, Server};
 use pingora_core::services::background::background_service;
 
 use self::boot::Boot;
+use self::log::Log;
 use self::signals::Signals;
 use crate::admin::{Admin, AdminService};
 use crate::control::{Controller, LoadError, PublishError};
-use crate::domain::spec::{Durability, Intent};
+use crate::domain::spec::Intent;
 use crate::inference::Executor;
-use crate::prediction_log::{OpenError, Recorder};
+use crate::prediction_log::{OpenError, Recorder, SinkError};
 use crate::proxy::{BoundSockets, Drain, DrainHandle, Gateway, ListenError, Readiness, WorkerPlan};
 use crate::telemetry::{Registry, logging};
 
@@ -43,6 +44,14 @@ pub enum StartError {
     /// The prediction log cannot be opened.
     #[error("the prediction log cannot be opened")]
     Log(#[source] OpenError),
+    /// A sink does not start.
+    #[error("the prediction log cannot be delivered")]
+    Sink(#[source] SinkError),
+    /// The thread that makes Parquet files cannot start.
+    #[error(
+        "the prediction log cannot become Parquet files: make `data_dir` writable, or set `enabled = false` in [log.parquet]"
+    )]
+    Parquet(#[source] std::io::Error),
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -65,7 +74,7 @@ pub struct App {
     intent: Arc<Intent>,
     gateway: Arc<Gateway>,
     registry: Arc<Registry>,
-    recorder: Arc<Recorder>,
+    log: Log,
     controller: Controller,
     data: BoundSockets,
     admin: BoundSockets,
@@ -89,13 +98,7 @@ impl App {
         logging::catch_panics();
         let workers = intent.workers.unwrap_or_else(cores);
         let registry = Arc::new(Registry::new(workers));
-        let log_dir: PathBuf = intent.data_dir.join(LOG_DIR);
-        let recorder = match intent.log.recording.durability {
-            Durability::Off => Recorder::off(),
-            _ => Recorder::open(&log_dir, &intent.node, workers, &intent.log)
-                .map_err(StartError::Log)?,
-        };
-        let recorder = Arc::new(recorder);
+        let log = Log::open(&intent, workers)?;
         let data = crate::proxy::bind(intent.listen, workers)?;
         let admin = crate::proxy::bind(intent.admin, 1)?;
         let executor = Executor::new(cores()).map_err(StartError::Executor)?;
@@ -104,22 +107,13 @@ impl App {
         let gateway = Arc::new(Gateway::new(
             &intent,
             snapshots,
-            Arc::clone(&recorder),
+            Arc::clone(&log.recorder),
             Arc::new(executor),
             Arc::new(Readiness::new(workers)),
             &registry,
         ));
         let intent = Arc::new(intent);
-        Ok(Self {
-            intent,
-            gateway,
-            registry,
-            recorder,
-            controller,
-            data,
-            admin,
-            drain: Drain::new(),
-        })
+        Ok(Self { intent, gateway, registry, log, controller, data, admin, drain: Drain::new() })
     }
 
     /// Runs to the end of the process.
@@ -128,9 +122,9 @@ impl App {
     ///
     /// [`StartError`] when the models cannot be served.
     pub fn run(self) -> Result<(), StartError> {
-        let Self { intent, gateway, registry, recorder, controller, data, admin, drain } = self;
+        let Self { intent, gateway, registry, log, controller, data, admin, drain } = self;
         let (drain, handle) = drain;
-        tell_start(&intent, data.address(), admin.address(), &recorder);
+        tell_start(&intent, data.address(), admin.address(), &log.recorder);
         let mut server = Server::new_with_opt_and_conf(None, server_conf());
         server.bootstrap();
 
@@ -149,7 +143,9 @@ impl App {
             let admin = Admin::new(
                 Arc::clone(&gateway),
                 Arc::clone(&registry),
+                log.compactor.clone(),
                 Arc::clone(&drain),
+                Arc::clone(&log.sinks),
                 listener,
             );
             server.add_service(background_service("admin", AdminService::new(admin)));
@@ -161,15 +157,9 @@ impl App {
         let signals = Signals::new(Arc::clone(&gateway), handle, intent.drain, failures);
         server.run(RunArgs { shutdown_signal: Box::new(signals) });
 
-        let stats = recorder.close();
+        log.close();
         // An executor thread may be in the middle of a model; it ends with the process.
         std::mem::forget(gateway);
-        tracing::info!(
-            received = stats.received,
-            written = stats.written,
-            dropped = stats.dropped.total(),
-            "the prediction log is flushed"
-        );
         match failure.lock().take() {
             Some(error) => Err(error),
             None => Ok(()),

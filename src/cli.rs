@@ -17,13 +17,15 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use self::args::{Args, Command, LogCommand};
+use self::args::{Args, Command};
 use crate::config::{self, Checks};
 use crate::domain::spec::Intent;
 use crate::telemetry::logging::chain;
 
 /// The exit code for a configuration that is not sound (`EX_CONFIG` of sysexits.h).
 const BAD_CONFIG: u8 = 78;
+/// The exit code for arguments that cannot be understood, as clap has it.
+const WRONG_USAGE: u8 = 2;
 /// The exit code for everything else that fails.
 const FAILED: u8 = 1;
 
@@ -59,13 +61,9 @@ fn dispatch(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
             explain::explain(&load(config, Checks::Offline)?, &request, out)
         }
         Command::Health => health::health(&load(config, Checks::Offline)?),
-        Command::Log(LogCommand::Tail { follow, lines, format }) => {
+        Command::Log(command) => {
             let intent = load(config, Checks::Offline)?;
-            log::tail(&log_dir(&intent), lines, follow, format, out).map_err(Failure::other)
-        }
-        Command::Log(LogCommand::Stats { format }) => {
-            let intent = load(config, Checks::Offline)?;
-            log::stats(&log_dir(&intent), format, out).map_err(Failure::other)
+            log::run(*command, &intent, out)
         }
         Command::Completions { shell } => {
             args::completions(shell, out);
@@ -79,10 +77,6 @@ fn show(output: &check::Output, out: &mut dyn Write) -> Result<(), Failure> {
     out.write_all(output.stdout.as_bytes())?;
     io::stderr().write_all(output.stderr.as_bytes())?;
     if output.code == 0 { Ok(()) } else { Err(Failure::ConfigShown) }
-}
-
-fn log_dir(intent: &Intent) -> std::path::PathBuf {
-    intent.data_dir.join(crate::app::LOG_DIR)
 }
 
 /// Loads a configuration; its mistakes are the failure.
@@ -100,6 +94,10 @@ enum Failure {
     ConfigShown,
     /// Output cannot be written.
     Io(io::Error),
+    /// What was found has been printed already.
+    Shown,
+    /// What was typed cannot be understood.
+    Usage(String),
     /// Anything else, as a sentence.
     Other(Box<dyn std::error::Error + Send + Sync>),
 }
@@ -112,7 +110,8 @@ impl Failure {
     const fn code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::ConfigShown => BAD_CONFIG,
-            Self::Io(_) | Self::Other(_) => FAILED,
+            Self::Usage(_) => WRONG_USAGE,
+            Self::Shown | Self::Io(_) | Self::Other(_) => FAILED,
         }
     }
 
@@ -122,7 +121,8 @@ impl Failure {
                 let color = io::IsTerminal::is_terminal(&io::stderr());
                 Some(diagnostics.render_human(color).trim_end().to_owned())
             }
-            Self::ConfigShown => None,
+            Self::ConfigShown | Self::Shown => None,
+            Self::Usage(message) => Some(format!("error: {message}")),
             Self::Io(error) => Some(format!("error: {error}")),
             Self::Other(error) => Some(format!("error: {}", chain(error.as_ref()))),
         }

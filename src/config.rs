@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use crate::domain::spec::Intent;
 
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Location, Related, Severity};
-pub(crate) use scalar::{show_percent, show_size};
+pub(crate) use scalar::{show_duration, show_percent, show_size};
 pub use schema::schema;
 
 use diagnostic::{Finding, Report};

@@ -60,4 +60,19 @@ pub mod decisions {
     pub mod retries {
         #![doc = include_str!("docs/decisions/0010-retries.md")]
     }
+    pub mod retention_gaps_and_rescue {
+        #![doc = include_str!("docs/decisions/0012-retention-gaps-and-rescue.md")]
+    }
+    pub mod feedback {
+        #![doc = include_str!("docs/decisions/0013-feedback-is-matched-from-the-log.md")]
+    }
+    pub mod redaction {
+        #![doc = include_str!("docs/decisions/0014-redaction-splices-and-fails-closed.md")]
+    }
+    pub mod delivery {
+        #![doc = include_str!("docs/decisions/0018-delivery-at-least-once.md")]
+    }
+    pub mod one_parquet_table {
+        #![doc = include_str!("docs/decisions/0015-one-parquet-table-in-log-order.md")]
+    }
 }

@@ -9,10 +9,12 @@ mod appender;
 mod arena;
 mod consumers;
 mod cursor;
+mod feedback;
 mod files;
 mod frame;
 mod gaps;
 mod group;
+pub mod parquet;
 mod progress;
 pub mod query;
 mod queue;
@@ -26,6 +28,7 @@ mod segment;
 mod settlement;
 mod shelf;
 mod signal;
+mod sinks;
 mod stats;
 mod survey;
 mod syncer;
@@ -33,15 +36,20 @@ mod syncer;
 mod tests;
 mod writer;
 
+#[doc(hidden)]
+pub use parquet::fuzz_parquet_rows;
+
 pub use appender::log_dir;
 pub use consumers::{ConsumerStats, Consumers};
 pub use cursor::{Cursor, cursor_position};
+pub use feedback::{Decision, Feedback, Standing};
 pub use progress::Progress;
 pub use reader::{Gap, Item, LogReader, ReadError, Row};
 pub use recorder::{Offer, OpenError, Recorder, Ticket};
 pub use recovery::Recovery;
 pub use row::RowError;
 pub use settlement::Lost;
+pub use sinks::{FailureReason, LogPlace, SinkError, SinkStats, Sinks};
 pub use stats::{DropReason, Dropped, LogStats, SYNC_BUCKETS_US};
 pub use survey::{Survey, survey};
 

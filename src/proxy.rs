@@ -19,10 +19,12 @@ mod clock;
 mod connection;
 mod drain;
 mod exchange;
+mod feedback;
 mod forward;
 mod listen;
 mod local;
 mod problem;
+mod redact;
 mod remote;
 mod upstream;
 mod worker;
@@ -30,15 +32,15 @@ mod worker;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use http::HeaderName;
 use metrics::Counter;
 
 pub use self::drain::{Drain, DrainHandle};
 pub use self::listen::{BoundSocket, BoundSockets, ListenError, bind};
 use self::problem::Cause;
 pub use self::worker::WorkerPlan;
-use crate::domain::spec::{Forwarding, Intent, Limits, LogSpec, Recording};
+use crate::domain::spec::{Forwarding, Intent, Limits};
 use crate::inference::Executor;
 use crate::prediction_log::Recorder;
 use crate::snapshot::Reader;
@@ -52,9 +54,12 @@ pub struct Gateway {
     pub(crate) readiness: Arc<Readiness>,
     limits: Limits,
     forwarding: Forwarding,
-    log: LogNotes,
+    desk: feedback::Desk,
+    /// How long an exchange waits for room in the log.
+    log_block: Duration,
     counters: Counters,
     pub(crate) upstream_reuses: ShardedCounter,
+    pub(crate) sampled_out: ShardedCounter,
 }
 
 impl fmt::Debug for Gateway {
@@ -75,16 +80,29 @@ impl Gateway {
     ) -> Self {
         Self {
             snapshots,
-            recorder,
             executor,
             readiness,
             limits: intent.limits,
             forwarding: intent.forwarding.clone(),
-            log: LogNotes::of(&intent.log),
+            desk: feedback::Desk::new(intent, &recorder, registry),
+            log_block: intent.log.block,
             counters: Counters::new(registry),
+            recorder,
             upstream_reuses: ShardedCounter::new(registry.workers()),
+            sampled_out: ShardedCounter::new(registry.workers()),
         }
     }
+
+    /// Predictions that are remembered for the answer to feedback.
+    pub fn feedback_predictions(&self) -> usize {
+        self.desk.feedback.predictions()
+    }
+}
+
+/// Redacts arbitrary bytes as every format of body, for fuzzing: must not panic.
+#[doc(hidden)]
+pub fn fuzz_redact(bytes: &[u8]) {
+    redact::fuzz(bytes);
 }
 
 /// Whether the gateway takes traffic: it is wanted, and every worker listens.
@@ -124,22 +142,6 @@ impl Readiness {
 
     fn listening(&self) {
         self.not_listening.fetch_sub(1, Ordering::Release);
-    }
-}
-
-/// What of a message the record keeps.
-struct LogNotes {
-    body: usize,
-    headers: Vec<HeaderName>,
-    /// The last byte of a response waits for its record.
-    waits: bool,
-}
-
-impl LogNotes {
-    fn of(spec: &LogSpec) -> Self {
-        let Recording { durability, headers, .. } = &spec.recording;
-        let headers = headers.iter().filter_map(|name| name.parse().ok()).collect();
-        Self { body: spec.recording.captured(), headers, waits: durability.waits() }
     }
 }
 

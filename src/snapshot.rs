@@ -4,6 +4,8 @@
 //! of the routing table's targets and of [`Snapshot::runtime`] is the same target. Never decides
 //! what is published: that is the controller's.
 
+mod recording;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -11,6 +13,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use http::HeaderValue;
 use http::header::InvalidHeaderValue;
 
+pub use self::recording::{Keep, KeySource, Policies, PolicyIx, RecordingPolicy};
 use crate::domain::ids::Generation;
 use crate::domain::routing::{RoutingTable, TargetIx};
 use crate::domain::spec::{BackendAddress, Balance, Execution, KeepAlive, Timeouts};
@@ -26,6 +29,8 @@ pub struct Snapshot {
     pub table: RoutingTable,
     /// What stands behind each target of the table.
     pub runtime: Box<[TargetRuntime]>,
+    /// What is recorded of exchanges.
+    pub policies: Policies,
 }
 
 impl Snapshot {

@@ -1,9 +1,17 @@
 //! What can be typed.
+//!
+//! Owns commands and options. Never acts on them.
+
+mod log;
 
 use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+
+pub(super) use self::log::{
+    ExportArgs, ExportFormat, FilterArgs, FormArgs, LogCommand, QueryArgs, RowFormat, TailArgs,
+};
 
 /// An edge-oriented model gateway: routes predictions, records them, and guards releases.
 #[derive(Debug, Parser)]
@@ -38,7 +46,7 @@ pub(super) enum Command {
     Health,
     /// Read the prediction log, of a running gateway or a stopped one.
     #[command(subcommand)]
-    Log(LogCommand),
+    Log(Box<LogCommand>),
     /// Print completions for a shell.
     Completions {
         /// Which shell.
@@ -62,29 +70,6 @@ pub(super) struct Request {
     /// The randomness of the decision, as in the record; drawn if absent.
     #[arg(long)]
     pub(super) entropy: Option<u64>,
-}
-
-/// What to do with the prediction log.
-#[derive(Debug, Subcommand)]
-pub(super) enum LogCommand {
-    /// Print the latest records.
-    Tail {
-        /// Go on with new records as they come.
-        #[arg(short, long)]
-        follow: bool,
-        /// How many records.
-        #[arg(short = 'n', long, default_value_t = 10)]
-        lines: u64,
-        /// How to print.
-        #[arg(long, value_enum, default_value_t = Format::Human)]
-        format: Format,
-    },
-    /// Count what is there.
-    Stats {
-        /// How to print.
-        #[arg(long, value_enum, default_value_t = Format::Human)]
-        format: Format,
-    },
 }
 
 /// How to print.

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use crate::config::{self, Checks, Diagnostics, Loaded};
 use crate::domain::spec::{
-    ModelSpec, PathMatch, PoolSpec, RouteMatch, RouteSpec, RouteTarget, VersionSpec,
+    BodyPolicy, Durability, LogSpec, ModelSpec, PathMatch, PoolSpec, Recording, RouteMatch,
+    RouteSpec, RouteTarget, SinkSpec, SinkTarget, VersionSpec,
 };
 
 /// The exit code of a configuration with mistakes: `EX_CONFIG` of sysexits.h.
@@ -93,16 +94,70 @@ impl fmt::Display for Summary<'_> {
             None => writeln!(f, "  workers   one for each core")?,
         }
         writeln!(f, "  data      {}", intent.data_dir.display())?;
-        let log = &intent.log;
-        let retain = config::show_size(log.retain);
-        writeln!(f, "  log       {}, up to {retain}", log.recording.durability.as_str())?;
-        let models = intent.models.iter().map(|(name, spec)| (name.as_str(), model(spec)));
+        writeln!(f, "  log       {}", log(&intent.log))?;
+        let own = |recording: &Recording| own(recording, &intent.log.recording);
+        let models = intent
+            .models
+            .iter()
+            .map(|(name, spec)| (name.as_str(), model(spec) + &own(&spec.recording)));
         list(f, "models", models)?;
         let pools = intent.pools.iter().map(|(name, spec)| (name.as_str(), pool(spec)));
         list(f, "pools", pools)?;
         let routes = intent.routes.iter().map(|(name, spec)| (name.as_str(), route(spec)));
-        list(f, "routes", routes)
+        list(f, "routes", routes)?;
+        let sinks = intent.sinks.iter().map(|(name, spec)| (name.as_str(), sink(spec)));
+        list(f, "sinks", sinks)
     }
+}
+
+/// What is recorded, and how much of it stays.
+fn log(spec: &LogSpec) -> String {
+    let recording = &spec.recording;
+    let mut text = recording.durability.as_str().to_owned();
+    match recording.body {
+        _ if recording.durability == Durability::Off => {}
+        BodyPolicy::Full => {
+            text += &format!(", bodies to {}", config::show_size(recording.body_limit as u64));
+        }
+        BodyPolicy::Head => {
+            text += &format!(", {} of bodies", config::show_size(recording.head as u64));
+        }
+        BodyPolicy::Hash | BodyPolicy::None => text += ", no bodies",
+    }
+    if recording.sample < 1.0 {
+        text += &format!(", a sample of {}", recording.sample);
+    }
+    if !recording.redact.rules.is_empty() {
+        text += &format!(", {}", count(recording.redact.rules.len(), "redaction"));
+    }
+    text += &format!(", up to {}", config::show_size(spec.retain));
+    if let Some(age) = spec.retain_age {
+        text += &format!(" and {}", config::show_duration(age));
+    }
+    if spec.parquet.enabled { text + ", Parquet" } else { text }
+}
+
+/// What a model records differently from the log.
+fn own(recording: &Recording, log: &Recording) -> String {
+    match recording {
+        same if same == log => String::new(),
+        other if other.durability != log.durability => {
+            format!("; log {}", other.durability.as_str())
+        }
+        _ => "; log of its own".to_owned(),
+    }
+}
+
+/// Where a sink delivers; never a path or a query, which may hold a secret.
+fn sink(spec: &SinkSpec) -> String {
+    let target = match &spec.target {
+        SinkTarget::Http { url, .. } => {
+            let rest = url.strip_prefix("http://").unwrap_or_default();
+            format!("http://{}", rest.split(['/', '?']).next().unwrap_or_default())
+        }
+        SinkTarget::S3 { bucket, .. } => format!("bucket {bucket}"),
+    };
+    if spec.required { format!("{target}, required") } else { target }
 }
 
 fn list<'a>(
@@ -213,6 +268,14 @@ mod tests {
         version = "v2"
         [routes.rest]
         pool = "web"
+        [log]
+        redact.mask = ["/card"]
+        retain_age = "90d"
+        [models.fraud.log]
+        durability = "sync"
+        [sinks.hub]
+        http = "http://hub:8080/events?token=secret"
+        required = true
     "#;
 
     #[test]
@@ -226,14 +289,16 @@ mod tests {
           node      edge-1
           workers   one for each core
           data      /srv
-          log       async, up to 20GiB
+          log       async, bodies to 256KiB, 1 redaction, up to 20GiB and 90d, Parquet
         models
-          fraud     v1 99.5% fraud.onnx; v2 0.5% 2 backends
+          fraud     v1 99.5% fraud.onnx; v2 0.5% 2 backends; log sync
         pools
           web       1 backend
         routes
           api       POST api.example.com /score/… x-tenant: … → model fraud, version v2
           rest      every request → pool web
+        sinks
+          hub       http://hub:8080, required
         "#);
         let output = check(SOUND, Format::Json);
         assert_eq!((output.code, output.stdout.as_str()), (0, "[]\n"));

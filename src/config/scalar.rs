@@ -154,7 +154,7 @@ fn permille(thousandths: f64, text: &str) -> Result<Permille, Fault> {
 }
 
 /// Writes a duration in its largest whole unit.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub(crate) fn show_duration(duration: Duration) -> String {
     let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     show(nanos, &DURATION_UNITS, "s")
 }

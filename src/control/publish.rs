@@ -13,7 +13,7 @@ use crate::domain::spec::{
 };
 use crate::inference::QueueLimit;
 use crate::snapshot::{
-    self, Backend, LocalRuntime, Publisher, Reader, RemoteRuntime, RuntimeKind, Snapshot,
+    self, Backend, LocalRuntime, Policies, Publisher, Reader, RemoteRuntime, RuntimeKind, Snapshot,
     TargetRuntime,
 };
 use crate::telemetry::{Padded, Registry};
@@ -98,7 +98,14 @@ fn build(
             })
         })
         .collect::<Result<_, PublishError>>()?;
-    Ok(Snapshot { generation, table, runtime })
+    let models = table.models().iter().map(|entry| intent.models.get(&entry.name));
+    let routes = table.routes().iter().map(|entry| intent.routes.get(&entry.name));
+    let policies = Policies::new(
+        intent,
+        models.map(|model| model.map(|model| &model.recording)),
+        routes.map(|route| route.map(|route| &route.recording)),
+    );
+    Ok(Snapshot { generation, table, runtime, policies })
 }
 
 fn version_spec<'a>(intent: &'a Intent, kind: &TargetKind) -> Option<&'a VersionSpec> {

@@ -117,6 +117,15 @@ pub fn decide<H: HeaderSource>(
     route(table, view, entropy, &mut ())
 }
 
+/// The rule that takes a request, whether or not it leads anywhere now.
+pub fn route_of<H: HeaderSource>(
+    table: &RoutingTable,
+    view: &RequestView<'_, H>,
+) -> Option<RouteIx> {
+    let takes = |route: &RouteEntry| matcher::matches(&route.matches, view).is_ok();
+    table.routes().iter().position(takes).map(RouteIx::new)
+}
+
 /// Chooses as [`decide`] does and tells every step.
 pub fn explain<H: HeaderSource>(
     table: &RoutingTable,

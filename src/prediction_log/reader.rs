@@ -59,6 +59,13 @@ pub struct Row<'a> {
     pub entry: Entry<'a>,
 }
 
+impl Row<'_> {
+    /// Whether it stands for missing rows.
+    pub fn is_gap(&self) -> bool {
+        matches!(self.entry, Entry::Gap(_))
+    }
+}
+
 /// A place where records are missing or bytes cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
@@ -87,6 +94,8 @@ pub struct LogReader {
     skip: u64,
     /// Whether the segment was read to its end once more after the next one had appeared.
     looked_again: bool,
+    /// The item that was passed last.
+    found: Option<Found>,
 }
 
 impl std::fmt::Debug for LogReader {
@@ -120,6 +129,7 @@ impl LogReader {
             expected: None,
             skip: 0,
             looked_again: false,
+            found: None,
         };
         reader.segments()?;
         Ok(reader)
@@ -168,21 +178,35 @@ impl LogReader {
     /// # Errors
     /// When a segment cannot be read.
     pub fn next_item(&mut self) -> Result<Option<Item<'_>>, ReadError> {
-        let found = loop {
+        self.advance()?;
+        Ok(self.current())
+    }
+
+    /// Passes to the next item, which [`Self::current`] returns; false at the end for now.
+    ///
+    /// # Errors
+    /// When a segment cannot be read.
+    pub(super) fn advance(&mut self) -> Result<bool, ReadError> {
+        self.found = None;
+        self.found = loop {
             match self.find()? {
-                None => return Ok(None),
                 Some(Found::Row { .. }) if self.skip > 0 => self.skip -= 1,
                 Some(Found::Gap(_)) if self.skip > 0 => {}
-                Some(found) => break found,
+                found => break found,
             }
         };
-        let (kind, lsn, payload, offset) = match found {
-            Found::Gap(gap) => return Ok(Some(Item::Gap(gap))),
-            Found::Row { kind, lsn, payload, offset } => (kind, lsn, payload, offset),
+        Ok(self.found.is_some())
+    }
+
+    /// The item that was passed last.
+    pub(super) fn current(&self) -> Option<Item<'_>> {
+        let (kind, lsn, payload, offset) = match self.found.as_ref()? {
+            Found::Gap(gap) => return Some(Item::Gap(gap.clone())),
+            Found::Row { kind, lsn, payload, offset } => (*kind, *lsn, payload.clone(), *offset),
         };
-        let Some(scan) = &self.scan else { return Ok(None) };
+        let scan = self.scan.as_ref()?;
         let bytes = payload.len() as u64;
-        Ok(Some(match row::decode_entry(kind, &scan.buffer()[payload]) {
+        Some(match row::decode_entry(kind, &scan.buffer()[payload]) {
             Ok((schema_version, entry)) => {
                 let node = scan.header().map_or("", |header| header.node.as_str());
                 Item::Row(Row { lsn, node, schema_version, entry })
@@ -194,7 +218,7 @@ impl LogReader {
                 offset,
                 bytes,
             }),
-        }))
+        })
     }
 
     /// Passes to the next record or gap, through as many segments as that takes.

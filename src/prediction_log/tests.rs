@@ -3,6 +3,6 @@
 mod damage;
 mod faults;
 mod retention;
-mod rows;
+pub(super) mod rows;
 mod running;
 pub(super) mod sample;

@@ -20,7 +20,7 @@ use smallvec::SmallVec;
 
 use super::capture::{Capture, PIECE_BYTES_MIN};
 use super::clock::ConnClock;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Promise};
 use super::problem::{Cause, Problem};
 use super::upstream::Link;
 
@@ -278,7 +278,15 @@ pub(super) struct StreamReply {
 /// The record is on its way; the last byte waits for it where the durability says so.
 struct Ending {
     last: Option<Bytes>,
-    durable: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    record: Fate,
+}
+
+/// What is known of the record at the end of a stream.
+enum Fate {
+    Safe,
+    Lost,
+    /// Resolves to whether it is safe.
+    Waiting(Pin<Box<dyn Future<Output = bool> + Send>>),
 }
 
 impl StreamReply {
@@ -345,30 +353,42 @@ impl StreamReply {
         if let Some(link) = self.link.take() {
             self.exchange.release(cx, link);
         }
-        let durable = self.exchange.finish().map(|wait| Box::pin(wait) as _);
-        self.ending = Some(Ending { last, durable });
+        let record = match self.exchange.finish() {
+            Promise::Kept => Fate::Safe,
+            Promise::Broken => Fate::Lost,
+            Promise::Pending(ticket) => Fate::Waiting(Box::pin(self.exchange.written(ticket))),
+        };
+        self.ending = Some(Ending { last, record });
     }
 
     fn poll_ending(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyBroken>>> {
-        if let Some(Ending { durable: Some(durable), .. }) = &mut self.ending {
-            // A log that cannot keep up with its promise counts the loss; the answer still goes out.
-            let late = self.exchange.clock().take_expired();
-            if !late {
-                ready!(durable.as_mut().poll(cx));
+        let safe = match self.ending.as_mut().map(|ending| &mut ending.record) {
+            None | Some(Fate::Safe) => true,
+            Some(Fate::Lost) => false,
+            Some(Fate::Waiting(record)) => {
+                !self.exchange.clock().take_expired() && ready!(record.as_mut().poll(cx))
             }
+        };
+        let last = self.ending.take().and_then(|ending| ending.last);
+        self.exchange.leave();
+        if !safe && self.exchange.note_unrecorded() {
+            return self.cut(cx);
         }
         self.done = true;
-        self.exchange.leave();
-        let last = self.ending.take().and_then(|ending| ending.last);
         Poll::Ready(last.map(Ok))
     }
 
-    /// Records that the response broke off. The client is cut off at the next poll: what came before
-    /// is flushed until then, so that it sees how far the answer got.
+    /// Records that the response broke off.
     fn fail<T>(&mut self, cx: &Context<'_>, problem: &Problem) -> Poll<T> {
         self.link = None;
-        self.broken = true;
         self.exchange.broke_off(problem);
+        self.cut(cx)
+    }
+
+    /// Cuts the client off at the next poll: what came before is flushed until then, so that it sees
+    /// how far the answer got.
+    fn cut<T>(&mut self, cx: &Context<'_>) -> Poll<T> {
+        self.broken = true;
         cx.waker().wake_by_ref();
         Poll::Pending
     }

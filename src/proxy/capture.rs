@@ -1,13 +1,16 @@
 //! A bounded look at a body that passes by.
 //!
-//! Owns length, hash and head of one side's body. Long pieces are kept by reference, short ones are
-//! copied together; nothing waits. Never changes what passes.
+//! Owns length, hash and kept part of one side's body, as far as the policy asks for them. Long pieces
+//! are kept by reference, short ones are copied together; nothing waits. Never changes what passes.
+
+use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 use twox_hash::XxHash3_128;
 
 use crate::domain::record::{Omission, Payload};
+use crate::snapshot::Keep;
 
 /// Pieces shorter than this are copied together. Each piece that is kept by reference pins the
 /// buffer that it was read into: a body of one-byte chunks would pin a buffer a byte.
@@ -20,14 +23,18 @@ pub(super) struct Capture {
     /// Short pieces, copied together until they are worth a piece.
     small: BytesMut,
     kept_bytes: usize,
-    limit: usize,
+    keep: Keep,
     bytes: u64,
+    chunks: u32,
     hash: Hash,
+    omission: Option<Omission>,
 }
 
 /// One piece is hashed at once; the streaming state, a kilobyte, is made for the second.
 #[derive(Debug)]
 enum Hash {
+    /// Not asked for.
+    Off,
     Empty,
     One(Bytes),
     Many(Box<Streaming>),
@@ -42,15 +49,17 @@ impl std::fmt::Debug for Streaming {
 }
 
 impl Capture {
-    /// A capture that keeps up to `limit` bytes.
-    pub(super) fn new(limit: usize) -> Self {
+    /// A capture of a body that has not begun.
+    pub(super) fn new(keep: Keep) -> Self {
         Self {
             kept: SmallVec::new(),
             small: BytesMut::new(),
             kept_bytes: 0,
-            limit,
+            keep,
             bytes: 0,
-            hash: Hash::Empty,
+            chunks: 0,
+            hash: if keep.hash { Hash::Empty } else { Hash::Off },
+            omission: None,
         }
     }
 
@@ -60,8 +69,17 @@ impl Capture {
             return;
         }
         self.bytes += piece.len() as u64;
+        self.chunks = self.chunks.saturating_add(1);
         self.hash.update(piece);
-        let room = self.limit - self.kept_bytes;
+        let room = self.keep.limit.saturating_sub(self.kept_bytes);
+        if piece.len() > room {
+            self.omission = Some(self.keep.beyond);
+            if self.keep.whole_or_nothing {
+                self.keep.limit = 0;
+                self.forget();
+                return;
+            }
+        }
         if room > 0 {
             let kept = piece.slice(..piece.len().min(room));
             self.kept_bytes += kept.len();
@@ -81,7 +99,37 @@ impl Capture {
         }
     }
 
-    /// The captured head of the body, as far as it is sealed.
+    /// What was kept, in one piece; the capture must be sealed.
+    pub(super) fn joined(&self) -> Cow<'_, [u8]> {
+        match &*self.kept {
+            [] => Cow::Borrowed(&[]),
+            [one] => Cow::Borrowed(one),
+            several => Cow::Owned(several.concat()),
+        }
+    }
+
+    /// Puts `body` in the place of what was kept.
+    pub(super) fn replace(&mut self, body: Bytes) {
+        self.forget();
+        self.kept_bytes = body.len();
+        self.kept.push(body);
+    }
+
+    /// Leaves the body out, its hash too.
+    pub(super) fn leave_out(&mut self, because: Omission) {
+        self.forget();
+        self.keep = Keep::nothing(because);
+        self.hash = Hash::Off;
+        self.omission = (self.bytes > 0).then_some(because);
+    }
+
+    fn forget(&mut self) {
+        self.kept.clear();
+        self.small = BytesMut::new();
+        self.kept_bytes = 0;
+    }
+
+    /// The captured part of the body, as far as it is sealed.
     pub(super) fn payload(&self) -> Payload<'_> {
         Payload::Chunks(&self.kept)
     }
@@ -91,9 +139,15 @@ impl Capture {
         self.bytes
     }
 
-    /// XXH3-128 of the body so far, big-endian.
+    /// The pieces in which the body came so far.
+    pub(super) fn chunks(&self) -> u32 {
+        self.chunks
+    }
+
+    /// XXH3-128 of the body so far, big-endian; zero where it is not asked for.
     pub(super) fn hash(&self) -> [u8; 16] {
         let hash = match &self.hash {
+            Hash::Off => return [0; 16],
             Hash::Empty => XxHash3_128::oneshot(&[]),
             Hash::One(piece) => XxHash3_128::oneshot(piece),
             Hash::Many(streaming) => streaming.0.finish_128(),
@@ -103,13 +157,14 @@ impl Capture {
 
     /// Why the payload is not the whole body, if it is not.
     pub(super) fn omission(&self) -> Option<Omission> {
-        (self.bytes > self.kept_bytes as u64).then_some(Omission::Size)
+        self.omission
     }
 }
 
 impl Hash {
     fn update(&mut self, piece: &Bytes) {
         match self {
+            Self::Off => {}
             Self::Empty => *self = Self::One(piece.clone()),
             Self::One(first) => {
                 let mut streaming = XxHash3_128::new();
@@ -127,24 +182,49 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn seen(keep: Keep, pieces: &[Vec<u8>]) -> (Capture, Vec<u8>) {
+        let mut capture = Capture::new(keep);
+        for piece in pieces {
+            capture.see(&Bytes::copy_from_slice(piece));
+        }
+        capture.seal();
+        let kept = capture.payload().pieces().flatten().copied().collect();
+        (capture, kept)
+    }
+
     proptest! {
-        /// However a body is cut, length and hash are those of the whole and the payload is its head.
+        /// However a body is cut, length and hash are those of the whole and the payload is its head,
+        /// or nothing where only the whole would do.
         #[test]
         fn captures_do_not_depend_on_the_pieces(
             pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..6),
             limit in 0usize..600,
+            hash in any::<bool>(),
+            whole_or_nothing in any::<bool>(),
         ) {
-            let mut capture = Capture::new(limit);
-            for piece in &pieces {
-                capture.see(&Bytes::copy_from_slice(piece));
-            }
-            capture.seal();
+            let keep = Keep { limit, hash, beyond: Omission::Policy, whole_or_nothing };
+            let (capture, kept) = seen(keep, &pieces);
             let whole = pieces.concat();
-            let kept: Vec<u8> = capture.payload().pieces().flatten().copied().collect();
+            let fits = whole.len() <= limit;
+            let head = if fits || !whole_or_nothing { whole.len().min(limit) } else { 0 };
             prop_assert_eq!(capture.bytes(), whole.len() as u64);
-            prop_assert_eq!(capture.hash(), XxHash3_128::oneshot(&whole).to_be_bytes());
-            prop_assert_eq!(&kept[..], &whole[..whole.len().min(limit)]);
-            prop_assert_eq!(capture.omission().is_some(), whole.len() > limit);
+            prop_assert_eq!(capture.chunks() as usize, pieces.iter().filter(|p| !p.is_empty()).count());
+            let expected = if hash { XxHash3_128::oneshot(&whole).to_be_bytes() } else { [0; 16] };
+            prop_assert_eq!(capture.hash(), expected);
+            prop_assert_eq!(&kept[..], &whole[..head]);
+            prop_assert_eq!(&capture.joined()[..], &kept[..]);
+            prop_assert_eq!(capture.omission(), (!fits).then_some(Omission::Policy));
         }
+    }
+
+    #[test]
+    fn a_body_that_is_left_out_leaves_its_length_and_nothing_else() {
+        let keep = Keep { limit: 9, hash: true, beyond: Omission::Size, whole_or_nothing: false };
+        let (mut capture, _) = seen(keep, &[b"secret".to_vec()]);
+        capture.leave_out(Omission::Unredactable);
+        capture.see(&Bytes::from_static(b"more"));
+        assert!(capture.payload().is_empty());
+        let left = (capture.bytes(), capture.hash(), capture.omission());
+        assert_eq!(left, (10, [0; 16], Some(Omission::Unredactable)));
     }
 }

@@ -5,6 +5,8 @@
 //! client. Never speaks to a backend or a model: [`super::remote`] and [`super::local`] do.
 
 mod context;
+mod promise;
+mod record;
 mod row;
 
 use std::convert::Infallible;
@@ -14,12 +16,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, EXPECT, HeaderName};
+use http::header::{EXPECT, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use hyper::body::Incoming;
 
 pub(super) use self::context::{Context, Peer};
+pub(super) use self::promise::Promise;
+use self::record::HeaderKeys;
 use self::row::SideNotes;
 use super::admit::{self, Admitted};
 use super::body::{ReplyBody, StreamReply, Upload, skip};
@@ -27,15 +31,15 @@ use super::builtin;
 use super::capture::Capture;
 use super::clock::{ConnClock, Phase};
 use super::forward::{REQUEST_ID, TRACEPARENT, TraceContext};
-use super::problem::{self, Cause, ERROR_HEADER, Problem};
+use super::problem::{Cause, Problem};
 use super::upstream::Link;
-use super::{local, remote};
+use super::{feedback, local, remote};
 use crate::domain::ids::{Entropy, RecordId};
 use crate::domain::record::{Latency, Outcome, Protocol};
 use crate::domain::routing::{self, Decision, HeaderSource, ModelCall, ModelIx, RequestView};
-use crate::prediction_log::Offer;
+use crate::domain::spec::Durability;
 use crate::protocol::open_inference::{Call, Operation, parse_path};
-use crate::snapshot::{BackendGuard, Held, RuntimeKind, TargetRuntime};
+use crate::snapshot::{BackendGuard, Held, Keep, PolicyIx, RuntimeKind, TargetRuntime};
 
 const PREDICTION_ID: HeaderName = HeaderName::from_static("x-prediction-id");
 const MODEL: HeaderName = HeaderName::from_static("x-pointsman-model");
@@ -57,6 +61,8 @@ pub(super) struct Exchange {
     /// When the clock was last read.
     now: Instant,
     ts_us: u64,
+    /// When the wall clock was read for `ts_us`, by the clock that measures durations.
+    noted_at: Option<Instant>,
     deadline: Instant,
     client: IpAddr,
     method: Method,
@@ -67,6 +73,15 @@ pub(super) struct Exchange {
     decision: Option<Decision>,
     /// The model that was asked for, where no version of it could answer.
     asked_for: Option<ModelIx>,
+    /// What is recorded.
+    policy: PolicyIx,
+    /// What the client is promised about the record.
+    durability: Durability,
+    /// How much of either body is kept.
+    keep: Keep,
+    keys: HeaderKeys,
+    replayed: bool,
+    batch_size: Option<u32>,
     request: SideNotes,
     upload: Option<Arc<Upload>>,
     response: SideNotes,
@@ -77,6 +92,8 @@ pub(super) struct Exchange {
     backend: Option<BackendGuard>,
     attempt: u8,
     recording: Recording,
+    /// The gateway is asked about itself or a model, not for a prediction.
+    is_about_itself: bool,
     /// The connection ends with the answer.
     closes: bool,
 }
@@ -143,38 +160,71 @@ async fn answer(
     parts: Parts,
     unread: &mut Option<Incoming>,
 ) -> Result<Answer, Problem> {
-    let worker = Arc::clone(&exchange.context.worker);
-    let gateway = &*worker.gateway;
-    let admitted = admit::admit(&parts, &gateway.limits)?;
     let uri = parts.uri.clone();
-    let call = parse_path(uri.path())
-        .map_err(|error| Problem::new(Cause::Malformed, error.to_string()))?;
-    if let Some(call) = &call {
-        exchange.protocol = Protocol::OpenInferenceRest;
-        if let Some(answer) = builtin::about_gateway(gateway, call, &parts.method)? {
-            exchange.recording = Recording::NotOwed;
-            return Ok(answer);
-        }
+    if uri.path() == feedback::PATH {
+        return feedback::answer(exchange, &parts, unread).await;
     }
-    let decision = exchange.decide(&parts, &admitted, call.as_ref())?;
+    let directed = direct(exchange, &parts, &uri);
+    if !matches!(directed, Ok(Directed::About(_))) {
+        exchange.note_request(&parts.headers);
+    }
+    let (admitted, call, decision) = match directed? {
+        Directed::About(answer) => return Ok(answer),
+        Directed::To(admitted, call, decision) => (admitted, call, decision),
+    };
     let snapshot = Arc::clone(&exchange.snapshot);
-    match (&snapshot.target(decision.target).kind, unread.take()) {
+    let runtime = &snapshot.target(decision.target).kind;
+    let is_local = matches!(runtime, RuntimeKind::Local(_));
+    // A route leads to inferences only; a backend knows its built-in paths on any way to it.
+    let call = call.as_ref().filter(|_| !is_local || decision.route.is_none());
+    if matches!(call, Some(Call::Model { operation, .. }) if *operation != Operation::Infer) {
+        exchange.owes_no_record();
+    }
+    exchange.await_room().await?;
+    match (runtime, unread.take()) {
         (RuntimeKind::Local(Some(runtime)), Some(body)) => {
-            let call = call.as_ref().filter(|_| decision.route.is_none());
             local::answer(exchange, runtime, call, &parts, body).await
         }
         (RuntimeKind::Remote(runtime), Some(body)) => {
-            if matches!(call, Some(Call::Model { operation, .. }) if operation != Operation::Infer)
-            {
-                exchange.owes_no_record();
-            }
-            remote::answer(exchange, runtime, call.as_ref(), parts, &admitted, body).await
+            remote::answer(exchange, runtime, call, parts, &admitted, body).await
         }
         (_, body) => {
             *unread = body;
             Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded"))
         }
     }
+}
+
+/// Where a request leads.
+enum Directed<'a> {
+    /// To the gateway itself.
+    About(Answer),
+    /// To a target.
+    To(Admitted, Option<Call<'a>>, Decision),
+}
+
+/// Admits a request and decides where it leads.
+fn direct<'a>(
+    exchange: &mut Exchange,
+    parts: &Parts,
+    uri: &'a Uri,
+) -> Result<Directed<'a>, Problem> {
+    let gateway = Arc::clone(&exchange.context.worker.gateway);
+    let admitted = admit::admit(parts, &gateway.limits)?;
+    let call = parse_path(uri.path())
+        .map_err(|error| Problem::new(Cause::Malformed, error.to_string()))?;
+    if let Some(call) = &call {
+        exchange.protocol = Protocol::OpenInferenceRest;
+        if matches!(call, Call::ServerLive | Call::ServerReady | Call::ServerMetadata) {
+            exchange.is_about_itself = true;
+        }
+        if let Some(answer) = builtin::about_gateway(&gateway, call, &parts.method)? {
+            exchange.owes_no_record();
+            return Ok(Directed::About(answer));
+        }
+    }
+    let decision = exchange.decide(parts, &admitted, call.as_ref())?;
+    Ok(Directed::To(admitted, call, decision))
 }
 
 impl Exchange {
@@ -195,14 +245,18 @@ impl Exchange {
         let (id, entropy) = context.worker.mint(u64::try_from(ts.as_millis()).unwrap_or_default());
         let request_id = parts.headers.get(&REQUEST_ID).filter(|value| is_request_id(value));
         let trace = parts.headers.get(&TRACEPARENT);
+        let snapshot = context.worker.snapshot();
+        let policy = snapshot.policy(PolicyIx::UNDECIDED);
+        let (durability, keep) = (policy.durability, policy.keep);
         Self {
-            snapshot: context.worker.snapshot(),
+            snapshot,
             id,
             id_header: HeaderValue::from_str(id.encode(&mut [0; RecordId::TEXT_LEN])).ok(),
             entropy,
             began,
             now: began,
             ts_us: u64::try_from(ts.as_micros()).unwrap_or_default(),
+            noted_at: None,
             deadline,
             client: admit::client_address(context.peer.ip, &parts.headers, &gateway.forwarding),
             method: parts.method.clone(),
@@ -212,9 +266,15 @@ impl Exchange {
             protocol: Protocol::Raw,
             decision: None,
             asked_for: None,
-            request: SideNotes::of(&parts.headers, &gateway.log),
+            policy: PolicyIx::UNDECIDED,
+            durability,
+            keep,
+            keys: HeaderKeys::default(),
+            replayed: false,
+            batch_size: None,
+            request: SideNotes::empty(keep),
             upload: None,
-            response: SideNotes::empty(gateway.log.body),
+            response: SideNotes::empty(keep),
             status: 0,
             outcome: Outcome::ClientCancel,
             problem: None,
@@ -222,6 +282,7 @@ impl Exchange {
             backend: None,
             attempt: 0,
             recording: Recording::Owed,
+            is_about_itself: false,
             closes: false,
             context,
         }
@@ -248,8 +309,17 @@ impl Exchange {
                 _ => None,
             },
         };
-        let decision = routing::decide(&self.snapshot.table, &view, self.entropy)
-            .inspect_err(|no_route| self.asked_for = no_route.model())?;
+        let table = &self.snapshot.table;
+        let decision = match routing::decide(table, &view, self.entropy) {
+            Ok(decision) => decision,
+            Err(no_route) => {
+                self.asked_for = no_route.model();
+                let route = routing::route_of(table, &view);
+                self.policy = self.snapshot.policies.index_of(route, self.asked_for);
+                return Err(no_route.into());
+            }
+        };
+        self.policy = self.snapshot.policies.index_of(decision.route, decision.model);
         // A built-in path has a built-in method; a route may use any.
         if let Some(call) = call
             && decision.route.is_none()
@@ -267,60 +337,10 @@ impl Exchange {
         Ok(decision)
     }
 
-    /// Sends a whole answer, after its record where the durability says so.
-    async fn reply(mut self: Box<Self>, response: Response<Bytes>) -> Response<ReplyBody> {
-        let (mut head, body) = response.into_parts();
-        self.note_response(&head.headers, head.status.as_u16());
-        self.see_response(&body);
-        self.stamp(&mut head.headers);
-        if let Some(durable) = self.finish() {
-            // Late or lost, the loss is counted by the log, and the client still gets its answer.
-            let _late = self.context.clock.within(self.deadline, durable).await;
-        }
-        self.leave();
-        Response::from_parts(head, ReplyBody::Whole((!body.is_empty()).then_some(body)))
-    }
-
-    /// Answers with a row of the status table.
-    async fn refuse(mut self: Box<Self>, problem: Problem) -> Response<ReplyBody> {
-        let gateway = &self.context.worker.gateway;
-        gateway.counters.error(problem.cause).increment(1);
-        let mut response = Response::new(Bytes::from(problem::body(&problem)));
-        *response.status_mut() = problem.cause.status();
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(ERROR_HEADER, HeaderValue::from_static(problem.cause.reason()));
-        if let Some(allow) = problem.allow {
-            headers.insert(ALLOW, HeaderValue::from_static(allow));
-        }
-        if problem.cause == Cause::Malformed || self.method == Method::CONNECT {
-            // Where the next request begins is not certain.
-            self.closes = true;
-        }
-        self.problem = Some(problem);
-        self.reply(response).await
-    }
-
     /// Notes what concerns the record in a response head.
     fn note_response(&mut self, headers: &HeaderMap, status: u16) {
         self.status = status;
-        let log = &self.context.worker.gateway.log;
-        self.response = SideNotes::of(headers, log);
-    }
-
-    /// Adds the headers by which a client can refer to its prediction.
-    fn stamp(&self, headers: &mut HeaderMap) {
-        if let (Some(request_id), Some(id)) = (self.request_id_header(), &self.id_header) {
-            headers.insert(REQUEST_ID, request_id);
-            headers.insert(PREDICTION_ID, id.clone());
-        }
-        if self.closes || self.context.worker.gateway.readiness.is_ending() {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        if let Some((model, version)) = self.target().and_then(|target| target.headers.as_ref()) {
-            headers.insert(MODEL, model.clone());
-            headers.insert(VERSION, version.clone());
-        }
+        self.response = SideNotes::of(headers, self.snapshot.policy(self.policy), self.keep);
     }
 
     /// The request id for backends; minted from the record's id where the client sent none.
@@ -390,7 +410,7 @@ impl Exchange {
     /// Hands the request's capture to a body that streams.
     pub(super) fn begin_upload(&mut self, idle: Duration, first_byte: Duration) -> Arc<Upload> {
         let gateway = &self.context.worker.gateway;
-        let capture = std::mem::replace(&mut self.request.capture, Capture::new(0));
+        let capture = std::mem::replace(&mut self.request.capture, Capture::new(self.keep));
         let upload = Arc::new(Upload::new(
             Arc::clone(&self.context.clock),
             capture,
@@ -444,41 +464,17 @@ impl Exchange {
         versions.into_iter().flatten().map(|(name, _)| name.to_string()).collect()
     }
 
-    /// The gateway is asked about a model, not for a prediction.
-    pub(super) fn owes_no_record(&mut self) {
-        self.recording = Recording::NotOwed;
-    }
-
     pub(super) fn set_protocol(&mut self, protocol: Protocol) {
         self.protocol = protocol;
     }
 
-    pub(super) fn target(&self) -> Option<&TargetRuntime> {
-        self.decision.map(|decision| self.snapshot.target(decision.target))
+    /// Notes how many predictions the request asks for.
+    pub(super) fn set_batch_size(&mut self, size: Option<u32>) {
+        self.batch_size = size;
     }
 
-    /// Ends the exchange: counts it and offers its record. What is returned must be awaited before
-    /// the last byte of the response leaves.
-    pub(super) fn finish(&mut self) -> Option<impl Future<Output = ()> + Send + 'static> {
-        let outcome = match &self.problem {
-            Some(problem) => problem.cause.outcome(),
-            None if self.status >= 500 => Outcome::UpstreamError,
-            None if self.status >= 400 => Outcome::Rejected,
-            None => Outcome::Ok,
-        };
-        self.outcome = outcome;
-        let offer = self.record()?;
-        let gateway = &self.context.worker.gateway;
-        match offer {
-            Offer::Queued(ticket) if gateway.log.waits => {
-                let recorder = Arc::clone(&gateway.recorder);
-                Some(async move {
-                    // A loss is counted and shown by the log itself.
-                    let _lost = recorder.written(ticket).await;
-                })
-            }
-            Offer::Queued(_) | Offer::Dropped(_) | Offer::Off => None,
-        }
+    pub(super) fn target(&self) -> Option<&TargetRuntime> {
+        self.decision.map(|decision| self.snapshot.target(decision.target))
     }
 
     /// Records a response that broke off after its head had been sent.
@@ -495,40 +491,6 @@ impl Exchange {
     pub(super) fn leave(&self) {
         let idle = self.context.worker.gateway.limits.idle;
         self.context.clock.set(Phase::Flush, self.now + idle);
-    }
-
-    /// Counts the exchange and offers its record, once.
-    fn record(&mut self) -> Option<Offer> {
-        if self.recording == Recording::Done {
-            return None;
-        }
-        let owed = std::mem::replace(&mut self.recording, Recording::Done) == Recording::Owed;
-        let total = self.note_time().duration_since(self.began);
-        self.latency.t_total = micros(total);
-        let worker = &self.context.worker;
-        if let Some(target) = self.target() {
-            let metrics = &target.metrics;
-            metrics.leave(worker.index);
-            if owed {
-                metrics.ended(worker.index, self.outcome);
-                metrics.duration.record(worker.index, total);
-                let stages = [
-                    (&metrics.queue, self.latency.t_queue),
-                    (&metrics.infer, self.latency.t_infer),
-                    (&metrics.upstream, self.latency.t_ttfb),
-                ];
-                for (shards, time) in stages {
-                    if let Some(us) = time {
-                        shards.record(worker.index, Duration::from_micros(us.into()));
-                    }
-                }
-            }
-        }
-        owed.then(|| {
-            self.request.capture.seal();
-            self.response.capture.seal();
-            self.offer()
-        })
     }
 }
 

@@ -43,11 +43,9 @@ pub(super) async fn answer(
     };
     match call {
         Some(Call::Model { operation: Operation::Ready, .. }) => {
-            exchange.owes_no_record();
             Ok(json(StatusCode::OK, encode_model_ready(model.as_str(), true)))
         }
         Some(Call::Model { operation: Operation::Metadata, .. }) => {
-            exchange.owes_no_record();
             let versions = exchange.versions_of_model();
             let versions: Vec<&str> = versions.iter().map(String::as_str).collect();
             let signature = runtime.model.signature();
@@ -74,6 +72,7 @@ pub(super) async fn answer(
             let names = (model.as_str().to_owned(), version.as_str().to_owned());
             let prediction = predict(exchange, runtime, names, body).await?;
             exchange.latency().t_infer = Some(micros(prediction.infer));
+            exchange.set_batch_size(prediction.batch);
             Ok(json(StatusCode::OK, prediction.body))
         }
     }
@@ -83,6 +82,8 @@ pub(super) async fn answer(
 struct Prediction {
     body: Vec<u8>,
     infer: Duration,
+    /// The first dimension of the first input.
+    batch: Option<u32>,
 }
 
 /// Runs where the cost of the model says.
@@ -139,6 +140,8 @@ fn run(
     request: InferRequest<'_>,
 ) -> Result<Prediction, Problem> {
     let wanted: Vec<&str> = request.outputs.iter().map(|output| output.name.as_ref()).collect();
+    let rows = request.inputs.first().and_then(|input| input.shape().first());
+    let batch = rows.and_then(|&rows| u32::try_from(rows).ok());
     let began = Instant::now();
     let outputs = loaded.infer(request.inputs, &wanted).map_err(|error| {
         let cause = match &error {
@@ -158,7 +161,7 @@ fn run(
     let mut body = Vec::new();
     encode_infer_response(&response, &mut body)
         .map_err(|error| Problem::new(Cause::Model, error.to_string()))?;
-    Ok(Prediction { body, infer })
+    Ok(Prediction { body, infer, batch })
 }
 
 /// One piece out of several; most bodies have one.

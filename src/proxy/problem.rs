@@ -54,6 +54,13 @@ impl From<NoRoute> for Problem {
     }
 }
 
+impl Cause {
+    /// Whether the detail of a problem may quote values of the request's body.
+    pub(super) const fn may_quote(self) -> bool {
+        matches!(self, Self::BadInput | Self::Model | Self::ModelPanic)
+    }
+}
+
 /// Declares the causes with their status, reason word and outcome, one row each.
 macro_rules! table {
     ($($(#[$doc:meta])* $cause:ident => $status:ident $reason:literal $outcome:ident,)+) => {
@@ -127,8 +134,14 @@ table! {
     QueueFull => SERVICE_UNAVAILABLE "queue_full" Shed,
     /// The time in the queue ran out.
     QueueTimeout => SERVICE_UNAVAILABLE "queue_timeout" Shed,
+    /// The prediction log has no room, and an exchange must not go unrecorded.
+    LogFull => SERVICE_UNAVAILABLE "log_full" Shed,
+    /// The record of an answer is not safe, and the answer must not be given without it.
+    RecordLost => SERVICE_UNAVAILABLE "record_lost" Shed,
     /// The gateway ended before the answer was complete.
     Shutdown => SERVICE_UNAVAILABLE "shutdown" Shed,
+    /// Feedback cannot be kept.
+    FeedbackUnavailable => SERVICE_UNAVAILABLE "feedback_unavailable" Shed,
     /// There are as many client connections as allowed.
     Connections => SERVICE_UNAVAILABLE "connection_limit" Shed,
     /// The backend did not accept the connection in time.

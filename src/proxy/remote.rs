@@ -162,6 +162,7 @@ async fn ask(
         let guard = balance::pick(runtime, &failed).begin();
         let backend = Arc::clone(guard.backend());
         exchange.ask(guard);
+        let asked = exchange.note_time();
         // After a kept connection turned out dead its siblings are not to be trusted either.
         let mut link = match connect(exchange, runtime, &backend, resent > 0).await {
             Ok(link) => link,
@@ -172,6 +173,7 @@ async fn ask(
                     return Err(problem);
                 }
                 counters.retries_connect.increment(1);
+                exchange.note_retry(asked, &problem);
                 continue;
             }
         };
@@ -186,9 +188,16 @@ async fn ask(
                 exchange.latency().t_ttfb = Some(micros(now.duration_since(began)));
                 return Ok((response, link));
             }
-            Ok(Err(LinkError::NotSent(unsent))) if resent < RESENDS_MAX => *unsent,
+            Ok(Err(LinkError::NotSent(unsent))) if resent < RESENDS_MAX => {
+                let detail = "a kept connection was closed before the request was sent";
+                exchange.note_retry(asked, &Problem::new(Cause::Reset, detail));
+                *unsent
+            }
             Ok(Err(error)) => match (error, spare) {
-                (LinkError::Closed(_), Some(spare)) if resent < RESENDS_MAX => spare,
+                (error @ LinkError::Closed(_), Some(spare)) if resent < RESENDS_MAX => {
+                    exchange.note_retry(asked, &failure(exchange, error));
+                    spare
+                }
                 (error, _) => return Err(failure(exchange, error)),
             },
             Err(_expired) => return Err(stalled(exchange)),

@@ -78,6 +78,7 @@ definitions! {
     counter "pointsman_log_records_received_total", [], "Records offered to the prediction log.";
     counter "pointsman_log_records_written_total", [], "Records written to segments.";
     counter "pointsman_log_records_dropped_total", ["reason"], "Records lost. received = written + dropped + queued.";
+    counter "pointsman_log_sampled_out_total", [], "Exchanges that were not offered to the log, because the sample left them out.";
     counter "pointsman_log_bodies_omitted_total", [], "Bodies left out of records because the log was falling behind.";
     gauge "pointsman_log_queue_bytes", [], "Bytes of records that wait for the writer.";
     gauge "pointsman_log_queue_records", [], "Records that wait for the writer.";
@@ -96,6 +97,29 @@ definitions! {
     counter "pointsman_log_groups_total", [], "Groups of records written at once.";
     counter "pointsman_log_errors_total", [], "Failed writes and syncs of segments.";
     gauge "pointsman_log_healthy", [], "1 while the last write succeeded.";
+    counter "pointsman_feedback_items_total", ["status"], "Items of POST /v1/feedback: accepted, duplicate, replaced, pending, late, unknown or invalid.";
+    gauge "pointsman_feedback_predictions", [], "Predictions that are remembered for the answer to feedback; 0 until the first feedback.";
+    counter "pointsman_sink_records_total", ["sink"], "Records that a sink acknowledged, those that were sent again included.";
+    counter "pointsman_sink_batches_total", ["sink"], "Deliveries that a sink acknowledged.";
+    counter "pointsman_sink_retries_total", ["sink"], "Deliveries that were tried again.";
+    counter "pointsman_sink_failures_total", ["sink", "reason"], "Failed attempts of a sink, by reason.";
+    counter "pointsman_sink_rejected_records_total", ["sink"], "Records that a sink refused for good; each has a gap row.";
+    counter "pointsman_sink_missing_records_total", ["sink"], "Records that were gone or unreadable before a sink had taken them.";
+    gauge "pointsman_sink_lag_records", ["sink"], "Records in the log behind a sink's position.";
+    gauge "pointsman_sink_lag_bytes", ["sink"], "Bytes behind a sink's position: an estimate from the mean length of what it took.";
+    gauge "pointsman_sink_lag_seconds", ["sink"], "Age of the oldest record that a sink has not taken.";
+    gauge "pointsman_sink_up", ["sink"], "1 while the last attempt of a sink succeeded.";
+    gauge "pointsman_parquet_files", [], "Parquet files on disk.";
+    gauge "pointsman_parquet_bytes", [], "Bytes of Parquet files on disk.";
+    counter "pointsman_parquet_rows_total", [], "Rows written from segments to Parquet files.";
+    counter "pointsman_parquet_segments_total", [], "Segments converted to Parquet files.";
+    gauge "pointsman_parquet_cpu_seconds", [], "CPU time of converting and merging since the start, in seconds.";
+    gauge "pointsman_parquet_backlog_segments", [], "Closed segments that are not converted yet; growing for long means that converting falls behind.";
+    gauge "pointsman_parquet_backlog_bytes", [], "Bytes of these segments.";
+    counter "pointsman_parquet_failures_total", [], "Failed conversions, merges and removals of Parquet files; they are tried again.";
+    counter "pointsman_parquet_given_up_total", [], "Segments that cannot be converted and were passed over with a gap row.";
+    counter "pointsman_parquet_merged_total", [], "Parquet files merged into larger ones.";
+    counter "pointsman_parquet_removed_total", [], "Parquet files removed to keep within the limits.";
     gauge "pointsman_build_info", ["version"], "Always 1.";
     gauge "process_resident_memory_bytes", [], "Resident memory in bytes.";
     counter process::CPU_SECONDS, [], "User and system time in seconds.";
@@ -229,14 +253,15 @@ impl Registry {
     }
 
     /// Sets a gauge of [`ALL`].
-    pub fn set(&self, name: &'static str, labels: &[(&'static str, &'static str)], value: f64) {
-        let labels = labels.iter().map(|(k, v)| Label::new(*k, *v)).collect();
+    pub fn set(&self, name: &'static str, labels: &[(&'static str, &str)], value: f64) {
+        let labels = labels.iter().map(|(k, v)| Label::new(*k, (*v).to_owned())).collect();
         self.register_gauge(name, labels).set(value);
     }
 
     /// Sets a counter of [`ALL`] to what another room has counted.
-    pub fn copy(&self, name: &'static str, labels: &[(&'static str, &'static str)], value: u64) {
-        self.counter(name, labels).absolute(value);
+    pub fn copy(&self, name: &'static str, labels: &[(&'static str, &str)], value: u64) {
+        let labels = labels.iter().map(|(k, v)| Label::new(*k, (*v).to_owned())).collect();
+        self.register_counter(name, labels).absolute(value);
     }
 
     /// The metrics of a target, made at its first mention.

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use pointsman::config::{Checks, load};
-use pointsman::prediction_log::fuzz_segment;
+use pointsman::prediction_log::{fuzz_parquet_rows, fuzz_segment};
 use pointsman::protocol::fuzz_infer_request;
+use pointsman::proxy::fuzz_redact;
 
 #[test]
 fn no_request_of_the_corpus_panics() {
@@ -21,6 +22,22 @@ fn no_segment_of_the_corpus_panics_and_the_whole_one_is_read() {
         let rows = fuzz_segment(&bytes);
         let whole = path.file_name().is_some_and(|name| name == "three_records");
         assert!(!whole || rows == 3, "{}: {rows} rows", path.display());
+    }
+}
+
+#[test]
+fn no_segment_of_the_corpus_panics_on_its_way_to_parquet() {
+    for (path, bytes) in corpus("parquet_rows") {
+        let rows = fuzz_parquet_rows(&bytes);
+        let whole = path.file_name().is_some_and(|name| name == "three_records");
+        assert!(!whole || rows >= 3, "{}: {rows} rows", path.display());
+    }
+}
+
+#[test]
+fn no_body_of_the_corpus_breaks_redaction() {
+    for (_, bytes) in corpus("redact") {
+        fuzz_redact(&bytes);
     }
 }
 

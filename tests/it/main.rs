@@ -11,11 +11,15 @@ mod support;
 
 mod admin;
 mod architecture;
+mod capture;
 mod corpus;
 mod data_path;
 mod failures;
+mod feedback;
 mod framing;
 mod limits;
 mod models;
 mod prediction_log;
 mod process;
+mod replay;
+mod sinks;

@@ -1,13 +1,15 @@
 //! What the commands print.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use serde_json::Value;
 
+use super::super::args::{FormArgs, Format, RowFormat, TailArgs};
 use super::*;
 use crate::domain::ids::{Entropy, Generation, RecordId};
 use crate::domain::record::{
-    DecisionRow, Flags, Kind, Latency, Outcome, PredictionRecord, Protocol,
+    DecisionRow, Flags, Kind, Latency, Outcome, Payload, PredictionRecord, Protocol, Side,
 };
 use crate::domain::spec::{Durability, LogSpec, Recording};
 use crate::prediction_log::Recorder;
@@ -64,7 +66,7 @@ fn log(records: &[PredictionRecord<'_>]) -> tempfile::TempDir {
         recording: Recording { durability: Durability::Os, ..Recording::default() },
         ..LogSpec::default()
     };
-    let recorder = Recorder::open(dir.path(), "edge-1", 1, &spec).expect("open");
+    let recorder = Recorder::open(&dir.path().join("log"), "edge-1", 1, &spec).expect("open");
     for record in records {
         recorder.offer(0, record);
     }
@@ -72,7 +74,19 @@ fn log(records: &[PredictionRecord<'_>]) -> tempfile::TempDir {
     dir
 }
 
-fn tailed(dir: &Path, count: u64, format: Format) -> String {
+fn tail(
+    dir: &Path,
+    count: u64,
+    follow: bool,
+    format: RowFormat,
+    out: &mut dyn Write,
+) -> Result<(), CommandError> {
+    let form = FormArgs { format, columns: Vec::new() };
+    let args = TailArgs { follow, lines: count, form, filter: FilterArgs::default() };
+    tail::tail(dir, &args, &Filter::default(), out)
+}
+
+fn tailed(dir: &Path, count: u64, format: RowFormat) -> String {
     let mut out = Vec::new();
     tail(dir, count, false, format, &mut out).expect("printed");
     String::from_utf8(out).expect("text")
@@ -81,7 +95,7 @@ fn tailed(dir: &Path, count: u64, format: Format) -> String {
 #[test]
 fn json_rows_have_the_names_of_the_schema() {
     let dir = log(&[record("iris", b"{\"x\": 1}"), record("iris", b"\xff\xfe")]);
-    let text = tailed(dir.path(), 2, Format::Json);
+    let text = tailed(dir.path(), 2, RowFormat::Json);
     let rows: Vec<Value> =
         text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let row = &rows[0];
@@ -112,25 +126,25 @@ fn json_rows_have_the_names_of_the_schema() {
 #[test]
 fn human_rows_are_one_safe_line_each() {
     let dir = log(&[record("iris", b"1234"), record("\x1b[2J\n", b"")]);
-    let text = tailed(dir.path(), 10, Format::Human);
+    let text = tailed(dir.path(), 10, RowFormat::Human);
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines.len(), 2, "{text}");
     assert!(lines[0].starts_with("2023-11-14T22:13:20.123456Z  iris/v1"), "{text}");
     assert!(lines[0].contains(" 200 ok") && lines[0].contains("1.500 ms"), "{text}");
     assert!(!text.contains('\x1b'));
-    assert_eq!(tailed(dir.path(), 1, Format::Human).lines().count(), 1);
+    assert_eq!(tailed(dir.path(), 1, RowFormat::Human).lines().count(), 1);
 }
 
 #[test]
 fn totals_are_printed_in_both_formats() {
     let dir = log(&[record("iris", b""), record("iris", b"")]);
     let mut out = Vec::new();
-    stats(dir.path(), Format::Json, &mut out).expect("printed");
+    stats::stats(dir.path(), false, Format::Json, &mut out).expect("printed");
     let row: Value = serde_json::from_slice(&out).expect("JSON");
     assert_eq!((&row["records"], &row["last_lsn"]), (&2.into(), &2.into()));
     assert_eq!((&row["segments"], &row["segments_sealed"]), (&1.into(), &1.into()));
     out.clear();
-    stats(dir.path(), Format::Human, &mut out).expect("printed");
+    stats::stats(dir.path(), false, Format::Human, &mut out).expect("printed");
     assert!(String::from_utf8(out).expect("text").starts_with("records     2\n"));
 }
 
@@ -151,10 +165,14 @@ impl Write for Closing {
 }
 
 #[test]
-fn a_closed_output_ends_even_a_followed_log_with_success() {
+fn a_closed_output_ends_even_a_followed_log() {
     let dir = log(&[record("iris", b""), record("iris", b"")]);
-    tail(dir.path(), 2, true, Format::Json, &mut Closing(false)).expect("success");
+    let error =
+        tail(dir.path(), 2, true, RowFormat::Json, &mut Closing(false)).expect_err("closed");
+    assert!(
+        matches!(error, CommandError::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    );
     let missing = dir.path().join("missing");
-    let error = tail(&missing, 1, false, Format::Json, &mut Vec::new()).expect_err("missing");
-    assert!(matches!(error, LogError::Read(_)));
+    let error = tail(&missing, 1, false, RowFormat::Json, &mut Vec::new()).expect_err("missing");
+    assert!(matches!(error, CommandError::Log(_)));
 }

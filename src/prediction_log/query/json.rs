@@ -259,51 +259,51 @@ impl<'a> FeedbackRow<'a> {
 #[derive(Debug, Serialize)]
 struct GapRow {
     kind: &'static str,
-    reason: &'static str,
-    first_lsn: Option<u64>,
-    last_lsn: Option<u64>,
-    segment: Option<String>,
-    offset: Option<u64>,
-    bytes: Option<u64>,
+    gap_reason: &'static str,
+    gap_first_lsn: Option<u64>,
+    gap_last_lsn: Option<u64>,
+    gap_segment: Option<String>,
+    gap_offset: Option<u64>,
+    gap_bytes: Option<u64>,
     lsn: Option<u64>,
     ts: Option<String>,
-    records: Option<u64>,
-    consumer: Option<String>,
-    detail: Option<String>,
+    gap_records: Option<u64>,
+    gap_consumer: Option<String>,
+    gap_detail: Option<String>,
 }
 
 impl GapRow {
     fn new(gap: &Gap) -> Self {
         Self {
             kind: Kind::Gap.as_str(),
-            reason: gap.reason.as_str(),
-            first_lsn: gap.lsns.as_ref().map(|lsns| *lsns.start()),
-            last_lsn: gap.lsns.as_ref().map(|lsns| *lsns.end()),
-            segment: Some(gap.segment.display().to_string()),
-            offset: Some(gap.offset),
-            bytes: Some(gap.bytes),
+            gap_reason: gap.reason.as_str(),
+            gap_first_lsn: gap.lsns.as_ref().map(|lsns| *lsns.start()),
+            gap_last_lsn: gap.lsns.as_ref().map(|lsns| *lsns.end()),
+            gap_segment: Some(gap.segment.display().to_string()),
+            gap_offset: Some(gap.offset),
+            gap_bytes: Some(gap.bytes),
             lsn: None,
             ts: None,
-            records: None,
-            consumer: None,
-            detail: None,
+            gap_records: None,
+            gap_consumer: None,
+            gap_detail: None,
         }
     }
 
     fn of_row(row: &Row<'_>, gap: &GapRecord<'_>) -> Self {
         Self {
             kind: Kind::Gap.as_str(),
-            reason: gap.reason.as_str(),
-            first_lsn: gap.lsns.map(|lsns| lsns.0),
-            last_lsn: gap.lsns.map(|lsns| lsns.1),
-            segment: None,
-            offset: None,
-            bytes: None,
+            gap_reason: gap.reason.as_str(),
+            gap_first_lsn: gap.lsns.map(|lsns| lsns.0),
+            gap_last_lsn: gap.lsns.map(|lsns| lsns.1),
+            gap_segment: None,
+            gap_offset: None,
+            gap_bytes: None,
             lsn: Some(row.lsn),
             ts: Some(timestamp(gap.ts_us)),
-            records: Some(gap.records),
-            consumer: text(gap.consumer).map(str::to_owned),
-            detail: text(gap.detail).map(str::to_owned),
+            gap_records: Some(gap.records),
+            gap_consumer: text(gap.consumer).map(str::to_owned),
+            gap_detail: text(gap.detail).map(str::to_owned),
         }
     }
 }

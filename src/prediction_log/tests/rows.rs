@@ -19,7 +19,7 @@ type Ids = ([u8; 16], Option<[u8; 16]>, Option<[u8; 8]>, Option<[u8; 16]>, Optio
 
 /// The parts of a record, owned.
 #[derive(Debug, Clone)]
-struct Parts {
+pub(in crate::prediction_log) struct Parts {
     ids: Ids,
     words: (Kind, Protocol, Outcome),
     numbers: (u64, u64, u64, u16, u8, f32, u32),
@@ -68,7 +68,7 @@ fn side() -> impl Strategy<Value = SideParts> {
         })
 }
 
-fn parts() -> impl Strategy<Value = Parts> {
+pub(in crate::prediction_log) fn parts() -> impl Strategy<Value = Parts> {
     let rate = (0.0f32..=1.0).boxed();
     (
         any::<Ids>(),
@@ -101,7 +101,10 @@ fn parts() -> impl Strategy<Value = Parts> {
 }
 
 /// The record of `parts`; `wholes` holds bodies that are to be given in one piece.
-fn record<'a>(parts: &'a Parts, wholes: &'a [Vec<u8>; 2]) -> PredictionRecord<'a> {
+pub(in crate::prediction_log) fn record<'a>(
+    parts: &'a Parts,
+    wholes: &'a [Vec<u8>; 2],
+) -> PredictionRecord<'a> {
     let side = |index: usize| {
         let side = &parts.sides[index];
         Side {
@@ -162,7 +165,7 @@ fn record<'a>(parts: &'a Parts, wholes: &'a [Vec<u8>; 2]) -> PredictionRecord<'a
     }
 }
 
-fn wholes(parts: &Parts) -> [Vec<u8>; 2] {
+pub(in crate::prediction_log) fn wholes(parts: &Parts) -> [Vec<u8>; 2] {
     [0, 1].map(|index: usize| parts.sides[index].chunks.concat())
 }
 

@@ -60,7 +60,7 @@ pub(in crate::prediction_log) fn record(number: u64, body: &[u8]) -> PredictionR
 }
 
 /// Settings for tests: small, and without pauses.
-pub(super) fn spec(durability: Durability) -> LogSpec {
+pub(in crate::prediction_log) fn spec(durability: Durability) -> LogSpec {
     LogSpec {
         recording: Recording { durability, ..Recording::default() },
         queue: 1024 * 1024,
@@ -71,14 +71,14 @@ pub(super) fn spec(durability: Durability) -> LogSpec {
 }
 
 /// Waits for a record without a runtime.
-pub(super) fn wait(recorder: &Recorder, offer: Offer) -> Result<(), Lost> {
+pub(in crate::prediction_log) fn wait(recorder: &Recorder, offer: Offer) -> Result<(), Lost> {
     let Offer::Queued(ticket) = offer else { panic!("not queued: {offer:?}") };
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(recorder.written(ticket))
 }
 
 /// Polls `condition` until it holds.
-pub(super) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+pub(in crate::prediction_log) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !condition() {
         assert!(Instant::now() < deadline, "not within 30 s: {what}");
@@ -129,7 +129,7 @@ pub(super) fn read_from(reader: &mut LogReader) -> Contents {
 }
 
 /// Copies the segments, as a killed process would leave them.
-pub(super) fn copy(from: &Path, to: &Path) {
+pub(in crate::prediction_log) fn copy(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).expect("listed") {
         let entry = entry.expect("an entry");
         if entry.file_name() != "LOCK" {
@@ -139,7 +139,7 @@ pub(super) fn copy(from: &Path, to: &Path) {
 }
 
 /// The only segment of a log.
-pub(super) fn only_segment(dir: &Path) -> std::path::PathBuf {
+pub(in crate::prediction_log) fn only_segment(dir: &Path) -> std::path::PathBuf {
     let names = std::fs::read_dir(dir).expect("listed");
     let mut paths: Vec<_> = names
         .map(|entry| entry.expect("an entry").path())

@@ -1,18 +1,25 @@
-//! The row that an exchange becomes.
+//! The row that an exchange becomes, and the rows of its attempts that failed.
+
+use std::time::Instant;
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
-use super::Exchange;
+use super::{Exchange, micros};
 use crate::domain::ids::RecordId;
 use crate::domain::record::{
-    DecisionRow, ERROR_DETAIL_BYTES_MAX, Flags, Kind, PredictionRecord, Side,
+    DecisionRow, ERROR_DETAIL_BYTES_MAX, Flags, Kind, Latency, Omission, Payload, PredictionRecord,
+    Side,
 };
 use crate::domain::routing::TargetKind;
 use crate::prediction_log::Offer;
-use crate::proxy::LogNotes;
 use crate::proxy::capture::Capture;
-use crate::snapshot::RuntimeKind;
+use crate::proxy::problem::Problem;
+use crate::proxy::redact::{Format, Redacted, redact};
+use crate::snapshot::{Keep, RecordingPolicy, RuntimeKind};
+
+/// What stands in a record for a detail that may hold what was redacted.
+const DETAIL_LEFT_OUT: &str = "left out: it may quote what is redacted";
 
 /// What is noted of one side.
 pub(super) struct SideNotes {
@@ -20,29 +27,54 @@ pub(super) struct SideNotes {
     content_encoding: Option<HeaderValue>,
     headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) capture: Capture,
+    redacted: u16,
 }
 
 impl SideNotes {
-    pub(super) fn empty(limit: usize) -> Self {
+    pub(super) fn empty(keep: Keep) -> Self {
         Self {
             content_type: None,
             content_encoding: None,
             headers: Vec::new(),
-            capture: Capture::new(limit),
+            capture: Capture::new(keep),
+            redacted: 0,
         }
     }
 
-    pub(super) fn of(headers: &HeaderMap, log: &LogNotes) -> Self {
+    pub(super) fn of(headers: &HeaderMap, policy: &RecordingPolicy, keep: Keep) -> Self {
         let kept = |name: &HeaderName| headers.get(name).map(|value| (name.clone(), value.clone()));
         Self {
             content_type: headers.get(CONTENT_TYPE).cloned(),
             content_encoding: headers.get(CONTENT_ENCODING).cloned(),
-            headers: log.headers.iter().filter_map(kept).collect(),
-            capture: Capture::new(log.body),
+            headers: policy.headers.iter().filter_map(kept).collect(),
+            ..Self::empty(keep)
         }
     }
 
-    fn side<'a>(&'a self, capture: &'a Capture) -> Side<'a> {
+    /// Takes out of the captured body what the policy names, or leaves it out whole.
+    pub(super) fn redact(&mut self, policy: &RecordingPolicy) {
+        if self.capture.omission().is_some() || self.capture.bytes() == 0 {
+            return;
+        }
+        let encoded = self.content_encoding.as_ref().is_some_and(|encoding| encoding != "identity");
+        let format = Format::of(self.content_type.as_ref());
+        let redacted = if encoded {
+            None
+        } else {
+            redact(&policy.redaction, format, &self.capture.joined()).ok()
+        };
+        match redacted {
+            None => self.capture.leave_out(Omission::Unredactable),
+            Some(Redacted { body: None, .. }) => {}
+            Some(Redacted { body: Some(body), values }) => {
+                self.redacted = values;
+                self.capture.replace(body.into());
+            }
+        }
+    }
+
+    fn side(&self) -> Side<'_> {
+        let capture = &self.capture;
         Side {
             content_type: text(self.content_type.as_ref()),
             content_encoding: text(self.content_encoding.as_ref()),
@@ -55,37 +87,114 @@ impl SideNotes {
             bytes: capture.bytes(),
             hash: capture.hash(),
             omission: capture.omission(),
-            redacted: 0,
-            chunks: 0,
+            redacted: self.redacted,
+            chunks: capture.chunks(),
         }
     }
 }
 
+/// What a row has beside the notes of its exchange.
+pub(super) struct Extras<'a> {
+    pub(super) sample_rate: f32,
+    pub(super) feedback_key: &'a str,
+    pub(super) session: &'a str,
+    pub(super) clock_stepped: bool,
+}
+
+/// Texts that a row borrows and that stand nowhere in the exchange.
+struct Scratch {
+    id: [u8; RecordId::TEXT_LEN],
+    client: String,
+}
+
+impl Scratch {
+    const EMPTY: Self = Self { id: [0; RecordId::TEXT_LEN], client: String::new() };
+}
+
 impl Exchange {
     /// Offers the record to the log.
-    pub(super) fn offer(&self) -> Offer {
-        let mut id_text = [0; RecordId::TEXT_LEN];
-        let request_id = match &self.request_id {
-            Some(value) => text(Some(value)),
-            None => self.id.encode(&mut id_text),
+    pub(super) fn offer(&self, extras: &Extras<'_>) -> Offer {
+        let mut scratch = Scratch::EMPTY;
+        let record = PredictionRecord {
+            request: self.request.side(),
+            response: self.response.side(),
+            sample_rate: extras.sample_rate,
+            feedback_key: extras.feedback_key,
+            session: extras.session,
+            flags: Flags { replayed: self.replayed, clock_stepped: extras.clock_stepped },
+            ..self.row(&mut scratch, self.problem.as_ref())
         };
-        let forwarded_client;
-        let client = if self.client == self.context.peer.ip {
+        let worker = &self.context.worker;
+        worker.gateway.recorder.offer(worker.index, &record)
+    }
+
+    /// Offers a row for an attempt at a backend that failed and is followed by another.
+    pub(in crate::proxy) fn note_retry(&mut self, began: Instant, problem: &Problem) {
+        let now = self.note_time();
+        if !self.is_recorded() {
+            return;
+        }
+        let worker = &self.context.worker;
+        let offset = micros(began.saturating_duration_since(self.began));
+        let ts_us = self.ts_us + u64::from(offset);
+        let (record_id, _) = worker.mint(ts_us / 1000);
+        let mut request = SideNotes::side(&self.request);
+        let upload = self.upload.as_ref().map(|upload| upload.state());
+        if let Some(upload) = &upload {
+            (request.bytes, request.hash) = (upload.capture.bytes(), upload.capture.hash());
+            request.chunks = upload.capture.chunks();
+        }
+        // The exchange's own row has the body.
+        request.body = Payload::Slice(&[]);
+        request.headers.clear();
+        request.omission = (request.bytes > 0).then_some(Omission::Policy);
+        let mut scratch = Scratch::EMPTY;
+        let record = PredictionRecord {
+            record_id,
+            kind: Kind::Retry,
+            parent_record_id: Some(self.id),
+            ts_us,
+            request,
+            status: 0,
+            outcome: problem.cause.outcome(),
+            latency: Latency {
+                t_total: micros(now.saturating_duration_since(began)),
+                t_upstream_connect: self.latency.t_upstream_connect,
+                ..Latency::default()
+            },
+            ..self.row(&mut scratch, Some(problem))
+        };
+        // Nobody waits for it: it stands before the exchange's own row, which is waited for.
+        let _counted = worker.gateway.recorder.offer(worker.index, &record);
+    }
+
+    /// The row as far as it is the same for the exchange and its attempts, without the two sides.
+    fn row<'a>(
+        &'a self,
+        scratch: &'a mut Scratch,
+        problem: Option<&'a Problem>,
+    ) -> PredictionRecord<'a> {
+        let Scratch { id, client } = scratch;
+        let client: &str = if self.client == self.context.peer.ip {
             &self.context.peer.text
         } else {
-            forwarded_client = self.client.to_canonical().to_string();
-            &forwarded_client
+            *client = self.client.to_canonical().to_string();
+            client
         };
-        let detail = self.problem.as_ref().map_or("", |problem| &problem.detail);
-        let mut upload = self.upload.as_ref().map(|upload| upload.state());
-        if let Some(upload) = &mut upload {
-            upload.capture.seal();
-        }
-        let request_body = upload.as_ref().map_or(&self.request.capture, |upload| &upload.capture);
-        let record = PredictionRecord {
+        let detail = match problem {
+            Some(problem) if problem.cause.may_quote() && self.policy().redacts() => {
+                DETAIL_LEFT_OUT
+            }
+            Some(problem) => &problem.detail,
+            None => "",
+        };
+        PredictionRecord {
             record_id: self.id,
             kind: Kind::Inference,
-            request_id,
+            request_id: match &self.request_id {
+                Some(value) => text(Some(value)),
+                None => self.id.encode(id),
+            },
             trace_id: self.trace.map(|trace| trace.trace_id),
             span_id: self.trace.map(|trace| trace.span_id),
             parent_record_id: None,
@@ -94,22 +203,20 @@ impl Exchange {
             method: self.method.as_str(),
             path: self.uri.path(),
             client,
-            request: self.request.side(request_body),
-            response: self.response.side(&self.response.capture),
+            request: Side::EMPTY,
+            response: Side::EMPTY,
             status: self.status,
             outcome: self.outcome,
-            error_code: self.problem.as_ref().map_or("", |problem| problem.cause.reason()),
+            error_code: problem.map_or("", |problem| problem.cause.reason()),
             error_detail: truncated(detail, ERROR_DETAIL_BYTES_MAX),
             latency: self.latency,
             sample_rate: 1.0,
-            batch_size: None,
-            durability: None,
-            flags: Flags::default(),
+            batch_size: self.batch_size,
+            durability: Some(self.durability),
+            flags: Flags { replayed: self.replayed, clock_stepped: false },
             feedback_key: "",
             session: "",
-        };
-        let worker = &self.context.worker;
-        worker.gateway.recorder.offer(worker.index, &record)
+        }
     }
 
     fn decision_row(&self) -> DecisionRow<'_> {
@@ -145,7 +252,7 @@ impl Exchange {
 }
 
 /// A header value as text; bytes that are not visible ASCII make it empty.
-fn text(value: Option<&HeaderValue>) -> &str {
+pub(super) fn text(value: Option<&HeaderValue>) -> &str {
     value.and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 

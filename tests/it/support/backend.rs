@@ -48,7 +48,13 @@ pub(crate) struct Connection {
 impl Backend {
     /// Runs `script` for every connection.
     pub(crate) fn script(script: impl Fn(&mut Connection) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::listening(TcpListener::bind("127.0.0.1:0").unwrap(), script)
+    }
+
+    fn listening(
+        listener: TcpListener,
+        script: impl Fn(&mut Connection) + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let connections = Arc::new(Mutex::new(0));
@@ -69,7 +75,12 @@ impl Backend {
 
     /// Answers every request with `response` (a whole message) and keeps the connection.
     pub(crate) fn replying(response: &'static str) -> Self {
-        Self::script(move |connection| {
+        Self::replying_at("127.0.0.1:0".parse().unwrap(), response)
+    }
+
+    /// The same at an address that was free a moment ago.
+    pub(crate) fn replying_at(address: SocketAddr, response: &'static str) -> Self {
+        Self::listening(TcpListener::bind(address).unwrap(), move |connection| {
             while connection.request().is_some() {
                 connection.send(response);
             }

@@ -197,6 +197,11 @@ pub(crate) fn run_in(dir: &Path, arguments: &[&str], config: &str) -> Output {
     output
 }
 
+/// Runs a command to its end with the configuration that a gateway in `dir` was started with.
+pub(crate) fn command_in(dir: &Path, arguments: &[&str]) -> Output {
+    command(arguments, &dir.join("pointsman.toml")).stdin(Stdio::null()).output().unwrap()
+}
+
 fn command(arguments: &[&str], file: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
     command.args(arguments).arg("-c").arg(file);

@@ -1,0 +1,285 @@
+//! The items of a feedback request.
+//!
+//! Owns their JSON form and what is wrong with it. Never looks at the log.
+
+use serde_json::{Map, Value};
+
+use super::Shape;
+use crate::domain::ids::RecordId;
+use crate::domain::record::{FeedbackRecord, FeedbackTarget};
+
+/// The most items of one request.
+const ITEMS_MAX: usize = 10_000;
+
+/// The most bytes of a name, an id or a key.
+const NAME_BYTES_MAX: usize = 512;
+
+/// The most bytes of a label.
+const LABEL_BYTES_MAX: usize = 64 * 1024;
+
+/// What a statement is about if it does not say.
+const METRIC: &str = "label";
+
+const FIELDS: [&str; 11] = [
+    "prediction_id",
+    "request_id",
+    "feedback_key",
+    "model",
+    "metric",
+    "value",
+    "label",
+    "retract",
+    "source",
+    "id",
+    "observed_at",
+];
+
+/// One statement of a client.
+#[derive(Debug, PartialEq)]
+pub(super) struct Item {
+    target: Target,
+    id: String,
+    model: String,
+    metric: String,
+    value: Option<f64>,
+    label: Option<String>,
+    source: String,
+    observed_us: Option<u64>,
+    retracted: bool,
+}
+
+/// Which prediction is meant.
+#[derive(Debug, PartialEq)]
+enum Target {
+    Prediction(RecordId),
+    Request(String),
+    Key(String),
+}
+
+impl Item {
+    /// The row of this statement.
+    pub(super) fn record(&self, record_id: RecordId, ts_us: u64) -> FeedbackRecord<'_> {
+        FeedbackRecord {
+            record_id,
+            feedback_id: &self.id,
+            ts_us,
+            target: match &self.target {
+                Target::Prediction(id) => FeedbackTarget::Prediction(*id),
+                Target::Request(request) => FeedbackTarget::Request(request),
+                Target::Key(key) => FeedbackTarget::Key(key),
+            },
+            model: &self.model,
+            metric: &self.metric,
+            value: self.value,
+            label: self.label.as_deref(),
+            source: &self.source,
+            observed_us: self.observed_us,
+            retracted: self.retracted,
+        }
+    }
+}
+
+/// Reads the items of a body; `lines` for one a line.
+///
+/// # Errors
+/// A sentence, when the body as a whole cannot be read; an item that is wrong has its own sentence.
+pub(super) fn items(
+    body: &[u8],
+    lines: bool,
+) -> Result<(Shape, Vec<Result<Item, String>>), String> {
+    if lines {
+        let full = |line: &&[u8]| !line.trim_ascii().is_empty();
+        let lines: Vec<&[u8]> =
+            body.split(|byte| *byte == b'\n').filter(full).take(ITEMS_MAX + 1).collect();
+        few(lines.len())?;
+        let one = |line: &[u8]| serde_json::from_slice(line).map_err(not_json).and_then(item);
+        return Ok((Shape::Lines, lines.into_iter().map(one).collect()));
+    }
+    match serde_json::from_slice(body).map_err(not_json)? {
+        Value::Array(items) => {
+            few(items.len())?;
+            Ok((Shape::Array, items.into_iter().map(item).collect()))
+        }
+        one @ Value::Object(_) => Ok((Shape::One, vec![item(one)])),
+        _ => Err("feedback is a JSON object or an array of them".to_owned()),
+    }
+}
+
+fn few(items: usize) -> Result<(), String> {
+    if items <= ITEMS_MAX {
+        return Ok(());
+    }
+    Err(format!("more than {ITEMS_MAX} items: send them in several requests"))
+}
+
+fn not_json(error: serde_json::Error) -> String {
+    format!("not JSON: {error}")
+}
+
+fn item(value: Value) -> Result<Item, String> {
+    let Value::Object(mut fields) = value else {
+        return Err("an item is a JSON object".to_owned());
+    };
+    if let Some(strange) = fields.keys().find(|key| !FIELDS.contains(&key.as_str())) {
+        let known = FIELDS.join(", ");
+        let strange: String = strange.chars().take(64).collect();
+        return Err(format!("unknown field `{strange}`: the fields are {known}"));
+    }
+    let target = target(&mut fields)?;
+    let metric = text(&mut fields, "metric", NAME_BYTES_MAX)?.unwrap_or_else(|| METRIC.to_owned());
+    let value = match fields.remove("value") {
+        None | Some(Value::Null) => None,
+        Some(Value::Number(number)) => number.as_f64(),
+        Some(_) => return Err("`value` must be a number; a text is a `label`".to_owned()),
+    };
+    let label = match fields.remove("label") {
+        Some(Value::Number(number)) => Some(number.to_string()),
+        Some(Value::Bool(flag)) => Some(flag.to_string()),
+        Some(other) => {
+            fields.insert("label".to_owned(), other);
+            text(&mut fields, "label", LABEL_BYTES_MAX)?
+        }
+        None => None,
+    };
+    let retracted = match fields.remove("retract") {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(flag)) => flag,
+        Some(_) => return Err("`retract` must be true or false".to_owned()),
+    };
+    if value.is_none() && label.is_none() && !retracted {
+        return Err("`value`, `label` or both are needed, or `retract`: true".to_owned());
+    }
+    let observed_us = match text(&mut fields, "observed_at", NAME_BYTES_MAX)? {
+        None => None,
+        Some(text) => Some(observed(&text)?),
+    };
+    Ok(Item {
+        target,
+        id: text(&mut fields, "id", NAME_BYTES_MAX)?.unwrap_or_default(),
+        model: text(&mut fields, "model", NAME_BYTES_MAX)?.unwrap_or_default(),
+        metric,
+        value,
+        label,
+        source: text(&mut fields, "source", NAME_BYTES_MAX)?.unwrap_or_default(),
+        observed_us,
+        retracted,
+    })
+}
+
+fn target(fields: &mut Map<String, Value>) -> Result<Target, String> {
+    let prediction = text(fields, "prediction_id", NAME_BYTES_MAX)?;
+    let request = text(fields, "request_id", NAME_BYTES_MAX)?;
+    let key = text(fields, "feedback_key", NAME_BYTES_MAX)?;
+    match (prediction, request, key) {
+        // A text that is no UUID becomes the nil UUID, which no gateway gives: it is unknown.
+        (Some(id), None, None) => {
+            Ok(Target::Prediction(RecordId::parse(&id).unwrap_or(RecordId::from_bytes([0; 16]))))
+        }
+        (None, Some(request), None) => Ok(Target::Request(request)),
+        (None, None, Some(key)) => Ok(Target::Key(key)),
+        _ => {
+            Err("exactly one of `prediction_id`, `request_id` and `feedback_key` is needed"
+                .to_owned())
+        }
+    }
+}
+
+/// A text that is not empty.
+fn text(
+    fields: &mut Map<String, Value>,
+    name: &str,
+    bytes_max: usize,
+) -> Result<Option<String>, String> {
+    match fields.remove(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.is_empty() => Err(format!("`{name}` is empty")),
+        Some(Value::String(text)) if text.len() > bytes_max => {
+            Err(format!("`{name}` is longer than {bytes_max} bytes"))
+        }
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(format!("`{name}` must be a text")),
+    }
+}
+
+/// Reads a time (RFC 3339) in microseconds since the Unix epoch.
+fn observed(text: &str) -> Result<u64, String> {
+    let time: jiff::Timestamp = text
+        .parse()
+        .map_err(|_| "`observed_at` must be a time such as 2026-01-31T12:00:00Z".to_owned())?;
+    u64::try_from(time.as_microsecond())
+        .map_err(|_| "`observed_at` must not lie before 1970".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(body: &str) -> Result<Item, String> {
+        let (shape, mut items) = items(body.as_bytes(), false).expect("a body");
+        assert_eq!((shape, items.len()), (Shape::One, 1));
+        items.remove(0)
+    }
+
+    #[test]
+    fn an_item_becomes_a_row() {
+        let id = RecordId::from_parts(1, [7; 10]);
+        let body = format!(
+            r#"{{"prediction_id": "{id}", "model": "m", "metric": "reward", "value": 0.5,
+                "label": true, "source": "s", "id": "i", "observed_at": "1970-01-01T00:00:01Z",
+                "retract": true}}"#
+        );
+        let item = one(&body).expect("an item");
+        let expected = FeedbackRecord {
+            record_id: id,
+            feedback_id: "i",
+            ts_us: 9,
+            target: FeedbackTarget::Prediction(id),
+            model: "m",
+            metric: "reward",
+            value: Some(0.5),
+            label: Some("true"),
+            source: "s",
+            observed_us: Some(1_000_000),
+            retracted: true,
+        };
+        assert_eq!(item.record(id, 9), expected);
+        let item = one(r#"{"feedback_key": "k", "label": 7}"#).expect("an item");
+        let record = item.record(id, 9);
+        assert_eq!((record.target, record.metric), (FeedbackTarget::Key("k"), METRIC));
+        assert_eq!((record.label, record.value), (Some("7"), None));
+    }
+
+    #[test]
+    fn each_mistake_has_its_sentence() {
+        for (body, why) in [
+            (r#"{"label": "x"}"#, "exactly one"),
+            (r#"{"request_id": "a", "feedback_key": "b", "label": "x"}"#, "exactly one"),
+            (r#"{"request_id": "a"}"#, "are needed"),
+            (r#"{"request_id": "a", "retract": false}"#, "are needed"),
+            (r#"{"request_id": "", "label": "x"}"#, "empty"),
+            (r#"{"request_id": 7, "label": "x"}"#, "must be a text"),
+            (r#"{"request_id": "a", "value": "7"}"#, "must be a number"),
+            (r#"{"request_id": "a", "lable": "x"}"#, "unknown field `lable`"),
+            (r#"{"request_id": "a", "label": ["x"]}"#, "must be a text"),
+            (r#"{"request_id": "a", "label": "x", "observed_at": "now"}"#, "RFC 3339|such as"),
+            (r#"{"request_id": "a", "label": "x", "observed_at": "1960-01-01T00:00:00Z"}"#, "1970"),
+            (r#"{"request_id": "a", "retract": 1}"#, "true or false"),
+        ] {
+            let error = one(body).expect_err(body);
+            assert!(why.split('|').any(|why| error.contains(why)), "{body}: {error}");
+        }
+        for body in ["", "7", "{", "[1", "\u{feff}{}"] {
+            assert!(items(body.as_bytes(), false).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn lines_stand_for_themselves() {
+        let body = b"{\"request_id\": \"a\", \"label\": \"x\"}\r\n\n{broken\n7\n";
+        let (shape, items) = items(body, true).expect("lines");
+        assert_eq!(shape, Shape::Lines);
+        assert_eq!(items.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, false]);
+        let many = "{}\n".repeat(ITEMS_MAX + 1);
+        assert!(super::items(many.as_bytes(), true).is_err());
+    }
+}

@@ -1,0 +1,188 @@
+"""`tests/kill-matrix`: the schedule of kills and the table.
+
+Every round lets clients work for a random time and kills the gateway with SIGKILL: while it serves, again
+while it recovers from the last kill, or while it writes a Parquet file. It is started on the same files
+each time. At the end it is stopped properly, and the files are compared with the clients' ledger.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(TOP / "tests" / "clients")]
+
+from backend import Backend  # noqa: E402
+from check import check  # noqa: E402
+from gateway import MODELS, Gateway, binary  # noqa: E402
+from ledger import Client, Ledger, wait_until  # noqa: E402
+
+SHOWN = 10
+
+# Small and short-lived segments, so that closing, converting and recycling happen under the kills.
+CONFIG = """
+workers = 2
+[models.iris.versions.v1]
+onnx = "{models}/iris/v1/model.onnx"
+[models.echo.versions.v1]
+backends = ["http://127.0.0.1:{backend}"]
+[pools.stream]
+backends = ["http://127.0.0.1:{backend}"]
+[routes.stream]
+path_prefix = "/stream"
+pool = "stream"
+[log]
+durability = "{mode}"
+segment = "1MiB"
+segment_age = "500ms"
+[log.parquet]
+cpu = "100%"
+"""
+
+
+class Victim(Gateway):
+    """A gateway that is killed often."""
+
+    def __init__(self, directory, mode, backend):
+        super().__init__(directory, CONFIG.format(models=MODELS, backend=backend.port, mode=mode))
+        self.data = self.directory / "data"
+        self.binary = binary()
+        known = subprocess.run([self.binary, "log", "--help"], capture_output=True, text=True).stdout
+        # Before there is `query`, the segments are all there is.
+        self.everything = ["query"] if " query " in known else ["tail", "-n", "1000000000"]
+        self.verifies = " verify " in known
+
+    def spawn(self):
+        """Starts the process and waits for nothing."""
+        with open(self.directory / "output", "ab") as output:
+            self.process = subprocess.Popen(
+                [self.binary, "run", "-c", str(self.config)], stdout=output, stderr=output
+            )
+
+    def converts(self):
+        """Whether a Parquet file is being written."""
+        return any(path.suffix != ".parquet" for path in (self.data / "parquet").rglob("*") if path.is_file())
+
+
+def one_round(victim, ledger, chance, seconds, last):
+    """Serves for a while and is killed; returns how it was killed. `last` is how it was the last time."""
+    before = len(ledger.acknowledged)
+    victim.spawn()
+    # Now and then before it has recovered from the last time, and often twice or more in a row.
+    if chance.random() < (0.5 if last == "recovering" else 0.15):
+        time.sleep(chance.uniform(0, 0.08))
+        victim.kill()
+        return "recovering"
+    served = wait_until(lambda: len(ledger.acknowledged) > before or victim.process.poll() is not None, 30)
+    if not served or victim.process.poll() is not None:
+        raise SystemExit(f"it does not serve after round {ledger.round}:\n{victim.output()[-4000:]}")
+    time.sleep(chance.uniform(0, 2 * seconds))
+    how = "serving"
+    if chance.random() < 0.4 and wait_until(victim.converts, 0.7):
+        how = "converting"
+    victim.kill()
+    return how
+
+
+def run_mode(mode, runs, seconds, seed, folder):
+    """All rounds of one mode; the row of the table, and whether everything is well."""
+    began = time.monotonic()
+    chance = random.Random(f"{seed}-{mode}")
+    backend, ledger = Backend(), Ledger(mode)
+    victim = Victim(folder / mode, mode, backend)
+    clients = [Client(ledger, victim.port, f"{mode}{n}", f"{seed}-{mode}-{n}") for n in range(6)]
+    kills, how = {"serving": 0, "recovering": 0, "converting": 0}, None
+    try:
+        for client in clients:
+            client.start()
+        for number in range(runs):
+            ledger.round = number
+            how = one_round(victim, ledger, chance, seconds, how)
+            kills[how] += 1
+            progress(f"{mode}: {number + 1}/{runs} kills, {len(ledger.acknowledged)} acknowledged")
+        ledger.round = runs
+        victim.start()
+        before = len(ledger.acknowledged)
+        served = wait_until(lambda: len(ledger.acknowledged) > before + 20, 20)
+        for client in clients:
+            client.over.set()
+        for client in clients:
+            client.join(30)
+        victim.stop()
+        if not served:
+            ledger.wrong.append("nothing is served after the last kill")
+        verdict = check(ledger, victim)
+    finally:
+        for client in clients:
+            client.over.set()
+        if victim.process:
+            victim.kill()
+        backend.stop()
+    progress("")
+    report(mode, "wrong answer", ledger.wrong)
+    report(mode, "missing", verdict.missing)
+    report(mode, "duplicate", verdict.duplicates)
+    report(mode, "foreign", verdict.foreign)
+    report(mode, "not a row", verdict.other)
+    row = (
+        mode, runs, kills["recovering"], kills["converting"], len(ledger.acknowledged), verdict.found,
+        len(verdict.missing), len(verdict.duplicates), len(verdict.foreign), ledger.refused,
+        ledger.unanswered, verdict.in_parquet, verdict.in_segments, round(time.monotonic() - began),
+    )
+    return row, verdict.is_clean() and not ledger.wrong
+
+
+TITLES = (
+    "mode", "kills", "recovering", "converting", "acknowledged", "found", "missing", "duplicates", "foreign",
+    "refused", "unanswered", "parquet", "segments", "seconds",
+)
+
+
+def report(mode, what, findings):
+    for finding in findings[:SHOWN]:
+        print(f"{mode}: {what}: {finding}"[:600])
+    if len(findings) > SHOWN:
+        print(f"{mode}: {what}: and {len(findings) - SHOWN} more")
+
+
+def progress(text):
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def table(rows):
+    columns = list(zip(TITLES, *rows))
+    widths = [max(len(str(cell)) for cell in column) for column in columns]
+    for cells in zip(*columns):
+        print("  ".join(str(cell).rjust(width) for cell, width in zip(cells, widths)))
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="tests/kill-matrix", description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=50, help="kills of each mode")
+    parser.add_argument("--modes", default="os,sync", help="modes of durability, with commas between them")
+    parser.add_argument("--seconds", type=float, default=0.4, help="mean time of serving before a kill")
+    parser.add_argument("--seed", type=int, help="repeats the schedule of an earlier run")
+    parser.add_argument("--keep", action="store_true", help="keep the files, also when all is well")
+    options = parser.parse_args()
+    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}", flush=True)
+    folder = Path(tempfile.mkdtemp(prefix="kill-matrix-", dir=os.environ.get("TMPDIR")))
+    results = [run_mode(mode, options.runs, options.seconds, seed, folder) for mode in options.modes.split(",")]
+    table([row for row, _ in results])
+    clean = all(well for _, well in results)
+    if clean and not options.keep:
+        shutil.rmtree(folder)
+    else:
+        print(f"files: {folder}")
+    return 0 if clean else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
