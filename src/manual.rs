@@ -65,6 +65,9 @@ pub mod decisions {
     pub mod retries {
         #![doc = include_str!("docs/decisions/0010-retries.md")]
     }
+    pub mod retention_gaps_and_rescue {
+        #![doc = include_str!("docs/decisions/0012-retention-gaps-and-rescue.md")]
+    }
     pub mod feedback {
         #![doc = include_str!("docs/decisions/0013-feedback-is-matched-from-the-log.md")]
     }
