@@ -83,8 +83,8 @@ impl Admin {
         registry.copy(refused, &[("reason", "expired")], executor.expired);
         registry.copy(refused, &[("reason", "abandoned")], executor.abandoned);
         registry.copy("pointsman_model_panics_total", &[], executor.panicked);
-        let known = self.gateway.feedback_predictions();
-        registry.set("pointsman_feedback_predictions", &[], float(known as u64));
+        let known = self.gateway.feedback_names();
+        registry.set("pointsman_feedback_names", &[], float(known as u64));
         let log = self.gateway.recorder.stats();
         log_metrics(registry, &log);
         for consumer in self.gateway.recorder.consumers().stats() {

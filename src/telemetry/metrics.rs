@@ -98,8 +98,8 @@ definitions! {
     counter "pointsman_log_groups_total", [], "Groups of records written at once.";
     counter "pointsman_log_errors_total", [], "Failed writes and syncs of segments.";
     gauge "pointsman_log_healthy", [], "1 while the last write succeeded.";
-    counter "pointsman_feedback_items_total", ["status"], "Items of POST /v1/feedback: accepted, duplicate, replaced, pending, late, unknown or invalid.";
-    gauge "pointsman_feedback_predictions", [], "Predictions that are remembered for the answer to feedback; 0 until the first feedback.";
+    counter "pointsman_feedback_items_total", ["status"], "Items of POST /v1/feedback: accepted, duplicate, replaced, pending, late, unknown, invalid or lost.";
+    gauge "pointsman_feedback_names", [], "Names of predictions that are remembered for the answer to feedback; 0 until the first feedback.";
     counter "pointsman_sink_records_total", ["sink"], "Records that a sink acknowledged, those that were sent again included.";
     counter "pointsman_sink_batches_total", ["sink"], "Deliveries that a sink acknowledged.";
     counter "pointsman_sink_retries_total", ["sink"], "Deliveries that were tried again.";
