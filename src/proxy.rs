@@ -93,9 +93,9 @@ impl Gateway {
         }
     }
 
-    /// Predictions that are remembered for the answer to feedback.
-    pub fn feedback_predictions(&self) -> usize {
-        self.desk.feedback.predictions()
+    /// Names of predictions that are remembered for the answer to feedback.
+    pub fn feedback_names(&self) -> usize {
+        self.desk.feedback.names()
     }
 }
 

@@ -14,6 +14,7 @@
 
 mod follow;
 mod index;
+mod memory;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -47,7 +48,7 @@ pub enum Standing {
 /// The knowledge about one log. Cheap until [`Feedback::start`].
 pub struct Feedback {
     shared: Arc<Shared>,
-    dir: PathBuf,
+    data_dir: PathBuf,
     spec: FeedbackSpec,
     progress: Arc<Progress>,
     started: Mutex<bool>,
@@ -67,21 +68,21 @@ struct Shared {
 
 impl std::fmt::Debug for Feedback {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Feedback").field("dir", &self.dir).finish_non_exhaustive()
+        f.debug_struct("Feedback").field("data_dir", &self.data_dir).finish_non_exhaustive()
     }
 }
 
 impl Feedback {
-    /// Knows nothing yet of the log in `dir`.
-    pub fn new(dir: &Path, spec: FeedbackSpec, progress: Arc<Progress>) -> Self {
+    /// Knows nothing yet of the log below `data_dir`.
+    pub fn new(data_dir: &Path, spec: FeedbackSpec, progress: Arc<Progress>) -> Self {
         let shared = Shared {
             index: Mutex::new(Index::new(&spec)),
             seen: watch::Sender::new(None),
             settled: Notify::new(),
             ended: AtomicBool::new(false),
         };
-        let (shared, dir) = (Arc::new(shared), dir.to_owned());
-        Self { shared, dir, spec, progress, started: Mutex::new(false) }
+        let (shared, data_dir) = (Arc::new(shared), data_dir.to_owned());
+        Self { shared, data_dir, spec, progress, started: Mutex::new(false) }
     }
 
     /// Bytes of one request.
@@ -97,7 +98,7 @@ impl Feedback {
         // Contended by nobody: it is held while the first feedback starts the thread.
         let mut started = self.started.lock();
         if !*started {
-            follow::start(&self.shared, &self.dir, self.spec.index, &self.progress)?;
+            follow::start(&self.shared, &self.data_dir, &self.spec, &self.progress)?;
             *started = true;
         }
         Ok(())
@@ -148,9 +149,9 @@ impl Feedback {
         self.shared.index.lock().standing(target, now_ms)
     }
 
-    /// Predictions that are remembered.
-    pub fn predictions(&self) -> usize {
-        self.shared.index.lock().predictions()
+    /// Names of predictions that are remembered.
+    pub fn names(&self) -> usize {
+        self.shared.index.lock().names()
     }
 }
 

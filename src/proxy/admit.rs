@@ -42,14 +42,18 @@ pub(super) fn admit(parts: &Parts, limits: &Limits) -> Result<Admitted, Problem>
     if let BodyLength::Known(length) = body
         && length > limits.body
     {
-        return Err(too_large(limits.body));
+        return Err(too_large(limits.body, BODY_KEY));
     }
     Ok(Admitted { authority, body })
 }
 
-/// The answer to a body over the limit.
-pub(super) fn too_large(limit: u64) -> Problem {
-    Problem::new(Cause::BodyTooLarge, format!("the body is longer than {limit} bytes"))
+/// The setting that bounds every body.
+pub(super) const BODY_KEY: &str = "limits.body";
+
+/// The answer to a body over the limit that the setting `key` says.
+pub(super) fn too_large(limit: u64, key: &str) -> Problem {
+    let detail = format!("the body is longer than {limit} bytes, which `{key}` allows");
+    Problem::new(Cause::BodyTooLarge, detail)
 }
 
 fn is_continue(expect: &HeaderValue) -> bool {

@@ -18,6 +18,7 @@ use hyper::body::Incoming;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
+use super::admit::{BODY_KEY, too_large};
 use super::capture::{Capture, PIECE_BYTES_MIN};
 use super::clock::ConnClock;
 use super::exchange::{Exchange, Promise};
@@ -221,9 +222,7 @@ fn poll_upload(
                 state.capture.see(&data);
                 if state.capture.bytes() > upload.limit {
                     drop(state);
-                    return Poll::Ready(Some(Err(
-                        upload.fail(super::admit::too_large(upload.limit))
-                    )));
+                    return Poll::Ready(Some(Err(upload.fail(too_large(upload.limit, BODY_KEY)))));
                 }
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }

@@ -22,16 +22,17 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
 use metrics::Counter;
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use self::item::{Item, items};
 use super::Gateway;
+use super::admit::{BODY_KEY, BodyLength, admit, too_large};
 use super::exchange::{Answer, Exchange};
-use super::problem::{Cause, Problem};
+use super::problem::{Cause, ERROR_HEADER, Problem};
 use crate::domain::ids::RecordId;
 use crate::domain::record::FeedbackRecord;
-use crate::domain::spec::{Durability, Intent};
-use crate::prediction_log::{self, Decision, Feedback, Offer, Recorder, Standing, Ticket};
+use crate::domain::spec::{Durability, Intent, Limits};
+use crate::prediction_log::{Decision, Feedback, Offer, Recorder, Standing, Ticket};
 use crate::telemetry::Registry;
 
 /// The path.
@@ -58,9 +59,8 @@ impl Desk {
             let labels = [("status", status.as_str())];
             registry.counter("pointsman_feedback_items_total", &labels)
         };
-        let dir = prediction_log::log_dir(&intent.data_dir);
         Self {
-            feedback: Feedback::new(&dir, intent.feedback.clone(), recorder.progress()),
+            feedback: Feedback::new(&intent.data_dir, intent.feedback.clone(), recorder.progress()),
             items: Status::ALL.iter().map(counter).collect(),
         }
     }
@@ -76,10 +76,11 @@ enum Status {
     Late,
     Unknown,
     Invalid,
+    Lost,
 }
 
 impl Status {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Accepted,
         Self::Duplicate,
         Self::Replaced,
@@ -87,6 +88,7 @@ impl Status {
         Self::Late,
         Self::Unknown,
         Self::Invalid,
+        Self::Lost,
     ];
 
     const fn as_str(self) -> &'static str {
@@ -98,6 +100,7 @@ impl Status {
             Self::Late => "late",
             Self::Unknown => "unknown",
             Self::Invalid => "invalid",
+            Self::Lost => "lost",
         }
     }
 }
@@ -120,7 +123,14 @@ pub(super) async fn answer(
     unread: &mut Option<Incoming>,
 ) -> Result<Answer, Problem> {
     exchange.owes_no_record();
-    super::admit::admit(parts, &exchange.context.worker.gateway.limits)?;
+    let worker = Arc::clone(&exchange.context.worker);
+    let gateway = Arc::clone(&worker.gateway);
+    let bound = Bound::of(&gateway);
+    // The length is held against the bound that counts here.
+    let admitted = admit(parts, &Limits { body: u64::MAX, ..gateway.limits })?;
+    if matches!(admitted.body, BodyLength::Known(length) if length > bound.bytes) {
+        return Err(bound.exceeded());
+    }
     if parts.method != Method::POST {
         return Err(Problem::method("feedback is given with POST", "POST"));
     }
@@ -129,13 +139,11 @@ pub(super) async fn answer(
         return Err(Problem::new(Cause::Encoding, "feedback must not be encoded"));
     }
     let lines = is_lines(parts.headers.get(CONTENT_TYPE))?;
-    let worker = Arc::clone(&exchange.context.worker);
-    let gateway = Arc::clone(&worker.gateway);
     if !gateway.recorder.is_on() {
         return Err(unavailable("nothing is recorded here: `log.durability` is \"off\""));
     }
     let Some(incoming) = unread.take() else { return Err(unavailable("the body is gone")) };
-    let body = read(exchange, incoming, gateway.desk.feedback.body_bytes_max()).await?;
+    let body = read(exchange, incoming, bound).await?;
     let (shape, items) = items(&body, lines).map_err(|why| Problem::new(Cause::BadInput, why))?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now_ms = u64::try_from(now.as_millis()).unwrap_or_default();
@@ -152,7 +160,37 @@ pub(super) async fn answer(
         Ok(Err(_)) => return Err(unavailable("keeping the feedback failed")),
         Err(_expired) => return Err(exchange.overdue(Cause::RequestTimeout)),
     };
-    Ok(render(shape, &done))
+    let mut response = render(shape, &done);
+    if done.iter().any(|done| done.status == Status::Lost) {
+        let cause = Cause::FeedbackUnavailable;
+        exchange.context.worker.gateway.counters.error(cause).increment(1);
+        *response.status_mut() = cause.status();
+        let reason = HeaderValue::from_static(cause.reason());
+        response.headers_mut().insert(ERROR_HEADER, reason);
+    }
+    Ok(Answer::Whole(response))
+}
+
+/// The most bytes of a request, and the setting that says so: the smaller of two counts.
+#[derive(Debug, Clone, Copy)]
+struct Bound {
+    bytes: u64,
+    key: &'static str,
+}
+
+impl Bound {
+    fn of(gateway: &Gateway) -> Self {
+        let (own, every) = (gateway.desk.feedback.body_bytes_max(), gateway.limits.body);
+        if every < own {
+            Self { bytes: every, key: BODY_KEY }
+        } else {
+            Self { bytes: own, key: "feedback.body" }
+        }
+    }
+
+    fn exceeded(self) -> Problem {
+        too_large(self.bytes, self.key)
+    }
 }
 
 fn unavailable(detail: &str) -> Problem {
@@ -173,8 +211,8 @@ fn is_lines(content_type: Option<&HeaderValue>) -> Result<bool, Problem> {
     }
 }
 
-/// Reads a body of at most `limit` bytes.
-async fn read(exchange: &Exchange, mut incoming: Incoming, limit: u64) -> Result<Bytes, Problem> {
+/// Reads a body within `bound`.
+async fn read(exchange: &Exchange, mut incoming: Incoming, bound: Bound) -> Result<Bytes, Problem> {
     let mut body = BytesMut::new();
     let idle = exchange.context.worker.gateway.limits.header_time;
     while !incoming.is_end_stream() {
@@ -186,8 +224,8 @@ async fn read(exchange: &Exchange, mut incoming: Incoming, limit: u64) -> Result
             Ok(Some(Err(error))) => return Err(super::body::client_body_problem(&error)),
             Ok(Some(Ok(frame))) => {
                 let Ok(data) = frame.into_data() else { continue };
-                if body.len() as u64 + data.len() as u64 > limit {
-                    return Err(super::admit::too_large(limit));
+                if body.len() as u64 + data.len() as u64 > bound.bytes {
+                    return Err(bound.exceeded());
                 }
                 body.extend_from_slice(&data);
             }
@@ -225,19 +263,23 @@ struct Done {
 /// Keeps what is new of `found`, and says of each what became of it.
 ///
 /// # Errors
-/// `feedback_unavailable` when the log is not read back yet or a statement could not be written.
+/// `feedback_unavailable` when the log is not read back yet.
 async fn keep(gateway: &Gateway, slot: usize, found: Vec<Found>) -> Result<Vec<Done>, Problem> {
     let desk = &gateway.desk;
     if timeout(LOAD_TIME, desk.feedback.loaded()).await.is_err() {
         return Err(unavailable("the log is still being read; send it again later"));
     }
     let work = Work { gateway, slot };
+    let mut patience = Patience::new(gateway);
     // What is reserved is always settled, so that a slow write is no reason to stop here.
     let mut fates = Vec::with_capacity(found.len());
     for found in &found {
         fates.push(match found {
             Found::Mistake(_) => Fate::None,
-            Found::Statement(statement) => work.begin(statement),
+            Found::Statement(statement) => {
+                patience.await_room(gateway).await;
+                work.begin(statement)
+            }
         });
     }
     // What others write waits until our own is settled: two requests must not wait for each other.
@@ -250,9 +292,6 @@ async fn keep(gateway: &Gateway, slot: usize, found: Vec<Found>) -> Result<Vec<D
             }
         }
     }
-    if fates.iter().any(|fate| matches!(fate, Fate::Lost)) {
-        return Err(unavailable("the log could not be written; send all of it again"));
-    }
     let mut done = Vec::with_capacity(found.len());
     let mut caught_up = false;
     for (found, fate) in found.into_iter().zip(fates) {
@@ -264,6 +303,33 @@ async fn keep(gateway: &Gateway, slot: usize, found: Vec<Found>) -> Result<Vec<D
         done.push(one);
     }
     Ok(done)
+}
+
+/// How much longer a request waits for room in the log before it offers a statement.
+struct Patience {
+    /// For one statement; nothing once it was in vain.
+    wait: Duration,
+    /// For all of them.
+    until: Instant,
+}
+
+impl Patience {
+    fn new(gateway: &Gateway) -> Self {
+        Self { wait: gateway.log_block, until: Instant::now() + WRITE_TIME }
+    }
+
+    async fn await_room(&mut self, gateway: &Gateway) {
+        let until = self.until.min(Instant::now() + self.wait);
+        while !gateway.recorder.has_room() {
+            let found = timeout_at(until, gateway.recorder.room()).await;
+            if found.is_err() || Instant::now() >= until {
+                self.wait = Duration::ZERO;
+                return;
+            }
+            // It may have been taken by another already.
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 /// How far a statement has come.
@@ -346,7 +412,11 @@ impl Work<'_> {
             Fate::Duplicate(id) => {
                 return Done { status: Status::Duplicate, id: Some(id), error: None };
             }
-            Fate::None | Fate::Busy | Fate::Waiting { .. } | Fate::Lost => {
+            Fate::Lost | Fate::Busy | Fate::Waiting { .. } => {
+                let why = "the log could not be written; send it again";
+                return Done { status: Status::Lost, id: None, error: Some(why.to_owned()) };
+            }
+            Fate::None => {
                 let why = "this gateway cannot have given this prediction id";
                 return Done { status: Status::Unknown, id: None, error: Some(why.to_owned()) };
             }
@@ -367,7 +437,7 @@ impl Work<'_> {
 }
 
 /// The answers, in the form of the request.
-fn render(shape: Shape, done: &[Done]) -> Answer {
+fn render(shape: Shape, done: &[Done]) -> Response<Bytes> {
     let object = |(index, done): (usize, &Done)| {
         let mut object = json!({ "index": index, "status": done.status.as_str() });
         if let Some(id) = done.id {
@@ -389,5 +459,5 @@ fn render(shape: Shape, done: &[Done]) -> Answer {
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = StatusCode::OK;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    Answer::Whole(response)
+    response
 }

@@ -16,7 +16,7 @@ use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use super::admit::{Admitted, BodyLength};
+use super::admit::{Admitted, BODY_KEY, BodyLength, too_large};
 use super::balance;
 use super::body::{self, Gather, Pieces, RequestBody, WHOLE_BYTES_MAX};
 use super::exchange::{Answer, Exchange, Streaming, micros};
@@ -116,7 +116,7 @@ pub(super) async fn read_whole(
                 let Ok(data) = frame.into_data() else { continue };
                 seen += data.len() as u64;
                 if seen > limit {
-                    return Err(super::admit::too_large(limit));
+                    return Err(too_large(limit, BODY_KEY));
                 }
                 exchange.see_request(&data);
                 gather.add(data);

@@ -90,6 +90,7 @@ definitions! {
     counter "pointsman_log_group_records_total", [], "Records in all groups, gap rows included.";
     counter "pointsman_log_written_bytes_total", [], "Bytes of records written.";
     counter "pointsman_log_segments_removed_total", [], "Segments removed: consumed, or to stay within the limits.";
+    counter "pointsman_log_segments_prefilled_total", [], "Segments opened in a file of zeros made ahead.";
     counter "pointsman_log_rescued_records_total", ["result"], "Records of segments on which a background sync failed: copied, or missing (may be lost with the power).";
     histogram LOG_SYNC, [], "Syncs of a segment, in seconds.";
     gauge "pointsman_log_disk_bytes", [], "Bytes of segments on disk.";
@@ -97,8 +98,8 @@ definitions! {
     counter "pointsman_log_groups_total", [], "Groups of records written at once.";
     counter "pointsman_log_errors_total", [], "Failed writes and syncs of segments.";
     gauge "pointsman_log_healthy", [], "1 while the last write succeeded.";
-    counter "pointsman_feedback_items_total", ["status"], "Items of POST /v1/feedback: accepted, duplicate, replaced, pending, late, unknown or invalid.";
-    gauge "pointsman_feedback_predictions", [], "Predictions that are remembered for the answer to feedback; 0 until the first feedback.";
+    counter "pointsman_feedback_items_total", ["status"], "Items of POST /v1/feedback: accepted, duplicate, replaced, pending, late, unknown, invalid or lost.";
+    gauge "pointsman_feedback_names", [], "Names of predictions that are remembered for the answer to feedback; 0 until the first feedback.";
     counter "pointsman_sink_records_total", ["sink"], "Records that a sink acknowledged, those that were sent again included.";
     counter "pointsman_sink_batches_total", ["sink"], "Deliveries that a sink acknowledged.";
     counter "pointsman_sink_retries_total", ["sink"], "Deliveries that were tried again.";

@@ -109,7 +109,7 @@ fn every_item_is_answered_for_what_became_of_it() {
         gateway.metric(&format!("pointsman_feedback_items_total{{status=\"{status}\"}}"))
     };
     assert_eq!((counted("accepted"), counted("duplicate"), counted("unknown")), (5.0, 2.0, 3.0));
-    assert!(gateway.metric("pointsman_feedback_predictions") >= 1.0);
+    assert!(gateway.metric("pointsman_feedback_names") >= 1.0);
     let dir = gateway.stop();
     let kept: BTreeSet<String> =
         rows(&dir.path().join("data")).into_iter().map(|row| row.0).collect();
@@ -147,9 +147,25 @@ fn bodies_that_cannot_be_read_are_refused_and_none_of_it_is_a_prediction() {
     refused(&post("/v1/feedback", "content-type: text/plain\r\n", "{}"), 400, "bad_input");
     refused(&post("/v1/feedback", "content-encoding: gzip\r\n", "{}"), 415, "unsupported_encoding");
     refused(&post("/v1/feedback", "", &" ".repeat(2000)), 413, "body_too_large");
+    let reply = gateway.request(&post("/v1/feedback", "", &" ".repeat(2000)));
+    assert!(reply.text().contains("1024 bytes, which `feedback.body`"), "{}", reply.text());
     refused("GET /v1/feedback HTTP/1.1\r\nhost: a\r\n\r\n", 405, "method_not_allowed");
     let dir = gateway.stop();
     assert_eq!(crate::support::gateway::records(dir.path()), Vec::<Value>::new());
+}
+
+#[test]
+fn the_smaller_of_two_bounds_counts_and_is_named() {
+    let gateway = Gateway::start(&config("[limits]\nbody = \"2KiB\"\n"));
+    let long = " ".repeat(3000);
+    let chunked = format!(
+        "POST /v1/feedback HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nbb8\r\n{long}\r\n0\r\n\r\n"
+    );
+    for request in [post("/v1/feedback", "", &long), chunked] {
+        let reply = gateway.request(&request);
+        assert_eq!((reply.status, reply.error()), (413, "body_too_large"));
+        assert!(reply.text().contains("2048 bytes, which `limits.body`"), "{}", reply.text());
+    }
 }
 
 #[test]
@@ -219,4 +235,122 @@ fn what_is_sent_by_many_at_once_is_kept_once() {
     assert_eq!(all.iter().filter(|status| **status == "duplicate").count(), 350);
     let dir = gateway.stop();
     assert_eq!(rows(&dir.path().join("data")).len(), 50);
+}
+
+/// The segment with the first record is gone once it is converted and others follow it.
+fn has_first_segment(data_dir: &Path) -> bool {
+    log_dir(data_dir).join(format!("{:020}.seg", 1)).exists()
+}
+
+#[test]
+fn what_is_known_survives_the_removal_of_segments() {
+    let config = config("");
+    let gateway = Gateway::start(&config);
+    let id = predict(&gateway, "x-request-id: r-1\r\nx-order: o-1\r\n");
+    let other = predict(&gateway, "");
+    let told = json!([
+        { "prediction_id": id, "label": "a" },
+        { "request_id": "r-1", "label": "b" },
+        { "feedback_key": "o-1", "label": "c", "id": "own-1" },
+        { "feedback_key": "o-9", "value": 0.5, "source": "s" },
+    ]);
+    let before = send(&gateway, &told);
+    assert_eq!(statuses(&before), ["accepted", "accepted", "accepted", "pending"]);
+    let mut dir = gateway.stop();
+    for _ in 0..2 {
+        let gateway = Gateway::start_in(dir, &config);
+        predict(&gateway, "");
+        dir = gateway.stop();
+    }
+    let gateway = Gateway::start_in(dir, &config);
+    eventually("what was told is in Parquet files only", || {
+        predict(&gateway, "");
+        (!has_first_segment(&gateway.dir.path().join("data"))).then_some(())
+    });
+    let after = send(&gateway, &told);
+    assert_eq!(statuses(&after), ["duplicate"; 4]);
+    for index in 0..4 {
+        assert_eq!(before[index]["record_id"], after[index]["record_id"]);
+    }
+    let more = json!([
+        { "prediction_id": other, "label": "a" },
+        { "request_id": other, "label": "b" },
+        { "prediction_id": id, "label": "d" },
+        { "feedback_key": "o-1", "metric": "clicked", "value": 1 },
+    ]);
+    assert_eq!(
+        statuses(&send(&gateway, &more)),
+        ["accepted", "accepted", "replaced", "accepted"],
+        "predictions of before are known"
+    );
+}
+
+/// Rows are converted and their segments removed while the index follows the log.
+#[test]
+fn nothing_is_missed_while_segments_become_parquet_files() {
+    let gateway = Gateway::start(&config("segment_age = \"1s\"\n"));
+    let mut told = Vec::new();
+    send(&gateway, &json!({ "feedback_key": "first", "label": "starts the index" }));
+    for round in 1..=3 {
+        let key = format!("o-{round}");
+        let id = predict(&gateway, &format!("x-order: {key}\r\n"));
+        eventually("a segment was converted", || {
+            (gateway.metric("pointsman_parquet_segments_total") >= f64::from(round)).then_some(())
+        });
+        let items = [
+            json!({ "prediction_id": id, "label": "x" }),
+            json!({ "feedback_key": key, "label": "y" }),
+        ];
+        assert_eq!(statuses(&send(&gateway, &items.to_vec().into())), ["accepted"; 2]);
+        told.extend(items);
+    }
+    assert_eq!(statuses(&send(&gateway, &told.into())), ["duplicate"; 6]);
+}
+
+/// More than the queue holds at once: with patience all of it is kept.
+#[test]
+fn many_statements_wait_for_room() {
+    let more = "queue = \"1MiB\"\nblock = \"10s\"\n[feedback]\nbody = \"32MiB\"\n";
+    let gateway = Gateway::start(&config(more));
+    let item = |n: usize| {
+        let label = format!("{n}-{}", "x".repeat(60 * 1024));
+        json!({ "feedback_key": "o-1", "metric": format!("m{n}"), "label": label })
+    };
+    let items: Value = (0..100).map(item).collect::<Vec<_>>().into();
+    assert_eq!(statuses(&send(&gateway, &items)), ["pending"; 100]);
+    assert_eq!(statuses(&send(&gateway, &items)), ["duplicate"; 100]);
+    let dir = gateway.stop();
+    assert_eq!(rows(&dir.path().join("data")).len(), 100);
+}
+
+/// What cannot be written is named, what was kept keeps its answer, and all of it can be sent again.
+#[test]
+fn a_statement_that_is_lost_is_named() {
+    let gateway = Gateway::start(&config("segment = \"1MiB\"\nblock = \"10ms\"\n"));
+    let item = |n: usize| {
+        let label = format!("{n}-{}", "x".repeat(60 * 1024));
+        json!({ "feedback_key": "o-1", "metric": format!("m{n}"), "label": label })
+    };
+    let kept = send(&gateway, &item(0));
+    // Deleting the directory of a running gateway makes its next segment fail.
+    let log = log_dir(&gateway.dir.path().join("data"));
+    std::fs::remove_dir_all(&log).unwrap();
+    let post = |body: &Value| gateway.post("/v1/feedback", &body.to_string());
+    let lost = (1..60).find(|n| post(&item(*n)).status == 503).expect("the next segment fails");
+    let both = json!([item(0), item(lost), { "feedback_key": "o-1" }]);
+    let reply = post(&both);
+    assert_eq!((reply.status, reply.error()), (503, "feedback_unavailable"));
+    let answers = reply.json();
+    assert_eq!(statuses(&answers), ["duplicate", "lost", "invalid"]);
+    assert_eq!(answers[0]["record_id"], kept["record_id"]);
+    assert!(answers[1]["error"].as_str().unwrap().contains("again"));
+    assert_eq!(answers[1].get("record_id"), None);
+    assert!(gateway.metric("pointsman_feedback_items_total{status=\"lost\"}") >= 1.0);
+    std::fs::create_dir(&log).unwrap();
+    let answers = eventually("the log can be written again", || {
+        let reply = post(&both);
+        (reply.status == 200).then(|| reply.json())
+    });
+    assert_eq!(answers[0]["status"], "duplicate");
+    assert_eq!(answers[1]["status"], "pending");
 }

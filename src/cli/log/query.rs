@@ -65,6 +65,6 @@ pub(super) fn scopes(data_dir: &Path, filter: &Filter) -> Result<Vec<Scope>, Com
     }
     found.sort_unstable();
     found.dedup();
-    let scope = |(lsn, id)| Scope { lsns: Some((lsn, lsn)), ts_us: None, ids: vec![id] };
+    let scope = |(lsn, id)| Scope { lsns: Some((lsn, lsn)), ids: vec![id], ..Scope::default() };
     Ok(found.into_iter().map(scope).collect())
 }

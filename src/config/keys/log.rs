@@ -384,15 +384,15 @@ pub(in crate::config) static FEEDBACK: Section = section(
         key(
             "index",
             Kind::Integer(1, 50_000_000),
-            Absent::Same("1000000"),
-            "Predictions, and statements about them, that are remembered for the answer; about 100 \
-             bytes each.",
+            Absent::Same("500000"),
+            "Names of predictions, and as many statements, that are remembered for the answer; about \
+             80 bytes for one of each.",
         ),
         key(
             "body",
             Kind::Size(KIB, GIB),
             Absent::Same("8MiB"),
-            "Bytes of one request; more is answered with 413.",
+            "Bytes of one request, unless `limits.body` is less; more is answered with 413.",
         ),
     ],
 );

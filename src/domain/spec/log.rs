@@ -338,7 +338,7 @@ pub enum SinkTarget {
 pub struct FeedbackSpec {
     /// How long after a prediction its feedback is joined; later feedback is kept and answered `late`.
     pub window: Duration,
-    /// Predictions that are remembered for the answer to feedback.
+    /// Names of predictions, and as many statements, that are remembered for the answer to feedback.
     pub index: usize,
     /// Bytes of one request.
     pub body: u64,
@@ -346,7 +346,7 @@ pub struct FeedbackSpec {
 
 impl Default for FeedbackSpec {
     fn default() -> Self {
-        Self { window: Duration::from_secs(7 * 24 * 3600), index: 1_000_000, body: 8 * MIB }
+        Self { window: Duration::from_secs(7 * 24 * 3600), index: 500_000, body: 8 * MIB }
     }
 }
 

@@ -2,14 +2,14 @@
 //!
 //! Owns what a repetition is and what a replacement is. Knows names and statements by their hashes
 //! alone (XXH3 with a seed of its own): 64 bits for names, 128 for statements, so that no two
-//! statements are ever taken for one. Never reads the log.
+//! statements are ever taken for one. One table holds the names of all kinds, and only those that there
+//! are. Never reads the log.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
-use std::hash::Hash;
+use std::collections::HashMap;
 
 use twox_hash::{XxHash3_64, XxHash3_128};
 
+use super::memory::Memory;
 use super::{AHEAD_MAX, Standing, is_ours};
 use crate::domain::ids::RecordId;
 use crate::domain::record::{FeedbackRecord, FeedbackTarget, PredictionRecord};
@@ -29,25 +29,28 @@ pub enum Decision {
     },
 }
 
-/// A statement that is kept or being written.
-#[derive(Debug, Clone, Copy)]
-struct Kept {
-    id: RecordId,
-    settled: bool,
-}
-
 /// What is known. Names and statements are bounded each by the same number; the oldest go first.
 #[derive(Debug)]
 pub(super) struct Index {
     seed: u64,
     window_ms: u64,
-    /// When the prediction of this name was made, in milliseconds since the Unix epoch.
-    ids: Ring<u64, u64>,
-    requests: Ring<u64, u64>,
-    keys: Ring<u64, u64>,
-    statements: Ring<u128, Kept>,
-    /// Targets, metrics and sources of which there is a statement.
-    topics: Ring<u128, ()>,
+    /// When the prediction of a name was made, in seconds since the Unix epoch.
+    names: Memory<u64, u32>,
+    /// Statements that are kept, as which rows.
+    statements: Memory<u128, RecordId>,
+    /// Targets, metrics and sources of which there is a statement. One that is mistaken for another
+    /// costs no statement, only the word `replaced`, so that 64 bits are enough.
+    topics: Memory<u64, ()>,
+    /// Statements that are being written, for which rows: as many as the requests in flight have.
+    reserved: HashMap<u128, RecordId>,
+}
+
+/// The kinds of names, which are mixed into their hashes.
+#[derive(Debug, Clone, Copy)]
+enum Name<'a> {
+    Prediction(RecordId),
+    Request(&'a str),
+    Key(&'a str),
 }
 
 impl Index {
@@ -56,36 +59,40 @@ impl Index {
         Self {
             seed: fastrand::u64(..),
             window_ms: u64::try_from(spec.window.as_millis()).unwrap_or(u64::MAX),
-            ids: Ring::new(capacity),
-            requests: Ring::new(capacity),
-            keys: Ring::new(capacity),
-            statements: Ring::new(capacity),
-            topics: Ring::new(capacity),
+            names: Memory::new(capacity),
+            statements: Memory::new(capacity),
+            topics: Memory::new(capacity),
+            reserved: HashMap::new(),
         }
     }
 
-    pub(super) fn predictions(&self) -> usize {
-        self.ids.map.len()
+    pub(super) fn names(&self) -> usize {
+        self.names.len()
     }
 
     #[cfg(test)]
-    pub(super) fn sizes(&self) -> [usize; 4] {
-        let (a, b) = (&self.statements, &self.topics);
-        [a.order.len(), a.map.len(), b.order.len(), b.map.len()]
+    pub(super) fn sizes(&self) -> [usize; 3] {
+        [self.names.len(), self.statements.len(), self.topics.len()]
+    }
+
+    /// Bytes of memory, without what is being written.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.names.bytes() + self.statements.bytes() + self.topics.bytes()
     }
 
     /// Learns of a prediction that is in the log.
     pub(super) fn saw_prediction(&mut self, record: &PredictionRecord<'_>) {
-        let ms = record.ts_us / 1000;
-        self.ids.put(self.name(record.record_id.as_bytes()), ms);
+        let seconds = u32::try_from(record.ts_us / 1_000_000).unwrap_or(u32::MAX);
+        self.names.put(self.name(Name::Prediction(record.record_id)), seconds);
         // A request id that was minted is the record's own id, which is there already.
         if !record.request_id.is_empty()
             && RecordId::parse(record.request_id) != Some(record.record_id)
         {
-            self.requests.put(self.name(record.request_id.as_bytes()), ms);
+            self.names.put(self.name(Name::Request(record.request_id)), seconds);
         }
         if !record.feedback_key.is_empty() {
-            self.keys.put(self.name(record.feedback_key.as_bytes()), ms);
+            self.names.put(self.name(Name::Key(record.feedback_key)), seconds);
         }
     }
 
@@ -93,70 +100,74 @@ impl Index {
     pub(super) fn saw_feedback(&mut self, record: &FeedbackRecord<'_>) {
         let (topic, statement) = self.hashes(record);
         self.topics.put(topic, ());
-        if !self.statements.map.contains_key(&statement) {
-            self.statements.put(statement, Kept { id: record.record_id, settled: true });
+        if !self.statements.contains(statement) {
+            self.statements.put(statement, record.record_id);
         }
     }
 
     pub(super) fn decide(&mut self, record: &FeedbackRecord<'_>) -> Decision {
         let (topic, statement) = self.hashes(record);
-        match self.statements.map.get(&statement) {
-            Some(Kept { settled: false, .. }) => return Decision::Busy,
-            Some(Kept { id, .. }) => return Decision::Duplicate(*id),
-            None => {}
+        if self.reserved.contains_key(&statement) {
+            return Decision::Busy;
         }
-        self.statements.put(statement, Kept { id: record.record_id, settled: false });
-        let replaces = self.topics.map.contains_key(&topic);
+        if let Some(id) = self.statements.get(statement) {
+            return Decision::Duplicate(id);
+        }
+        self.reserved.insert(statement, record.record_id);
+        let replaces = self.topics.contains(topic);
         self.topics.put(topic, ());
         Decision::New { replaces }
     }
 
     pub(super) fn settle(&mut self, record: &FeedbackRecord<'_>, replaces: bool, kept: bool) {
         let (topic, statement) = self.hashes(record);
-        // With a small index the reservation may have made room for others.
-        if let Entry::Occupied(mut entry) = self.statements.map.entry(statement)
-            && entry.get().id == record.record_id
-        {
-            if kept {
-                entry.get_mut().settled = true;
-            } else {
-                entry.remove();
-            }
-        }
-        if !kept && !replaces {
-            self.topics.map.remove(&topic);
+        self.reserved.remove(&statement);
+        if kept {
+            self.statements.put(statement, record.record_id);
+        } else if !replaces && !self.statements.contains(statement) {
+            self.topics.remove(topic);
         }
     }
 
     pub(super) fn standing(&self, target: FeedbackTarget<'_>, now_ms: u64) -> Standing {
-        let (made, fallback) = match target {
+        let known = |name| self.names.get(self.name(name));
+        // When it was made; the id of a prediction tells it, also of one that is not remembered.
+        let (known, made_ms) = match target {
             FeedbackTarget::Prediction(id) => {
                 let ahead = u64::try_from(AHEAD_MAX.as_millis()).unwrap_or(u64::MAX);
                 if !is_ours(id) || id.unix_ms() > now_ms.saturating_add(ahead) {
                     return Standing::Impossible;
                 }
-                (self.ids.map.get(&self.name(id.as_bytes())), Some(id.unix_ms()))
+                (known(Name::Prediction(id)).is_some(), Some(id.unix_ms()))
             }
             FeedbackTarget::Request(request) => {
-                let minted = || self.ids.map.get(&self.name(RecordId::parse(request)?.as_bytes()));
-                (self.requests.map.get(&self.name(request.as_bytes())).or_else(minted), None)
+                let minted = || known(Name::Prediction(RecordId::parse(request)?));
+                let made = known(Name::Request(request)).or_else(minted);
+                (made.is_some(), made.map(end_of_second))
             }
-            FeedbackTarget::Key(key) => (self.keys.map.get(&self.name(key.as_bytes())), None),
+            FeedbackTarget::Key(key) => {
+                let made = known(Name::Key(key));
+                (made.is_some(), made.map(end_of_second))
+            }
         };
-        // The id of a prediction tells its age, also of one that is not remembered.
-        match made.copied().or(fallback) {
+        match made_ms {
             Some(ms) if now_ms.saturating_sub(ms) > self.window_ms => Standing::Late,
-            _ if made.is_some() => Standing::Known,
+            _ if known => Standing::Known,
             _ => Standing::Pending,
         }
     }
 
-    fn name(&self, name: &[u8]) -> u64 {
-        XxHash3_64::oneshot_with_seed(self.seed, name)
+    fn name(&self, name: Name<'_>) -> u64 {
+        let hash = |kind, bytes| XxHash3_64::oneshot_with_seed(self.seed.wrapping_add(kind), bytes);
+        match name {
+            Name::Prediction(id) => hash(0, id.as_bytes()),
+            Name::Request(request) => hash(1, request.as_bytes()),
+            Name::Key(key) => hash(2, key.as_bytes()),
+        }
     }
 
     /// The hashes of what a statement is about, and of the statement.
-    fn hashes(&self, record: &FeedbackRecord<'_>) -> (u128, u128) {
+    fn hashes(&self, record: &FeedbackRecord<'_>) -> (u64, u128) {
         let mut text = Vec::with_capacity(256);
         match &record.target {
             FeedbackTarget::Prediction(id) => field(&mut text, 1, id.as_bytes()),
@@ -165,7 +176,7 @@ impl Index {
         }
         field(&mut text, 4, record.metric.as_bytes());
         field(&mut text, 5, record.source.as_bytes());
-        let topic = XxHash3_128::oneshot_with_seed(self.seed, &text);
+        let topic = XxHash3_64::oneshot_with_seed(self.seed, &text);
         if record.feedback_id.is_empty() {
             if let Some(value) = record.value {
                 field(&mut text, 6, &value.to_bits().to_le_bytes());
@@ -188,30 +199,7 @@ fn field(text: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
     text.extend_from_slice(bytes);
 }
 
-/// A map that forgets its oldest keys.
-#[derive(Debug)]
-struct Ring<K, V> {
-    map: HashMap<K, V>,
-    /// Keys in the order in which they came. One that was taken out of the map may stand here still, and
-    /// twice once it is back: it is then forgotten a little early.
-    order: VecDeque<K>,
-    capacity: usize,
-}
-
-impl<K: Hash + Eq + Copy, V> Ring<K, V> {
-    fn new(capacity: usize) -> Self {
-        Self { map: HashMap::new(), order: VecDeque::new(), capacity }
-    }
-
-    fn put(&mut self, key: K, value: V) {
-        if self.map.insert(key, value).is_some() {
-            return;
-        }
-        self.order.push_back(key);
-        while self.order.len() > self.capacity {
-            if let Some(oldest) = self.order.pop_front() {
-                self.map.remove(&oldest);
-            }
-        }
-    }
+/// The last millisecond of a second: nothing is late before its time.
+fn end_of_second(seconds: u32) -> u64 {
+    u64::from(seconds) * 1000 + 999
 }

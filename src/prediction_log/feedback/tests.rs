@@ -5,6 +5,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::record::PredictionRecord;
+use crate::prediction_log::tests::sample;
 
 const NOW: u64 = 1_700_000_000_000;
 
@@ -79,6 +81,30 @@ fn a_target_is_known_late_pending_or_impossible() {
     let random = RecordId::parse("f81d4fae-7dec-41d0-a765-00a0c91e6bf6").expect("version 4");
     assert_eq!(standing(prediction(random), NOW), Standing::Impossible);
     assert_eq!(standing(FeedbackTarget::Key("a"), NOW), Standing::Pending);
+}
+
+/// Names and statements of the default index fit into the memory that the documentation names.
+#[test]
+fn the_default_index_is_small() {
+    let spec = FeedbackSpec::default();
+    let mut index = Index::new(&spec);
+    for n in 0..spec.index as u64 {
+        let mut random = [0; 10];
+        random[2..].copy_from_slice(&n.to_be_bytes());
+        let record_id = RecordId::from_parts(NOW, random);
+        index.saw_prediction(&PredictionRecord {
+            record_id,
+            request_id: "",
+            feedback_key: "",
+            ..sample::record(1, b"")
+        });
+        let about = FeedbackTarget::Prediction(record_id);
+        index.saw_feedback(&FeedbackRecord { record_id, target: about, ..statement(1, "", "x") });
+    }
+    assert_eq!(index.sizes(), [spec.index; 3]);
+    let bytes = index.bytes();
+    assert!(bytes < 40 << 20, "{bytes} bytes");
+    assert!(bytes / spec.index <= 80, "{} bytes each", bytes / spec.index);
 }
 
 proptest! {

@@ -26,7 +26,34 @@ pub struct Prune<'a> {
     pub lsns: Option<(u64, u64)>,
     /// The record ids; empty for all rows.
     pub ids: &'a [RecordId],
+    /// Only the columns of [`NAMES`] are read: all else of a row counts as null.
+    pub names_only: bool,
 }
+
+/// The columns that tell predictions and statements apart, and those without which a row cannot be read.
+pub(super) const NAMES: [&str; 21] = [
+    "record_id",
+    "lsn",
+    "kind",
+    "ts",
+    "schema_version",
+    "protocol",
+    "outcome",
+    "request_id",
+    "feedback_key",
+    "feedback_id",
+    "target_record_id",
+    "target_request_id",
+    "target_feedback_key",
+    "metric",
+    "value",
+    "label",
+    "source",
+    "retracted",
+    "gap_reason",
+    "gap_first_lsn",
+    "gap_last_lsn",
+];
 
 /// The row groups that are read, and of them the rows; `None` for all rows.
 pub(super) struct Selected {

@@ -12,6 +12,7 @@ use arrow_array::{
     Array as _, BinaryArray, BooleanArray, FixedSizeBinaryArray, MapArray, PrimitiveArray,
     StringArray,
 };
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
     ParquetRecordBatchReaderBuilder,
@@ -21,7 +22,7 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 
 use super::columns::{Arrays, HASH_BYTES};
 pub use super::prune::Prune;
-use super::prune::{Selected, select};
+use super::prune::{NAMES, Selected, select};
 use super::schema::SCHEMA_KEY;
 use crate::domain::ids::{Entropy, Generation, RecordId};
 use crate::domain::record::{
@@ -110,10 +111,14 @@ impl ParquetRows {
         let reader = if groups.is_empty() {
             None
         } else {
-            let builder =
+            let mut builder =
                 ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
                     .with_batch_size(batch_rows(metadata.metadata()))
                     .with_row_groups(groups);
+            if prune.names_only {
+                let mask = ProjectionMask::columns(builder.parquet_schema(), NAMES);
+                builder = builder.with_projection(mask);
+            }
             Some(match rows {
                 Some(rows) => builder.with_row_selection(rows).build()?,
                 None => builder.build()?,

@@ -76,6 +76,8 @@ pub struct Scope {
     pub ts_us: Option<(u64, u64)>,
     /// Record ids, for files that can look them up; empty for all.
     pub ids: Vec<RecordId>,
+    /// Only what tells predictions and statements apart is read: the rest of a row may be empty.
+    pub names_only: bool,
 }
 
 impl Scope {

@@ -29,6 +29,7 @@ pub(super) struct Merge {
     upto: u64,
     ts_us: Option<(u64, u64)>,
     ids: Vec<RecordId>,
+    names_only: bool,
 }
 
 #[derive(Debug)]
@@ -76,6 +77,7 @@ impl Merge {
             upto,
             ts_us: scope.ts_us,
             ids: scope.ids.clone(),
+            names_only: scope.names_only,
         }
     }
 
@@ -141,7 +143,7 @@ impl Merge {
     /// Opens a file and passes to its first row; false when it is gone.
     fn open_file(&mut self, file: ParquetFile, done: u64) -> Result<bool, LogError> {
         let lsns = Some((done.saturating_add(1), self.upto));
-        let prune = Prune { ts: self.ts_us, lsns, ids: &self.ids };
+        let prune = Prune { ts: self.ts_us, lsns, ids: &self.ids, names_only: self.names_only };
         match ParquetRows::open(&file.path, &prune) {
             Ok(rows) => {
                 self.open.push(Open { rows, file, lsn: 0, started: done == 0 });
