@@ -29,6 +29,8 @@ pub struct Consumers {
 struct Consumer {
     name: String,
     required: bool,
+    /// Whether it takes Parquet files, which may go only when it has them; it needs no segments.
+    takes_files: bool,
     position: Arc<AtomicU64>,
 }
 
@@ -54,6 +56,19 @@ impl Consumers {
     /// # Errors
     /// When the cursor cannot be opened, the name is taken, or nothing is recorded.
     pub fn register(&self, name: &str, required: bool) -> io::Result<Cursor> {
+        self.add(name, required, false)
+    }
+
+    /// Registers a consumer of Parquet files, like [`Self::register`]: these, not segments, wait for
+    /// a `required` one.
+    ///
+    /// # Errors
+    /// As [`Self::register`].
+    pub(super) fn register_for_files(&self, name: &str, required: bool) -> io::Result<Cursor> {
+        self.add(name, required, true)
+    }
+
+    fn add(&self, name: &str, required: bool, takes_files: bool) -> io::Result<Cursor> {
         let Some(dir) = &self.dir else {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "nothing is recorded"));
         };
@@ -65,7 +80,8 @@ impl Consumers {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
         }
         let cursor = Cursor::open(dir, name)?;
-        list.push(Consumer { name: name.to_owned(), required, position: cursor.shared() });
+        let (name, position) = (name.to_owned(), cursor.shared());
+        list.push(Consumer { name, required, takes_files, position });
         Ok(cursor)
     }
 
@@ -89,23 +105,41 @@ impl Consumers {
     pub(super) fn released_up_to(&self) -> Option<u64> {
         let list = self.list.lock();
         let has_parquet = list.iter().any(|consumer| consumer.name == PARQUET);
-        let lowest = list.iter().map(|consumer| consumer.position.load(Ordering::SeqCst)).min();
+        let readers = list.iter().filter(|consumer| !consumer.takes_files);
+        let lowest = readers.map(|consumer| consumer.position.load(Ordering::SeqCst)).min();
         lowest.filter(|_| has_parquet)
     }
 
     /// Up to where all required consumers have passed; `None` without any.
     pub(super) fn required_up_to(&self) -> Option<u64> {
         let list = self.list.lock();
-        let required = list.iter().filter(|consumer| consumer.required);
+        let required = list.iter().filter(|consumer| consumer.required && !consumer.takes_files);
         required.map(|consumer| consumer.position.load(Ordering::SeqCst)).min()
     }
 
     /// Moves every optional consumer that is not beyond `lsn` there; returns their names and where
     /// they were.
     pub(super) fn skip_to(&self, lsn: u64) -> Vec<(String, u64)> {
+        self.skip(lsn, |consumer| !consumer.takes_files && !consumer.required)
+    }
+
+    /// Up to where all required consumers of Parquet files have these; [`u64::MAX`] without any.
+    pub(super) fn files_required_up_to(&self) -> u64 {
         let list = self.list.lock();
-        let optional = list.iter().filter(|consumer| !consumer.required);
-        let skipped = optional.filter_map(|consumer| {
+        let required = list.iter().filter(|consumer| consumer.required && consumer.takes_files);
+        let positions = required.map(|consumer| consumer.position.load(Ordering::SeqCst));
+        positions.min().unwrap_or(u64::MAX)
+    }
+
+    /// Moves every consumer of Parquet files that is not beyond `lsn` there, because the files are
+    /// gone; returns their names and where they were.
+    pub(super) fn skip_files_to(&self, lsn: u64) -> Vec<(String, u64)> {
+        self.skip(lsn, |consumer| consumer.takes_files)
+    }
+
+    fn skip(&self, lsn: u64, whom: impl Fn(&Consumer) -> bool) -> Vec<(String, u64)> {
+        let list = self.list.lock();
+        let skipped = list.iter().filter(|consumer| whom(consumer)).filter_map(|consumer| {
             let position = consumer.position.fetch_max(lsn, Ordering::SeqCst);
             (position < lsn).then(|| (consumer.name.clone(), position))
         });

@@ -41,7 +41,7 @@ pub(super) type LockGuard = Box<dyn Any + Send>;
 
 /// The operations on a directory of segments.
 pub(super) trait FileSystem: Send + Sync {
-    /// Creates a directory and its parents.
+    /// Creates a directory and its parents, so that they survive a power loss.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Locks `path` for this process; [`io::ErrorKind::WouldBlock`] when another one has it.
     fn lock(&self, path: &Path) -> io::Result<LockGuard>;
@@ -151,7 +151,12 @@ impl SegmentFile for File {
 
 impl FileSystem for LocalFiles {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path)
+        let missing: Vec<_> = path.ancestors().take_while(|dir| !dir.exists()).collect();
+        fs::create_dir_all(path)?;
+        missing.iter().filter_map(|dir| dir.parent()).try_for_each(|parent| {
+            let parent = if parent == Path::new("") { Path::new(".") } else { parent };
+            self.sync_dir(parent)
+        })
     }
 
     fn lock(&self, path: &Path) -> io::Result<LockGuard> {

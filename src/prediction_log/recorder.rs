@@ -111,6 +111,25 @@ pub struct Ticket {
     pub(super) sequence: u64,
 }
 
+/// The log, as whoever keeps the Parquet files sees it. Does not keep the log open.
+pub(super) struct ParquetSide {
+    queue: Arc<Queue>,
+    bytes: Arc<AtomicU64>,
+    pub(super) consumers: Arc<Consumers>,
+}
+
+impl ParquetSide {
+    /// As [`Recorder::set_parquet_bytes`].
+    pub(super) fn set_bytes(&self, bytes: u64) {
+        self.bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// As [`Recorder::note_gap`].
+    pub(super) fn note_gap(&self, gap: &GapRecord<'_>) {
+        self.queue.note_gap(gap);
+    }
+}
+
 /// The recording side of the prediction log.
 pub struct Recorder {
     queue: Option<Arc<Queue>>,
@@ -285,6 +304,13 @@ impl Recorder {
     /// Tells how many bytes the Parquet files take: they count against the same limit as segments.
     pub fn set_parquet_bytes(&self, bytes: u64) {
         self.parquet_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// What whoever keeps the Parquet files needs of the log; `None` where nothing is recorded.
+    pub(super) fn parquet_side(&self) -> Option<ParquetSide> {
+        let queue = Arc::clone(self.queue.as_ref()?);
+        let (bytes, consumers) = (Arc::clone(&self.parquet_bytes), Arc::clone(&self.consumers));
+        Some(ParquetSide { queue, bytes, consumers })
     }
 
     /// The state of the log.

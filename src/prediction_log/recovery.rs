@@ -7,11 +7,16 @@
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 
-use super::files::{FileSystem, SegmentFile, write_all_at};
+use super::files::{FileSystem, SegmentFile, read_full_at, write_all_at};
 use super::frame::{self, SEAL_BYTES};
 use super::recorder::OpenError;
 use super::scan::{Scan, Step};
 use super::segment::{self, Listed, SUSPECT, UNFINISHED};
+use super::survey::sealed_count;
+
+/// Segments before the last one whose numbers are looked at: more than a failed group and its second
+/// try leave behind.
+const LOOK_BACK: usize = 8;
 
 /// What was found when the log was opened.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -43,6 +48,7 @@ pub(super) fn recover(
     let mut segments = segment::list(files, dir).map_err(unreadable)?;
     let mut recovery =
         Recovery { next_lsn: 1, segments: segments.len() as u64, ..Recovery::default() };
+    let above = above_earlier(files, dir, &segments).map_err(unreadable)?;
     if let Some(last) = segments.last_mut() {
         let path = segment::path(dir, last.first_lsn);
         let kept = heal(files, &path, last, &mut recovery)
@@ -51,7 +57,29 @@ pub(super) fn recover(
             segments.pop();
         }
     }
+    recovery.next_lsn = recovery.next_lsn.max(above);
     Ok((recovery, segments))
+}
+
+/// The number above all in the segments before the last. One that was given up after a failed sync
+/// still holds the records that were about to be written again: readers show those, so that another
+/// record with one of their numbers would be hidden.
+fn above_earlier(files: &dyn FileSystem, dir: &Path, segments: &[Listed]) -> io::Result<u64> {
+    let mut above = 1;
+    for earlier in segments.iter().rev().skip(1).take(LOOK_BACK) {
+        let source = files.open_read(&segment::path(dir, earlier.first_lsn))?;
+        let mut footer = [0; SEAL_BYTES];
+        let at = source.size()?.saturating_sub(SEAL_BYTES as u64);
+        let len = read_full_at(source.as_ref(), &mut footer, at)?;
+        let mut scan = Scan::new(source, earlier.first_lsn)?;
+        if let Some((_, last_lsn)) = sealed_count(&footer[..len], scan.epoch()) {
+            above = above.max(last_lsn.saturating_add(1));
+            continue;
+        }
+        while scan.step()? != Step::End {}
+        above = above.max(scan.next_lsn());
+    }
+    Ok(above)
 }
 
 /// Closes the last segment where its last good frame ends; false when it holds nothing to keep.

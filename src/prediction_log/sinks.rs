@@ -310,7 +310,11 @@ fn register(
     spec: &SinkSpec,
     place: LogPlace<'_>,
 ) -> Result<Cursor, SinkError> {
-    consumers.register(name.as_str(), spec.required).map_err(|source| SinkError::Cursor {
+    let registered = match spec.target {
+        SinkTarget::Http { .. } => consumers.register(name.as_str(), spec.required),
+        SinkTarget::S3 { .. } => consumers.register_for_files(name.as_str(), spec.required),
+    };
+    registered.map_err(|source| SinkError::Cursor {
         name: name.clone(),
         path: place.log_dir.to_owned(),
         source,

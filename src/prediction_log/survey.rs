@@ -112,7 +112,7 @@ fn is_possible(listed: Listed, bytes: u64, (count, last_lsn): (u64, u64)) -> boo
 }
 
 /// The count and the last number in the seal that ends a segment.
-fn sealed_count(footer: &[u8], epoch: Option<u32>) -> Option<(u64, u64)> {
+pub(super) fn sealed_count(footer: &[u8], epoch: Option<u32>) -> Option<(u64, u64)> {
     let header = FrameHeader::parse(footer)?;
     let is_seal = header.kind == KIND_SEAL && Some(header.epoch) == epoch;
     let count = frame::seal_count(footer.get(frame::HEADER_BYTES..)?)?;

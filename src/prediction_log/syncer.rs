@@ -32,6 +32,9 @@ struct Shared {
     /// Held for a moment by the writer, once a group, and by the thread, never during a sync.
     state: Mutex<State>,
     wake: Condvar,
+    /// Held while the directory is synced: who finds the names unchanged must know that they are on
+    /// the disk, not that the other thread is about to put them there.
+    names: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -101,6 +104,7 @@ impl Syncer {
             interval,
             state: Mutex::new(state),
             wake: Condvar::new(),
+            names: Mutex::new(()),
         });
         let thread = std::thread::Builder::new().name("log-sync".to_owned()).spawn({
             let shared = Arc::clone(&shared);
@@ -254,6 +258,7 @@ impl Shared {
     }
 
     fn sync_names(&self) -> std::io::Result<()> {
+        let _one_at_a_time = self.names.lock();
         if !std::mem::take(&mut self.state.lock().names_changed) {
             return Ok(());
         }

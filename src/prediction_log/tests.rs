@@ -2,6 +2,7 @@
 
 mod damage;
 mod faults;
+mod power;
 mod retention;
 pub(super) mod rows;
 mod running;

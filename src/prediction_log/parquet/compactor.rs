@@ -23,11 +23,12 @@ use super::merge::{MergeError, Mergeable, merge, recover, waiting};
 use super::retention::Limits;
 use super::segments::{Closed, backlog, resume_at};
 use super::stats::{Counters, ParquetStats, add, set};
-use crate::domain::record::GapReason;
+use crate::domain::record::{GapReason, GapRecord};
 use crate::domain::spec::{LogSpec, ParquetSpec};
 use crate::prediction_log::appender::log_dir;
 use crate::prediction_log::consumers::PARQUET;
 use crate::prediction_log::files::LocalFiles;
+use crate::prediction_log::recorder::ParquetSide;
 use crate::prediction_log::segment::{self, SUSPECT};
 use crate::prediction_log::unix_us;
 use crate::prediction_log::{Cursor, Progress, Recorder};
@@ -101,6 +102,7 @@ impl Compactor {
         if !recorder.is_on() || !spec.parquet.enabled {
             return Ok(None);
         }
+        let Some(side) = recorder.parquet_side() else { return Ok(None) };
         let shared = Arc::new(Shared::default());
         let work = Work {
             shared: Arc::clone(&shared),
@@ -111,6 +113,8 @@ impl Compactor {
             spec: spec.parquet.clone(),
             limits: Limits::new(spec),
             merge_limit,
+            side,
+            is_at_floor: false,
             failed: None,
             unmergeable: Vec::new(),
         };
@@ -154,6 +158,9 @@ struct Work {
     spec: ParquetSpec,
     limits: Limits,
     merge_limit: MergeLimit,
+    side: ParquetSide,
+    /// Whether it was said that no more can be removed.
+    is_at_floor: bool,
     failed: Option<Failed>,
     unmergeable: Vec<Hour>,
 }
@@ -266,6 +273,7 @@ impl Work {
             // The position counts in this process; a start may do some segments once more.
             self.warn(&error, "the cursor of the Parquet files cannot be written");
         }
+        self.retain();
         true
     }
 
@@ -344,17 +352,42 @@ impl Work {
         self.unmergeable.push(hour);
     }
 
-    fn retain(&self) {
+    /// Keeps to the limits, together with the writer: each knows what the other holds.
+    fn retain(&mut self) {
         let segments = segment::list(&LocalFiles, &self.log_dir).unwrap_or_default();
         let segment_bytes = segments.iter().map(|segment| segment.bytes).sum();
-        match self.limits.enforce(&self.disk, segment_bytes, unix_us()) {
-            Ok(kept) => {
-                let counters = &self.shared.counters;
-                set(&counters.files, kept.files);
-                set(&counters.bytes, kept.bytes);
-                add(&counters.removed, kept.removed);
-            }
-            Err(error) => self.warn(&error, "old Parquet files are not removed"),
+        let taken = self.side.consumers.files_required_up_to();
+        let kept = match self.limits.enforce(&self.disk, segment_bytes, taken, unix_us()) {
+            Ok(kept) => kept,
+            Err(error) => return self.warn(&error, "old Parquet files are not removed"),
+        };
+        let counters = &self.shared.counters;
+        set(&counters.files, kept.files);
+        set(&counters.bytes, kept.bytes);
+        add(&counters.removed, kept.removed);
+        self.side.set_bytes(kept.bytes);
+        kept.gone.iter().for_each(|gone| self.tell_skipped(*gone));
+        if kept.at_floor && !self.is_at_floor {
+            tracing::warn!(
+                bytes = kept.bytes,
+                "the disk is full of something else: the newest Parquet files stay"
+            );
+        }
+        self.is_at_floor = kept.at_floor;
+    }
+
+    /// Says in the log who misses a file that is gone.
+    fn tell_skipped(&self, (first_lsn, last_lsn): (u64, u64)) {
+        for (consumer, position) in self.side.consumers.skip_files_to(last_lsn) {
+            let first = first_lsn.max(position + 1);
+            self.side.note_gap(&GapRecord {
+                ts_us: unix_us(),
+                reason: GapReason::Skipped,
+                lsns: Some((first, last_lsn)),
+                records: last_lsn + 1 - first,
+                consumer: &consumer,
+                detail: "a Parquet file was removed to make room",
+            });
         }
     }
 

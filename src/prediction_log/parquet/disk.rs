@@ -25,6 +25,9 @@ pub(super) struct Disk {
     /// Exchanging directories is refused, as some file systems do.
     #[cfg(test)]
     pub(super) no_exchange: bool,
+    /// Free and all bytes that the file system is said to have, if not the truth.
+    #[cfg(test)]
+    pub(super) said_space: std::cell::Cell<Option<(u64, u64)>>,
 }
 
 impl Disk {
@@ -37,12 +40,24 @@ impl Disk {
             steps: std::cell::Cell::new(None),
             #[cfg(test)]
             no_exchange: false,
+            #[cfg(test)]
+            said_space: std::cell::Cell::new(None),
         }
     }
 
     /// The Parquet directory.
     pub(super) fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The thousandths of the file system that are free; `None` where nobody can tell.
+    pub(super) fn free(&self) -> Option<u64> {
+        let space = rustix::fs::statvfs(&self.root).ok();
+        let space = space.map(|space| (space.f_bavail, space.f_blocks));
+        #[cfg(test)]
+        let space = self.said_space.get().or(space);
+        let (free, total) = space.filter(|space| space.1 > 0)?;
+        u64::try_from(u128::from(free) * 1000 / u128::from(total)).ok()
     }
 
     /// The path of an unfinished file.
