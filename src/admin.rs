@@ -171,6 +171,7 @@ fn log_metrics(registry: &Registry, log: &LogStats) {
     registry.copy("pointsman_log_group_records_total", &[], log.group_records);
     registry.copy("pointsman_log_written_bytes_total", &[], log.written_bytes);
     registry.copy("pointsman_log_segments_removed_total", &[], log.segments_removed);
+    registry.copy("pointsman_log_segments_prefilled_total", &[], log.segments_prefilled);
     let rescued = "pointsman_log_rescued_records_total";
     registry.copy(rescued, &[("result", "copied")], log.rescued);
     registry.copy(rescued, &[("result", "missing")], log.not_rescued);

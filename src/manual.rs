@@ -65,6 +65,9 @@ pub mod decisions {
     pub mod retries {
         #![doc = include_str!("docs/decisions/0010-retries.md")]
     }
+    pub mod segments_made_ahead {
+        #![doc = include_str!("docs/decisions/0011-segments-made-ahead.md")]
+    }
     pub mod retention_gaps_and_rescue {
         #![doc = include_str!("docs/decisions/0012-retention-gaps-and-rescue.md")]
     }

@@ -29,6 +29,7 @@ mod settlement;
 mod shelf;
 mod signal;
 mod sinks;
+mod spare;
 mod stats;
 mod survey;
 mod syncer;

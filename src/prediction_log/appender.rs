@@ -17,6 +17,7 @@ use super::progress::Progress;
 use super::rescue;
 use super::segment::{self, Listed, SegmentHeader, UNFINISHED};
 use super::shelf::Shelf;
+use super::spare::Spare;
 use super::stats::{Counters, DropReason, add, set};
 use super::syncer::Syncer;
 use super::unix_us;
@@ -90,6 +91,7 @@ pub(super) struct Appender {
     /// What optional consumers miss, to be said in the log.
     skipped: Vec<Missing>,
     next_lsn: u64,
+    spare: Spare,
     syncer: Syncer,
 }
 
@@ -106,6 +108,8 @@ struct Active {
     /// The name that it gets with its first group: the segment that has it now was given up, but
     /// holds records that were promised.
     unfinished: Option<PathBuf>,
+    /// Zeros lie after its end, to be cut off.
+    filled: bool,
 }
 
 impl Appender {
@@ -119,8 +123,9 @@ impl Appender {
         shelf: Shelf,
         next_lsn: u64,
     ) -> Self {
+        let spare = Spare::new(Arc::clone(&files), &layout.dir, layout.segment_bytes);
         let (current, skipped) = (None, Vec::new());
-        Self { files, layout, counters, progress, current, shelf, skipped, next_lsn, syncer }
+        Self { files, layout, counters, progress, current, shelf, skipped, next_lsn, spare, syncer }
     }
 
     /// What optional consumers have missed since this was last asked.
@@ -191,6 +196,7 @@ impl Appender {
             self.progress.set_written(self.next_lsn - 1);
             if sync {
                 written(group);
+                self.spare.prepare();
                 return self.sync();
             }
             if let Some(active) = &self.current {
@@ -346,6 +352,9 @@ impl Appender {
             Ok(()) => active.end += SEAL_BYTES as u64,
             Err(_) => add(&self.counters.write_errors, 1),
         }
+        if active.filled {
+            self.count_error(active.file.set_len(active.end));
+        }
         self.shelf.add(Listed { first_lsn: active.first_lsn, bytes: active.end });
         if active.records > 0 {
             self.syncer.wrote(active.first_lsn, last_lsn);
@@ -373,8 +382,8 @@ impl Appender {
 
     /// Creates the segment for the next record under a temporary name, so that readers never see
     /// half a header.
-    fn create(&self) -> Result<Active, Fault> {
-        let (files, first_lsn) = (&self.files, self.next_lsn);
+    fn create(&mut self) -> Result<Active, Fault> {
+        let first_lsn = self.next_lsn;
         let path = segment::path(&self.layout.dir, first_lsn);
         let unfinished = self.layout.dir.join(segment::file_name(first_lsn) + UNFINISHED);
         let epoch = fastrand::u32(..);
@@ -388,7 +397,9 @@ impl Appender {
         let replaces = self.shelf.newest().is_some_and(|last| {
             last.first_lsn == first_lsn && last.bytes > segment::HEADER_BYTES as u64
         });
-        let created = files.create(&unfinished).and_then(|file| {
+        let spare = self.spare.take(&unfinished);
+        let (files, filled) = (&self.files, spare.is_some());
+        let created = spare.map_or_else(|| files.create(&unfinished), Ok).and_then(|file| {
             write_all_at(file.as_ref(), &mut [io::IoSlice::new(&header)], 0)?;
             if !replaces {
                 files.rename(&unfinished, &path)?;
@@ -404,11 +415,12 @@ impl Appender {
                 return Err(Fault::new("creating", path, error));
             }
         };
+        add(&self.counters.segments_prefilled, u64::from(filled));
         self.syncer.named();
         self.syncer.opened(first_lsn, second);
         let unfinished = replaces.then_some(unfinished);
         let end = segment::HEADER_BYTES as u64;
-        Ok(Active { file, first_lsn, epoch, end, records: 0, begun: None, unfinished })
+        Ok(Active { file, first_lsn, epoch, end, records: 0, begun: None, unfinished, filled })
     }
 
     /// Removes segments that may go and have to.

@@ -12,6 +12,10 @@ use std::path::Path;
 /// The most pieces that one vectored write takes (`IOV_MAX` on Linux).
 const PIECES_MAX: usize = 1024;
 
+/// File systems that write every byte to a new place: btrfs, ZFS, F2FS, bcachefs (`statfs(2)` and
+/// the kernel's `linux/magic.h`).
+const COPY_ON_WRITE: [i128; 4] = [0x9123_683e, 0x2fc1_2fc1, 0xf2f5_2010, 0xca45_1a4e];
+
 /// Something that can be read at any offset.
 pub(super) trait Source: Send + Sync {
     /// Reads at most `buffer.len()` bytes; 0 at the end.
@@ -57,6 +61,8 @@ pub(super) trait FileSystem: Send + Sync {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// The room on the file system of a directory.
     fn space(&self, dir: &Path) -> io::Result<Space>;
+    /// Whether bytes that are overwritten stay where they are on the disk.
+    fn overwrites_in_place(&self, dir: &Path) -> io::Result<bool>;
 }
 
 /// The room on a file system, in bytes.
@@ -208,6 +214,11 @@ impl FileSystem for LocalFiles {
         let stat = rustix::fs::statvfs(dir)?;
         let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
         Ok(Space { free: bytes(stat.f_bavail), total: bytes(stat.f_blocks) })
+    }
+
+    fn overwrites_in_place(&self, dir: &Path) -> io::Result<bool> {
+        let kind = i128::from(rustix::fs::statfs(dir)?.f_type);
+        Ok(!COPY_ON_WRITE.contains(&kind))
     }
 }
 

@@ -77,7 +77,8 @@ fn heal(
     let Some(epoch) = scan.epoch().filter(|_| scan.records() > 0) else {
         // Without a record the next segment has the same name and replaces this one. What cannot
         // even be recognised is kept for people to look at.
-        if last.bytes > 0 && (scan.header().is_none() || scan.gave_up()) {
+        let empty = last.bytes == 0 || scan.is_blank()?;
+        if !empty && (scan.header().is_none() || scan.gave_up()) {
             let aside = path.with_file_name(segment::file_name(last.first_lsn) + SUSPECT);
             files.rename(path, &aside)?;
             recovery.healed_bytes = 0;

@@ -19,6 +19,8 @@ const WINDOW_BYTES_KEPT: usize = 4 * 1024 * 1024;
 /// bytes cannot make a search quadratic.
 const SEARCH_FACTOR: u64 = 8;
 
+static ZEROS: [u8; 4096] = [0; 4096];
+
 /// What lies next in a segment.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -35,6 +37,8 @@ pub(super) struct Scan {
     source: Box<dyn Source>,
     window: Window,
     header: Option<SegmentHeader>,
+    /// Whether nothing stands where the header should be.
+    header_blank: bool,
     /// Of the header; where that is damaged, of the first intact frame.
     epoch: Option<u32>,
     first_lsn: u64,
@@ -46,6 +50,9 @@ pub(super) struct Scan {
     records: u64,
     /// Whether a search ended because it had cost too much.
     gave_up: bool,
+    /// From here on a search met nothing but zeros, if anything. Segments are written front to back:
+    /// as long as there are zeros where the next frame goes, there are zeros behind it.
+    blank_from: Option<u64>,
 }
 
 impl std::fmt::Debug for Scan {
@@ -63,24 +70,36 @@ impl Scan {
     pub(super) fn new(source: Box<dyn Source>, first_lsn: u64) -> io::Result<Self> {
         let mut window = Window::default();
         let header = window.bytes(source.as_ref(), 0, segment::HEADER_BYTES)?;
+        let header_blank = header.is_some_and(is_zero);
         let header = header.and_then(SegmentHeader::decode).filter(|h| h.first_lsn == first_lsn);
         Ok(Self {
             source,
             window,
             epoch: header.as_ref().map(|header| header.epoch),
             header,
+            header_blank,
             first_lsn,
             expected: first_lsn,
             at: segment::HEADER_BYTES as u64,
             sealed: false,
             records: 0,
             gave_up: false,
+            blank_from: None,
         })
     }
 
     /// The header, unless it is damaged.
     pub(super) fn header(&self) -> Option<&SegmentHeader> {
         self.header.as_ref()
+    }
+
+    /// Whether nothing was ever written, or nothing of it reached the disk. To be asked at
+    /// [`Step::End`].
+    ///
+    /// # Errors
+    /// When the source cannot be read.
+    pub(super) fn is_blank(&mut self) -> io::Result<bool> {
+        Ok(self.header_blank && self.records == 0 && self.torn_bytes()? == 0)
     }
 
     /// The epoch, once a header or a frame has told it.
@@ -175,7 +194,9 @@ impl Scan {
             if chunk.is_empty() {
                 return Ok(torn);
             }
-            if let Some(last) = chunk.iter().rposition(|&byte| byte != 0) {
+            if !is_zero(chunk)
+                && let Some(last) = chunk.iter().rposition(|&byte| byte != 0)
+            {
                 torn = at + last as u64 + 1 - self.at;
             }
             at += chunk.len() as u64;
@@ -184,11 +205,17 @@ impl Scan {
 
     /// Finds the next intact frame after the place where one should have been.
     fn pass_damage(&mut self) -> io::Result<Step> {
+        if self.is_known_blank()? {
+            return Ok(Step::End);
+        }
         let damaged_at = self.at;
         let mut budget = self.source.size()?.saturating_mul(SEARCH_FACTOR);
         let mut candidate = damaged_at + ALIGN as u64;
         while budget > 0 {
-            let Some(at) = self.find_magic(candidate)? else { return Ok(Step::End) };
+            let Some(at) = self.find_magic(candidate)? else {
+                self.blank_from = (self.torn_bytes()? == 0).then_some(self.at);
+                return Ok(Step::End);
+            };
             if let Some((header, _)) = self.intact_at(at)? {
                 self.at = at;
                 let last = last_lsn_before(&header);
@@ -206,6 +233,16 @@ impl Scan {
         Ok(Step::End)
     }
 
+    /// Whether nothing was written after the last intact frame since a search found only zeros there.
+    /// The file of an open segment may be much longer than what was written to it.
+    fn is_known_blank(&mut self) -> io::Result<bool> {
+        if self.blank_from.is_none_or(|from| self.at < from) {
+            return Ok(false);
+        }
+        let next = self.window.bytes(self.source.as_ref(), self.at, frame::HEADER_BYTES)?;
+        Ok(next.is_some_and(is_zero))
+    }
+
     /// The first place from `from` on, in steps of the alignment, that could be a frame of this
     /// segment.
     fn find_magic(&mut self, from: u64) -> io::Result<Option<u64>> {
@@ -217,7 +254,8 @@ impl Scan {
                 return Ok(None);
             }
             let places = (chunk.len() - frame::HEADER_BYTES) / ALIGN + 1;
-            for place in (0..places).map(|index| index * ALIGN) {
+            let candidates = if is_zero(chunk) { 0 } else { places };
+            for place in (0..candidates).map(|index| index * ALIGN) {
                 let at = from + place as u64;
                 if FrameHeader::parse(&chunk[place..])
                     .is_some_and(|header| is_plausible(&header, at, first_lsn, expected, epoch))
@@ -251,6 +289,11 @@ impl Scan {
         let start = self.window.place(at);
         Ok(Some((header, start..start + header.frame_len())))
     }
+}
+
+/// Whether there is nothing but zeros, compared in long stretches.
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(ZEROS.len()).all(|part| part == &ZEROS[..part.len()])
 }
 
 /// The number of the last record that lies before a frame.

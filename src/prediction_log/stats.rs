@@ -111,6 +111,8 @@ pub struct LogStats {
     pub disk_free: u64,
     /// Segment files that were removed: consumed, or to stay within the limits.
     pub segments_removed: u64,
+    /// Segments that were opened in a file of zeros made ahead.
+    pub segments_prefilled: u64,
     /// Groups that were written.
     pub groups: u64,
     /// Bytes that were written.
@@ -154,6 +156,7 @@ pub(super) struct Counters {
     pub(super) segments: AtomicU64,
     pub(super) disk_bytes: AtomicU64,
     pub(super) segments_removed: AtomicU64,
+    pub(super) segments_prefilled: AtomicU64,
     pub(super) groups: AtomicU64,
     pub(super) written_bytes: AtomicU64,
     pub(super) syncs: AtomicU64,
@@ -195,6 +198,7 @@ impl Counters {
         stats.segments = load(&self.segments);
         stats.disk_bytes = load(&self.disk_bytes);
         stats.segments_removed = load(&self.segments_removed);
+        stats.segments_prefilled = load(&self.segments_prefilled);
         stats.groups = load(&self.groups);
         stats.written_bytes = load(&self.written_bytes);
         stats.syncs = load(&self.syncs);

@@ -73,7 +73,9 @@ impl Survey {
             self.created_us = self.created_us.or(Some(header.created_us));
             self.node.clone_from(&header.node);
         }
-        let (records, next_lsn) = match sealed_count(&footer[..footer_len], scan.epoch()) {
+        let sealed = sealed_count(&footer[..footer_len], scan.epoch());
+        let (records, next_lsn) = match sealed.filter(|&sealed| is_possible(listed, bytes, sealed))
+        {
             Some((count, last_lsn)) => {
                 self.sealed += 1;
                 (count, last_lsn.saturating_add(1))
@@ -100,6 +102,13 @@ impl Survey {
         self.torn_bytes = if scan.is_sealed() { 0 } else { scan.torn_bytes()? };
         Ok((scan.records(), scan.next_lsn()))
     }
+}
+
+/// Whether a segment of `bytes` can hold what its seal says, and under these numbers.
+fn is_possible(listed: Listed, bytes: u64, (count, last_lsn): (u64, u64)) -> bool {
+    let numbers = last_lsn.saturating_add(1).saturating_sub(listed.first_lsn);
+    let frames = bytes.saturating_sub((segment::HEADER_BYTES + SEAL_BYTES) as u64);
+    count <= numbers && count <= frames / frame::HEADER_BYTES as u64
 }
 
 /// The count and the last number in the seal that ends a segment.

@@ -6,3 +6,4 @@ mod retention;
 pub(super) mod rows;
 mod running;
 pub(super) mod sample;
+mod spares;

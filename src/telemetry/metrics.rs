@@ -90,6 +90,7 @@ definitions! {
     counter "pointsman_log_group_records_total", [], "Records in all groups, gap rows included.";
     counter "pointsman_log_written_bytes_total", [], "Bytes of records written.";
     counter "pointsman_log_segments_removed_total", [], "Segments removed: consumed, or to stay within the limits.";
+    counter "pointsman_log_segments_prefilled_total", [], "Segments opened in a file of zeros made ahead.";
     counter "pointsman_log_rescued_records_total", ["result"], "Records of segments on which a background sync failed: copied, or missing (may be lost with the power).";
     histogram LOG_SYNC, [], "Syncs of a segment, in seconds.";
     gauge "pointsman_log_disk_bytes", [], "Bytes of segments on disk.";

@@ -1,8 +1,9 @@
 //! A disk that fails, is full, or hangs: serving goes on, every loss is counted, and what was
 //! acknowledged can be read.
 
+use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::domain::spec::{Durability, LogSpec};
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+pub(super) enum Mode {
     Good,
     /// The call with this number fails once.
     FailOnce(u64),
@@ -44,23 +45,50 @@ struct State {
     part_written: bool,
     /// What the file system is said to have, if not the truth.
     space: Option<Space>,
+    /// Whether spare files are of use.
+    spares: bool,
+    /// Bytes that were read through handles for reading, by file.
+    read: BTreeMap<PathBuf, u64>,
 }
 
 /// The real file system with a fault in it.
 #[derive(Clone)]
-struct Faulty(Arc<(Mutex<State>, Condvar)>);
+pub(super) struct Faulty(Arc<(Mutex<State>, Condvar)>);
 
 impl Faulty {
-    fn new(mode: Mode) -> Self {
-        let state = State { mode, calls: 0, part_written: false, space: None };
+    pub(super) fn new(mode: Mode) -> Self {
+        let state = State {
+            mode,
+            calls: 0,
+            part_written: false,
+            space: None,
+            spares: false,
+            read: BTreeMap::new(),
+        };
         Self(Arc::new((Mutex::new(state), Condvar::new())))
     }
 
-    fn set(&self, mode: Mode) {
+    pub(super) fn set(&self, mode: Mode) {
         let mut state = self.0.0.lock();
         state.mode = mode;
         state.part_written = false;
         self.0.1.notify_all();
+    }
+
+    /// Whether spare files are of use.
+    pub(super) fn with_spares(self, spares: bool) -> Self {
+        self.0.0.lock().spares = spares;
+        self
+    }
+
+    /// Says how much is free, of twice as much.
+    pub(super) fn set_space(&self, free: u64) {
+        self.0.0.lock().space = Some(Space { free, total: free * 2 });
+    }
+
+    /// Bytes that were read of each file through handles for reading.
+    pub(super) fn read(&self) -> BTreeMap<PathBuf, u64> {
+        self.0.0.lock().read.clone()
     }
 
     fn calls(&self) -> u64 {
@@ -94,6 +122,24 @@ impl Faulty {
 struct FaultyFile {
     file: Box<dyn SegmentFile>,
     faults: Faulty,
+}
+
+struct CountedSource {
+    source: Box<dyn Source>,
+    faults: Faulty,
+    path: PathBuf,
+}
+
+impl Source for CountedSource {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let read = self.source.read_at(buffer, offset)?;
+        *self.faults.0.0.lock().read.entry(self.path.clone()).or_default() += read as u64;
+        Ok(read)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.source.size()
+    }
 }
 
 impl Source for FaultyFile {
@@ -179,7 +225,8 @@ impl FileSystem for Faulty {
 
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn Source>> {
         self.call()?;
-        LocalFiles.open_read(path)
+        let (source, faults, path) = (LocalFiles.open_read(path)?, self.clone(), path.to_owned());
+        Ok(Box::new(CountedSource { source, faults, path }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -200,9 +247,13 @@ impl FileSystem for Faulty {
     fn space(&self, dir: &Path) -> io::Result<Space> {
         self.0.0.lock().space.map_or_else(|| LocalFiles.space(dir), Ok)
     }
+
+    fn overwrites_in_place(&self, _: &Path) -> io::Result<bool> {
+        Ok(self.0.0.lock().spares)
+    }
 }
 
-fn open(faults: &Faulty, dir: &Path, spec: &LogSpec) -> Result<Recorder, OpenError> {
+pub(super) fn open(faults: &Faulty, dir: &Path, spec: &LogSpec) -> Result<Recorder, OpenError> {
     Recorder::open_with(Arc::new(faults.clone()), dir, "n1", 1, spec)
 }
 
@@ -246,13 +297,14 @@ fn go_on(dir: &Path, durability: Durability) {
 
 #[test]
 fn any_single_failed_call_costs_nothing_that_was_acknowledged() {
-    for durability in [Durability::Os, Durability::Sync] {
-        let clean = Faulty::new(Mode::Good);
+    let cases = [(Durability::Os, false), (Durability::Sync, false), (Durability::Sync, true)];
+    for (durability, spares) in cases {
+        let clean = Faulty::new(Mode::Good).with_spares(spares);
         run(&clean, tempfile::tempdir().expect("a directory").path(), durability);
         assert!(clean.calls() > 50);
         for call in 1..=clean.calls() {
             let dir = tempfile::tempdir().expect("a directory");
-            let faults = Faulty::new(Mode::FailOnce(call));
+            let faults = Faulty::new(Mode::FailOnce(call)).with_spares(spares);
             let acknowledged = run(&faults, dir.path(), durability);
             assert!(acknowledged.is_none_or(|records| records == 40), "appended again: {call}");
             go_on(dir.path(), durability);
