@@ -26,7 +26,7 @@ pub struct Prune<'a> {
     pub lsns: Option<(u64, u64)>,
     /// The record ids; empty for all rows.
     pub ids: &'a [RecordId],
-    /// Only the columns of [`NAMES`] are read: all else of a row counts as null.
+    /// Only the columns of `NAMES` are read: all else of a row counts as null.
     pub names_only: bool,
 }
 
