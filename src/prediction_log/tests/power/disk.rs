@@ -257,6 +257,11 @@ impl SegmentFile for Opened {
 }
 
 impl FileSystem for Power {
+    // Segments made ahead come from a thread of their own: the order of calls would not be repeatable.
+    fn overwrites_in_place(&self, _dir: &Path) -> io::Result<bool> {
+        Ok(false)
+    }
+
     fn create_dir(&self, _path: &Path) -> io::Result<()> {
         self.call().map(drop)
     }
