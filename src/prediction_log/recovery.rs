@@ -11,7 +11,7 @@ use super::files::{FileSystem, SegmentFile, read_full_at, write_all_at};
 use super::frame::{self, SEAL_BYTES};
 use super::recorder::OpenError;
 use super::scan::{Scan, Step};
-use super::segment::{self, Listed, SUSPECT, UNFINISHED};
+use super::segment::{self, HEADER_BYTES, Listed, SUSPECT, SegmentHeader, UNFINISHED};
 use super::survey::sealed_count;
 
 /// Segments before the last one whose numbers are looked at: more than a failed group and its second
@@ -71,11 +71,17 @@ fn above_earlier(files: &dyn FileSystem, dir: &Path, segments: &[Listed]) -> io:
         let mut footer = [0; SEAL_BYTES];
         let at = source.size()?.saturating_sub(SEAL_BYTES as u64);
         let len = read_full_at(source.as_ref(), &mut footer, at)?;
-        let mut scan = Scan::new(source, earlier.first_lsn)?;
-        if let Some((_, last_lsn)) = sealed_count(&footer[..len], scan.epoch()) {
+        let mut header = [0; HEADER_BYTES];
+        let header_len = read_full_at(source.as_ref(), &mut header, 0)?;
+        let header = SegmentHeader::decode(&header[..header_len]);
+        let epoch = header.filter(|header| header.first_lsn == earlier.first_lsn).map(|h| h.epoch);
+        if epoch.is_some()
+            && let Some((_, last_lsn)) = sealed_count(&footer[..len], epoch)
+        {
             above = above.max(last_lsn.saturating_add(1));
             continue;
         }
+        let mut scan = Scan::new(source, earlier.first_lsn)?;
         while scan.step()? != Step::End {}
         above = above.max(scan.next_lsn());
     }

@@ -86,9 +86,10 @@ impl What {
     /// Applies the sectors that `survives` chooses.
     fn apply_some(&self, bytes: &mut Vec<u8>, survives: &mut dyn FnMut() -> bool) {
         let Self::Write(offset, piece) = self else {
-            return if survives() {
-                self.apply(bytes)
-            };
+            if survives() {
+                self.apply(bytes);
+            }
+            return;
         };
         let (mut at, mut rest) = (*offset, piece.as_slice());
         while !rest.is_empty() {
