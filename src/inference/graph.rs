@@ -13,6 +13,7 @@ use tract_onnx::pb::tensor_shape_proto::dimension;
 use tract_onnx::pb::type_proto;
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto};
 
+use super::ml;
 use crate::protocol::tensor::Datatype;
 
 /// A value that the graph takes or returns.
@@ -50,16 +51,6 @@ pub(super) enum Refusal {
     Output { output: String, found: String },
     UnknownRank { input: String },
 }
-
-/// The operators of `ai.onnx.ml` that stock tract has.
-const ML_OPERATORS: [&str; 6] = [
-    "ArrayFeatureExtractor",
-    "CategoryMapper",
-    "LinearClassifier",
-    "LinearRegressor",
-    "Normalizer",
-    "TreeEnsembleClassifier",
-];
 
 /// The operators of `com.microsoft` that stock tract has. Others of that domain share a name with an
 /// ONNX operator but not its meaning, and tract looks operators up by name alone.
@@ -177,8 +168,8 @@ fn check_operators(onnx: &Onnx, model: &ModelProto, graph: &GraphProto) -> Resul
         let name = node.op_type.as_str();
         let known = onnx.op_register.0.contains_key(name);
         let supported = match domain {
-            "" => known && !ML_OPERATORS.contains(&name),
-            "ai.onnx.ml" => known && ML_OPERATORS.contains(&name),
+            "" => known && !ml::supports(name),
+            ml::DOMAIN => ml::supports(name),
             "com.microsoft" => known && CONTRIB_OPERATORS.contains(&name),
             _ => false,
         };

@@ -1,22 +1,60 @@
-//! Operators of `ai.onnx.ml` that this crate runs itself.
+//! The operators of `ai.onnx.ml`, which are our own.
 //!
-//! Owns the replacements for tract's own LinearClassifier and Normalizer: tract expands each into half
-//! a dozen nodes of its core set, which costs a small model more than its arithmetic. Here each is one
-//! node. Never decides which operators may be served, that is `graph`'s. Follows version 1 of the
-//! operators (<https://onnx.ai/onnx/operators/index.html#ai-onnx-ml>), and onnxruntime where that says
-//! nothing.
+//! Owns the domain: tract has few of its operators, and expands those that it has into half a dozen
+//! nodes, which costs a small model more than its arithmetic. Here each is one node. An operator is a
+//! file that implements [`Operator`] and a line in [`OPERATORS`]. Never decides about other domains, that
+//! is `graph`'s. Follows the specification
+//! (<https://onnx.ai/onnx/operators/index.html#ai-onnx-ml>), and onnxruntime where that says nothing;
+//! each operator's own documentation says where that is.
+//!
+//! [`Operator`]: operator::Operator
 
+mod attributes;
+mod labels;
 mod linear_classifier;
 mod normalizer;
+mod operator;
 mod post_transform;
 
 #[cfg(test)]
 mod tests;
 
 use tract_onnx::Onnx;
+use tract_onnx::model::ParsingContext;
+use tract_onnx::pb::NodeProto;
+use tract_onnx::prelude::TractResult;
+use tract_onnx::tract_hir::infer::InferenceOp;
 
-/// Replaces tract's operators in `onnx` by those of this module.
+use self::linear_classifier::LinearClassifier;
+use self::normalizer::Normalizer;
+use self::operator::{Operator, build};
+
+/// The name of the domain.
+pub(super) const DOMAIN: &str = "ai.onnx.ml";
+
+/// Makes the operator of a node.
+type Build =
+    fn(&ParsingContext<'_>, &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
+
+/// What this crate has of the domain.
+const OPERATORS: [(&str, Build); 2] = [entry::<LinearClassifier>(), entry::<Normalizer>()];
+
+/// What is left to tract.
+const STOCK: [&str; 4] =
+    ["ArrayFeatureExtractor", "CategoryMapper", "LinearRegressor", "TreeEnsembleClassifier"];
+
+const fn entry<O: Operator>() -> (&'static str, Build) {
+    (O::NAME, build::<O>)
+}
+
+/// Puts the operators of this module into `onnx`.
 pub(super) fn register(onnx: &mut Onnx) {
-    onnx.op_register.insert("LinearClassifier", linear_classifier::build);
-    onnx.op_register.insert("Normalizer", normalizer::build);
+    for (name, build) in OPERATORS {
+        onnx.op_register.insert(name, build);
+    }
+}
+
+/// Whether the domain's operator `name` can be run.
+pub(super) fn supports(name: &str) -> bool {
+    OPERATORS.iter().any(|(own, _)| *own == name) || STOCK.contains(&name)
 }

@@ -11,10 +11,10 @@ use tract_onnx::prelude::{
     IntoTensor as _,
 };
 use tract_onnx::prelude::{TVec, Tensor as TractTensor, tvec};
-use tract_onnx::tract_hir::internal::EvalOp as _;
 
 use super::linear_classifier::LinearClassifier;
 use super::normalizer::Normalizer;
+use super::operator::{Operator as _, parse};
 use crate::inference::{LoadLimits, LocalModel};
 use crate::protocol::tensor::{Tensor, TensorData};
 
@@ -113,19 +113,19 @@ fn run(model: &LocalModel, shape: &[usize], data: TensorData) -> Vec<Tensor> {
 }
 
 fn classified(node: &NodeProto, rows: usize, features: &[f32]) -> (Vec<i64>, Vec<f32>) {
-    let operator = LinearClassifier::parse(node).expect("fits");
+    let operator = parse::<LinearClassifier>(node, 1).expect("fits");
     let columns = features.len() / rows;
     let input = TractTensor::from_shape(&[rows, columns], features).expect("agrees");
-    let outputs = operator.eval_out_of_plan(tvec!(input.into())).expect("runs").expect("runs");
+    let outputs = operator.run(tvec!(input.into())).expect("runs");
     let labels = outputs[0].try_as_plain_ram().expect("plain").as_slice().expect("i64").to_vec();
     (labels, numbers(&outputs[1]))
 }
 
 fn normalized(norm: &str, columns: usize, elements: &[f32]) -> Vec<f32> {
-    let operator = Normalizer::parse(&normalizer(norm)).expect("known");
+    let operator = parse::<Normalizer>(&normalizer(norm), 1).expect("known");
     let shape = [elements.len() / columns.max(1), columns];
     let input = TractTensor::from_shape(&shape, elements).expect("agrees");
-    let outputs = operator.eval_out_of_plan(tvec!(input.into())).expect("runs").expect("runs");
+    let outputs = operator.run(tvec!(input.into())).expect("runs");
     numbers(&outputs[0])
 }
 
@@ -174,19 +174,26 @@ fn one_row_of_coefficients_scores_the_second_of_two_labels() {
 
 #[test]
 fn attributes_that_do_not_fit_are_refused() {
-    let refused = |node: &NodeProto| LinearClassifier::parse(node).expect_err("misfit").to_string();
+    let refused =
+        |node: &NodeProto| parse::<LinearClassifier>(node, 1).expect_err("misfit").to_string();
     for (node, reason) in [
         (classifier(&[], &[1.0], &[0.0], "NONE"), "exactly one of"),
-        (classifier(&[1, 2, 3], &[1.0, 2.0], &[0.0, 0.0], "NONE"), "do not fit 3 class labels"),
+        (
+            classifier(&[1, 2, 3], &[1.0, 2.0], &[0.0, 0.0], "NONE"),
+            "2 intercepts do not fit 3 class labels",
+        ),
         (classifier(&[1, 2], &[1.0, 2.0, 3.0], &[0.0, 0.0], "NONE"), "do not fill 2 rows"),
         (classifier(&[1, 2], &[], &[0.0], "NONE"), "coefficients"),
-        (classifier(&[1, 2], &[1.0], &[0.0], "PROBIT"), "PROBIT is not defined"),
-        (classifier(&[1, 2], &[1.0], &[0.0], "SQUARE"), "unknown post_transform 'SQUARE'"),
+        (
+            classifier(&[1, 2], &[1.0], &[0.0], "PROBIT"),
+            "attribute 'post_transform' of LinearClassifier 'label' is PROBIT",
+        ),
+        (classifier(&[1, 2], &[1.0], &[0.0], "SQUARE"), "names the unknown transform 'SQUARE'"),
     ] {
         let message = refused(&node);
         assert!(message.contains(reason), "{message}");
     }
-    assert!(Normalizer::parse(&normalizer("L3")).is_err());
+    assert!(parse::<Normalizer>(&normalizer("L3"), 1).is_err());
 }
 
 #[test]
@@ -199,7 +206,7 @@ fn norms_agree_with_values_computed_by_hand() {
         assert_eq!(normalized(norm, 0, &[]), [0.0; 0]);
     }
     let unnamed = node("Normalizer", &["y"], Vec::new());
-    assert_eq!(Normalizer::parse(&unnamed).expect("the default"), Normalizer::Max);
+    assert_eq!(parse::<Normalizer>(&unnamed, 1).expect("the default"), Normalizer::Max);
 }
 
 #[test]
