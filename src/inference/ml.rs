@@ -9,12 +9,26 @@
 //!
 //! [`Operator`]: operator::Operator
 
+mod array_feature_extractor;
 mod attributes;
+mod binarizer;
+mod category_mapper;
+mod dict_vectorizer;
+mod feature_vectorizer;
+mod imputer;
+mod label_encoder;
 mod labels;
+mod linear;
 mod linear_classifier;
+mod linear_regressor;
+mod lookup;
+mod map;
 mod normalizer;
+mod one_hot_encoder;
 mod operator;
 mod post_transform;
+mod scaler;
+mod zip_map;
 
 #[cfg(test)]
 mod tests;
@@ -25,9 +39,22 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::TractResult;
 use tract_onnx::tract_hir::infer::InferenceOp;
 
+use self::array_feature_extractor::ArrayFeatureExtractor;
+use self::binarizer::Binarizer;
+use self::category_mapper::CategoryMapper;
+pub(super) use self::dict_vectorizer::DictVectorizer;
+use self::feature_vectorizer::FeatureVectorizer;
+use self::imputer::Imputer;
+use self::label_encoder::LabelEncoder;
+pub(super) use self::labels::Labels;
 use self::linear_classifier::LinearClassifier;
+use self::linear_regressor::LinearRegressor;
 use self::normalizer::Normalizer;
+use self::one_hot_encoder::OneHotEncoder;
 use self::operator::{Operator, build};
+pub(super) use self::operator::{Unacceptable, parse};
+use self::scaler::Scaler;
+pub(super) use self::zip_map::ZipMap;
 
 /// The name of the domain.
 pub(super) const DOMAIN: &str = "ai.onnx.ml";
@@ -37,11 +64,24 @@ type Build =
     fn(&ParsingContext<'_>, &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
 
 /// What this crate has of the domain.
-const OPERATORS: [(&str, Build); 2] = [entry::<LinearClassifier>(), entry::<Normalizer>()];
+const OPERATORS: &[(&str, Build)] = &[
+    entry::<ArrayFeatureExtractor>(),
+    entry::<Binarizer>(),
+    entry::<CategoryMapper>(),
+    entry::<DictVectorizer>(),
+    entry::<FeatureVectorizer>(),
+    entry::<Imputer>(),
+    entry::<LabelEncoder>(),
+    entry::<LinearClassifier>(),
+    entry::<LinearRegressor>(),
+    entry::<Normalizer>(),
+    entry::<OneHotEncoder>(),
+    entry::<Scaler>(),
+    entry::<ZipMap>(),
+];
 
 /// What is left to tract.
-const STOCK: [&str; 4] =
-    ["ArrayFeatureExtractor", "CategoryMapper", "LinearRegressor", "TreeEnsembleClassifier"];
+const STOCK: &[&str] = &["TreeEnsembleClassifier"];
 
 const fn entry<O: Operator>() -> (&'static str, Build) {
     (O::NAME, build::<O>)
@@ -50,7 +90,7 @@ const fn entry<O: Operator>() -> (&'static str, Build) {
 /// Puts the operators of this module into `onnx`.
 pub(super) fn register(onnx: &mut Onnx) {
     for (name, build) in OPERATORS {
-        onnx.op_register.insert(name, build);
+        onnx.op_register.insert(name, *build);
     }
 }
 
