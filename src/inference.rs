@@ -16,6 +16,7 @@ mod executor;
 mod graph;
 mod local_model;
 mod ml;
+mod onnx;
 mod plan;
 mod signature;
 

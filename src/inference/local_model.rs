@@ -19,7 +19,7 @@ use super::artifact::{self, ArtifactError, LoadLimits};
 use super::graph::{self, DeclaredDim, Interface, Refusal};
 use super::plan::Plan;
 use super::signature::{Dim, Dims, InputError, Signature};
-use super::{boundary, contained, convert, ml, shortened};
+use super::{boundary, contained, convert, ml, onnx, shortened};
 use crate::protocol::tensor::{Datatype, Tensor, TensorSpec};
 
 /// An ONNX model that answers in this process.
@@ -243,11 +243,12 @@ impl Compiled {
     fn new(bytes: &[u8]) -> Result<Self, CompileError> {
         let mut proto = graph::decode(bytes).map_err(CompileError::Refused)?;
         let columns = boundary::flatten(&mut proto, bytes).map_err(CompileError::Refused)?;
-        let mut onnx = tract_onnx::onnx();
-        ml::register(&mut onnx);
-        let interface = graph::check(&onnx, &proto, bytes).map_err(CompileError::Refused)?;
+        let mut tract = tract_onnx::onnx();
+        ml::register(&mut tract);
+        onnx::register(&mut tract);
+        let interface = graph::check(&tract, &proto, bytes).map_err(CompileError::Refused)?;
         let mut compiled =
-            Self::from_graph(&onnx, &proto, interface).map_err(CompileError::Tract)?;
+            Self::from_graph(&tract, &proto, interface).map_err(CompileError::Tract)?;
         let texts = |(name, labels): (String, ml::Labels)| (name, labels.texts());
         compiled.signature.columns = columns.into_iter().map(texts).collect();
         Ok(compiled)
