@@ -15,6 +15,8 @@ mod linear_classifier;
 mod normalizer;
 mod operator;
 mod post_transform;
+mod svm;
+mod trees;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +30,8 @@ use tract_onnx::tract_hir::infer::InferenceOp;
 use self::linear_classifier::LinearClassifier;
 use self::normalizer::Normalizer;
 use self::operator::{Operator, build};
+use self::svm::{SvmClassifier, SvmRegressor};
+use self::trees::{TreeEnsemble, TreeEnsembleClassifier, TreeEnsembleRegressor};
 
 /// The name of the domain.
 pub(super) const DOMAIN: &str = "ai.onnx.ml";
@@ -37,11 +41,18 @@ type Build =
     fn(&ParsingContext<'_>, &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
 
 /// What this crate has of the domain.
-const OPERATORS: [(&str, Build); 2] = [entry::<LinearClassifier>(), entry::<Normalizer>()];
+const OPERATORS: [(&str, Build); 7] = [
+    entry::<LinearClassifier>(),
+    entry::<Normalizer>(),
+    entry::<SvmClassifier>(),
+    entry::<SvmRegressor>(),
+    entry::<TreeEnsemble>(),
+    entry::<TreeEnsembleClassifier>(),
+    entry::<TreeEnsembleRegressor>(),
+];
 
 /// What is left to tract.
-const STOCK: [&str; 4] =
-    ["ArrayFeatureExtractor", "CategoryMapper", "LinearRegressor", "TreeEnsembleClassifier"];
+const STOCK: [&str; 3] = ["ArrayFeatureExtractor", "CategoryMapper", "LinearRegressor"];
 
 const fn entry<O: Operator>() -> (&'static str, Build) {
     (O::NAME, build::<O>)
