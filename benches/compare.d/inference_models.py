@@ -3,12 +3,12 @@
 
 Trees are fitted to a synthetic task of 20 features: random forests by scikit-learn, gradient boosting by
 LightGBM, with 100 and 1000 trees, at most 6 levels deep and as deep as they get. Beside them logistic and
-linear regression, support vector machines, a convolutional net and a transformer encoder.
+linear regression, support vector machines, a convolutional net, a transformer encoder, and a graph that
+does nothing.
 Everything is seeded: the same versions of the packages make the same files.
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 
@@ -31,8 +31,10 @@ def task(rows=4000):
 
 def from_sklearn(model, x, options=None):
     from skl2onnx import to_onnx
+    from skl2onnx.common.data_types import FloatTensorType
 
-    return to_onnx(model, x[:1], options=options, target_opset=OPSETS)
+    inputs = [("x", FloatTensorType([None, x.shape[1]]))]
+    return to_onnx(model, initial_types=inputs, options=options, target_opset=OPSETS)
 
 
 def forest(trees, depth):
@@ -93,6 +95,13 @@ def support_vector_regression():
 
     x, y = task(1000)
     return from_sklearn(SVR(kernel="rbf").fit(x, x[:, 0] * 2 + y), x)
+
+
+def identity():
+    """Does nothing: what a call costs."""
+    g = Graph(1)
+    g.add("Identity", "x")
+    return g.model(["N", FEATURES], "y", ["N", FEATURES])
 
 
 class Graph:
@@ -172,6 +181,7 @@ def transformer(layers=2, length=32, width=128, heads=4):
 
 
 MODELS = {
+    "identity": (identity,),
     **{f"forest_{trees}{name}": (forest, trees, depth) for trees in (100, 1000) for name, depth in (("_d6", 6), ("", None))},
     **{f"boosting_{trees}{name}": (boosting, trees, depth) for trees in (100, 1000) for name, depth in (("_d6", 6), ("", None))},
     "forest_regressor_100": (regression_forest,),

@@ -94,12 +94,13 @@ impl Operator for TreeEnsembleClassifier {
             (Labels::Integers(_), 1 | 2) if !classification.one_sided => labels.signs(),
             _ => labels,
         };
+        // onnxruntime leaves the other score unset.
         if classification.one_sided
+            && first == Some(&0)
             && classification.base_values.len() < 2
             && classification.transform == PostTransform::Probit
         {
-            let reason =
-                "is PROBIT, which is not defined where all votes are for one of two classes";
+            let reason = "is PROBIT, which is not defined for votes for the first of two classes";
             return Err(attributes.refuse("post_transform", reason));
         }
         Ok(Self { ensemble: Ensemble::new(forest, wide), classes, labels, classification })

@@ -42,7 +42,13 @@ impl Regression {
     pub(super) fn finish<T: Real>(&self, row: Scores<'_, T>, trees: usize, answer: &mut [T]) {
         let base = self.base_values.iter().map(|value| Some(T::from_f64(*value)));
         let base = base.chain(std::iter::repeat(None));
-        for ((place, score), base) in answer.iter_mut().zip(row.scores).zip(base) {
+        for (((place, score), voted), base) in
+            answer.iter_mut().zip(row.scores).zip(row.voted).zip(base)
+        {
+            // Without a vote, onnxruntime leaves out the base value of one of many as well.
+            if !voted && row.scores.len() > 1 {
+                continue;
+            }
             *place = *score;
             if self.aggregate == Aggregate::Average {
                 *place /= T::from_count(trees);
@@ -122,11 +128,11 @@ impl Classification {
             }
             _ => *first += self.base(0),
         }
-        let score = match (second_voted, first_voted) {
-            (true, _) => *second,
-            (false, true) => *first,
-            (false, false) => T::ZERO,
-        };
+        // A class without a vote scores zero, whatever its base value.
+        if !first_voted {
+            *first = T::ZERO;
+        }
+        let score = if second_voted { *second } else { *first };
         let threshold = if self.one_sided && self.probabilities { 0.5 } else { 0.0 };
         let positive = score.into() > threshold;
         if second_voted || self.base_values.len() > 1 {
@@ -142,15 +148,12 @@ impl Classification {
     /// Makes two scores of the only one there is, which is that of the second class.
     fn expand<T: Real>(&self, first: &mut T, second: &mut T) {
         *second = *first;
-        if self.one_sided && self.probabilities {
-            *first = T::from_f64(1.0);
-            *first += negative(*second);
-            return;
-        }
         *first = negative(*second);
         if self.transform == PostTransform::Logistic {
             transform(self.transform, std::slice::from_mut(first));
             transform(self.transform, std::slice::from_mut(second));
+        } else if self.one_sided && self.probabilities {
+            *first += T::from_f64(1.0);
         }
     }
 }
