@@ -12,7 +12,11 @@
 //! `LocalModel::infer`, as a request calls it: the checks, both conversions and the run, not the making
 //! of the tensors.
 
-#![expect(clippy::expect_used, clippy::print_stdout, reason = "a benchmark talks, and may end early")]
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a benchmark talks, and may end early"
+)]
 
 use std::collections::HashMap;
 use std::hint::black_box;
