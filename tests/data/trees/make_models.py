@@ -75,8 +75,11 @@ def rows(model, features, seed, edges=True, dtype=np.float32, like=None):
 def save(folder, name, model, features, seed=5, asked=None, **options):
     """Writes a model, and what onnxruntime answers to it or to `asked`."""
     model.producer_name, model.producer_version = "make_models.py", ""
-    model.doc_string = model.graph.doc_string = ""
+    model.doc_string, model.graph.doc_string, model.graph.name = "", "", name
     model.ir_version = min(model.ir_version, 10)
+    opsets = sorted((opset.domain, opset.version) for opset in model.opset_import)
+    del model.opset_import[:]
+    model.opset_import.extend(helper.make_opsetid(*opset) for opset in opsets)
     path = HERE / folder / f"{name}.onnx"
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {"edges": True, **options}
@@ -160,7 +163,7 @@ def scikit_learn():
             fit(f"svc_{kernel}_{name}", svm.SVC(kernel=kernel, random_state=1), target[part], data=x[part], **near)
             model = svm.SVC(kernel=kernel, probability=True, random_state=1)
             fit(f"svc_{kernel}_{name}_probability", model, target[part], data=x[part], **near)
-        fit(f"svr_{kernel}", svm.SVR(kernel=kernel), number[part], data=x[part], **near)
+        fit(f"svr_{kernel}", svm.SVR(kernel=kernel, C=0.05, epsilon=0.5), number[part], data=x[part], **near)
     fit("svc_texts", svm.SVC(probability=True, random_state=1), texts[part], data=x[part], **near)
     fit("svc_poly_4", svm.SVC(kernel="poly", degree=4, coef0=0.5), y[part], data=x[part], **near)
     fit("nu_svc", svm.NuSVC(nu=0.3, probability=True, random_state=1), y[part], data=x[part], **near)

@@ -3,8 +3,9 @@
 //! Owns the attributes that are not about trees, and the tensors. A table is laid out when the type of
 //! the features is known: in 64 bits where they, or any number in the file, are, else in 32.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
+use parking_lot::Mutex;
 use tract_onnx::prelude::{Datum, DatumType, TValue, TVec, Tensor, TractError, TractResult, tvec};
 use tract_onnx::tract_hir::internal::{DimLike as _, IntoTValue as _, TDim, bail};
 
@@ -82,7 +83,7 @@ impl Operator for TreeEnsembleClassifier {
         let classification = Classification {
             transform: PostTransform::parse(attributes)?,
             one_sided: classes == 2 && one_target,
-            probabilities: lists.vote_weights.iter().all(|weight| !(*weight < 0.0)),
+            probabilities: !lists.vote_weights.iter().any(|weight| *weight < 0.0),
             base_values,
         };
         let labels = match (&labels, classes) {
@@ -268,8 +269,7 @@ impl Ensemble {
     /// The table for features of this type, which is the same in all calls.
     fn table(&self, features: DatumType) -> &AnyTable {
         self.table.get_or_init(|| {
-            let forest = self.forest.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let forest = forest.unwrap_or_default();
+            let forest = self.forest.lock().take().unwrap_or_default();
             if self.wide || features == DatumType::F64 {
                 AnyTable::Double(Table::build(&forest))
             } else {

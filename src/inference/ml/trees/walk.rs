@@ -231,9 +231,9 @@ impl<T: Real> Sums<T> {
         {
             match self.fold {
                 Fold::Sum => *score += weight,
-                Fold::Min if *voted && !(weight < *score) => {}
-                Fold::Max if *voted && !(weight > *score) => {}
-                Fold::Min | Fold::Max => *score = weight,
+                Fold::Min if !*voted || weight < *score => *score = weight,
+                Fold::Max if !*voted || weight > *score => *score = weight,
+                Fold::Min | Fold::Max => {}
             }
             *voted = true;
         }
