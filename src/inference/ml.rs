@@ -9,14 +9,28 @@
 //!
 //! [`Operator`]: operator::Operator
 
+mod array_feature_extractor;
 mod attributes;
+mod binarizer;
+mod category_mapper;
+mod dict_vectorizer;
+mod feature_vectorizer;
+mod imputer;
+mod label_encoder;
 mod labels;
+mod linear;
 mod linear_classifier;
+mod linear_regressor;
+mod lookup;
+mod map;
 mod normalizer;
+mod one_hot_encoder;
 mod operator;
 mod post_transform;
+mod scaler;
 mod svm;
 mod trees;
+mod zip_map;
 
 #[cfg(test)]
 mod tests;
@@ -27,11 +41,24 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::TractResult;
 use tract_onnx::tract_hir::infer::InferenceOp;
 
+use self::array_feature_extractor::ArrayFeatureExtractor;
+use self::binarizer::Binarizer;
+use self::category_mapper::CategoryMapper;
+pub(super) use self::dict_vectorizer::DictVectorizer;
+use self::feature_vectorizer::FeatureVectorizer;
+use self::imputer::Imputer;
+use self::label_encoder::LabelEncoder;
+pub(super) use self::labels::Labels;
 use self::linear_classifier::LinearClassifier;
+use self::linear_regressor::LinearRegressor;
 use self::normalizer::Normalizer;
+use self::one_hot_encoder::OneHotEncoder;
 use self::operator::{Operator, build};
+pub(super) use self::operator::{Unacceptable, parse};
+use self::scaler::Scaler;
 use self::svm::{SvmClassifier, SvmRegressor};
 use self::trees::{TreeEnsemble, TreeEnsembleClassifier, TreeEnsembleRegressor};
+pub(super) use self::zip_map::ZipMap;
 
 /// The name of the domain.
 pub(super) const DOMAIN: &str = "ai.onnx.ml";
@@ -41,18 +68,26 @@ type Build =
     fn(&ParsingContext<'_>, &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
 
 /// What this crate has of the domain.
-const OPERATORS: [(&str, Build); 7] = [
+const OPERATORS: &[(&str, Build)] = &[
+    entry::<ArrayFeatureExtractor>(),
+    entry::<Binarizer>(),
+    entry::<CategoryMapper>(),
+    entry::<DictVectorizer>(),
+    entry::<FeatureVectorizer>(),
+    entry::<Imputer>(),
+    entry::<LabelEncoder>(),
     entry::<LinearClassifier>(),
+    entry::<LinearRegressor>(),
     entry::<Normalizer>(),
+    entry::<OneHotEncoder>(),
+    entry::<Scaler>(),
     entry::<SvmClassifier>(),
     entry::<SvmRegressor>(),
     entry::<TreeEnsemble>(),
     entry::<TreeEnsembleClassifier>(),
     entry::<TreeEnsembleRegressor>(),
+    entry::<ZipMap>(),
 ];
-
-/// What is left to tract.
-const STOCK: [&str; 3] = ["ArrayFeatureExtractor", "CategoryMapper", "LinearRegressor"];
 
 const fn entry<O: Operator>() -> (&'static str, Build) {
     (O::NAME, build::<O>)
@@ -61,11 +96,11 @@ const fn entry<O: Operator>() -> (&'static str, Build) {
 /// Puts the operators of this module into `onnx`.
 pub(super) fn register(onnx: &mut Onnx) {
     for (name, build) in OPERATORS {
-        onnx.op_register.insert(name, build);
+        onnx.op_register.insert(name, *build);
     }
 }
 
 /// Whether the domain's operator `name` can be run.
 pub(super) fn supports(name: &str) -> bool {
-    OPERATORS.iter().any(|(own, _)| *own == name) || STOCK.contains(&name)
+    OPERATORS.iter().any(|(own, _)| *own == name)
 }

@@ -43,11 +43,6 @@ impl<'a> Attributes<'a> {
         self.version
     }
 
-    /// The names of the node's outputs, empty where one is left out.
-    pub(super) fn outputs(&self) -> &'a [String] {
-        &self.node.output
-    }
-
     /// Whether the attribute is there.
     pub(super) fn has(&self, name: &'static str) -> bool {
         self.find(name).is_some()
@@ -147,9 +142,8 @@ impl<'a> Attributes<'a> {
             return Ok(Some(attribute));
         }
         let found = AttributeType::try_from(attribute.r#type)
-            .map_or_else(|_unknown| attribute.r#type.to_string(), |kind| format!("{kind:?}"));
-        let reason = format!("is of type {}, not {expected:?}", found.to_uppercase());
-        Err(self.refuse(name, &reason.replace(&format!("{expected:?}"), kind_name(expected))))
+            .map_or_else(|_unknown| attribute.r#type.to_string(), kind_name);
+        Err(self.refuse(name, &format!("is of type {found}, not {}", kind_name(expected))))
     }
 
     fn utf8(&self, name: &str, bytes: &'a [u8]) -> TractResult<&'a str> {
@@ -165,17 +159,8 @@ impl<'a> Attributes<'a> {
 }
 
 /// The name of an attribute's type in the specification.
-fn kind_name(kind: AttributeType) -> &'static str {
-    match kind {
-        AttributeType::Float => "FLOAT",
-        AttributeType::Int => "INT",
-        AttributeType::String => "STRING",
-        AttributeType::Tensor => "TENSOR",
-        AttributeType::Floats => "FLOATS",
-        AttributeType::Ints => "INTS",
-        AttributeType::Strings => "STRINGS",
-        _ => "another type",
-    }
+fn kind_name(kind: AttributeType) -> String {
+    format!("{kind:?}").to_uppercase()
 }
 
 /// The elements of a tensor that is written out in the file.

@@ -9,7 +9,7 @@ use super::attributes::Attributes;
 
 /// One label for each class.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Labels {
+pub(in crate::inference) enum Labels {
     Integers(Vec<i64>),
     Texts(Vec<String>),
 }
@@ -45,10 +45,18 @@ impl Labels {
     }
 
     /// The number of classes.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::inference) fn len(&self) -> usize {
         match self {
             Self::Integers(labels) => labels.len(),
             Self::Texts(labels) => labels.len(),
+        }
+    }
+
+    /// The labels as texts.
+    pub(in crate::inference) fn texts(&self) -> Vec<String> {
+        match self {
+            Self::Integers(labels) => labels.iter().map(ToString::to_string).collect(),
+            Self::Texts(labels) => labels.clone(),
         }
     }
 

@@ -6,11 +6,12 @@
 //! complementary probability. Never computes in anything but f32, as the output is.
 
 use tract_onnx::prelude::{DatumType, TValue, TVec, Tensor, TractResult, tvec};
-use tract_onnx::tract_hir::internal::{IntoTValue as _, TDim, bail};
+use tract_onnx::tract_hir::internal::{IntoTValue as _, TDim};
 
 use super::attributes::Attributes;
 use super::labels::Labels;
-use super::operator::{Form, Operator, rows};
+use super::linear::Model;
+use super::operator::{Form, Operator, check_numbers, rows};
 use super::post_transform::PostTransform;
 
 /// A linear model with a label for each class.
@@ -24,13 +25,6 @@ pub(super) struct LinearClassifier {
     /// Whether the only model scores the second of two classes and the first is its opposite.
     opposite: bool,
     transform: PostTransform,
-}
-
-/// What scores one class.
-#[derive(Debug)]
-struct Model {
-    weights: Vec<f32>,
-    intercept: f32,
 }
 
 impl LinearClassifier {
@@ -73,27 +67,6 @@ fn first_largest(scores: &[f32]) -> usize {
     best.0
 }
 
-impl Model {
-    fn score(&self, features: &[f32]) -> f32 {
-        self.intercept + dot(&self.weights, features)
-    }
-}
-
-/// The scalar product. Sums in lanes, which the compiler may run side by side.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 8;
-    let (a_lanes, a_rest) = a.as_chunks::<LANES>();
-    let (b_lanes, b_rest) = b.as_chunks::<LANES>();
-    let mut sums = [0.0; LANES];
-    for (a, b) in a_lanes.iter().zip(b_lanes) {
-        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
-            *sum += a * b;
-        }
-    }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    if a_lanes.is_empty() { rest } else { rest + sums.iter().sum::<f32>() }
-}
-
 impl Operator for LinearClassifier {
     const NAME: &'static str = "LinearClassifier";
 
@@ -125,15 +98,15 @@ impl Operator for LinearClassifier {
             return Err(attributes.refuse("post_transform", reason));
         }
         let features = coefficients.len() / models;
-        let intercepts = intercepts.iter().copied().chain(std::iter::repeat(0.0));
-        let rows = coefficients.chunks_exact(features).zip(intercepts);
-        let models = rows.map(|(row, intercept)| Model { weights: row.to_vec(), intercept });
+        let models = Model::rows(coefficients, features, intercepts);
         let labels = if labels.len() == 1 { labels.signs() } else { labels };
-        Ok(Self { models: models.collect(), features, labels, opposite, transform })
+        Ok(Self { models, features, labels, opposite, transform })
     }
 
     fn forms(&self, inputs: &[Form]) -> TractResult<TVec<Form>> {
-        let count = rows(Self::NAME, &Self::only(inputs)?.shape, self.features)?;
+        let input = Self::only(inputs)?;
+        check_numbers(Self::NAME, input.datum_type)?;
+        let count = rows(Self::NAME, &input.shape, self.features)?;
         let labels = Form { datum_type: self.labels.datum_type(), shape: tvec!(count.clone()) };
         let shape = tvec!(count, TDim::from(self.width()));
         Ok(tvec!(labels, Form { datum_type: DatumType::F32, shape }))
@@ -141,11 +114,7 @@ impl Operator for LinearClassifier {
 
     fn run(&self, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let input = Self::only(inputs)?;
-        let count = match *input.shape() {
-            [columns] if columns == self.features => 1,
-            [rows, columns] if columns == self.features => rows,
-            ref shape => bail!("LinearClassifier takes {} features, got {shape:?}", self.features),
-        };
+        let count = rows(Self::NAME, input.shape(), self.features)?;
         // Copies only what is not f32 already.
         let input = input.cast_to::<f32>()?;
         let rows = input.try_as_plain_ram()?.as_slice::<f32>()?.chunks_exact(self.features);

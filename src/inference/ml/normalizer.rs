@@ -10,7 +10,7 @@ use tract_onnx::prelude::{
 use tract_onnx::tract_hir::internal::IntoTValue as _;
 
 use super::attributes::Attributes;
-use super::operator::{Form, Operator};
+use super::operator::{Form, Operator, check_numbers};
 
 /// What each row is divided by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,9 @@ impl Operator for Normalizer {
     }
 
     fn forms(&self, inputs: &[Form]) -> TractResult<TVec<Form>> {
-        let shape = Self::only(inputs)?.shape.clone();
+        let input = Self::only(inputs)?;
+        check_numbers(Self::NAME, input.datum_type)?;
+        let shape = input.shape.clone();
         if shape.is_empty() {
             return Err(TractError::msg("Normalizer takes a tensor of rows, not a scalar"));
         }

@@ -15,7 +15,7 @@ use tract_onnx::prelude::{
 };
 use tract_onnx::tract_hir::infer::{InferenceOp, InferenceResult, Solver, TensorProxy};
 use tract_onnx::tract_hir::internal::{
-    DimLike as _, EvalContext, EvalOp, Expansion, Op, StaticName, TDim, TypedOp,
+    DimLike, EvalContext, EvalOp, Expansion, Op, StaticName, TDim, TypedOp,
 };
 use tract_onnx::tract_hir::internal::{as_op, bail, expand, op_as_typed_op, op_out_of_plan};
 
@@ -23,13 +23,20 @@ use super::attributes::Attributes;
 
 /// The element type and the dimensions of a tensor, which are known before its elements are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Form {
+pub(in crate::inference) struct Form {
     pub(super) datum_type: DatumType,
     pub(super) shape: TVec<TDim>,
 }
 
+/// An input that an operator does not take although its type and shape fit: the fault of whoever sent it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(in crate::inference) struct Unacceptable(pub(super) String);
+
 /// An operator with everything that its attributes say.
-pub(super) trait Operator: fmt::Debug + Send + Sync + Sized + 'static {
+pub(in crate::inference) trait Operator:
+    fmt::Debug + Send + Sync + Sized + 'static
+{
     /// Its name in the specification.
     const NAME: &'static str;
 
@@ -65,9 +72,9 @@ pub(super) trait Operator: fmt::Debug + Send + Sync + Sized + 'static {
 ///
 /// # Errors
 /// When the tensor has another rank than 1 or 2, or is known to have another number of features.
-pub(super) fn rows(name: &str, shape: &[TDim], features: usize) -> TractResult<TDim> {
+pub(super) fn rows<D: DimLike>(name: &str, shape: &[D], features: usize) -> TractResult<D> {
     let (count, columns) = match shape {
-        [columns] => (TDim::from(1), columns),
+        [columns] => (D::one(), columns),
         [rows, columns] => (rows.clone(), columns),
         shape => bail!("{name} takes a tensor of rank 1 or 2, not {}", shape.len()),
     };
@@ -76,6 +83,35 @@ pub(super) fn rows(name: &str, shape: &[TDim], features: usize) -> TractResult<T
             bail!("{name} takes {features} features, not {columns}")
         }
         Ok(_) | Err(_) => Ok(count),
+    }
+}
+
+/// Checks that an attribute with `values` elements fits a tensor: it has one element for all features,
+/// or the tensor is one of rows with as many features.
+///
+/// # Errors
+/// When it does not, as far as the dimensions are known.
+pub(super) fn check_features<D: DimLike>(
+    name: &str,
+    shape: &[D],
+    values: usize,
+) -> TractResult<()> {
+    match values {
+        1 => Ok(()),
+        features => rows(name, shape, features).map(|_count| ()),
+    }
+}
+
+/// Checks that a tensor holds numbers of the types that the domain has.
+///
+/// # Errors
+/// When it holds anything else.
+pub(super) fn check_numbers(name: &str, datum_type: DatumType) -> TractResult<()> {
+    match datum_type {
+        DatumType::F32 | DatumType::F64 | DatumType::I64 | DatumType::I32 => Ok(()),
+        // What tract computes shapes in.
+        DatumType::TDim => Ok(()),
+        other => bail!("{name} takes numbers (FP32, FP64, INT64 or INT32), not {other:?}"),
     }
 }
 
@@ -92,7 +128,7 @@ pub(super) fn build<O: Operator>(
 }
 
 /// Reads all attributes of a node.
-pub(super) fn parse<O: Operator>(node: &NodeProto, version: i64) -> TractResult<O> {
+pub(in crate::inference) fn parse<O: Operator>(node: &NodeProto, version: i64) -> TractResult<O> {
     let attributes = Attributes::new(node, version)?;
     let operator = O::parse(&attributes)?;
     attributes.finish()?;

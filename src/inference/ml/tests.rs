@@ -1,20 +1,26 @@
+mod categories;
+mod edges;
+mod features;
+
 use prost::Message as _;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
 use tract_onnx::pb::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorShapeProto,
-    TypeProto, ValueInfoProto, type_proto,
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+    TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
+};
+use tract_onnx::prelude::{
+    Datum, TVec, Tensor as TractTensor, TractError, TractResult, tensor1, tvec,
 };
 use tract_onnx::prelude::{
     DatumType, Framework as _, InferenceFact, InferenceModelExt as _, IntoRunnable as _,
     IntoTensor as _,
 };
-use tract_onnx::prelude::{TVec, Tensor as TractTensor, tvec};
 
 use super::linear_classifier::LinearClassifier;
 use super::normalizer::Normalizer;
-use super::operator::{Operator as _, parse};
+use super::operator::{Operator, Unacceptable, parse};
 use crate::inference::{LoadLimits, LocalModel};
 use crate::protocol::tensor::{Tensor, TensorData};
 
@@ -28,6 +34,58 @@ fn text(name: &str, value: &str) -> AttributeProto {
 
 fn floats(name: &str, values: &[f32]) -> AttributeProto {
     AttributeProto { floats: values.to_vec(), ..attribute(name, AttributeType::Floats) }
+}
+
+fn ints(name: &str, values: &[i64]) -> AttributeProto {
+    AttributeProto { ints: values.to_vec(), ..attribute(name, AttributeType::Ints) }
+}
+
+fn texts(name: &str, values: &[&str]) -> AttributeProto {
+    let strings = values.iter().map(|&value| value.into()).collect();
+    AttributeProto { strings, ..attribute(name, AttributeType::Strings) }
+}
+
+/// A tensor of two elements, unless `fill` says something else.
+fn tensor_attribute(
+    name: &str,
+    element: DataType,
+    fill: impl FnOnce(&mut TensorProto),
+) -> AttributeProto {
+    let mut proto =
+        TensorProto { data_type: element as i32, dims: vec![2], ..TensorProto::default() };
+    fill(&mut proto);
+    AttributeProto { t: Some(proto), ..attribute(name, AttributeType::Tensor) }
+}
+
+/// The operator of a node with the output `y`.
+fn operator<O: Operator>(
+    name: &str,
+    version: i64,
+    attributes: Vec<AttributeProto>,
+) -> TractResult<O> {
+    parse(&node(name, &["y"], attributes), version)
+}
+
+fn of<T: Datum + Copy>(shape: &[usize], elements: &[T]) -> TractTensor {
+    TractTensor::from_shape(shape, elements).expect("agrees")
+}
+
+fn f32s(shape: &[usize], elements: &[f32]) -> TractTensor {
+    of(shape, elements)
+}
+
+fn words_of(words: &[&str]) -> TractTensor {
+    tensor1(&words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>())
+}
+
+/// What the operator's only output holds.
+fn elements<T: Datum + Clone>(operator: &impl Operator, input: TractTensor) -> Vec<T> {
+    let outputs = operator.run(tvec!(input.into())).expect("runs");
+    outputs[0].try_as_plain_ram().expect("plain").as_slice::<T>().expect("the type").to_vec()
+}
+
+fn failure(operator: &impl Operator, input: TractTensor) -> String {
+    operator.run(tvec!(input.into())).expect_err("fails").to_string()
 }
 
 fn node(operator: &str, outputs: &[&str], attributes: Vec<AttributeProto>) -> NodeProto {

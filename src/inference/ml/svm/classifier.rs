@@ -12,7 +12,7 @@ use super::kernel::{Kernel, SupportVectors, weighted};
 use super::probability;
 use crate::inference::ml::attributes::Attributes;
 use crate::inference::ml::labels::Labels;
-use crate::inference::ml::operator::{Form, Operator, rows};
+use crate::inference::ml::operator::{Form, Operator, check_numbers, rows};
 use crate::inference::ml::post_transform::PostTransform;
 
 /// The most classes; the scores of a row grow with their square.
@@ -83,8 +83,9 @@ impl Operator for SvmClassifier {
     }
 
     fn forms(&self, inputs: &[Form]) -> TractResult<TVec<Form>> {
-        let shape = &Self::only(inputs)?.shape;
-        let rows = rows(Self::NAME, shape, self.vectors.features())?;
+        let input = Self::only(inputs)?;
+        check_numbers(Self::NAME, input.datum_type)?;
+        let rows = rows(Self::NAME, &input.shape, self.vectors.features())?;
         let labels = Form { datum_type: self.labels.datum_type(), shape: tvec!(rows.clone()) };
         let shape = tvec!(rows, TDim::from(self.width()));
         Ok(tvec!(labels, Form { datum_type: DatumType::F32, shape }))
@@ -92,7 +93,7 @@ impl Operator for SvmClassifier {
 
     fn run(&self, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let input = Self::only(inputs)?;
-        let count = super::count(Self::NAME, input.shape(), self.vectors.features())?;
+        let count = rows(Self::NAME, input.shape(), self.vectors.features())?;
         // Copies only what is not f32 already.
         let input = input.cast_to::<f32>()?;
         let rows = input.try_as_plain_ram()?.as_slice::<f32>()?;

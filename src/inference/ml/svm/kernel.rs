@@ -91,7 +91,9 @@ impl SupportVectors {
                 Kernel::Sigmoid { gamma, offset } => {
                     dots(group, row).map(|dot| (gamma * dot + offset).tanh())
                 }
-                Kernel::Rbf { gamma } => exponentials(distances(group, row).map(|sum| -gamma * sum)),
+                Kernel::Rbf { gamma } => {
+                    exponentials(distances(group, row).map(|sum| -gamma * sum))
+                }
             });
         }
         values.truncate(self.count);

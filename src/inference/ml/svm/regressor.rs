@@ -10,7 +10,7 @@ use tract_onnx::tract_hir::internal::{IntoTValue as _, TDim};
 
 use super::kernel::{Kernel, SupportVectors, weighted};
 use crate::inference::ml::attributes::Attributes;
-use crate::inference::ml::operator::{Form, Operator, rows};
+use crate::inference::ml::operator::{Form, Operator, check_numbers, rows};
 use crate::inference::ml::post_transform::PostTransform;
 
 /// A machine that answers with a number.
@@ -59,14 +59,15 @@ impl Operator for SvmRegressor {
     }
 
     fn forms(&self, inputs: &[Form]) -> TractResult<TVec<Form>> {
-        let shape = &Self::only(inputs)?.shape;
-        let rows = rows(Self::NAME, shape, self.vectors.features())?;
+        let input = Self::only(inputs)?;
+        check_numbers(Self::NAME, input.datum_type)?;
+        let rows = rows(Self::NAME, &input.shape, self.vectors.features())?;
         Ok(tvec!(Form { datum_type: DatumType::F32, shape: tvec!(rows, TDim::from(1)) }))
     }
 
     fn run(&self, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let input = Self::only(inputs)?;
-        let count = super::count(Self::NAME, input.shape(), self.vectors.features())?;
+        let count = rows(Self::NAME, input.shape(), self.vectors.features())?;
         // Copies only what is not f32 already.
         let input = input.cast_to::<f32>()?;
         let rows = input.try_as_plain_ram()?.as_slice::<f32>()?;

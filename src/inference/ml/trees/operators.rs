@@ -18,7 +18,7 @@ use super::table::Table;
 use super::walk::Scores;
 use crate::inference::ml::attributes::Attributes;
 use crate::inference::ml::labels::Labels;
-use crate::inference::ml::operator::{Form, Operator};
+use crate::inference::ml::operator::{Form, Operator, check_numbers};
 use crate::inference::ml::post_transform::PostTransform;
 
 /// Trees that classify (<https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsembleClassifier.html>).
@@ -108,7 +108,9 @@ impl Operator for TreeEnsembleClassifier {
     }
 
     fn forms(&self, inputs: &[Form]) -> TractResult<TVec<Form>> {
-        let rows = self.ensemble.rows(Self::NAME, Self::only(inputs)?)?;
+        let input = Self::only(inputs)?;
+        check_numbers(Self::NAME, input.datum_type)?;
+        let rows = self.ensemble.rows(Self::NAME, input)?;
         let labels = Form { datum_type: self.labels.datum_type(), shape: tvec!(rows.clone()) };
         let shape = tvec!(rows, TDim::from(self.classes));
         Ok(tvec!(labels, Form { datum_type: DatumType::F32, shape }))
@@ -168,7 +170,9 @@ impl Operator for TreeEnsembleRegressor {
     }
 
     fn forms(&self, inputs: &[Form]) -> TractResult<TVec<Form>> {
-        let rows = self.ensemble.rows(Self::NAME, Self::only(inputs)?)?;
+        let input = Self::only(inputs)?;
+        check_numbers(Self::NAME, input.datum_type)?;
+        let rows = self.ensemble.rows(Self::NAME, input)?;
         let shape = tvec!(rows, TDim::from(self.ensemble.targets));
         Ok(tvec!(Form { datum_type: DatumType::F32, shape }))
     }
@@ -231,6 +235,9 @@ impl Operator for TreeEnsemble {
 
     fn forms(&self, inputs: &[Form]) -> TractResult<TVec<Form>> {
         let input = Self::only(inputs)?;
+        if !input.datum_type.is_float() {
+            bail!("TreeEnsemble takes FP16, FP32 or FP64, not {:?}", input.datum_type);
+        }
         let rows = self.ensemble.rows(Self::NAME, input)?;
         let shape = tvec!(rows, TDim::from(self.ensemble.targets));
         Ok(tvec!(Form { datum_type: input.datum_type, shape }))
