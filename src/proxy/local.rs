@@ -22,8 +22,8 @@ use crate::domain::routing::TargetKind;
 use crate::inference::{ExecutorError, InferError, LocalModel};
 use crate::protocol::infer::{InferRequest, InferResponse};
 use crate::protocol::open_inference::{
-    Call, ModelMetadata, Operation, PLATFORM_ONNX,
-    decode_infer_request, encode_infer_response, encode_model_metadata, encode_model_ready,
+    Call, ModelMetadata, Operation, PLATFORM_ONNX, decode_infer_request, encode_infer_response,
+    encode_model_metadata, encode_model_ready,
 };
 use crate::snapshot::LocalRuntime;
 
