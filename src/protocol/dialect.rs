@@ -24,12 +24,15 @@
 //!    [`Signature`] to read values as what the model takes; without one they are read as the widest
 //!    type. What else is declared about an endpoint stands in its [`Terms`].
 //! 3. A model in this process takes the request's inputs. For a backend, [`encode_request`] makes the
-//!    whole request but the authority, and [`decode_response`] reads the answer, or says why the
-//!    backend failed.
+//!    whole request but the authority, and [`decode_response`] reads the answer by what was [`Asked`],
+//!    or says why the backend failed.
 //! 4. [`encode_response`] writes an answer in the form of the request. The caller puts the names of the
 //!    model and the version that it wants the client to see into the response.
 //! 5. Calls that run no model ([`Operation::is_inference`]) are answered by the functions of
 //!    [`about`]; [`probe`] has what a backend is asked to find out what it serves.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
 
 pub mod about;
 mod backend;
@@ -43,7 +46,7 @@ pub mod probe;
 mod tests;
 mod v2;
 
-pub use self::backend::{AnswerError, Target, decode_response, encode_request};
+pub use self::backend::{AnswerError, Asked, Target, decode_response, encode_request};
 pub use self::body::Body;
 pub use self::call::{Call, Operation, Release, parse_path};
 pub use self::client::{Decoded, EncodeError, Form, RequestError, decode_request, encode_response};
@@ -55,6 +58,9 @@ pub use super::open_inference::PathError;
 pub use super::sagemaker::Form as SagemakerForm;
 pub use crate::domain::dialect::Dialect;
 pub use crate::domain::spec::Extractors;
+
+/// A body that is sent, in its order; one piece but for binary tensors, which are not copied.
+pub type Pieces = SmallVec<[Bytes; 2]>;
 
 /// What is declared or known about the endpoint that speaks a dialect.
 #[derive(Debug, Clone, Copy, Default)]

@@ -266,7 +266,8 @@ pub(super) fn write_parameters(out: &mut Vec<u8>, key: &str, parameters: &Parame
     }
 }
 
-/// Whether tensors are written without names: there is one, and its name was made up here.
+/// Whether tensors are written without names: there is one, and its name was made up here, or would
+/// make an object of it that means bytes.
 pub(super) fn is_unnamed(tensors: &[Tensor]) -> bool {
-    matches!(tensors, [tensor] if matches!(tensor.name(), UNNAMED_INPUT | UNNAMED_OUTPUT))
+    matches!(tensors, [tensor] if matches!(tensor.name(), UNNAMED_INPUT | UNNAMED_OUTPUT | "b64"))
 }

@@ -2,11 +2,10 @@
 //!
 //! Owns which keys they have in each dialect. Never knows what is ready; that is an argument.
 
-use bytes::Bytes;
 use http::{Response, StatusCode};
 
 use super::client::respond;
-use super::{Call, Dialect, Operation, Release, VersionState, VersionStatus};
+use super::{Call, Dialect, Operation, Pieces, Release, VersionState, VersionStatus};
 use crate::protocol::open_inference::{
     ModelMetadata, encode_live, encode_model_metadata, encode_model_ready, encode_ready,
 };
@@ -14,7 +13,7 @@ use crate::protocol::{kserve_v1, tensorflow_serving, torchserve};
 
 /// Whether the server lives or is ready, or the model `call` is about is ready. What is not ready
 /// is 503, from TorchServe 500.
-pub fn encode_readiness(call: &Call<'_>, ready: bool) -> Response<Bytes> {
+pub fn encode_readiness(call: &Call<'_>, ready: bool) -> Response<Pieces> {
     let body = match (call.dialect, call.operation, &call.model) {
         (Dialect::Torchserve | Dialect::Sagemaker, ..) if ready => torchserve::HEALTHY.to_vec(),
         (Dialect::Torchserve | Dialect::Sagemaker, ..) => torchserve::UNHEALTHY.to_vec(),
@@ -33,13 +32,13 @@ pub fn encode_readiness(call: &Call<'_>, ready: bool) -> Response<Bytes> {
 }
 
 /// The names of the models, for KServe V1.
-pub fn encode_model_list<'a>(names: impl IntoIterator<Item = &'a str>) -> Response<Bytes> {
+pub fn encode_model_list<'a>(names: impl IntoIterator<Item = &'a str>) -> Response<Pieces> {
     respond(kserve_v1::encode_model_list(names), "application/json")
 }
 
 /// What a model takes and returns: a signature definition for TensorFlow Serving, the Open Inference
 /// Protocol's metadata for all others.
-pub fn encode_metadata(call: &Call<'_>, metadata: &ModelMetadata<'_>) -> Response<Bytes> {
+pub fn encode_metadata(call: &Call<'_>, metadata: &ModelMetadata<'_>) -> Response<Pieces> {
     let body = if call.dialect == Dialect::TensorflowServing {
         let version = match &call.release {
             Release::Version(version) => version,
@@ -60,7 +59,7 @@ pub fn encode_metadata(call: &Call<'_>, metadata: &ModelMetadata<'_>) -> Respons
 /// The states of the versions that the call is about. On the path that KServe V1 and TensorFlow Serving
 /// share, the answer has the keys of both, and is 503 while no version is available, as KServe has it;
 /// on those that name a version or a label it is always 200.
-pub fn encode_status(call: &Call<'_>, model: &str, versions: &[VersionStatus]) -> Response<Bytes> {
+pub fn encode_status(call: &Call<'_>, model: &str, versions: &[VersionStatus]) -> Response<Pieces> {
     let mut out = Vec::new();
     let shared = call.dialect == Dialect::KserveV1;
     let ready = versions.iter().any(|version| version.state == VersionState::Available);

@@ -5,11 +5,12 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, StatusCode};
+use smallvec::smallvec;
 
 use super::client::EncodeError;
 use super::failure::{Failure, decode_failure};
-use super::{Body, Dialect, Operation, Release, Terms, v2};
-use crate::protocol::infer::{InferRequest, InferResponse, RequestedOutput};
+use super::{Body, Dialect, Operation, Pieces, Release, Terms, v2};
+use crate::protocol::infer::{InferRequest, InferResponse};
 use crate::protocol::json::DecodeError;
 use crate::protocol::sagemaker::{self, Media, MediaError};
 use crate::protocol::tensor::Tensor;
@@ -65,15 +66,15 @@ pub enum AnswerError {
 }
 
 /// Makes the request for a prediction: method, path, the headers that the dialect needs, and body. The
-/// authority is the caller's.
+/// authority is the caller's. What the answer is read by is kept with [`Asked::of`] before.
 ///
 /// # Errors
 /// When the dialect has no form for it.
 pub fn encode_request(
     target: &Target<'_>,
     operation: Operation,
-    request: &InferRequest<'_>,
-) -> Result<Request<Bytes>, EncodeError> {
+    request: InferRequest<'_>,
+) -> Result<Request<Pieces>, EncodeError> {
     let mut out = Vec::new();
     let model = encode_name(&target.model);
     let mut content_type = "application/json";
@@ -82,23 +83,23 @@ pub fn encode_request(
         (_, Operation::Explain) => return Err(no_operation()),
         (Dialect::OpenInference, _) => return v2::encode_request(target, operation, request),
         (Dialect::KserveV1, _) => {
-            kserve_v1::encode_predict(request, &mut out)?;
+            kserve_v1::encode_predict(&request, &mut out)?;
             format!("/v1/models/{model}:predict")
         }
         (Dialect::TensorflowServing, Operation::Classify) => {
-            tensorflow_serving::encode_examples(request, &mut out)?;
+            tensorflow_serving::encode_examples(&request, &mut out)?;
             path_of(&target.model, &target.release, ":classify")
         }
         (Dialect::TensorflowServing, Operation::Regress) => {
-            tensorflow_serving::encode_examples(request, &mut out)?;
+            tensorflow_serving::encode_examples(&request, &mut out)?;
             path_of(&target.model, &target.release, ":regress")
         }
         (Dialect::TensorflowServing, _) => {
-            tensorflow_serving::encode_predict(request, &mut out)?;
+            tensorflow_serving::encode_predict(&request, &mut out)?;
             path_of(&target.model, &target.release, ":predict")
         }
         (Dialect::Torchserve, _) => {
-            content_type = torchserve::encode_predict(request, &mut out)?;
+            content_type = torchserve::encode_predict(&request, &mut out)?;
             match &target.release {
                 Release::Any => format!("/predictions/{model}"),
                 Release::Version(name) | Release::Label(name) => {
@@ -108,39 +109,54 @@ pub fn encode_request(
         }
         (Dialect::Sagemaker, _) => {
             content_type = target.sagemaker.content_type();
-            sagemaker::encode_invocation(target.sagemaker, request, &mut out)?;
+            sagemaker::encode_invocation(target.sagemaker, &request, &mut out)?;
             target.path.unwrap_or("/invocations").to_owned()
         }
         (Dialect::Raw, _) => {
             let extractors = target.terms.extractors.ok_or_else(no_operation)?;
-            raw::encode_request(extractors, request, &mut out)?;
+            raw::encode_request(extractors, &request, &mut out)?;
             target.path.unwrap_or("/").to_owned()
         }
         (Dialect::OpenInferenceGrpc, _) => return Err(no_operation()),
     };
-    post(&path, HeaderValue::from_static(content_type), Bytes::from(out))
+    post(&path, HeaderValue::from_static(content_type), smallvec![Bytes::from(out)])
 }
 
 /// A request with a body.
 pub(super) fn post(
     path: &str,
     content_type: HeaderValue,
-    body: Bytes,
-) -> Result<Request<Bytes>, EncodeError> {
+    body: Pieces,
+) -> Result<Request<Pieces>, EncodeError> {
     let request = Request::builder().method(Method::POST).uri(path);
     let request = request.header(CONTENT_TYPE, content_type).body(body);
     request.map_err(|error| EncodeError::Head(error.to_string()))
 }
 
-/// Reads a backend's answer to [`encode_request`]: the outputs that `request` asks for, under its id
-/// where the dialect has none.
+/// What a request asks of its answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    id: Option<String>,
+    outputs: Vec<String>,
+}
+
+impl Asked {
+    /// What `request` asks.
+    pub fn of(request: &InferRequest<'_>) -> Self {
+        let outputs = request.outputs.iter().map(|output| output.name.clone().into_owned());
+        Self { id: request.id.clone().map(Cow::into_owned), outputs: outputs.collect() }
+    }
+}
+
+/// Reads a backend's answer to [`encode_request`]: the outputs that were asked for, under the request's
+/// id where the dialect has none.
 ///
 /// # Errors
 /// When there is none, or it cannot be read.
 pub fn decode_response<'a>(
     target: &Target<'a>,
     operation: Operation,
-    request: &InferRequest<'a>,
+    asked: &Asked,
     status: StatusCode,
     body: &'a Body,
 ) -> Result<InferResponse<'a>, AnswerError> {
@@ -152,7 +168,7 @@ pub fn decode_response<'a>(
     let json = body.bytes();
     let tensors = match target.dialect {
         Dialect::OpenInference | Dialect::OpenInferenceGrpc => {
-            return finish(v2::decode_response(body)?, request);
+            return finish(v2::decode_response(body)?, asked);
         }
         Dialect::TensorflowServing
             if matches!(operation, Operation::Classify | Operation::Regress) =>
@@ -169,7 +185,7 @@ pub fn decode_response<'a>(
             if matches!(media, Media::Binary { .. })
                 || is_json && sagemaker::is_open_inference(json, "outputs")
             {
-                return finish(v2::decode_response(body)?, request);
+                return finish(v2::decode_response(body)?, asked);
             }
             sagemaker::decode_answer(json, media, outputs)?
         }
@@ -189,37 +205,34 @@ pub fn decode_response<'a>(
         parameters: Vec::new(),
         outputs: tensors,
     };
-    finish(response, request)
+    finish(response, asked)
 }
 
 /// What the request asks of the response.
 fn finish<'a>(
     mut response: InferResponse<'a>,
-    request: &InferRequest<'a>,
+    asked: &Asked,
 ) -> Result<InferResponse<'a>, AnswerError> {
-    response.id = response.id.or_else(|| request.id.clone());
-    response.outputs = select(response.outputs, &request.outputs)?;
+    response.id = response.id.or_else(|| asked.id.clone().map(Cow::Owned));
+    response.outputs = select(response.outputs, &asked.outputs)?;
     Ok(response)
 }
 
 /// The outputs that are wanted, in the order in which they were asked for. One output that the dialect
 /// does not name is taken for the one that is wanted.
-fn select(
-    mut outputs: Vec<Tensor>,
-    wanted: &[RequestedOutput<'_>],
-) -> Result<Vec<Tensor>, AnswerError> {
+fn select(mut outputs: Vec<Tensor>, wanted: &[String]) -> Result<Vec<Tensor>, AnswerError> {
     if wanted.is_empty() {
         return Ok(outputs);
     }
     if let ([output], [wanted]) = (outputs.as_slice(), wanted)
         && crate::protocol::envelope::is_unnamed(std::slice::from_ref(output))
     {
-        return Ok(outputs.into_iter().map(|output| output.renamed(&*wanted.name)).collect());
+        return Ok(outputs.into_iter().map(|output| output.renamed(wanted.as_str())).collect());
     }
     let mut selected = Vec::with_capacity(wanted.len());
-    for RequestedOutput { name, .. } in wanted {
+    for name in wanted {
         let position = outputs.iter().position(|output| output.name() == name);
-        let missing = || AnswerError::MissingOutput(name.to_string());
+        let missing = || AnswerError::MissingOutput(name.clone());
         selected.push(outputs.swap_remove(position.ok_or_else(missing)?));
     }
     Ok(selected)

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response};
+use smallvec::smallvec;
 
-use super::{Body, Call, Dialect, Extractors, Operation, Terms, v2};
+use super::{Body, Call, Dialect, Extractors, Operation, Pieces, Terms, v2};
 use crate::protocol::infer::{InferRequest, InferResponse};
 use crate::protocol::json::DecodeError;
 use crate::protocol::open_inference;
@@ -155,14 +156,14 @@ fn invocation<'a>(
     Ok((request, Kind::Sagemaker(form.accepted(accept))))
 }
 
-/// Writes an answer, status 200, in the form of its request.
+/// Writes an answer, status 200, in the form of its request. Large binary tensors are not copied.
 ///
 /// # Errors
 /// When the dialect has no form for it.
 pub fn encode_response(
     form: &Form,
-    response: &InferResponse<'_>,
-) -> Result<Response<Bytes>, EncodeError> {
+    response: InferResponse<'_>,
+) -> Result<Response<Pieces>, EncodeError> {
     let mut out = Vec::new();
     let outputs = response.outputs.as_slice();
     let mut content_type = "application/json";
@@ -184,8 +185,8 @@ pub fn encode_response(
 }
 
 /// A whole answer with status 200.
-pub(super) fn respond(body: Vec<u8>, content_type: &'static str) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(body));
+pub(super) fn respond(body: Vec<u8>, content_type: &'static str) -> Response<Pieces> {
+    let mut response = Response::new(smallvec![Bytes::from(body)]);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
+use smallvec::smallvec;
 
-use super::Dialect;
+use super::{Dialect, Pieces};
 use crate::protocol::json::{Reader, Token};
 use crate::protocol::{open_inference, sagemaker, torchserve};
 
@@ -23,7 +24,7 @@ const MESSAGE_CHARS_MAX: usize = 1024;
 
 /// An error in the dialect's shape and with the status that its clients expect. TensorFlow Serving,
 /// TorchServe and SageMaker have no word for a bad gateway: it is unavailable.
-pub fn encode_failure(dialect: Dialect, status: StatusCode, message: &str) -> Response<Bytes> {
+pub fn encode_failure(dialect: Dialect, status: StatusCode, message: &str) -> Response<Pieces> {
     let has_bad_gateway = matches!(
         dialect,
         Dialect::OpenInference | Dialect::OpenInferenceGrpc | Dialect::KserveV1 | Dialect::Raw
@@ -42,7 +43,7 @@ pub fn encode_failure(dialect: Dialect, status: StatusCode, message: &str) -> Re
         | Dialect::TensorflowServing
         | Dialect::Raw => open_inference::encode_error(message),
     };
-    let mut response = Response::new(Bytes::from(body));
+    let mut response = Response::new(smallvec![Bytes::from(body)]);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
@@ -145,7 +146,7 @@ mod tests {
     fn errors_have_the_shape_and_the_status_of_their_dialect() {
         let answer = |dialect| {
             let response = encode_failure(dialect, StatusCode::BAD_GATEWAY, "no \"luck\"");
-            let body = String::from_utf8(response.body().to_vec()).unwrap();
+            let body = String::from_utf8(response.body().concat()).unwrap();
             (response.status().as_u16(), body)
         };
         let error = r#"{"error":"no \"luck\""}"#.to_owned();
@@ -162,7 +163,7 @@ mod tests {
         );
         for dialect in Dialect::ALL {
             let response = encode_failure(dialect, StatusCode::NOT_FOUND, "m is unknown");
-            let failure = decode_failure(response.status(), response.body());
+            let failure = decode_failure(response.status(), &response.body().concat());
             let known = Failure { status: StatusCode::NOT_FOUND, message: "m is unknown".into() };
             assert_eq!(failure, known, "{dialect}");
         }

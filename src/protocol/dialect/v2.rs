@@ -1,11 +1,10 @@
 //! The Open Inference Protocol behind the common face.
 
-use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 
 use super::backend::{AnswerError, Target};
 use super::client::{EncodeError, respond};
-use super::{Body, Operation, RequestError};
+use super::{Body, Operation, Pieces, RequestError};
 use crate::protocol::infer::{InferRequest, InferResponse};
 use crate::protocol::json::{DecodeError, DecodeErrorKind};
 use crate::protocol::open_inference::{decode_infer_request, encode_infer_response};
@@ -25,10 +24,10 @@ pub(super) fn decode_request<'a>(
 /// Writes an answer.
 pub(super) fn encode_response(
     _form: &Form,
-    response: &InferResponse<'_>,
-) -> Result<Response<Bytes>, EncodeError> {
+    response: InferResponse<'_>,
+) -> Result<Response<Pieces>, EncodeError> {
     let mut out = Vec::new();
-    encode_infer_response(response, &mut out)?;
+    encode_infer_response(&response, &mut out)?;
     Ok(respond(out, "application/json"))
 }
 
@@ -36,8 +35,8 @@ pub(super) fn encode_response(
 pub(super) fn encode_request(
     target: &Target<'_>,
     operation: Operation,
-    _request: &InferRequest<'_>,
-) -> Result<Request<Bytes>, EncodeError> {
+    _request: InferRequest<'_>,
+) -> Result<Request<Pieces>, EncodeError> {
     Err(EncodeError::NoOperation { dialect: target.dialect, operation })
 }
 

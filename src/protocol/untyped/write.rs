@@ -263,46 +263,32 @@ fn write_elements(
             nest(out, shape, $values.get(range).unwrap_or_default(), &mut $write)
         };
     }
+    /// Appends elements that are copied to be written.
+    macro_rules! copied {
+        ($values:ident, $write:expr) => {
+            nested!($values, |out: &mut Vec<u8>, &value| $write(out, value))
+        };
+    }
     match tensor.data() {
-        TensorData::Bool(values) => nested!(values, |out: &mut Vec<u8>, &value: &bool| {
+        TensorData::Bool(values) => copied!(values, |out: &mut Vec<u8>, value: bool| {
             out.extend_from_slice(if value { b"true" } else { b"false" });
         }),
-        TensorData::Uint8(values) => {
-            nested!(values, |out: &mut Vec<u8>, v: &u8| write_integer(out, *v))
+        TensorData::Uint8(values) => copied!(values, write_integer),
+        TensorData::Uint16(values) => copied!(values, write_integer),
+        TensorData::Uint32(values) => copied!(values, write_integer),
+        TensorData::Uint64(values) => copied!(values, write_integer),
+        TensorData::Int8(values) => copied!(values, write_integer),
+        TensorData::Int16(values) => copied!(values, write_integer),
+        TensorData::Int32(values) => copied!(values, write_integer),
+        TensorData::Int64(values) => copied!(values, write_integer),
+        TensorData::Fp16(values) => {
+            copied!(values, |out: &mut Vec<u8>, value: half::f16| write_f32(out, value.to_f32()));
         }
-        TensorData::Uint16(values) => {
-            nested!(values, |out: &mut Vec<u8>, v: &u16| write_integer(out, *v))
+        TensorData::Bf16(values) => {
+            copied!(values, |out: &mut Vec<u8>, value: half::bf16| write_f32(out, value.to_f32()));
         }
-        TensorData::Uint32(values) => {
-            nested!(values, |out: &mut Vec<u8>, v: &u32| write_integer(out, *v))
-        }
-        TensorData::Uint64(values) => {
-            nested!(values, |out: &mut Vec<u8>, v: &u64| write_integer(out, *v))
-        }
-        TensorData::Int8(values) => {
-            nested!(values, |out: &mut Vec<u8>, v: &i8| write_integer(out, *v))
-        }
-        TensorData::Int16(values) => {
-            nested!(values, |out: &mut Vec<u8>, v: &i16| write_integer(out, *v))
-        }
-        TensorData::Int32(values) => {
-            nested!(values, |out: &mut Vec<u8>, v: &i32| write_integer(out, *v))
-        }
-        TensorData::Int64(values) => {
-            nested!(values, |out: &mut Vec<u8>, v: &i64| write_integer(out, *v))
-        }
-        TensorData::Fp16(values) => nested!(values, |out: &mut Vec<u8>, v: &half::f16| {
-            write_f32(out, v.to_f32());
-        }),
-        TensorData::Bf16(values) => nested!(values, |out: &mut Vec<u8>, v: &half::bf16| {
-            write_f32(out, v.to_f32());
-        }),
-        TensorData::Fp32(values) => {
-            nested!(values, |out: &mut Vec<u8>, v: &f32| write_f32(out, *v))
-        }
-        TensorData::Fp64(values) => {
-            nested!(values, |out: &mut Vec<u8>, v: &f64| write_f64(out, *v))
-        }
+        TensorData::Fp32(values) => copied!(values, write_f32),
+        TensorData::Fp64(values) => copied!(values, write_f64),
         TensorData::Bytes(values) => {
             let bytes = Bytes::of(tensor.name());
             nested!(values, |out: &mut Vec<u8>, v: &Vec<u8>| write_bytes(out, v, bytes));
