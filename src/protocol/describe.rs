@@ -7,7 +7,7 @@ use super::tensor::TensorSpec;
 
 /// What a model takes and returns, as a backend tells it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Description {
+pub struct DeclaredModel {
     /// The model's name.
     pub name: String,
     /// The versions that can be asked for; empty where the backend does not tell.
@@ -29,11 +29,11 @@ pub struct Signature<'a> {
     pub outputs: &'a [TensorSpec],
 }
 
-impl Description {
-    /// The tensors; `None` where the backend did not name any.
-    pub fn signature(&self) -> Option<Signature<'_>> {
-        let known = !self.inputs.is_empty();
-        known.then_some(Signature { inputs: &self.inputs, outputs: &self.outputs })
+impl<'a> Signature<'a> {
+    /// The tensors that a backend told; `None` where it did not name any.
+    pub fn of(model: &'a DeclaredModel) -> Option<Self> {
+        let known = !model.inputs.is_empty();
+        known.then_some(Self { inputs: &model.inputs, outputs: &model.outputs })
     }
 }
 

@@ -49,11 +49,13 @@ mod v2;
 pub use self::backend::{AnswerError, Asked, Target, decode_response, encode_request};
 pub use self::body::Body;
 pub use self::call::{Call, Operation, Release, parse_path};
-pub use self::client::{Decoded, EncodeError, Form, RequestError, decode_request, encode_response};
+pub use self::client::{
+    Decoded, EncodeError, Form, RequestError, decode_request, encode_response, no_labels,
+};
 pub use self::failure::{Failure, decode_failure, encode_failure};
 #[doc(hidden)]
 pub use self::fuzz::{fuzz_answer, fuzz_request};
-pub use super::describe::{Description, Signature, VersionState, VersionStatus};
+pub use super::describe::{DeclaredModel, Signature, VersionState, VersionStatus};
 pub use super::open_inference::PathError;
 pub use super::sagemaker::Form as SagemakerForm;
 pub use crate::domain::dialect::Dialect;

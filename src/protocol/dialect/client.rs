@@ -157,12 +157,15 @@ fn invocation<'a>(
 }
 
 /// Writes an answer, status 200, in the form of its request. Large binary tensors are not copied.
+/// `labels` are the names of the classes of an output, where they are known ([`no_labels`] where
+/// not); they are written where the client asks for classes.
 ///
 /// # Errors
 /// When the dialect has no form for it.
-pub fn encode_response(
+pub fn encode_response<'l>(
     form: &Form,
     response: InferResponse<'_>,
+    labels: impl Fn(&str) -> &'l [String],
 ) -> Result<Response<Pieces>, EncodeError> {
     let mut out = Vec::new();
     let outputs = response.outputs.as_slice();
@@ -172,7 +175,7 @@ pub fn encode_response(
         Kind::OpenInferenceInSagemaker(form) => return v2::encode_response(form, response),
         Kind::Rows(form) => tensorflow_serving::encode_predictions(*form, outputs, &mut out)?,
         Kind::KserveRows => crate::protocol::kserve_v1::encode_predictions(outputs, &mut out)?,
-        Kind::Classes => tensorflow_serving::encode_classes(outputs, &mut out)?,
+        Kind::Classes => tensorflow_serving::encode_classes(outputs, labels, &mut out)?,
         Kind::Values => tensorflow_serving::encode_values(outputs, &mut out)?,
         Kind::Torchserve(form) => torchserve::encode_predictions(*form, outputs, &mut out)?,
         Kind::Sagemaker(form) => {
@@ -182,6 +185,11 @@ pub fn encode_response(
         Kind::Raw(extractors) => raw::encode_answer(extractors, outputs, &mut out)?,
     }
     Ok(respond(out, content_type))
+}
+
+/// The labels of outputs about whose classes nothing is known.
+pub const fn no_labels<'l>(_output: &str) -> &'l [String] {
+    &[]
 }
 
 /// A whole answer with status 200.

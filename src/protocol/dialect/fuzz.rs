@@ -102,7 +102,7 @@ pub fn fuzz_request(bytes: &[u8]) {
         echo(dialect, &decoded.request, &declared);
     }
     let response = InferResponse { outputs: decoded.request.inputs, ..InferResponse::default() };
-    let _written = encode_response(&decoded.form, response);
+    let _written = encode_response(&decoded.form, response, no_labels);
 }
 
 /// Sends a request to a backend that answers with its inputs.
@@ -122,7 +122,7 @@ fn echo(dialect: Dialect, request: &InferRequest<'_>, declared: &[TensorSpec]) {
     let Ok(seen) = seen else { return };
     assert_eq!(exactly(&seen.request.inputs), declared, "{dialect}: and says the same");
     let response = InferResponse { outputs: seen.request.inputs, ..InferResponse::default() };
-    let Ok(answer) = encode_response(&seen.form, response) else { return };
+    let Ok(answer) = encode_response(&seen.form, response, no_labels) else { return };
     let Ok(body) = Body::new(dialect, answer.headers(), answer.body().clone()) else { return };
     let read = decode_response(&target, Operation::Infer, &asked, StatusCode::OK, &body);
     assert!(empty || read.is_ok(), "{dialect}: so can our answer: {read:?}");

@@ -7,7 +7,7 @@ use serde_json::Value;
 use smallvec::SmallVec;
 
 use super::backend::open_inference_path;
-use super::{Description, Dialect, Release, Target, VersionState};
+use super::{DeclaredModel, Dialect, Release, Target, VersionState};
 use crate::protocol::kserve_v1;
 use crate::protocol::tensor::{Datatype, TensorSpec};
 use crate::protocol::tensorflow_serving::{self, path_of};
@@ -67,7 +67,7 @@ pub fn decode_metadata(
     target: &Target<'_>,
     status: StatusCode,
     body: &[u8],
-) -> Option<Description> {
+) -> Option<DeclaredModel> {
     let is_tensorflow = target.dialect == Dialect::TensorflowServing;
     match (status.is_success(), is_tensorflow) {
         (true, true) => tensorflow_serving::decode_metadata(body, None),
@@ -84,8 +84,11 @@ pub fn recognition_path(target: &Target<'_>) -> Option<String> {
 /// Whether the answer to [`recognition_path`] is of `target`'s dialect.
 pub fn recognises(target: &Target<'_>, status: StatusCode, body: &[u8]) -> bool {
     match target.dialect {
-        Dialect::OpenInference | Dialect::TensorflowServing => {
-            decode_metadata(target, status, body).is_some()
+        Dialect::TensorflowServing => decode_metadata(target, status, body).is_some(),
+        Dialect::OpenInference => {
+            let document: Option<Value> = serde_json::from_slice(body).ok();
+            let has_inputs = document.is_some_and(|document| document.get("inputs").is_some());
+            has_inputs && decode_metadata(target, status, body).is_some()
         }
         Dialect::KserveV1 => kserve_v1::decode_ready(body).is_some(),
         Dialect::Torchserve => {
@@ -98,7 +101,7 @@ pub fn recognises(target: &Target<'_>, status: StatusCode, body: &[u8]) -> bool 
 }
 
 /// Reads the Open Inference Protocol's model metadata.
-fn decode_open_inference(body: &[u8]) -> Option<Description> {
+fn decode_open_inference(body: &[u8]) -> Option<DeclaredModel> {
     let document: Value = serde_json::from_slice(body).ok()?;
     let specs = |key: &str| {
         let specs = document.get(key).and_then(Value::as_array);
@@ -107,7 +110,7 @@ fn decode_open_inference(body: &[u8]) -> Option<Description> {
     let versions = document.get("versions").and_then(Value::as_array);
     let versions = versions.map(Vec::as_slice).unwrap_or_default().iter();
     let platform = document.get("platform").and_then(Value::as_str);
-    Some(Description {
+    Some(DeclaredModel {
         name: document.get("name")?.as_str()?.to_owned(),
         versions: versions.filter_map(|version| Some(version.as_str()?.to_owned())).collect(),
         platform: platform.unwrap_or_default().to_owned(),

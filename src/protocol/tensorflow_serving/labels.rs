@@ -2,8 +2,8 @@
 //!
 //! Owns which of a model's outputs are the scores and the labels. A classification has a float output
 //! `[rows, classes]` (or `[rows]` for one class), and may have a BYTES output of the same shape with
-//! the labels; without one, a class is called by its index. A regression has a float output with one
-//! value a row.
+//! the labels; without one, a class is called by the name that is known for it, else by its index. A
+//! regression has a float output with one value a row.
 
 use crate::protocol::json::{
     DecodeError, DecodeErrorKind, Number, Reader, Token, write_f32, write_f64, write_integer,
@@ -34,7 +34,11 @@ pub enum LabelError {
 ///
 /// # Errors
 /// When the outputs are no classification.
-pub fn encode_classes(outputs: &[Tensor], out: &mut Vec<u8>) -> Result<(), LabelError> {
+pub fn encode_classes<'l>(
+    outputs: &[Tensor],
+    known: impl Fn(&str) -> &'l [String],
+    out: &mut Vec<u8>,
+) -> Result<(), LabelError> {
     let is_scores = |tensor: &&Tensor| {
         is_float(tensor) && matches!(tensor.shape().len(), 1 | 2) && !tensor.data().is_empty()
     };
@@ -47,6 +51,7 @@ pub fn encode_classes(outputs: &[Tensor], out: &mut Vec<u8>) -> Result<(), Label
         _ => None,
     });
     let classes = scores.shape().get(1).copied().unwrap_or(1);
+    let names = known(scores.name());
     out.extend_from_slice(b"{\"result\":[");
     for element in 0..scores.data().len() {
         let class = element % classes.max(1);
@@ -61,7 +66,10 @@ pub fn encode_classes(outputs: &[Tensor], out: &mut Vec<u8>) -> Result<(), Label
                 let not_utf8 = |_utf8| LabelError::NotUtf8 { output: output.to_owned() };
                 write_string(out, std::str::from_utf8(label).map_err(not_utf8)?);
             }
-            None => write_string(out, itoa::Buffer::new().format(class)),
+            None => match names.get(class) {
+                Some(name) => write_string(out, name),
+                None => write_string(out, itoa::Buffer::new().format(class)),
+            },
         }
         out.push(b',');
         write_number(out, scores.data(), element);

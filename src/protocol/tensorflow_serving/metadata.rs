@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
-use crate::protocol::describe::Description;
+use crate::protocol::describe::DeclaredModel;
 use crate::protocol::json::{write_integer, write_string};
 use crate::protocol::tensor::{Datatype, TensorSpec};
 
@@ -74,7 +74,7 @@ fn write_specs(out: &mut Vec<u8>, specs: &[TensorSpec]) {
 
 /// Decodes the answer to `GET …/metadata`: the signature of this name, else the default one, else the
 /// first with inputs. `None` when there is none, or one of its tensors has no known datatype or rank.
-pub fn decode_metadata(body: &[u8], signature: Option<&str>) -> Option<Description> {
+pub fn decode_metadata(body: &[u8], signature: Option<&str>) -> Option<DeclaredModel> {
     let document: Value = serde_json::from_slice(body).ok()?;
     let text = |pointer| document.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let signatures = document.pointer("/metadata/signature_def/signature_def")?.as_object()?;
@@ -88,7 +88,7 @@ pub fn decode_metadata(body: &[u8], signature: Option<&str>) -> Option<Descripti
         }
     };
     let version = text("/model_spec/version");
-    Some(Description {
+    Some(DeclaredModel {
         name: text("/model_spec/name").to_owned(),
         versions: if version.is_empty() { vec![] } else { vec![version.to_owned()] },
         platform: "tensorflow_savedmodel".to_owned(),

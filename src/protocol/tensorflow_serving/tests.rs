@@ -1,7 +1,8 @@
 use smallvec::SmallVec;
 
 use super::*;
-use crate::protocol::describe::{Description, VersionState, VersionStatus};
+use crate::protocol::describe::{DeclaredModel, VersionState, VersionStatus};
+use crate::protocol::dialect::no_labels;
 use crate::protocol::tensor::{Datatype, Shape, TensorData};
 
 fn spec(name: &str, datatype: Datatype, shape: &[i64]) -> TensorSpec {
@@ -135,7 +136,7 @@ fn what_is_wrong_with_a_request_is_said_where_it_is() {
         (r#"{"instances":[{"y":[1,2]}]}"#, "/instances/0/y", "unexpected column 'y'; there is 'x'"),
         (r#"{"inputs":{"y":[[1,2]]}}"#, "/inputs/y", "unexpected column 'y'; there is 'x'"),
         (r#"{"inputs":{}}"#, "/inputs", "column 'x' is missing"),
-        (r#"{"instances":[[1,2]}"#, "/instances/1", "where"),
+        (r#"{"instances":[[1,2]}"#, "/instances", "'}' where ',' or ']' is expected"),
         ("[[1,2]]", "", "an array where an object is expected"),
         ("", "", "the JSON ends where a value is expected"),
         (r#"{"instances":[[1,2]]} {}"#, "", "after the end of the JSON"),
@@ -234,19 +235,24 @@ fn classifications_and_regressions_go_both_ways() {
     let labels = TensorData::Bytes([b"a", b"b", b"a", b"b"].map(|label| label.to_vec()).to_vec());
     let classes = tensor("classes", &[2, 2], labels);
     let mut out = Vec::new();
-    encode_classes(&[classes.clone(), scores()], &mut out).unwrap();
+    encode_classes(&[classes.clone(), scores()], no_labels, &mut out).unwrap();
     let body = r#"{"result":[[["a",0.9],["b",0.1]],[["a",0.25],["b",0.75]]]}"#;
     assert_eq!(String::from_utf8(out.clone()).unwrap(), body);
     assert_eq!(decode_result(&out), Ok(vec![classes, scores()]));
     let mut out = Vec::new();
     let label = tensor("label", &[2], TensorData::Int64(vec![0, 1]));
-    encode_classes(&[label.clone(), scores()], &mut out).unwrap();
+    encode_classes(&[label.clone(), scores()], no_labels, &mut out).unwrap();
     let body = r#"{"result":[[["0",0.9],["1",0.1]],[["0",0.25],["1",0.75]]]}"#;
     assert_eq!(String::from_utf8(out).unwrap(), body);
     assert_eq!(
-        encode_classes(std::slice::from_ref(&label), &mut vec![]),
+        encode_classes(std::slice::from_ref(&label), no_labels, &mut vec![]),
         Err(LabelError::NoScores)
     );
+
+    let names = ["cat".to_owned()];
+    let mut out = Vec::new();
+    encode_classes(&[scores()], |_output| names.as_slice(), &mut out).unwrap();
+    assert!(out.starts_with(br#"{"result":[[["cat",0.9],["1",0.1]]"#));
 
     let mut out = Vec::new();
     encode_values(&[floats("y", &[2, 1], &[1.5, -2.0])], &mut out).unwrap();
@@ -295,7 +301,7 @@ fn metadata_reads_back() {
     let outputs = vec![spec("y", Datatype::Int64, &[])];
     let mut out = Vec::new();
     encode_metadata("m", "3", &inputs, &outputs, &mut out);
-    let description = Description {
+    let description = DeclaredModel {
         name: "m".into(),
         versions: vec!["3".into()],
         platform: "tensorflow_savedmodel".into(),
