@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::{
     Asked, Body, Call, Dialect, Extractors, Operation, Release, Signature, Target, Terms,
-    decode_failure, decode_request, decode_response, encode_request, encode_response, parse_path,
-    probe,
+    decode_failure, decode_request, decode_response, encode_request, encode_response, no_labels,
+    parse_path, probe,
 };
 use crate::domain::spec::JsonPointer;
 use crate::protocol::infer::{InferRequest, InferResponse};
