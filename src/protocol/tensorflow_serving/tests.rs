@@ -24,7 +24,7 @@ fn read(body: &str, specs: &[TensorSpec]) -> Result<(Vec<Tensor>, Form), DecodeE
 }
 
 #[test]
-fn predictions_in_every_form_that_the_documentation_has() {
+fn rows_and_columns_in_every_form_that_the_documentation_has() {
     let x = [spec("x", Datatype::Fp32, &[-1, 2])];
     let scalar = [spec("x", Datatype::Fp32, &[-1])];
     let tag = [
@@ -71,10 +71,21 @@ fn predictions_in_every_form_that_the_documentation_has() {
         ),
         (r#"{"inputs":[[1,2.5],[3,-4]]}"#, &x, two(), Form::Columns),
         (r#"{"inputs":{"x":[[1,2.5],[3,-4]]}}"#, &x, two(), Form::Columns),
+    ];
+    for (body, specs, inputs, form) in cases {
+        assert_eq!(read(body, specs), Ok((inputs, form)), "{body}");
+    }
+}
+
+#[test]
+fn bytes_special_numbers_and_large_integers_arrive_whole() {
+    let x = [spec("x", Datatype::Fp32, &[-1, 2])];
+    let two = || vec![floats("x", &[2, 2], &[1.0, 2.5, 3.0, -4.0])];
+    let cases = [
         // Bytes, and what JSON has no word for.
         (
             r#"{"instances":[{"b64":"aGVsbG8="},{"b64":"d29ybGQ"},"text"]}"#,
-            &[spec("image", Datatype::Bytes, &[-1])],
+            &[spec("image", Datatype::Bytes, &[-1])][..],
             vec![tensor(
                 "image",
                 &[3],
@@ -97,7 +108,7 @@ fn predictions_in_every_form_that_the_documentation_has() {
         // An input without a batch dimension can be written in column form only.
         (
             r#"{"inputs":{"x":[[1,2.5],[3,-4]],"k":3}}"#,
-            &[x[0].clone(), spec("k", Datatype::Int32, &[])],
+            &[x[0].clone(), spec("k", Datatype::Int32, &[])][..],
             vec![
                 two().remove(0),
                 Tensor::new("k", Shape::new(), TensorData::Int32(vec![3])).unwrap(),
