@@ -28,6 +28,8 @@ mod one_hot_encoder;
 mod operator;
 mod post_transform;
 mod scaler;
+mod svm;
+mod trees;
 mod zip_map;
 
 #[cfg(test)]
@@ -54,6 +56,8 @@ use self::normalizer::Normalizer;
 use self::one_hot_encoder::OneHotEncoder;
 pub(super) use self::operator::{Form, Operator, Unacceptable, build, parse};
 use self::scaler::Scaler;
+use self::svm::{SvmClassifier, SvmRegressor};
+use self::trees::{TreeEnsemble, TreeEnsembleClassifier, TreeEnsembleRegressor};
 pub(super) use self::zip_map::ZipMap;
 
 /// The name of the domain.
@@ -77,11 +81,13 @@ const OPERATORS: &[(&str, Build)] = &[
     entry::<Normalizer>(),
     entry::<OneHotEncoder>(),
     entry::<Scaler>(),
+    entry::<SvmClassifier>(),
+    entry::<SvmRegressor>(),
+    entry::<TreeEnsemble>(),
+    entry::<TreeEnsembleClassifier>(),
+    entry::<TreeEnsembleRegressor>(),
     entry::<ZipMap>(),
 ];
-
-/// What is left to tract.
-const STOCK: &[&str] = &["TreeEnsembleClassifier"];
 
 const fn entry<O: Operator>() -> (&'static str, Build) {
     (O::NAME, build::<O>)
@@ -96,5 +102,5 @@ pub(super) fn register(onnx: &mut Onnx) {
 
 /// Whether the domain's operator `name` can be run.
 pub(super) fn supports(name: &str) -> bool {
-    OPERATORS.iter().any(|(own, _)| *own == name) || STOCK.contains(&name)
+    OPERATORS.iter().any(|(own, _)| *own == name)
 }

@@ -20,6 +20,7 @@ mod feedback;
 mod framing;
 mod limits;
 mod log_commands;
+mod log_metrics;
 mod models;
 mod prediction_log;
 mod process;

@@ -83,6 +83,11 @@ impl<'a> Attributes<'a> {
         attribute.strings.iter().map(text).collect()
     }
 
+    /// Texts as they are in the file, which need not be UTF-8; none where the attribute is absent.
+    pub(super) fn bytes(&self, name: &'static str) -> TractResult<&'a [Vec<u8>]> {
+        Ok(self.typed(name, AttributeType::Strings)?.map_or(&[], |attribute| &attribute.strings))
+    }
+
     /// The elements of a tensor, whatever its shape, as a tensor of rank 1.
     pub(super) fn tensor(&self, name: &'static str) -> TractResult<Option<Tensor>> {
         let Some(attribute) = self.typed(name, AttributeType::Tensor)? else { return Ok(None) };
