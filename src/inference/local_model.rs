@@ -3,7 +3,6 @@
 //! Owns the steps from file to compiled plans and the containment of whatever goes wrong inside of a
 //! model. Never blocks in [`LocalModel::infer`]: it computes, on the thread that calls it.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -249,8 +248,12 @@ impl Compiled {
         let interface = graph::check(&tract, &proto, bytes).map_err(CompileError::Refused)?;
         let mut compiled =
             Self::from_graph(&tract, &proto, interface).map_err(CompileError::Tract)?;
-        let texts = |(name, labels): (String, ml::Labels)| (name, labels.texts());
-        compiled.signature.columns = columns.into_iter().map(texts).collect();
+        let signature = &mut compiled.signature;
+        let texts = |specs: &[TensorSpec]| {
+            let texts = |spec: &TensorSpec| columns.get(&spec.name).map(ml::Labels::texts);
+            specs.iter().map(|spec| texts(spec).unwrap_or_default()).collect()
+        };
+        (signature.keys, signature.labels) = (texts(&signature.inputs), texts(&signature.outputs));
         Ok(compiled)
     }
 
@@ -340,7 +343,7 @@ fn signature(model: &TypedModel, interface: Interface, dims: Vec<Dims>) -> Tract
         Ok(TensorSpec { name: declared.name, datatype: declared.datatype, shape })
     });
     let outputs = outputs.collect::<TractResult<_>>()?;
-    Ok(Signature { inputs, outputs, columns: HashMap::new(), dims })
+    Ok(Signature { inputs, outputs, labels: Vec::new(), keys: Vec::new(), dims })
 }
 
 impl Refusal {

@@ -3,8 +3,6 @@
 //! Owns every complaint about the inputs of a request; all of them are the client's fault. Never runs
 //! anything.
 
-use std::collections::HashMap;
-
 use smallvec::SmallVec;
 
 use crate::protocol::tensor::{Datatype, Tensor, TensorData, TensorSpec};
@@ -16,9 +14,10 @@ pub struct Signature {
     pub inputs: Vec<TensorSpec>,
     /// The outputs.
     pub outputs: Vec<TensorSpec>,
-    /// What the columns of an input or output stand for, by its name: the class labels of scores that
-    /// the model returns as maps, the keys of a map that it takes.
-    pub columns: HashMap<String, Vec<String>>,
+    /// For each output the names of its places along the last dimension, empty where it has none.
+    pub labels: Vec<Vec<String>>,
+    /// For each input the keys that its columns stand for, empty where it has none.
+    pub keys: Vec<Vec<String>>,
     /// The dimensions of each input.
     pub(super) dims: Vec<Dims>,
 }

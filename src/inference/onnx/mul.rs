@@ -27,7 +27,7 @@ pub(super) fn build(
 ) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
     let constants = context.parent_graphs.iter().flat_map(|graph| &graph.initializer);
     let mut factors = constants.filter(|constant| node.input.contains(&constant.name));
-    if factors.any(|constant| is_zero(constant)) {
+    if factors.any(is_zero) {
         ml::build::<Mul>(context, node)
     } else {
         Ok((math::Mul.into_hir(), Vec::new()))
