@@ -54,7 +54,7 @@ use self::linear_classifier::LinearClassifier;
 use self::linear_regressor::LinearRegressor;
 use self::normalizer::Normalizer;
 use self::one_hot_encoder::OneHotEncoder;
-pub(super) use self::operator::{Form, Operator, Unacceptable, build, parse};
+pub(super) use self::operator::{Form, Operator, Unacceptable, build, parse, wrap};
 use self::scaler::Scaler;
 use self::svm::{SvmClassifier, SvmRegressor};
 use self::trees::{TreeEnsemble, TreeEnsembleClassifier, TreeEnsembleRegressor};

@@ -7,9 +7,16 @@
 mod cast;
 mod log_softmax;
 mod mul;
+mod reduce_extreme;
+
+use std::sync::LazyLock;
 
 use tract_onnx::Onnx;
-use tract_onnx::pb::NodeProto;
+use tract_onnx::model::ParsingContext;
+use tract_onnx::pb::{AttributeProto, NodeProto};
+use tract_onnx::prelude::TractResult;
+use tract_onnx::tract_hir::infer::InferenceOp;
+use tract_onnx::tract_hir::internal::bail;
 
 use super::ml::build;
 
@@ -18,6 +25,20 @@ pub(super) fn register(onnx: &mut Onnx) {
     onnx.op_register.insert("Cast", cast::build);
     onnx.op_register.insert("LogSoftmax", build::<log_softmax::LogSoftmax>);
     onnx.op_register.insert("Mul", mul::build);
+    onnx.op_register.insert("ReduceMax", reduce_extreme::build::<true>);
+    onnx.op_register.insert("ReduceMin", reduce_extreme::build::<false>);
+}
+
+/// What tract makes of a node whose operator is replaced.
+fn stock(
+    context: &ParsingContext<'_>,
+    node: &NodeProto,
+) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+    static STOCK: LazyLock<Onnx> = LazyLock::new(tract_onnx::onnx);
+    match STOCK.op_register.0.get(&node.op_type) {
+        Some(build) => build(context, node),
+        None => bail!("tract has no {}", node.op_type),
+    }
 }
 
 /// An attribute or input of an operator that tract leaves out of account.
@@ -25,7 +46,7 @@ struct Unread {
     operators: &'static [&'static str],
     attribute: &'static str,
     /// Whether the attribute says what tract does anyway.
-    harmless: fn(&tract_onnx::pb::AttributeProto) -> bool,
+    harmless: fn(&AttributeProto) -> bool,
 }
 
 const UNREAD: &[Unread] = &[
@@ -68,9 +89,7 @@ pub(super) fn beyond(node: &NodeProto) -> Option<String> {
         }
     }
     let has_input = |position: usize| node.input.get(position).is_some_and(|name| !name.is_empty());
-    let causal = |attribute: &tract_onnx::pb::AttributeProto| {
-        attribute.name == "is_causal" && attribute.i != 0
-    };
+    let causal = |attribute: &AttributeProto| attribute.name == "is_causal" && attribute.i != 0;
     // The mask of what comes later starts at the past there, not at the query.
     let with_past = operator == "Attention" && has_input(4) && node.attribute.iter().any(causal);
     with_past.then(|| "a causal mask and past keys together".to_owned())

@@ -14,9 +14,9 @@ pub struct Signature {
     pub inputs: Vec<TensorSpec>,
     /// The outputs.
     pub outputs: Vec<TensorSpec>,
-    /// For each output the names of its places along the last dimension, empty where it has none.
+    /// What the classes of each output are called; empty where that is not known.
     pub labels: Vec<Vec<String>>,
-    /// For each input the keys that its columns stand for, empty where it has none.
+    /// What the columns of each input stand for; empty where that is not known.
     pub keys: Vec<Vec<String>>,
     /// The dimensions of each input.
     pub(super) dims: Vec<Dims>,

@@ -70,7 +70,7 @@ impl<'a> Attributes<'a> {
     }
 
     /// Whole numbers; none where the attribute is absent.
-    pub(super) fn ints(&self, name: &'static str) -> TractResult<&'a [i64]> {
+    pub(in crate::inference) fn ints(&self, name: &'static str) -> TractResult<&'a [i64]> {
         Ok(self.typed(name, AttributeType::Ints)?.map_or(&[], |attribute| &attribute.ints))
     }
 

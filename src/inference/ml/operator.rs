@@ -130,9 +130,17 @@ pub(in crate::inference) fn build<O: Operator>(
     let own = |domain: &str| domain == node.domain || domain.is_empty() && node.domain == "ai.onnx";
     let import = context.model.opset_import.iter().find(|import| own(&import.domain));
     let operator = parse::<O>(node, import.map_or(1, |import| import.version))?;
+    Ok((wrap(operator, node), Vec::new()))
+}
+
+/// Puts an operator into the place of a node.
+pub(in crate::inference) fn wrap<O: Operator>(
+    operator: O,
+    node: &NodeProto,
+) -> Box<dyn InferenceOp> {
     let wanted = node.output.iter().enumerate().filter(|(_, name)| !name.is_empty());
     let wanted = wanted.map(|(position, _)| position).collect();
-    Ok((expand(Node { operator: Arc::new(operator), wanted }), Vec::new()))
+    expand(Node { operator: Arc::new(operator), wanted })
 }
 
 /// Reads all attributes of a node.
