@@ -6,6 +6,7 @@ use std::hint::black_box;
 use std::path::Path;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use pointsman::domain::spec::OnnxSpec;
 use pointsman::inference::{LoadLimits, LocalModel};
 use pointsman::protocol::open_inference::{
     InferResponse, decode_infer_request, encode_infer_response, parse_path,
@@ -17,7 +18,8 @@ const IRIS: &[u8] =
 
 fn model(folder: &str) -> LocalModel {
     let path = format!("{}/config/models/{folder}/model.onnx", env!("CARGO_MANIFEST_DIR"));
-    LocalModel::load(Path::new(&path), &LoadLimits::default()).expect("the example model loads")
+    LocalModel::load(&OnnxSpec::new(path), None, &LoadLimits::default())
+        .expect("the example model loads")
 }
 
 fn encode(outputs: &[Tensor]) -> Vec<u8> {

@@ -12,6 +12,11 @@ pub mod config {
     #![doc = include_str!("docs/config.md")]
 }
 
+/// Models in this process: artifacts, cards, limits, batches.
+pub mod models {
+    #![doc = include_str!("docs/models.md")]
+}
+
 pub mod operations {
     #![doc = include_str!("docs/operations.md")]
 }

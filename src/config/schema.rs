@@ -122,6 +122,22 @@ fn kind(kind: &Kind, definitions: &mut Definitions) -> (Map<String, Value>, Stri
             (share(), range)
         }
         Kind::Fraction => (share(), " Above 0, up to 100%.".to_owned()),
+        Kind::Texts(max) => (
+            json!({ "type": "array", "items": { "type": "string" }, "maxItems": max }),
+            String::new(),
+        ),
+        Kind::Numbers(max) => (
+            json!({ "type": "array", "items": { "type": "number" }, "maxItems": max }),
+            String::new(),
+        ),
+        Kind::Tensors(section, _, max) => (
+            json!({
+                "type": "object",
+                "maxProperties": max,
+                "additionalProperties": reference(section, definitions),
+            }),
+            String::new(),
+        ),
         Kind::Shares => (
             json!({
                 "type": "object",

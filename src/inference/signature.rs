@@ -14,6 +14,8 @@ pub struct Signature {
     pub inputs: Vec<TensorSpec>,
     /// The outputs.
     pub outputs: Vec<TensorSpec>,
+    /// What the classes of each output are called; empty where that is not known.
+    pub labels: Vec<Vec<String>>,
     /// The dimensions of each input.
     pub(super) dims: Vec<Dims>,
 }

@@ -1,6 +1,14 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::domain::spec::OnnxSpec;
+
+mod residence;
+
+#[path = "../../tests/it/support/onnx.rs"]
+#[expect(dead_code, reason = "each user of this file needs a part of it")]
+pub(super) mod onnx;
+
 use crate::protocol::open_inference::decode_infer_request;
 use crate::protocol::tensor::{Tensor, TensorData};
 
@@ -9,7 +17,20 @@ fn repository(path: &str) -> PathBuf {
 }
 
 fn load(path: &Path) -> Result<LocalModel, ArtifactError> {
-    LocalModel::load(path, &LoadLimits::default())
+    LocalModel::load(&OnnxSpec::new(path), None, &LoadLimits::default())
+}
+
+/// Loads a model of the repository.
+pub(super) fn load_file(path: &str) -> LocalModel {
+    load(&repository(path)).expect(path)
+}
+
+/// Loads a model from its bytes.
+pub(super) fn load_bytes(bytes: &[u8]) -> Result<LocalModel, ArtifactError> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model.onnx");
+    std::fs::write(&path, bytes).expect("written");
+    load(&path)
 }
 
 fn example(folder: &str) -> LocalModel {
@@ -107,7 +128,9 @@ fn files_that_are_no_models_are_refused() {
         assert!(matches!(error, ArtifactError::NotOnnx { .. }), "{error}");
     }
     let limits = LoadLimits { file_bytes: 10 };
-    let error = LocalModel::load(&write(&[0; 11]), &limits).map(|_| ()).expect_err("too large");
+    let error = LocalModel::load(&OnnxSpec::new(write(&[0; 11])), None, &limits)
+        .map(|_| ())
+        .expect_err("too large");
     assert!(matches!(error, ArtifactError::TooLarge { bytes: 11, limit: 10, .. }), "{error}");
 }
 
