@@ -6,7 +6,7 @@ use tract_onnx::prelude::{
 
 use crate::protocol::tensor::{Datatype, Shape, Tensor, TensorData, TensorSpec};
 
-/// tract's name for a datatype, `None` for those that no request can carry.
+/// tract's name for a datatype, `None` for the one that it does not have.
 pub(super) fn datum_type(datatype: Datatype) -> Option<DatumType> {
     Some(match datatype {
         Datatype::Bool => DatumType::Bool,
@@ -18,10 +18,11 @@ pub(super) fn datum_type(datatype: Datatype) -> Option<DatumType> {
         Datatype::Int16 => DatumType::I16,
         Datatype::Int32 => DatumType::I32,
         Datatype::Int64 => DatumType::I64,
+        Datatype::Fp16 => DatumType::F16,
         Datatype::Fp32 => DatumType::F32,
         Datatype::Fp64 => DatumType::F64,
         Datatype::Bytes => DatumType::String,
-        Datatype::Fp16 | Datatype::Bf16 => return None,
+        Datatype::Bf16 => return None,
     })
 }
 
@@ -38,10 +39,11 @@ pub(super) fn to_tract(tensor: &Tensor) -> TractResult<TValue> {
         TensorData::Int16(values) => TractTensor::from_shape(shape, values),
         TensorData::Int32(values) => TractTensor::from_shape(shape, values),
         TensorData::Int64(values) => TractTensor::from_shape(shape, values),
+        TensorData::Fp16(values) => TractTensor::from_shape(shape, values),
         TensorData::Fp32(values) => TractTensor::from_shape(shape, values),
         TensorData::Fp64(values) => TractTensor::from_shape(shape, values),
-        TensorData::Bytes(_) => {
-            Err(TractError::msg("string inputs are refused when a model loads"))
+        TensorData::Bf16(_) | TensorData::Bytes(_) => {
+            Err(TractError::msg("BF16 and string inputs are refused when a model loads"))
         }
     }?;
     Ok(tensor.into())
@@ -63,9 +65,10 @@ pub(super) fn from_tract(spec: &TensorSpec, value: &TValue) -> TractResult<Tenso
         Datatype::Int16 => TensorData::Int16(elements(&value)?),
         Datatype::Int32 => TensorData::Int32(elements(&value)?),
         Datatype::Int64 => TensorData::Int64(elements(&value)?),
+        Datatype::Fp16 => TensorData::Fp16(elements(&value)?),
         Datatype::Fp32 => TensorData::Fp32(elements(&value)?),
         Datatype::Fp64 => TensorData::Fp64(elements(&value)?),
-        Datatype::Bytes | Datatype::Fp16 | Datatype::Bf16 => {
+        Datatype::Bytes | Datatype::Bf16 => {
             let texts = elements::<String>(&value)?;
             TensorData::Bytes(texts.into_iter().map(String::into_bytes).collect())
         }

@@ -72,26 +72,36 @@ fn data(datatype: Datatype, count: usize, random: &mut fastrand::Rng) -> Option<
         Datatype::Fp64 => {
             TensorData::Fp64((0..count).map(|_| random.f64().mul_add(4.0, -2.0)).collect())
         }
-        Datatype::Fp16 | Datatype::Bf16 | Datatype::Bytes => return None,
+        Datatype::Fp16 => {
+            let small = |_| half::f16::from_f32(random.f32().mul_add(4.0, -2.0));
+            TensorData::Fp16((0..count).map(small).collect())
+        }
+        Datatype::Bf16 | Datatype::Bytes => return None,
     })
 }
 
 /// Equal, but for the rounding of sums in another order.
 fn alike(a: &TensorData, b: &TensorData) -> bool {
-    fn near(pairs: impl Iterator<Item = (f64, f64)>) -> bool {
+    fn near(pairs: impl Iterator<Item = (f64, f64)>, tolerance: f64) -> bool {
         let near = |(a, b): (f64, f64)| {
             a.to_bits() == b.to_bits()
                 || (a.is_nan() && b.is_nan())
-                || (a - b).abs() <= 1e-3 * a.abs().max(b.abs()).max(1e-2)
+                || (a - b).abs() <= tolerance * a.abs().max(b.abs()).max(1e-2)
         };
         pairs.into_iter().all(near)
     }
+    if a.len() != b.len() {
+        return false;
+    }
     match (a, b) {
+        (TensorData::Fp16(a), TensorData::Fp16(b)) => {
+            near(a.iter().zip(b).map(|(a, b)| (a.to_f64(), b.to_f64())), 1e-1)
+        }
         (TensorData::Fp32(a), TensorData::Fp32(b)) => {
-            a.len() == b.len() && near(a.iter().zip(b).map(|(a, b)| (f64::from(*a), f64::from(*b))))
+            near(a.iter().zip(b).map(|(a, b)| (f64::from(*a), f64::from(*b))), 1e-3)
         }
         (TensorData::Fp64(a), TensorData::Fp64(b)) => {
-            a.len() == b.len() && near(a.iter().copied().zip(b.iter().copied()))
+            near(a.iter().copied().zip(b.iter().copied()), 1e-3)
         }
         (a, b) => a == b,
     }

@@ -3,6 +3,7 @@
 //! Owns the way from a request body to a response body: read, decode, run, encode; on the worker for
 //! models that were measured to be cheap, on an executor thread for all others. Never loads a model.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,9 +21,10 @@ use super::remote::read_whole;
 use crate::domain::record::Protocol;
 use crate::domain::routing::TargetKind;
 use crate::inference::{ExecutorError, InferError, LocalModel, Pending, Prepared, QueueFull, Ran};
+use crate::protocol::infer::{InferRequest, InferResponse};
 use crate::protocol::open_inference::{
-    Call, InferRequest, InferResponse, ModelMetadata, Operation, PLATFORM_ONNX,
-    decode_infer_request, encode_infer_response, encode_model_metadata, encode_model_ready,
+    Call, ModelMetadata, Operation, PLATFORM_ONNX, decode_infer_request, encode_infer_response,
+    encode_model_metadata, encode_model_ready,
 };
 use crate::protocol::tensor::Tensor;
 use crate::snapshot::LocalRuntime;
@@ -119,7 +121,7 @@ async fn predict(
     let batch = u32::try_from(prepared.rows()).ok();
     let finish = move |result: Result<Ran, InferError>| {
         let Ran { outputs, took } = result.map_err(model_problem)?;
-        let body = encode(id.as_deref(), &model, &version, &outputs)?;
+        let body = encode(id.map(Cow::from), &model, &version, outputs)?;
         Ok(Prediction { body, infer: took, batch })
     };
     let pending = executor.submit_rows(&runtime.lane, deadline, prepared, finish);
@@ -190,17 +192,23 @@ fn run(
     let began = Instant::now();
     let outputs = loaded.infer(request.inputs, &wanted).map_err(model_problem)?;
     let infer = began.elapsed();
-    let body = encode(request.id.as_deref(), model, version, &outputs)?;
+    let body = encode(request.id, model, version, outputs)?;
     Ok(Prediction { body, infer, batch })
 }
 
 fn encode(
-    id: Option<&str>,
+    id: Option<Cow<'_, str>>,
     model: &str,
     version: &str,
-    outputs: &[Tensor],
+    outputs: Vec<Tensor>,
 ) -> Result<Vec<u8>, Problem> {
-    let response = InferResponse { id, model_name: model, model_version: version, outputs };
+    let response = InferResponse {
+        id,
+        model_name: model.into(),
+        model_version: version.into(),
+        outputs,
+        ..InferResponse::default()
+    };
     let mut body = Vec::new();
     encode_infer_response(&response, &mut body)
         .map_err(|error| Problem::new(Cause::Model, error.to_string()))?;
