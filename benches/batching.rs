@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use pointsman::domain::spec::{BatchSpec, OnnxSpec};
+use pointsman::domain::spec::BatchSpec;
 use pointsman::inference::{Executor, Lane, LaneLimits, LoadLimits, LocalModel};
 use pointsman::protocol::tensor::{Tensor, TensorData};
 
@@ -23,9 +23,8 @@ const CALLERS: u64 = 32;
 fn model(dir: &Path) -> Arc<LocalModel> {
     let path = dir.join("model.onnx");
     std::fs::write(&path, onnx::layers(WIDTH, 12)).expect("written");
-    let spec = OnnxSpec::new(path);
-    let model = LocalModel::load(&spec, None, &LoadLimits::default()).expect("loads");
-    model.check_batching(&spec.path).expect("batches");
+    let model = LocalModel::load(&path, &LoadLimits::default()).expect("loads");
+    model.check_batching(&path).expect("batches");
     Arc::new(model)
 }
 

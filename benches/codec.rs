@@ -6,7 +6,6 @@ use std::hint::black_box;
 use std::path::Path;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use pointsman::domain::spec::OnnxSpec;
 use pointsman::inference::{LoadLimits, LocalModel};
 use pointsman::protocol::infer::InferResponse;
 use pointsman::protocol::open_inference::{
@@ -19,8 +18,7 @@ const IRIS: &[u8] =
 
 fn model(folder: &str) -> LocalModel {
     let path = format!("{}/config/models/{folder}/model.onnx", env!("CARGO_MANIFEST_DIR"));
-    LocalModel::load(&OnnxSpec::new(path), None, &LoadLimits::default())
-        .expect("the example model loads")
+    LocalModel::load(Path::new(&path), &LoadLimits::default()).expect("the example model loads")
 }
 
 fn encode(response: &InferResponse<'_>) -> Vec<u8> {

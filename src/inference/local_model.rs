@@ -179,16 +179,13 @@ impl LocalModel {
         Ok(ModelFile { artifact, limits: *limits })
     }
 
-    /// [`Self::read`] and [`ModelFile::load`].
+    /// Loads the model file at `path`, with nothing else asked of it.
     ///
     /// # Errors
-    /// Those of both.
-    pub fn load(
-        spec: &OnnxSpec,
-        card: Option<&ModelCard>,
-        limits: &LoadLimits,
-    ) -> Result<Self, ArtifactError> {
-        Self::read(spec, limits)?.load(spec, card, None)
+    /// Those of [`Self::read`] and [`ModelFile::load`].
+    pub fn load(path: &Path, limits: &LoadLimits) -> Result<Self, ArtifactError> {
+        let spec = OnnxSpec::new(path);
+        Self::read(&spec, limits)?.load(&spec, None, None)
     }
 
     /// Answers one request. `wanted` names the outputs in the order of the answer; empty for all.

@@ -1,7 +1,6 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::domain::spec::OnnxSpec;
 
 mod residence;
 
@@ -17,7 +16,7 @@ fn repository(path: &str) -> PathBuf {
 }
 
 fn load(path: &Path) -> Result<LocalModel, ArtifactError> {
-    LocalModel::load(&OnnxSpec::new(path), None, &LoadLimits::default())
+    LocalModel::load(path, &LoadLimits::default())
 }
 
 /// Loads a model of the repository.
@@ -128,9 +127,7 @@ fn files_that_are_no_models_are_refused() {
         assert!(matches!(error, ArtifactError::NotOnnx { .. }), "{error}");
     }
     let limits = LoadLimits { file_bytes: 10 };
-    let error = LocalModel::load(&OnnxSpec::new(write(&[0; 11])), None, &limits)
-        .map(|_| ())
-        .expect_err("too large");
+    let error = LocalModel::load(&write(&[0; 11]), &limits).map(|_| ()).expect_err("too large");
     assert!(matches!(error, ArtifactError::TooLarge { bytes: 11, limit: 10, .. }), "{error}");
 }
 

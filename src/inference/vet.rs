@@ -30,6 +30,8 @@ use super::artifact::{ArtifactError, LoadLimits};
 pub const VET_COMMAND: &str = "vet-model";
 /// The program that runs already, whatever has become of its file.
 const OWN_PROGRAM: &str = "/proc/self/exe";
+/// The address space that the allocator takes at a time, in KiB.
+const ARENA_KIB: &str = "65536";
 /// The most bytes of a verdict.
 const VERDICT_BYTES_MAX: usize = 1024 * 1024;
 /// The most bytes of what the child complains of.
@@ -119,6 +121,8 @@ fn spawn(program: &Path, path: &Path, load: &LoadLimits, limits: &VetLimits) -> 
         .arg(format!("--memory={}", limits.memory))
         .arg(format!("--seconds={}", limits.time.as_secs().max(1)))
         .env_clear()
+        // The allocator takes address space ahead, which would count as if it were used.
+        .env("MIMALLOC_ARENA_RESERVE", ARENA_KIB)
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::domain::spec::{InputCard, ModelCard, OutputCard};
+use crate::domain::spec::{InputCard, ModelCard, OnnxSpec, OutputCard};
 
 /// The resident memory of this process in bytes.
 fn resident() -> u64 {
@@ -43,23 +43,27 @@ fn frequent_sizes_get_a_plan_of_their_own_and_the_same_answers() {
     let model = example("convnet/v1");
     let (plans, memory) = (model.plans(), model.memory());
     assert_eq!(plans, 2, "the general one and that for a single row");
-    let (inputs, expected) =
-        self::expected("convnet/v1").into_iter().find(|(i, _)| i[0].shape()[0] > 1).expect("rows");
+    let (inputs, wanted) =
+        expected("convnet/v1").into_iter().find(|(i, _)| i[0].shape()[0] > 1).expect("rows");
     let until = Instant::now() + Duration::from_secs(20);
     while model.plans_made() == 0 {
         let outputs = model.infer(inputs.clone(), &[]).expect("answers");
-        outputs.iter().zip(&expected).for_each(|(actual, expected)| assert_close(actual, expected));
+        outputs.iter().zip(&wanted).for_each(|(actual, wanted)| assert_close(actual, wanted));
         assert!(Instant::now() < until, "no plan was made");
     }
     let outputs = model.infer(inputs, &[]).expect("answers");
-    outputs.iter().zip(&expected).for_each(|(actual, expected)| assert_close(actual, expected));
+    outputs.iter().zip(&wanted).for_each(|(actual, wanted)| assert_close(actual, wanted));
     assert_eq!((model.plans(), model.plans_made()), (3, 1));
     assert!(model.memory() > memory);
 }
 
 fn with_card(folder: &str, card: &ModelCard) -> Result<LocalModel, ArtifactError> {
-    let path = repository(&format!("config/models/{folder}/model.onnx"));
-    LocalModel::load(&OnnxSpec::new(path), Some(card), &LoadLimits::default())
+    load_with(&repository(&format!("config/models/{folder}/model.onnx")), card)
+}
+
+fn load_with(path: &Path, card: &ModelCard) -> Result<LocalModel, ArtifactError> {
+    let spec = OnnxSpec::new(path);
+    LocalModel::read(&spec, &LoadLimits::default())?.load(&spec, Some(card), None)
 }
 
 fn card(input: InputCard, labels: &[&str]) -> ModelCard {
@@ -124,8 +128,8 @@ fn a_card_that_does_not_fit_says_where() {
         inputs: BTreeMap::from([("index".to_owned(), input(0, 1, 0))]),
         ..ModelCard::default()
     };
-    let spec = OnnxSpec::new(repository("tests/data/models/gather.onnx"));
-    let refusal = LocalModel::load(&spec, Some(&whole), &LoadLimits::default()).map(|_| ());
+    let gather = repository("tests/data/models/gather.onnx");
+    let refusal = load_with(&gather, &whole).map(|_| ());
     let refusal = refusal.expect_err("integers").to_string();
     assert!(refusal.contains("is INT64, and only FP32 and FP64 are scaled"), "{refusal}");
 }

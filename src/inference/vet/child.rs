@@ -10,7 +10,6 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::{Report, Verdict, VetLimits};
-use crate::domain::spec::OnnxSpec;
 use crate::inference::artifact::LoadLimits;
 use crate::inference::artifact::seal::hex;
 use crate::inference::local_model::LocalModel;
@@ -37,8 +36,7 @@ pub fn vet_here(assignment: &Assignment, out: &mut dyn Write) -> io::Result<()> 
     let descriptors = descriptors();
     let before = Memory::now();
     confine(&assignment.limits, before.mapped)?;
-    let spec = OnnxSpec::new(assignment.path.as_path());
-    let report = match LocalModel::load(&spec, None, &assignment.load) {
+    let report = match LocalModel::load(&assignment.path, &assignment.load) {
         Ok(model) => Report::Fit(verdict(&model, before, descriptors)),
         Err(error) => Report::Refused(error.to_string()),
     };

@@ -131,7 +131,7 @@ mod tests {
         let stricter = VetLimits { memory: 1, ..limits };
         assert_eq!(Remembered::new(dir.path(), &load, &stricter).find(file), None);
         let path = kept.path(file);
-        std::fs::write(&path, "{").expect("written");
+        fs::write(&path, "{").expect("written");
         assert_eq!(kept.find(file), None);
         kept.keep([9; 32], &verdict([9; 32], true));
         assert_eq!(kept.find([9; 32]), None, "further files may have changed");
