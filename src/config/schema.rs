@@ -122,22 +122,14 @@ fn kind(kind: &Kind, definitions: &mut Definitions) -> (Map<String, Value>, Stri
             (share(), range)
         }
         Kind::Fraction => (share(), " Above 0, up to 100%.".to_owned()),
-        Kind::Texts(max) => (
-            json!({ "type": "array", "items": { "type": "string" }, "maxItems": max }),
-            String::new(),
-        ),
-        Kind::Numbers(max) => (
-            json!({ "type": "array", "items": { "type": "number" }, "maxItems": max }),
-            String::new(),
-        ),
-        Kind::Tensors(section, _, max) => (
-            json!({
-                "type": "object",
-                "maxProperties": max,
-                "additionalProperties": reference(section, definitions),
-            }),
-            String::new(),
-        ),
+        Kind::Texts(max) => (list_of("string", *max), String::new()),
+        Kind::Numbers(max) => (list_of("number", *max), String::new()),
+        Kind::Tensors(section, _, max) => {
+            let entries = reference(section, definitions);
+            let table =
+                json!({ "type": "object", "maxProperties": max, "additionalProperties": entries });
+            (table, String::new())
+        }
         Kind::Shares => (
             json!({
                 "type": "object",
@@ -158,6 +150,10 @@ fn kind(kind: &Kind, definitions: &mut Definitions) -> (Map<String, Value>, Stri
         Value::Object(object) => (object, range),
         _ => (Map::new(), range),
     }
+}
+
+fn list_of(items: &str, max: usize) -> Value {
+    json!({ "type": "array", "items": { "type": items }, "maxItems": max })
 }
 
 fn share() -> Value {

@@ -18,7 +18,7 @@ pub struct LoadError {
     /// The version.
     pub target: TargetKind,
     #[source]
-    source: Cause,
+    source: Box<Cause>,
 }
 
 /// Which step failed.
@@ -44,7 +44,7 @@ impl Loader {
         let spec = &intent.inference;
         let limits = LoadLimits { file_bytes: spec.model_bytes };
         let vet = VetLimits { memory: spec.load_memory, time: spec.load_time };
-        let remembered = Remembered::new(&intent.data_dir, &limits, &vet);
+        let remembered = Remembered::new(&intent.data_dir, limits, &vet);
         Self { limits, vetting: spec.isolate.then_some((vet, remembered)) }
     }
 
@@ -54,7 +54,7 @@ impl Loader {
     ///
     /// [`LoadError`] says which file, what is wrong and what to do.
     pub fn load(&self, target: &TargetKind, onnx: &OnnxSpec) -> Result<LocalModel, LoadError> {
-        let fail = |source: Cause| LoadError { target: target.clone(), source };
+        let fail = |source: Cause| LoadError { target: target.clone(), source: Box::new(source) };
         let began = Instant::now();
         let card = card(onnx).map_err(|found| fail(Cause::Card(found)))?;
         let (model, verdict) =
@@ -82,7 +82,7 @@ impl Loader {
             Some((limits, remembered)) => Some(match remembered.find(file.sha256()) {
                 Some(verdict) => verdict,
                 None => {
-                    let verdict = vet(&onnx.path, &self.limits, limits)?;
+                    let verdict = vet(&onnx.path, self.limits, limits)?;
                     remembered.keep(file.sha256(), &verdict);
                     verdict
                 }

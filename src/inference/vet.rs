@@ -78,7 +78,7 @@ enum Report {
 ///
 /// # Errors
 /// [`ArtifactError::Refused`] with the child's words, [`ArtifactError::Vetting`] when it ended without.
-pub fn vet(path: &Path, load: &LoadLimits, limits: &VetLimits) -> Result<Verdict, ArtifactError> {
+pub fn vet(path: &Path, load: LoadLimits, limits: &VetLimits) -> Result<Verdict, ArtifactError> {
     vet_with(Path::new(OWN_PROGRAM), path, load, limits)
 }
 
@@ -86,7 +86,7 @@ pub fn vet(path: &Path, load: &LoadLimits, limits: &VetLimits) -> Result<Verdict
 fn vet_with(
     program: &Path,
     path: &Path,
-    load: &LoadLimits,
+    load: LoadLimits,
     limits: &VetLimits,
 ) -> Result<Verdict, ArtifactError> {
     let failed = |reason: String| ArtifactError::Vetting { path: path.to_owned(), reason };
@@ -112,7 +112,7 @@ fn vet_with(
     }
 }
 
-fn spawn(program: &Path, path: &Path, load: &LoadLimits, limits: &VetLimits) -> io::Result<Child> {
+fn spawn(program: &Path, path: &Path, load: LoadLimits, limits: &VetLimits) -> io::Result<Child> {
     let path = std::path::absolute(path)?;
     Command::new(program)
         .arg(VET_COMMAND)

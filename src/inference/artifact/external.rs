@@ -140,7 +140,7 @@ impl Taking<'_> {
             Some(folder) => folder.clone(),
             None => {
                 let parent = self.path.parent().filter(|parent| *parent != Path::new(""));
-                parent.unwrap_or(Path::new(".")).canonicalize().map_err(unreadable)?
+                parent.unwrap_or_else(|| Path::new(".")).canonicalize().map_err(unreadable)?
             }
         };
         self.folder = Some(folder.clone());

@@ -37,7 +37,7 @@ struct Entry {
 
 impl Remembered {
     /// Verdicts below `data_dir`, given by this program under these limits.
-    pub fn new(data_dir: &Path, load: &LoadLimits, limits: &VetLimits) -> Self {
+    pub fn new(data_dir: &Path, load: LoadLimits, limits: &VetLimits) -> Self {
         let program = fs::metadata(OWN_PROGRAM).map_or_else(
             // No two runs are then the same.
             |_unknown| format!("process {}", std::process::id()),
@@ -122,14 +122,14 @@ mod tests {
     fn a_verdict_counts_for_the_same_file_program_and_limits_only() {
         let dir = tempfile::tempdir().expect("a directory");
         let (load, limits) = (LoadLimits::default(), VetLimits::default());
-        let kept = Remembered::new(dir.path(), &load, &limits);
+        let kept = Remembered::new(dir.path(), load, &limits);
         let file = [7; 32];
         assert_eq!(kept.find(file), None);
         kept.keep(file, &verdict(file, false));
         assert_eq!(kept.find(file), Some(verdict(file, false)));
         assert_eq!(kept.find([8; 32]), None);
         let stricter = VetLimits { memory: 1, ..limits };
-        assert_eq!(Remembered::new(dir.path(), &load, &stricter).find(file), None);
+        assert_eq!(Remembered::new(dir.path(), load, &stricter).find(file), None);
         let path = kept.path(file);
         fs::write(&path, "{").expect("written");
         assert_eq!(kept.find(file), None);
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn the_oldest_verdicts_make_room() {
         let dir = tempfile::tempdir().expect("a directory");
-        let kept = Remembered::new(dir.path(), &LoadLimits::default(), &VetLimits::default());
+        let kept = Remembered::new(dir.path(), LoadLimits::default(), &VetLimits::default());
         for number in 0..KEPT_MAX + 5 {
             let mut file = [0; 32];
             file[..8].copy_from_slice(&(number as u64).to_le_bytes());

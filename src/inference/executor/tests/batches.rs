@@ -141,7 +141,7 @@ fn a_version_uses_no_more_threads_than_it_may() {
             let (running, most) = (Arc::clone(&running), Arc::clone(&most));
             let job = move || {
                 most.fetch_max(running.fetch_add(1, Relaxed) + 1, Relaxed);
-                std::thread::sleep(Duration::from_millis(1));
+                std::thread::park_timeout(Duration::from_millis(1));
                 running.fetch_sub(1, Relaxed);
             };
             executor.submit(&narrow, later(), job).expect("room")
