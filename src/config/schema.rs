@@ -125,10 +125,7 @@ fn kind(kind: &Kind, definitions: &mut Definitions) -> (Map<String, Value>, Stri
         Kind::Texts(max) => (list_of("string", *max), String::new()),
         Kind::Numbers(max) => (list_of("number", *max), String::new()),
         Kind::Tensors(section, _, max) => {
-            let entries = reference(section, definitions);
-            let table =
-                json!({ "type": "object", "maxProperties": max, "additionalProperties": entries });
-            (table, String::new())
+            (table_of(reference(section, definitions), *max), String::new())
         }
         Kind::Shares => (
             json!({
@@ -154,6 +151,10 @@ fn kind(kind: &Kind, definitions: &mut Definitions) -> (Map<String, Value>, Stri
 
 fn list_of(items: &str, max: usize) -> Value {
     json!({ "type": "array", "items": { "type": items }, "maxItems": max })
+}
+
+fn table_of(entries: Value, max: usize) -> Value {
+    json!({ "type": "object", "maxProperties": max, "additionalProperties": entries })
 }
 
 fn share() -> Value {
