@@ -21,6 +21,7 @@ mod framing;
 mod hostile;
 mod limits;
 mod log_commands;
+mod log_metrics;
 mod models;
 mod prediction_log;
 mod process;
