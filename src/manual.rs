@@ -91,4 +91,7 @@ pub mod decisions {
     pub mod delivery {
         #![doc = include_str!("docs/decisions/0018-delivery-at-least-once.md")]
     }
+    pub mod first_look {
+        #![doc = include_str!("docs/decisions/0021-a-first-look-in-another-process.md")]
+    }
 }

@@ -264,6 +264,7 @@ impl Lane {
         let rows: Vec<Member> = state.rows.drain().collect();
         counters.queued.fetch_sub(jobs.len() + rows.len(), Relaxed);
         state.waiting = 0;
+        (state.has_turn, state.timer) = (false, None);
         drop(state);
     }
 }
