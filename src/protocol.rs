@@ -4,10 +4,19 @@
 //! are made for numbers ([`json`]), and the dialects ([`open_inference`]). Pure: never does I/O,
 //! reads a clock or knows which models exist; what a model accepts is checked by `inference`.
 
+mod describe;
+pub mod dialect;
+mod envelope;
 pub mod infer;
 pub mod json;
+pub mod kserve_v1;
 pub mod open_inference;
+pub mod raw;
+pub mod sagemaker;
 pub mod tensor;
+pub mod tensorflow_serving;
+pub mod torchserve;
+pub mod untyped;
 
 /// Decodes `bytes` as an Open Inference request and, when that works, encodes its tensors as a
 /// response and reads them back: the fuzz target for everything that a client can send as JSON.

@@ -20,7 +20,7 @@ pub use self::log::{
     Redaction, RedactionKind, Secret, SinkSpec, SinkTarget, WhenFull,
 };
 pub use self::onnx::{BatchSpec, Execution, InferenceSpec, OnnxSpec};
-pub use self::pointer::{JsonPointer, PointerError, Step};
+pub use self::pointer::{Extractors, JsonPointer, PointerError, Step};
 use super::ids::{ModelName, Permille, PoolName, RouteName, SinkName, VersionName};
 
 /// Everything one gateway is asked to do.

@@ -34,7 +34,7 @@ pub fn decode_infer_request(body: &[u8]) -> Result<InferRequest<'_>, DecodeError
 }
 
 /// Reads the value of a key that may stand once; `null` counts as absent, as some clients send it.
-fn once<'a, T>(
+pub(in crate::protocol) fn once<'a, T>(
     key: &'static str,
     reader: &mut Reader<'a>,
     slot: &mut Option<T>,
@@ -163,7 +163,9 @@ fn read_outputs<'a>(reader: &mut Reader<'a>) -> Result<Vec<RequestedOutput<'a>>,
     Ok(outputs)
 }
 
-fn read_parameters<'a>(reader: &mut Reader<'a>) -> Result<Parameters<'a>, DecodeError> {
+pub(in crate::protocol) fn read_parameters<'a>(
+    reader: &mut Reader<'a>,
+) -> Result<Parameters<'a>, DecodeError> {
     let mut parameters = Parameters::new();
     reader.object(|reader, key| {
         let start = reader.offset();
