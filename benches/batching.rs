@@ -2,6 +2,8 @@
 //! several callers at once, one by one and in batches. The rate is what the executor reaches; the wire
 //! is not in it.
 
+#![expect(clippy::expect_used, reason = "a benchmark stops at the first surprise")]
+
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
