@@ -10,6 +10,7 @@
 //! ```
 
 mod artifact;
+mod boundary;
 mod card;
 mod compile;
 mod convert;

@@ -94,4 +94,7 @@ pub mod decisions {
     pub mod first_look {
         #![doc = include_str!("docs/decisions/0021-a-first-look-in-another-process.md")]
     }
+    pub mod tree_tables {
+        #![doc = include_str!("docs/decisions/0024-trees-as-tables-of-thresholds.md")]
+    }
 }

@@ -39,7 +39,7 @@ impl FittedCard {
             Some(input) => FittedInput::new(input, spec),
         });
         let inputs = inputs.collect::<Result<_, _>>()?;
-        for (position, spec) in signature.outputs.iter().enumerate() {
+        for spec in &signature.outputs {
             let Some(output) = card.outputs.get(&spec.name) else { continue };
             if output.labels.is_empty() {
                 continue;
@@ -49,9 +49,7 @@ impl FittedCard {
                 let labels = output.labels.len();
                 return Err(format!("output '{}' has {places} places, not {labels}", spec.name));
             }
-            if let Some(labels) = signature.labels.get_mut(position) {
-                labels.clone_from(&output.labels);
-            }
+            signature.columns.insert(spec.name.clone(), output.labels.clone());
         }
         Ok(Self { interface: card.interface, inputs })
     }

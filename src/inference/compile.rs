@@ -3,7 +3,7 @@
 //! Owns the translation of declared dimensions, and what the model takes and returns. Contains nothing
 //! that goes wrong inside of tract: that is up to the caller.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use super::artifact::external::{self, Further};
 use super::graph::{self, DeclaredDim, Interface, Refusal};
 use super::plans::Plans;
 use super::signature::{Dim, Dims, Signature};
-use super::{convert, ml};
+use super::{boundary, convert, ml};
 use crate::protocol::tensor::TensorSpec;
 
 /// What comes out of compiling a file.
@@ -43,11 +43,16 @@ impl Compiled {
         let refused = |refusal: Refusal| CompileError::Artifact(refusal.at(path));
         let mut proto = graph::decode(bytes).map_err(refused)?;
         let further = external::take_in(&mut proto, path, limit).map_err(CompileError::Artifact)?;
+        let columns = boundary::flatten(&mut proto, bytes).map_err(refused)?;
         let mut onnx = tract_onnx::onnx();
         ml::register(&mut onnx);
         let interface = graph::check(&onnx, &proto, bytes).map_err(refused)?;
-        Self::from_graph(&onnx, &proto, interface, bytes.len() as u64, further)
-            .map_err(CompileError::Tract)
+        let size = bytes.len() as u64;
+        let mut compiled = Self::from_graph(&onnx, &proto, interface, size, further)
+            .map_err(CompileError::Tract)?;
+        let texts = |(name, labels): (String, ml::Labels)| (name, labels.texts());
+        compiled.signature.columns = columns.into_iter().map(texts).collect();
+        Ok(compiled)
     }
 
     fn from_graph(
@@ -176,8 +181,7 @@ fn signature(model: &TypedModel, interface: Interface, dims: Vec<Dims>) -> Tract
         Ok(TensorSpec { name: declared.name, datatype: declared.datatype, shape })
     });
     let outputs = outputs.collect::<TractResult<Vec<_>>>()?;
-    let labels = vec![Vec::new(); outputs.len()];
-    Ok(Signature { inputs, outputs, labels, dims })
+    Ok(Signature { inputs, outputs, columns: HashMap::new(), dims })
 }
 
 impl Refusal {

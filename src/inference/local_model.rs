@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
-use tract_onnx::prelude::{
-    DatumType, TValue, TVec, Tensor as TractTensor, TractError, TractResult,
-};
+use tract_onnx::prelude::{TValue, TVec, Tensor as TractTensor, TractError, TractResult};
 
 use super::artifact::{self, Artifact, ArtifactError, LoadLimits, seal};
 use super::card::FittedCard;
@@ -19,9 +17,9 @@ use super::plans::Plans;
 use super::shapes::Sizes;
 use super::signature::{Dim, Dims, InputError, Ordered, Signature};
 use super::vet::{self, Verdict};
-use super::{contained, convert, shortened, trial};
+use super::{contained, convert, ml, shortened, trial};
 use crate::domain::spec::{ModelCard, OnnxSpec};
-use crate::protocol::tensor::{Shape, Tensor, TensorSpec};
+use crate::protocol::tensor::{Datatype, Shape, Tensor, TensorSpec};
 
 /// An ONNX model that answers in this process.
 #[derive(Debug)]
@@ -92,7 +90,7 @@ impl Prepared {
 fn failing<T>(f: impl FnOnce() -> TractResult<T>) -> Result<T, InferError> {
     match contained(f) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(InferError::Model { reason: shortened(&format!("{error:#}")) }),
+        Ok(Err(error)) => Err(failure(&error)),
         Err(reason) => Err(InferError::Panicked { reason }),
     }
 }
@@ -157,9 +155,10 @@ impl ModelFile {
         };
         match model.measure() {
             Ok(cost) => model.cost = cost,
-            // A graph with more than one open dimension may rightly fail when all of them are 1; it
-            // is then taken for expensive.
-            Err(_fails) if model.open_dims() > 1 => {}
+            // A graph with more than one open dimension may rightly fail when all of them are 1, and one
+            // that takes categories or texts on zeros; it is then taken for expensive.
+            Err(_fails) if model.open_dims() > 1 || model.takes_texts() => {}
+            Err(InferError::Input(InputError::Value { .. })) => {}
             Err(error) => {
                 let reason = error.to_string();
                 return Err(ArtifactError::Trial { path: path.to_owned(), reason });
@@ -351,6 +350,10 @@ impl LocalModel {
         sizes
     }
 
+    fn takes_texts(&self) -> bool {
+        self.signature.inputs.iter().any(|input| input.datatype == Datatype::Bytes)
+    }
+
     fn open_dims(&self) -> usize {
         let number = |dim: &Dim| match dim {
             Dim::Fixed(_) => 0,
@@ -364,8 +367,7 @@ impl LocalModel {
     fn measure(&self) -> Result<Duration, InferError> {
         const RUNS: usize = 7;
         const TIME_MAX: Duration = Duration::from_millis(500);
-        let model_error = |error| InferError::Model { reason: shortened(&format!("{error:#}")) };
-        let inputs = self.sample().map_err(model_error)?;
+        let inputs = self.sample().map_err(|error| failure(&error))?;
         let started = Instant::now();
         let mut median = Duration::ZERO;
         for plan in self.plans.first() {
@@ -374,7 +376,7 @@ impl LocalModel {
                 let start = Instant::now();
                 contained(|| plan.run(inputs.clone()))
                     .map_err(|reason| InferError::Panicked { reason })?
-                    .map_err(model_error)?;
+                    .map_err(|error| failure(&error))?;
                 times.push(start.elapsed());
                 if started.elapsed() > TIME_MAX {
                     break;
@@ -391,13 +393,20 @@ impl LocalModel {
         let specs = self.signature.inputs.iter().zip(&self.signature.dims).enumerate();
         let row = |(position, (spec, dims)): (usize, (&TensorSpec, &Dims))| {
             let shape = single_shape(dims);
-            if let Some(sample) = self.card.sample(position, spec, &shape) {
-                return convert::to_tract(&sample);
+            match self.card.sample(position, spec, &shape) {
+                Some(sample) => convert::to_tract(&sample),
+                None => convert::zeros(spec.datatype, &shape),
             }
-            let datum_type = convert::datum_type(spec.datatype).unwrap_or(DatumType::F32);
-            TractTensor::zero_dt(datum_type, &shape).map(Into::into)
         };
         specs.map(row).collect()
+    }
+}
+
+/// Tells an input that no operator takes from an operator that fails.
+fn failure(error: &TractError) -> InferError {
+    match error.root_cause().downcast_ref::<ml::Unacceptable>() {
+        Some(unacceptable) => InputError::Value { reason: unacceptable.to_string() }.into(),
+        None => InferError::Model { reason: shortened(&format!("{error:#}")) },
     }
 }
 

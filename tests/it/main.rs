@@ -13,6 +13,7 @@ mod admin;
 mod architecture;
 mod batching;
 mod capture;
+mod conformance;
 mod corpus;
 mod data_path;
 mod failures;

@@ -96,9 +96,9 @@ fn the_card_scales_inputs_and_names_classes() {
         given.as_ref().map(|o| o[0].data().clone()),
         wanted.as_ref().map(|o| o[0].data().clone())
     );
-    assert_eq!(scaled.signature().labels[1], ["setosa", "versicolor", "virginica"]);
+    assert_eq!(scaled.signature().columns["probabilities"], ["setosa", "versicolor", "virginica"]);
     assert_eq!((scaled.interface(), plain.interface()), (Some(2), None));
-    assert!(plain.signature().labels.iter().all(Vec::is_empty));
+    assert!(plain.signature().columns.is_empty());
 }
 
 #[test]
