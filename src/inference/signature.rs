@@ -3,6 +3,8 @@
 //! Owns every complaint about the inputs of a request; all of them are the client's fault. Never runs
 //! anything.
 
+use std::collections::HashMap;
+
 use smallvec::SmallVec;
 
 use crate::protocol::tensor::{Datatype, Tensor, TensorData, TensorSpec};
@@ -14,10 +16,9 @@ pub struct Signature {
     pub inputs: Vec<TensorSpec>,
     /// The outputs.
     pub outputs: Vec<TensorSpec>,
-    /// What the classes of each output are called; empty where that is not known.
-    pub labels: Vec<Vec<String>>,
-    /// What the columns of each input stand for; empty where that is not known.
-    pub keys: Vec<Vec<String>>,
+    /// What the columns of an input or output stand for, by its name: the class labels of scores that
+    /// the model returns as maps, the keys of a map that it takes.
+    pub columns: HashMap<String, Vec<String>>,
     /// The dimensions of each input.
     pub(super) dims: Vec<Dims>,
 }

@@ -28,7 +28,7 @@ Made by `tests/conformance/run`; do not edit.
 - **pass**: the expected answer. Operators within the tolerance of the `onnx` package's own runner (relative
   1e-3), models within 1e-5 relative of onnxruntime, both with 1e-6 of the largest number for what cancels out;
   labels and texts exactly. Models are compared on random rows, NaN, infinities, huge numbers and unseen categories;
-  multi-layer perceptrons, neighbours and nets without NaN.
+  multi-layer perceptrons, neighbours and nets on finite numbers only.
 - **refused**: not loaded, with the message that names the reason.
 - **failed**: loaded, but no answer on this data; the client gets the message.
 - **wrong**: another answer. There must be none: `tests/conformance/run` fails otherwise.

@@ -66,8 +66,9 @@ from xgboost import XGBClassifier, XGBRegressor
 
 COLUMNS = 6
 OPSET = {"": 17, "ai.onnx.ml": 3}
-# Where tract drops a NaN in Relu, and where the order among NaN decides: compared without.
-WITHOUT_NAN = ("mlp_", "k_neighbors_", "net_")
+# Where tract drops a NaN in Relu, and where the order among NaN decides: compared without those and without
+# infinities, which become NaN on the way.
+FINITE = ("mlp_", "k_neighbors_", "net_")
 EDGE = [0.0, numpy.nan, numpy.inf, -numpy.inf, 1e30, -1e30, 1e-30, -0.0]
 
 
@@ -102,8 +103,8 @@ def numeric_inputs(rows, seed, edge=EDGE):
 
 def inputs_for(name):
     """What makes inputs for a model of numbers."""
-    if name.startswith(WITHOUT_NAN):
-        return functools.partial(numeric_inputs, edge=[value for value in EDGE if not numpy.isnan(value)])
+    if name.startswith(FINITE):
+        return functools.partial(numeric_inputs, edge=[value for value in EDGE if numpy.isfinite(value)])
     return numeric_inputs
 
 

@@ -9,6 +9,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use half::f16;
 use pointsman::inference::{ArtifactError, InferError, LoadLimits, LocalModel};
 use pointsman::protocol::tensor::{Shape, Tensor, TensorData};
 use prost::Message as _;
@@ -172,6 +173,10 @@ fn difference(actual: &Tensor, expected: &Tensor, tolerance: Tolerance) -> Optio
             far(&wide(actual), &wide(expected))
         }
         (TensorData::Fp64(actual), TensorData::Fp64(expected)) => far(actual, expected),
+        (TensorData::Fp16(actual), TensorData::Fp16(expected)) => {
+            let wide = |values: &[f16]| values.iter().map(|x| x.to_f64()).collect::<Vec<_>>();
+            far(&wide(actual), &wide(expected))
+        }
         (actual, expected) if actual == expected => None,
         (actual, expected) => {
             let short =
@@ -190,6 +195,10 @@ fn read(path: &Path, name: &str) -> Option<Tensor> {
     let data = match DataType::try_from(proto.data_type).ok()? {
         DataType::Float => TensorData::Fp32(either(raw, f32::from_le_bytes, &proto.float_data)),
         DataType::Double => TensorData::Fp64(either(raw, f64::from_le_bytes, &proto.double_data)),
+        DataType::Float16 => {
+            let typed: Vec<_> = narrow().map(|x| f16::from_bits(*x as u16)).collect();
+            TensorData::Fp16(either(raw, f16::from_le_bytes, &typed))
+        }
         DataType::Int64 => TensorData::Int64(either(raw, i64::from_le_bytes, &proto.int64_data)),
         DataType::Int32 => TensorData::Int32(either(raw, i32::from_le_bytes, &proto.int32_data)),
         DataType::Int16 => {

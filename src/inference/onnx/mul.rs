@@ -7,9 +7,9 @@
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{NodeProto, TensorProto};
-use tract_onnx::prelude::{TValue, TVec, TractResult, tvec};
+use tract_onnx::prelude::{IntoTensor as _, TValue, TVec, TractResult, tvec};
 use tract_onnx::tract_hir::infer::InferenceOp;
-use tract_onnx::tract_hir::internal::{EvalOp as _, bail};
+use tract_onnx::tract_hir::internal::{EvalOp as _, IntoTValue as _, bail};
 use tract_onnx::tract_hir::ops::binary::BinIntoHir as _;
 use tract_onnx::tract_hir::tract_core::broadcast::multi_broadcast;
 use tract_onnx::tract_hir::tract_core::ops::math;
@@ -68,7 +68,13 @@ impl Operator for Mul {
     }
 
     fn run(&self, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        match math::mul().eval_out_of_plan(inputs)? {
+        let rank = inputs.iter().map(|input| input.rank()).max().unwrap_or(0);
+        let factors = inputs.into_iter().map(|input| {
+            let factor = input.into_tensor().broadcast_into_rank(rank)?;
+            Ok(factor.into_tvalue())
+        });
+        let factors = factors.collect::<TractResult<_>>()?;
+        match math::mul().eval_out_of_plan(factors)? {
             Some(outputs) => Ok(outputs),
             None => bail!("Mul needs the plan around it"),
         }

@@ -48,7 +48,7 @@ fn the_scores_before_a_zip_map_are_the_output_and_its_labels_are_kept() {
     let words = node("ZipMap", &["maps"], vec![texts("classlabels_strings", &["lo", "hi"])]);
     for (zip, labels) in [(integers, ["7", "8"]), (words, ["lo", "hi"])] {
         let model = load(&scored(zip, None, "maps"));
-        assert_eq!(model.signature().labels, [Vec::new(), labels.map(str::to_owned).to_vec()]);
+        assert_eq!(model.signature().columns["maps"], labels);
         assert_eq!(model.signature().outputs[1].to_string(), "'maps' (FP32 [-1, 2])");
         let outputs = run(&model, &[2, 1], TensorData::Fp32(vec![1.0, -2.0]));
         assert_eq!(outputs[1].name(), "maps");
