@@ -96,7 +96,8 @@ def models(rows):
 def reason(message):
     """A message without the names that differ from case to case."""
     text = re.sub(r"; (serve it from a backend|export the model without it.*|inputs are tensors of.*|outputs are.*)$", "", message)
-    text = re.sub(r" \(node '[^']*'\)", "", text).replace("|", "\\|")
+    text = re.sub(r"^model file \S+ | \(node '[^']*'\)|(?<=put) '[^']*'|, which is not supported in process", "", text)
+    text = re.sub(r'#\d+ "[^"]*" ', "", text).replace("|", "\\|")
     return text if len(text) <= SHOWN_MAX else text[:SHOWN_MAX].rstrip() + "…"
 
 
