@@ -7,6 +7,8 @@
 
 mod appender;
 mod arena;
+mod aside;
+mod clock;
 mod consumers;
 mod cursor;
 mod feedback;

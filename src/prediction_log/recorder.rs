@@ -114,14 +114,15 @@ pub struct Ticket {
 /// The log, as whoever keeps the Parquet files sees it. Does not keep the log open.
 pub(super) struct ParquetSide {
     queue: Arc<Queue>,
-    bytes: Arc<AtomicU64>,
+    held_bytes: Arc<AtomicU64>,
     pub(super) consumers: Arc<Consumers>,
 }
 
 impl ParquetSide {
-    /// As [`Recorder::set_parquet_bytes`].
-    pub(super) fn set_bytes(&self, bytes: u64) {
-        self.bytes.store(bytes, Ordering::Relaxed);
+    /// Tells how many bytes of Parquet files cannot be removed: they count against the limit of the
+    /// segments.
+    pub(super) fn set_held_bytes(&self, bytes: u64) {
+        self.held_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// As [`Recorder::note_gap`].
@@ -137,7 +138,7 @@ pub struct Recorder {
     recovery: Recovery,
     progress: Arc<Progress>,
     consumers: Arc<Consumers>,
-    parquet_bytes: Arc<AtomicU64>,
+    held_bytes: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for Recorder {
@@ -166,7 +167,7 @@ impl Recorder {
             recovery: Recovery::default(),
             progress: Arc::new(progress),
             consumers: Arc::default(),
-            parquet_bytes: Arc::default(),
+            held_bytes: Arc::default(),
         }
     }
 
@@ -186,24 +187,24 @@ impl Recorder {
             std::io::ErrorKind::WouldBlock => OpenError::InUse { path: path() },
             _ => OpenError::Lock { path: lock_path, source },
         })?;
-        let (mut recovery, segments) = recovery::recover(files.as_ref(), dir)?;
+        let (mut recovery, segments) = recovery::recover(files.as_ref(), dir, node)?;
         // A number that a consumer has seen is never given again, even if its record was lost with
         // the power.
         recovery.next_lsn = recovery.next_lsn.max(cursor::highest(dir).saturating_add(1));
         let progress = Arc::new(Progress::starting_at(recovery.next_lsn - 1));
-        let consumers = Arc::new(Consumers::new(path()));
+        let consumers = Arc::new(Consumers::new(Arc::clone(&files), dir));
         let queue = Arc::new(Queue::new(workers + 1, spec));
         let layout = Layout::new(dir, node, spec);
         let counters = Arc::clone(queue.counters());
         let next_lsn = recovery.next_lsn;
-        let parquet_bytes = Arc::default();
+        let held_bytes = Arc::default();
         let shelf = Shelf::new(
             Arc::clone(&files),
             dir,
             Arc::clone(&counters),
             spec,
             Arc::clone(&consumers),
-            Arc::clone(&parquet_bytes),
+            Arc::clone(&held_bytes),
             segments,
         );
         let syncer = Syncer::start(
@@ -226,7 +227,7 @@ impl Recorder {
             .spawn(|| writer.run())
             .map_err(OpenError::Spawn)?;
         let thread = Mutex::new(Some(thread));
-        Ok(Self { queue: Some(queue), thread, recovery, progress, consumers, parquet_bytes })
+        Ok(Self { queue: Some(queue), thread, recovery, progress, consumers, held_bytes })
     }
 
     /// What was found when the log was opened.
@@ -301,16 +302,11 @@ impl Recorder {
         Arc::clone(&self.consumers)
     }
 
-    /// Tells how many bytes the Parquet files take: they count against the same limit as segments.
-    pub fn set_parquet_bytes(&self, bytes: u64) {
-        self.parquet_bytes.store(bytes, Ordering::Relaxed);
-    }
-
     /// What whoever keeps the Parquet files needs of the log; `None` where nothing is recorded.
     pub(super) fn parquet_side(&self) -> Option<ParquetSide> {
         let queue = Arc::clone(self.queue.as_ref()?);
-        let (bytes, consumers) = (Arc::clone(&self.parquet_bytes), Arc::clone(&self.consumers));
-        Some(ParquetSide { queue, bytes, consumers })
+        let (held_bytes, consumers) = (Arc::clone(&self.held_bytes), Arc::clone(&self.consumers));
+        Some(ParquetSide { queue, held_bytes, consumers })
     }
 
     /// The state of the log.

@@ -61,6 +61,10 @@ class Ledger:
         self.unanswered = 0
         self.wrong = []
 
+    def names(self):
+        """The ids of the records that were acknowledged, without dashes."""
+        return {record_id.replace("-", "") for record_id in list(self.acknowledged)}
+
 
 class Client(threading.Thread):
     """Sends requests of every kind, one after the other, on connections that are kept as long as they last."""

@@ -21,15 +21,16 @@ use super::convert::{ConvertError, Converted, convert, give_up};
 use super::disk::Disk;
 use super::merge::{MergeError, Mergeable, merge, recover, waiting};
 use super::retention::Limits;
-use super::segments::{Closed, backlog, resume_at};
+use super::segments::{Closed, backlog, bytes_beyond, resume_at};
 use super::stats::{Counters, ParquetStats, add, set};
 use crate::domain::record::{GapReason, GapRecord};
 use crate::domain::spec::{LogSpec, ParquetSpec};
 use crate::prediction_log::appender::log_dir;
+use crate::prediction_log::clock::Clock;
 use crate::prediction_log::consumers::PARQUET;
 use crate::prediction_log::files::LocalFiles;
 use crate::prediction_log::recorder::ParquetSide;
-use crate::prediction_log::segment::{self, SUSPECT};
+use crate::prediction_log::segment;
 use crate::prediction_log::unix_us;
 use crate::prediction_log::{Cursor, Progress, Recorder};
 use crate::telemetry::logging::chain;
@@ -114,6 +115,7 @@ impl Compactor {
             limits: Limits::new(spec),
             merge_limit,
             side,
+            clock: Clock::of_log(&LocalFiles, &log_dir(data_dir)),
             is_at_floor: false,
             failed: None,
             unmergeable: Vec::new(),
@@ -159,6 +161,7 @@ struct Work {
     limits: Limits,
     merge_limit: MergeLimit,
     side: ParquetSide,
+    clock: Clock,
     /// Whether it was said that no more can be removed.
     is_at_floor: bool,
     failed: Option<Failed>,
@@ -269,6 +272,10 @@ impl Work {
         add(&counters.files, converted.files);
         add(&counters.bytes, converted.bytes);
         self.failed = None;
+        if converted.damaged {
+            // Before its first name may go.
+            self.side.consumers.aside().keep(closed.name);
+        }
         if let Err(error) = self.cursor.advance(closed.last_lsn) {
             // The position counts in this process; a start may do some segments once more.
             self.warn(&error, "the cursor of the Parquet files cannot be written");
@@ -295,11 +302,6 @@ impl Work {
     }
 
     fn give_up(&mut self, closed: Closed, reason: GapReason, error: &ConvertError) -> bool {
-        let path = segment::path(&self.log_dir, closed.name);
-        let aside = self.log_dir.join(segment::file_name(closed.name) + SUSPECT);
-        if let Err(error) = std::fs::hard_link(&path, &aside) {
-            self.warn(&error, "a segment that cannot be converted is not kept aside");
-        }
         let detail = chain(error).to_string();
         let level = self.spec.level;
         match give_up(&self.disk, closed, unix_us(), reason, &detail, level) {
@@ -352,12 +354,16 @@ impl Work {
         self.unmergeable.push(hour);
     }
 
-    /// Keeps to the limits, together with the writer: each knows what the other holds.
+    /// Keeps to the limits, together with the writer. What Parquet files hold is older, so that these
+    /// go first; the writer only has to know of those that cannot.
     fn retain(&mut self) {
         let segments = segment::list(&LocalFiles, &self.log_dir).unwrap_or_default();
-        let segment_bytes = segments.iter().map(|segment| segment.bytes).sum();
+        // Those that everybody has passed are about to go.
+        let passed = self.side.consumers.released_up_to().unwrap_or(0);
+        let segment_bytes = bytes_beyond(&segments, passed);
         let taken = self.side.consumers.files_required_up_to();
-        let kept = match self.limits.enforce(&self.disk, segment_bytes, taken, unix_us()) {
+        let kept = match self.limits.enforce(&self.disk, segment_bytes, taken, self.clock.now_us())
+        {
             Ok(kept) => kept,
             Err(error) => return self.warn(&error, "old Parquet files are not removed"),
         };
@@ -365,7 +371,7 @@ impl Work {
         set(&counters.files, kept.files);
         set(&counters.bytes, kept.bytes);
         add(&counters.removed, kept.removed);
-        self.side.set_bytes(kept.bytes);
+        self.side.set_held_bytes(kept.held);
         kept.gone.iter().for_each(|gone| self.tell_skipped(*gone));
         if kept.at_floor && !self.is_at_floor {
             tracing::warn!(
