@@ -100,6 +100,12 @@ impl Cursor {
         Ok(())
     }
 
+    /// Moves to `lsn` over what is gone. Only in this process, until records after it are done or the
+    /// cursor is closed: after a kill it is found where it was, and what is gone is told again.
+    pub(super) fn pass_over(&self, lsn: u64) {
+        self.position.fetch_max(lsn, Ordering::SeqCst);
+    }
+
     pub(super) fn shared(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.position)
     }

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 
 use super::appender::{Appender, Layout};
+use super::clock::Clock;
 use super::consumers::Consumers;
 use super::cursor;
 use super::files::{FileSystem, LocalFiles};
@@ -116,6 +117,8 @@ pub(super) struct ParquetSide {
     queue: Arc<Queue>,
     held_bytes: Arc<AtomicU64>,
     pub(super) consumers: Arc<Consumers>,
+    /// Tells the age of files.
+    pub(super) clock: Arc<Clock>,
 }
 
 impl ParquetSide {
@@ -139,6 +142,8 @@ pub struct Recorder {
     progress: Arc<Progress>,
     consumers: Arc<Consumers>,
     held_bytes: Arc<AtomicU64>,
+    /// `None` where nothing is recorded.
+    clock: Option<Arc<Clock>>,
 }
 
 impl std::fmt::Debug for Recorder {
@@ -168,6 +173,7 @@ impl Recorder {
             progress: Arc::new(progress),
             consumers: Arc::default(),
             held_bytes: Arc::default(),
+            clock: None,
         }
     }
 
@@ -194,6 +200,8 @@ impl Recorder {
         let progress = Arc::new(Progress::starting_at(recovery.next_lsn - 1));
         let consumers = Arc::new(Consumers::new(Arc::clone(&files), dir));
         let queue = Arc::new(Queue::new(workers + 1, spec));
+        // Before there is a segment of this run.
+        let clock = Arc::new(Clock::of_log(files.as_ref(), dir));
         let layout = Layout::new(dir, node, spec);
         let counters = Arc::clone(queue.counters());
         let next_lsn = recovery.next_lsn;
@@ -205,6 +213,7 @@ impl Recorder {
             spec,
             Arc::clone(&consumers),
             Arc::clone(&held_bytes),
+            Arc::clone(&clock),
             segments,
         );
         let syncer = Syncer::start(
@@ -227,7 +236,15 @@ impl Recorder {
             .spawn(|| writer.run())
             .map_err(OpenError::Spawn)?;
         let thread = Mutex::new(Some(thread));
-        Ok(Self { queue: Some(queue), thread, recovery, progress, consumers, held_bytes })
+        Ok(Self {
+            queue: Some(queue),
+            thread,
+            recovery,
+            progress,
+            consumers,
+            held_bytes,
+            clock: Some(clock),
+        })
     }
 
     /// What was found when the log was opened.
@@ -306,7 +323,8 @@ impl Recorder {
     pub(super) fn parquet_side(&self) -> Option<ParquetSide> {
         let queue = Arc::clone(self.queue.as_ref()?);
         let (held_bytes, consumers) = (Arc::clone(&self.held_bytes), Arc::clone(&self.consumers));
-        Some(ParquetSide { queue, held_bytes, consumers })
+        let clock = Arc::clone(self.clock.as_ref()?);
+        Some(ParquetSide { queue, held_bytes, consumers, clock })
     }
 
     /// The state of the log.

@@ -54,7 +54,7 @@ pub(super) struct Shelf {
     looked_at: Option<Instant>,
     is_low: bool,
     is_old: bool,
-    clock: Clock,
+    clock: Arc<Clock>,
 }
 
 impl Shelf {
@@ -66,9 +66,9 @@ impl Shelf {
         spec: &LogSpec,
         consumers: Arc<Consumers>,
         held_bytes: Arc<AtomicU64>,
+        clock: Arc<Clock>,
         closed: Vec<Listed>,
     ) -> Self {
-        let clock = Clock::of_log(files.as_ref(), dir);
         let limits = Limits {
             bytes: spec.retain,
             age: spec.retain_age,

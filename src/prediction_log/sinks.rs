@@ -350,7 +350,7 @@ fn register(
     })
 }
 
-/// Moves a sink's cursor over what was removed before this start; returns what the sink misses for it.
+/// Moves a sink over what was removed before this start; returns what the sink misses for it.
 fn pass_gone(
     name: &SinkName,
     spec: &SinkSpec,
@@ -368,9 +368,7 @@ fn pass_gone(
         }
     };
     let (first, last) = (cursor.position() + 1, oldest?.saturating_sub(1));
-    if let Err(error) = cursor.advance(last) {
-        tracing::warn!(sink = %name, %error, "the sink's position cannot be kept");
-    }
+    cursor.pass_over(last);
     // Before a sink was there, it missed nothing.
     let misses = !cursor.is_new() && first <= last;
     misses.then(|| Gone { sink: name.clone(), lsns: (first, last) })

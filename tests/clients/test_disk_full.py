@@ -82,16 +82,19 @@ def dropped(gateway):
 
 
 def said(gaps):
-    """Records that gap rows say are missing, by reason. Numbers that a row names are as many as it says."""
-    counts = Counter()
+    """Records that gap rows say are missing, by reason. What readers find missing by the numbers must be what
+    these rows name."""
+    counts, named, missing = Counter(), set(), set()
     for gap in map(json.loads, gaps):
-        if gap["gap_records"] is None:
-            # What a reader finds missing by the numbers: a row tells of it, too.
-            assert gap["gap_reason"] == "missing", gap
+        first, last = gap["gap_first_lsn"], gap["gap_last_lsn"]
+        numbers = set() if first is None else set(range(first, last + 1))
+        if gap["gap_reason"] == "missing":
+            missing |= numbers
             continue
-        if gap["gap_first_lsn"] is not None:
-            assert gap["gap_last_lsn"] - gap["gap_first_lsn"] + 1 == gap["gap_records"], gap
+        assert not numbers or len(numbers) == gap["gap_records"], gap
+        named |= numbers
         counts[gap["gap_reason"]] += gap["gap_records"]
+    assert missing == named, f"{sorted(missing ^ named)[:10]} are missing or named, not both"
     return counts
 
 

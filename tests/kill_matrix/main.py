@@ -12,10 +12,12 @@ import argparse
 import os
 import random
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
@@ -53,7 +55,7 @@ cpu = "100%"
 """
 
 # The limits of the variant. What clients send in a round is less than half of it.
-TIGHT = {"limits": 'retain = "24MiB"', "sinks": f'[sinks.{SINK}]\nhttp = "http://127.0.0.1:1/"'}
+TIGHT = {"limits": 'retain = "16MiB"', "sinks": f'[sinks.{SINK}]\nhttp = "http://127.0.0.1:1/"'}
 FREE = {"limits": "", "sinks": ""}
 CLOCK_RATE = 600
 
@@ -62,6 +64,7 @@ class Victim(Gateway):
     """A gateway that is killed often."""
 
     def __init__(self, directory, mode, backend, retaining):
+        self.retaining = retaining
         limits = TIGHT if retaining else FREE
         super().__init__(directory, CONFIG.format(models=MODELS, backend=backend.port, mode=mode, **limits))
         if retaining:
@@ -88,10 +91,31 @@ class Victim(Gateway):
         return any((self.data / "parquet.work").glob("*.tmp"))
 
 
+    def merges(self):
+        """Whether the files of an hour are being merged."""
+        return (self.data / "parquet.work" / "merge").exists()
+
+    def is_converted(self):
+        """Whether all that was written has become Parquet."""
+        try:
+            slots = struct.iter_unpack("<8sQQ8x", (self.data / "log" / "cursors" / "parquet").read_bytes())
+            position = max((turn, position) for magic, turn, position in slots if magic == b"PNTSMCUR")[1]
+        except (OSError, ValueError, struct.error):
+            return False
+        return position >= max((int(file.name[:20]) for file in (self.data / "log").glob("*.seg")), default=0)
+
+
 def one_round(victim, ledger, chance, seconds, last):
     """Serves for a while and is killed; returns how it was killed. `last` is how it was the last time."""
     before = len(ledger.acknowledged)
     victim.spawn()
+    if last == "idle":
+        # Now there is time to merge, before the load comes back.
+        merges = wait_until(victim.merges, 3)
+        ledger.paused.clear()
+        if merges:
+            victim.kill()
+            return "merging"
     # Now and then before it has recovered from the last time, and often twice or more in a row.
     if chance.random() < (0.5 if last == "recovering" else 0.15):
         time.sleep(chance.uniform(0, 0.08))
@@ -104,6 +128,11 @@ def one_round(victim, ledger, chance, seconds, last):
     how = "serving"
     if chance.random() < 0.4 and wait_until(victim.converts, 0.7):
         how = "converting"
+    if victim.retaining and chance.random() < 0.5:
+        ledger.paused.set()
+        how = "idle" if wait_until(victim.is_converted, 10) else how
+        if how != "idle":
+            ledger.paused.clear()
     victim.kill()
     return how
 
@@ -114,10 +143,14 @@ def run_mode(mode, runs, seconds, seed, folder, retaining=False):
     name = f"{mode}, tight" if retaining else mode
     chance = random.Random(f"{seed}-{name}")
     backend, ledger = Backend(), Ledger(mode)
+    if retaining:
+        # So that a round writes less than retention leaves.
+        ledger.rest_s = 0.008
     victim = Victim(folder / name.replace(", ", "-"), mode, backend, retaining)
     retained = Retained() if retaining else None
-    clients = [Client(ledger, victim.port, f"{mode}{n}", f"{seed}-{mode}-{n}") for n in range(6)]
-    kills, how = {"serving": 0, "recovering": 0, "converting": 0}, None
+    count = 3 if retaining else 6
+    clients = [Client(ledger, victim.port, f"{mode}{n}", f"{seed}-{mode}-{n}") for n in range(count)]
+    kills, how = Counter(), None
     try:
         for client in clients:
             client.start()
@@ -129,6 +162,7 @@ def run_mode(mode, runs, seconds, seed, folder, retaining=False):
                 retained.look(victim, ledger.names(), f"kill {number + 1}")
             progress(f"{name}: {number + 1}/{runs} kills, {len(ledger.acknowledged)} acknowledged")
         ledger.round = runs
+        ledger.paused.clear()
         victim.start()
         before = len(ledger.acknowledged)
         served = wait_until(lambda: len(ledger.acknowledged) > before + 20, 20)
@@ -162,7 +196,7 @@ def run_mode(mode, runs, seconds, seed, folder, retaining=False):
         report(name, "retention", retained.problems + wrong[len(ledger.wrong) :])
         wrong += retained.problems
     row = (
-        name, runs, kills["recovering"], kills["converting"], len(ledger.acknowledged), verdict.found,
+        name, runs, kills["recovering"], kills["converting"], kills["merging"], len(ledger.acknowledged), verdict.found,
         verdict.retained, retained.merged if retained else 0, len(verdict.missing), len(verdict.duplicates), len(verdict.foreign), ledger.refused,
         ledger.unanswered, verdict.in_parquet, verdict.in_segments, round(time.monotonic() - began),
     )
@@ -170,7 +204,7 @@ def run_mode(mode, runs, seconds, seed, folder, retaining=False):
 
 
 TITLES = (
-    "mode", "kills", "recovering", "converting", "acknowledged", "found", "retained", "merges", "missing", "duplicates", "foreign",
+    "mode", "kills", "recovering", "converting", "merging", "acknowledged", "found", "retained", "merges", "missing", "duplicates", "foreign",
     "refused", "unanswered", "parquet", "segments", "seconds",
 )
 

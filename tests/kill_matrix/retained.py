@@ -1,8 +1,9 @@
 """What retention took from a log, told exactly: from what was in the files after every kill.
 
 A record that a client was promised must be in the files after the kill that ended its round. Later it may
-be gone, but only in the order in which retention removes, and only if a gap row says so: a sink that takes
-nothing is skipped over each segment that goes, and its gap rows name the numbers.
+be gone, but only in the order in which retention removes Parquet files: everything that is left comes after
+it. A sink that takes nothing is skipped over each segment that goes: its gap rows must name all numbers
+before the oldest segment, and no others.
 """
 
 import json
@@ -34,17 +35,15 @@ class Retained:
         for name in acknowledged - self.known.keys() - self.present:
             self.problems.append(f"{when}: {name} was acknowledged and never seen")
         gone = self.known.keys() - self.present
-        # The hours go oldest first, and in each the lower numbers; segments by their numbers.
-        if gone and parquet and (last := max(self.known[name] for name in gone)) >= min(parquet.values()):
-            self.problems.append(f"{when}: {last} is gone, and the Parquet files begin with {min(parquet.values())}")
-        oldest = oldest_segment(gateway.data / "log")
-        if gone and (last := max(self.known[name][1] for name in gone)) >= oldest:
-            self.problems.append(f"{when}: number {last} is gone, and the segments begin with {oldest}")
+        # The hours go oldest first, and in each the lower numbers. What became Parquet is read there alone.
+        begin = min(parquet.values(), default=(0, 0))
+        if gone and (last := max(self.known[name] for name in gone)) >= begin:
+            self.problems.append(f"{when}: {last} is gone, and the Parquet files begin with {begin}")
         self.known.update(segments)
         self.known.update(parquet)
 
     def finish(self, gateway):
-        """The last check: all that is gone was told, and no more than that."""
+        """The last check: all that the sink misses was told, and no more than that."""
         told = 0
         for first, last in sorted(self.skipped):
             if first > told + 1:
@@ -53,9 +52,6 @@ class Retained:
         oldest = oldest_segment(gateway.data / "log")
         if told != oldest - 1:
             self.problems.append(f"gap rows tell of numbers up to {told}, and the segments begin with {oldest}")
-        for name in self.known.keys() - self.present:
-            if self.known[name][1] > told:
-                self.problems.append(f"{name} is gone, and no gap row tells of its number {self.known[name][1]}")
 
     def excuses(self, name):
         """Whether a record was there, and is gone. That it may be is checked in `look` and `finish`."""

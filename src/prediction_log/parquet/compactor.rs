@@ -26,7 +26,6 @@ use super::stats::{Counters, ParquetStats, add, set};
 use crate::domain::record::{GapReason, GapRecord};
 use crate::domain::spec::{LogSpec, ParquetSpec};
 use crate::prediction_log::appender::log_dir;
-use crate::prediction_log::clock::Clock;
 use crate::prediction_log::consumers::PARQUET;
 use crate::prediction_log::files::LocalFiles;
 use crate::prediction_log::recorder::ParquetSide;
@@ -115,7 +114,6 @@ impl Compactor {
             limits: Limits::new(spec),
             merge_limit,
             side,
-            clock: Clock::of_log(&LocalFiles, &log_dir(data_dir)),
             is_at_floor: false,
             failed: None,
             unmergeable: Vec::new(),
@@ -161,7 +159,6 @@ struct Work {
     limits: Limits,
     merge_limit: MergeLimit,
     side: ParquetSide,
-    clock: Clock,
     /// Whether it was said that no more can be removed.
     is_at_floor: bool,
     failed: Option<Failed>,
@@ -358,15 +355,18 @@ impl Work {
     /// go first; the writer only has to know of those that cannot.
     fn retain(&mut self) {
         let segments = segment::list(&LocalFiles, &self.log_dir).unwrap_or_default();
-        // Those that everybody has passed are about to go.
+        // Those that everybody has passed are about to go. Those that were converted and wait for
+        // others hold what Parquet files hold too: they take half of the limit at most.
         let passed = self.side.consumers.released_up_to().unwrap_or(0);
-        let segment_bytes = bytes_beyond(&segments, passed);
+        let waiting = bytes_beyond(&segments, passed).min(self.limits.bytes() / 2);
+        let unconverted = bytes_beyond(&segments, self.cursor.position());
+        let segment_bytes = waiting.max(unconverted);
         let taken = self.side.consumers.files_required_up_to();
-        let kept = match self.limits.enforce(&self.disk, segment_bytes, taken, self.clock.now_us())
-        {
-            Ok(kept) => kept,
-            Err(error) => return self.warn(&error, "old Parquet files are not removed"),
-        };
+        let kept =
+            match self.limits.enforce(&self.disk, segment_bytes, taken, self.side.clock.now_us()) {
+                Ok(kept) => kept,
+                Err(error) => return self.warn(&error, "old Parquet files are not removed"),
+            };
         let counters = &self.shared.counters;
         set(&counters.files, kept.files);
         set(&counters.bytes, kept.bytes);

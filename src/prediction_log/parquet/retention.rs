@@ -43,6 +43,11 @@ impl Limits {
         Self { bytes: spec.retain, age: spec.retain_age, free: spec.free }
     }
 
+    /// The bytes that segments and Parquet files may take together.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Removes what is too much beside `segment_bytes` of segments, oldest hours first. Files with
     /// rows beyond `taken` are still needed: they go only when the file system is nearly full.
     pub(super) fn enforce(
