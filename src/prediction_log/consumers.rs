@@ -25,6 +25,8 @@ pub struct Consumers {
     dir: Option<PathBuf>,
     /// The segments in which one of them found damage.
     aside: Aside,
+    /// Bytes of Parquet files that cannot be removed, told by who writes them.
+    held_bytes: AtomicU64,
     /// Locked when a consumer registers, once a closed segment, and when metrics are read.
     list: Mutex<Vec<Consumer>>,
 }
@@ -58,7 +60,19 @@ pub struct ConsumerStats {
 impl Consumers {
     pub(super) fn new(files: Arc<dyn FileSystem>, dir: &Path) -> Self {
         let aside = Aside::new(files, dir);
-        Self { dir: Some(dir.to_owned()), aside, list: Mutex::default() }
+        let held_bytes = AtomicU64::new(0);
+        Self { dir: Some(dir.to_owned()), aside, held_bytes, list: Mutex::default() }
+    }
+
+    /// Tells how many bytes of Parquet files cannot be removed: they count against the limit of the
+    /// segments.
+    pub(super) fn set_held_bytes(&self, bytes: u64) {
+        self.held_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of Parquet files that cannot be removed.
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.held_bytes.load(Ordering::Relaxed)
     }
 
     /// The damaged segments that are kept.
