@@ -4,7 +4,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
@@ -115,19 +114,12 @@ pub struct Ticket {
 /// The log, as whoever keeps the Parquet files sees it. Does not keep the log open.
 pub(super) struct ParquetSide {
     queue: Arc<Queue>,
-    held_bytes: Arc<AtomicU64>,
     pub(super) consumers: Arc<Consumers>,
     /// Tells the age of files.
     pub(super) clock: Arc<Clock>,
 }
 
 impl ParquetSide {
-    /// Tells how many bytes of Parquet files cannot be removed: they count against the limit of the
-    /// segments.
-    pub(super) fn set_held_bytes(&self, bytes: u64) {
-        self.held_bytes.store(bytes, Ordering::Relaxed);
-    }
-
     /// As [`Recorder::note_gap`].
     pub(super) fn note_gap(&self, gap: &GapRecord<'_>) {
         self.queue.note_gap(gap);
@@ -141,7 +133,6 @@ pub struct Recorder {
     recovery: Recovery,
     progress: Arc<Progress>,
     consumers: Arc<Consumers>,
-    held_bytes: Arc<AtomicU64>,
     /// `None` where nothing is recorded.
     clock: Option<Arc<Clock>>,
 }
@@ -172,7 +163,6 @@ impl Recorder {
             recovery: Recovery::default(),
             progress: Arc::new(progress),
             consumers: Arc::default(),
-            held_bytes: Arc::default(),
             clock: None,
         }
     }
@@ -205,14 +195,12 @@ impl Recorder {
         let layout = Layout::new(dir, node, spec);
         let counters = Arc::clone(queue.counters());
         let next_lsn = recovery.next_lsn;
-        let held_bytes = Arc::default();
         let shelf = Shelf::new(
             Arc::clone(&files),
             dir,
             Arc::clone(&counters),
             spec,
             Arc::clone(&consumers),
-            Arc::clone(&held_bytes),
             Arc::clone(&clock),
             segments,
         );
@@ -236,15 +224,7 @@ impl Recorder {
             .spawn(|| writer.run())
             .map_err(OpenError::Spawn)?;
         let thread = Mutex::new(Some(thread));
-        Ok(Self {
-            queue: Some(queue),
-            thread,
-            recovery,
-            progress,
-            consumers,
-            held_bytes,
-            clock: Some(clock),
-        })
+        Ok(Self { queue: Some(queue), thread, recovery, progress, consumers, clock: Some(clock) })
     }
 
     /// What was found when the log was opened.
@@ -322,9 +302,9 @@ impl Recorder {
     /// What whoever keeps the Parquet files needs of the log; `None` where nothing is recorded.
     pub(super) fn parquet_side(&self) -> Option<ParquetSide> {
         let queue = Arc::clone(self.queue.as_ref()?);
-        let (held_bytes, consumers) = (Arc::clone(&self.held_bytes), Arc::clone(&self.consumers));
+        let consumers = Arc::clone(&self.consumers);
         let clock = Arc::clone(self.clock.as_ref()?);
-        Some(ParquetSide { queue, held_bytes, consumers, clock })
+        Some(ParquetSide { queue, consumers, clock })
     }
 
     /// The state of the log.

@@ -8,7 +8,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::aside::suspect_path;
@@ -45,8 +44,6 @@ pub(super) struct Shelf {
     counters: Arc<Counters>,
     limits: Limits,
     consumers: Arc<Consumers>,
-    /// Bytes of Parquet files that cannot be removed, told by who writes them.
-    held_bytes: Arc<AtomicU64>,
     /// Closed segments, oldest first.
     closed: VecDeque<Listed>,
     /// Consumers register within moments after that.
@@ -65,7 +62,6 @@ impl Shelf {
         counters: Arc<Counters>,
         spec: &LogSpec,
         consumers: Arc<Consumers>,
-        held_bytes: Arc<AtomicU64>,
         clock: Arc<Clock>,
         closed: Vec<Listed>,
     ) -> Self {
@@ -80,7 +76,6 @@ impl Shelf {
             counters,
             limits,
             consumers,
-            held_bytes,
             closed: closed.into(),
             opened_at: Instant::now(),
             looked_at: None,
@@ -155,7 +150,7 @@ impl Shelf {
     }
 
     fn is_over(&self, open: u64) -> bool {
-        let held = self.held_bytes.load(Ordering::Relaxed);
+        let held = self.consumers.held_bytes();
         let room = self.limits.bytes.saturating_sub(held) / self.parts();
         self.bytes() + open > room || self.is_low || self.is_old
     }

@@ -145,7 +145,7 @@ def run_mode(mode, runs, seconds, seed, folder, retaining=False):
     backend, ledger = Backend(), Ledger(mode)
     if retaining:
         # So that a round writes less than retention leaves.
-        ledger.rest_s = 0.008
+        ledger.rest_s = 0.004
     victim = Victim(folder / name.replace(", ", "-"), mode, backend, retaining)
     retained = Retained() if retaining else None
     count = 3 if retaining else 6

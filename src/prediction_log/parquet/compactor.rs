@@ -371,7 +371,7 @@ impl Work {
         set(&counters.files, kept.files);
         set(&counters.bytes, kept.bytes);
         add(&counters.removed, kept.removed);
-        self.side.set_held_bytes(kept.held);
+        self.side.consumers.set_held_bytes(kept.held);
         kept.gone.iter().for_each(|gone| self.tell_skipped(*gone));
         if kept.at_floor && !self.is_at_floor {
             tracing::warn!(

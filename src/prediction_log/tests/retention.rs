@@ -102,7 +102,7 @@ fn old_segments_go_and_parquet_files_count_against_the_same_limit() {
     let recorder = Recorder::open(dir.path(), "n1", 1, &small()).expect("open");
     put(&recorder, 1..=100);
     let before = segments(dir.path());
-    recorder.parquet_side().expect("it is on").set_held_bytes(u64::MAX / 2);
+    recorder.consumers().set_held_bytes(u64::MAX / 2);
     put(&recorder, 101..=101);
     eventually("room is made", || segments(dir.path()) < before);
     recorder.close();
