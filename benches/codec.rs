@@ -7,8 +7,9 @@ use std::path::Path;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use pointsman::inference::{LoadLimits, LocalModel};
+use pointsman::protocol::infer::InferResponse;
 use pointsman::protocol::open_inference::{
-    InferResponse, decode_infer_request, encode_infer_response, parse_path,
+    decode_infer_request, encode_infer_response, parse_path,
 };
 use pointsman::protocol::tensor::{Tensor, TensorData};
 
@@ -20,23 +21,27 @@ fn model(folder: &str) -> LocalModel {
     LocalModel::load(Path::new(&path), &LoadLimits::default()).expect("the example model loads")
 }
 
-fn encode(outputs: &[Tensor]) -> Vec<u8> {
+fn encode(response: &InferResponse<'_>) -> Vec<u8> {
     let mut body = Vec::new();
-    let response = InferResponse { id: None, model_name: "iris", model_version: "v1", outputs };
-    encode_infer_response(&response, &mut body).expect("no BYTES");
+    encode_infer_response(response, &mut body).expect("no BYTES");
     body
+}
+
+fn response(outputs: Vec<Tensor>) -> InferResponse<'static> {
+    let (model_name, model_version) = ("iris".into(), "v1".into());
+    InferResponse { model_name, model_version, outputs, ..InferResponse::default() }
 }
 
 fn codec(c: &mut Criterion) {
     let tensor = |name, shape: &[usize], data| Tensor::new(name, shape, data).expect("agrees");
-    let outputs = [
+    let outputs = response(vec![
         tensor("label", &[1], TensorData::Int64(vec![0])),
         tensor(
             "probabilities",
             &[1, 3],
             TensorData::Fp32(vec![0.981_656_85, 0.018_343_149, 1.4e-8]),
         ),
-    ];
+    ]);
     let mut group = c.benchmark_group("open_inference");
     group.bench_function("path", |b| b.iter(|| parse_path(black_box("/v2/models/iris/infer"))));
     group.bench_function("decode_iris", |b| b.iter(|| decode_infer_request(black_box(IRIS))));
@@ -47,11 +52,12 @@ fn codec(c: &mut Criterion) {
 
     let pixels: Vec<f32> = (0..150_528u32).map(|i| (i % 9973) as f32 / 255.0).collect();
     let image = tensor("image", &[1, 3, 224, 224], TensorData::Fp32(pixels));
-    let body = String::from_utf8(encode(std::slice::from_ref(&image))).expect("UTF-8");
+    let image = response(vec![image]);
+    let body = String::from_utf8(encode(&image)).expect("UTF-8");
     let body = body.replacen("\"outputs\"", "\"inputs\"", 1);
     group.throughput(criterion::Throughput::Bytes(body.len() as u64));
     group.bench_function("decode_image", |b| b.iter(|| decode_infer_request(body.as_bytes())));
-    group.bench_function("encode_image", |b| b.iter(|| encode(std::slice::from_ref(&image))));
+    group.bench_function("encode_image", |b| b.iter(|| encode(&image)));
     group.finish();
 }
 
@@ -80,7 +86,7 @@ fn infer(c: &mut Criterion) {
     group.bench_function("iris/v1/from_body_to_body", |b| {
         b.iter(|| {
             let request = decode_infer_request(black_box(IRIS)).expect("valid");
-            encode(&iris.infer(request.inputs, &[]).expect("answers"))
+            encode(&response(iris.infer(request.inputs, &[]).expect("answers")))
         });
     });
     group.finish();

@@ -2,7 +2,8 @@
 //!
 //! Owns retention: by bytes, by age, by free space, and by what the consumers have passed. Never
 //! removes the open segment, the newest closed one, or one that a required consumer has not passed;
-//! when the disk fills up all the same, the log says `no_space`.
+//! when the disk fills up all the same, the log says `no_space`. Segments that are not Parquet yet
+//! wait for that as long as Parquet files can make room instead.
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,6 +21,8 @@ use super::stats::{Counters, add, set};
 use crate::domain::record::GapReason;
 use crate::domain::spec::LogSpec;
 
+/// The disk is nearly full when less than this part of the wanted share is free: a fifth.
+const CRITICAL_PART: u64 = 5;
 /// How often time, free space and consumers are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Damaged segments that are kept aside take this part of the limit at most: a tenth.
@@ -50,6 +53,7 @@ pub(super) struct Shelf {
     opened_at: Instant,
     looked_at: Option<Instant>,
     is_low: bool,
+    is_critical: bool,
     is_old: bool,
     clock: Arc<Clock>,
 }
@@ -80,6 +84,7 @@ impl Shelf {
             opened_at: Instant::now(),
             looked_at: None,
             is_low: false,
+            is_critical: false,
             is_old: false,
             clock,
         }
@@ -142,7 +147,8 @@ impl Shelf {
             self.bound_aside();
         }
         let mut skipped = Vec::new();
-        while self.is_over(open.unwrap_or(0)) && self.remove_oldest(&mut skipped) {
+        let open_bytes = open.unwrap_or(0);
+        while self.is_over(open_bytes) && self.remove_oldest(open_bytes, &mut skipped) {
             self.look();
         }
         self.count(open);
@@ -150,22 +156,31 @@ impl Shelf {
     }
 
     fn is_over(&self, open: u64) -> bool {
-        let held = self.consumers.held_bytes();
-        let room = self.limits.bytes.saturating_sub(held) / self.parts();
-        self.bytes() + open > room || self.is_low || self.is_old
+        self.bytes() + open > self.room() / self.parts() || self.is_low || self.is_old
+    }
+
+    /// What Parquet files that cannot go leave of the limit.
+    fn room(&self) -> u64 {
+        self.limits.bytes.saturating_sub(self.consumers.held_bytes())
     }
 
     fn parts(&self) -> u64 {
         if self.consumers.makes_parquet() { PARQUET_PART } else { 1 }
     }
 
+    /// Whether there is too much even when all Parquet files go that can.
+    fn is_crowded(&self, open: u64) -> bool {
+        self.bytes() + open > self.room() || self.is_critical || self.is_old
+    }
+
     /// Looks at the file system and at the age of the oldest segment.
     fn look(&mut self) {
         if let Ok(space) = self.files.space(&self.dir) {
             set(&self.counters.disk_free, space.free);
-            let wanted_permille = self.limits.free_permille / self.parts();
-            self.is_low =
-                space.free.saturating_mul(1000) < space.total.saturating_mul(wanted_permille);
+            let wanted = space.total.saturating_mul(self.limits.free_permille);
+            let free = space.free.saturating_mul(1000);
+            self.is_low = free < wanted / self.parts();
+            self.is_critical = free < wanted / CRITICAL_PART;
         }
         self.is_old = self.limits.age.is_some_and(|age| self.oldest_age() > Some(age));
     }
@@ -212,7 +227,7 @@ impl Shelf {
 
     /// Removes the oldest of what may go; false when nothing may. Where the file system itself is
     /// short of room, damaged segments go before good ones.
-    fn remove_oldest(&mut self, skipped: &mut Vec<Missing>) -> bool {
+    fn remove_oldest(&mut self, open: u64, skipped: &mut Vec<Missing>) -> bool {
         if self.is_low && self.consumers.aside().oldest().is_some() {
             self.removed(self.consumers.aside().remove_oldest());
             return true;
@@ -221,7 +236,10 @@ impl Shelf {
             return false;
         };
         let last_lsn = next.first_lsn - 1;
-        if self.consumers.required_up_to().is_some_and(|position| position < last_lsn) {
+        let waits = |for_it: Option<u64>| for_it.is_some_and(|position| position < last_lsn);
+        if waits(self.consumers.required_up_to())
+            || waits(self.consumers.parquet_up_to()) && !self.is_crowded(open)
+        {
             return false;
         }
         if !self.remove(oldest) {

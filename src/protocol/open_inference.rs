@@ -15,9 +15,11 @@ mod response;
 #[cfg(test)]
 mod tests;
 
+pub(super) use self::path::decode_name;
 pub use self::path::{Call, Operation, PathError, parse_path};
-pub use self::request::{InferRequest, Parameter, RequestedOutput, decode_infer_request};
+pub use self::request::decode_infer_request;
+pub(super) use self::request::{once, read_parameters};
 pub use self::response::{
-    EncodeError, InferResponse, ModelMetadata, PLATFORM_ONNX, encode_error, encode_infer_response,
-    encode_live, encode_model_metadata, encode_model_ready, encode_ready, encode_server_metadata,
+    EncodeError, ModelMetadata, PLATFORM_ONNX, encode_error, encode_infer_response, encode_live,
+    encode_model_metadata, encode_model_ready, encode_ready, encode_server_metadata,
 };

@@ -20,9 +20,10 @@ use super::remote::read_whole;
 use crate::domain::record::Protocol;
 use crate::domain::routing::TargetKind;
 use crate::inference::{ExecutorError, InferError, LocalModel};
+use crate::protocol::infer::{InferRequest, InferResponse};
 use crate::protocol::open_inference::{
-    Call, InferRequest, InferResponse, ModelMetadata, Operation, PLATFORM_ONNX,
-    decode_infer_request, encode_infer_response, encode_model_metadata, encode_model_ready,
+    Call, ModelMetadata, Operation, PLATFORM_ONNX, decode_infer_request, encode_infer_response,
+    encode_model_metadata, encode_model_ready,
 };
 use crate::snapshot::LocalRuntime;
 
@@ -153,10 +154,11 @@ fn run(
     })?;
     let infer = began.elapsed();
     let response = InferResponse {
-        id: request.id.as_deref(),
-        model_name: model,
-        model_version: version,
-        outputs: &outputs,
+        id: request.id,
+        model_name: model.into(),
+        model_version: version.into(),
+        outputs,
+        ..InferResponse::default()
     };
     let mut body = Vec::new();
     encode_infer_response(&response, &mut body)

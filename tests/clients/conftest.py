@@ -3,6 +3,7 @@
 import pytest
 
 from gateway import LOCAL_MODELS, Gateway
+from peers import PEERS
 
 
 @pytest.fixture
@@ -31,6 +32,16 @@ def local(tmp_path_factory):
     finally:
         if gateway.process:
             gateway.kill()
+
+
+@pytest.fixture(scope="session", params=PEERS)
+def peer(request, tmp_path_factory):
+    """A prediction server of another project with the same iris; one of each kind for all tests."""
+    server = PEERS[request.param](tmp_path_factory.mktemp(request.param) / "server")
+    try:
+        yield server.start()
+    finally:
+        server.stop()
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::protocol::tensor::{Datatype, ShapeMismatch};
+use crate::protocol::untyped::ValueError;
 
 /// A document that could not be decoded. One pointer in size, because every element passes by it.
 #[derive(Clone, PartialEq)]
@@ -98,6 +99,9 @@ pub enum DecodeErrorKind {
     /// A parameter that is not a string, a number or a boolean.
     #[error("a parameter must be a string, a number or a boolean, not {0}")]
     InvalidParameter(&'static str),
+    /// Values without types that do not become tensors.
+    #[error(transparent)]
+    Value(#[from] ValueError),
     /// An extension that is not offered here, and what to do instead.
     #[error("{0}")]
     Unsupported(&'static str),

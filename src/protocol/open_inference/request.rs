@@ -4,43 +4,9 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
+use crate::protocol::infer::{InferRequest, Parameter, Parameters, RequestedOutput};
 use crate::protocol::json::{DecodeError, DecodeErrorKind, Number, Reader, Token};
 use crate::protocol::tensor::{Datatype, Shape, Tensor, TensorData};
-
-/// An inference request. Borrows from the body what has no escapes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct InferRequest<'a> {
-    /// Echoed in the response.
-    pub id: Option<Cow<'a, str>>,
-    /// Parameters of the whole request, in the order of the body.
-    pub parameters: Vec<(String, Parameter<'a>)>,
-    /// The inputs, in the order of the body. Nothing says yet that a model accepts them.
-    pub inputs: Vec<Tensor>,
-    /// The outputs that are wanted; empty for all.
-    pub outputs: Vec<RequestedOutput<'a>>,
-}
-
-/// An output that is wanted.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RequestedOutput<'a> {
-    /// The output's name.
-    pub name: Cow<'a, str>,
-    /// Its parameters.
-    pub parameters: Vec<(String, Parameter<'a>)>,
-}
-
-/// The value of a parameter.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Parameter<'a> {
-    /// A string.
-    String(Cow<'a, str>),
-    /// An integer that fits into 64 bits.
-    Integer(i64),
-    /// Any other number.
-    Number(f64),
-    /// A boolean.
-    Boolean(bool),
-}
 
 /// Decodes the body of `POST …/infer`.
 ///
@@ -68,7 +34,7 @@ pub fn decode_infer_request(body: &[u8]) -> Result<InferRequest<'_>, DecodeError
 }
 
 /// Reads the value of a key that may stand once; `null` counts as absent, as some clients send it.
-fn once<'a, T>(
+pub(in crate::protocol) fn once<'a, T>(
     key: &'static str,
     reader: &mut Reader<'a>,
     slot: &mut Option<T>,
@@ -134,7 +100,7 @@ fn read_input(reader: &mut Reader<'_>) -> Result<Tensor, DecodeError> {
 }
 
 /// Says why there is no data, when the input's parameters tell.
-fn without_data(start: usize, parameters: &[(String, Parameter<'_>)]) -> DecodeError {
+fn without_data(start: usize, parameters: &[(Cow<'_, str>, Parameter<'_>)]) -> DecodeError {
     let has = |prefix: &str| parameters.iter().any(|(key, _)| key.starts_with(prefix));
     let kind = if has("binary_data_size") {
         DecodeErrorKind::Unsupported(
@@ -184,7 +150,7 @@ fn read_outputs<'a>(reader: &mut Reader<'a>) -> Result<Vec<RequestedOutput<'a>>,
             "parameters" => once("parameters", reader, &mut parameters, read_parameters),
             _ => reader.skip(),
         })?;
-        let parameters: Vec<(String, Parameter<'a>)> = parameters.unwrap_or_default();
+        let parameters: Parameters<'a> = parameters.unwrap_or_default();
         if parameters.iter().any(|(key, _)| key == "classification") {
             let kind =
                 DecodeErrorKind::Unsupported("the classification extension is not supported");
@@ -197,10 +163,10 @@ fn read_outputs<'a>(reader: &mut Reader<'a>) -> Result<Vec<RequestedOutput<'a>>,
     Ok(outputs)
 }
 
-fn read_parameters<'a>(
+pub(in crate::protocol) fn read_parameters<'a>(
     reader: &mut Reader<'a>,
-) -> Result<Vec<(String, Parameter<'a>)>, DecodeError> {
-    let mut parameters = Vec::new();
+) -> Result<Parameters<'a>, DecodeError> {
+    let mut parameters = Parameters::new();
     reader.object(|reader, key| {
         let start = reader.offset();
         let value = match reader.peek()? {
@@ -214,7 +180,7 @@ fn read_parameters<'a>(
                 ));
             }
         };
-        parameters.push((key.to_owned(), value));
+        parameters.push((Cow::Owned(key.to_owned()), value));
         Ok(())
     })?;
     Ok(parameters)
@@ -222,9 +188,10 @@ fn read_parameters<'a>(
 
 fn number_parameter(number: Number<'_>) -> Parameter<'static> {
     match number {
-        Number::Integer(text) => match text.parse() {
-            Ok(integer) => Parameter::Integer(integer),
-            Err(_too_large) => Parameter::Number(text.parse().unwrap_or(f64::NAN)),
+        Number::Integer(text) => match (text.parse(), text.parse()) {
+            (Ok(integer), _) => Parameter::Integer(integer),
+            (Err(_beyond), Ok(integer)) => Parameter::Unsigned(integer),
+            (Err(_), Err(_)) => Parameter::Number(text.parse().unwrap_or(f64::NAN)),
         },
         Number::Fraction(text) => Parameter::Number(text.parse().unwrap_or(f64::NAN)),
         Number::Nan => Parameter::Number(f64::NAN),

@@ -3,24 +3,12 @@
 //! Keys stand in Triton's order; data is always flattened; floats are the shortest text that reads
 //! back as the same value, where Triton prints an FP32 as a double.
 
+use crate::protocol::infer::InferResponse;
 use crate::protocol::json::{write_f32, write_f64, write_integer, write_string};
-use crate::protocol::tensor::{Tensor, TensorData, TensorSpec};
+use crate::protocol::tensor::{Datatype, Tensor, TensorData, TensorSpec};
 
 /// The platform of an ONNX model, in the protocol's `<project>_<format>` form.
 pub const PLATFORM_ONNX: &str = "onnx_onnxv1";
-
-/// An inference response.
-#[derive(Debug, Clone, Copy)]
-pub struct InferResponse<'a> {
-    /// The request's id.
-    pub id: Option<&'a str>,
-    /// The model that answered.
-    pub model_name: &'a str,
-    /// The version that answered.
-    pub model_version: &'a str,
-    /// The outputs.
-    pub outputs: &'a [Tensor],
-}
 
 /// What is told about a model.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +28,14 @@ pub struct ModelMetadata<'a> {
 /// An answer that has no form in this protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
+    /// A datatype that exists in binary form only.
+    #[error("output '{output}' is {datatype}, which has no JSON form; ask for binary data")]
+    NoJsonForm {
+        /// The output.
+        output: String,
+        /// Its datatype.
+        datatype: Datatype,
+    },
     /// BYTES that are not text.
     #[error("element {element} of output '{output}' is not UTF-8 and has no JSON form")]
     NotUtf8 {
@@ -53,7 +49,8 @@ pub enum EncodeError {
 /// Appends an inference response to `out`.
 ///
 /// # Errors
-/// When an element of a BYTES output is not UTF-8; `out` then ends in the middle.
+/// When an element of a BYTES output is not UTF-8, or an output is FP16 or BF16; `out` then ends in the
+/// middle.
 pub fn encode_infer_response(
     response: &InferResponse<'_>,
     out: &mut Vec<u8>,
@@ -61,17 +58,17 @@ pub fn encode_infer_response(
     let elements: usize = response.outputs.iter().map(|output| output.data().len()).sum();
     out.reserve(RESPONSE_BYTES + elements.saturating_mul(ELEMENT_BYTES));
     out.push(b'{');
-    if let Some(id) = response.id {
+    if let Some(id) = &response.id {
         out.extend_from_slice(b"\"id\":");
         write_string(out, id);
         out.push(b',');
     }
     out.extend_from_slice(b"\"model_name\":");
-    write_string(out, response.model_name);
+    write_string(out, &response.model_name);
     out.extend_from_slice(b",\"model_version\":");
-    write_string(out, response.model_version);
+    write_string(out, &response.model_version);
     out.extend_from_slice(b",\"outputs\":[");
-    try_separated(out, response.outputs, encode_tensor)?;
+    try_separated(out, &response.outputs, encode_tensor)?;
     out.extend_from_slice(b"]}");
     Ok(())
 }
@@ -100,6 +97,10 @@ fn encode_tensor(out: &mut Vec<u8>, tensor: &Tensor) -> Result<(), EncodeError> 
         TensorData::Int16(values) => integers(out, values),
         TensorData::Int32(values) => integers(out, values),
         TensorData::Int64(values) => integers(out, values),
+        TensorData::Fp16(_) | TensorData::Bf16(_) => {
+            let (output, datatype) = (tensor.name().into(), tensor.datatype());
+            return Err(EncodeError::NoJsonForm { output, datatype });
+        }
         TensorData::Fp32(values) => separated(out, values, |out, &value| write_f32(out, value)),
         TensorData::Fp64(values) => separated(out, values, |out, &value| write_f64(out, value)),
         TensorData::Bytes(values) => {

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::protocol::infer::{InferResponse, Parameter};
 use crate::protocol::json::DecodeErrorKind;
 use crate::protocol::tensor::{Datatype, Tensor, TensorData, TensorSpec};
 
@@ -14,6 +15,11 @@ fn decode_data(datatype: Datatype, shape: &str, data: &str) -> Result<TensorData
         request(&format!(r#""name":"x","shape":{shape},"datatype":"{datatype}","data":{data}"#));
     let mut request = decode_infer_request(body.as_bytes()).map_err(|e| e.to_string())?;
     Ok(request.inputs.remove(0).into_data())
+}
+
+fn response(outputs: Vec<Tensor>) -> InferResponse<'static> {
+    let (model_name, model_version) = ("m".into(), "v".into());
+    InferResponse { model_name, model_version, outputs, ..InferResponse::default() }
 }
 
 fn encode(response: &InferResponse<'_>) -> String {
@@ -35,10 +41,10 @@ fn a_whole_request_is_decoded() {
     let request = decode_infer_request(body).expect("valid");
     assert_eq!(request.id.as_deref(), Some("42"));
     let parameters = [
-        ("a".to_owned(), Parameter::Integer(1)),
-        ("b".to_owned(), Parameter::String("x".into())),
-        ("c".to_owned(), Parameter::Boolean(true)),
-        ("d".to_owned(), Parameter::Number(0.5)),
+        ("a".into(), Parameter::Integer(1)),
+        ("b".into(), Parameter::String("x".into())),
+        ("c".into(), Parameter::Boolean(true)),
+        ("d".into(), Parameter::Number(0.5)),
     ];
     assert_eq!(request.parameters, parameters);
     assert_eq!(
@@ -57,12 +63,12 @@ fn a_whole_request_is_decoded() {
 fn responses_are_byte_for_byte_those_of_triton() {
     let y = tensor("Y", &[1, 2], TensorData::Fp32(vec![1.0, 2.5]));
     let t = tensor("T", &[1, 1], TensorData::Bytes(vec!["hé".as_bytes().to_vec()]));
-    let outputs = [y, t];
     let response = InferResponse {
-        id: Some("42"),
-        model_name: "ident",
-        model_version: "3",
-        outputs: &outputs,
+        id: Some("42".into()),
+        model_name: "ident".into(),
+        model_version: "3".into(),
+        outputs: vec![y, t],
+        ..InferResponse::default()
     };
     assert_eq!(
         encode(&response),
@@ -109,9 +115,7 @@ fn the_tokens_for_nan_and_the_infinities_are_read_and_written() {
     let TensorData::Fp32(values) = &data else { panic!("{data:?}") };
     assert!(values[0].is_nan());
     assert_eq!(values[1..], [f32::INFINITY, f32::NEG_INFINITY, f32::INFINITY]);
-    let outputs = [tensor("y", &[4], data)];
-    let response =
-        InferResponse { id: None, model_name: "m", model_version: "v", outputs: &outputs };
+    let response = response(vec![tensor("y", &[4], data)]);
     assert!(encode(&response).contains("[NaN,Infinity,-Infinity,Infinity]"));
 }
 
@@ -254,9 +258,8 @@ fn a_declared_shape_allocates_nothing() {
 
 #[test]
 fn bytes_that_are_not_text_are_refused_in_a_response() {
-    let outputs = [tensor("T", &[2], TensorData::Bytes(vec![b"ok".to_vec(), vec![0xff]]))];
-    let response =
-        InferResponse { id: None, model_name: "m", model_version: "v", outputs: &outputs };
+    let bytes = TensorData::Bytes(vec![b"ok".to_vec(), vec![0xff]]);
+    let response = response(vec![tensor("T", &[2], bytes)]);
     let error = encode_infer_response(&response, &mut Vec::new()).expect_err("not UTF-8");
     assert_eq!(error, EncodeError::NotUtf8 { output: "T".into(), element: 1 });
     let error = decode_infer_request(b"{\"inputs\":[{\"name\":\"\xff\"").expect_err("not UTF-8");
@@ -309,12 +312,12 @@ fn nested(shape: &[usize], flat: &[serde_json::Value]) -> serde_json::Value {
 proptest! {
     #[test]
     fn encoded_tensors_decode_to_themselves(tensors in prop::collection::vec(tensors(), 0..4), id: String) {
-        let response = InferResponse { id: Some(&id), model_name: &id, model_version: "1", outputs: &tensors };
+        let response = InferResponse { id: Some(id.as_str().into()), model_name: id.as_str().into(), outputs: tensors, ..response(vec![]) };
         let body = encode(&response).replacen("\"outputs\":[", "\"inputs\":[", 1);
         prop_assume!(!id.contains("outputs"));
         let request = decode_infer_request(body.as_bytes()).expect("our own output");
         prop_assert_eq!(request.id.as_deref(), Some(id.as_str()));
-        prop_assert_eq!(request.inputs, tensors);
+        prop_assert_eq!(request.inputs, response.outputs);
     }
 
     #[test]
