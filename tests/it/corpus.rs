@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use pointsman::config::{Checks, load};
+use pointsman::inference::fuzz_graph;
 use pointsman::prediction_log::query::expression::fuzz_expression;
 use pointsman::prediction_log::{fuzz_parquet_rows, fuzz_segment};
 use pointsman::protocol::dialect::{fuzz_answer, fuzz_request};
@@ -29,6 +30,16 @@ fn no_request_of_the_corpus_changes_on_its_way_through_the_dialects() {
 fn no_answer_of_the_corpus_panics_in_any_dialect() {
     for (_, bytes) in corpus("dialect_answer") {
         fuzz_answer(&bytes);
+    }
+}
+
+#[test]
+fn every_graph_of_the_corpus_is_checked_without_a_panic() {
+    for (path, bytes) in corpus("graph") {
+        let sound = fuzz_graph(&bytes);
+        let wanted =
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("sound_"));
+        assert_eq!(sound, wanted, "{}", path.display());
     }
 }
 
