@@ -130,7 +130,8 @@ fn check_input(value: &ValueInfoProto, bytes: &[u8]) -> Result<Declared, Refusal
         Some(dimension::Value::DimValue(size)) => {
             usize::try_from(*size).map_or(DeclaredDim::Unknown, DeclaredDim::Fixed)
         }
-        Some(dimension::Value::DimParam(name)) if !name.is_empty() => {
+        // Some exporters write a question mark for every size that they do not know.
+        Some(dimension::Value::DimParam(name)) if !name.is_empty() && name != "?" => {
             DeclaredDim::Named(name.clone())
         }
         Some(dimension::Value::DimParam(_)) | None => DeclaredDim::Unknown,
