@@ -7,13 +7,29 @@ use std::path::{Path, PathBuf};
 use pointsman::config::{Checks, load};
 use pointsman::prediction_log::query::expression::fuzz_expression;
 use pointsman::prediction_log::{fuzz_parquet_rows, fuzz_segment};
-use pointsman::protocol::fuzz_infer_request;
+use pointsman::protocol::{
+    fuzz_binary_request, fuzz_grpc_body, fuzz_infer_request, fuzz_reflection, fuzz_small_bodies,
+};
 use pointsman::proxy::fuzz_redact;
 
 #[test]
 fn no_request_of_the_corpus_panics() {
     for (_, bytes) in corpus("infer_request") {
         fuzz_infer_request(&bytes);
+    }
+}
+
+#[test]
+fn no_body_of_the_corpus_breaks_a_codec() {
+    replay("binary_request", fuzz_binary_request);
+    replay("grpc_body", fuzz_grpc_body);
+    replay("small_bodies", fuzz_small_bodies);
+    replay("reflection", fuzz_reflection);
+}
+
+fn replay(target: &str, decode: fn(&[u8])) {
+    for (_, bytes) in corpus(target) {
+        decode(&bytes);
     }
 }
 

@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn integers_are_never_changed() {
         let big = TensorData::Int64(vec![9_007_199_254_740_993, -1]);
-        let error = big.clone().convert(Datatype::Uint64).expect_err("negative");
+        let error = big.convert(Datatype::Uint64).expect_err("negative");
         assert_eq!(error.to_string(), "element 1 is -1, which UINT64 cannot hold");
         let same = TensorData::Uint64(vec![9_007_199_254_740_993]);
         let data = TensorData::Int64(vec![9_007_199_254_740_993]);
