@@ -89,9 +89,6 @@ pub enum BinaryError {
         /// What there is; one more than expected stands for any larger number.
         actual: usize,
     },
-    /// The system has no memory left for the elements.
-    #[error("there is no memory for {0} bytes")]
-    Memory(usize),
 }
 
 /// An element of BYTES that is too long for its length to be written.
@@ -121,19 +118,19 @@ impl TensorData {
             }
         }
         Ok(match datatype {
-            Datatype::Bool => Self::Bool(numbers::<u8>(span)?.iter().map(|&b| b != 0).collect()),
-            Datatype::Uint8 => Self::Uint8(numbers(span)?),
-            Datatype::Uint16 => Self::Uint16(numbers(span)?),
-            Datatype::Uint32 => Self::Uint32(numbers(span)?),
-            Datatype::Uint64 => Self::Uint64(numbers(span)?),
-            Datatype::Int8 => Self::Int8(numbers(span)?),
-            Datatype::Int16 => Self::Int16(numbers(span)?),
-            Datatype::Int32 => Self::Int32(numbers(span)?),
-            Datatype::Int64 => Self::Int64(numbers(span)?),
-            Datatype::Fp16 => Self::Fp16(numbers::<f16>(span)?),
-            Datatype::Bf16 => Self::Bf16(numbers::<bf16>(span)?),
-            Datatype::Fp32 => Self::Fp32(numbers(span)?),
-            Datatype::Fp64 => Self::Fp64(numbers(span)?),
+            Datatype::Bool => Self::Bool(numbers::<u8>(span).iter().map(|&b| b != 0).collect()),
+            Datatype::Uint8 => Self::Uint8(numbers(span)),
+            Datatype::Uint16 => Self::Uint16(numbers(span)),
+            Datatype::Uint32 => Self::Uint32(numbers(span)),
+            Datatype::Uint64 => Self::Uint64(numbers(span)),
+            Datatype::Int8 => Self::Int8(numbers(span)),
+            Datatype::Int16 => Self::Int16(numbers(span)),
+            Datatype::Int32 => Self::Int32(numbers(span)),
+            Datatype::Int64 => Self::Int64(numbers(span)),
+            Datatype::Fp16 => Self::Fp16(numbers::<f16>(span)),
+            Datatype::Bf16 => Self::Bf16(numbers::<bf16>(span)),
+            Datatype::Fp32 => Self::Fp32(numbers(span)),
+            Datatype::Fp64 => Self::Fp64(numbers(span)),
             Datatype::Bytes => Self::Bytes(elements(&span.joined(), count)?),
         })
     }
@@ -184,9 +181,8 @@ trait Plain: FromBytes + IntoBytes + Immutable + Copy + Send + 'static {}
 impl<T: FromBytes + IntoBytes + Immutable + Copy + Send + 'static> Plain for T {}
 
 /// Copies numbers; the length of `span` is a multiple of their size.
-fn numbers<T: Plain>(span: &Span<'_>) -> Result<Vec<T>, BinaryError> {
-    let no_memory = |_| BinaryError::Memory(span.len());
-    let mut values = T::new_vec_zeroed(span.len() / size_of::<T>()).map_err(no_memory)?;
+fn numbers<T: Plain>(span: &Span<'_>) -> Vec<T> {
+    let mut values = vec![T::new_zeroed(); span.len() / size_of::<T>()];
     let mut rest = values.as_mut_bytes();
     for piece in &span.pieces {
         let (front, back) = rest.split_at_mut(piece.len().min(rest.len()));
@@ -194,7 +190,7 @@ fn numbers<T: Plain>(span: &Span<'_>) -> Result<Vec<T>, BinaryError> {
         rest = back;
     }
     swap_if_big_endian(&mut values);
-    Ok(values)
+    values
 }
 
 /// The memory of `values` as bytes, which keep it alive.
