@@ -12,6 +12,11 @@ pub mod config {
     #![doc = include_str!("docs/config.md")]
 }
 
+/// What clients can speak.
+pub mod protocols {
+    #![doc = include_str!("docs/protocols.md")]
+}
+
 pub mod operations {
     #![doc = include_str!("docs/operations.md")]
 }
