@@ -56,7 +56,7 @@ pub use self::call::{Call, Operation, Release, parse_path};
 pub use self::client::{
     Decoded, EncodeError, Form, RequestError, decode_request, encode_response, no_labels,
 };
-pub use self::failure::{Failure, decode_failure, encode_failure};
+pub use self::failure::{BackendFailure, decode_failure, encode_failure};
 #[doc(hidden)]
 pub use self::fuzz::{fuzz_answer, fuzz_request};
 pub use super::describe::{Signature, VersionState, VersionStatus};

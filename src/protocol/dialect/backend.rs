@@ -8,7 +8,7 @@ use http::{HeaderValue, Method, Request, StatusCode};
 use smallvec::smallvec;
 
 use super::client::EncodeError;
-use super::failure::{Failure, decode_failure};
+use super::failure::{BackendFailure, decode_failure};
 use super::v2::{self, Envelope};
 use super::{Body, Dialect, Operation, Pieces, Release, Terms};
 use crate::protocol::infer::{InferRequest, InferResponse};
@@ -68,7 +68,7 @@ impl<'a> Target<'a> {
 pub enum AnswerError {
     /// The backend said that it has none; a 4xx status is about the request.
     #[error(transparent)]
-    Failed(#[from] Failure),
+    Failed(#[from] BackendFailure),
     /// The body is not what the dialect or the model's signature says; the backend is at fault.
     #[error("the backend's answer cannot be read: {0}")]
     Body(#[from] DecodeError),

@@ -10,9 +10,10 @@ use super::{Body, Call, Dialect, Extractors, Operation, Pieces, Terms};
 use crate::protocol::infer::{InferRequest, InferResponse};
 use crate::protocol::json::DecodeError;
 use crate::protocol::open_inference::grpc::{CallEncodeError, CallError, ContentsForm};
-use crate::protocol::open_inference::{self, ClassifyError, FormError, OutputForms};
+use crate::protocol::open_inference::{self, BodyError, ClassifyError, FormError, OutputForms};
 use crate::protocol::raw::{self, RawError};
 use crate::protocol::sagemaker::{self, Media, MediaError};
+use crate::protocol::status::Failure;
 use crate::protocol::tensorflow_serving::{self, LabelError};
 use crate::protocol::torchserve;
 use crate::protocol::untyped::WriteError;
@@ -59,6 +60,9 @@ pub enum RequestError {
     /// Nothing but data for a model about whose inputs too little is known.
     #[error("a raw binary request needs a model with exactly one input, whose type is known")]
     RawInputs,
+    /// A header says something about the body that cannot be.
+    #[error(transparent)]
+    Length(#[from] BodyError),
     /// A content type that the dialect does not have.
     #[error(transparent)]
     Media(#[from] MediaError),
@@ -70,6 +74,21 @@ pub enum RequestError {
         /// What was asked.
         operation: Operation,
     },
+}
+
+impl RequestError {
+    /// What kind of failure this is.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Body(error) => error.failure(),
+            Self::Message(CallError::Decode(_)) | Self::Length(_) => Failure::Malformed,
+            Self::Message(CallError::TooMany | CallError::Message(_))
+            | Self::Form(_)
+            | Self::RawInputs
+            | Self::Media(_) => Failure::InvalidArgument,
+            Self::NoPrediction { .. } => Failure::Unimplemented,
+        }
+    }
 }
 
 /// An answer or a request that the dialect has no form for.

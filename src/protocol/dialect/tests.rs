@@ -193,7 +193,7 @@ fn failures_and_outputs_that_are_missing_are_told_apart() {
             .map(|response| response.outputs)
     };
     let failed = answer(StatusCode::NOT_FOUND, r#"{"error":"no m"}"#, &request);
-    let failure = Failure { status: StatusCode::NOT_FOUND, message: "no m".into() };
+    let failure = BackendFailure { status: StatusCode::NOT_FOUND, message: "no m".into() };
     assert_eq!(failed, Err(AnswerError::Failed(failure)));
     assert!(matches!(answer(StatusCode::OK, "<html>", &request), Err(AnswerError::Body(_))));
     let wanted = |names: &[&'static str]| InferRequest {

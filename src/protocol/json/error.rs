@@ -205,6 +205,7 @@ impl DecodeError {
             | DecodeErrorKind::Binary { .. }
             | DecodeErrorKind::RawShape { .. }
             | DecodeErrorKind::NoJsonForm(_)
+            | DecodeErrorKind::Value(_)
             | DecodeErrorKind::Unsupported(_) => Failure::InvalidArgument,
             _ => Failure::Malformed,
         }
