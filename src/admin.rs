@@ -20,6 +20,7 @@ use pingora_core::server::ShutdownWatch;
 use pingora_core::services::background::BackgroundService;
 use serde_json::{Value, json};
 
+use crate::domain::record::Omission;
 use crate::domain::routing::TargetKind;
 use crate::prediction_log::parquet::{Compactor, ParquetStats};
 use crate::prediction_log::{DropReason, LogStats, SYNC_BUCKETS_US, Sinks};
@@ -164,7 +165,10 @@ fn log_metrics(registry: &Registry, log: &LogStats) {
         let labels = [("reason", reason.as_str())];
         registry.copy("pointsman_log_records_dropped_total", &labels, log.dropped.of(reason));
     }
-    registry.copy("pointsman_log_bodies_omitted_total", &[], log.bodies_omitted);
+    for reason in Omission::ALL {
+        let labels = [("reason", reason.as_str())];
+        registry.copy("pointsman_log_bodies_omitted_total", &labels, log.omitted.of(*reason));
+    }
     registry.copy("pointsman_log_groups_total", &[], log.groups);
     registry.copy("pointsman_log_errors_total", &[], log.write_errors);
     registry.copy("pointsman_log_gap_rows_total", &[], log.gap_rows);
@@ -187,6 +191,13 @@ fn log_metrics(registry: &Registry, log: &LogStats) {
     ];
     for (name, value) in gauges {
         registry.set(name, &[], float(value));
+    }
+    let ages = [
+        ("pointsman_log_oldest_waiting_seconds", log.oldest_waiting),
+        ("pointsman_log_oldest_unsynced_seconds", log.oldest_unsynced),
+    ];
+    for (name, age) in ages {
+        registry.set(name, &[], age.as_secs_f64());
     }
 }
 

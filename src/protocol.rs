@@ -6,13 +6,22 @@
 //! ([`open_inference`]). Pure: never does I/O, reads a clock or knows which models exist; what a model
 //! accepts is checked by `inference`.
 
+mod describe;
+pub mod dialect;
+mod envelope;
 mod fuzz;
 pub mod grpc;
 pub mod infer;
 pub mod json;
+pub mod kserve_v1;
 pub mod open_inference;
+pub mod raw;
+pub mod sagemaker;
 pub mod status;
 pub mod tensor;
+pub mod tensorflow_serving;
+pub mod torchserve;
+pub mod untyped;
 
 #[doc(hidden)]
 pub use self::fuzz::{

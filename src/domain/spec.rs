@@ -16,7 +16,7 @@ pub use self::log::{
     BodyPolicy, Durability, FeedbackSpec, FieldSource, LogSpec, ParquetSpec, Recording, RedactRule,
     Redaction, RedactionKind, Secret, SinkSpec, SinkTarget, WhenFull,
 };
-pub use self::pointer::{JsonPointer, PointerError, Step};
+pub use self::pointer::{Extractors, JsonPointer, PointerError, Step};
 use super::ids::{ModelName, Permille, PoolName, RouteName, SinkName, VersionName};
 
 /// Everything one gateway is asked to do.

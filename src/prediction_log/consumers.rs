@@ -110,6 +110,13 @@ impl Consumers {
         lowest.filter(|_| has_parquet)
     }
 
+    /// Up to where segments have become Parquet; `None` where they do not.
+    pub(super) fn parquet_up_to(&self) -> Option<u64> {
+        let list = self.list.lock();
+        let parquet = list.iter().find(|consumer| consumer.name == PARQUET);
+        parquet.map(|consumer| consumer.position.load(Ordering::SeqCst))
+    }
+
     /// Up to where all required consumers have passed; `None` without any.
     pub(super) fn required_up_to(&self) -> Option<u64> {
         let list = self.list.lock();

@@ -92,6 +92,11 @@ impl Bodies {
             Self::Keep | Self::Omit(_) => (side.body, side.omission),
         }
     }
+
+    /// Why the body that is stored for `side` is not the whole.
+    pub(super) fn omission(self, side: &Side<'_>) -> Option<Omission> {
+        self.apply(side).1
+    }
 }
 
 /// The length of the payload that [`encode`] makes.

@@ -2,7 +2,8 @@
 //!
 //! Owns retention: by bytes, by age, by free space, and by what the consumers have passed. Never
 //! removes the open segment, the newest closed one, or one that a required consumer has not passed;
-//! when the disk fills up all the same, the log says `no_space`.
+//! when the disk fills up all the same, the log says `no_space`. Segments that are not Parquet yet
+//! wait for that as long as Parquet files can make room instead.
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,6 +21,8 @@ use super::unix_us;
 use crate::domain::record::GapReason;
 use crate::domain::spec::LogSpec;
 
+/// The disk is nearly full when less than this part of the wanted share is free: a fifth.
+const CRITICAL_PART: u64 = 5;
 /// How often time, free space and consumers are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -46,6 +49,7 @@ pub(super) struct Shelf {
     suspects: VecDeque<(String, u64)>,
     looked_at: Option<Instant>,
     is_low: bool,
+    is_critical: bool,
     is_old: bool,
 }
 
@@ -79,6 +83,7 @@ impl Shelf {
             suspects: suspects.into(),
             looked_at: None,
             is_low: false,
+            is_critical: false,
             is_old: false,
         }
     }
@@ -132,7 +137,8 @@ impl Shelf {
             self.look();
         }
         let mut skipped = Vec::new();
-        while self.is_over(open.unwrap_or(0)) && self.remove_oldest(&mut skipped) {
+        let open_bytes = open.unwrap_or(0);
+        while self.is_over(open_bytes) && self.remove_oldest(open_bytes, &mut skipped) {
             self.look();
         }
         self.count(open);
@@ -144,12 +150,19 @@ impl Shelf {
         self.bytes() + open + parquet > self.limits.bytes || self.is_low || self.is_old
     }
 
+    /// Whether there is too much even without any Parquet file.
+    fn is_crowded(&self, open: u64) -> bool {
+        self.bytes() + open > self.limits.bytes || self.is_critical || self.is_old
+    }
+
     /// Looks at the file system and at the age of the oldest segment.
     fn look(&mut self) {
         if let Ok(space) = self.files.space(&self.dir) {
             set(&self.counters.disk_free, space.free);
-            self.is_low = space.free.saturating_mul(1000)
-                < space.total.saturating_mul(self.limits.free_permille);
+            let wanted = space.total.saturating_mul(self.limits.free_permille);
+            let free = space.free.saturating_mul(1000);
+            self.is_low = free < wanted;
+            self.is_critical = free < wanted / CRITICAL_PART;
         }
         self.is_old = self.limits.age.is_some_and(|age| self.oldest_age() > Some(age));
     }
@@ -179,7 +192,7 @@ impl Shelf {
     }
 
     /// Removes the oldest of what may go; false when nothing may.
-    fn remove_oldest(&mut self, skipped: &mut Vec<Missing>) -> bool {
+    fn remove_oldest(&mut self, open: u64, skipped: &mut Vec<Missing>) -> bool {
         if let Some((name, _)) = self.suspects.front() {
             let removed = self.removed(self.files.remove(&self.dir.join(name)));
             // One that cannot be removed is left alone from now on.
@@ -190,7 +203,10 @@ impl Shelf {
             return false;
         };
         let last_lsn = next.first_lsn - 1;
-        if self.consumers.required_up_to().is_some_and(|position| position < last_lsn) {
+        let waits = |for_it: Option<u64>| for_it.is_some_and(|position| position < last_lsn);
+        if waits(self.consumers.required_up_to())
+            || waits(self.consumers.parquet_up_to()) && !self.is_crowded(open)
+        {
             return false;
         }
         if !self.remove(oldest) {

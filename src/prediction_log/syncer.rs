@@ -45,6 +45,8 @@ struct State {
     names_changed: bool,
     written: u64,
     failed: Vec<Distrusted>,
+    /// When the oldest record in `failed` was written.
+    failed_since: Option<Instant>,
     is_idle: bool,
     ending: bool,
 }
@@ -56,6 +58,8 @@ struct Unsynced {
     from: u64,
     /// The last record that was written.
     to: u64,
+    /// Where it is not clean, not later than `from` was written.
+    since: Option<Instant>,
     closed: bool,
 }
 
@@ -70,6 +74,12 @@ pub(super) struct Distrusted {
 impl State {
     fn is_clean(&self) -> bool {
         self.segments.iter().all(Unsynced::is_clean)
+    }
+
+    /// When the oldest record was written that may not be on the disk.
+    fn unsynced_since(&self) -> Option<Instant> {
+        let open = self.segments.iter().filter(|segment| !segment.is_clean());
+        open.filter_map(|segment| segment.since).chain(self.failed_since).min()
     }
 
     fn segment(&mut self, first_lsn: u64) -> Option<&mut Unsynced> {
@@ -116,8 +126,8 @@ impl Syncer {
     /// A segment was opened.
     pub(super) fn opened(&self, first_lsn: u64, file: Box<dyn SegmentFile>) {
         let file = Arc::from(file);
-        let segment =
-            Unsynced { first_lsn, file, from: first_lsn, to: first_lsn - 1, closed: false };
+        let (from, to) = (first_lsn, first_lsn - 1);
+        let segment = Unsynced { first_lsn, file, from, to, since: None, closed: false };
         self.shared.state.lock().segments.push_back(segment);
     }
 
@@ -138,8 +148,16 @@ impl Syncer {
     pub(super) fn wrote(&self, first_lsn: u64, to: u64) {
         let mut state = self.shared.state.lock();
         state.written = to;
+        let mut is_first = false;
         if let Some(segment) = state.segment(first_lsn) {
+            is_first = segment.is_clean() && to >= segment.from;
             segment.to = to;
+            if is_first {
+                segment.since = Some(Instant::now());
+            }
+        }
+        if is_first {
+            *self.shared.queue.counters().unsynced_since.lock() = state.unsynced_since();
         }
         if std::mem::take(&mut state.is_idle) {
             self.shared.wake.notify_one();
@@ -180,6 +198,9 @@ impl Syncer {
     pub(super) fn forget(&self, distrusted: Distrusted) {
         let mut state = self.shared.state.lock();
         state.failed.retain(|failed| *failed != distrusted);
+        if state.failed.is_empty() {
+            state.failed_since = None;
+        }
         self.shared.publish(&mut state);
     }
 
@@ -227,13 +248,14 @@ impl Shared {
     fn sync_all(&self) {
         let mut passed = 0;
         loop {
+            // What is written from here on may miss this sync.
+            let started = Instant::now();
             let state = self.state.lock();
             let next = state.segments.iter().find(|s| s.first_lsn > passed && !s.is_clean());
             let Some(next) = next else { return };
             let (first_lsn, to, file) = (next.first_lsn, next.to, Arc::clone(&next.file));
             drop(state);
             passed = first_lsn;
-            let started = Instant::now();
             let synced = self.sync_names().and_then(|()| file.sync());
             self.queue.counters().sync_took(started.elapsed());
             match synced {
@@ -241,6 +263,7 @@ impl Shared {
                     let mut state = self.state.lock();
                     if let Some(segment) = state.segment(first_lsn) {
                         segment.from = segment.from.max(to + 1);
+                        segment.since = segment.since.max(Some(started));
                     }
                     self.publish(&mut state);
                 }
@@ -275,6 +298,8 @@ impl Shared {
         let Some(segment) = index.and_then(|index| state.segments.remove(index)) else { return };
         let to = segment.to.min(below.saturating_sub(1));
         if segment.from <= to {
+            let oldest = state.failed_since.into_iter().chain(segment.since).min();
+            state.failed_since = oldest;
             state.failed.push(Distrusted { first_lsn, from: segment.from, to });
         }
         self.publish(&mut state);
@@ -298,5 +323,6 @@ impl Shared {
         let from = open.map(|segment| segment.from).into_iter().chain(failed).min();
         let durable = from.map_or(state.written, |from| from - 1);
         set(&self.queue.counters().durable_lsn, durable);
+        *self.queue.counters().unsynced_since.lock() = state.unsynced_since();
     }
 }

@@ -38,17 +38,19 @@ pub use self::encode::{
     EncodeError, Encoded, encode_infer_request, encode_infer_response, encode_infer_response_as,
 };
 pub use self::metadata::{
-    DeclaredModel, ModelMetadata, PLATFORM_ONNX, decode_model_metadata, encode_error, encode_live,
+    ModelMetadata, PLATFORM_ONNX, decode_model_metadata, encode_error, encode_live,
     encode_model_list, encode_model_metadata, encode_model_ready, encode_ready,
     encode_server_metadata,
 };
 pub use self::outputs::{FormError, OutputForm, OutputForms};
+pub(super) use self::path::decode_name;
 pub use self::path::{Call, NotOffered, Operation, PathError, RepositoryAction, parse_path};
 pub use self::repository::{
     IndexRequest, IndexState, LoadRequest, decode_index_request, decode_load_request, encode_index,
 };
 pub(crate) use self::request::RESERVED_PREFIX;
 pub use self::request::decode_infer_request;
+pub(super) use self::request::{once, read_parameters};
 pub use self::statistics::{
     InferBatchStatistics, InferResponseStatistics, InferStatistics, MemoryUsage, ModelStatistics,
     ModelStatisticsResponse, StatisticDuration, encode_statistics,

@@ -79,9 +79,11 @@ definitions! {
     counter "pointsman_log_records_written_total", [], "Records written to segments.";
     counter "pointsman_log_records_dropped_total", ["reason"], "Records lost. received = written + dropped + queued.";
     counter "pointsman_log_sampled_out_total", [], "Exchanges that were not offered to the log, because the sample left them out.";
-    counter "pointsman_log_bodies_omitted_total", [], "Bodies left out of records because the log was falling behind.";
+    counter "pointsman_log_bodies_omitted_total", ["reason"], "Bodies that records hold in part or not at all, by reason; pressure means that the log was falling behind.";
     gauge "pointsman_log_queue_bytes", [], "Bytes of records that wait for the writer.";
     gauge "pointsman_log_queue_records", [], "Records that wait for the writer.";
+    gauge "pointsman_log_oldest_waiting_seconds", [], "How long the oldest record has waited for the writer, or under sync for its sync; 0 for none.";
+    gauge "pointsman_log_oldest_unsynced_seconds", [], "How long the oldest written record has waited to be synced to the disk; 0 for none.";
     gauge "pointsman_log_written_lsn", [], "The sequence number of the last record written; 0 for none.";
     gauge "pointsman_log_durable_lsn", [], "Records up to this sequence number are synced to the disk; 0 for none.";
     gauge "pointsman_log_disk_free_bytes", [], "Free bytes on the file system of the log.";

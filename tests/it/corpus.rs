@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use pointsman::config::{Checks, load};
 use pointsman::prediction_log::query::expression::fuzz_expression;
 use pointsman::prediction_log::{fuzz_parquet_rows, fuzz_segment};
+use pointsman::protocol::dialect::{fuzz_answer, fuzz_request};
 use pointsman::protocol::{
     fuzz_binary_request, fuzz_grpc_body, fuzz_infer_request, fuzz_reflection, fuzz_small_bodies,
 };
@@ -30,6 +31,20 @@ fn no_body_of_the_corpus_breaks_a_codec() {
 fn replay(target: &str, decode: fn(&[u8])) {
     for (_, bytes) in corpus(target) {
         decode(&bytes);
+    }
+}
+
+#[test]
+fn no_request_of_the_corpus_changes_on_its_way_through_the_dialects() {
+    for (_, bytes) in corpus("dialect_request") {
+        fuzz_request(&bytes);
+    }
+}
+
+#[test]
+fn no_answer_of_the_corpus_panics_in_any_dialect() {
+    for (_, bytes) in corpus("dialect_answer") {
+        fuzz_answer(&bytes);
     }
 }
 

@@ -107,7 +107,7 @@ impl Compactor {
         let work = Work {
             shared: Arc::clone(&shared),
             progress: recorder.progress(),
-            cursor: recorder.consumers().register(PARQUET, true)?,
+            cursor: Arc::new(recorder.consumers().register(PARQUET, false)?),
             log_dir: log_dir(data_dir),
             disk: Disk::new(&parquet_dir(data_dir)),
             spec: spec.parquet.clone(),
@@ -152,7 +152,7 @@ struct Failed {
 struct Work {
     shared: Arc<Shared>,
     progress: Arc<Progress>,
-    cursor: Cursor,
+    cursor: Arc<Cursor>,
     log_dir: PathBuf,
     disk: Disk,
     spec: ParquetSpec,
@@ -238,7 +238,7 @@ impl Work {
     }
 
     fn convert_paced(&self, closed: Closed, waiting: u64) -> Result<Converted, ConvertError> {
-        let mut pace = self.pace(waiting);
+        let mut pace = self.pace(waiting, closed.last_lsn);
         let work = || {
             let (log_dir, level) = (&self.log_dir, self.spec.level);
             convert(&LocalFiles, log_dir, &self.disk, closed, level, &mut pace)
@@ -251,13 +251,14 @@ impl Work {
         })
     }
 
-    /// Pauses as the budget asks; false when time is up.
-    fn pace(&self, waiting: u64) -> impl FnMut() -> bool {
+    /// Pauses as the budget asks; false when time is up, or when the writer had to remove the segment
+    /// and a gap row says that its rows are missing.
+    fn pace(&self, waiting: u64, last_lsn: u64) -> impl FnMut() -> bool + use<> {
         let mut budget = Budget::new(self.spec.cpu, waiting);
-        let shared = Arc::clone(&self.shared);
+        let (shared, cursor) = (Arc::clone(&self.shared), Arc::clone(&self.cursor));
         move || {
             shared.pause(budget.owed());
-            !shared.is_over()
+            !shared.is_over() && cursor.position() < last_lsn
         }
     }
 
@@ -329,7 +330,7 @@ impl Work {
                 return;
             }
             let from = thread_cpu();
-            let merged = merge(&self.disk, &group, self.spec.level, &mut self.pace(0));
+            let merged = merge(&self.disk, &group, self.spec.level, &mut self.pace(0, u64::MAX));
             let spent = thread_cpu().saturating_sub(from).as_micros();
             add(&self.shared.counters.cpu_us, u64::try_from(spent).unwrap_or(u64::MAX));
             match merged {

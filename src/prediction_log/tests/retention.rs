@@ -31,7 +31,7 @@ fn segments(dir: &Path) -> usize {
 fn segments_that_all_consumers_have_passed_go_at_once_where_parquet_takes_their_place() {
     let dir = tempfile::tempdir().expect("a directory");
     let recorder = Recorder::open(dir.path(), "n1", 1, &small()).expect("open");
-    let parquet = recorder.consumers().register("parquet", true).expect("a cursor");
+    let parquet = recorder.consumers().register("parquet", false).expect("a cursor");
     let sink = recorder.consumers().register("lake", false).expect("a cursor");
     assert!(recorder.consumers().register("lake", false).is_err(), "taken");
     put(&recorder, 1..=200);
@@ -72,6 +72,32 @@ fn required_consumers_hold_and_optional_ones_are_skipped_with_a_gap_row() {
         let (reason, lsns, _) = contents.gap_rows.last().expect("a gap row");
         assert_eq!((*reason, lsns.map(|lsns| lsns.1)), (GapReason::Skipped, Some(first - 1)));
     }
+}
+
+#[test]
+fn segments_wait_for_parquet_while_its_files_can_make_room_and_are_shed_with_a_gap_row_after_that()
+{
+    let dir = tempfile::tempdir().expect("a directory");
+    let tight = LogSpec { retain: 400 * 1024, ..small() };
+    let recorder = Recorder::open(dir.path(), "n1", 1, &tight).expect("open");
+    let parquet = recorder.consumers().register("parquet", false).expect("a cursor");
+    // Half of what may be kept is Parquet files: they go first, by whoever wrote them.
+    recorder.set_parquet_bytes(200 * 1024);
+    put(&recorder, 1..=100);
+    assert_eq!((recorder.stats().segments_removed, parquet.position()), (0, 0));
+    // Nothing is converted: the limit holds, and the log says what no Parquet file will ever hold.
+    recorder.set_parquet_bytes(0);
+    for number in 101..=400 {
+        put(&recorder, number..=number);
+        assert!(recorder.stats().disk_bytes <= 400 * 1024 + 64 * 1024);
+    }
+    let stats = recorder.close();
+    assert!(stats.segments_removed > 0 && stats.disk_bytes <= 400 * 1024, "{stats:?}");
+    let contents = read(dir.path());
+    let first = contents.records[0].0;
+    assert_eq!(parquet.position(), first - 1, "it goes on with what is there");
+    let (reason, lsns, _) = contents.gap_rows.last().expect("a gap row");
+    assert_eq!((*reason, lsns.map(|lsns| lsns.1)), (GapReason::Skipped, Some(first - 1)));
 }
 
 #[test]

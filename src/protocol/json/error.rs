@@ -5,8 +5,9 @@
 
 use std::fmt;
 
-use crate::protocol::status::Failure;
+use crate::protocol::status::FailureKind;
 use crate::protocol::tensor::{BinaryError, Datatype, ShapeMismatch};
+use crate::protocol::untyped::ValueError;
 
 /// A document that could not be decoded. One pointer in size, because every element passes by it.
 #[derive(Clone, PartialEq)]
@@ -148,6 +149,9 @@ pub enum DecodeErrorKind {
         /// How many of its dimensions are open.
         open: usize,
     },
+    /// Values without types that do not become tensors.
+    #[error(transparent)]
+    Value(#[from] ValueError),
     /// An extension that is not offered here, and what to do instead.
     #[error("{0}")]
     Unsupported(&'static str),
@@ -189,7 +193,7 @@ impl DecodeError {
     }
 
     /// What kind of failure this is, by what Triton tells apart: whether the body could be parsed.
-    pub fn failure(&self) -> Failure {
+    pub fn failure_kind(&self) -> FailureKind {
         match self.0.kind {
             DecodeErrorKind::UnknownDatatype(_)
             | DecodeErrorKind::InvalidParameter(_)
@@ -201,8 +205,8 @@ impl DecodeError {
             | DecodeErrorKind::Binary { .. }
             | DecodeErrorKind::RawShape { .. }
             | DecodeErrorKind::NoJsonForm(_)
-            | DecodeErrorKind::Unsupported(_) => Failure::InvalidArgument,
-            _ => Failure::Malformed,
+            | DecodeErrorKind::Unsupported(_) => FailureKind::InvalidArgument,
+            _ => FailureKind::Malformed,
         }
     }
 

@@ -220,7 +220,14 @@ fn parse_repository(rest: &str) -> Result<Option<Call<'_>>, PathError> {
     Ok(Some(Call::Repository { model: decode_name("model", model)?, action }))
 }
 
-fn decode_name<'a>(what: &'static str, name: &'a str) -> Result<Cow<'a, str>, PathError> {
+/// Decodes a name in a path.
+///
+/// # Errors
+/// When it is not valid percent-encoding, or could mean another path.
+pub(in crate::protocol) fn decode_name<'a>(
+    what: &'static str,
+    name: &'a str,
+) -> Result<Cow<'a, str>, PathError> {
     let escapes = name.split('%').skip(1);
     let is_escape =
         |text: &str| text.len() >= 2 && text.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());

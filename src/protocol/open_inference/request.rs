@@ -84,7 +84,7 @@ pub(super) fn decode_raw(
 }
 
 /// Reads the value of a key that may stand once; `null` counts as absent, as some clients send it.
-pub(super) fn once<'a, T>(
+pub(in crate::protocol) fn once<'a, T>(
     key: &'static str,
     reader: &mut Reader<'a>,
     slot: &mut Option<T>,
@@ -247,7 +247,9 @@ fn request_parameters<'a>(reader: &mut Reader<'a>) -> Result<Parameters<'a>, Dec
 /// The start of the names of parameters that are the server's own.
 pub(crate) const RESERVED_PREFIX: &str = "triton_";
 
-pub(super) fn read_parameters<'a>(reader: &mut Reader<'a>) -> Result<Parameters<'a>, DecodeError> {
+pub(in crate::protocol) fn read_parameters<'a>(
+    reader: &mut Reader<'a>,
+) -> Result<Parameters<'a>, DecodeError> {
     let mut parameters = Parameters::new();
     reader.object(|reader, key| {
         let start = reader.offset();

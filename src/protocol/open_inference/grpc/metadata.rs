@@ -2,7 +2,8 @@
 
 use super::convert::{MessageError, shown};
 use super::messages::{ModelMetadataResponse, TensorMetadata};
-use crate::protocol::open_inference::{DeclaredModel, ModelMetadata};
+use crate::protocol::describe::DeclaredModel;
+use crate::protocol::open_inference::ModelMetadata;
 use crate::protocol::tensor::{Datatype, TensorSpec};
 
 impl From<&TensorSpec> for TensorMetadata {
