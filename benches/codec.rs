@@ -139,7 +139,7 @@ fn tensors(c: &mut Criterion) {
         .step_by(65_536)
         .map(|at| whole.slice(at..whole.len().min(at + 65_536)))
         .collect();
-    for (name, pieces) in [("one_piece", vec![whole.clone()]), ("pieces", pieces)] {
+    for (name, pieces) in [("one_piece", vec![whole]), ("pieces", pieces)] {
         group.bench_function(format!("binary_decode_{name}"), |b| {
             b.iter(|| {
                 let body = Body::new(pieces.iter().cloned(), Some(length.as_bytes()));

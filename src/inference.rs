@@ -10,6 +10,7 @@
 //! ```
 
 mod artifact;
+mod boundary;
 mod convert;
 mod executor;
 mod graph;

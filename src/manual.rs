@@ -91,4 +91,7 @@ pub mod decisions {
     pub mod delivery {
         #![doc = include_str!("docs/decisions/0018-delivery-at-least-once.md")]
     }
+    pub mod tree_tables {
+        #![doc = include_str!("docs/decisions/0024-trees-as-tables-of-thresholds.md")]
+    }
 }

@@ -1,7 +1,7 @@
 //! Between the tensors of the protocols and those of tract.
 
 use tract_onnx::prelude::{
-    Datum, DatumType, TValue, Tensor as TractTensor, TractError, TractResult,
+    Datum, DatumType, TValue, Tensor as TractTensor, TractError, TractResult, tensor1,
 };
 
 use crate::protocol::tensor::{Datatype, Shape, Tensor, TensorData, TensorSpec};
@@ -26,7 +26,7 @@ pub(super) fn datum_type(datatype: Datatype) -> Option<DatumType> {
     })
 }
 
-/// Copies an input into aligned memory of tract's.
+/// Copies an input into aligned memory of tract's. Texts are UTF-8, which the signature checks.
 pub(super) fn to_tract(tensor: &Tensor) -> TractResult<TValue> {
     let shape = tensor.shape();
     let tensor = match tensor.data() {
@@ -42,11 +42,26 @@ pub(super) fn to_tract(tensor: &Tensor) -> TractResult<TValue> {
         TensorData::Fp16(values) => TractTensor::from_shape(shape, values),
         TensorData::Fp32(values) => TractTensor::from_shape(shape, values),
         TensorData::Fp64(values) => TractTensor::from_shape(shape, values),
-        TensorData::Bf16(_) | TensorData::Bytes(_) => {
-            Err(TractError::msg("BF16 and string inputs are refused when a model loads"))
+        TensorData::Bf16(_) => Err(TractError::msg("BF16 inputs are refused when a model loads")),
+        TensorData::Bytes(values) => {
+            let text = |bytes: &Vec<u8>| String::from_utf8(bytes.clone());
+            let texts: Vec<String> = values.iter().map(text).collect::<Result<_, _>>()?;
+            tensor1(&texts).into_shape(shape)
         }
     }?;
     Ok(tensor.into())
+}
+
+/// A tensor of zeros or empty texts.
+pub(super) fn zeros(datatype: Datatype, shape: &[usize]) -> TractResult<TValue> {
+    let tensor = match datum_type(datatype) {
+        Some(DatumType::String) => {
+            let count = shape.iter().product();
+            tensor1(&vec![String::new(); count]).into_shape(shape)
+        }
+        datum_type => TractTensor::zero_dt(datum_type.unwrap_or(DatumType::F32), shape),
+    };
+    Ok(tensor?.into())
 }
 
 /// Copies an output out of tract's memory, as the datatype that the model declares.

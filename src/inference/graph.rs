@@ -13,6 +13,7 @@ use tract_onnx::pb::tensor_shape_proto::dimension;
 use tract_onnx::pb::type_proto;
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto};
 
+use super::ml;
 use crate::protocol::tensor::Datatype;
 
 /// A value that the graph takes or returns.
@@ -50,16 +51,6 @@ pub(super) enum Refusal {
     Output { output: String, found: String },
     UnknownRank { input: String },
 }
-
-/// The operators of `ai.onnx.ml` that stock tract has.
-const ML_OPERATORS: [&str; 6] = [
-    "ArrayFeatureExtractor",
-    "CategoryMapper",
-    "LinearClassifier",
-    "LinearRegressor",
-    "Normalizer",
-    "TreeEnsembleClassifier",
-];
 
 /// The operators of `com.microsoft` that stock tract has. Others of that domain share a name with an
 /// ONNX operator but not its meaning, and tract looks operators up by name alone.
@@ -112,7 +103,6 @@ fn check_input(value: &ValueInfoProto, bytes: &[u8]) -> Result<Declared, Refusal
         return Err(refuse(outline::kind(bytes, &name)));
     };
     let datatype = datatype(tensor.elem_type)
-        .filter(|datatype| *datatype != Datatype::Bytes)
         .ok_or_else(|| refuse(format!("a tensor of {}", element_name(tensor.elem_type))))?;
     let Some(shape) = &tensor.shape else { return Err(Refusal::UnknownRank { input: name }) };
     let dims = shape.dim.iter().map(|dim| match &dim.value {
@@ -177,8 +167,8 @@ fn check_operators(onnx: &Onnx, model: &ModelProto, graph: &GraphProto) -> Resul
         let name = node.op_type.as_str();
         let known = onnx.op_register.0.contains_key(name);
         let supported = match domain {
-            "" => known && !ML_OPERATORS.contains(&name),
-            "ai.onnx.ml" => known && ML_OPERATORS.contains(&name),
+            "" => known && !ml::supports(name),
+            ml::DOMAIN => ml::supports(name),
             "com.microsoft" => known && CONTRIB_OPERATORS.contains(&name),
             _ => false,
         };
@@ -227,7 +217,7 @@ fn check_wiring(graph: &GraphProto) -> Result<(), Refusal> {
 }
 
 /// The node's name, or its first output where it has none.
-fn node_name(node: &NodeProto) -> String {
+pub(super) fn node_name(node: &NodeProto) -> String {
     if node.name.is_empty() {
         node.output.first().cloned().unwrap_or_default()
     } else {
@@ -236,7 +226,7 @@ fn node_name(node: &NodeProto) -> String {
 }
 
 /// The part of the ONNX schema that tract's own decoder leaves out: values that are not tensors.
-mod outline {
+pub(super) mod outline {
     use prost::Message;
 
     #[derive(Clone, PartialEq, Message)]
@@ -263,10 +253,12 @@ mod outline {
 
     #[derive(Clone, PartialEq, Message)]
     struct Kind {
+        #[prost(message, optional, tag = "1")]
+        tensor: Option<Element>,
         #[prost(message, optional, tag = "4")]
         sequence: Option<Any>,
-        #[prost(message, optional, tag = "5")]
-        map: Option<Any>,
+        #[prost(message, optional, boxed, tag = "5")]
+        map: Option<Box<Map>>,
         #[prost(message, optional, tag = "8")]
         sparse_tensor: Option<Any>,
         #[prost(message, optional, tag = "9")]
@@ -274,14 +266,35 @@ mod outline {
     }
 
     #[derive(Clone, PartialEq, Message)]
+    struct Map {
+        #[prost(message, optional, boxed, tag = "2")]
+        value: Option<Box<Kind>>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    struct Element {
+        #[prost(int32, tag = "1")]
+        kind: i32,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
     struct Any {}
 
-    /// What kind of value the input or output `name` is.
-    pub(super) fn kind(bytes: &[u8], name: &str) -> String {
+    fn find(bytes: &[u8], name: &str) -> Kind {
         let graph = Model::decode(bytes).ok().and_then(|model| model.graph).unwrap_or_default();
         let mut values = graph.input.into_iter().chain(graph.output);
         let kind = values.find(|value| value.name == name).and_then(|value| value.kind);
-        match kind.unwrap_or_default() {
+        kind.unwrap_or_default()
+    }
+
+    /// The element type of the values of the map that the input `name` is, `None` if it is none.
+    pub(in crate::inference) fn map_values(bytes: &[u8], name: &str) -> Option<i32> {
+        Some(find(bytes, name).map?.value?.tensor?.kind)
+    }
+
+    /// What kind of value the input or output `name` is.
+    pub(super) fn kind(bytes: &[u8], name: &str) -> String {
+        match find(bytes, name) {
             Kind { sequence: Some(_), .. } => "a sequence",
             Kind { map: Some(_), .. } => "a map",
             Kind { sparse_tensor: Some(_), .. } => "a sparse tensor",

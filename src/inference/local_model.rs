@@ -3,14 +3,15 @@
 //! Owns the steps from file to compiled plans and the containment of whatever goes wrong inside of a
 //! model. Never blocks in [`LocalModel::infer`]: it computes, on the thread that calls it.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tract_onnx::Onnx;
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::{
-    DatumType, InferenceFact, InferenceModelExt as _, TValue, TVec, Tensor as TractTensor,
-    TractResult, TypedModel,
+    DatumType, InferenceFact, InferenceModelExt as _, TValue, TVec, TractError, TractResult,
+    TypedModel,
 };
 use tract_onnx::tract_hir::internal::{Factoid as _, Symbol, TDim};
 
@@ -18,8 +19,8 @@ use super::artifact::{self, ArtifactError, LoadLimits};
 use super::graph::{self, DeclaredDim, Interface, Refusal};
 use super::plan::Plan;
 use super::signature::{Dim, Dims, InputError, Signature};
-use super::{contained, convert, ml, shortened};
-use crate::protocol::tensor::{Tensor, TensorSpec};
+use super::{boundary, contained, convert, ml, shortened};
+use crate::protocol::tensor::{Datatype, Tensor, TensorSpec};
 
 /// An ONNX model that answers in this process.
 #[derive(Debug)]
@@ -87,9 +88,10 @@ impl LocalModel {
         };
         match model.measure() {
             Ok(cost) => model.cost = cost,
-            // A graph with more than one open dimension may rightly fail when all of them are 1; it
-            // is then taken for expensive.
-            Err(_fails) if model.open_dims() > 1 => {}
+            // A graph with more than one open dimension may rightly fail when all of them are 1, and one
+            // that takes categories or texts on zeros; it is then taken for expensive.
+            Err(_fails) if model.open_dims() > 1 || model.takes_texts() => {}
+            Err(InferError::Input(InputError::Value { .. })) => {}
             Err(error) => {
                 let reason = error.to_string();
                 return Err(ArtifactError::Trial { path: path.to_owned(), reason });
@@ -119,7 +121,7 @@ impl LocalModel {
         };
         match contained(run) {
             Ok(Ok(outputs)) => Ok(outputs),
-            Ok(Err(error)) => Err(InferError::Model { reason: shortened(&format!("{error:#}")) }),
+            Ok(Err(error)) => Err(failure(&error)),
             Err(reason) => Err(InferError::Panicked { reason }),
         }
     }
@@ -162,6 +164,10 @@ impl LocalModel {
         })
     }
 
+    fn takes_texts(&self) -> bool {
+        self.signature.inputs.iter().any(|input| input.datatype == Datatype::Bytes)
+    }
+
     fn open_dims(&self) -> usize {
         let number = |dim: &Dim| match dim {
             Dim::Fixed(_) => 0,
@@ -174,8 +180,7 @@ impl LocalModel {
     fn measure(&self) -> Result<Duration, InferError> {
         const RUNS: usize = 7;
         const TIME_MAX: Duration = Duration::from_millis(500);
-        let model_error = |error| InferError::Model { reason: shortened(&format!("{error:#}")) };
-        let inputs = self.zeros().map_err(model_error)?;
+        let inputs = self.zeros().map_err(|error| failure(&error))?;
         let plans = [Some(&self.general), self.single.as_ref()];
         let started = Instant::now();
         let mut median = Duration::ZERO;
@@ -185,7 +190,7 @@ impl LocalModel {
                 let start = Instant::now();
                 contained(|| plan.run(inputs.clone()))
                     .map_err(|reason| InferError::Panicked { reason })?
-                    .map_err(model_error)?;
+                    .map_err(|error| failure(&error))?;
                 times.push(start.elapsed());
                 if started.elapsed() > TIME_MAX {
                     break;
@@ -199,11 +204,17 @@ impl LocalModel {
 
     fn zeros(&self) -> TractResult<TVec<TValue>> {
         let specs = self.signature.inputs.iter().zip(&self.signature.dims);
-        let zero = |(spec, dims): (&TensorSpec, &Dims)| {
-            let datum_type = convert::datum_type(spec.datatype).unwrap_or(DatumType::F32);
-            TractTensor::zero_dt(datum_type, &single_shape(dims)).map(Into::into)
-        };
+        let zero =
+            |(spec, dims): (&TensorSpec, &Dims)| convert::zeros(spec.datatype, &single_shape(dims));
         specs.map(zero).collect()
+    }
+}
+
+/// Tells an input that no operator takes from an operator that fails.
+fn failure(error: &TractError) -> InferError {
+    match error.root_cause().downcast_ref::<ml::Unacceptable>() {
+        Some(unacceptable) => InputError::Value { reason: unacceptable.to_string() }.into(),
+        None => InferError::Model { reason: shortened(&format!("{error:#}")) },
     }
 }
 
@@ -225,16 +236,21 @@ struct Compiled {
 
 enum CompileError {
     Refused(Refusal),
-    Tract(tract_onnx::tract_hir::internal::TractError),
+    Tract(TractError),
 }
 
 impl Compiled {
     fn new(bytes: &[u8]) -> Result<Self, CompileError> {
-        let proto = graph::decode(bytes).map_err(CompileError::Refused)?;
+        let mut proto = graph::decode(bytes).map_err(CompileError::Refused)?;
+        let columns = boundary::flatten(&mut proto, bytes).map_err(CompileError::Refused)?;
         let mut onnx = tract_onnx::onnx();
         ml::register(&mut onnx);
         let interface = graph::check(&onnx, &proto, bytes).map_err(CompileError::Refused)?;
-        Self::from_graph(&onnx, &proto, interface).map_err(CompileError::Tract)
+        let mut compiled =
+            Self::from_graph(&onnx, &proto, interface).map_err(CompileError::Tract)?;
+        let texts = |(name, labels): (String, ml::Labels)| (name, labels.texts());
+        compiled.signature.columns = columns.into_iter().map(texts).collect();
+        Ok(compiled)
     }
 
     fn from_graph(onnx: &Onnx, proto: &ModelProto, interface: Interface) -> TractResult<Self> {
@@ -322,7 +338,8 @@ fn signature(model: &TypedModel, interface: Interface, dims: Vec<Dims>) -> Tract
         let shape = fact.shape.iter().map(|dim| dim.to_i64().unwrap_or(-1)).collect();
         Ok(TensorSpec { name: declared.name, datatype: declared.datatype, shape })
     });
-    Ok(Signature { inputs, outputs: outputs.collect::<TractResult<_>>()?, dims })
+    let outputs = outputs.collect::<TractResult<_>>()?;
+    Ok(Signature { inputs, outputs, columns: HashMap::new(), dims })
 }
 
 impl Refusal {

@@ -10,11 +10,11 @@
 use std::time::{Duration, Instant};
 
 /// The longest time from the start of one group to the start of the next.
-const REST_MAX: Duration = Duration::from_micros(400);
+const REST_MAX: Duration = Duration::from_micros(250);
 /// Records in a group from which on more save little.
-pub(super) const ENOUGH: u64 = 16;
+pub(super) const ENOUGH: u64 = 8;
 /// Records that have to be likely to come within [`REST_MAX`] for a rest to pay.
-const WORTH: f64 = 4.0;
+const WORTH: f64 = 3.0;
 /// For how long records count in the estimate: each counts less by 1/e after that time.
 const MEMORY: Duration = Duration::from_millis(4);
 
@@ -76,7 +76,7 @@ mod tests {
         assert_eq!(rest(&mut cadence, &mut now, 1, 125), None, "8000/s");
         assert_eq!(rest(&mut cadence, &mut now, 4, 200), Some(REST_MAX), "20 000/s");
         let fast = rest(&mut cadence, &mut now, 20, 200).expect("100 000/s");
-        assert!(fast > Duration::from_micros(140) && fast < Duration::from_micros(170), "{fast:?}");
+        assert!(fast > Duration::from_micros(60) && fast < Duration::from_micros(90), "{fast:?}");
         now += MEMORY / 2;
         cadence.note(1, now);
         assert!(cadence.next().is_some(), "still likely");

@@ -1,10 +1,24 @@
 //! What servers say about their models, apart from how it is written.
 //!
-//! Owns the form in which a model's tensors and the state of its versions are kept, whichever dialect they
-//! came in. Never knows a wire format.
+//! Owns the form in which a backend's metadata and the state of a model's versions are kept, whichever
+//! dialect they came in. Never knows a wire format.
 
-use super::open_inference::DeclaredModel;
 use super::tensor::TensorSpec;
+
+/// What a model takes and returns, as a backend tells it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeclaredModel {
+    /// The model's name.
+    pub name: String,
+    /// The versions that can be asked for; empty where the backend does not tell.
+    pub versions: Vec<String>,
+    /// What runs it; empty where the backend does not tell.
+    pub platform: String,
+    /// The inputs.
+    pub inputs: Vec<TensorSpec>,
+    /// The outputs.
+    pub outputs: Vec<TensorSpec>,
+}
 
 /// The tensors that a model declares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -38,7 +38,7 @@ pub use self::encode::{
     EncodeError, Encoded, encode_infer_request, encode_infer_response, encode_infer_response_as,
 };
 pub use self::metadata::{
-    DeclaredModel, ModelMetadata, PLATFORM_ONNX, decode_model_metadata, encode_error, encode_live,
+    ModelMetadata, PLATFORM_ONNX, decode_model_metadata, encode_error, encode_live,
     encode_model_list, encode_model_metadata, encode_model_ready, encode_ready,
     encode_server_metadata,
 };

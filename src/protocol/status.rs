@@ -6,7 +6,7 @@
 
 /// A kind of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Failure {
+pub enum FailureKind {
     /// The body is not of the protocol at all.
     Malformed,
     /// The body is of the protocol, but not what the model takes.
@@ -125,7 +125,7 @@ impl GrpcCode {
     }
 }
 
-impl Failure {
+impl FailureKind {
     /// The status code for a gRPC client.
     pub const fn grpc_code(self) -> GrpcCode {
         match self {
@@ -174,10 +174,10 @@ mod tests {
 
     #[test]
     fn tritons_statuses_are_those_that_the_oracle_recorded() {
-        assert_eq!(Failure::Malformed.triton_status(), 500);
-        assert_eq!(Failure::InvalidArgument.triton_status(), 400);
-        assert_eq!(Failure::NotFound.triton_status(), 404);
-        assert_eq!(Failure::Unimplemented.triton_status(), 501);
-        assert_eq!(Failure::PermissionDenied.triton_status(), 403);
+        assert_eq!(FailureKind::Malformed.triton_status(), 500);
+        assert_eq!(FailureKind::InvalidArgument.triton_status(), 400);
+        assert_eq!(FailureKind::NotFound.triton_status(), 404);
+        assert_eq!(FailureKind::Unimplemented.triton_status(), 501);
+        assert_eq!(FailureKind::PermissionDenied.triton_status(), 403);
     }
 }

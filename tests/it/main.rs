@@ -12,6 +12,7 @@ mod support;
 mod admin;
 mod architecture;
 mod capture;
+mod conformance;
 mod corpus;
 mod data_path;
 mod failures;

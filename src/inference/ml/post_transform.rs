@@ -4,7 +4,9 @@
 //! (<https://onnx.ai/onnx/operators/onnx_aionnxml_LinearClassifier.html>, section "Attributes").
 //! Never picks the label: that is taken from the scores as they were.
 
-use tract_onnx::prelude::{TractError, TractResult};
+use tract_onnx::prelude::TractResult;
+
+use super::attributes::Attributes;
 
 /// The attribute `post_transform`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,14 +20,25 @@ pub(super) enum PostTransform {
 
 impl PostTransform {
     /// Reads the attribute.
-    pub(super) fn parse(text: &str) -> TractResult<Self> {
-        Ok(match text {
+    ///
+    /// # Errors
+    /// When it names no transform.
+    pub(super) fn parse(attributes: &Attributes<'_>) -> TractResult<Self> {
+        const NAME: &str = "post_transform";
+        let Some(name) = attributes.text(NAME)? else { return Ok(Self::None) };
+        Self::named(name).ok_or_else(|| {
+            attributes.refuse(NAME, &format!("names the unknown transform '{name}'"))
+        })
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
             "NONE" => Self::None,
             "SOFTMAX" => Self::Softmax,
             "LOGISTIC" => Self::Logistic,
             "SOFTMAX_ZERO" => Self::SoftmaxZero,
             "PROBIT" => Self::Probit,
-            other => return Err(TractError::msg(format!("unknown post_transform '{other}'"))),
+            _ => return None,
         })
     }
 
@@ -103,7 +116,7 @@ mod tests {
     #[track_caller]
     fn assert_transformed(transform: &str, scores: &[f32], expected: &[f32]) {
         let mut actual = scores.to_vec();
-        PostTransform::parse(transform).expect("known").apply(&mut actual);
+        PostTransform::named(transform).expect("known").apply(&mut actual);
         for (a, e) in actual.iter().zip(expected) {
             assert!((a - e).abs() <= 1e-6, "{transform} of {scores:?} is {actual:?}");
         }
@@ -119,7 +132,7 @@ mod tests {
         assert_transformed("SOFTMAX_ZERO", &[0.0, 1.0, 1.0 + 3_f32.ln()], &[0.0, 0.25, 0.75]);
         assert_transformed("SOFTMAX_ZERO", &[0.0, 0.0], &[0.0, 0.0]);
         assert_transformed("PROBIT", &[0.5], &[0.0]);
-        assert!(PostTransform::parse("softmax").is_err());
+        assert!(PostTransform::named("softmax").is_none());
     }
 
     #[test]
@@ -133,7 +146,7 @@ mod tests {
     #[test]
     fn nothing_panics_on_scores_that_are_no_numbers() {
         for name in ["NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT"] {
-            let transform = PostTransform::parse(name).expect("known");
+            let transform = PostTransform::named(name).expect("known");
             transform.apply(&mut []);
             transform.apply(&mut [f32::NAN, 1.0, f32::INFINITY, f32::NEG_INFINITY]);
         }

@@ -13,7 +13,7 @@ use crate::protocol::open_inference::grpc::{CallEncodeError, CallError, Contents
 use crate::protocol::open_inference::{self, BodyError, ClassifyError, FormError, OutputForms};
 use crate::protocol::raw::{self, RawError};
 use crate::protocol::sagemaker::{self, Media, MediaError};
-use crate::protocol::status::Failure;
+use crate::protocol::status::FailureKind;
 use crate::protocol::tensorflow_serving::{self, LabelError};
 use crate::protocol::torchserve;
 use crate::protocol::untyped::WriteError;
@@ -78,15 +78,15 @@ pub enum RequestError {
 
 impl RequestError {
     /// What kind of failure this is.
-    pub fn failure(&self) -> Failure {
+    pub fn failure_kind(&self) -> FailureKind {
         match self {
-            Self::Body(error) => error.failure(),
-            Self::Message(CallError::Decode(_)) | Self::Length(_) => Failure::Malformed,
+            Self::Body(error) => error.failure_kind(),
+            Self::Message(CallError::Decode(_)) | Self::Length(_) => FailureKind::Malformed,
             Self::Message(CallError::TooMany | CallError::Message(_))
             | Self::Form(_)
             | Self::RawInputs
-            | Self::Media(_) => Failure::InvalidArgument,
-            Self::NoPrediction { .. } => Failure::Unimplemented,
+            | Self::Media(_) => FailureKind::InvalidArgument,
+            Self::NoPrediction { .. } => FailureKind::Unimplemented,
         }
     }
 }

@@ -53,7 +53,7 @@ pub fn encode_failure(dialect: Dialect, status: StatusCode, message: &str) -> Re
 /// `error`, `message` or `detail` of an object, or of the object under `error`; a text; else the
 /// body's beginning.
 pub fn decode_failure(status: StatusCode, body: &[u8]) -> BackendFailure {
-    let message = words(body).or_else(|| {
+    let message = words(body).filter(|words| !words.trim().is_empty()).or_else(|| {
         let text = std::str::from_utf8(body).ok()?.trim();
         (!text.is_empty()).then(|| text.to_owned())
     });
@@ -131,6 +131,8 @@ mod tests {
             ("", "Internal Server Error"),
             ("\u{1}", "\u{1}"),
             (r#"{"error":null}"#, r#"{"error":null}"#),
+            (r#"{"error":""}"#, r#"{"error":""}"#),
+            (r#"" ""#, r#"" ""#),
         ];
         for (body, words) in cases {
             let failure = decode_failure(StatusCode::INTERNAL_SERVER_ERROR, body.as_bytes());

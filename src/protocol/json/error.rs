@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::protocol::status::Failure;
+use crate::protocol::status::FailureKind;
 use crate::protocol::tensor::{BinaryError, Datatype, ShapeMismatch};
 use crate::protocol::untyped::ValueError;
 
@@ -193,7 +193,7 @@ impl DecodeError {
     }
 
     /// What kind of failure this is, by what Triton tells apart: whether the body could be parsed.
-    pub fn failure(&self) -> Failure {
+    pub fn failure_kind(&self) -> FailureKind {
         match self.0.kind {
             DecodeErrorKind::UnknownDatatype(_)
             | DecodeErrorKind::InvalidParameter(_)
@@ -206,8 +206,8 @@ impl DecodeError {
             | DecodeErrorKind::RawShape { .. }
             | DecodeErrorKind::NoJsonForm(_)
             | DecodeErrorKind::Value(_)
-            | DecodeErrorKind::Unsupported(_) => Failure::InvalidArgument,
-            _ => Failure::Malformed,
+            | DecodeErrorKind::Unsupported(_) => FailureKind::InvalidArgument,
+            _ => FailureKind::Malformed,
         }
     }
 

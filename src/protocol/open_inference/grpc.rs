@@ -6,6 +6,7 @@
 mod contents;
 mod convert;
 mod messages;
+mod metadata;
 
 #[cfg(test)]
 mod descriptor_tests;

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::encode::{integers, separated};
 use super::request::{once, read_datatype};
+use crate::protocol::describe::DeclaredModel;
 use crate::protocol::json::{DecodeError, DecodeErrorKind, Number, Reader, write_string};
 use crate::protocol::tensor::TensorSpec;
 
@@ -104,21 +105,6 @@ pub fn encode_model_list<'n>(names: impl Iterator<Item = &'n str>) -> Vec<u8> {
     separated(&mut out, names, write_string);
     out.extend_from_slice(b"]}");
     out
-}
-
-/// What a backend says about a model.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DeclaredModel {
-    /// The model's name.
-    pub name: String,
-    /// The versions that can be asked for; empty where the server has none.
-    pub versions: Vec<String>,
-    /// What runs it.
-    pub platform: String,
-    /// The inputs; empty where the server does not know them.
-    pub inputs: Vec<TensorSpec>,
-    /// The outputs; empty where the server does not know them.
-    pub outputs: Vec<TensorSpec>,
 }
 
 /// Decodes a backend's answer to `GET /v2/models/{model}`.

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
+use crate::protocol::describe::DeclaredModel;
 use crate::protocol::json::{write_integer, write_string};
-use crate::protocol::open_inference::DeclaredModel;
 use crate::protocol::tensor::{Datatype, TensorSpec};
 
 /// The signature that is used when a request names none.

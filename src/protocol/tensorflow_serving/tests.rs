@@ -1,9 +1,8 @@
 use smallvec::SmallVec;
 
 use super::*;
-use crate::protocol::describe::{VersionState, VersionStatus};
+use crate::protocol::describe::{DeclaredModel, VersionState, VersionStatus};
 use crate::protocol::dialect::no_labels;
-use crate::protocol::open_inference::DeclaredModel;
 use crate::protocol::tensor::{Datatype, Shape, TensorData};
 
 fn spec(name: &str, datatype: Datatype, shape: &[i64]) -> TensorSpec {

@@ -328,6 +328,6 @@ fn write_parameters(parameters: Parameters<'_>) -> BTreeMap<String, InferParamet
 /// The most characters of a client's text in a message.
 const TEXT_SHOWN: usize = 64;
 
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     text.chars().take(TEXT_SHOWN).collect()
 }

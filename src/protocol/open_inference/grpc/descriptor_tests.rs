@@ -25,7 +25,7 @@ struct Type {
     #[prost(message, repeated, tag = "2")]
     field: Vec<Field>,
     #[prost(message, repeated, tag = "3")]
-    nested_type: Vec<Type>,
+    nested_type: Vec<Self>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -138,9 +138,10 @@ fn infer_messages() -> Vec<(&'static str, BTreeSet<(u32, u8)>)> {
     ]
 }
 
-fn model_messages() -> Vec<(&'static str, BTreeSet<(u32, u8)>)> {
+fn statistics_messages() -> Vec<(&'static str, BTreeSet<(u32, u8)>)> {
     let text = || "x".to_owned();
-    let duration = Some(StatisticDuration { count: 1, ns: 1 });
+    let one = StatisticDuration { count: 1, ns: 1 };
+    let duration = Some(one);
     let requests = InferStatistics {
         success: duration,
         fail: duration,
@@ -169,6 +170,17 @@ fn model_messages() -> Vec<(&'static str, BTreeSet<(u32, u8)>)> {
         memory_usage: vec![memory.clone()],
         response_stats: BTreeMap::from([(text(), InferResponseStatistics::default())]),
     };
+    vec![
+        ("StatisticDuration", written(&one)),
+        ("InferStatistics", written(&requests)),
+        ("InferBatchStatistics", written(&batch)),
+        ("MemoryUsage", written(&memory)),
+        ("ModelStatistics", written(&statistics)),
+    ]
+}
+
+fn model_messages() -> Vec<(&'static str, BTreeSet<(u32, u8)>)> {
+    let text = || "x".to_owned();
     let input = ModelInput { name: text(), data_type: 1, dims: vec![1], optional: true };
     let output = ModelOutput { name: text(), data_type: 1, dims: vec![1], label_filename: text() };
     let batching =
@@ -206,11 +218,6 @@ fn model_messages() -> Vec<(&'static str, BTreeSet<(u32, u8)>)> {
     let index_request = RepositoryIndexRequest { repository_name: text(), ready: true };
     let server = ServerMetadataResponse { name: text(), version: text(), extensions: vec![text()] };
     vec![
-        ("StatisticDuration", written(&duration.unwrap_or_default())),
-        ("InferStatistics", written(&requests)),
-        ("InferBatchStatistics", written(&batch)),
-        ("MemoryUsage", written(&memory)),
-        ("ModelStatistics", written(&statistics)),
         ("ModelInput", written(&input)),
         ("ModelOutput", written(&output)),
         ("ModelDynamicBatching", written(&batching)),
@@ -237,7 +244,8 @@ fn model_messages() -> Vec<(&'static str, BTreeSet<(u32, u8)>)> {
 #[test]
 fn messages_have_the_fields_that_the_descriptors_declare() {
     let declared = declared();
-    for (name, fields) in infer_messages().into_iter().chain(model_messages()) {
+    let messages = [infer_messages(), statistics_messages(), model_messages()].concat();
+    for (name, fields) in messages {
         assert_eq!(declared.get(name), Some(&fields), "{name}");
     }
 }
