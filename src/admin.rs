@@ -1,7 +1,9 @@
 //! The admin listener: health, metrics, and the state of the gateway.
 //!
-//! Owns its HTTP surface. Reads everything, changes nothing.
+//! Owns its HTTP surface. Reads everything; what it is asked to change it asks of the controller.
 
+mod local;
+mod models;
 mod sinks;
 
 use std::net::TcpListener;
@@ -14,7 +16,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use parking_lot::Mutex;
 use pingora_core::server::ShutdownWatch;
 use pingora_core::services::background::BackgroundService;
@@ -96,7 +98,9 @@ impl Admin {
         sinks::metrics(registry, &self.sinks.stats(log.written_lsn));
         let parquet = self.compactor.as_ref().map(|compactor| compactor.stats());
         parquet_metrics(registry, &parquet.unwrap_or_default());
+        local::metrics(registry, &snapshot);
         let mut out = registry.render();
+        local::batch_rows(&snapshot, &mut out);
         let (counts, seconds) = (&log.sync_buckets, log.sync_time.as_secs_f64());
         Registry::histogram(LOG_SYNC, &SYNC_BUCKETS_US, counts, seconds, &mut out);
         out
@@ -237,6 +241,8 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/api/v1/status", get(status))
+        .route("/api/v1/models/{model}/versions/{version}/load", post(models::load))
+        .route("/api/v1/models/{model}/versions/{version}/unload", post(models::unload))
         .with_state(admin)
 }
 

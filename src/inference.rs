@@ -11,23 +11,31 @@
 
 mod artifact;
 mod boundary;
+mod card;
+mod compile;
 mod convert;
 mod executor;
 mod graph;
 mod local_model;
 mod ml;
 mod plan;
+mod plans;
+mod shapes;
 mod signature;
+mod trial;
+mod vet;
 
 #[cfg(test)]
 mod tests;
 
 pub use self::artifact::{ArtifactError, LoadLimits};
 pub use self::executor::{
-    Answer, Executor, ExecutorError, ExecutorStats, Pending, QueueFull, QueueLimit,
+    Answer, BATCH_BOUNDS, Executor, ExecutorError, ExecutorStats, Lane, LaneLimits, LaneStats,
+    Pending, QueueFull, Ran,
 };
-pub use self::local_model::{InferError, LocalModel};
+pub use self::local_model::{InferError, LocalModel, ModelFile, Prepared};
 pub use self::signature::{InputError, Signature};
+pub use self::vet::{Assignment, Remembered, VET_COMMAND, Verdict, VetLimits, vet, vet_here};
 
 /// Runs `f` and turns a panic inside of it into its message.
 ///

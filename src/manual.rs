@@ -17,6 +17,11 @@ pub mod protocols {
     #![doc = include_str!("docs/protocols.md")]
 }
 
+/// Models in this process: artifacts, cards, limits, batches.
+pub mod models {
+    #![doc = include_str!("docs/models.md")]
+}
+
 pub mod operations {
     #![doc = include_str!("docs/operations.md")]
 }
@@ -90,6 +95,9 @@ pub mod decisions {
     }
     pub mod delivery {
         #![doc = include_str!("docs/decisions/0018-delivery-at-least-once.md")]
+    }
+    pub mod first_look {
+        #![doc = include_str!("docs/decisions/0021-a-first-look-in-another-process.md")]
     }
     pub mod tree_tables {
         #![doc = include_str!("docs/decisions/0024-trees-as-tables-of-thresholds.md")]

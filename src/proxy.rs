@@ -43,12 +43,13 @@ pub use self::worker::WorkerPlan;
 use crate::domain::spec::{Forwarding, Intent, Limits};
 use crate::inference::Executor;
 use crate::prediction_log::Recorder;
-use crate::snapshot::Reader;
+use crate::snapshot::{Reader, Repository};
 use crate::telemetry::{Registry, ShardedCounter};
 
 /// What all workers share. Nothing in it is locked on the request path.
 pub struct Gateway {
     pub(crate) snapshots: Reader,
+    pub(crate) repository: Repository,
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) executor: Arc<Executor>,
     pub(crate) readiness: Arc<Readiness>,
@@ -72,7 +73,7 @@ impl Gateway {
     /// Puts together what the workers share.
     pub fn new(
         intent: &Intent,
-        snapshots: Reader,
+        (snapshots, repository): (Reader, Repository),
         recorder: Arc<Recorder>,
         executor: Arc<Executor>,
         readiness: Arc<Readiness>,
@@ -80,6 +81,7 @@ impl Gateway {
     ) -> Self {
         Self {
             snapshots,
+            repository,
             executor,
             readiness,
             limits: intent.limits,

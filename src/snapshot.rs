@@ -5,6 +5,7 @@
 //! what is published: that is the controller's.
 
 mod recording;
+mod repository;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,10 +15,11 @@ use http::HeaderValue;
 use http::header::InvalidHeaderValue;
 
 pub use self::recording::{Keep, KeySource, Policies, PolicyIx, RecordingPolicy};
+pub use self::repository::{Command, IndexEntry, Order, Repository, RepositoryError, index};
 use crate::domain::ids::Generation;
 use crate::domain::routing::{RoutingTable, TargetIx};
 use crate::domain::spec::{BackendAddress, Balance, Execution, KeepAlive, Timeouts};
-use crate::inference::{LocalModel, QueueLimit};
+use crate::inference::{Lane, LocalModel};
 use crate::telemetry::{Padded, TargetMetrics};
 
 /// Everything that a request needs to find its answer.
@@ -68,7 +70,7 @@ pub struct LocalRuntime {
     /// How it runs.
     pub execution: Execution,
     /// The requests of this version that wait for an executor thread.
-    pub queue: Arc<QueueLimit>,
+    pub lane: Lane,
 }
 
 /// Backends that answer for a version or a pool.

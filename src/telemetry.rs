@@ -10,5 +10,5 @@ mod process;
 mod shards;
 
 pub use self::latency::LatencyShards;
-pub use self::metrics::{LOG_SYNC, Registry, TargetLabels, TargetMetrics};
+pub use self::metrics::{BATCH_ROWS, LOG_SYNC, Registry, TargetLabels, TargetMetrics};
 pub use self::shards::{Padded, ShardedCounter};

@@ -4,6 +4,7 @@
 //! Defaults here are what the schema shows; a test holds them against the defaults of
 //! [`crate::domain::spec`].
 
+mod card;
 mod log;
 mod sections;
 
@@ -11,10 +12,11 @@ use std::time::Duration;
 
 use crate::domain::ids::Permille;
 
+pub(super) use card::{CARD, CARD_INPUT, CARD_OUTPUT};
 pub(super) use log::{FEEDBACK, LOG, PARQUET, RECORDING, REDACT, SINK};
 pub(super) use sections::{
-    DRAIN, EXECUTION, FORWARDING, KEEP_ALIVE, LIMITS, MODEL, POOL, ROUTE, TELEMETRY, TIMEOUTS, TOP,
-    VERSION,
+    BATCH, DRAIN, EXECUTION, FORWARDING, INFERENCE, KEEP_ALIVE, LIMITS, MODEL, POOL, ROUTE,
+    TELEMETRY, TIMEOUTS, TOP, VERSION,
 };
 
 /// A table of the file.
@@ -92,6 +94,12 @@ pub(super) enum Kind {
     Shares,
     /// A table of strings by header name, at most so many.
     Headers(usize),
+    /// A list of strings, at most so many.
+    Texts(usize),
+    /// A list of numbers, at most so many.
+    Numbers(usize),
+    /// A table whose keys are the names of tensors, at most so many.
+    Tensors(&'static Section, &'static str, usize),
 }
 
 /// The forms of strings.
@@ -139,6 +147,12 @@ pub(super) enum Form {
     Secret,
     /// The secret key of a keyed hash.
     HashKey,
+    /// The sha256 of an artifact.
+    Digest,
+    /// An ed25519 public key.
+    PublicKey,
+    /// Words for people.
+    Prose,
 }
 
 impl Form {
@@ -167,6 +181,9 @@ impl Form {
             Self::Endpoint => "a server such as \"http://10.0.0.9:8333\"",
             Self::Region => "a region such as \"eu-central-1\"",
             Self::Secret => "a secret such as \"${env:NAME}\" or \"${file:PATH}\"",
+            Self::Digest => "a digest such as \"sha256:4f5e…\", 64 hexadecimal digits",
+            Self::PublicKey => "a key such as \"ed25519:MCow…\", 32 bytes in base64",
+            Self::Prose => "a text",
             Self::HashKey => {
                 "a secret of at least 16 bytes, from \"${env:NAME}\" or \"${file:PATH}\""
             }
@@ -185,7 +202,10 @@ impl Form {
             // What comes from elsewhere is all that matches, next to this.
             Self::Secret | Self::HashKey => Some("\\$\\{(env|file):"),
             Self::Cidr => Some("^[0-9A-Fa-f:.]+(/[0-9]+)?$"),
+            Self::Digest => Some("^sha256:[0-9A-Fa-f]{64}$"),
+            Self::PublicKey => Some("^ed25519:[0-9A-Za-z+/]+=*$"),
             Self::File
+            | Self::Prose
             | Self::Glob
             | Self::Node
             | Self::HeaderName
@@ -217,6 +237,9 @@ impl Kind {
             Self::Named(_, what, _) => format!("a table of {what}s by name"),
             Self::Shares => "a table such as { v1 = \"90%\", v2 = \"10%\" }".to_owned(),
             Self::Headers(_) => "a table such as { x-tenant = \"acme\" }".to_owned(),
+            Self::Texts(_) => "a list of texts such as [\"a\", \"b\"]".to_owned(),
+            Self::Numbers(_) => "a list of numbers such as [1, 2.5]".to_owned(),
+            Self::Tensors(_, what, _) => format!("a table of {what}s by name"),
         }
     }
 }
@@ -228,10 +251,11 @@ pub(super) fn is_secret(name: &str) -> bool {
 }
 
 /// Every section, and how it is written in the file.
-static HOMES: [(&Section, &str); 18] = [
+static HOMES: [(&Section, &str); 20] = [
     (&TOP, "the top of the file, above the first `[table]`"),
     (&LIMITS, "`[limits]`"),
     (&FORWARDING, "`[forwarding]`"),
+    (&INFERENCE, "`[inference]`"),
     (&LOG, "`[log]`"),
     (&PARQUET, "`parquet = { … }` of `[log]`"),
     (&RECORDING, "`log = { … }` of a model or route"),
@@ -247,6 +271,7 @@ static HOMES: [(&Section, &str); 18] = [
     (&TIMEOUTS, "`timeouts = { … }` of a model or pool"),
     (&KEEP_ALIVE, "`keep_alive = { … }` of a model or pool"),
     (&EXECUTION, "`execution = { … }` of a model"),
+    (&BATCH, "`batch = { … }` of a version"),
 ];
 
 /// Finds the sections in which a key of this name may stand, as they are written in the file.
@@ -263,7 +288,8 @@ mod tests {
     fn walk(section: &'static Section, visit: &mut impl FnMut(&'static Section)) {
         visit(section);
         for key in section.keys {
-            if let Kind::Table(inner) | Kind::Named(inner, ..) = key.kind {
+            if let Kind::Table(inner) | Kind::Named(inner, ..) | Kind::Tensors(inner, ..) = key.kind
+            {
                 walk(inner, visit);
             }
         }
@@ -271,7 +297,7 @@ mod tests {
 
     #[test]
     fn every_key_is_documented_and_named_once() {
-        walk(&TOP, &mut |section| {
+        let mut check = |section: &'static Section| {
             for (at, key) in section.keys.iter().enumerate() {
                 let twin = section.keys.iter().skip(at + 1).find(|other| other.name == key.name);
                 assert!(twin.is_none(), "{} is twice in {}", key.name, section.what);
@@ -281,6 +307,8 @@ mod tests {
             }
             let named = section.exactly_one.iter().chain(section.at_most_one);
             named.for_each(|name| assert!(section.key(name).is_some(), "{name}"));
-        });
+        };
+        walk(&TOP, &mut check);
+        walk(&CARD, &mut check);
     }
 }

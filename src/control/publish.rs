@@ -6,12 +6,12 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use super::LoadedModels;
+use super::lanes::Lanes;
 use crate::domain::ids::Generation;
 use crate::domain::routing::{RoutingTable, TableError, TargetKind};
 use crate::domain::spec::{
     BackendAddress, Balance, Intent, KeepAlive, ModelSpec, Timeouts, VersionSpec,
 };
-use crate::inference::QueueLimit;
 use crate::snapshot::{
     self, Backend, LocalRuntime, Policies, Publisher, Reader, RemoteRuntime, RuntimeKind, Snapshot,
     TargetRuntime,
@@ -36,8 +36,14 @@ pub struct Controller {
     registry: Arc<Registry>,
     publisher: Publisher,
     generation: Generation,
-    /// Backends keep their counts over snapshots.
+    kept: Kept,
+}
+
+/// What keeps its counts over snapshots.
+#[derive(Debug, Default)]
+struct Kept {
     backends: BTreeMap<BackendAddress, Arc<Backend>>,
+    lanes: Lanes,
 }
 
 impl Controller {
@@ -47,11 +53,11 @@ impl Controller {
     ///
     /// [`PublishError`], never for a validated intent.
     pub fn new(intent: &Intent, registry: Arc<Registry>) -> Result<(Self, Reader), PublishError> {
-        let mut backends = BTreeMap::new();
+        let mut kept = Kept::default();
         let generation = Generation(0);
-        let first = build(intent, None, &registry, &mut backends, generation)?;
+        let first = build(intent, None, &registry, &mut kept, generation)?;
         let (publisher, reader) = snapshot::channel(first);
-        Ok((Self { registry, publisher, generation, backends }, reader))
+        Ok((Self { registry, publisher, generation, kept }, reader))
     }
 
     /// Publishes `intent` with the models that are loaded; remote versions count as ready.
@@ -65,8 +71,9 @@ impl Controller {
         models: &LoadedModels,
     ) -> Result<Generation, PublishError> {
         let generation = Generation(self.generation.0 + 1);
-        let next = build(intent, Some(models), &self.registry, &mut self.backends, generation)?;
+        let next = build(intent, Some(models), &self.registry, &mut self.kept, generation)?;
         self.publisher.publish(next);
+        self.kept.lanes.retain(models);
         self.generation = generation;
         Ok(generation)
     }
@@ -77,7 +84,7 @@ fn build(
     intent: &Intent,
     models: Option<&LoadedModels>,
     registry: &Registry,
-    backends: &mut BTreeMap<BackendAddress, Arc<Backend>>,
+    kept: &mut Kept,
     generation: Generation,
 ) -> Result<Snapshot, PublishError> {
     let ready = |kind: &TargetKind| {
@@ -92,7 +99,7 @@ fn build(
         .iter()
         .map(|target| {
             Ok(TargetRuntime {
-                kind: runtime_of(intent, &target.kind, models, backends)?,
+                kind: runtime_of(intent, &target.kind, models, kept)?,
                 metrics: registry.target(&target.kind),
                 headers: headers_of(&target.kind)?,
             })
@@ -126,22 +133,22 @@ fn runtime_of(
     intent: &Intent,
     kind: &TargetKind,
     models: Option<&LoadedModels>,
-    backends: &mut BTreeMap<BackendAddress, Arc<Backend>>,
+    kept: &mut Kept,
 ) -> Result<RuntimeKind, PublishError> {
     if let Some((model, version)) = model_and_version(intent, kind) {
         return Ok(match version {
-            VersionSpec::Onnx(_) => {
+            VersionSpec::Onnx(onnx) => {
                 let loaded = models.and_then(|models| models.get(kind));
                 RuntimeKind::Local(loaded.map(|loaded| LocalRuntime {
                     model: Arc::clone(loaded),
                     execution: model.execution,
-                    queue: Arc::new(QueueLimit::new(model.execution.queue)),
+                    lane: kept.lanes.lane(kind, loaded, model.execution, onnx.batch),
                 }))
             }
             VersionSpec::Backends(addresses) => RuntimeKind::Remote(remote(
                 addresses,
                 (model.balance, model.timeouts, model.keep_alive),
-                backends,
+                &mut kept.backends,
             )?),
         });
     }
@@ -151,7 +158,7 @@ fn runtime_of(
     };
     let Some(pool) = pool else { return Ok(RuntimeKind::Local(None)) };
     let how = (pool.balance, pool.timeouts, pool.keep_alive);
-    Ok(RuntimeKind::Remote(remote(&pool.backends, how, backends)?))
+    Ok(RuntimeKind::Remote(remote(&pool.backends, how, &mut kept.backends)?))
 }
 
 fn remote(

@@ -4,7 +4,9 @@
 //! Owns the meaning of the settings and their defaults. Never knows the file they came from: the
 //! configuration builds an [`Intent`], and nothing can change it afterwards.
 
+mod card;
 mod log;
+mod onnx;
 mod pointer;
 
 use std::collections::BTreeMap;
@@ -12,10 +14,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::card::{InputCard, ModelCard, OutputCard};
 pub use self::log::{
     BodyPolicy, Durability, FeedbackSpec, FieldSource, LogSpec, ParquetSpec, Recording, RedactRule,
     Redaction, RedactionKind, Secret, SinkSpec, SinkTarget, WhenFull,
 };
+pub use self::onnx::{BatchSpec, Execution, InferenceSpec, OnnxSpec};
 pub use self::pointer::{Extractors, JsonPointer, PointerError, Step};
 use super::ids::{ModelName, Permille, PoolName, RouteName, SinkName, VersionName};
 
@@ -42,6 +46,8 @@ pub struct Intent {
     pub limits: Limits,
     /// Whose word about the client is believed, and what backends are told.
     pub forwarding: Forwarding,
+    /// What models in this process may take.
+    pub inference: InferenceSpec,
     /// The prediction log.
     pub log: LogSpec,
     /// Where else the prediction log is delivered, by name.
@@ -89,7 +95,7 @@ pub struct ModelSpec {
 #[derive(Debug, Clone, PartialEq)]
 pub enum VersionSpec {
     /// An ONNX file that runs in this process.
-    Onnx(PathBuf),
+    Onnx(OnnxSpec),
     /// Prediction servers.
     Backends(Vec<BackendAddress>),
 }
@@ -233,27 +239,6 @@ pub struct KeepAlive {
 impl Default for KeepAlive {
     fn default() -> Self {
         Self { idle: Duration::from_millis(1500), age: Duration::from_secs(300), connections: 128 }
-    }
-}
-
-/// How in-process versions of a model run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Execution {
-    /// A version that was measured below this runs on the worker that received the request.
-    pub inline_below: Duration,
-    /// Requests that may wait for an executor thread.
-    pub queue: usize,
-    /// How long a request may wait before it is refused.
-    pub queue_time: Duration,
-}
-
-impl Default for Execution {
-    fn default() -> Self {
-        Self {
-            inline_below: Duration::from_micros(200),
-            queue: 256,
-            queue_time: Duration::from_secs(5),
-        }
     }
 }
 

@@ -264,6 +264,22 @@ impl Tensor {
         &self.data
     }
 
+    /// The elements, to be changed in place; `None` unless they are FP32.
+    pub fn fp32_mut(&mut self) -> Option<&mut [f32]> {
+        match &mut self.data {
+            TensorData::Fp32(values) => Some(values),
+            _ => None,
+        }
+    }
+
+    /// The elements, to be changed in place; `None` unless they are FP64.
+    pub fn fp64_mut(&mut self) -> Option<&mut [f64]> {
+        match &mut self.data {
+            TensorData::Fp64(values) => Some(values),
+            _ => None,
+        }
+    }
+
     /// The same tensor under another name, as when two models name an input differently.
     #[must_use]
     pub fn renamed(self, name: impl Into<String>) -> Self {

@@ -3,6 +3,7 @@
 //! Owns the way from a request body to a response body: read, decode, run, encode; on the worker for
 //! models that were measured to be cheap, on an executor thread for all others. Never loads a model.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,12 +20,13 @@ use super::problem::{Cause, Problem};
 use super::remote::read_whole;
 use crate::domain::record::Protocol;
 use crate::domain::routing::TargetKind;
-use crate::inference::{ExecutorError, InferError, LocalModel};
+use crate::inference::{ExecutorError, InferError, LocalModel, Pending, Prepared, QueueFull, Ran};
 use crate::protocol::infer::{InferRequest, InferResponse};
 use crate::protocol::open_inference::{
     Call, ModelMetadata, Operation, PLATFORM_ONNX, decode_infer_request, encode_infer_response,
     encode_model_metadata, encode_model_ready,
 };
+use crate::protocol::tensor::Tensor;
 use crate::snapshot::LocalRuntime;
 
 /// The longest body that is decoded on a worker: some tens of microseconds.
@@ -113,21 +115,46 @@ async fn predict(
         }
     }
     let worker = Arc::clone(&exchange.context.worker);
-    let queued = Instant::now();
-    let deadline = exchange.deadline().min(queued + runtime.execution.queue_time);
+    let executor = &worker.gateway.executor;
+    let deadline = exchange.deadline().min(Instant::now() + runtime.execution.queue_time);
     let loaded = Arc::clone(&runtime.model);
-    let job = move || run(&loaded, &model, &version, decode(&body)?);
-    let answer =
-        worker.gateway.executor.submit(&runtime.queue, deadline, job).map_err(|_full| {
-            Problem::new(Cause::QueueFull, "too many requests wait for the model")
-        })?;
+    if !runtime.lane.batches() {
+        let job = move || run(&loaded, &model, &version, decode(&body)?);
+        return answered(exchange, executor.submit(&runtime.lane, deadline, job)).await;
+    }
+    // What runs together must be decoded before it is put together.
+    let (id, prepared) = if body.len() <= INLINE_BYTES_MAX {
+        prepare(&loaded, &body)?
+    } else {
+        let job = move || prepare(&loaded, &body);
+        answered(exchange, executor.submit(&runtime.lane, deadline, job)).await?
+    };
+    let batch = u32::try_from(prepared.rows()).ok();
+    let finish = move |result: Result<Ran, InferError>| {
+        let Ran { outputs, took } = result.map_err(model_problem)?;
+        let body = encode(id.map(Cow::from), &model, &version, outputs)?;
+        Ok(Prediction { body, infer: took, batch })
+    };
+    let pending = executor.submit_rows(&runtime.lane, deadline, prepared, finish);
+    answered(exchange, pending).await
+}
+
+/// Waits for the executor's answer to `submitted`.
+async fn answered<T>(
+    exchange: &mut Exchange,
+    submitted: Result<Pending<Result<T, Problem>>, QueueFull>,
+) -> Result<T, Problem> {
+    let pending = submitted
+        .map_err(|_full| Problem::new(Cause::QueueFull, "too many requests wait for the model"))?;
     let deadline = exchange.deadline();
-    let Ok(answer) = exchange.context.clock.within(deadline, answer).await else {
+    let Ok(answer) = exchange.context.clock.within(deadline, pending).await else {
         return Err(exchange.overdue(Cause::QueueTimeout));
     };
     match answer {
         Ok(answer) => {
-            exchange.latency().t_queue = Some(micros(answer.waited));
+            let latency = exchange.latency();
+            let waited = latency.t_queue.unwrap_or(0).saturating_add(micros(answer.waited));
+            latency.t_queue = Some(waited);
             answer.value
         }
         Err(ExecutorError::Expired { .. }) => {
@@ -144,6 +171,25 @@ fn decode(body: &[u8]) -> Result<InferRequest<'_>, Problem> {
     decode_infer_request(body).map_err(|error| Problem::new(Cause::BadInput, error.to_string()))
 }
 
+/// Decodes a request and checks that it fits; with its id.
+fn prepare(loaded: &LocalModel, body: &[u8]) -> Result<(Option<String>, Prepared), Problem> {
+    let request = decode(body)?;
+    let wanted: Vec<&str> = request.outputs.iter().map(|output| output.name.as_ref()).collect();
+    let prepared = loaded.prepare(request.inputs, &wanted);
+    let prepared = prepared.map_err(|error| model_problem(error.into()))?;
+    Ok((request.id.map(|id| id.to_string()), prepared))
+}
+
+/// Whose fault it is that a model gave no answer.
+fn model_problem(error: InferError) -> Problem {
+    let cause = match &error {
+        InferError::Input(_) => Cause::BadInput,
+        InferError::Model { .. } => Cause::Model,
+        InferError::Panicked { .. } => Cause::ModelPanic,
+    };
+    Problem::new(cause, error.to_string())
+}
+
 /// Runs and encodes.
 fn run(
     loaded: &LocalModel,
@@ -155,17 +201,20 @@ fn run(
     let rows = request.inputs.first().and_then(|input| input.shape().first());
     let batch = rows.and_then(|&rows| u32::try_from(rows).ok());
     let began = Instant::now();
-    let outputs = loaded.infer(request.inputs, &wanted).map_err(|error| {
-        let cause = match &error {
-            InferError::Input(_) => Cause::BadInput,
-            InferError::Model { .. } => Cause::Model,
-            InferError::Panicked { .. } => Cause::ModelPanic,
-        };
-        Problem::new(cause, error.to_string())
-    })?;
+    let outputs = loaded.infer(request.inputs, &wanted).map_err(model_problem)?;
     let infer = began.elapsed();
+    let body = encode(request.id, model, version, outputs)?;
+    Ok(Prediction { body, infer, batch })
+}
+
+fn encode(
+    id: Option<Cow<'_, str>>,
+    model: &str,
+    version: &str,
+    outputs: Vec<Tensor>,
+) -> Result<Vec<u8>, Problem> {
     let response = InferResponse {
-        id: request.id,
+        id,
         model_name: model.into(),
         model_version: version.into(),
         outputs,
@@ -174,7 +223,7 @@ fn run(
     let mut body = Vec::new();
     encode_infer_response(&response, &mut body)
         .map_err(|error| Problem::new(Cause::Model, error.to_string()))?;
-    Ok(Prediction { body, infer, batch })
+    Ok(body)
 }
 
 /// One piece out of several; most bodies have one.

@@ -167,6 +167,8 @@ impl Worker {
 
     /// Closes upstream connections that were unused for too long or whose backend is gone.
     fn sweep(&self) {
+        // A worker without requests must not keep a model that was unloaded.
+        drop(self.snapshot());
         if self.pool.is_empty() {
             return;
         }

@@ -30,6 +30,9 @@ pub const STAGE: &str = "pointsman_stage_duration_seconds";
 /// Answers that the gateway made itself, by the reason in `x-pointsman-error`.
 pub const ERRORS: &str = "pointsman_errors_total";
 
+/// Rows that ran together, per version.
+pub const BATCH_ROWS: &str = "pointsman_batch_rows";
+
 /// Syncs of a segment of the prediction log.
 pub const LOG_SYNC: &str = "pointsman_log_sync_seconds";
 
@@ -74,6 +77,12 @@ definitions! {
     gauge "pointsman_executor_queued", [], "Requests that wait for an executor thread.";
     gauge "pointsman_executor_running", [], "Requests that executor threads work on.";
     counter "pointsman_executor_refused_total", ["reason"], "Requests that the executor did not run: full, expired or abandoned.";
+    histogram BATCH_ROWS, ["model", "version"], "Rows that an executor thread ran together, for versions with `batch`.";
+    counter "pointsman_batches_total", ["model", "version", "reason"], "Batches: full, or delay (the oldest request had waited long enough).";
+    counter "pointsman_batches_taken_apart_total", ["model", "version"], "Batches that failed and were run again one by one.";
+    gauge "pointsman_model_memory_bytes", ["model", "version"], "An estimate of what a loaded model takes: its constants, once for each of its plans; 0 once unloaded.";
+    gauge "pointsman_model_plans", ["model", "version"], "Compiled plans of a loaded model: the general one, one for single rows, some for frequent sizes.";
+    counter "pointsman_model_plans_made_total", ["model", "version"], "Plans made for frequent sizes while the gateway ran.";
     counter "pointsman_model_panics_total", [], "Panics inside models; each failed one request.";
     counter "pointsman_log_records_received_total", [], "Records offered to the prediction log.";
     counter "pointsman_log_records_written_total", [], "Records written to segments.";
@@ -323,6 +332,30 @@ impl Registry {
             }
         }
         out
+    }
+
+    /// Renders a histogram of counts that another room keeps for versions: the upper bounds of its
+    /// buckets, and for each version the count of each bucket and of what is beyond, and the sum.
+    pub fn version_histogram(
+        name: &str,
+        bounds: &[u64],
+        versions: &[(&TargetKind, Vec<u64>, u64)],
+        out: &mut String,
+    ) {
+        head(out, name, "histogram");
+        for (kind, counts, sum) in versions {
+            let TargetKind::Version(model, version) = kind else { continue };
+            let labels = format!("model=\"{model}\",version=\"{version}\"");
+            let mut total = 0;
+            for (index, count) in counts.iter().enumerate() {
+                total += count;
+                let bound = bounds.get(index).map_or_else(|| "+Inf".to_owned(), u64::to_string);
+                out.push_str(&format!("{name}_bucket{{{labels},le=\"{bound}\"}} {total}\n"));
+            }
+            out.push_str(&format!(
+                "{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {total}\n"
+            ));
+        }
     }
 
     /// Renders a histogram that another room keeps: the upper bounds of its buckets in microseconds,

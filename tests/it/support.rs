@@ -3,6 +3,8 @@
 pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod gateway;
+#[expect(dead_code, reason = "each user of this file needs a part of it")]
+pub(crate) mod onnx;
 
 pub(crate) use self::backend::Backend;
 pub(crate) use self::client::{Client, Reply};

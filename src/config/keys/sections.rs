@@ -87,6 +87,12 @@ pub(in crate::config) static TOP: Section = section(
             Absent::Same("{}"),
             "Whose word about the client is believed, and what backends are told.",
         ),
+        key(
+            "inference",
+            Kind::Table(&INFERENCE),
+            Absent::Same("{}"),
+            "What loading and running models in this process may take.",
+        ),
         key("log", Kind::Table(&LOG), Absent::Same("{}"), "The prediction log."),
         key(
             "sinks",
@@ -189,6 +195,44 @@ pub(in crate::config) static FORWARDING: Section = section(
             Kind::Flag,
             Absent::Same("false"),
             "Whether `Via` is added towards backends and clients.",
+        ),
+    ],
+);
+
+/// `[inference]`.
+pub(in crate::config) static INFERENCE: Section = section(
+    "the inference",
+    "What loading and running models in this process may take.",
+    &[
+        key(
+            "threads",
+            Kind::Integer(1, 1024),
+            Absent::Means("one for each core that this process may use"),
+            "Executor threads, for versions that are too slow for a worker.",
+        ),
+        key(
+            "model_bytes",
+            Kind::Size(1, TIB),
+            Absent::Same("1GiB"),
+            "Bytes of one model, with the data that it keeps in further files.",
+        ),
+        key(
+            "isolate",
+            Kind::Flag,
+            Absent::Same("true"),
+            "Whether a model is first looked at in a process of its own, within the bounds below.",
+        ),
+        key(
+            "load_memory",
+            Kind::Size(64 * MIB, TIB),
+            Absent::Same("2GiB"),
+            "What that process may allocate.",
+        ),
+        key(
+            "load_time",
+            Kind::Duration(Duration::from_secs(1), HOUR),
+            Absent::Same("1m"),
+            "How long that process may run.",
         ),
     ],
 );
@@ -312,10 +356,54 @@ pub(in crate::config) static VERSION: Section = Section {
             Absent::Means("the version runs in this process, from `onnx`"),
             "Prediction servers, each `http://HOST:PORT`.",
         ),
+        key(
+            "digest",
+            Kind::Text(Form::Digest),
+            Absent::Means("any content will do"),
+            "The digest that the artifact of `onnx` must have.",
+        ),
+        key(
+            "signature",
+            Kind::Text(Form::PublicKey),
+            Absent::Means("no signature is asked for"),
+            "The public key that must have signed the artifact's digest, in a file `….onnx.sig`.",
+        ),
+        key(
+            "ready",
+            Kind::Flag,
+            Absent::Same("false"),
+            "Whether the file is only loaded when there is a `READY` beside it.",
+        ),
+        key(
+            "batch",
+            Kind::Table(&BATCH),
+            Absent::Means("every request runs by itself"),
+            "Requests that wait for an executor thread are run together, a row or more of each.",
+        ),
     ],
     exactly_one: &["onnx", "backends"],
     at_most_one: &[],
 };
+
+/// `batch = { … }`.
+pub(in crate::config) static BATCH: Section = section(
+    "the batches",
+    "How requests of one version are put together.",
+    &[
+        key(
+            "max_size",
+            Kind::Integer(1, 65_536),
+            Absent::Same("32"),
+            "The most rows of one run. A request that has more runs by itself.",
+        ),
+        key(
+            "max_delay",
+            Kind::Duration(Duration::ZERO, Duration::from_secs(1)),
+            Absent::Same("0s"),
+            "How long a request waits for others; with 0s for nothing but a free thread.",
+        ),
+    ],
+);
 
 /// `timeouts = { … }`.
 pub(in crate::config) static TIMEOUTS: Section = section(
@@ -386,6 +474,12 @@ pub(in crate::config) static EXECUTION: Section = section(
             Kind::Duration(MS, HOUR),
             Absent::Same("5s"),
             "How long a request may wait before it is refused.",
+        ),
+        key(
+            "concurrency",
+            Kind::Integer(1, 1024),
+            Absent::Means("every executor thread"),
+            "Executor threads that may run one version at once, so that others find some free.",
         ),
     ],
 );

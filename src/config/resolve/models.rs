@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::config::Checks;
 use crate::config::diagnostic::{Code, Finding, closest};
 use crate::config::form;
 use crate::config::keys;
@@ -14,8 +13,9 @@ use crate::config::reader::{At, Fields, Named, listed};
 use crate::config::scalar::show_percent;
 use crate::config::source::Place;
 use crate::config::tree::quoted;
+use crate::config::{Checks, card_of, load_card};
 use crate::domain::ids::{ModelName, Permille, PoolName, VersionName};
-use crate::domain::spec::{BackendAddress, ModelSpec, PoolSpec, VersionSpec};
+use crate::domain::spec::{BackendAddress, ModelSpec, OnnxSpec, PoolSpec, VersionSpec};
 
 use super::recording::{self, Above, Level};
 use super::{Peer, Rules, settings};
@@ -94,13 +94,21 @@ impl Rules<'_> {
 
     fn version(&mut self, fields: &Fields<'_>) -> VersionSpec {
         let onnx = fields.file("onnx");
+        let spec = OnnxSpec {
+            digest: fields.parse("digest", form::digest).map(|at| at.value),
+            signature: fields.parse("signature", form::public_key).map(|at| at.value),
+            ready: fields.flag("ready").unwrap_or_default(),
+            batch: fields.table("batch", settings::batch),
+            path: onnx.as_ref().map(|at| at.value.clone()).unwrap_or_default(),
+        };
         if fields.key_place("backends").is_some() {
+            needs(fields, "onnx", &["digest", "signature", "ready", "batch"]);
             return VersionSpec::Backends(self.backends(fields));
         }
         if let Some(onnx) = &onnx {
             self.model_file(fields, onnx);
         }
-        VersionSpec::Onnx(onnx.map(|at| at.value).unwrap_or_default())
+        VersionSpec::Onnx(spec)
     }
 
     fn backends(&mut self, fields: &Fields<'_>) -> Vec<BackendAddress> {
@@ -116,7 +124,7 @@ impl Rules<'_> {
             return;
         }
         let why = match fs::metadata(&onnx.value) {
-            Ok(kind) if kind.is_file() => return,
+            Ok(kind) if kind.is_file() => return model_card(fields, onnx),
             Ok(kind) if kind.is_dir() => "is a directory".to_owned(),
             Ok(_) => "is not a regular file".to_owned(),
             Err(error) => format!("cannot be opened: {error}"),
@@ -133,6 +141,32 @@ impl Rules<'_> {
             _ => finding.help("paths are relative to the file that names them"),
         });
     }
+}
+
+/// Refuses keys that mean nothing without the key `what`.
+fn needs(fields: &Fields<'_>, what: &str, names: &[&str]) {
+    for name in names {
+        if let Some(place) = fields.key_place(name) {
+            let message = format!("`{}` needs `{what}`", fields.path_of(name));
+            let finding = Finding::error(Code::Choice, place, message);
+            fields.add(finding.help(format!("only versions that have `{what}` have it")));
+        }
+    }
+}
+
+/// Reads the card beside a model file; its first mistake stands for all.
+fn model_card(fields: &Fields<'_>, onnx: &At<PathBuf>) {
+    let Some(path) = card_of(&onnx.value) else { return };
+    let Err(found) = load_card(&path) else { return };
+    let message = format!("the `model.toml` beside the model file has {} mistakes", found.errors());
+    let finding = Finding::error(Code::ModelFile, onnx.place, message);
+    fields.add(match found.iter().next() {
+        Some(first) if !onnx.hidden => {
+            let (line, column) = (first.location.line, first.location.column);
+            finding.help(format!("line {line}, column {column}: {}", first.message))
+        }
+        Some(_) | None => finding,
+    });
 }
 
 /// Another ONNX file in the directory where `path` is missing.

@@ -7,8 +7,8 @@ use crate::config::diagnostic::{Code, Finding};
 use crate::config::form;
 use crate::config::reader::Fields;
 use crate::domain::spec::{
-    Balance, Drain, Execution, FeedbackSpec, Forwarding, KeepAlive, Limits, LogFormat, LogSpec,
-    ParquetSpec, Recording, TelemetrySpec, Timeouts, WhenFull,
+    Balance, BatchSpec, Drain, Execution, FeedbackSpec, Forwarding, InferenceSpec, KeepAlive,
+    Limits, LogFormat, LogSpec, ParquetSpec, Recording, TelemetrySpec, Timeouts, WhenFull,
 };
 
 use super::recording::{self, Above, Level};
@@ -134,6 +134,26 @@ pub(super) fn execution(fields: Fields<'_>) -> Execution {
         inline_below: fields.duration("inline_below").unwrap_or(default.inline_below),
         queue: fields.integer("queue").unwrap_or(default.queue),
         queue_time: fields.duration("queue_time").unwrap_or(default.queue_time),
+        concurrency: fields.integer("concurrency"),
+    }
+}
+
+pub(super) fn inference(fields: Fields<'_>) -> InferenceSpec {
+    let default = InferenceSpec::default();
+    InferenceSpec {
+        threads: fields.integer("threads"),
+        model_bytes: fields.size("model_bytes").unwrap_or(default.model_bytes),
+        isolate: fields.flag("isolate").unwrap_or(default.isolate),
+        load_memory: fields.size("load_memory").unwrap_or(default.load_memory),
+        load_time: fields.duration("load_time").unwrap_or(default.load_time),
+    }
+}
+
+pub(super) fn batch(fields: Fields<'_>) -> BatchSpec {
+    let default = BatchSpec::default();
+    BatchSpec {
+        max_size: fields.integer("max_size").unwrap_or(default.max_size),
+        max_delay: fields.duration("max_delay").unwrap_or(default.max_delay),
     }
 }
 

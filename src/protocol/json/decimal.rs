@@ -42,7 +42,7 @@ pub(super) fn scan(bytes: &[u8]) -> Option<Decimal<'_>> {
         exponent = -i32::try_from(at - start).ok()?;
         integer = false;
     }
-    if count > DIGITS_MAX {
+    if count > DIGITS_MAX && count - leading_zeros(bytes, start) > DIGITS_MAX {
         return None;
     }
     if let Some(b'e' | b'E') = bytes.get(at) {
@@ -59,6 +59,13 @@ pub(super) fn scan(bytes: &[u8]) -> Option<Decimal<'_>> {
     }
     let text = bytes.get(..at)?;
     Some(Decimal { negative, mantissa, exponent, integer, text })
+}
+
+/// The zeros that a long number begins with, on both sides of the point; they add nothing to the mantissa.
+#[cold]
+fn leading_zeros(bytes: &[u8], start: usize) -> usize {
+    let number = bytes.get(start..).unwrap_or_default().iter();
+    number.take_while(|&&byte| matches!(byte, b'0' | b'.')).filter(|&&byte| byte == b'0').count()
 }
 
 /// Reads digits from `at` on into `mantissa`, which wraps around when there are too many.
@@ -198,6 +205,8 @@ mod tests {
             "1.17549435e-38",
             "4.9e-324",
             "0.10000000149011612",
+            "-0.0017925824504345655",
+            "0.0000000000000000001",
             "9007199254740993",
             "9007199254740993.0",
             "1234567890123456789",
@@ -241,7 +250,7 @@ mod tests {
             "-Infinity",
             "x",
             "12345678901234567890",
-            "0.0000000000000000001",
+            "0.12345678901234567890",
             "1e12345",
             "1.-",
             "[1]",

@@ -172,14 +172,13 @@ pub fn parse_path(path: &str) -> Result<Option<Call<'_>>, PathError> {
 
 /// `{model}[/versions/{version}][/infer|/ready|…]`
 fn parse_model(rest: &str) -> Result<Option<Call<'_>>, PathError> {
-    let (model, rest) = rest.split_once('/').unwrap_or((rest, ""));
-    let (version, operation) = match rest.strip_prefix("versions/") {
+    let (model, rest) = split(rest);
+    let (version, operation) = match rest.and_then(|rest| rest.strip_prefix("versions/")) {
         Some(rest) => {
-            let (version, operation) =
-                rest.split_once('/').map_or((rest, None), |(v, o)| (v, Some(o)));
+            let (version, operation) = split(rest);
             (Some(version), operation)
         }
-        None => (None, Some(rest).filter(|rest| !rest.is_empty())),
+        None => (None, rest),
     };
     let operation = match operation {
         None => Operation::Metadata,
@@ -198,6 +197,11 @@ fn parse_model(rest: &str) -> Result<Option<Call<'_>>, PathError> {
     let model = decode_name("model", model)?;
     let version = version.map(|version| decode_name("version", version)).transpose()?;
     Ok(Some(Call::Model { model, version, operation }))
+}
+
+/// The text up to the first slash, and what is behind it if there is one.
+fn split(text: &str) -> (&str, Option<&str>) {
+    text.split_once('/').map_or((text, None), |(front, back)| (front, Some(back)))
 }
 
 /// `[{repository}/]index`, `[{repository}/]models/{model}/load|unload`. There is one repository here,
