@@ -7,7 +7,9 @@
 
 mod appender;
 mod arena;
+mod aside;
 mod cadence;
+mod clock;
 mod consumers;
 mod cursor;
 mod feedback;

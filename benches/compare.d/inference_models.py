@@ -135,7 +135,7 @@ class Graph:
 
 
 def convnet():
-    """Images of 3 x 64 x 64 through four convolutions and two layers: about 12 million multiplications."""
+    """Images of 3 x 64 x 64 through four convolutions and two layers: about 5 million multiplications."""
     g = Graph(2)
     at, channels = "x", 3
     for wide, stride in ((16, 2), (32, 2), (64, 2), (64, 1)):

@@ -14,6 +14,7 @@ mod attributes;
 mod binarizer;
 mod category_mapper;
 mod dict_vectorizer;
+mod exponential;
 mod feature_vectorizer;
 mod imputer;
 mod label_encoder;

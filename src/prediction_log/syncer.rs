@@ -71,6 +71,13 @@ pub(super) struct Distrusted {
     pub(super) to: u64,
 }
 
+impl Distrusted {
+    /// Whether everything in the segment is on the disk.
+    pub(super) fn is_empty(&self) -> bool {
+        self.from > self.to
+    }
+}
+
 impl State {
     fn is_clean(&self) -> bool {
         self.segments.iter().all(Unsynced::is_clean)
@@ -84,6 +91,26 @@ impl State {
 
     fn segment(&mut self, first_lsn: u64) -> Option<&mut Unsynced> {
         self.segments.iter_mut().find(|segment| segment.first_lsn == first_lsn)
+    }
+
+    /// A segment now ends with `to`. One may have failed while the writer was writing to it. Says
+    /// whether everything in it was on the disk before.
+    fn extend(&mut self, first_lsn: u64, to: u64) -> bool {
+        if let Some(segment) = self.segment(first_lsn) {
+            let was_clean = segment.is_clean() && to >= segment.from;
+            segment.to = to;
+            if was_clean {
+                segment.since = Some(Instant::now());
+            }
+            return was_clean;
+        }
+        let Some(failed) = self.failed.iter_mut().find(|f| f.first_lsn == first_lsn) else {
+            return false;
+        };
+        let was_clean = failed.is_empty();
+        failed.to = to;
+        self.failed_since.get_or_insert_with(Instant::now);
+        was_clean
     }
 }
 
@@ -148,15 +175,7 @@ impl Syncer {
     pub(super) fn wrote(&self, first_lsn: u64, to: u64) {
         let mut state = self.shared.state.lock();
         state.written = to;
-        let mut is_first = false;
-        if let Some(segment) = state.segment(first_lsn) {
-            is_first = segment.is_clean() && to >= segment.from;
-            segment.to = to;
-            if is_first {
-                segment.since = Some(Instant::now());
-            }
-        }
-        if is_first {
+        if state.extend(first_lsn, to) {
             *self.shared.queue.counters().unsynced_since.lock() = state.unsynced_since();
         }
         if std::mem::take(&mut state.is_idle) {
@@ -164,15 +183,17 @@ impl Syncer {
         }
     }
 
-    /// The writer has synced the segment itself, up to `to`.
-    pub(super) fn synced(&self, first_lsn: u64, to: u64) {
+    /// The writer has synced the segment itself, up to `to`; false when a sync of it has failed in the
+    /// background, so that this one proves nothing.
+    #[must_use]
+    pub(super) fn synced(&self, first_lsn: u64, to: u64) -> bool {
         let mut state = self.shared.state.lock();
+        let Some(segment) = state.segment(first_lsn) else { return false };
+        segment.to = to;
+        segment.from = to + 1;
         state.written = state.written.max(to);
-        if let Some(segment) = state.segment(first_lsn) {
-            segment.to = to;
-            segment.from = to + 1;
-        }
         self.shared.publish(&mut state);
+        true
     }
 
     /// Nothing more will be written to the segment.
@@ -186,10 +207,10 @@ impl Syncer {
 
     /// The segment failed: of what was written to it, records below `below` may have to be saved.
     pub(super) fn distrust(&self, first_lsn: u64, below: u64) {
-        self.shared.fail(first_lsn, below);
+        self.shared.fail(first_lsn, Some(below));
     }
 
-    /// A segment that failed and holds records that may not be on the disk.
+    /// A segment that failed, and the records in it that may not be on the disk; there may be none.
     pub(super) fn failed(&self) -> Option<Distrusted> {
         self.shared.state.lock().failed.first().copied()
     }
@@ -272,8 +293,8 @@ impl Shared {
                     let words = format!("syncing `{}`: {error}", path.display());
                     tracing::warn!(error = words, "a segment of the prediction log is not trusted");
                     self.queue.set_last_error(words);
+                    self.fail(first_lsn, None);
                     super::stats::add(&self.queue.counters().write_errors, 1);
-                    self.fail(first_lsn, u64::MAX);
                     self.queue.call_attention();
                 }
             }
@@ -292,14 +313,17 @@ impl Shared {
         synced
     }
 
-    fn fail(&self, first_lsn: u64, below: u64) {
+    /// Gives up a segment. `below` is `None` where the writer does not know yet: it is told in any
+    /// case, and what it still writes there counts as well.
+    fn fail(&self, first_lsn: u64, below: Option<u64>) {
         let mut state = self.state.lock();
         let index = state.segments.iter().position(|segment| segment.first_lsn == first_lsn);
         let Some(segment) = index.and_then(|index| state.segments.remove(index)) else { return };
-        let to = segment.to.min(below.saturating_sub(1));
-        if segment.from <= to {
-            let oldest = state.failed_since.into_iter().chain(segment.since).min();
-            state.failed_since = oldest;
+        let to = below.map_or(segment.to, |below| segment.to.min(below.saturating_sub(1)));
+        if below.is_none() || segment.from <= to {
+            if segment.from <= to {
+                state.failed_since = state.failed_since.into_iter().chain(segment.since).min();
+            }
             state.failed.push(Distrusted { first_lsn, from: segment.from, to });
         }
         self.publish(&mut state);

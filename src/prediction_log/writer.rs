@@ -83,7 +83,9 @@ impl Writer {
         self.queue.signal().attach();
         loop {
             let closing = self.queue.signal().is_closing();
-            if !closing {
+            if closing {
+                self.appender.end_retention();
+            } else {
                 self.await_work();
             }
             let dropped = self.queue.take_arenas(&mut self.group);

@@ -33,9 +33,9 @@ impl LinearClassifier {
         if self.opposite { 2 } else { self.models.len() }
     }
 
-    /// Writes the scores of one row of features and returns its class.
+    /// Writes the scores of one row of features, before the transform, and returns its class.
     fn classify(&self, features: &[f32], scores: &mut [f32]) -> usize {
-        let class = match (self.models.as_slice(), &mut *scores) {
+        match (self.models.as_slice(), &mut *scores) {
             ([model], [score]) => {
                 *score = model.score(features);
                 usize::from(*score > 0.0)
@@ -51,9 +51,7 @@ impl LinearClassifier {
                 }
                 first_largest(scores)
             }
-        };
-        self.transform.apply(scores);
-        class
+        }
     }
 }
 
@@ -120,9 +118,11 @@ impl Operator for LinearClassifier {
         let rows = input.try_as_plain_ram()?.as_slice::<f32>()?.chunks_exact(self.features);
         let mut scores = Tensor::zero::<f32>(&[count, self.width()])?;
         let mut plain = scores.try_as_plain_ram_mut()?;
-        let places = plain.as_slice_mut::<f32>()?.chunks_exact_mut(self.width());
-        let classes = rows.zip(places).map(|(row, scores)| self.classify(row, scores));
+        let places = plain.as_slice_mut::<f32>()?;
+        let classes = rows.zip(places.chunks_exact_mut(self.width()));
+        let classes = classes.map(|(row, scores)| self.classify(row, scores));
         let labels = self.labels.pick(classes);
+        self.transform.apply_rows(places, self.width());
         Ok(tvec!(labels.into_tvalue(), scores.into_tvalue()))
     }
 }

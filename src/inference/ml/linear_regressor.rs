@@ -62,13 +62,13 @@ impl Operator for LinearRegressor {
         let rows = input.try_as_plain_ram()?.as_slice::<f32>()?.chunks_exact(self.features);
         let mut values = Tensor::zero::<f32>(&[count, self.models.len()])?;
         let mut plain = values.try_as_plain_ram_mut()?;
-        let places = plain.as_slice_mut::<f32>()?.chunks_exact_mut(self.models.len());
-        for (row, places) in rows.zip(places) {
+        let places = plain.as_slice_mut::<f32>()?;
+        for (row, places) in rows.zip(places.chunks_exact_mut(self.models.len())) {
             for (place, model) in places.iter_mut().zip(&self.models) {
                 *place = model.score(row);
             }
-            self.transform.apply(places);
         }
+        self.transform.apply_rows(places, self.models.len());
         Ok(tvec!(values.into_tvalue()))
     }
 }

@@ -21,7 +21,7 @@ use super::convert::{ConvertError, Converted, convert, give_up};
 use super::disk::Disk;
 use super::merge::{MergeError, Mergeable, merge, recover, waiting};
 use super::retention::Limits;
-use super::segments::{Closed, backlog, resume_at};
+use super::segments::{Closed, backlog, bytes_beyond, resume_at};
 use super::stats::{Counters, ParquetStats, add, set};
 use crate::domain::record::{GapReason, GapRecord};
 use crate::domain::spec::{LogSpec, ParquetSpec};
@@ -29,7 +29,7 @@ use crate::prediction_log::appender::log_dir;
 use crate::prediction_log::consumers::PARQUET;
 use crate::prediction_log::files::LocalFiles;
 use crate::prediction_log::recorder::ParquetSide;
-use crate::prediction_log::segment::{self, SUSPECT};
+use crate::prediction_log::segment;
 use crate::prediction_log::unix_us;
 use crate::prediction_log::{Cursor, Progress, Recorder};
 use crate::telemetry::logging::chain;
@@ -270,6 +270,10 @@ impl Work {
         add(&counters.files, converted.files);
         add(&counters.bytes, converted.bytes);
         self.failed = None;
+        if converted.damaged {
+            // Before its first name may go.
+            self.side.consumers.aside().keep(closed.name);
+        }
         if let Err(error) = self.cursor.advance(closed.last_lsn) {
             // The position counts in this process; a start may do some segments once more.
             self.warn(&error, "the cursor of the Parquet files cannot be written");
@@ -296,11 +300,6 @@ impl Work {
     }
 
     fn give_up(&mut self, closed: Closed, reason: GapReason, error: &ConvertError) -> bool {
-        let path = segment::path(&self.log_dir, closed.name);
-        let aside = self.log_dir.join(segment::file_name(closed.name) + SUSPECT);
-        if let Err(error) = std::fs::hard_link(&path, &aside) {
-            self.warn(&error, "a segment that cannot be converted is not kept aside");
-        }
         let detail = chain(error).to_string();
         let level = self.spec.level;
         match give_up(&self.disk, closed, unix_us(), reason, &detail, level) {
@@ -353,20 +352,27 @@ impl Work {
         self.unmergeable.push(hour);
     }
 
-    /// Keeps to the limits, together with the writer: each knows what the other holds.
+    /// Keeps to the limits, together with the writer. What Parquet files hold is older, so that these
+    /// go first; the writer only has to know of those that cannot.
     fn retain(&mut self) {
         let segments = segment::list(&LocalFiles, &self.log_dir).unwrap_or_default();
-        let segment_bytes = segments.iter().map(|segment| segment.bytes).sum();
+        // Those that everybody has passed are about to go. Those that were converted and wait for
+        // others hold what Parquet files hold too: they take half of the limit at most.
+        let passed = self.side.consumers.released_up_to().unwrap_or(0);
+        let waiting = bytes_beyond(&segments, passed).min(self.limits.bytes() / 2);
+        let unconverted = bytes_beyond(&segments, self.cursor.position());
+        let segment_bytes = waiting.max(unconverted);
         let taken = self.side.consumers.files_required_up_to();
-        let kept = match self.limits.enforce(&self.disk, segment_bytes, taken, unix_us()) {
-            Ok(kept) => kept,
-            Err(error) => return self.warn(&error, "old Parquet files are not removed"),
-        };
+        let kept =
+            match self.limits.enforce(&self.disk, segment_bytes, taken, self.side.clock.now_us()) {
+                Ok(kept) => kept,
+                Err(error) => return self.warn(&error, "old Parquet files are not removed"),
+            };
         let counters = &self.shared.counters;
         set(&counters.files, kept.files);
         set(&counters.bytes, kept.bytes);
         add(&counters.removed, kept.removed);
-        self.side.set_bytes(kept.bytes);
+        self.side.consumers.set_held_bytes(kept.held);
         kept.gone.iter().for_each(|gone| self.tell_skipped(*gone));
         if kept.at_floor && !self.is_at_floor {
             tracing::warn!(

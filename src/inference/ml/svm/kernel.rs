@@ -7,6 +7,7 @@
 use tract_onnx::prelude::TractResult;
 
 use crate::inference::ml::attributes::Attributes;
+use crate::inference::ml::exponential::exponentials;
 
 /// How many vectors are computed side by side.
 const LANES: usize = 16;
@@ -131,32 +132,6 @@ fn distances(group: &[[f32; LANES]], row: &[f32]) -> [f32; LANES] {
         }
     }
     sums
-}
-
-/// The exponential function of each, to the last digit but one.
-///
-/// The method is the usual one: `exp(x) = 2^n * exp(r)`, with `n` the nearest integer to `x / ln 2` and a
-/// polynomial for `exp(r)` (S. L. Moshier, Cephes, `expf`). Without a branch or a call in it, the compiler
-/// can do all lanes at once.
-fn exponentials(numbers: [f32; LANES]) -> [f32; LANES] {
-    // Added to a number, it rounds it to an integer, in the lowest bits.
-    const ROUND: f32 = 12_582_912.0;
-    const POLYNOMIAL: [f32; 6] =
-        [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_65, 0.5];
-    // ln 2 in two parts, of which the first has few digits.
-    const LN_2: (f32, f32) = (0.693_359_4, -2.121_944_4e-4);
-    // Beyond, the result is not a normal number, or it is NaN.
-    if !numbers.iter().all(|x| (-87.0..88.0).contains(x)) {
-        return numbers.map(f32::exp);
-    }
-    numbers.map(|x| {
-        let rounded = x * std::f32::consts::LOG2_E + ROUND;
-        let power = f32::from_bits((rounded.to_bits() << 23).wrapping_add(1.0_f32.to_bits()));
-        let n = rounded - ROUND;
-        let r = x - n * LN_2.0 - n * LN_2.1;
-        let sum = POLYNOMIAL.into_iter().fold(0.0, |sum, factor| sum * r + factor);
-        (sum * r * r + r + 1.0) * power
-    })
 }
 
 /// The sum of the products, in 64 bits as libsvm computes it.
