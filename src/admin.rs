@@ -153,7 +153,11 @@ fn models(snapshot: &Snapshot) -> Value {
                 let (ready, backends) = version(target);
                 let share = entry.split.shares().iter().find(|share| share.target == target);
                 let permille = share.map_or(0, |share| share.weight.thousandths());
-                let value = json!({ "ready": ready, "permille": permille, "backends": backends });
+                let mut value =
+                    json!({ "ready": ready, "permille": permille, "backends": backends });
+                if let RuntimeKind::Local(Some(loaded)) = &snapshot.target(target).kind {
+                    value["artifact"] = local::artifact(loaded);
+                }
                 (name.to_string(), value)
             })
             .collect();

@@ -1,5 +1,7 @@
 //! What is measured about versions that run in this process.
 
+use serde_json::{Value, json};
+
 use crate::domain::routing::TargetKind;
 use crate::inference::{BATCH_BOUNDS, LaneStats};
 use crate::snapshot::{LocalRuntime, RuntimeKind, Snapshot};
@@ -41,6 +43,20 @@ pub(super) fn metrics(registry: &Registry, snapshot: &Snapshot) {
         }
         registry.copy("pointsman_batches_taken_apart_total", &own, taken_apart);
     }
+}
+
+/// What is known about a loaded model.
+pub(super) fn artifact(local: &LocalRuntime) -> Value {
+    let model = &local.model;
+    let digest: String = model.digest().iter().map(|byte| format!("{byte:02x}")).collect();
+    json!({
+        "digest": format!("sha256:{digest}"),
+        "bytes": model.bytes(),
+        "memory": model.memory(),
+        "plans": model.plans(),
+        "cost_us": u64::try_from(model.cost().as_micros()).unwrap_or(u64::MAX),
+        "interface": model.interface(),
+    })
 }
 
 /// Renders how many rows ran together.

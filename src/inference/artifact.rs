@@ -80,8 +80,8 @@ pub enum ArtifactError {
     Refused { words: String },
     /// The process that was to look at the model first ended without a verdict.
     #[error(
-        "model file {} cannot be loaded within bounds ({reason}); raise `load_memory` or `load_time` of \
-         [inference] if it is to be trusted",
+        "model file {} cannot be loaded within bounds ({reason}); if it is to be trusted, raise \
+         `load_memory` or `load_time` of [inference]",
         .path.display()
     )]
     Vetting { path: PathBuf, reason: String },

@@ -19,7 +19,7 @@ use super::artifact::external::{self, Further};
 use super::graph::{self, DeclaredDim, Interface, Refusal};
 use super::plans::Plans;
 use super::signature::{Dim, Dims, Signature};
-use super::{boundary, convert, ml};
+use super::{boundary, convert, ml, onnx};
 use crate::protocol::tensor::TensorSpec;
 
 /// What comes out of compiling a file.
@@ -44,11 +44,12 @@ impl Compiled {
         let mut proto = graph::decode(bytes).map_err(refused)?;
         let further = external::take_in(&mut proto, path, limit).map_err(CompileError::Artifact)?;
         let columns = boundary::flatten(&mut proto, bytes).map_err(refused)?;
-        let mut onnx = tract_onnx::onnx();
-        ml::register(&mut onnx);
-        let interface = graph::check(&onnx, &proto, bytes).map_err(refused)?;
+        let mut tract = tract_onnx::onnx();
+        ml::register(&mut tract);
+        onnx::register(&mut tract);
+        let interface = graph::check(&tract, &proto, bytes).map_err(refused)?;
         let size = bytes.len() as u64;
-        let mut compiled = Self::from_graph(&onnx, &proto, interface, size, further)
+        let mut compiled = Self::from_graph(&tract, &proto, interface, size, further)
             .map_err(CompileError::Tract)?;
         let texts = |(name, labels): (String, ml::Labels)| (name, labels.texts());
         compiled.signature.columns = columns.into_iter().map(texts).collect();
@@ -56,13 +57,13 @@ impl Compiled {
     }
 
     fn from_graph(
-        onnx: &Onnx,
+        tract: &Onnx,
         proto: &ModelProto,
         interface: Interface,
         bytes: u64,
         further: Further,
     ) -> TractResult<Self> {
-        let mut model = onnx.parse(proto, None)?.model;
+        let mut model = tract.parse(proto, None)?.model;
         let mut open = OpenDims::default();
         let mut dims = Vec::with_capacity(interface.inputs.len());
         for (position, input) in interface.inputs.iter().enumerate() {

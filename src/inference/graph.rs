@@ -13,7 +13,7 @@ use tract_onnx::pb::tensor_shape_proto::dimension;
 use tract_onnx::pb::type_proto;
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto};
 
-use super::ml;
+use super::{ml, onnx};
 use crate::protocol::tensor::Datatype;
 
 /// A value that the graph takes or returns.
@@ -80,16 +80,16 @@ pub(super) fn decode(bytes: &[u8]) -> Result<ModelProto, Refusal> {
     }
 }
 
-/// Checks that `onnx` can serve the graph and lists what it takes and returns. `bytes` are those that
+/// Checks that `tract` can serve the graph and lists what it takes and returns. `bytes` are those that
 /// `model` was decoded from.
-pub(super) fn check(onnx: &Onnx, model: &ModelProto, bytes: &[u8]) -> Result<Interface, Refusal> {
+pub(super) fn check(tract: &Onnx, model: &ModelProto, bytes: &[u8]) -> Result<Interface, Refusal> {
     let no_graph = || Refusal::NotOnnx("it has no graph".to_owned());
     let graph = model.graph.as_ref().ok_or_else(no_graph)?;
     let constants: HashSet<&str> = graph.initializer.iter().map(|tensor| &*tensor.name).collect();
     let is_input = |value: &&ValueInfoProto| !constants.contains(&*value.name);
     let inputs = graph.input.iter().filter(is_input).map(|value| check_input(value, bytes));
     let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
-    check_operators(onnx, model, graph)?;
+    check_operators(tract, model, graph)?;
     check_wiring(graph)?;
     let outputs = graph.output.iter().map(|value| check_output(value, bytes));
     let outputs = outputs.collect::<Result<Vec<_>, _>>()?;
@@ -161,11 +161,11 @@ fn element_name(element: i32) -> String {
 /// Finds the first node, in any branch or loop body, that cannot be run.
 ///
 /// Recursion is bounded: the protobuf decoder refuses messages nested more than 100 deep.
-fn check_operators(onnx: &Onnx, model: &ModelProto, graph: &GraphProto) -> Result<(), Refusal> {
+fn check_operators(tract: &Onnx, model: &ModelProto, graph: &GraphProto) -> Result<(), Refusal> {
     for node in &graph.node {
         let domain = if node.domain == "ai.onnx" { "" } else { node.domain.as_str() };
         let name = node.op_type.as_str();
-        let known = onnx.op_register.0.contains_key(name);
+        let known = tract.op_register.0.contains_key(name);
         let supported = match domain {
             "" => known && !ml::supports(name),
             ml::DOMAIN => ml::supports(name),
@@ -177,6 +177,12 @@ fn check_operators(onnx: &Onnx, model: &ModelProto, graph: &GraphProto) -> Resul
             let operator = format!("{domain}.{name}");
             return Err(Refusal::Operator { operator, node: node_name(node) });
         }
+        if domain.is_empty()
+            && let Some(what) = onnx::beyond(node)
+        {
+            let operator = format!("ai.onnx.{name} with {what}");
+            return Err(Refusal::Operator { operator, node: node_name(node) });
+        }
         let same = |import: &str| import == domain || (domain.is_empty() && import == "ai.onnx");
         if !model.opset_import.iter().any(|import| same(&import.domain)) {
             let reason = format!("it uses the domain '{domain}' without importing it");
@@ -184,7 +190,7 @@ fn check_operators(onnx: &Onnx, model: &ModelProto, graph: &GraphProto) -> Resul
         }
         for attribute in &node.attribute {
             let bodies = attribute.g.iter().chain(&attribute.graphs);
-            bodies.into_iter().try_for_each(|body| check_operators(onnx, model, body))?;
+            bodies.into_iter().try_for_each(|body| check_operators(tract, model, body))?;
         }
     }
     Ok(())

@@ -43,6 +43,7 @@ use tract_onnx::prelude::TractResult;
 use tract_onnx::tract_hir::infer::InferenceOp;
 
 use self::array_feature_extractor::ArrayFeatureExtractor;
+pub(super) use self::attributes::Attributes;
 use self::binarizer::Binarizer;
 use self::category_mapper::CategoryMapper;
 pub(super) use self::dict_vectorizer::DictVectorizer;
@@ -54,8 +55,7 @@ use self::linear_classifier::LinearClassifier;
 use self::linear_regressor::LinearRegressor;
 use self::normalizer::Normalizer;
 use self::one_hot_encoder::OneHotEncoder;
-use self::operator::{Operator, build};
-pub(super) use self::operator::{Unacceptable, parse};
+pub(super) use self::operator::{Form, Operator, Unacceptable, build, parse, wrap};
 use self::scaler::Scaler;
 use self::svm::{SvmClassifier, SvmRegressor};
 use self::trees::{TreeEnsemble, TreeEnsembleClassifier, TreeEnsembleRegressor};

@@ -203,3 +203,57 @@ fn ending(status: ExitStatus, complaint: &str, limits: &VetLimits) -> String {
 pub(super) fn is_about(verdict: &Verdict, digest: [u8; 32]) -> bool {
     verdict.digest == hex(&digest)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of a program that is not this one: a script.
+    fn words(script: &str) -> String {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().expect("a directory");
+        let program = dir.path().join("program");
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("written");
+        let executable = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(&program, executable).expect("changed");
+        let limits = VetLimits { time: Duration::from_millis(700), ..VetLimits::default() };
+        let path = Path::new("/models/m/v1/model.onnx");
+        let error = vet_with(&program, path, LoadLimits::default(), &limits);
+        error.expect_err("no verdict").to_string()
+    }
+
+    #[test]
+    fn a_process_that_gives_no_verdict_is_told_by_its_end() {
+        for (script, clue) in [
+            ("exit 1", "its process ended with exit status: 1"),
+            ("exec echo {}", "its process ended with exit status: 0"),
+            ("echo why >&2; exit 3", "exit status: 3: why"),
+            ("exec sleep 30", "it took longer than 700ms"),
+            ("exec cat /dev/zero", "its verdict has no end"),
+            ("kill -SEGV $$", "its process crashed with signal 11"),
+        ] {
+            let words = words(script);
+            assert!(words.contains(clue), "{script}: {words}");
+            assert!(words.starts_with("model file /models/m/v1/model.onnx cannot be"), "{words}");
+        }
+        let program = Path::new("/no/such/program");
+        let limits = VetLimits::default();
+        let error = vet_with(program, Path::new("m.onnx"), LoadLimits::default(), &limits);
+        let words = error.expect_err("no program").to_string();
+        assert!(words.contains("no process for it"), "{words}");
+    }
+
+    #[test]
+    fn the_end_of_a_process_says_which_bound_it_met() {
+        use std::os::unix::process::ExitStatusExt as _;
+        let limits = VetLimits { memory: 1024, time: Duration::from_secs(2) };
+        let ended =
+            |signal: i32, complaint: &str| ending(ExitStatus::from_raw(signal), complaint, &limits);
+        let memory = "it needs more memory than 1024 bytes";
+        assert!(ended(6, "memory allocation of 4096 bytes failed").starts_with(memory));
+        assert!(ended(6, "").starts_with(memory));
+        assert!(ended(24, "").contains("more processor time than 2s"));
+        assert!(ended(9, "").contains("more processor time than 2s"));
+        assert_eq!(ended(11, ""), "its process crashed with signal 11");
+    }
+}

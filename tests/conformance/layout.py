@@ -7,6 +7,10 @@ import numpy
 import onnx
 
 
+# What stands in the file of a value that is no tensor, which no request carries either.
+NO_TENSOR = b"\xff"
+
+
 def write(root, kind, name, model, sets):
     """Writes a model and its data sets, each a pair of lists: inputs and expected outputs."""
     folder = pathlib.Path(root) / kind / re.sub(r"[^A-Za-z0-9_.-]", "_", name)
@@ -22,7 +26,7 @@ def write(root, kind, name, model, sets):
 
 
 def encoded(value):
-    """A tensor as protobuf; nothing for values that are no tensors, which no request carries either."""
+    """A tensor as protobuf, or `NO_TENSOR`."""
     if isinstance(value, onnx.TensorProto):
         return value.SerializeToString()
     if isinstance(value, (numpy.ndarray, numpy.generic)):
@@ -30,4 +34,4 @@ def encoded(value):
         if array.dtype.kind in "OUS":
             array = array.astype(object)
         return onnx.numpy_helper.from_array(array).SerializeToString()
-    return b"\xff"
+    return NO_TENSOR

@@ -91,6 +91,19 @@ fn a_client_that_leaves_is_not_run_and_bad_input_hurts_no_one() {
 }
 
 #[test]
+fn a_large_body_is_answered_like_a_small_one() {
+    let gateway = gateway("batch = { max_size = 300, max_delay = \"1ms\" }\n");
+    let large = body("large", 200, 9);
+    assert!(large.len() > 16 * 1024, "too large to be decoded on a worker");
+    let reply = gateway.post(INFER, &large);
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let expected: Vec<usize> = (0..200).map(|row| (9 + row + 64 - 3) % 64).collect();
+    assert_eq!(hot(&reply.json()), expected);
+    let wrong = gateway.post(INFER, &large.replace("FP32", "INT8"));
+    assert_eq!((wrong.status, wrong.error()), (400, "bad_input"), "{}", wrong.text());
+}
+
+#[test]
 fn a_request_that_cannot_wait_so_long_is_told() {
     let gateway = gateway(
         "batch = { max_size = 64, max_delay = \"1s\" }\n[limits]\nrequest_time = \"200ms\"\n",

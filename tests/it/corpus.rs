@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use pointsman::config::{Checks, load};
+use pointsman::inference::fuzz_graph;
 use pointsman::prediction_log::query::expression::fuzz_expression;
 use pointsman::prediction_log::{fuzz_parquet_rows, fuzz_segment};
 use pointsman::protocol::dialect::{fuzz_answer, fuzz_request};
@@ -33,6 +34,16 @@ fn no_body_of_the_corpus_breaks_a_codec() {
 fn replay(target: &str, decode: fn(&[u8])) {
     for (_, bytes) in corpus(target) {
         decode(&bytes);
+    }
+}
+
+#[test]
+fn every_graph_of_the_corpus_is_checked_without_a_panic() {
+    for (path, bytes) in corpus("graph") {
+        let sound = fuzz_graph(&bytes);
+        let wanted =
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("sound_"));
+        assert_eq!(sound, wanted, "{}", path.display());
     }
 }
 

@@ -64,17 +64,21 @@ fn what_routing_needs_stays() {
 }
 
 #[test]
-fn loading_and_unloading_again_and_again_takes_no_memory() {
+fn a_thousand_loads_and_unloads_take_no_memory() {
     let gateway = gateway();
-    let cycles = |count: usize| {
-        for _ in 0..count {
-            assert_eq!(order(&gateway, "iris/versions/v2", "unload").status, 200);
-            assert_eq!(order(&gateway, "iris/versions/v2", "load").status, 200);
-            assert_eq!(gateway.post(INFER_V2, IRIS_BODY).status, 200);
-        }
-        gateway.metric("process_resident_memory_bytes")
+    // The lowest of several readings: the allocator gives back what threads leave behind in steps.
+    let lowest = |rounds: usize| {
+        let readings = (0..rounds).map(|_| {
+            for _ in 0..50 {
+                assert_eq!(order(&gateway, "iris/versions/v2", "unload").status, 200);
+                assert_eq!(order(&gateway, "iris/versions/v2", "load").status, 200);
+                assert_eq!(gateway.post(INFER_V2, IRIS_BODY).status, 200);
+            }
+            gateway.metric("process_resident_memory_bytes")
+        });
+        readings.fold(f64::INFINITY, f64::min)
     };
-    let before = cycles(40);
-    let after = cycles(160);
-    assert!(after < before + 8e6, "{before} bytes grew to {after}");
+    let before = lowest(6);
+    let after = lowest(14);
+    assert!(after < before + 12e6, "{before} bytes grew to {after}");
 }

@@ -39,7 +39,7 @@ impl<'a> Attributes<'a> {
     }
 
     /// The version of the operator set that the model asks for.
-    pub(super) fn version(&self) -> i64 {
+    pub(in crate::inference) fn version(&self) -> i64 {
         self.version
     }
 
@@ -54,7 +54,7 @@ impl<'a> Attributes<'a> {
     }
 
     /// A whole number.
-    pub(super) fn int(&self, name: &'static str) -> TractResult<Option<i64>> {
+    pub(in crate::inference) fn int(&self, name: &'static str) -> TractResult<Option<i64>> {
         Ok(self.typed(name, AttributeType::Int)?.map(|attribute| attribute.i))
     }
 
@@ -70,7 +70,7 @@ impl<'a> Attributes<'a> {
     }
 
     /// Whole numbers; none where the attribute is absent.
-    pub(super) fn ints(&self, name: &'static str) -> TractResult<&'a [i64]> {
+    pub(in crate::inference) fn ints(&self, name: &'static str) -> TractResult<&'a [i64]> {
         Ok(self.typed(name, AttributeType::Ints)?.map_or(&[], |attribute| &attribute.ints))
     }
 

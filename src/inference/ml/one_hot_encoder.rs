@@ -73,7 +73,7 @@ impl Operator for OneHotEncoder {
                 None if self.zeros => {}
                 None => {
                     let reason = format!("an element is none of the {} categories", self.count);
-                    return Err(TractError::from(Unacceptable(reason)));
+                    return Err(TractError::from(Unacceptable::new(reason)));
                 }
             }
             Ok(())

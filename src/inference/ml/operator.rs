@@ -24,14 +24,21 @@ use super::attributes::Attributes;
 /// The element type and the dimensions of a tensor, which are known before its elements are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::inference) struct Form {
-    pub(super) datum_type: DatumType,
-    pub(super) shape: TVec<TDim>,
+    pub(in crate::inference) datum_type: DatumType,
+    pub(in crate::inference) shape: TVec<TDim>,
 }
 
 /// An input that an operator does not take although its type and shape fit: the fault of whoever sent it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(in crate::inference) struct Unacceptable(pub(super) String);
+pub(in crate::inference) struct Unacceptable(String);
+
+impl Unacceptable {
+    /// Says what is not taken, as a sentence.
+    pub(in crate::inference) fn new(reason: String) -> Self {
+        Self(reason)
+    }
+}
 
 /// An operator with everything that its attributes say.
 pub(in crate::inference) trait Operator:
@@ -116,15 +123,24 @@ pub(super) fn check_numbers(name: &str, datum_type: DatumType) -> TractResult<()
 }
 
 /// Makes the operator of a node; the form of function that tract registers.
-pub(super) fn build<O: Operator>(
+pub(in crate::inference) fn build<O: Operator>(
     context: &ParsingContext<'_>,
     node: &NodeProto,
 ) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
-    let import = context.model.opset_import.iter().find(|import| import.domain == super::DOMAIN);
+    let own = |domain: &str| domain == node.domain || domain.is_empty() && node.domain == "ai.onnx";
+    let import = context.model.opset_import.iter().find(|import| own(&import.domain));
     let operator = parse::<O>(node, import.map_or(1, |import| import.version))?;
+    Ok((wrap(operator, node), Vec::new()))
+}
+
+/// Puts an operator into the place of a node.
+pub(in crate::inference) fn wrap<O: Operator>(
+    operator: O,
+    node: &NodeProto,
+) -> Box<dyn InferenceOp> {
     let wanted = node.output.iter().enumerate().filter(|(_, name)| !name.is_empty());
     let wanted = wanted.map(|(position, _)| position).collect();
-    Ok((expand(Node { operator: Arc::new(operator), wanted }), Vec::new()))
+    expand(Node { operator: Arc::new(operator), wanted })
 }
 
 /// Reads all attributes of a node.
