@@ -189,7 +189,7 @@ fn untyped(c: &mut Criterion) {
     };
     let mut group = c.benchmark_group("untyped");
     group.bench_function("path", |b| {
-        b.iter(|| dialect::parse_path(black_box("/v1/models/m:predict")))
+        b.iter(|| dialect::parse_path(black_box("/v1/models/m:predict")));
     });
     group.bench_function("decode_features", |b| {
         b.iter(|| decode_predict(black_box(ROWS), Some(&features), true));
