@@ -48,6 +48,20 @@ fn every_graph_of_the_corpus_is_checked_without_a_panic() {
 }
 
 #[test]
+fn no_graph_of_the_corpus_panics_when_a_byte_is_flipped_or_it_is_cut() {
+    for (_, bytes) in corpus("graph") {
+        for at in 0..bytes.len() {
+            for mask in [0x01, 0x55, 0x80, 0xff] {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= mask;
+                fuzz_graph(&flipped);
+            }
+            fuzz_graph(&bytes[..at]);
+        }
+    }
+}
+
+#[test]
 fn no_segment_of_the_corpus_panics_and_the_whole_one_is_read() {
     for (path, bytes) in corpus("log_segment") {
         let rows = fuzz_segment(&bytes);
