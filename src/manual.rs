@@ -12,6 +12,11 @@ pub mod config {
     #![doc = include_str!("docs/config.md")]
 }
 
+/// What the codecs of the protocols read and write.
+pub mod protocols {
+    #![doc = include_str!("docs/protocols.md")]
+}
+
 /// Models in this process: artifacts, cards, limits, batches.
 pub mod models {
     #![doc = include_str!("docs/models.md")]

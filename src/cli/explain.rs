@@ -28,7 +28,14 @@ pub(super) fn explain(
             writeln!(out, "the gateway answers this path itself")?;
             return Ok(());
         }
-        None => None,
+        Some(
+            Call::ModelList
+            | Call::Statistics
+            | Call::RepositoryIndex
+            | Call::Repository { .. }
+            | Call::NotOffered(_),
+        )
+        | None => None,
     };
     let view = RequestView {
         method: &request.method.to_ascii_uppercase(),

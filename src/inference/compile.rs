@@ -19,7 +19,7 @@ use super::artifact::external::{self, Further};
 use super::graph::{self, DeclaredDim, Interface, Refusal};
 use super::plans::Plans;
 use super::signature::{Dim, Dims, Signature};
-use super::{boundary, convert, ml, onnx};
+use super::{boundary, contained, convert, ml, onnx};
 use crate::protocol::tensor::TensorSpec;
 
 /// What comes out of compiling a file.
@@ -49,11 +49,30 @@ impl Compiled {
         onnx::register(&mut tract);
         let interface = graph::check(&tract, &proto, bytes).map_err(refused)?;
         let size = bytes.len() as u64;
-        let mut compiled = Self::from_graph(&tract, &proto, interface, size, further)
-            .map_err(CompileError::Tract)?;
+        let mut compiled =
+            Self::for_any_size(&tract, &proto, &interface, size).map_err(CompileError::Tract)?;
+        compiled.further = further;
         let texts = |(name, labels): (String, ml::Labels)| (name, labels.texts());
         compiled.signature.columns = columns.into_iter().map(texts).collect();
         Ok(compiled)
+    }
+
+    /// Compiles for any batch size or, where tract cannot, for one row: what depends on the size of the
+    /// batch is a constant then.
+    fn for_any_size(
+        tract: &Onnx,
+        proto: &ModelProto,
+        interface: &Interface,
+        bytes: u64,
+    ) -> TractResult<Self> {
+        let attempt = |interface: Interface| {
+            contained(|| Self::from_graph(tract, proto, interface, bytes))
+                .unwrap_or_else(|panic| Err(TractError::msg(format!("tract panicked: {panic}"))))
+        };
+        attempt(interface.clone()).or_else(|error| match interface.one_row().map(attempt) {
+            Some(Ok(compiled)) => Ok(compiled),
+            Some(Err(_)) | None => Err(error),
+        })
     }
 
     fn from_graph(
@@ -61,7 +80,6 @@ impl Compiled {
         proto: &ModelProto,
         interface: Interface,
         bytes: u64,
-        further: Further,
     ) -> TractResult<Self> {
         let mut model = tract.parse(proto, None)?.model;
         let mut open = OpenDims::default();
@@ -88,7 +106,7 @@ impl Compiled {
         let symbols = open.symbols.into_iter().map(|(_, symbol)| symbol).collect();
         let constants = constant_bytes(&model).max(bytes);
         let plans = Plans::new(model, symbols, constants)?;
-        Ok(Self { signature, no_batch, plans, further })
+        Ok(Self { signature, no_batch, plans, further: Further::default() })
     }
 }
 

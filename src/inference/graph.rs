@@ -35,10 +35,31 @@ pub(super) enum DeclaredDim {
 }
 
 /// What the graph takes and returns, in the file's order.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Interface {
     pub(super) inputs: Vec<Declared>,
     pub(super) outputs: Vec<Declared>,
+}
+
+impl Interface {
+    /// The same for one row: what the first input begins with is 1, wherever it stands. `None` where that
+    /// dimension has a size.
+    pub(super) fn one_row(&self) -> Option<Self> {
+        let batch = self.inputs.first()?.dims.first()?;
+        if matches!(batch, DeclaredDim::Fixed(_)) {
+            return None;
+        }
+        let mut one = self.clone();
+        for input in &mut one.inputs {
+            for (axis, dim) in input.dims.iter_mut().enumerate() {
+                // Outermost dimensions without a name are taken to be the batch.
+                if dim == batch && (axis == 0 || *dim != DeclaredDim::Unknown) {
+                    *dim = DeclaredDim::Fixed(1);
+                }
+            }
+        }
+        Some(one)
+    }
 }
 
 /// Why a graph is refused; the path is added by the caller.

@@ -1,15 +1,20 @@
 //! The one form of a tensor between all wire formats and the models.
 //!
-//! Owns the datatypes of the Open Inference Protocol and the agreement of a tensor's shape with its
-//! data. Never knows about JSON, ONNX or a particular model.
+//! Owns the datatypes of the Open Inference Protocol, the agreement of a tensor's shape with its data, the
+//! binary form of the data and conversions between datatypes. Never knows about JSON, ONNX or a particular
+//! model.
 
 use std::fmt;
 
 use half::{bf16, f16};
 use smallvec::SmallVec;
 
+#[cfg(test)]
+pub(crate) mod arbitrary;
+mod binary;
 mod convert;
 
+pub use self::binary::{BinaryError, ElementTooLong, Span};
 pub use self::convert::ConvertError;
 
 /// The element type of a tensor, with the names and sizes of the Open Inference Protocol ("Tensor

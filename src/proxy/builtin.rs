@@ -22,7 +22,12 @@ pub(super) fn about_gateway(
     method: &Method,
 ) -> Result<Option<Answer>, Problem> {
     let (status, body) = match call {
-        Call::Model { .. } => return Ok(None),
+        Call::Model { .. }
+        | Call::ModelList
+        | Call::Statistics
+        | Call::RepositoryIndex
+        | Call::Repository { .. }
+        | Call::NotOffered(_) => return Ok(None),
         Call::ServerLive => (StatusCode::OK, br#"{"live":true}"#.to_vec()),
         Call::ServerReady if gateway.readiness.is_ready() => {
             (StatusCode::OK, br#"{"ready":true}"#.to_vec())

@@ -61,6 +61,17 @@ pub(super) async fn answer(
             };
             Ok(json(StatusCode::OK, encode_model_metadata(&metadata)))
         }
+        Some(Call::Model {
+            operation:
+                Operation::Config
+                | Operation::Statistics
+                | Operation::Generate
+                | Operation::GenerateStream,
+            ..
+        }) => {
+            let detail = "this is not offered for a model in this process";
+            Err(Problem::new(Cause::NoRoute, detail))
+        }
         _ => {
             exchange.set_protocol(Protocol::OpenInferenceRest);
             if parts.method != Method::POST {

@@ -66,7 +66,7 @@ def operators(rows, cases):
     grouped = collections.defaultdict(list)
     for kind, name, outcome, message in rows:
         grouped[operator_of(cases / kind / name, name)].append((outcome, message))
-    yield "| operator | " + " | ".join(OUTCOMES) + " | why not |"
+    yield "| operator | " + " | ".join(OUTCOMES) + " | note |"
     yield "|---|" + "---|" * len(OUTCOMES) + "---|"
     for operator, outcomes in sorted(grouped.items()):
         counts = collections.Counter(outcome for outcome, _ in outcomes)
@@ -87,7 +87,7 @@ def operator_of(folder, name):
 
 
 def models(rows):
-    yield "| model | outcome | why not |"
+    yield "| model | outcome | note |"
     yield "|---|---|---|"
     for _, name, outcome, message in rows:
         yield f"| {name} | {outcome} | {reason(message)} |"

@@ -42,6 +42,10 @@ class Retained:
         self.known.update(segments)
         self.known.update(parquet)
 
+    def has_acted(self):
+        """Whether retention has removed records, skipped the sink and followed a merge so far."""
+        return bool(self.skipped and self.merged and self.known.keys() - self.present)
+
     def finish(self, gateway):
         """The last check: all that the sink misses was told, and no more than that."""
         told = 0

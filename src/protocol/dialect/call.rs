@@ -109,7 +109,7 @@ impl<'a> Call<'a> {
 /// When it does, and a name in it is refused.
 pub fn parse_path(path: &str) -> Result<Option<Call<'_>>, PathError> {
     if let Some(call) = open_inference::parse_path(path)? {
-        return Ok(Some(of_open_inference(call)));
+        return Ok(of_open_inference(call));
     }
     if let Some(call) = tensorflow_serving::parse_path(path)? {
         return Ok(Some(call));
@@ -123,21 +123,30 @@ pub fn parse_path(path: &str) -> Result<Option<Call<'_>>, PathError> {
     sagemaker::parse_path(path)
 }
 
-fn of_open_inference(call: open_inference::Call<'_>) -> Call<'_> {
+/// The calls that other dialects have too; the extensions of this one are not among them.
+fn of_open_inference(call: open_inference::Call<'_>) -> Option<Call<'_>> {
     use open_inference::Operation as Asked;
     let dialect = Dialect::OpenInference;
-    match call {
+    Some(match call {
         open_inference::Call::ServerLive => Call::server(dialect, Operation::Live),
         open_inference::Call::ServerReady => Call::server(dialect, Operation::Ready),
         open_inference::Call::ServerMetadata => Call::server(dialect, Operation::ServerMetadata),
+        open_inference::Call::ModelList => Call::server(dialect, Operation::ModelList),
         open_inference::Call::Model { model, version, operation } => {
             let release = version.map_or(Release::Any, Release::Version);
             let operation = match operation {
                 Asked::Infer => Operation::Infer,
                 Asked::Metadata => Operation::Metadata,
                 Asked::Ready => Operation::ModelReady,
+                Asked::Config | Asked::Statistics | Asked::Generate | Asked::GenerateStream => {
+                    return None;
+                }
             };
             Call::model(dialect, model, release, operation)
         }
-    }
+        open_inference::Call::Statistics
+        | open_inference::Call::RepositoryIndex
+        | open_inference::Call::Repository { .. }
+        | open_inference::Call::NotOffered(_) => return None,
+    })
 }
