@@ -8,6 +8,7 @@ use std::path::Path;
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use pointsman::inference::{LoadLimits, LocalModel};
+use pointsman::protocol::dialect;
 use pointsman::protocol::grpc::PREFIX_BYTES;
 use pointsman::protocol::infer::{InferRequest, InferResponse};
 use pointsman::protocol::open_inference::grpc::{
@@ -17,7 +18,10 @@ use pointsman::protocol::open_inference::{
     Body, OutputForms, decode_infer_request, encode_infer_request as encode_rest_request,
     encode_infer_response, encode_infer_response_as, parse_path,
 };
-use pointsman::protocol::tensor::{Tensor, TensorData};
+use pointsman::protocol::tensor::{Datatype, Tensor, TensorData, TensorSpec};
+use pointsman::protocol::tensorflow_serving::{
+    Form, decode_predict, encode_predict, encode_predictions,
+};
 
 const IRIS: &[u8] =
     br#"{"inputs":[{"name":"input","shape":[1,4],"datatype":"FP32","data":[[5.1,3.5,1.4,0.2]]}]}"#;
@@ -166,6 +170,54 @@ fn tensors(c: &mut Criterion) {
     group.finish();
 }
 
+/// Values without types: eight features and an image, as TensorFlow Serving's clients send them.
+fn untyped(c: &mut Criterion) {
+    const ROWS: &[u8] = br#"{"instances":[[5.1,3.5,1.4,0.2,6.7,3.0,5.2,2.3]]}"#;
+    let spec = |shape: &[i64]| TensorSpec {
+        name: "x".to_owned(),
+        datatype: Datatype::Fp32,
+        shape: shape.into(),
+    };
+    let features = [spec(&[-1, 8])];
+    let probabilities =
+        [Tensor::new("y", [1, 3].as_slice(), TensorData::Fp32(vec![0.98, 0.018, 1.4e-8]))
+            .expect("agrees")];
+    let encode = |form, outputs: &[Tensor]| {
+        let mut body = Vec::new();
+        encode_predictions(form, outputs, &mut body).expect("rows");
+        body
+    };
+    let mut group = c.benchmark_group("untyped");
+    group.bench_function("path", |b| {
+        b.iter(|| dialect::parse_path(black_box("/v1/models/m:predict")));
+    });
+    group.bench_function("decode_features", |b| {
+        b.iter(|| decode_predict(black_box(ROWS), Some(&features), true));
+    });
+    group.bench_function("guess_features", |b| {
+        b.iter(|| decode_predict(black_box(ROWS), None, true));
+    });
+    group.bench_function("decode_and_encode_features", |b| {
+        b.iter(|| {
+            let request = decode_predict(black_box(ROWS), Some(&features), true);
+            (request, encode(Form::Rows, black_box(&probabilities)))
+        });
+    });
+    let pixels: Vec<f32> = (0..150_528u32).map(|i| (i % 9973) as f32 / 255.0).collect();
+    let image = Tensor::new("x", [1, 3, 224, 224].as_slice(), TensorData::Fp32(pixels));
+    let image = [image.expect("agrees")];
+    let request = InferRequest { inputs: image.to_vec(), ..InferRequest::default() };
+    let mut body = Vec::new();
+    encode_predict(&request, &mut body).expect("columns");
+    let signature = [spec(&[-1, 3, 224, 224])];
+    group.throughput(Throughput::Bytes(body.len() as u64));
+    group.bench_function("decode_image", |b| {
+        b.iter(|| decode_predict(&body, Some(&signature), false));
+    });
+    group.bench_function("encode_image", |b| b.iter(|| encode(Form::Columns, &image)));
+    group.finish();
+}
+
 fn infer(c: &mut Criterion) {
     let mut group = c.benchmark_group("infer");
     let cases = [
@@ -197,5 +249,5 @@ fn infer(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, codec, features, tensors, infer);
+criterion_group!(benches, codec, features, tensors, untyped, infer);
 criterion_main!(benches);

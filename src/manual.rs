@@ -12,7 +12,7 @@ pub mod config {
     #![doc = include_str!("docs/config.md")]
 }
 
-/// What clients can speak.
+/// What the codecs of the protocols read and write.
 pub mod protocols {
     #![doc = include_str!("docs/protocols.md")]
 }

@@ -2,9 +2,10 @@
 //!
 //! Owns the one form of tensors, requests and responses that all dialects share ([`tensor`], [`infer`]), the
 //! reader and writer of JSON that are made for numbers ([`json`]), what gRPC puts around messages
-//! ([`grpc`]), the words that protocols have for failures ([`status`]), and the dialects
-//! ([`open_inference`]). Pure: never does I/O, reads a clock or knows which models exist; what a model
-//! accepts is checked by `inference`.
+//! ([`grpc`]), the words that protocols have for failures ([`status`]), the dialects ([`open_inference`],
+//! [`kserve_v1`], [`tensorflow_serving`], [`torchserve`], [`sagemaker`], [`raw`]), the values without types
+//! that most of them have ([`untyped`]), and one face for all of them ([`dialect`]). Pure: never does I/O,
+//! reads a clock or knows which models exist; what a model accepts is checked by `inference`.
 
 mod describe;
 pub mod dialect;

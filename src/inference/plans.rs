@@ -14,6 +14,8 @@ use super::contained;
 use super::plan::Plan;
 use super::shapes::{Choice, Shapes, Sizes};
 
+/// The niceness of a thread that makes a plan: requests go first.
+const NICE: i32 = 10;
 /// The most plans for sizes of one model.
 const PLANS_MAX: u64 = 8;
 /// What plans for sizes may take together, with the graph that they are made from, in bytes.
@@ -110,6 +112,10 @@ impl Plans {
         let make = {
             let sizes = sizes.clone();
             move || {
+                // On Linux this is the priority of this thread alone.
+                if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+                    tracing::debug!(%error, "a plan is made with the priority of the gateway");
+                }
                 let Some(plans) = plans.upgrade() else { return };
                 let plan = plans.specialise(&sizes);
                 plans.made.fetch_add(u64::from(plan.is_some()), Relaxed);

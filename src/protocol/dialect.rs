@@ -18,7 +18,9 @@
 //! ```
 //!
 //! 1. [`parse_path`] says which dialect a path belongs to, which model and release it names and what it
-//!    asks. Names are resolved by the caller. Routes decide for [`Dialect::Raw`], which has no paths.
+//!    asks. Names are resolved by the caller. Routes decide for [`Dialect::Raw`], which has no paths; the
+//!    paths of gRPC are [`Method`](super::open_inference::grpc::Method)'s, as its model stands in the
+//!    message.
 //! 2. Where client and backend speak the same dialect ([`same_wire`]) the bytes may pass untouched.
 //!    Otherwise [`decode_request`] reads the request. Dialects without types need the model's
 //!    [`Signature`] to read values as what the model takes; without one they are read as the widest
@@ -46,17 +48,19 @@ pub mod probe;
 mod tests;
 mod v2;
 
-pub use self::backend::{AnswerError, Asked, Target, decode_response, encode_request};
+pub use self::backend::{
+    AnswerError, Asked, ContainerForm, Target, decode_response, encode_request,
+};
 pub use self::body::Body;
 pub use self::call::{Call, Operation, Release, parse_path};
 pub use self::client::{
     Decoded, EncodeError, Form, RequestError, decode_request, encode_response, no_labels,
 };
-pub use self::failure::{Failure, decode_failure, encode_failure};
+pub use self::failure::{BackendFailure, decode_failure, encode_failure};
 #[doc(hidden)]
 pub use self::fuzz::{fuzz_answer, fuzz_request};
 pub use super::describe::{DeclaredModel, Signature, VersionState, VersionStatus};
-pub use super::open_inference::PathError;
+pub use super::open_inference::{BodyError, NotOffered, PathError};
 pub use super::sagemaker::Form as SagemakerForm;
 pub use crate::domain::dialect::Dialect;
 pub use crate::domain::spec::Extractors;

@@ -18,7 +18,7 @@ mod tests;
 use super::dialect::{Call, Dialect, Operation, PathError, Release};
 use super::envelope::{Envelope, Keys, UNNAMED_INPUT, UNNAMED_OUTPUT, decode_predictions};
 use super::infer::InferRequest;
-use super::json::{DecodeError, Reader, Token, write_string};
+use super::json::{DecodeError, DecodeErrorKind, Reader, Token, write_string};
 use super::open_inference::decode_name;
 use super::tensor::{Tensor, TensorSpec};
 use super::untyped::{Values, WriteError, bind, write_csv, write_lines, write_rows};
@@ -112,22 +112,28 @@ pub fn decode_invocation<'a>(
 pub fn is_open_inference(body: &[u8], key: &str) -> bool {
     let mut found = false;
     let mut reader = Reader::new(body);
+    // Ends the reading, as the rest of the body tells no more.
+    let decided = |reader: &Reader<'_>| {
+        Err(DecodeError::new(reader.offset(), DecodeErrorKind::Unsupported("decided")))
+    };
     let read = reader.object(|reader, name| {
-        if name != key || reader.peek()? != Token::Array {
+        if name != key {
             return reader.skip();
         }
-        let mut first = true;
-        reader.array(|reader| {
-            if !std::mem::take(&mut first) || reader.peek()? != Token::Object {
-                return reader.skip();
-            }
-            reader.object(|reader, name| {
-                found |= name == "datatype";
-                reader.skip()
-            })
-        })
+        if reader.peek()? == Token::Array {
+            reader.array(|reader| {
+                if reader.peek()? == Token::Object {
+                    reader.object(|reader, name| {
+                        found |= name == "datatype";
+                        reader.skip()
+                    })?;
+                }
+                decided(reader)
+            })?;
+        }
+        decided(reader)
     });
-    read.is_ok() && found
+    found && read.is_err()
 }
 
 /// Appends the answer to a prediction.

@@ -12,6 +12,7 @@
 //! the row and the column in its JSON pointer.
 
 mod column;
+mod names;
 mod rows;
 mod shape;
 mod table;
@@ -20,6 +21,7 @@ mod tests;
 mod write;
 
 use std::borrow::Cow;
+use std::fmt;
 
 pub use self::write::{
     RANK_MAX, WriteError, write_columns, write_csv, write_lines, write_rows, write_tensor,
@@ -182,12 +184,20 @@ pub enum ValueError {
 /// A list of columns in a sentence.
 struct Takes<'a>(&'a [String]);
 
-impl std::fmt::Display for Takes<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Takes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 12;
         match self.0 {
-            [] => f.write_str("are none"),
-            [one] => write!(f, "is '{one}'"),
-            many => write!(f, "are '{}'", many.join("', '")),
+            [] => return f.write_str("are none"),
+            [one] => return write!(f, "is '{one}'"),
+            [first, ..] => write!(f, "are '{first}'")?,
+        }
+        for name in self.0.iter().take(SHOWN).skip(1) {
+            write!(f, ", '{name}'")?;
+        }
+        match self.0.len().checked_sub(SHOWN) {
+            None | Some(0) => Ok(()),
+            Some(more) => write!(f, " and {more} more"),
         }
     }
 }

@@ -27,25 +27,13 @@ fn no_body_of_the_corpus_breaks_a_codec() {
     replay("grpc_body", fuzz_grpc_body);
     replay("small_bodies", fuzz_small_bodies);
     replay("reflection", fuzz_reflection);
+    replay("dialect_request", fuzz_request);
+    replay("dialect_answer", fuzz_answer);
 }
 
 fn replay(target: &str, decode: fn(&[u8])) {
     for (_, bytes) in corpus(target) {
         decode(&bytes);
-    }
-}
-
-#[test]
-fn no_request_of_the_corpus_changes_on_its_way_through_the_dialects() {
-    for (_, bytes) in corpus("dialect_request") {
-        fuzz_request(&bytes);
-    }
-}
-
-#[test]
-fn no_answer_of_the_corpus_panics_in_any_dialect() {
-    for (_, bytes) in corpus("dialect_answer") {
-        fuzz_answer(&bytes);
     }
 }
 

@@ -8,10 +8,12 @@ use http::{HeaderValue, Method, Request, StatusCode};
 use smallvec::smallvec;
 
 use super::client::EncodeError;
-use super::failure::{Failure, decode_failure};
-use super::{Body, Dialect, Operation, Pieces, Release, Terms, v2};
+use super::failure::{BackendFailure, decode_failure};
+use super::v2::{self, Envelope};
+use super::{Body, Dialect, Operation, Pieces, Release, Terms};
 use crate::protocol::infer::{InferRequest, InferResponse};
 use crate::protocol::json::DecodeError;
+use crate::protocol::open_inference::grpc::CallError;
 use crate::protocol::sagemaker::{self, Media, MediaError};
 use crate::protocol::tensor::Tensor;
 use crate::protocol::tensorflow_serving::{self, encode_name, path_of};
@@ -30,8 +32,20 @@ pub struct Target<'a> {
     pub terms: Terms<'a>,
     /// The path of a raw service, or one that replaces `/invocations` of a SageMaker container.
     pub path: Option<&'a str>,
-    /// The form in which a SageMaker container takes its rows.
-    pub sagemaker: sagemaker::Form,
+    /// The form in which a SageMaker container takes its values.
+    pub container: ContainerForm,
+    /// Whether an Open Inference backend takes and gives binary tensors over REST. Without them it can
+    /// neither take FP16 and BF16 nor bytes that are not text.
+    pub binary: bool,
+}
+
+/// The form in which a SageMaker container takes its values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContainerForm {
+    /// Rows.
+    Rows(sagemaker::Form),
+    /// The Open Inference Protocol, as Triton's container does.
+    OpenInference,
 }
 
 impl<'a> Target<'a> {
@@ -43,7 +57,8 @@ impl<'a> Target<'a> {
             release,
             terms: Terms::default(),
             path: None,
-            sagemaker: sagemaker::Form::Json,
+            container: ContainerForm::Rows(sagemaker::Form::Json),
+            binary: false,
         }
     }
 }
@@ -53,10 +68,13 @@ impl<'a> Target<'a> {
 pub enum AnswerError {
     /// The backend said that it has none; a 4xx status is about the request.
     #[error(transparent)]
-    Failed(#[from] Failure),
+    Failed(#[from] BackendFailure),
     /// The body is not what the dialect or the model's signature says; the backend is at fault.
     #[error("the backend's answer cannot be read: {0}")]
     Body(#[from] DecodeError),
+    /// The message of a gRPC answer is not what it should be; the backend is at fault.
+    #[error("the backend's answer cannot be read: {0}")]
+    Message(#[from] CallError),
     /// The content type is none that the dialect has.
     #[error("the backend's answer cannot be read: {0}")]
     Media(#[from] MediaError),
@@ -81,7 +99,11 @@ pub fn encode_request(
     let no_operation = || EncodeError::NoOperation { dialect: target.dialect, operation };
     let path = match (target.dialect, operation) {
         (_, Operation::Explain) => return Err(no_operation()),
-        (Dialect::OpenInference, _) => return v2::encode_request(target, operation, request),
+        (Dialect::OpenInference, _) => {
+            let path = open_inference_path(target, "/infer");
+            return v2::encode_request(&path, Envelope::Header, target.binary, request);
+        }
+        (Dialect::OpenInferenceGrpc, _) => return v2::encode_call(target, request),
         (Dialect::KserveV1, _) => {
             kserve_v1::encode_predict(&request, &mut out)?;
             format!("/v1/models/{model}:predict")
@@ -108,16 +130,19 @@ pub fn encode_request(
             }
         }
         (Dialect::Sagemaker, _) => {
-            content_type = target.sagemaker.content_type();
-            sagemaker::encode_invocation(target.sagemaker, &request, &mut out)?;
-            target.path.unwrap_or("/invocations").to_owned()
+            let path = target.path.unwrap_or("/invocations");
+            let ContainerForm::Rows(form) = target.container else {
+                return v2::encode_request(path, Envelope::ContentType, target.binary, request);
+            };
+            content_type = form.content_type();
+            sagemaker::encode_invocation(form, &request, &mut out)?;
+            path.to_owned()
         }
         (Dialect::Raw, _) => {
             let extractors = target.terms.extractors.ok_or_else(no_operation)?;
             raw::encode_request(extractors, &request, &mut out)?;
             target.path.unwrap_or("/").to_owned()
         }
-        (Dialect::OpenInferenceGrpc, _) => return Err(no_operation()),
     };
     post(&path, HeaderValue::from_static(content_type), smallvec![Bytes::from(out)])
 }
@@ -167,9 +192,8 @@ pub fn decode_response<'a>(
     let outputs = outputs.filter(|outputs| !outputs.is_empty());
     let json = body.bytes();
     let tensors = match target.dialect {
-        Dialect::OpenInference | Dialect::OpenInferenceGrpc => {
-            return finish(v2::decode_response(body)?, asked);
-        }
+        Dialect::OpenInference => return finish(v2::decode_response(body)?, asked),
+        Dialect::OpenInferenceGrpc => return finish(v2::decode_answer(body)?, asked),
         Dialect::TensorflowServing
             if matches!(operation, Operation::Classify | Operation::Regress) =>
         {

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use http::Method;
 
 use super::Dialect;
-use crate::protocol::open_inference::PathError;
+use crate::protocol::open_inference::{NotOffered, PathError, RepositoryAction};
 use crate::protocol::{kserve_v1, open_inference, sagemaker, tensorflow_serving, torchserve};
 
 /// What a client calls.
@@ -38,7 +38,7 @@ pub enum Release<'a> {
 }
 
 /// What is asked of the server or of a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     /// Whether the process runs.
     Live,
@@ -62,14 +62,41 @@ pub enum Operation {
     ModelReady,
     /// The state of a model's versions.
     ModelStatus,
+    /// A model's configuration in Triton's form.
+    Config,
+    /// The statistics of a model, or of all where none is named.
+    Statistics,
+    /// The models of the repository and their state.
+    RepositoryIndex,
+    /// Load a model, or load it again.
+    Load,
+    /// Stop answering from a model.
+    Unload,
+    /// A prediction from text.
+    Generate,
+    /// The same, answered in parts.
+    GenerateStream,
+    /// An extension that concerns one process, which is not offered.
+    NotOffered(NotOffered),
 }
 
 impl Operation {
     /// Whether a model runs for it: the calls with a request and a response, which are recorded.
     pub const fn is_inference(self) -> bool {
         match self {
-            Self::Infer | Self::Classify | Self::Regress | Self::Explain => true,
-            Self::Live
+            Self::Infer
+            | Self::Classify
+            | Self::Regress
+            | Self::Explain
+            | Self::Generate
+            | Self::GenerateStream => true,
+            Self::Config
+            | Self::Statistics
+            | Self::RepositoryIndex
+            | Self::Load
+            | Self::Unload
+            | Self::NotOffered(_)
+            | Self::Live
             | Self::Ready
             | Self::ServerMetadata
             | Self::ModelList
@@ -96,9 +123,14 @@ impl<'a> Call<'a> {
         Self { dialect, model: Some(model), release, operation }
     }
 
-    /// The one method that the operation allows (`HEAD` goes where `GET` does).
-    pub fn method(&self) -> Method {
-        if self.operation.is_inference() { Method::POST } else { Method::GET }
+    /// The one method that the operation allows (`HEAD` goes where `GET` does). Any will do for what is
+    /// not offered.
+    pub const fn method(&self) -> Method {
+        let posts = matches!(
+            self.operation,
+            Operation::RepositoryIndex | Operation::Load | Operation::Unload
+        );
+        if posts || self.operation.is_inference() { Method::POST } else { Method::GET }
     }
 }
 
@@ -109,7 +141,7 @@ impl<'a> Call<'a> {
 /// When it does, and a name in it is refused.
 pub fn parse_path(path: &str) -> Result<Option<Call<'_>>, PathError> {
     if let Some(call) = open_inference::parse_path(path)? {
-        return Ok(of_open_inference(call));
+        return Ok(Some(of_open_inference(call)));
     }
     if let Some(call) = tensorflow_serving::parse_path(path)? {
         return Ok(Some(call));
@@ -123,30 +155,40 @@ pub fn parse_path(path: &str) -> Result<Option<Call<'_>>, PathError> {
     sagemaker::parse_path(path)
 }
 
-/// The calls that other dialects have too; the extensions of this one are not among them.
-fn of_open_inference(call: open_inference::Call<'_>) -> Option<Call<'_>> {
-    use open_inference::Operation as Asked;
-    let dialect = Dialect::OpenInference;
-    Some(match call {
-        open_inference::Call::ServerLive => Call::server(dialect, Operation::Live),
-        open_inference::Call::ServerReady => Call::server(dialect, Operation::Ready),
-        open_inference::Call::ServerMetadata => Call::server(dialect, Operation::ServerMetadata),
-        open_inference::Call::ModelList => Call::server(dialect, Operation::ModelList),
-        open_inference::Call::Model { model, version, operation } => {
-            let release = version.map_or(Release::Any, Release::Version);
-            let operation = match operation {
-                Asked::Infer => Operation::Infer,
-                Asked::Metadata => Operation::Metadata,
-                Asked::Ready => Operation::ModelReady,
-                Asked::Config | Asked::Statistics | Asked::Generate | Asked::GenerateStream => {
-                    return None;
-                }
+fn of_open_inference(call: open_inference::Call<'_>) -> Call<'_> {
+    use open_inference::Call as Asked;
+    let server = |operation| Call::server(Dialect::OpenInference, operation);
+    match call {
+        Asked::ServerLive => server(Operation::Live),
+        Asked::ServerReady => server(Operation::Ready),
+        Asked::ServerMetadata => server(Operation::ServerMetadata),
+        Asked::ModelList => server(Operation::ModelList),
+        Asked::Statistics => server(Operation::Statistics),
+        Asked::RepositoryIndex => server(Operation::RepositoryIndex),
+        Asked::NotOffered(what) => server(Operation::NotOffered(what)),
+        Asked::Repository { model, action } => {
+            let operation = match action {
+                RepositoryAction::Load => Operation::Load,
+                RepositoryAction::Unload => Operation::Unload,
             };
-            Call::model(dialect, model, release, operation)
+            Call::model(Dialect::OpenInference, model, Release::Any, operation)
         }
-        open_inference::Call::Statistics
-        | open_inference::Call::RepositoryIndex
-        | open_inference::Call::Repository { .. }
-        | open_inference::Call::NotOffered(_) => return None,
-    })
+        Asked::Model { model, version, operation } => {
+            let release = version.map_or(Release::Any, Release::Version);
+            Call::model(Dialect::OpenInference, model, release, of_model(operation))
+        }
+    }
+}
+
+const fn of_model(operation: open_inference::Operation) -> Operation {
+    use open_inference::Operation as Asked;
+    match operation {
+        Asked::Infer => Operation::Infer,
+        Asked::Metadata => Operation::Metadata,
+        Asked::Ready => Operation::ModelReady,
+        Asked::Config => Operation::Config,
+        Asked::Statistics => Operation::Statistics,
+        Asked::Generate => Operation::Generate,
+        Asked::GenerateStream => Operation::GenerateStream,
+    }
 }

@@ -5,12 +5,15 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response};
 use smallvec::smallvec;
 
-use super::{Body, Call, Dialect, Extractors, Operation, Pieces, Terms, v2};
+use super::v2::{self, Envelope};
+use super::{Body, Call, Dialect, Extractors, Operation, Pieces, Terms};
 use crate::protocol::infer::{InferRequest, InferResponse};
 use crate::protocol::json::DecodeError;
-use crate::protocol::open_inference;
+use crate::protocol::open_inference::grpc::{CallEncodeError, CallError, ContentsForm};
+use crate::protocol::open_inference::{self, BodyError, ClassifyError, FormError, OutputForms};
 use crate::protocol::raw::{self, RawError};
 use crate::protocol::sagemaker::{self, Media, MediaError};
+use crate::protocol::status::FailureKind;
 use crate::protocol::tensorflow_serving::{self, LabelError};
 use crate::protocol::torchserve;
 use crate::protocol::untyped::WriteError;
@@ -31,9 +34,8 @@ pub struct Form(pub(super) Kind);
 /// The forms of all dialects.
 #[derive(Debug, Clone)]
 pub(super) enum Kind {
-    OpenInference(v2::Form),
-    /// The same, with the length of its JSON in the content type.
-    OpenInferenceInSagemaker(v2::Form),
+    OpenInference(OutputForms, Envelope),
+    OpenInferenceGrpc(ContentsForm),
     Rows(tensorflow_serving::Form),
     KserveRows,
     Classes,
@@ -43,12 +45,24 @@ pub(super) enum Kind {
     Raw(Box<Extractors>),
 }
 
-/// A request that cannot be read. All of these are the client's fault but the last.
+/// A request that cannot be read; the client's fault.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum RequestError {
     /// The body is not what the dialect or the model asks for.
     #[error(transparent)]
     Body(#[from] DecodeError),
+    /// The message of a gRPC call is not what it should be.
+    #[error(transparent)]
+    Message(#[from] CallError),
+    /// The request asks for a form of its outputs that makes no sense.
+    #[error(transparent)]
+    Form(#[from] FormError),
+    /// Nothing but data for a model about whose inputs too little is known.
+    #[error("a raw binary request needs a model with exactly one input, whose type is known")]
+    RawInputs,
+    /// A header says something about the body that cannot be.
+    #[error(transparent)]
+    Length(#[from] BodyError),
     /// A content type that the dialect does not have.
     #[error(transparent)]
     Media(#[from] MediaError),
@@ -62,12 +76,33 @@ pub enum RequestError {
     },
 }
 
+impl RequestError {
+    /// What kind of failure this is.
+    pub fn failure_kind(&self) -> FailureKind {
+        match self {
+            Self::Body(error) => error.failure_kind(),
+            Self::Message(CallError::Decode(_)) | Self::Length(_) => FailureKind::Malformed,
+            Self::Message(CallError::TooMany | CallError::Message(_))
+            | Self::Form(_)
+            | Self::RawInputs
+            | Self::Media(_) => FailureKind::InvalidArgument,
+            Self::NoPrediction { .. } => FailureKind::Unimplemented,
+        }
+    }
+}
+
 /// An answer or a request that the dialect has no form for.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum EncodeError {
     /// In the Open Inference Protocol.
     #[error(transparent)]
     OpenInference(#[from] open_inference::EncodeError),
+    /// As a message of gRPC.
+    #[error(transparent)]
+    Message(#[from] CallEncodeError),
+    /// As the largest classes of an output.
+    #[error(transparent)]
+    Classes(#[from] ClassifyError),
     /// As rows or columns.
     #[error(transparent)]
     Values(#[from] WriteError),
@@ -105,8 +140,12 @@ pub fn decode_request<'a>(
         || RequestError::NoPrediction { dialect: call.dialect, operation: call.operation };
     let (request, kind) = match (call.dialect, call.operation) {
         (Dialect::OpenInference, Operation::Infer) => {
-            let (request, form) = v2::decode_request(headers, body)?;
-            (request, Kind::OpenInference(form))
+            let (request, forms) = v2::decode_request(body, terms)?;
+            (request, Kind::OpenInference(forms, Envelope::Header))
+        }
+        (Dialect::OpenInferenceGrpc, Operation::Infer) => {
+            let (request, form) = v2::decode_message(body)?;
+            (request, Kind::OpenInferenceGrpc(form))
         }
         (Dialect::KserveV1 | Dialect::TensorflowServing, Operation::Infer) => {
             let shared = call.dialect == Dialect::KserveV1;
@@ -147,8 +186,8 @@ fn invocation<'a>(
     if matches!(media, Media::Binary { .. })
         || is_json && sagemaker::is_open_inference(body.bytes(), "inputs")
     {
-        let (request, form) = v2::decode_request(headers, body)?;
-        return Ok((request, Kind::OpenInferenceInSagemaker(form)));
+        let (request, forms) = v2::decode_request(body, terms)?;
+        return Ok((request, Kind::OpenInference(forms, Envelope::ContentType)));
     }
     let inputs = terms.signature.map(|signature| signature.inputs);
     let (request, form) = sagemaker::decode_invocation(body.bytes(), media, inputs)?;
@@ -171,8 +210,10 @@ pub fn encode_response<'l>(
     let outputs = response.outputs.as_slice();
     let mut content_type = "application/json";
     match &form.0 {
-        Kind::OpenInference(form) => return v2::encode_response(form, response),
-        Kind::OpenInferenceInSagemaker(form) => return v2::encode_response(form, response),
+        Kind::OpenInference(forms, envelope) => {
+            return v2::encode_response(forms, *envelope, response, labels);
+        }
+        Kind::OpenInferenceGrpc(form) => return v2::encode_frame(*form, response),
         Kind::Rows(form) => tensorflow_serving::encode_predictions(*form, outputs, &mut out)?,
         Kind::KserveRows => crate::protocol::kserve_v1::encode_predictions(outputs, &mut out)?,
         Kind::Classes => tensorflow_serving::encode_classes(outputs, labels, &mut out)?,

@@ -12,7 +12,7 @@ use crate::protocol::{open_inference, sagemaker, torchserve};
 /// What a backend said instead of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the backend answered {status}: {message}")]
-pub struct Failure {
+pub struct BackendFailure {
     /// Its status.
     pub status: StatusCode,
     /// Its own words, shortened; the status's reason where it had none.
@@ -52,14 +52,14 @@ pub fn encode_failure(dialect: Dialect, status: StatusCode, message: &str) -> Re
 /// Reads what a backend said instead of an answer, in the words of any dialect: the text under
 /// `error`, `message` or `detail` of an object, or of the object under `error`; a text; else the
 /// body's beginning.
-pub fn decode_failure(status: StatusCode, body: &[u8]) -> Failure {
-    let message = words(body).or_else(|| {
+pub fn decode_failure(status: StatusCode, body: &[u8]) -> BackendFailure {
+    let message = words(body).filter(|words| !words.trim().is_empty()).or_else(|| {
         let text = std::str::from_utf8(body).ok()?.trim();
         (!text.is_empty()).then(|| text.to_owned())
     });
     let reason = || status.canonical_reason().unwrap_or("no reason was given").to_owned();
     let message: String = message.unwrap_or_else(reason).chars().take(MESSAGE_CHARS_MAX).collect();
-    Failure { status, message }
+    BackendFailure { status, message }
 }
 
 fn words(body: &[u8]) -> Option<String> {
@@ -131,6 +131,8 @@ mod tests {
             ("", "Internal Server Error"),
             ("\u{1}", "\u{1}"),
             (r#"{"error":null}"#, r#"{"error":null}"#),
+            (r#"{"error":""}"#, r#"{"error":""}"#),
+            (r#"" ""#, r#"" ""#),
         ];
         for (body, words) in cases {
             let failure = decode_failure(StatusCode::INTERNAL_SERVER_ERROR, body.as_bytes());
@@ -164,7 +166,8 @@ mod tests {
         for dialect in Dialect::ALL {
             let response = encode_failure(dialect, StatusCode::NOT_FOUND, "m is unknown");
             let failure = decode_failure(response.status(), &response.body().concat());
-            let known = Failure { status: StatusCode::NOT_FOUND, message: "m is unknown".into() };
+            let known =
+                BackendFailure { status: StatusCode::NOT_FOUND, message: "m is unknown".into() };
             assert_eq!(failure, known, "{dialect}");
         }
     }

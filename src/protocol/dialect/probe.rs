@@ -4,12 +4,11 @@
 
 use http::StatusCode;
 use serde_json::Value;
-use smallvec::SmallVec;
 
 use super::backend::open_inference_path;
 use super::{DeclaredModel, Dialect, Release, Target, VersionState};
 use crate::protocol::kserve_v1;
-use crate::protocol::tensor::{Datatype, TensorSpec};
+use crate::protocol::open_inference::decode_model_metadata;
 use crate::protocol::tensorflow_serving::{self, path_of};
 
 /// The dialects that a backend is asked for when its own is not declared, in this order: one that
@@ -71,7 +70,7 @@ pub fn decode_metadata(
     let is_tensorflow = target.dialect == Dialect::TensorflowServing;
     match (status.is_success(), is_tensorflow) {
         (true, true) => tensorflow_serving::decode_metadata(body, None),
-        (true, false) => decode_open_inference(body),
+        (true, false) => decode_model_metadata(body).ok(),
         (false, _) => None,
     }
 }
@@ -98,39 +97,4 @@ pub fn recognises(target: &Target<'_>, status: StatusCode, body: &[u8]) -> bool 
         Dialect::Sagemaker => status.is_success(),
         Dialect::OpenInferenceGrpc | Dialect::Raw => false,
     }
-}
-
-/// Reads the Open Inference Protocol's model metadata.
-fn decode_open_inference(body: &[u8]) -> Option<DeclaredModel> {
-    let document: Value = serde_json::from_slice(body).ok()?;
-    let specs = |key: &str| {
-        let specs = document.get(key).and_then(Value::as_array);
-        specs.map(Vec::as_slice).unwrap_or_default().iter().map(spec).collect::<Option<Vec<_>>>()
-    };
-    let versions = document.get("versions").and_then(Value::as_array);
-    let versions = versions.map(Vec::as_slice).unwrap_or_default().iter();
-    let platform = document.get("platform").and_then(Value::as_str);
-    Some(DeclaredModel {
-        name: document.get("name")?.as_str()?.to_owned(),
-        versions: versions.filter_map(|version| Some(version.as_str()?.to_owned())).collect(),
-        platform: platform.unwrap_or_default().to_owned(),
-        inputs: specs("inputs")?,
-        outputs: specs("outputs")?,
-    })
-}
-
-fn spec(value: &Value) -> Option<TensorSpec> {
-    let shape = value.get("shape")?.as_array()?;
-    // Some servers write what is free as null, or dimensions as text.
-    let dim = |dim: &Value| match dim {
-        Value::Null => Some(-1),
-        Value::String(text) => text.parse().ok(),
-        number => number.as_i64(),
-    };
-    let shape: Option<SmallVec<[i64; 4]>> = shape.iter().map(dim).collect();
-    Some(TensorSpec {
-        name: value.get("name")?.as_str()?.to_owned(),
-        datatype: Datatype::parse(value.get("datatype")?.as_str()?)?,
-        shape: shape?,
-    })
 }

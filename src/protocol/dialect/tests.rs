@@ -121,7 +121,11 @@ fn every_client_reaches_every_backend_and_is_answered_in_its_own_words() {
 }
 
 /// The same answer as each backend gives it.
-const BACKENDS: [(Dialect, &str); 4] = [
+const BACKENDS: [(Dialect, &str); 5] = [
+    (
+        Dialect::OpenInference,
+        r#"{"model_name":"m","model_version":"1","outputs":[{"name":"y","datatype":"FP32","shape":[2],"data":[0.5,1.0]}]}"#,
+    ),
     (Dialect::KserveV1, r#"{"predictions":[0.5,1.0]}"#),
     (Dialect::TensorflowServing, r#"{"outputs":[0.5,1.0]}"#),
     (Dialect::Torchserve, "[0.5,1.0]"),
@@ -157,7 +161,7 @@ fn requests_to_backends_have_their_path_and_body() {
         assert_eq!(made.headers()["content-type"], "application/json");
     }
     let mut csv = Target::new(Dialect::Sagemaker, "m", Release::Any);
-    csv.sagemaker = SagemakerForm::Csv;
+    csv.container = ContainerForm::Rows(SagemakerForm::Csv);
     let made = encode_request(&csv, Operation::Infer, request.clone()).unwrap();
     assert_eq!(
         (made.body().concat().as_slice(), &made.headers()["content-type"]),
@@ -189,7 +193,7 @@ fn failures_and_outputs_that_are_missing_are_told_apart() {
             .map(|response| response.outputs)
     };
     let failed = answer(StatusCode::NOT_FOUND, r#"{"error":"no m"}"#, &request);
-    let failure = Failure { status: StatusCode::NOT_FOUND, message: "no m".into() };
+    let failure = BackendFailure { status: StatusCode::NOT_FOUND, message: "no m".into() };
     assert_eq!(failed, Err(AnswerError::Failed(failure)));
     assert!(matches!(answer(StatusCode::OK, "<html>", &request), Err(AnswerError::Body(_))));
     let wanted = |names: &[&'static str]| InferRequest {
@@ -319,6 +323,47 @@ fn what_is_no_prediction_is_not_read_as_one() {
     assert!(matches!(read, Err(RequestError::Media(_))));
 }
 
+/// What speaks to itself in the test below: dialect, form of a container, binary tensors.
+const ECHOES: [(Dialect, ContainerForm, bool); 9] = [
+    (Dialect::TensorflowServing, ContainerForm::OpenInference, false),
+    (Dialect::KserveV1, ContainerForm::OpenInference, false),
+    (Dialect::Torchserve, ContainerForm::OpenInference, false),
+    (Dialect::Sagemaker, ContainerForm::Rows(SagemakerForm::Json), false),
+    (Dialect::Sagemaker, ContainerForm::OpenInference, false),
+    (Dialect::Sagemaker, ContainerForm::OpenInference, true),
+    (Dialect::OpenInference, ContainerForm::OpenInference, false),
+    (Dialect::OpenInference, ContainerForm::OpenInference, true),
+    (Dialect::OpenInferenceGrpc, ContainerForm::OpenInference, true),
+];
+
+/// The body as it is read: a gRPC message without the five bytes of its frame.
+fn received(dialect: Dialect, headers: &HeaderMap, pieces: &Pieces) -> Body {
+    let mut whole = Bytes::from(pieces.concat());
+    if dialect == Dialect::OpenInferenceGrpc {
+        whole = whole.split_off(5);
+    }
+    Body::new(dialect, headers, [whole]).unwrap()
+}
+
+/// The outputs of a backend that reads a request as a server of its dialect and answers its inputs.
+fn echoed(target: &Target<'_>, request: &InferRequest<'static>) -> Vec<Tensor> {
+    let asked = Asked::of(request);
+    let made = encode_request(target, Operation::Infer, request.clone()).unwrap();
+    let path = made.uri().path().to_owned();
+    let call = match target.dialect {
+        dialect @ Dialect::OpenInferenceGrpc => {
+            Call { dialect, model: None, release: Release::Any, operation: Operation::Infer }
+        }
+        _ => call(&path),
+    };
+    let body = received(target.dialect, made.headers(), made.body());
+    let seen = decode_request(&call, made.headers(), &body, &target.terms).unwrap();
+    let echo = InferResponse { outputs: seen.request.inputs, ..InferResponse::default() };
+    let answer = encode_response(&seen.form, echo, no_labels).unwrap();
+    let body = received(target.dialect, answer.headers(), answer.body());
+    decode_response(target, Operation::Infer, &asked, StatusCode::OK, &body).unwrap().outputs
+}
+
 proptest! {
     /// A client of one dialect, a backend of another, and the answer back: values are those that went in.
     #[test]
@@ -337,19 +382,10 @@ proptest! {
             extractors: None,
         };
         let request = InferRequest { inputs: sent.clone(), ..InferRequest::default() };
-        for dialect in [Dialect::TensorflowServing, Dialect::KserveV1, Dialect::Torchserve, Dialect::Sagemaker] {
+        for (dialect, container, binary) in ECHOES {
             let mut target = Target::new(dialect, "m", Release::Any);
-            target.terms = terms;
-            // The backend reads the request as a server of its dialect and answers with its inputs.
-            let made = encode_request(&target, Operation::Infer, request.clone()).unwrap();
-            let path = made.uri().path().to_owned();
-            let received = Body::new(dialect, made.headers(), made.body().clone()).unwrap();
-            let seen = decode_request(&call(&path), made.headers(), &received, &terms).unwrap();
-            let echo = InferResponse { outputs: seen.request.inputs, ..InferResponse::default() };
-            let answer = encode_response(&seen.form, echo, no_labels).unwrap();
-            let answer = Body::new(dialect, answer.headers(), answer.body().clone()).unwrap();
-            let response = decode_response(&target, Operation::Infer, &Asked::of(&request), StatusCode::OK, &answer).unwrap();
-            prop_assert_eq!(&response.outputs, &sent, "{}", dialect);
+            (target.terms, target.container, target.binary) = (terms, container, binary);
+            prop_assert_eq!(&echoed(&target, &request), &sent, "{} {:?} {}", dialect, container, binary);
         }
     }
 }

@@ -205,6 +205,7 @@ impl DecodeError {
             | DecodeErrorKind::Binary { .. }
             | DecodeErrorKind::RawShape { .. }
             | DecodeErrorKind::NoJsonForm(_)
+            | DecodeErrorKind::Value(_)
             | DecodeErrorKind::Unsupported(_) => FailureKind::InvalidArgument,
             _ => FailureKind::Malformed,
         }

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use smallvec::SmallVec;
 
 use super::column::{BASE64_KEY, Column, Guess, Sink, empty};
+use super::names::Names;
 use super::shape::fit;
 use super::{RowKind, ValueError, Values, table};
 use crate::protocol::json::{DecodeError, Reader, Token};
@@ -16,6 +17,8 @@ use crate::protocol::tensor::{Shape, Tensor, TensorSpec};
 #[derive(Debug)]
 pub(super) struct Columns {
     pub(super) columns: Vec<Column>,
+    /// The names of the columns.
+    names: Names,
     /// The number of rows; `None` where each column is a whole tensor.
     pub(super) rows: Option<usize>,
     /// Whether a column that is not there may be added, and what one without a name is called.
@@ -30,7 +33,7 @@ enum Layout {
     /// By position: which column each cell belongs to.
     Positional(Vec<usize>),
     /// By name, all into one column in the order of these names.
-    Packed(Vec<String>),
+    Packed(Names),
     /// The row is the value of the one column.
     Single,
 }
@@ -65,12 +68,18 @@ impl Columns {
             let sink = Sink::Typed(empty(spec.datatype));
             Column::new(&*spec.name, Some(spec.shape.to_vec()), sink)
         };
-        Self { columns: specs.iter().map(column).collect(), rows: None, open: None }
+        let names = specs.iter().map(|spec| &*spec.name).collect();
+        Self { columns: specs.iter().map(column).collect(), names, rows: None, open: None }
     }
 
     /// Columns that are not known yet.
     pub(super) fn unknown(unnamed: &str) -> Self {
-        Self { columns: Vec::new(), rows: None, open: Some(unnamed.to_owned()) }
+        Self {
+            columns: Vec::new(),
+            names: Names::default(),
+            rows: None,
+            open: Some(unnamed.to_owned()),
+        }
     }
 
     /// The columns that were found, ready to be filled.
@@ -83,24 +92,30 @@ impl Columns {
                 Column::new(column.name, None, Sink::Typed(empty(data.datatype())))
             }
         };
-        Self { columns: self.columns.into_iter().map(column).collect(), rows: None, open: None }
+        let columns = self.columns.into_iter().map(column).collect();
+        Self { columns, names: self.names, rows: None, open: None }
     }
 
     fn takes(&self) -> Vec<String> {
-        self.columns.iter().map(|column| column.name.clone()).collect()
+        self.names.list().to_vec()
     }
 
     /// The position of the column `name`, which is added if that is open.
     pub(super) fn position(&mut self, name: &str) -> Result<usize, ValueError> {
-        if let Some(position) = self.columns.iter().position(|column| column.name == name) {
+        if let Some(position) = self.names.position(name) {
             return Ok(position);
         }
         if self.open.is_none() || self.rows.is_some_and(|rows| rows > 0) {
             let column = super::column::shorten(name);
             return Err(ValueError::UnexpectedColumn { column, takes: self.takes() });
         }
+        Ok(self.add(name))
+    }
+
+    fn add(&mut self, name: &str) -> usize {
         self.columns.push(Column::new(name, None, Sink::Guess(Guess::default())));
-        Ok(self.columns.len() - 1)
+        self.names.push(name.to_owned());
+        self.columns.len() - 1
     }
 
     /// The one column for values without a name.
@@ -108,7 +123,7 @@ impl Columns {
         if self.columns.is_empty()
             && let Some(name) = self.open.clone()
         {
-            self.columns.push(Column::new(name, None, Sink::Guess(Guess::default())));
+            self.add(&name);
         }
         let takes = if self.columns.len() == 1 { Vec::new() } else { self.takes() };
         match self.columns.as_mut_slice() {
@@ -201,8 +216,9 @@ impl Columns {
         if layout.is_none() {
             *layout = Some(match token {
                 Token::Object if !is_base64(reader) => {
-                    let names = if kind == RowKind::Records { keys(reader)? } else { Vec::new() };
-                    if kind == RowKind::Records && self.packs(&names) {
+                    let names =
+                        if kind == RowKind::Records { keys(reader)? } else { Names::default() };
+                    if kind == RowKind::Records && self.packs(names.list()) {
                         Layout::Packed(names)
                     } else {
                         Layout::Named
@@ -303,16 +319,13 @@ impl Columns {
     }
 
     /// Reads the cells of a row in the order of `names`, whatever their order in the row.
-    fn read_packed(
-        &mut self,
-        reader: &mut Reader<'_>,
-        names: &[String],
-    ) -> Result<(), DecodeError> {
+    fn read_packed(&mut self, reader: &mut Reader<'_>, names: &Names) -> Result<(), DecodeError> {
         let start = reader.offset();
-        let mut cells: SmallVec<[Option<Reader<'_>>; 16]> = names.iter().map(|_| None).collect();
+        let mut cells: SmallVec<[Option<Reader<'_>>; 16]> =
+            names.list().iter().map(|_| None).collect();
         reader.object(|reader, name| {
             let at = |error| DecodeError::new(reader.offset(), error);
-            let cell = names.iter().position(|own| own == name).and_then(|at| cells.get_mut(at));
+            let cell = names.position(name).and_then(|place| cells.get_mut(place));
             match cell {
                 Some(cell @ None) => *cell = Some(reader.clone()),
                 Some(Some(_)) => {
@@ -320,19 +333,25 @@ impl Columns {
                 }
                 None => {
                     let column = super::column::shorten(name);
-                    return Err(at(ValueError::UnexpectedColumn { column, takes: names.to_vec() }));
+                    return Err(at(ValueError::UnexpectedColumn {
+                        column,
+                        takes: names.list().to_vec(),
+                    }));
                 }
             }
             reader.skip()
         })?;
         let column = self.single().map_err(|error| DecodeError::new(start, error))?;
-        for (name, cell) in names.iter().zip(cells) {
+        for (name, cell) in names.list().iter().zip(cells) {
             let missing =
                 || DecodeError::new(start, ValueError::MissingColumn { column: name.clone() });
             let mut cell = cell.ok_or_else(missing)?;
             column.read_at(&mut cell, 1).map_err(|error| error.in_key(name))?;
         }
-        column.shape.close(0, names.len()).map_err(|error| DecodeError::new(start, error))?;
+        column
+            .shape
+            .close(0, names.list().len())
+            .map_err(|error| DecodeError::new(start, error))?;
         column.rows += 1;
         Ok(())
     }
@@ -379,18 +398,28 @@ impl Columns {
             return Ok(None);
         }
         let mut positions = Vec::with_capacity(names.len());
+        let mut taken = vec![false; self.columns.len()];
         for name in names {
             let position = self.position(name.as_ref())?;
-            if positions.contains(&position) {
-                return Err(ValueError::DuplicateColumn { column: name.as_ref().to_owned() });
+            if taken.len() <= position {
+                taken.resize(position + 1, false);
+            }
+            match taken.get_mut(position) {
+                Some(taken) if !*taken => *taken = true,
+                _ => return Err(ValueError::DuplicateColumn { column: name.as_ref().to_owned() }),
             }
             positions.push(position);
         }
-        let missing = (0..self.columns.len()).find(|position| !positions.contains(position));
-        match missing.and_then(|position| self.columns.get(position)) {
-            Some(column) => Err(ValueError::MissingColumn { column: column.name.clone() }),
+        let missing = taken.iter().zip(&self.columns).find(|(taken, _)| !**taken);
+        match missing {
+            Some((_, column)) => Err(ValueError::MissingColumn { column: column.name.clone() }),
             None => Ok(Some(positions)),
         }
+    }
+
+    /// Whether the model declares a tensor of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.names.position(name).is_some()
     }
 
     /// The finished tensors; `batch` says whether a batch dimension may be implied.
@@ -444,9 +473,9 @@ fn is_base64(reader: &Reader<'_>) -> bool {
 }
 
 /// The keys of the object that comes next.
-fn keys(reader: &Reader<'_>) -> Result<Vec<String>, DecodeError> {
+fn keys(reader: &Reader<'_>) -> Result<Names, DecodeError> {
     let mut reader = reader.clone();
-    let mut keys = Vec::new();
+    let mut keys = Names::default();
     reader.object(|reader, key| {
         keys.push(key.to_owned());
         reader.skip()

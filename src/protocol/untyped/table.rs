@@ -97,7 +97,7 @@ impl Row<'_> {
 fn is_header(first: &[String], text: &[u8], columns: &Columns) -> Result<bool, DecodeError> {
     let is_number = |field: &String| field.trim().is_empty() || field.trim().parse::<f64>().is_ok();
     let declared = !columns.columns.is_empty();
-    if declared && first.iter().all(|field| columns.columns.iter().any(|c| c.name == *field)) {
+    if declared && first.iter().all(|field| columns.has(field)) {
         return Ok(true);
     }
     if first.iter().any(is_number) {
