@@ -64,6 +64,7 @@ fn record(body: &[u8]) -> PredictionRecord<'_> {
         error_detail: "",
         latency: Latency { t_total: 900, t_ttfb: Some(700), ..Latency::default() },
         sample_rate: 1.0,
+        grpc_status: None,
         batch_size: None,
         durability: None,
         flags: Flags::default(),

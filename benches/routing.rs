@@ -42,6 +42,7 @@ fn model(count: usize, sticky: Option<StickyKey>) -> ModelSpec {
         versions: (0..count)
             .map(|i| (name(i), VersionSpec::Onnx(OnnxSpec::new("model.onnx"))))
             .collect(),
+        aliases: Default::default(),
         traffic: (0..sharing)
             .map(|i| (name(i), Permille::new(share(i)).expect("at most 1000")))
             .collect(),
@@ -60,6 +61,7 @@ fn table(
 ) -> RoutingTable {
     let pool = PoolSpec {
         backends: Vec::new(),
+        http2: false,
         balance: Default::default(),
         timeouts: Default::default(),
         keep_alive: Default::default(),
@@ -80,6 +82,7 @@ fn table(
             })
             .collect(),
         limits: Limits::default(),
+        protocols: Default::default(),
         forwarding: Forwarding::default(),
         inference: Default::default(),
         log: LogSpec::default(),

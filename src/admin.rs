@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 
 use crate::domain::record::Omission;
 use crate::domain::routing::TargetKind;
+use crate::domain::spec::SpokenDialect;
 use crate::prediction_log::parquet::{Compactor, ParquetStats};
 use crate::prediction_log::{DropReason, LogStats, SYNC_BUCKETS_US, Sinks};
 use crate::proxy::{Drain, Gateway};
@@ -73,6 +74,7 @@ impl Admin {
             let count = versions().filter(|target| target.ready == wanted).count();
             registry.set("pointsman_versions", &[("state", state)], float(count as u64));
         }
+        dialects(registry, &snapshot);
         registry.set("pointsman_connections", &[], float(self.drain.connections() as u64));
         let reuses = self.gateway.upstream_reuses.sum();
         registry.copy("pointsman_upstream_reuses_total", &[], reuses);
@@ -296,6 +298,22 @@ impl BackgroundService for AdminService {
             axum::serve(listener, router(Arc::clone(&self.0))).with_graceful_shutdown(ended).await;
         if let Err(error) = served {
             tracing::error!(%error, "the admin listener ended");
+        }
+    }
+}
+
+/// Tells of which versions it is known what their backends speak, where these are asked.
+fn dialects(registry: &Registry, snapshot: &Snapshot) {
+    for (target, runtime) in snapshot.table.targets().iter().zip(&snapshot.runtime) {
+        let (TargetKind::Version(model, version), RuntimeKind::Remote(remote)) =
+            (&target.kind, &runtime.kind)
+        else {
+            continue;
+        };
+        if remote.spoken.declared == SpokenDialect::Asked {
+            let labels = [("model", model.as_str()), ("version", version.as_str())];
+            let known = f64::from(u8::from(remote.spoken.dialect.is_some()));
+            registry.set("pointsman_dialect_known", &labels, known);
         }
     }
 }

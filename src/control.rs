@@ -3,6 +3,8 @@
 //! Owns loading models and publishing snapshots, at the start and when an order says so; it is the only
 //! writer of the snapshot. Never serves a request and never imports `proxy`.
 
+mod ask;
+mod enquiry;
 mod lanes;
 mod load;
 mod publish;

@@ -22,6 +22,11 @@ pub mod models {
     #![doc = include_str!("docs/models.md")]
 }
 
+/// What clients and backends may speak, and translation.
+pub mod dialects {
+    #![doc = include_str!("docs/dialects.md")]
+}
+
 pub mod operations {
     #![doc = include_str!("docs/operations.md")]
 }
@@ -101,5 +106,11 @@ pub mod decisions {
     }
     pub mod tree_tables {
         #![doc = include_str!("docs/decisions/0024-trees-as-tables-of-thresholds.md")]
+    }
+    pub mod http2 {
+        #![doc = include_str!("docs/decisions/0025-a-stream-of-http2-is-an-exchange.md")]
+    }
+    pub mod dialects {
+        #![doc = include_str!("docs/decisions/0026-dialects-meet-in-tensors.md")]
     }
 }

@@ -186,7 +186,7 @@ fn model(spec: &ModelSpec) -> String {
         match target {
             VersionSpec::Onnx(onnx) => format!("{name} {share} {}", onnx.path.display()),
             VersionSpec::Backends(backends) => {
-                format!("{name} {share} {}", count(backends.len(), "backend"))
+                format!("{name} {share} {}", count(backends.addresses.len(), "backend"))
             }
         }
     };

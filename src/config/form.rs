@@ -106,6 +106,20 @@ fn host_and_port(authority: &str) -> Result<BackendAddress, String> {
     }
 }
 
+/// Checks the name of a model or version at a backend: it becomes a segment of a path, encoded.
+pub(super) fn remote_name(text: &str) -> Result<String, Fault> {
+    const BYTES_MAX: usize = 256;
+    let plain = |c: char| !c.is_control() && c != '/' && c != '\\';
+    if (1..=BYTES_MAX).contains(&text.len())
+        && text.chars().all(plain)
+        && !matches!(text, "." | "..")
+    {
+        return Ok(text.to_owned());
+    }
+    Err(Fault::new(format!("cannot name anything at a backend: `{}`", text.escape_debug()))
+        .help(format!("a name has 1 to {BYTES_MAX} bytes, and no slash or control character")))
+}
+
 /// Checks a host name or IPv4 address (RFC 1123 section 2.1, with `_` as found in service names).
 fn host_name(host: &str) -> Result<String, &'static str> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');

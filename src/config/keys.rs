@@ -6,6 +6,7 @@
 
 mod card;
 mod log;
+mod models;
 mod sections;
 
 use std::time::Duration;
@@ -14,9 +15,10 @@ use crate::domain::ids::Permille;
 
 pub(super) use card::{CARD, CARD_INPUT, CARD_OUTPUT};
 pub(super) use log::{FEEDBACK, LOG, PARQUET, RECORDING, REDACT, SINK};
+pub(super) use models::{BATCH, EXECUTION, MODEL, RAW, VERSION};
 pub(super) use sections::{
-    BATCH, DRAIN, EXECUTION, FORWARDING, INFERENCE, KEEP_ALIVE, LIMITS, MODEL, POOL, ROUTE,
-    TELEMETRY, TIMEOUTS, TOP, VERSION,
+    DRAIN, FORWARDING, INFERENCE, KEEP_ALIVE, LIMITS, POOL, PROTOCOLS, ROUTE, TELEMETRY, TIMEOUTS,
+    TOP,
 };
 
 /// A table of the file.
@@ -94,6 +96,8 @@ pub(super) enum Kind {
     Shares,
     /// A table of strings by header name, at most so many.
     Headers(usize),
+    /// A table of declared names by another name, at most so many.
+    Aliases(usize),
     /// A list of strings, at most so many.
     Texts(usize),
     /// A list of numbers, at most so many.
@@ -131,6 +135,8 @@ pub(super) enum Form {
     PathPrefix,
     /// The name of a declared model, version or pool.
     Reference,
+    /// The name of a model or version at a backend.
+    RemoteName,
     /// A JSON pointer.
     Pointer,
     /// Where a field of a record is found.
@@ -172,6 +178,7 @@ impl Form {
             Self::Path => "a path such as \"/v1/score\"",
             Self::PathPrefix => "the first segments of a path such as \"/api\"",
             Self::Reference => "a declared name",
+            Self::RemoteName => "a name of 1 to 256 characters without slashes",
             Self::Pointer => "a JSON pointer such as \"/inputs/*/data\"",
             Self::FieldSource => {
                 "\"header:NAME\", \"request:/json/pointer\" or \"response:/json/pointer\""
@@ -212,6 +219,7 @@ impl Form {
             | Self::Level
             | Self::Host
             | Self::Reference
+            | Self::RemoteName
             | Self::Bucket
             | Self::Region => None,
         }
@@ -237,6 +245,7 @@ impl Kind {
             Self::Named(_, what, _) => format!("a table of {what}s by name"),
             Self::Shares => "a table such as { v1 = \"90%\", v2 = \"10%\" }".to_owned(),
             Self::Headers(_) => "a table such as { x-tenant = \"acme\" }".to_owned(),
+            Self::Aliases(_) => "a table such as { prod = \"v3\" }".to_owned(),
             Self::Texts(_) => "a list of texts such as [\"a\", \"b\"]".to_owned(),
             Self::Numbers(_) => "a list of numbers such as [1, 2.5]".to_owned(),
             Self::Tensors(_, what, _) => format!("a table of {what}s by name"),
@@ -251,10 +260,12 @@ pub(super) fn is_secret(name: &str) -> bool {
 }
 
 /// Every section, and how it is written in the file.
-static HOMES: [(&Section, &str); 20] = [
+static HOMES: [(&Section, &str); 22] = [
     (&TOP, "the top of the file, above the first `[table]`"),
     (&LIMITS, "`[limits]`"),
     (&FORWARDING, "`[forwarding]`"),
+    (&PROTOCOLS, "`[protocols]`"),
+    (&RAW, "`raw = { … }` of a version"),
     (&INFERENCE, "`[inference]`"),
     (&LOG, "`[log]`"),
     (&PARQUET, "`parquet = { … }` of `[log]`"),

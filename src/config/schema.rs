@@ -134,19 +134,20 @@ fn kind(kind: &Kind, definitions: &mut Definitions) -> (Map<String, Value>, Stri
             }),
             String::new(),
         ),
-        Kind::Headers(max) => (
-            json!({
-                "type": "object",
-                "maxProperties": max,
-                "additionalProperties": { "type": "string" },
-            }),
-            String::new(),
-        ),
+        Kind::Headers(max) | Kind::Aliases(max) => (table_of_strings(*max), String::new()),
     };
     match value {
         Value::Object(object) => (object, range),
         _ => (Map::new(), range),
     }
+}
+
+fn table_of_strings(max: usize) -> Value {
+    json!({
+        "type": "object",
+        "maxProperties": max,
+        "additionalProperties": { "type": "string" },
+    })
 }
 
 fn list_of(items: &str, max: usize) -> Value {

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use super::LoadedModels;
+use super::ask::Known;
+use super::enquiry::Spoken;
 use super::lanes::Lanes;
 use crate::domain::ids::Generation;
 use crate::domain::routing::{RoutingTable, TableError, TargetKind};
 use crate::domain::spec::{
-    BackendAddress, Balance, Intent, KeepAlive, ModelSpec, Timeouts, VersionSpec,
+    BackendAddress, BackendsSpec, Balance, Intent, KeepAlive, ModelSpec, Timeouts, VersionSpec,
 };
 use crate::snapshot::{
     self, Backend, LocalRuntime, Policies, Publisher, Reader, RemoteRuntime, RuntimeKind, Snapshot,
@@ -44,6 +46,8 @@ pub struct Controller {
 struct Kept {
     backends: BTreeMap<BackendAddress, Arc<Backend>>,
     lanes: Lanes,
+    /// What backends have told.
+    spoken: Spoken,
 }
 
 impl Controller {
@@ -58,6 +62,11 @@ impl Controller {
         let first = build(intent, None, &registry, &mut kept, generation)?;
         let (publisher, reader) = snapshot::channel(first);
         Ok((Self { registry, publisher, generation, kept }, reader))
+    }
+
+    /// Notes what backends have told; the next publication says it.
+    pub(super) fn learn(&mut self, spoken: &Spoken) {
+        self.kept.spoken = spoken.clone();
     }
 
     /// Publishes `intent` with the models that are loaded; remote versions count as ready.
@@ -145,11 +154,13 @@ fn runtime_of(
                     lane: kept.lanes.lane(kind, loaded, model.execution, onnx.batch),
                 }))
             }
-            VersionSpec::Backends(addresses) => RuntimeKind::Remote(remote(
-                addresses,
-                (model.balance, model.timeouts, model.keep_alive),
-                &mut kept.backends,
-            )?),
+            VersionSpec::Backends(spec) => {
+                let how = (model.balance, model.timeouts, model.keep_alive);
+                let mut runtime = remote(&spec.addresses, how, &mut kept.backends)?;
+                runtime.http2 = spec.speaks_http2();
+                runtime.spoken = Box::new(spoken(spec, kept.spoken.get(kind)));
+                RuntimeKind::Remote(runtime)
+            }
         });
     }
     let pool = match kind {
@@ -158,7 +169,9 @@ fn runtime_of(
     };
     let Some(pool) = pool else { return Ok(RuntimeKind::Local(None)) };
     let how = (pool.balance, pool.timeouts, pool.keep_alive);
-    Ok(RuntimeKind::Remote(remote(&pool.backends, how, &mut kept.backends)?))
+    let mut runtime = remote(&pool.backends, how, &mut kept.backends)?;
+    runtime.http2 = pool.http2;
+    Ok(RuntimeKind::Remote(runtime))
 }
 
 fn remote(
@@ -185,8 +198,26 @@ fn remote(
         balance,
         timeouts,
         keep_alive,
+        http2: false,
+        spoken: Box::default(),
         turn: Padded::default(),
     })
+}
+
+/// In which words the backends of a version are spoken to.
+fn spoken(spec: &BackendsSpec, known: Option<&Known>) -> snapshot::Spoken {
+    let told = known.and_then(|known| known.dialect);
+    snapshot::Spoken {
+        declared: spec.dialect,
+        dialect: spec.dialect.declared().or(told),
+        names: snapshot::RemoteNames {
+            model: spec.remote_model.clone(),
+            version: spec.remote_version.clone(),
+        },
+        description: known.and_then(|known| known.description.clone()).map(Arc::new),
+        path: spec.raw.as_ref().and_then(|raw| raw.path.clone()),
+        extractors: spec.raw.as_ref().map(|raw| raw.extractors.clone()),
+    }
 }
 
 fn headers_of(kind: &TargetKind) -> Result<Option<(HeaderValue, HeaderValue)>, PublishError> {

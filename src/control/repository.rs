@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 
+use super::enquiry::Enquiry;
 use super::load::Loader;
 use super::{Controller, LoadedModels};
 use crate::domain::ids::{ModelName, Permille, VersionName};
@@ -22,6 +24,7 @@ pub struct Residents {
     controller: Controller,
     loader: Arc<Loader>,
     models: LoadedModels,
+    enquiry: Enquiry,
 }
 
 type Done = Result<(), RepositoryError>;
@@ -34,18 +37,38 @@ impl Residents {
         loader: Arc<Loader>,
         models: LoadedModels,
     ) -> Self {
-        Self { intent, controller, loader, models }
+        let enquiry = Enquiry::new(&intent);
+        Self { intent, controller, loader, models, enquiry }
     }
 
-    /// Carries out orders until nobody can give any.
+    /// Carries out orders until nobody can give any, and asks backends what they speak in between.
     pub async fn serve(&mut self, orders: &mut mpsc::Receiver<Command>) {
-        while let Some(Command { order, answer }) = orders.recv().await {
-            let done = self.carry_out(order).await;
-            if let Err(error) = &done {
-                tracing::warn!(%error, "an order about a model is not carried out");
+        let mut rounds = tokio::time::interval(self.intent.protocols.ask_interval);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                command = orders.recv() => {
+                    let Some(Command { order, answer }) = command else { return };
+                    let done = self.carry_out(order).await;
+                    if let Err(error) = &done {
+                        tracing::warn!(%error, "an order about a model is not carried out");
+                    }
+                    // Whoever asked may be gone.
+                    drop(answer.send(done));
+                }
+                _ = rounds.tick(), if !self.enquiry.is_idle() => self.enquire().await,
             }
-            // Whoever asked may be gone.
-            drop(answer.send(done));
+        }
+    }
+
+    /// Asks backends, and publishes what is new.
+    async fn enquire(&mut self) {
+        if !self.enquiry.round().await {
+            return;
+        }
+        self.controller.learn(self.enquiry.known());
+        if let Err(error) = self.publish() {
+            tracing::error!(%error, "what backends have told is not published");
         }
     }
 

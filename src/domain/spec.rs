@@ -4,6 +4,7 @@
 //! Owns the meaning of the settings and their defaults. Never knows the file they came from: the
 //! configuration builds an [`Intent`], and nothing can change it afterwards.
 
+mod backends;
 mod card;
 mod log;
 mod onnx;
@@ -14,6 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::backends::{BackendsSpec, ProtocolSpec, RawSpec, SpokenDialect, StrictStatus};
 pub use self::card::{InputCard, ModelCard, OutputCard};
 pub use self::log::{
     BodyPolicy, Durability, FeedbackSpec, FieldSource, LogSpec, ParquetSpec, Recording, RedactRule,
@@ -46,6 +48,8 @@ pub struct Intent {
     pub limits: Limits,
     /// Whose word about the client is believed, and what backends are told.
     pub forwarding: Forwarding,
+    /// How prediction protocols are spoken.
+    pub protocols: ProtocolSpec,
     /// What models in this process may take.
     pub inference: InferenceSpec,
     /// The prediction log.
@@ -75,6 +79,8 @@ impl Intent {
 pub struct ModelSpec {
     /// The releases, by name; at least one.
     pub versions: BTreeMap<VersionName, VersionSpec>,
+    /// Other names of versions, by which clients may ask for them.
+    pub aliases: BTreeMap<VersionName, VersionName>,
     /// The share of each version; adds up to 1000.
     pub traffic: BTreeMap<VersionName, Permille>,
     /// What keeps one caller on one version.
@@ -97,7 +103,7 @@ pub enum VersionSpec {
     /// An ONNX file that runs in this process.
     Onnx(OnnxSpec),
     /// Prediction servers.
-    Backends(Vec<BackendAddress>),
+    Backends(BackendsSpec),
 }
 
 /// A set of interchangeable plain backends.
@@ -105,6 +111,8 @@ pub enum VersionSpec {
 pub struct PoolSpec {
     /// The members; at least one.
     pub backends: Vec<BackendAddress>,
+    /// Whether they are spoken to over HTTP/2.
+    pub http2: bool,
     /// How a member is chosen.
     pub balance: Balance,
     /// Limits in time towards the members.
@@ -259,6 +267,8 @@ pub struct Limits {
     pub idle: Duration,
     /// Client connections, over all workers.
     pub connections: usize,
+    /// Requests at a time on one HTTP/2 connection.
+    pub streams: u32,
 }
 
 impl Default for Limits {
@@ -271,6 +281,7 @@ impl Default for Limits {
             request_time: Duration::from_secs(60),
             idle: Duration::from_secs(75),
             connections: 16_384,
+            streams: 128,
         }
     }
 }

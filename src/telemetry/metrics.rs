@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use super::latency::LatencyShards;
 use super::process;
 use super::shards::TargetShard;
+use super::tally::{Ended, Tally};
 use crate::domain::record::Outcome;
 use crate::domain::routing::TargetKind;
 
@@ -68,9 +69,12 @@ definitions! {
     gauge "pointsman_ready", [], "1 while /readyz answers 200.";
     gauge "pointsman_snapshot_generation", [], "The number of the published snapshot.";
     gauge "pointsman_versions", ["state"], "Versions by state: ready or unavailable.";
+    gauge "pointsman_dialect_known", ["model", "version"], "1 once the backends of a version with dialect = \"ask\" have told what they speak, 0 until then.";
     gauge "pointsman_connections", [], "Open client connections.";
     counter "pointsman_connections_accepted_total", [], "Client connections accepted.";
-    counter "pointsman_connections_refused_total", ["reason"], "Client connections closed before a request was served: limit or malformed.";
+    counter "pointsman_connections_refused_total", ["reason"], "Client connections closed before a request was served: limit or malformed; or because most of its streams were reset: resets.";
+    counter "pointsman_http2_connections_total", [], "Client connections that speak HTTP/2.";
+    counter "pointsman_http2_streams_total", [], "Requests that came over HTTP/2.";
     counter "pointsman_upstream_connects_total", ["result"], "Connections opened to backends: ok or failed.";
     counter "pointsman_upstream_reuses_total", [], "Requests sent on a kept backend connection.";
     counter "pointsman_retries_total", ["reason"], "Requests sent again: connect (nothing was sent) or stale (a kept connection turned out dead).";
@@ -193,6 +197,18 @@ impl TargetMetrics {
         if let Some(counter) = outcomes.get(usize::from(outcome.code()) - 1) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Counts an exchange for the statistics that clients ask for.
+    pub fn tell(&self, worker: usize, ended: &Ended) {
+        self.shard(worker).tally.add(ended);
+    }
+
+    /// These statistics, summed.
+    pub fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        self.shards.iter().for_each(|shard| shard.tally.add_to(&mut tally));
+        tally
     }
 
     /// Counts a request in flight; [`Self::leave`] ends it.

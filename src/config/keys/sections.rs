@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::log::{FEEDBACK, LOG, RECORDING, SINK};
+use super::models::MODEL;
 use super::{Absent, Form, Key, Kind, Section};
 
 pub(super) const MS: Duration = Duration::from_millis(1);
@@ -18,7 +19,6 @@ pub(super) const GIB: u64 = 1 << 30;
 pub(super) const TIB: u64 = 1 << 40;
 
 const MODELS_MAX: usize = 10_000;
-const VERSIONS_MAX: usize = 1000;
 const POOLS_MAX: usize = 10_000;
 const ROUTES_MAX: usize = 10_000;
 const BACKENDS_MAX: usize = 4096;
@@ -86,6 +86,12 @@ pub(in crate::config) static TOP: Section = section(
             Kind::Table(&FORWARDING),
             Absent::Same("{}"),
             "Whose word about the client is believed, and what backends are told.",
+        ),
+        key(
+            "protocols",
+            Kind::Table(&PROTOCOLS),
+            Absent::Same("{}"),
+            "How prediction protocols are spoken towards clients.",
         ),
         key(
             "inference",
@@ -176,6 +182,12 @@ pub(in crate::config) static LIMITS: Section = section(
             Absent::Same("16384"),
             "Client connections, over all workers.",
         ),
+        key(
+            "streams",
+            Kind::Integer(1, 10_000),
+            Absent::Same("128"),
+            "Requests at a time on one client connection of HTTP/2.",
+        ),
     ],
 );
 
@@ -195,6 +207,34 @@ pub(in crate::config) static FORWARDING: Section = section(
             Kind::Flag,
             Absent::Same("false"),
             "Whether `Via` is added towards backends and clients.",
+        ),
+    ],
+);
+
+/// `[protocols]`.
+pub(in crate::config) static PROTOCOLS: Section = section(
+    "the protocols",
+    "How prediction protocols are spoken towards clients.",
+    &[
+        key(
+            "strict_status",
+            Kind::Word(&["sane", "triton"]),
+            Absent::Same("sane"),
+            "Statuses of the Open Inference Protocol: what HTTP says, or what Triton answers (500 for \
+             a body that cannot be read, 400 for a model that is not ready).",
+        ),
+        key(
+            "repository",
+            Kind::Flag,
+            Absent::Same("false"),
+            "Whether clients may load and unload versions that run in this process, with the model \
+             repository extension. Whoever reaches `listen` then can.",
+        ),
+        key(
+            "ask_interval",
+            Kind::Duration(Duration::from_secs(1), DAY),
+            Absent::Same("30s"),
+            "How often backends with a `dialect` are asked what they speak and serve.",
         ),
     ],
 );
@@ -272,43 +312,7 @@ pub(in crate::config) static TELEMETRY: Section = section(
     ],
 );
 
-/// `[models.NAME]`.
-pub(in crate::config) static MODEL: Section = section(
-    "a model",
-    "A prediction contract that clients call, and its releases.",
-    &[
-        key(
-            "versions",
-            Kind::Named(&VERSION, "version", VERSIONS_MAX),
-            Absent::Error,
-            "The releases by name: `[models.fraud.versions.v7]`; at least one.",
-        ),
-        key(
-            "traffic",
-            Kind::Shares,
-            Absent::Means("everything to the only version"),
-            "The share of each version; must add up to 100 %. Needed with more than one version.",
-        ),
-        key(
-            "sticky",
-            Kind::Text(Form::Sticky),
-            Absent::Means("every request is decided on its own"),
-            "What keeps one caller on one version.",
-        ),
-        BALANCE,
-        TIMEOUTS_KEY,
-        KEEP_ALIVE_KEY,
-        key(
-            "execution",
-            Kind::Table(&EXECUTION),
-            Absent::Same("{}"),
-            "How versions that run in this process are run.",
-        ),
-        RECORDING_KEY,
-    ],
-);
-
-const RECORDING_KEY: Key = key(
+pub(super) const RECORDING_KEY: Key = key(
     "log",
     Kind::Table(&RECORDING),
     Absent::Same("{}"),
@@ -316,94 +320,35 @@ const RECORDING_KEY: Key = key(
      its model's, and that over `[log]`.",
 );
 
-const BALANCE: Key = key(
+pub(super) const BALANCE: Key = key(
     "balance",
     Kind::Word(&["round_robin", "least_in_flight"]),
     Absent::Same("round_robin"),
     "How one of several backends is chosen.",
 );
 
-const TIMEOUTS_KEY: Key = key(
+pub(super) const TIMEOUTS_KEY: Key = key(
     "timeouts",
     Kind::Table(&TIMEOUTS),
     Absent::Same("{}"),
     "Limits in time towards the backends.",
 );
 
-const KEEP_ALIVE_KEY: Key = key(
+pub(super) const KEEP_ALIVE_KEY: Key = key(
     "keep_alive",
     Kind::Table(&KEEP_ALIVE),
     Absent::Same("{}"),
     "Connections kept open to the backends between requests.",
 );
 
-const BACKENDS: Kind = Kind::List(Form::Backend, 1, BACKENDS_MAX);
-
-/// `[models.NAME.versions.VERSION]`.
-pub(in crate::config) static VERSION: Section = Section {
-    what: "a version",
-    doc: "One release of a model: an ONNX file or prediction servers.",
-    keys: &[
-        key(
-            "onnx",
-            Kind::Text(Form::File),
-            Absent::Means("the version is served by `backends`"),
-            "An ONNX file that runs in this process, relative to this file.",
-        ),
-        key(
-            "backends",
-            BACKENDS,
-            Absent::Means("the version runs in this process, from `onnx`"),
-            "Prediction servers, each `http://HOST:PORT`.",
-        ),
-        key(
-            "digest",
-            Kind::Text(Form::Digest),
-            Absent::Means("any content will do"),
-            "The digest that the artifact of `onnx` must have.",
-        ),
-        key(
-            "signature",
-            Kind::Text(Form::PublicKey),
-            Absent::Means("no signature is asked for"),
-            "The public key that must have signed the artifact's digest, in a file `….onnx.sig`.",
-        ),
-        key(
-            "ready",
-            Kind::Flag,
-            Absent::Same("false"),
-            "Whether the file is only loaded when there is a `READY` beside it.",
-        ),
-        key(
-            "batch",
-            Kind::Table(&BATCH),
-            Absent::Means("every request runs by itself"),
-            "Requests that wait for an executor thread are run together, a row or more of each.",
-        ),
-    ],
-    exactly_one: &["onnx", "backends"],
-    at_most_one: &[],
-};
-
-/// `batch = { … }`.
-pub(in crate::config) static BATCH: Section = section(
-    "the batches",
-    "How requests of one version are put together.",
-    &[
-        key(
-            "max_size",
-            Kind::Integer(1, 65_536),
-            Absent::Same("32"),
-            "The most rows of one run. A request that has more runs by itself.",
-        ),
-        key(
-            "max_delay",
-            Kind::Duration(Duration::ZERO, Duration::from_secs(1)),
-            Absent::Same("0s"),
-            "How long a request waits for others; with 0s for nothing but a free thread.",
-        ),
-    ],
+pub(super) const HTTP2: Key = key(
+    "http2",
+    Kind::Flag,
+    Absent::Same("false"),
+    "Whether `backends` are spoken to over HTTP/2, without TLS. gRPC always is.",
 );
+
+pub(super) const BACKENDS: Kind = Kind::List(Form::Backend, 1, BACKENDS_MAX);
 
 /// `timeouts = { … }`.
 pub(in crate::config) static TIMEOUTS: Section = section(
@@ -452,38 +397,6 @@ pub(in crate::config) static KEEP_ALIVE: Section = section(
     ],
 );
 
-/// `execution = { … }`.
-pub(in crate::config) static EXECUTION: Section = section(
-    "the execution",
-    "How versions that run in this process are run.",
-    &[
-        key(
-            "inline_below",
-            Kind::Duration(Duration::ZERO, Duration::from_secs(1)),
-            Absent::Same("200us"),
-            "A version that was measured below this runs on the worker that received the request.",
-        ),
-        key(
-            "queue",
-            Kind::Integer(1, 1_000_000),
-            Absent::Same("256"),
-            "Requests that may wait for an executor thread.",
-        ),
-        key(
-            "queue_time",
-            Kind::Duration(MS, HOUR),
-            Absent::Same("5s"),
-            "How long a request may wait before it is refused.",
-        ),
-        key(
-            "concurrency",
-            Kind::Integer(1, 1024),
-            Absent::Means("every executor thread"),
-            "Executor threads that may run one version at once, so that others find some free.",
-        ),
-    ],
-);
-
 /// `[pools.NAME]`.
 pub(in crate::config) static POOL: Section = section(
     "a pool",
@@ -495,6 +408,7 @@ pub(in crate::config) static POOL: Section = section(
             Absent::Error,
             "The members, each `http://HOST:PORT`; at least one.",
         ),
+        HTTP2,
         BALANCE,
         TIMEOUTS_KEY,
         KEEP_ALIVE_KEY,

@@ -14,8 +14,11 @@ use crate::config::scalar::show_percent;
 use crate::config::source::Place;
 use crate::config::tree::quoted;
 use crate::config::{Checks, card_of, load_card};
+use crate::domain::dialect::Dialect;
 use crate::domain::ids::{ModelName, Permille, PoolName, VersionName};
-use crate::domain::spec::{BackendAddress, ModelSpec, OnnxSpec, PoolSpec, VersionSpec};
+use crate::domain::spec::{
+    BackendAddress, BackendsSpec, ModelSpec, OnnxSpec, PoolSpec, SpokenDialect, VersionSpec,
+};
 
 use super::recording::{self, Above, Level};
 use super::{Peer, Rules, settings};
@@ -57,6 +60,7 @@ impl Rules<'_> {
             let fields = Fields::of(self.context, pool, &keys::POOL);
             let spec = PoolSpec {
                 backends: self.backends(&fields),
+                http2: fields.flag("http2").unwrap_or_default(),
                 balance: settings::balance(&fields),
                 timeouts: fields.table("timeouts", settings::timeouts).unwrap_or_default(),
                 keep_alive: fields.table("keep_alive", settings::keep_alive).unwrap_or_default(),
@@ -78,9 +82,11 @@ impl Rules<'_> {
             let fields = Fields::of(self.context, version, &keys::VERSION);
             (VersionName::new(version.name), self.version(&fields))
         });
+        let versions: BTreeMap<_, _> = versions.collect();
         let level = recording::nested(fields, above);
         let spec = ModelSpec {
-            versions: versions.collect(),
+            aliases: aliases(fields, &named),
+            versions,
             traffic,
             sticky: fields.parse("sticky", form::sticky).map(|at| at.value),
             balance: settings::balance(fields),
@@ -103,8 +109,17 @@ impl Rules<'_> {
         };
         if fields.key_place("backends").is_some() {
             needs(fields, "onnx", &["digest", "signature", "ready", "batch"]);
-            return VersionSpec::Backends(self.backends(fields));
+            let remote = |name: &str| fields.parse(name, form::remote_name).map(|at| at.value);
+            return VersionSpec::Backends(BackendsSpec {
+                addresses: self.backends(fields),
+                dialect: fields.word("dialect", dialect).unwrap_or_default(),
+                http2: fields.flag("http2").unwrap_or_default(),
+                remote_model: remote("remote_model"),
+                remote_version: remote("remote_version"),
+                raw: fields.table("raw", settings::raw),
+            });
         }
+        needs(fields, "backends", &["dialect", "http2", "remote_model", "remote_version", "raw"]);
         if let Some(onnx) = &onnx {
             self.model_file(fields, onnx);
         }
@@ -143,6 +158,13 @@ impl Rules<'_> {
     }
 }
 
+fn dialect(word: &str) -> Option<SpokenDialect> {
+    match word {
+        "ask" => Some(SpokenDialect::Asked),
+        _ => Dialect::parse(word).map(SpokenDialect::Declared),
+    }
+}
+
 /// Refuses keys that mean nothing without the key `what`.
 fn needs(fields: &Fields<'_>, what: &str, names: &[&str]) {
     for name in names {
@@ -152,6 +174,31 @@ fn needs(fields: &Fields<'_>, what: &str, names: &[&str]) {
             fields.add(finding.help(format!("only versions that have `{what}` have it")));
         }
     }
+}
+
+/// The aliases of a model: none is the name of a version, and each stands for one.
+fn aliases(fields: &Fields<'_>, versions: &[Named<'_>]) -> BTreeMap<VersionName, VersionName> {
+    let declared = |name: &str| versions.iter().find(|version| version.name == name);
+    let mut aliases = BTreeMap::new();
+    for (alias, place, version) in fields.aliases("aliases") {
+        if let Some(twin) = declared(alias) {
+            let message = format!("alias `{alias}` is the name of a version");
+            let finding = Finding::error(Code::Duplicate, place, message);
+            fields.add(finding.also(twin.key, "declared here").help("give the alias another name"));
+        }
+        if declared(version.value).is_none() {
+            let message = format!("alias `{alias}` stands for {}", version.shown());
+            let message = format!("{message}, which is not declared");
+            let finding = Finding::error(Code::UnknownReference, version.place, message);
+            let names = || versions.iter().map(|version| version.name);
+            fields.add(match closest(version.value, names()) {
+                Some(close) => finding.help(format!("did you mean `{close}`?")),
+                None => finding.help(format!("declared: {}", listed(names().take(20)))),
+            });
+        }
+        aliases.insert(VersionName::new(alias), VersionName::new(version.value));
+    }
+    aliases
 }
 
 /// Reads the card beside a model file; its first mistake stands for all.

@@ -7,8 +7,9 @@ use crate::config::diagnostic::{Code, Finding};
 use crate::config::form;
 use crate::config::reader::Fields;
 use crate::domain::spec::{
-    Balance, BatchSpec, Drain, Execution, FeedbackSpec, Forwarding, InferenceSpec, KeepAlive,
-    Limits, LogFormat, LogSpec, ParquetSpec, Recording, TelemetrySpec, Timeouts, WhenFull,
+    Balance, BatchSpec, Drain, Execution, Extractors, FeedbackSpec, Forwarding, InferenceSpec,
+    KeepAlive, Limits, LogFormat, LogSpec, ParquetSpec, ProtocolSpec, RawSpec, Recording,
+    StrictStatus, TelemetrySpec, Timeouts, WhenFull,
 };
 
 use super::recording::{self, Above, Level};
@@ -23,6 +24,10 @@ pub(super) fn limits(fields: Fields<'_>) -> Limits {
         request_time: fields.duration("request_time").unwrap_or(default.request_time),
         idle: fields.duration("idle").unwrap_or(default.idle),
         connections: fields.integer("connections").unwrap_or(default.connections),
+        streams: fields
+            .integer("streams")
+            .and_then(|streams| u32::try_from(streams).ok())
+            .unwrap_or(default.streams),
     }
 }
 
@@ -82,6 +87,32 @@ pub(super) fn feedback(fields: Fields<'_>) -> FeedbackSpec {
         window: fields.duration("window").unwrap_or(default.window),
         index: fields.integer("index").unwrap_or(default.index),
         body: fields.size("body").unwrap_or(default.body),
+    }
+}
+
+pub(super) fn raw(fields: Fields<'_>) -> RawSpec {
+    let pointer = |name: &str| fields.parse(name, form::pointer).map(|at| at.value);
+    RawSpec {
+        path: fields.parse("path", form::path).map(|at| at.value),
+        extractors: Extractors {
+            rows: pointer("rows"),
+            prediction: pointer("prediction"),
+            label: pointer("label"),
+        },
+    }
+}
+
+pub(super) fn protocols(fields: Fields<'_>) -> ProtocolSpec {
+    let default = ProtocolSpec::default();
+    let strict = |word: &str| match word {
+        "sane" => Some(StrictStatus::Sane),
+        "triton" => Some(StrictStatus::Triton),
+        _ => None,
+    };
+    ProtocolSpec {
+        strict_status: fields.word("strict_status", strict).unwrap_or_default(),
+        repository: fields.flag("repository").unwrap_or_default(),
+        ask_interval: fields.duration("ask_interval").unwrap_or(default.ask_interval),
     }
 }
 

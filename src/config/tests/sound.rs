@@ -50,7 +50,7 @@ fn explicit() -> String {
                 (Kind::Flag | Kind::Integer(..) | Kind::List(..), Absent::Same(text)) => {
                     out.push_str(&format!("{} = {text}\n", key.name));
                 }
-                (Kind::Named(..) | Kind::Shares | Kind::Headers(_), _) => {}
+                (Kind::Named(..) | Kind::Shares | Kind::Headers(_) | Kind::Aliases(_), _) => {}
                 (_, Absent::Same(text)) => out.push_str(&format!("{} = \"{text}\"\n", key.name)),
                 (_, Absent::Error | Absent::Means(_)) => {}
             }
@@ -95,6 +95,10 @@ body = "2MiB"
 request_time = "3s"
 idle = "4s"
 connections = 5
+streams = 6
+[protocols]
+strict_status = "triton"
+repository = true
 [forwarding]
 trust = ["10.0.0.0/8", "::1"]
 via = true
@@ -112,6 +116,7 @@ level = "warn"
 format = "json"
 [models.m]
 traffic = { v1 = 0.001, v2 = "99.9%" }
+aliases = { prod = "v2" }
 sticky = "cookie:sid"
 balance = "least_in_flight"
 timeouts = { connect = "1ms", first_byte = "2ms", idle = "3ms" }
@@ -120,11 +125,12 @@ execution = { inline_below = "1ms", queue = 2, queue_time = "3ms", concurrency =
 [models.m.versions]
 v1 = { onnx = "model.onnx", ready = true, batch = { max_size = 8, max_delay = "2ms" }, digest = "sha256:abababababababababababababababababababababababababababababababab", signature = "ed25519:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" }
 v2 = { backends = ["http://a:1", "http://[::2]:3"] }
-v3.backends = ["http://b:1"]
+v3 = { backends = ["http://b:1"], dialect = "kserve_v1", http2 = true, remote_model = "b", remote_version = "3", raw = { path = "/x", rows = "/r", prediction = "/p", label = "/l" } }
 [pools.p]
 backends = ["http://c:1"]
 balance = "least_in_flight"
 timeouts.connect = "9ms"
+http2 = true
 keep_alive.connections = 0
 [routes.r1]
 host = "EXAMPLE.com"
@@ -156,6 +162,7 @@ fn every_key_of_limits_sets_its_field() {
         request_time: 3s,
         idle: 4s,
         connections: 5,
+        streams: 6,
     }
     "#);
 }
@@ -171,6 +178,7 @@ fn every_key_of_pools_sets_its_field() {
                     port: 1,
                 },
             ],
+            http2: true,
             balance: LeastInFlight,
             timeouts: Timeouts {
                 connect: 9ms,

@@ -32,6 +32,7 @@ fn model(shares: &[(&str, u16)], sticky: Option<StickyKey>) -> ModelSpec {
             .iter()
             .map(|share| (names(share), VersionSpec::Onnx(OnnxSpec::new("model.onnx"))))
             .collect(),
+        aliases: Default::default(),
         traffic: shares
             .iter()
             .map(|share| (names(share), Permille::new(share.1).unwrap()))
@@ -48,6 +49,7 @@ fn model(shares: &[(&str, u16)], sticky: Option<StickyKey>) -> ModelSpec {
 fn intent(models: &[(&str, ModelSpec)], routes: &[(&str, RouteMatch, RouteTarget)]) -> Intent {
     let pool = PoolSpec {
         backends: Vec::new(),
+        http2: false,
         balance: Default::default(),
         timeouts: Default::default(),
         keep_alive: Default::default(),
@@ -69,6 +71,7 @@ fn intent(models: &[(&str, ModelSpec)], routes: &[(&str, RouteMatch, RouteTarget
             })
             .collect(),
         limits: Limits::default(),
+        protocols: Default::default(),
         forwarding: Forwarding::default(),
         inference: Default::default(),
         log: LogSpec::default(),
