@@ -32,6 +32,7 @@ mod settlement;
 mod shelf;
 mod signal;
 mod sinks;
+mod slots;
 mod spare;
 mod stats;
 mod survey;

@@ -1,20 +1,10 @@
 //! How far one consumer has come, on disk.
 //!
 //! Owns the file `cursors/NAME` below the log's directory. A cursor is a hint: when it is lost or
-//! old, its consumer takes records once more. Two slots of 32 bytes are written in turn, numbers
-//! little-endian, so that one of them is always whole:
-//!
-//! | offset | size | field |
-//! |---|---|---|
-//! | 0 | 8 | magic `PNTSMCUR` |
-//! | 8 | 8 | turn: the slot with the higher one counts |
-//! | 16 | 8 | number of the last record that is done |
-//! | 24 | 4 | zero |
-//! | 28 | 4 | CRC-32C of bytes 0 to 28 |
+//! old, its consumer takes records once more. The file is one of [`super::slots`] with the magic
+//! `PNTSMCUR` and the number of the last record that is done.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,13 +12,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::frame::checksum;
+use super::slots::{self, Magic, Slots};
 
 /// The directory of the cursors below the log's.
 const DIR: &str = "cursors";
-const SLOT_BYTES: usize = 32;
-const MAGIC: [u8; 8] = *b"PNTSMCUR";
-const CRC_AT: usize = SLOT_BYTES - 4;
+const MAGIC: Magic = *b"PNTSMCUR";
 /// The least time between two syncs of a cursor.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -43,8 +31,7 @@ pub struct Cursor {
 
 #[derive(Debug)]
 struct Store {
-    file: File,
-    turn: u64,
+    slots: Slots,
     /// What the file says.
     stored: u64,
     synced_at: Option<Instant>,
@@ -58,11 +45,9 @@ impl Cursor {
     pub(super) fn open(log_dir: &Path, name: &str) -> io::Result<Self> {
         let path = path(log_dir, name)?;
         std::fs::create_dir_all(log_dir.join(DIR))?;
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
-        let found = read(&file)?;
-        let (turn, lsn) = found.unwrap_or_default();
-        let mut store = Store { file, turn, stored: lsn, synced_at: None };
+        let (slots, found) = Slots::open(&path, MAGIC)?;
+        let lsn = found.unwrap_or_default();
+        let mut store = Store { slots, stored: lsn, synced_at: None };
         let is_new = found.is_none();
         if is_new && let Err(error) = store.write(0) {
             // It only says that there was one, even before anything was done.
@@ -94,7 +79,7 @@ impl Cursor {
         store.write(lsn)?;
         let now = Instant::now();
         if store.synced_at.is_none_or(|at| now.duration_since(at) >= SYNC_INTERVAL) {
-            store.file.sync_data()?;
+            store.slots.sync()?;
             store.synced_at = Some(now);
         }
         Ok(())
@@ -113,9 +98,8 @@ impl Cursor {
 
 impl Store {
     fn write(&mut self, lsn: u64) -> io::Result<()> {
-        let turn = self.turn + 1;
-        self.file.write_all_at(&slot(turn, lsn), turn % 2 * SLOT_BYTES as u64)?;
-        (self.turn, self.stored) = (turn, lsn);
+        self.slots.write(lsn)?;
+        self.stored = lsn;
         Ok(())
     }
 }
@@ -126,7 +110,7 @@ impl Drop for Cursor {
         let lsn = self.position();
         let store = self.store.get_mut();
         let kept = if store.stored < lsn { store.write(lsn) } else { Ok(()) };
-        if let Err(error) = kept.and_then(|()| store.file.sync_data()) {
+        if let Err(error) = kept.and_then(|()| store.slots.sync()) {
             tracing::debug!(%error, "a cursor of the prediction log is not synced");
         }
     }
@@ -138,8 +122,8 @@ impl Drop for Cursor {
 /// # Errors
 /// When the file cannot be read.
 pub fn cursor_position(log_dir: &Path, name: &str) -> io::Result<Option<u64>> {
-    match File::open(path(log_dir, name)?) {
-        Ok(file) => Ok(read(&file)?.map(|(_, lsn)| lsn)),
+    match slots::read(&path(log_dir, name)?, MAGIC) {
+        Ok(position) => Ok(position),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -148,10 +132,8 @@ pub fn cursor_position(log_dir: &Path, name: &str) -> io::Result<Option<u64>> {
 /// The highest position of any cursor of the log in `log_dir`, registered or not; 0 for none.
 pub(super) fn highest(log_dir: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(log_dir.join(DIR)) else { return 0 };
-    let positions = entries.flatten().filter_map(|entry| {
-        let file = File::open(entry.path()).ok()?;
-        read(&file).ok()?.map(|(_, lsn)| lsn)
-    });
+    let read = |entry: std::fs::DirEntry| slots::read(&entry.path(), MAGIC).ok().flatten();
+    let positions = entries.flatten().filter_map(read);
     positions.max().unwrap_or(0)
 }
 
@@ -164,42 +146,9 @@ fn path(log_dir: &Path, name: &str) -> io::Result<PathBuf> {
     Ok(log_dir.join(DIR).join(name))
 }
 
-fn slot(turn: u64, lsn: u64) -> [u8; SLOT_BYTES] {
-    let mut slot = [0; SLOT_BYTES];
-    slot[..8].copy_from_slice(&MAGIC);
-    slot[8..16].copy_from_slice(&turn.to_le_bytes());
-    slot[16..24].copy_from_slice(&lsn.to_le_bytes());
-    let crc = checksum([&slot[..CRC_AT]]);
-    slot[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
-    slot
-}
-
-/// The turn and the number of the slot that counts.
-fn read(file: &File) -> io::Result<Option<(u64, u64)>> {
-    let mut newest = None;
-    for index in 0..2 {
-        let mut bytes = [0; SLOT_BYTES];
-        match file.read_exact_at(&mut bytes, index * SLOT_BYTES as u64) {
-            Ok(()) => newest = newest.max(decode(&bytes)),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(newest)
-}
-
-fn decode(bytes: &[u8; SLOT_BYTES]) -> Option<(u64, u64)> {
-    let number = |at: usize| {
-        let mut number = [0; 8];
-        number.copy_from_slice(&bytes[at..at + 8]);
-        u64::from_le_bytes(number)
-    };
-    let whole = slot(number(8), number(16)) == *bytes;
-    whole.then(|| (number(8), number(16)))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::slots::SLOT_BYTES;
     use super::*;
 
     #[test]

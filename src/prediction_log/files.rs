@@ -128,6 +128,23 @@ impl Source for File {
     }
 }
 
+impl LocalFiles {
+    /// Whether a process holds the lock `path`. Whoever takes it in the same moment is told that it is
+    /// held, so this is for when something depends on the answer.
+    pub(super) fn is_locked(&self, path: &Path) -> io::Result<bool> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
 impl SegmentFile for File {
     fn write_at(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
         match pieces {

@@ -143,6 +143,25 @@ impl Scan {
         &self.window.buffer
     }
 
+    /// The length of the segment's file in bytes.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub(super) fn size(&self) -> io::Result<u64> {
+        self.source.size()
+    }
+
+    /// The first `len` bytes after the last intact frame, or as many as there are. To be asked at
+    /// [`Step::End`].
+    ///
+    /// # Errors
+    /// When the source cannot be read.
+    pub(super) fn peek(&mut self, len: usize) -> io::Result<&[u8]> {
+        self.window.forget();
+        let found = self.window.up_to(self.source.as_ref(), self.at, len)?;
+        Ok(found.get(..len).unwrap_or(found))
+    }
+
     /// Passes to the next frame or place of damage.
     ///
     /// # Errors

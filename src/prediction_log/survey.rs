@@ -27,6 +27,8 @@ pub struct Survey {
     pub first_lsn: Option<u64>,
     /// The number of the last record.
     pub last_lsn: Option<u64>,
+    /// The number that the newest segment is named after; 0 without segments.
+    pub newest_lsn: u64,
     /// When the oldest segment was created, in microseconds since the Unix epoch.
     pub created_us: Option<u64>,
     /// The gateway that wrote the newest segment.
@@ -68,6 +70,7 @@ impl Survey {
         let footer_len = read_full_at(source.as_ref(), &mut footer, footer_at)?;
         let mut scan = Scan::new(source, listed.first_lsn)?;
         self.segments += 1;
+        self.newest_lsn = listed.first_lsn;
         self.bytes += bytes;
         if let Some(header) = scan.header() {
             self.created_us = self.created_us.or(Some(header.created_us));

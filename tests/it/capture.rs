@@ -151,7 +151,7 @@ fn join_keys_come_from_headers_and_bodies_and_are_redacted_with_them() {
             + &model(
                 "r",
                 &backend,
-                "feedback_key = \"request:/id\"\nsession = \"header:x-session\"\n\
+                "feedback_key = \"header:x-key\"\nsession = \"request:/id\"\n\
                  redact = { mask = [\"/id\"] }",
             )),
     );
@@ -159,7 +159,7 @@ fn join_keys_come_from_headers_and_bodies_and_are_redacted_with_them() {
     gateway.request(&infer("m", "plain", "x-pointsman-replay: run-1\r\n", body));
     gateway.request(&infer("m", "broken", "", r#"{"id":"order-7""#));
     gateway.request(&infer("m", "long", "", &json!({ "id": "x".repeat(257) }).to_string()));
-    gateway.request(&infer("r", "masked", "x-session: s-1\r\n", body));
+    gateway.request(&infer("r", "masked", "x-key: k-1\r\n", body));
     let records = records(gateway.stop().path());
     let keys = |id: &str| {
         let row = record(&records, id);
@@ -168,7 +168,7 @@ fn join_keys_come_from_headers_and_bodies_and_are_redacted_with_them() {
     assert_eq!(keys("plain"), ("order-7", "42"));
     assert_eq!(keys("broken"), ("", ""));
     assert_eq!(keys("long"), ("", ""));
-    assert_eq!(keys("masked"), ("***", "s-1"));
+    assert_eq!(keys("masked"), ("k-1", "***"));
     assert_eq!(record(&records, "plain")["replayed"], true);
     assert_eq!(record(&records, "long")["replayed"], false);
     assert_eq!(record(&records, "plain")["clock_stepped"], false);

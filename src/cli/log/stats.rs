@@ -80,7 +80,11 @@ fn human(totals: &Totals, groups: Option<&Breakdown>, out: &mut dyn Write) -> io
     }
     for cursor in &totals.cursors {
         let name = printable(&cursor.name);
-        writeln!(out, "{:<11} {name} at {}, {} behind", "cursor", cursor.position, cursor.lag)?;
+        let (amount, side) = match cursor.ahead {
+            0 => (cursor.lag, "behind"),
+            ahead => (ahead, "beyond the end of the log: see `log verify`"),
+        };
+        writeln!(out, "{:<11} {name} at {}, {amount} {side}", "cursor", cursor.position)?;
     }
     for suspect in &totals.suspects {
         writeln!(out, "{:<11} {}", "suspect", suspect.display())?;
@@ -99,7 +103,9 @@ fn to_json(totals: &Totals, groups: Option<&Breakdown>) -> Value {
     let cursors: Vec<Value> = totals
         .cursors
         .iter()
-        .map(|of| json!({ "name": of.name, "position": of.position, "lag": of.lag }))
+        .map(|of| {
+            json!({ "name": of.name, "position": of.position, "lag": of.lag, "ahead": of.ahead })
+        })
         .collect();
     let suspects: Vec<String> =
         totals.suspects.iter().map(|path| path.display().to_string()).collect();

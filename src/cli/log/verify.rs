@@ -11,7 +11,7 @@ use super::super::args::Format;
 use super::CommandError;
 use super::progress::Progress;
 use crate::prediction_log::query::text::{printable, size};
-use crate::prediction_log::query::verify::{Damage, FileReport, Totals, verify as walk};
+use crate::prediction_log::query::verify::{Beyond, Damage, FileReport, Totals, verify as walk};
 
 /// Reads everything and prints what each file holds; an error when there is damage.
 pub(super) fn verify(
@@ -92,6 +92,15 @@ fn human_totals(totals: &Totals, out: &mut dyn Write) -> io::Result<()> {
     for lsns in &totals.missing {
         writeln!(out, "gap: records {} are missing, and the log says so", range(lsns))?;
     }
+    for lsns in &totals.skipped {
+        let what = "are missing: skipped by the writer, no gap row";
+        writeln!(out, "DAMAGED records {} {what}", range(lsns))?;
+    }
+    for Beyond { consumer, position, last_lsn } in &totals.beyond {
+        let name = printable(consumer);
+        let has = format!("the consumer {name} has passed record {position}");
+        writeln!(out, "DAMAGED the end is missing: {has}, and the log ends at {last_lsn}")?;
+    }
     for lsns in &totals.lost {
         writeln!(out, "DAMAGED records {} are missing, and nothing says why", range(lsns))?;
     }
@@ -138,6 +147,13 @@ fn json_totals(totals: &Totals) -> Value {
             .map(|lsns| json!({ "first_lsn": lsns.start(), "last_lsn": lsns.end() }))
             .collect()
     };
+    let beyond: Vec<Value> = totals
+        .beyond
+        .iter()
+        .map(|of| {
+            json!({ "consumer": of.consumer, "position": of.position, "last_lsn": of.last_lsn })
+        })
+        .collect();
     json!({
         "segments": totals.segments,
         "parquet_files": totals.parquet_files,
@@ -149,7 +165,9 @@ fn json_totals(totals: &Totals) -> Value {
         "converted_twice": totals.converted_twice,
         "torn_bytes": totals.torn_bytes,
         "missing": ranges(&totals.missing),
+        "skipped": ranges(&totals.skipped),
         "lost": ranges(&totals.lost),
+        "beyond": beyond,
         "doubled": ranges(&totals.doubled),
         "damaged_places": totals.damaged_places,
         "damaged": totals.is_damaged(),

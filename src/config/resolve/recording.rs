@@ -101,9 +101,10 @@ pub(super) fn level(fields: &Fields<'_>, above: Above<'_>) -> Level {
     };
     for (name, source) in [("feedback_key", &feedback_key), ("session", &session)] {
         if let Some(source) = source {
-            warn_shown(fields, name, source, &recording.redact);
+            warn_secret(fields, name, source);
         }
     }
+    judge_redacted_keys(fields, &recording, (&feedback_key, &session));
     if let Some(sample) = sample
         && sample.value < 1.0
         && recording.feedback_key.is_none()
@@ -182,19 +183,56 @@ fn shown(pointer: &At<JsonPointer>) -> String {
 }
 
 /// Warns when a field of the record shows what is not meant to be recorded.
-fn warn_shown(fields: &Fields<'_>, name: &str, source: &At<FieldSource>, redact: &Redaction) {
-    let why = match &source.value {
-        FieldSource::Header(header) if SECRET_HEADERS.contains(&header.as_str()) => "holds secrets",
-        FieldSource::Request(pointer) | FieldSource::Response(pointer)
-            if redact.rules.iter().any(|rule| covers(&rule.pointer, pointer)) =>
-        {
-            "is redacted in bodies"
+fn warn_secret(fields: &Fields<'_>, name: &str, source: &At<FieldSource>) {
+    let FieldSource::Header(header) = &source.value else { return };
+    if SECRET_HEADERS.contains(&header.as_str()) {
+        let message = format!("`{}` records a value that holds secrets", fields.path_of(name));
+        let finding = Finding::warning(Code::LogRisk, source.place, message);
+        fields.add(finding.help("choose another header: this field is not redacted"));
+    }
+}
+
+/// A key that is redacted is recorded in its redacted form. Refuses a feedback key that is then the same
+/// for all records, or none: feedback could not find its record. Warns of the others.
+fn judge_redacted_keys(
+    fields: &Fields<'_>,
+    recording: &Recording,
+    (feedback_key, session): (&Option<At<FieldSource>>, &Option<At<FieldSource>>),
+) {
+    let rule = |source: &Option<FieldSource>| match source {
+        Some(FieldSource::Request(pointer) | FieldSource::Response(pointer)) => {
+            let rules = &recording.redact.rules;
+            rules.iter().find(|rule| covers(&rule.pointer, pointer)).map(|rule| rule.kind)
         }
-        _ => return,
+        Some(FieldSource::Header(_)) | None => None,
     };
-    let message = format!("`{}` records a value that {why}", fields.path_of(name));
-    let finding = Finding::warning(Code::LogRisk, source.place, message);
-    fields.add(finding.help("choose another value: this field is kept as it is"));
+    // What comes from above was judged there, unless this level has rules of its own.
+    let place = |own: &Option<At<FieldSource>>| {
+        own.as_ref().map(|at| at.place).or_else(|| fields.key_place("redact"))
+    };
+    if let (Some(kind), Some(place)) = (rule(&recording.feedback_key), place(feedback_key)) {
+        fields.add(match kind {
+            RedactionKind::Drop | RedactionKind::Mask => {
+                let word = if kind == RedactionKind::Drop { "dropped" } else { "masked" };
+                let message = format!("the value of `feedback_key` is {word} by `redact`");
+                Finding::error(Code::Choice, place, message).help(
+                    "feedback that names a key could never find its record: `hash` it instead, or choose another value",
+                )
+            }
+            RedactionKind::Hash => {
+                let message = "`feedback_key` records the hash of its value";
+                Finding::warning(Code::LogRisk, place, message).help(
+                    "feedback has to name the key as the log has it, `hmac:…`: choose another value if senders cannot",
+                )
+            }
+        });
+    }
+    let merged = |kind| kind != RedactionKind::Hash;
+    if let (true, Some(place)) = (rule(&recording.session).is_some_and(merged), place(session)) {
+        let message = "the value of `session` is redacted: it does not tell sessions apart";
+        let finding = Finding::warning(Code::LogRisk, place, message);
+        fields.add(finding.help("`hash` it instead, or choose another value"));
+    }
 }
 
 /// Whether `rule` takes the value at `pointer` or something that it lies in.

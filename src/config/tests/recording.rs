@@ -257,6 +257,7 @@ fn something_is_recorded_when_any_level_says_so() {
 #[test]
 fn recordings_that_will_hardly_work_as_meant_are_warned_of() {
     let redact = "redact = { mask = [\"/a\"] }";
+    let hash = "redact = { hash = [\"/a\"], key = \"${env:KEY}\" }";
     let full = "[models.iris.log]\nbody = \"full\"\n";
     for (text, expected) in [
         ("[log]\nsample = \"1%\"\n".to_owned(), vec![]),
@@ -267,6 +268,9 @@ fn recordings_that_will_hardly_work_as_meant_are_warned_of() {
         (format!("[models.iris.log]\nbody = \"none\"\n{redact}\n"), vec!["PM-C019@7:1"]),
         (format!("[log]\n{redact}\nsession = \"request:/a/b\"\n"), vec!["PM-C020@7:11"]),
         (format!("[log]\n{redact}\nsession = \"request:/b\"\n"), vec![]),
+        (format!("[log]\n{redact}\nfeedback_key = \"request:/b\"\n"), vec![]),
+        (format!("[log]\n{hash}\nsession = \"request:/a\"\n"), vec![]),
+        (format!("[log]\n{hash}\nfeedback_key = \"request:/a\"\n"), vec!["PM-C020@7:16"]),
         ("[log]\nfeedback_key = \"header:Cookie\"\n".to_owned(), vec!["PM-C020@6:16"]),
         ("[models.iris.log]\nbody_limit = \"64MiB\"\n".to_owned(), vec!["PM-C020@6:14"]),
         ("[log]\ndurability = \"off\"\n[feedback]\n".to_owned(), vec!["PM-C019@7:2"]),

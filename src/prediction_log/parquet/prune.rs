@@ -93,6 +93,17 @@ fn leaf(metadata: &ParquetMetaData, name: &str) -> Option<usize> {
     columns.iter().position(|column| column.path().string() == name)
 }
 
+/// The earliest `ts` of all row groups; `None` where one of them does not tell.
+pub(super) fn earliest_ts(metadata: &ParquetMetaData) -> Option<u64> {
+    let column = leaf(metadata, "ts")?;
+    let firsts =
+        metadata.row_groups().iter().map(|group| match group.column(column).statistics() {
+            Some(Statistics::Int64(statistics)) => u64::try_from(*statistics.min_opt()?).ok(),
+            _ => None,
+        });
+    firsts.collect::<Option<Vec<_>>>()?.into_iter().min()
+}
+
 /// Whether a row of the group may have a value in `range`; `nulls` says whether rows without a value
 /// count.
 fn may_overlap(

@@ -22,7 +22,7 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 
 use super::columns::{Arrays, HASH_BYTES};
 pub use super::prune::Prune;
-use super::prune::{NAMES, Selected, select};
+use super::prune::{NAMES, Selected, earliest_ts, select};
 use super::schema::SCHEMA_KEY;
 use crate::domain::ids::{Entropy, Generation, RecordId};
 use crate::domain::record::{
@@ -131,6 +131,32 @@ impl ParquetRows {
     /// Rows of the whole file.
     pub fn rows_in_file(&self) -> u64 {
         u64::try_from(self.metadata.metadata().file_metadata().num_rows()).unwrap_or(0)
+    }
+
+    /// Where the row groups lie from which the next batch is read, and how many bytes they have: where
+    /// [`Self::advance`] failed.
+    pub fn place(&self) -> Option<(u64, u64)> {
+        let metadata = self.metadata.metadata();
+        let (from, to) = (self.passed, self.passed + batch_rows(metadata) as u64);
+        let (mut before, mut place) = (0, None::<(u64, u64)>);
+        for group in metadata.row_groups() {
+            let rows = before..before + u64::try_from(group.num_rows()).unwrap_or(0);
+            before = rows.end;
+            if rows.end <= from || rows.start >= to {
+                continue;
+            }
+            for (start, len) in group.columns().iter().map(|column| column.byte_range()) {
+                let (first, end) = place.unwrap_or((start, start));
+                place = Some((first.min(start), end.max(start.saturating_add(len))));
+            }
+        }
+        place.map(|(first, end)| (first, end - first))
+    }
+
+    /// The earliest `ts` in the file, in microseconds since the Unix epoch, as far as its statistics
+    /// tell.
+    pub(in crate::prediction_log) fn first_ts_us(&self) -> Option<u64> {
+        earliest_ts(self.metadata.metadata())
     }
 
     /// Whether a later version wrote this file, which may know more of its rows than this one.

@@ -44,6 +44,11 @@ impl Ranges {
         self.0.get(at).is_some_and(|range| range.0 <= number)
     }
 
+    /// The highest number.
+    pub(super) fn last(&self) -> Option<u64> {
+        self.0.last().map(|range| range.1)
+    }
+
     /// Adds all numbers of `other`.
     pub(super) fn union(&mut self, other: &Self) {
         other.0.iter().for_each(|range| self.insert_range(range.0, range.1));

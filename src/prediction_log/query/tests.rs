@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::export::{Form, export};
 use super::filter::Filter;
 use super::totals::totals;
-use super::verify::{FileReport, Totals, verify};
+use super::verify::{Beyond, FileReport, Totals, verify};
 use super::*;
 use crate::domain::ids::RecordId;
 use crate::domain::record::{Entry, PredictionRecord};
@@ -211,6 +211,37 @@ fn a_whole_log_is_clean_and_its_totals_are_right() {
     assert_eq!((totals.first_lsn, totals.last_lsn), (Some(1), Some(4000)));
     assert_eq!(totals.cursors[0].name, "parquet");
     assert_eq!(totals.cursors[0].position + totals.cursors[0].lag, 4000);
+    assert_eq!(totals.cursors[0].ahead, 0);
+    assert_eq!(totals.since_us, Some(NOON_US + 1_000_000), "the first record, not its hour");
+}
+
+#[test]
+fn an_end_that_a_consumer_has_seen_is_missed() {
+    let dir = log(4000, 0);
+    while convert_oldest(dir.path()).is_some() {}
+    let converted = log::converted(dir.path()).expect("a cursor");
+    let files = catalog(&parquet_dir(dir.path())).expect("listed");
+    let kept = files.iter().map(|file| file.last_lsn).filter(|last| *last < converted).max();
+    let kept = kept.expect("several files");
+    // The rest of the log lies in the last segment.
+    for path in segments(dir.path()) {
+        std::fs::remove_file(path).expect("removed");
+    }
+    let (verified, _) = damage(dir.path());
+    assert!(!verified.is_damaged(), "all that a consumer has passed is there: {verified:?}");
+    for file in files.iter().filter(|file| file.last_lsn > kept) {
+        std::fs::remove_file(&file.path).expect("removed");
+    }
+    let (verified, _) = damage(dir.path());
+    let beyond = Beyond { consumer: "parquet".to_owned(), position: converted, last_lsn: kept };
+    assert_eq!(verified.beyond, [beyond]);
+    assert!(verified.is_damaged());
+    let cursor = &totals(dir.path()).expect("added up").cursors[0];
+    assert_eq!((cursor.lag, cursor.ahead), (0, converted - kept));
+    // The next start gives no number again, and says by the name of its segment where it begins.
+    write(dir.path(), 1..=0, &roomy());
+    let (verified, _) = damage(dir.path());
+    assert_eq!(verified.beyond, []);
 }
 
 #[test]
@@ -218,16 +249,27 @@ fn any_flipped_byte_of_a_parquet_file_is_found() {
     let dir = log(1500, 2);
     let file = catalog(&parquet_dir(dir.path())).expect("listed").remove(0);
     let good = std::fs::read(&file.path).expect("read");
-    for at in (0..good.len()).step_by(good.len() / 60) {
+    // Among them every byte of the checksum and its name, which stand in the footer.
+    let key = b"pointsman.crc32c";
+    let key_at = good.windows(key.len()).rposition(|part| part == key).expect("a checksum");
+    let mut named = 0;
+    let everywhere = (0..good.len()).step_by(good.len() / 60);
+    let ends = (key_at..key_at + key.len() + 10).chain(good.len() - 8..good.len());
+    for at in everywhere.chain(ends) {
         let mut bad = good.clone();
         bad[at] ^= 1;
         std::fs::write(&file.path, &bad).expect("written");
         let (totals, damaged) = damage(dir.path());
         assert!(totals.is_damaged() && damaged[0].path == file.path, "byte {at} of {}", good.len());
+        assert_eq!((totals.damaged_places, damaged[0].damage.len()), (1, 1), "byte {at}");
+        let place = &damaged[0].damage[0];
+        assert!(place.what.starts_with("somewhere in the file: "), "byte {at}: {place:?}");
+        named += u64::from(place.what.contains("the row groups at offset"));
         // Reading goes on with what can be read.
         let mut reader = Log::open(dir.path()).expect("a log");
         while reader.next_item().expect("no end").is_some() {}
     }
+    assert!(named > 0, "where reading fails is told");
     std::fs::write(&file.path, &good).expect("written");
     assert!(!damage(dir.path()).0.is_damaged());
 }

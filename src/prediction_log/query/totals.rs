@@ -27,8 +27,8 @@ pub struct Totals {
     pub first_lsn: Option<u64>,
     /// The number of the last record.
     pub last_lsn: Option<u64>,
-    /// Begin of the time that the log covers, in microseconds since the Unix epoch; of Parquet files, the
-    /// begin of their hour.
+    /// Begin of the time that the log covers, in microseconds since the Unix epoch; of a Parquet file
+    /// without statistics, the begin of its hour.
     pub since_us: Option<u64>,
     /// Numbers between the first and the last that no file holds.
     pub missing: u64,
@@ -47,6 +47,8 @@ pub struct CursorTotals {
     pub position: u64,
     /// Numbers after it.
     pub lag: u64,
+    /// Numbers that it has passed and that the log does not have: the log's end is lost.
+    pub ahead: u64,
 }
 
 /// Adds up the log below `data_dir`.
@@ -64,8 +66,12 @@ pub fn totals(data_dir: &Path) -> Result<Totals, LogError> {
     let files = catalog(&parquet_dir)
         .map_err(|source| LogError::List { path: parquet_dir.clone(), source })?;
     for file in &files {
+        let mut first_ts_us = None;
         match ParquetRows::open(&file.path, &Prune { lsns: Some((0, 0)), ..Prune::default() }) {
-            Ok(of) => rows += of.rows_in_file(),
+            Ok(of) => {
+                rows += of.rows_in_file();
+                first_ts_us = of.first_ts_us();
+            }
             Err(ParquetReadError::Open { source, .. })
                 if source.kind() == io::ErrorKind::NotFound => {}
             Err(error @ ParquetReadError::Open { .. }) => return Err(error.into()),
@@ -74,7 +80,8 @@ pub fn totals(data_dir: &Path) -> Result<Totals, LogError> {
         }
         totals.parquet_files += 1;
         totals.parquet_bytes += file.bytes;
-        let begin_us = file.hour.end_us().saturating_sub(3_600_000_000);
+        let hour_us = file.hour.end_us().saturating_sub(3_600_000_000);
+        let begin_us = first_ts_us.unwrap_or(hour_us);
         totals.since_us = Some(totals.since_us.map_or(begin_us, |since| since.min(begin_us)));
     }
     if log_dir.is_dir() {
@@ -92,7 +99,9 @@ pub fn totals(data_dir: &Path) -> Result<Totals, LogError> {
     totals.records = rows + survey.records.saturating_sub(twice);
     let span = totals.first_lsn.zip(totals.last_lsn).map_or(0, |(first, last)| last - first + 1);
     totals.missing = span.saturating_sub(totals.records);
-    totals.cursors = cursors(&log_dir, totals.last_lsn.unwrap_or(0))?;
+    // An empty segment tells by its name how far the log has come.
+    let begun = survey.newest_lsn.saturating_sub(1);
+    totals.cursors = cursors(&log_dir, totals.last_lsn.unwrap_or(0).max(begun))?;
     Ok(totals)
 }
 
@@ -109,7 +118,8 @@ fn suspects(log_dir: &Path) -> Result<Vec<PathBuf>, LogError> {
     Ok(found)
 }
 
-fn cursors(log_dir: &Path, last_lsn: u64) -> Result<Vec<CursorTotals>, LogError> {
+/// Who reads the log in `log_dir`, which goes up to `last_lsn`.
+pub(super) fn cursors(log_dir: &Path, last_lsn: u64) -> Result<Vec<CursorTotals>, LogError> {
     let fail = |source| LogError::Cursor { path: log_dir.to_owned(), source };
     let listed = match LocalFiles.list(&log_dir.join("cursors")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -119,7 +129,8 @@ fn cursors(log_dir: &Path, last_lsn: u64) -> Result<Vec<CursorTotals>, LogError>
     for (name, _) in listed {
         if let Some(position) = cursor_position(log_dir, &name).map_err(fail)? {
             let lag = last_lsn.saturating_sub(position);
-            found.push(CursorTotals { name, position, lag });
+            let ahead = position.saturating_sub(last_lsn);
+            found.push(CursorTotals { name, position, lag, ahead });
         }
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));

@@ -1,105 +1,34 @@
 //! Reads everything and says whether it is what was written.
 //!
-//! Owns what counts as damage: bytes that a checksum refutes, rows that are in two files, numbers that no
-//! file holds and no gap row explains. What a running gateway is just writing is no damage, and neither
-//! are files that it converts, merges or removes meanwhile. Never changes a file.
+//! Owns the walk, and what it takes for damage: bytes that a checksum refutes, rows that are in two files, numbers that no
+//! file holds and no gap row explains, and an end that consumers have seen and that is not there. What a
+//! running gateway is just writing is no damage, and neither are files that it converts, merges or removes meanwhile. Never changes a file.
+
+mod ending;
+mod report;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+use self::ending::Ending;
+pub use self::report::{Beyond, Damage, FileReport, Totals};
 use super::log::{LogError, PARQUET_CURSOR, segments_dir};
 use super::ranges::Ranges;
+use super::totals::{CursorTotals, cursors};
 use crate::domain::record::Entry;
 use crate::prediction_log::files::{FileSystem as _, LocalFiles};
 use crate::prediction_log::parquet::{
     Checksum, ParquetFile, ParquetReadError, ParquetRows, Prune, catalog, checksum, parquet_dir,
 };
 use crate::prediction_log::scan::{Scan, Step};
-use crate::prediction_log::segment::{self, HEADER_BYTES, Listed};
+use crate::prediction_log::segment::{self, HEADER_BYTES, LOCK_FILE, Listed};
 use crate::prediction_log::{ReadError, row};
 
 /// Rounds in which files that came up meanwhile are read.
 const ROUNDS_MAX: u32 = 16;
-
-/// What one file holds.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct FileReport {
-    /// The file.
-    pub path: PathBuf,
-    /// Its size in bytes.
-    pub bytes: u64,
-    /// The number of its first row; `None` without rows.
-    pub first_lsn: Option<u64>,
-    /// The number of its last row.
-    pub last_lsn: Option<u64>,
-    /// Predictions.
-    pub records: u64,
-    /// Rows of feedback.
-    pub feedback: u64,
-    /// Gap rows.
-    pub gaps: u64,
-    /// Rows that are whole, but of a kind or schema that this version cannot read.
-    pub unreadable: u64,
-    /// Places where a checksum, a length or a number is wrong.
-    pub damage: Vec<Damage>,
-    /// Bytes after the last good frame of a segment that was not closed: of a running gateway, a group
-    /// that is being written.
-    pub torn_bytes: u64,
-}
-
-/// A place that is not what was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Damage {
-    /// Where in the file, in bytes.
-    pub offset: u64,
-    /// How many bytes.
-    pub bytes: u64,
-    /// The rows that are lost by it, as far as numbers tell.
-    pub lsns: Option<RangeInclusive<u64>>,
-    /// What is wrong.
-    pub what: String,
-}
-
-/// What all files hold together.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Totals {
-    /// Segment files.
-    pub segments: u64,
-    /// Parquet files.
-    pub parquet_files: u64,
-    /// Bytes of all files.
-    pub bytes: u64,
-    /// Predictions, each counted once.
-    pub records: u64,
-    /// Rows of feedback.
-    pub feedback: u64,
-    /// Gap rows.
-    pub gaps: u64,
-    /// Rows that this version cannot read.
-    pub unreadable: u64,
-    /// Places of damage.
-    pub damaged_places: u64,
-    /// Rows that are both in a segment and in a Parquet file: those that were converted last. Readers
-    /// return them once.
-    pub converted_twice: u64,
-    /// Numbers that no file holds, and that gap rows explain.
-    pub missing: Vec<RangeInclusive<u64>>,
-    /// Numbers that no file holds without a word about it: this is damage.
-    pub lost: Vec<RangeInclusive<u64>>,
-    /// Rows that are in two Parquet files: this is damage.
-    pub doubled: Vec<RangeInclusive<u64>>,
-    /// Bytes after the last good frames of segments that were not closed.
-    pub torn_bytes: u64,
-}
-
-impl Totals {
-    /// Whether something is not what was written.
-    pub fn is_damaged(&self) -> bool {
-        self.damaged_places > 0 || !self.lost.is_empty() || !self.doubled.is_empty()
-    }
-}
 
 /// Reads every file below `data_dir`. `report` is told about each file, `progress` about bytes that were
 /// read and bytes in all.
@@ -115,6 +44,8 @@ pub fn verify(
     if !dirs.0.is_dir() && !dirs.1.is_dir() {
         return Err(LogError::Nothing { path: data_dir.to_owned() });
     }
+    // Before anything is read: what a consumer has passed by now has been written.
+    let cursors = cursors(&dirs.0, u64::MAX)?;
     let mut all = 0;
     if dirs.0.is_dir() {
         all += segments(&dirs.0)?.iter().map(|listed| listed.bytes).sum::<u64>();
@@ -129,6 +60,8 @@ pub fn verify(
         in_segments: Ranges::default(),
         in_parquet: BTreeMap::new(),
         explained: Ranges::default(),
+        skipped: Ranges::default(),
+        begun: 0,
         damaged: Ranges::default(),
         again: Totals::default(),
     };
@@ -137,7 +70,7 @@ pub fn verify(
         walk.segments(&dirs.0)?;
     }
     walk.parquet(&dirs.1)?;
-    Ok(walk.finish())
+    Ok(walk.finish(cursors))
 }
 
 fn segments(dir: &Path) -> Result<Vec<Listed>, ReadError> {
@@ -159,8 +92,12 @@ struct Walk<'a> {
     in_segments: Ranges,
     /// Of each Parquet file: its rows.
     in_parquet: BTreeMap<PathBuf, Ranges>,
-    /// Numbers that gap rows speak of, or that the writer left out between two good frames.
+    /// Numbers that gap rows speak of.
     explained: Ranges,
+    /// Numbers that the writer left out between two good frames.
+    skipped: Ranges,
+    /// The number before that of the newest segment's name: what comes before it was given.
+    begun: u64,
     /// Numbers in places that are reported as damage already.
     damaged: Ranges,
     /// Rows of Parquet files that are in segments too.
@@ -169,9 +106,13 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn segments(&mut self, dir: &Path) -> Result<(), LogError> {
-        for listed in segments(dir)? {
+        let all = segments(dir)?;
+        self.begun = all.last().map_or(0, |newest| newest.first_lsn.saturating_sub(1));
+        for (index, &listed) in all.iter().enumerate() {
             let path = segment::path(dir, listed.first_lsn);
-            match self.segment(&path, listed) {
+            // Whoever writes closes one segment before the next has a name.
+            let ending = if index + 1 < all.len() { Ending::Closed } else { Ending::Open };
+            match self.judged(dir, &path, listed, ending) {
                 Ok(report) => {
                     // A file that is used again under another name looks damaged to whoever reads on.
                     if report.damage.is_empty() || path.exists() {
@@ -186,7 +127,23 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn segment(&mut self, path: &Path, listed: Listed) -> io::Result<FileReport> {
+    /// Reads a segment; the newest again when its end is not whole and nobody can be writing it.
+    fn judged(
+        &mut self,
+        dir: &Path,
+        path: &Path,
+        listed: Listed,
+        ending: Ending,
+    ) -> io::Result<FileReport> {
+        let report = self.segment(path, listed, ending)?;
+        let unfinished = ending == Ending::Open && report.torn_bytes > 0;
+        if unfinished && !LocalFiles.is_locked(&dir.join(LOCK_FILE))? {
+            return self.segment(path, listed, Ending::Abandoned);
+        }
+        Ok(report)
+    }
+
+    fn segment(&mut self, path: &Path, listed: Listed, ending: Ending) -> io::Result<FileReport> {
         let mut scan = Scan::new(LocalFiles.open_read(path)?, listed.first_lsn)?;
         let mut report = FileReport { path: path.to_owned(), ..FileReport::default() };
         if scan.header().is_none() {
@@ -209,7 +166,7 @@ impl Walk<'_> {
                     }
                 }
                 Step::Damage { bytes: 0, lsns: Some(lsns), .. } => {
-                    self.explained.insert_range(*lsns.start(), *lsns.end());
+                    self.skipped.insert_range(*lsns.start(), *lsns.end());
                 }
                 Step::Damage { offset, bytes, lsns } => {
                     if let Some(lsns) = &lsns {
@@ -226,7 +183,14 @@ impl Walk<'_> {
             let bytes = listed.bytes.saturating_sub(scan.offset());
             report.damage.push(Damage { offset: scan.offset(), bytes, lsns: None, what });
         } else if !scan.is_sealed() {
-            report.torn_bytes = scan.torn_bytes()?;
+            let bytes = scan.torn_bytes()?;
+            match ending.damage(&mut scan, bytes)? {
+                Some(what) => {
+                    let (offset, what) = (scan.offset(), what.to_owned());
+                    report.damage.push(Damage { offset, bytes, lsns: None, what });
+                }
+                None => report.torn_bytes = bytes,
+            }
         }
         report.bytes = listed.bytes;
         Ok(report)
@@ -293,24 +257,37 @@ impl Walk<'_> {
         let mut report =
             FileReport { path: file.path.clone(), bytes: file.bytes, ..FileReport::default() };
         let mut rows = Ranges::default();
-        match self.rows(file, &mut report, &mut rows) {
-            Ok(()) => {}
-            Err(ParquetReadError::Open { source, .. })
-                if source.kind() == io::ErrorKind::NotFound =>
-            {
-                return Ok(());
-            }
-            Err(error @ ParquetReadError::Open { .. }) => return Err(error.into()),
+        let summed = match checksum(&file.path) {
+            Ok(Checksum::Good) => None,
+            Ok(Checksum::Absent) => Some("its checksum is missing"),
+            Ok(Checksum::Bad) => Some("its checksum does not hold"),
+            Err(error) => return gone(error),
+        };
+        let (mut place, mut unreadable) = (None, false);
+        let mut found = match self.rows(file, &mut report, &mut rows, &mut place) {
+            Ok(found) => found,
+            Err(error @ ParquetReadError::Open { .. }) => return gone(error),
             Err(error) => {
+                unreadable = true;
                 self.damaged.insert_range(file.first_lsn, file.last_lsn);
-                let what = crate::telemetry::logging::chain(&error).to_string();
-                report.damage.push(Damage {
-                    offset: 0,
-                    bytes: file.bytes,
-                    lsns: Some(file.first_lsn..=file.last_lsn),
-                    what,
-                });
+                Some(crate::telemetry::logging::chain(&error).to_string())
             }
+        };
+        // One flipped byte is one place, however many of these it fails. The footer tells the row groups,
+        // and may be what was changed.
+        if let Some((offset, bytes)) = place {
+            let failed = found.unwrap_or_default();
+            let groups = format!("the row groups at offset {offset}, {bytes} bytes");
+            found = Some(format!("reading fails in {groups}: {failed}"));
+        }
+        if let Some(why) = summed {
+            let more = found.map_or_else(String::new, |found| format!("; {found}"));
+            found = Some(format!("{why}{more}"));
+        }
+        if let Some(what) = found {
+            let what = format!("somewhere in the file: {what}");
+            let lsns = unreadable.then_some(file.first_lsn..=file.last_lsn);
+            report.damage.push(Damage { offset: 0, bytes: file.bytes, lsns, what });
         }
         self.totals.parquet_files += 1;
         self.in_parquet.insert(file.path.clone(), rows);
@@ -318,30 +295,34 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Reads every row of a file, and holds what it says about itself against them.
+    /// Reads every row of a file, and holds what it says about itself against them: returns the first
+    /// thing that is wrong. `place` is set where reading cannot go on.
     fn rows(
         &mut self,
         file: &ParquetFile,
         report: &mut FileReport,
         found: &mut Ranges,
-    ) -> Result<(), ParquetReadError> {
-        match checksum(&file.path)? {
-            Checksum::Good | Checksum::Absent => {}
-            Checksum::Bad { offset, bytes } => {
-                let what = "the checksum does not hold".to_owned();
-                report.damage.push(Damage { offset, bytes, lsns: None, what });
-            }
-        }
+        place: &mut Option<(u64, u64)>,
+    ) -> Result<Option<String>, ParquetReadError> {
+        let mut wrong = None;
         let mut rows = ParquetRows::open(&file.path, &Prune::default())?;
         let (wanted, mut read, mut last) = (rows.rows_in_file(), 0, 0);
-        while let Some(lsn) = rows.advance()? {
+        loop {
+            let lsn = match rows.advance() {
+                Ok(Some(lsn)) => lsn,
+                Ok(None) => break,
+                Err(error) => {
+                    *place = rows.place();
+                    return Err(error);
+                }
+            };
             read += 1;
             (self.progress)(self.read + file.bytes * read / wanted.max(1), self.all);
             if lsn > 0 {
                 let in_order = lsn > last && (file.first_lsn..=file.last_lsn).contains(&lsn);
                 if !in_order {
-                    let what = format!("row {read} has the number {lsn}, after {last}");
-                    report.damage.push(Damage { offset: 0, bytes: file.bytes, lsns: None, what });
+                    let what = || format!("row {read} has the number {lsn}, after {last}");
+                    wrong.get_or_insert_with(what);
                 }
                 last = last.max(lsn);
                 found.insert(lsn);
@@ -361,13 +342,12 @@ impl Walk<'_> {
             }
         }
         if read != wanted {
-            let what = format!("{read} rows, and {wanted} in the footer");
-            report.damage.push(Damage { offset: 0, bytes: file.bytes, lsns: None, what });
+            wrong.get_or_insert_with(|| format!("{read} rows, and {wanted} in the footer"));
         }
-        Ok(())
+        Ok(wrong)
     }
 
-    fn finish(mut self) -> Totals {
+    fn finish(mut self, cursors: Vec<CursorTotals>) -> Totals {
         let mut present = self.in_segments.clone();
         let mut parquet = Ranges::default();
         self.in_parquet.values().for_each(|rows| parquet.union(rows));
@@ -379,7 +359,22 @@ impl Walk<'_> {
         let holes = present.holes();
         let lost = holes.without(&self.explained).without(&self.damaged);
         self.totals.missing = holes.without(&lost).without(&self.damaged).into_vec();
-        self.totals.lost = lost.into_vec();
+        self.totals.skipped = lost.common(&self.skipped).into_vec();
+        self.totals.lost = lost.without(&self.skipped).into_vec();
+        // A number is in a name, in a frame, or told to be missing. A damaged end is told already.
+        let last = [&present, &self.explained, &self.damaged].into_iter().filter_map(Ranges::last);
+        let last_lsn = last.max().unwrap_or(0).max(self.begun);
+        let beyond = cursors.into_iter().filter(|cursor| cursor.position > last_lsn);
+        let beyond = beyond.map(|of| Beyond { consumer: of.name, position: of.position, last_lsn });
+        self.totals.beyond = beyond.collect();
         self.totals
+    }
+}
+
+/// A file that has gone was merged or removed meanwhile.
+fn gone(error: ParquetReadError) -> Result<(), LogError> {
+    match &error {
+        ParquetReadError::Open { source, .. } if source.kind() == io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error.into()),
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::super::query::verify::verify;
 use super::super::*;
 use super::sample::{assert_balanced, only_segment, read, record, spec};
 use crate::domain::record::GapReason;
@@ -54,10 +55,11 @@ fn a_log_cut_at_any_byte_keeps_its_whole_records_and_goes_on() {
 
 #[test]
 fn a_flipped_bit_costs_one_record_at_most_and_shows() {
-    let source = tempfile::tempdir().expect("a directory");
+    let data = tempfile::tempdir().expect("a directory");
+    let log_dir = data.path().join("log");
     let (count, size) = (4u64, frame_bytes());
-    let bytes = written(source.path(), count);
-    let path = only_segment(source.path());
+    let bytes = written(&log_dir, count);
+    let path = only_segment(&log_dir);
     let frames_end = segment::HEADER_BYTES + count as usize * size;
     for at in 0..bytes.len() {
         let mut bad = bytes.clone();
@@ -67,14 +69,28 @@ fn a_flipped_bit_costs_one_record_at_most_and_shows() {
         let hit = hit.filter(|_| at < frames_end);
         let expected: Vec<_> =
             (1..=count).filter(|n| Some(*n) != hit).map(|number| (number, number)).collect();
-        let contents = read(source.path());
+        let contents = read(&log_dir);
         assert_eq!(contents.records, expected, "byte {at}");
+        if hit.is_none() || at % 7 == 0 {
+            assert_told(data.path(), at);
+        }
         let lsns: Vec<_> = contents.gaps.iter().map(|gap| gap.lsns.clone()).collect();
         match hit {
             Some(lsn) => assert_eq!(lsns, [Some(lsn..=lsn)], "byte {at}"),
             None => assert_eq!(lsns, [], "byte {at}"),
         }
     }
+}
+
+/// What costs no record, in the header or the seal, is told all the same. (All bytes of the frames are
+/// flipped beside `verify`.)
+fn assert_told(data_dir: &Path, at: usize) {
+    let mut told = Vec::new();
+    let totals = verify(data_dir, &mut |file| told.extend(file.damage.clone()), &mut |_, _| {});
+    assert!(totals.expect("verified").is_damaged(), "byte {at}");
+    let [place] = told.as_slice() else { panic!("byte {at}: {told:?}") };
+    let span = place.offset..=place.offset + place.bytes;
+    assert!(span.contains(&(at as u64)), "byte {at}: {place:?}");
 }
 
 #[test]
@@ -142,7 +158,7 @@ fn a_file_that_is_no_segment_is_put_aside() {
         .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
         .collect();
     let suspect = format!("{}.suspect", segment::file_name(7));
-    let expected = [segment::file_name(7), suspect, "LOCK".to_owned()];
+    let expected = [segment::file_name(7), suspect, "LOCK".to_owned(), "clock".to_owned()];
     assert_eq!(names, expected.into_iter().collect());
 }
 

@@ -257,13 +257,18 @@ impl Report {
     }
 
     fn count_pair(&mut self, line: &Comparison) {
-        let pair = Pair {
+        let mut pair = Pair {
             model: line.model.clone(),
             model_version: line.model_version.clone(),
             replay_model_version: line.replay_model_version.clone().unwrap_or_default(),
         };
         if self.pairs.len() >= LINES_MAX && !self.pairs.contains_key(&pair) {
-            return;
+            let elsewhere = || ELSEWHERE.to_owned();
+            pair = Pair {
+                model: elsewhere(),
+                model_version: elsewhere(),
+                replay_model_version: elsewhere(),
+            };
         }
         let counts = self.pairs.entry(pair).or_default();
         counts.sent += 1;
