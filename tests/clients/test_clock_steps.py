@@ -18,6 +18,7 @@ from clock import Clock  # noqa: E402
 from ledger import Client, Ledger, wait_until  # noqa: E402
 
 HOUR_S, DAY_S = 3600, 86400
+MONTHS_S = 60 * DAY_S
 
 CONFIG = """
 workers = 2
@@ -114,6 +115,49 @@ def test_steps_of_the_clock_lose_nothing_and_mix_nothing_up(tmp_path):
     finally:
         for client in clients:
             client.over.set()
+        if gateway.process:
+            gateway.kill()
+        backend.stop()
+
+
+def test_restarts_under_a_clock_that_is_months_ahead_remove_nothing(tmp_path):
+    backend, ledger = Backend(), Ledger("os")
+    try:
+        clock = Clock(tmp_path / "clock")
+    except (RuntimeError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"CLOCK TEST NOT RUN: {error}")
+    gateway = Gateway(tmp_path / "gateway", CONFIG.format(models=MODELS, backend=backend.port))
+    gateway.environment = clock.environment
+    client = Client(ledger, gateway.port, "c0", 0)
+
+    def serve():
+        before = len(ledger.acknowledged)
+        assert wait_until(lambda: len(ledger.acknowledged) > before + 150, 30)
+        # Segments are closed and converted, and retention looks.
+        time.sleep(3)
+
+    try:
+        gateway.start()
+        client.start()
+        serve()
+        for _ in range(3):
+            gateway.kill()
+            # Each start makes a segment whose header tells the wrong time.
+            clock.set(MONTHS_S)
+            gateway.start()
+            serve()
+        client.over.set()
+        client.join(30)
+        gateway.stop()
+        gateway.start()
+        found = lambda: {record_id for record_id, _, _ in converted(gateway)}
+        assert wait_until(lambda: ledger.acknowledged.keys() <= found(), 20), (
+            f"{len(ledger.acknowledged.keys() - found())} of {len(ledger.acknowledged)} acknowledged records are missing"
+        )
+        gateway.stop()
+        assert not ledger.wrong, ledger.wrong[:5]
+    finally:
+        client.over.set()
         if gateway.process:
             gateway.kill()
         backend.stop()

@@ -145,7 +145,11 @@ impl ParquetRows {
             if rows.end <= from || rows.start >= to {
                 continue;
             }
-            for (start, len) in group.columns().iter().map(|column| column.byte_range()) {
+            for column in group.columns() {
+                // A damaged footer tells anything.
+                let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
+                let start = u64::try_from(start).ok()?;
+                let len = u64::try_from(column.compressed_size()).ok()?;
                 let (first, end) = place.unwrap_or((start, start));
                 place = Some((first.min(start), end.max(start.saturating_add(len))));
             }

@@ -239,7 +239,7 @@ fn an_end_that_a_consumer_has_seen_is_missed() {
     let cursor = &totals(dir.path()).expect("added up").cursors[0];
     assert_eq!((cursor.lag, cursor.ahead), (0, converted - kept));
     // The next start gives no number again, and says by the name of its segment where it begins.
-    write(dir.path(), 1..=0, &roomy());
+    write(dir.path(), 1..=1, &roomy());
     let (verified, _) = damage(dir.path());
     assert_eq!(verified.beyond, []);
 }

@@ -185,7 +185,7 @@ impl Walk<'_> {
         } else if !scan.is_sealed() {
             let bytes = scan.torn_bytes()?;
             match ending.damage(&mut scan, bytes)? {
-                Some(what) => {
+                Some((what, bytes)) => {
                     let (offset, what) = (scan.offset(), what.to_owned());
                     report.damage.push(Damage { offset, bytes, lsns: None, what });
                 }

@@ -27,11 +27,15 @@ pub(super) enum Ending {
 
 impl Ending {
     /// What is wrong with the bytes at the end of `scan`, of which the last one that is not zero is
-    /// number `bytes`.
+    /// number `bytes`, and how many they are.
     ///
     /// # Errors
     /// When the segment cannot be read.
-    pub(super) fn damage(self, scan: &mut Scan, bytes: u64) -> io::Result<Option<&'static str>> {
+    pub(super) fn damage(
+        self,
+        scan: &mut Scan,
+        bytes: u64,
+    ) -> io::Result<Option<(&'static str, u64)>> {
         if self == Self::Open || bytes == 0 {
             return Ok(None);
         }
@@ -41,10 +45,10 @@ impl Ending {
         let seal = frame::seal(epoch, next_lsn.saturating_sub(1), scan.records());
         let found = scan.peek(SEAL_BYTES)?;
         if is_nearly(found, &seal) {
-            return Ok(Some("the seal is damaged"));
+            return Ok(Some(("the seal is damaged", SEAL_BYTES as u64)));
         }
         if self == Self::Closed {
-            return Ok(Some("bytes behind the last record that are no intact frame"));
+            return Ok(Some(("bytes behind the last record that are no intact frame", bytes)));
         }
         let written = found.get(..usize::try_from(bytes).unwrap_or(usize::MAX)).unwrap_or(found);
         if found.iter().take(HEADER_BYTES).all(|&byte| byte == 0) {
@@ -60,7 +64,7 @@ impl Ending {
             known.into_iter().all(|at| written.get(at).is_none_or(|&byte| byte == header[at]))
         });
         if !begins {
-            return Ok(Some("bytes behind the last record that do not begin a frame"));
+            return Ok(Some(("bytes behind the last record that do not begin a frame", bytes)));
         }
         let whole = FrameHeader::parse(found).is_some_and(|header| {
             let len = header.frame_len() as u64;
@@ -68,7 +72,7 @@ impl Ending {
             let cut = last.next_multiple_of(SECTOR_BYTES) < frame_end || bytes + ZEROS <= len;
             frame_end <= size && !cut
         });
-        Ok(whole.then_some("a whole frame that fails its checksum"))
+        Ok(whole.then_some(("a whole frame that fails its checksum", bytes)))
     }
 }
 
