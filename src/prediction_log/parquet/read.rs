@@ -107,6 +107,17 @@ impl ParquetRows {
             .with_skip_arrow_metadata(true)
             .with_offset_index_policy(PageIndexPolicy::Optional);
         let metadata = ArrowReaderMetadata::load(&file, options)?;
+        // Of these, the reader makes ranges without a look.
+        let columns = metadata.metadata().row_groups().iter().flat_map(|group| group.columns());
+        let places = columns.flat_map(|column| {
+            let dictionary = column.dictionary_page_offset().unwrap_or(0);
+            [dictionary, column.data_page_offset(), column.compressed_size()]
+        });
+        if places.min().is_some_and(|place| place < 0) {
+            return Err(ParquetError::General(
+                "the footer names a place before the file".to_owned(),
+            ));
+        }
         let Selected { groups, rows } = select(&file, &metadata, prune)?;
         let reader = if groups.is_empty() {
             None
@@ -147,7 +158,8 @@ impl ParquetRows {
             }
             for column in group.columns() {
                 // A damaged footer tells anything.
-                let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
+                let start = column.dictionary_page_offset();
+                let start = start.unwrap_or_else(|| column.data_page_offset());
                 let start = u64::try_from(start).ok()?;
                 let len = u64::try_from(column.compressed_size()).ok()?;
                 let (first, end) = place.unwrap_or((start, start));
