@@ -1,0 +1,53 @@
+"""The ways to the same iris that the clients of other projects are tried on.
+
+`in process` is the gateway's own model; the others are the gateway in front of a prediction server; `triton itself`
+has no gateway between, so that a test that expects too much or too little of Triton's protocol fails there.
+"""
+
+from dataclasses import dataclass
+
+from gateway import MODELS, Gateway
+from peers import PEERS
+
+WAYS = ["in process", "triton itself", *PEERS]
+
+LOG = '[log]\ndurability = "os"\n'
+IN_PROCESS = f'[models.iris.versions.v1]\nonnx = "{MODELS}/iris/v1/model.onnx"\n'
+
+
+@dataclass
+class Service:
+    """Where iris is asked for. `version` is the version's name there, None where clients name none."""
+
+    way: str
+    http: str
+    grpc: str
+    version: str | None
+    gateway: Gateway | None
+
+
+def proxied(peer):
+    """The configuration of iris/v1 on a prediction server, which says by itself what it speaks."""
+    return f'[models.iris.versions.v1]\nbackends = ["{peer.url}"]\n'
+
+
+def services(way, directory):
+    """Yields the service, and stops at the end what was started for it."""
+    peer = None if way == "in process" else PEERS[way.split()[0]](directory / "server")
+    gateway = None
+    try:
+        if peer is not None:
+            peer.start()
+        if way == "triton itself":
+            address = f"127.0.0.1:{peer.http_port}"
+            yield Service(way, address, f"127.0.0.1:{peer.grpc_port}", peer.version, None)
+            return
+        gateway = Gateway(directory / "gateway", (IN_PROCESS if peer is None else proxied(peer)) + LOG)
+        gateway.start()
+        yield Service(way, gateway.address, gateway.address, "v1", gateway)
+        gateway.stop()
+    finally:
+        if gateway is not None and gateway.process:
+            gateway.kill()
+        if peer is not None:
+            peer.stop()
