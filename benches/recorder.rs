@@ -5,6 +5,7 @@
 
 #![expect(clippy::expect_used, reason = "a benchmark that cannot set up has nothing to measure")]
 
+use std::alloc::System;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,11 @@ use pointsman::domain::record::{
 };
 use pointsman::domain::spec::{Durability, LogSpec, Recording};
 use pointsman::prediction_log::{Encoder, Offer, Recorder};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+/// Counts allocations, of the writer's thread as well.
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Records between two stops of the clock.
 const BATCH: u64 = 500;
@@ -58,6 +64,7 @@ fn record(body: &[u8]) -> PredictionRecord<'_> {
         error_detail: "",
         latency: Latency { t_total: 900, t_ttfb: Some(700), ..Latency::default() },
         sample_rate: 1.0,
+        grpc_status: None,
         batch_size: None,
         durability: None,
         flags: Flags::default(),
@@ -94,7 +101,29 @@ fn encode(c: &mut Criterion) {
     group.finish();
 }
 
+/// Ends the benchmark if records cost allocations once the buffers have grown: only a group may, which
+/// is many records here.
+fn offers_do_not_allocate() {
+    const ROUNDS: u64 = 20;
+    let (_dir, recorder) = open(Durability::Async);
+    let body = vec![b'x'; 1400];
+    let record = record(&body);
+    let round = || {
+        for _ in 0..BATCH {
+            assert!(matches!(recorder.offer(0, &record), Offer::Queued(_)));
+        }
+        drain(&recorder);
+    };
+    (0..ROUNDS).for_each(|_| round());
+    let region = Region::new(ALLOCATOR);
+    (0..ROUNDS).for_each(|_| round());
+    let allocations = region.change().allocations as u64;
+    assert!(allocations * 10 < ROUNDS * BATCH, "{allocations} for {} records", ROUNDS * BATCH);
+    recorder.close();
+}
+
 fn offer(c: &mut Criterion) {
+    offers_do_not_allocate();
     let mut group = c.benchmark_group("offer");
     for len in [300, 1400] {
         let body = vec![b'x'; len];

@@ -11,8 +11,8 @@ use pointsman::domain::routing::{
     HeaderSource, ModelCall, RequestView, RoutingTable, decide, explain,
 };
 use pointsman::domain::spec::{
-    Drain, Forwarding, Intent, Limits, LogSpec, ModelSpec, PathMatch, PoolSpec, RouteMatch,
-    RouteSpec, RouteTarget, StickyKey, TelemetrySpec, VersionSpec,
+    Drain, Forwarding, Intent, Limits, LogSpec, ModelSpec, OnnxSpec, PathMatch, PoolSpec,
+    RouteMatch, RouteSpec, RouteTarget, StickyKey, TelemetrySpec, VersionSpec,
 };
 
 /// As many headers as a prediction client sends.
@@ -39,7 +39,10 @@ fn model(count: usize, sticky: Option<StickyKey>) -> ModelSpec {
     let sharing = count.min(1000);
     let share = |index: usize| (1000 / sharing + usize::from(index < 1000 % sharing)) as u16;
     ModelSpec {
-        versions: (0..count).map(|i| (name(i), VersionSpec::Onnx("model.onnx".into()))).collect(),
+        versions: (0..count)
+            .map(|i| (name(i), VersionSpec::Onnx(OnnxSpec::new("model.onnx"))))
+            .collect(),
+        aliases: Default::default(),
         traffic: (0..sharing)
             .map(|i| (name(i), Permille::new(share(i)).expect("at most 1000")))
             .collect(),
@@ -58,6 +61,7 @@ fn table(
 ) -> RoutingTable {
     let pool = PoolSpec {
         backends: Vec::new(),
+        http2: false,
         balance: Default::default(),
         timeouts: Default::default(),
         keep_alive: Default::default(),
@@ -78,7 +82,9 @@ fn table(
             })
             .collect(),
         limits: Limits::default(),
+        protocols: Default::default(),
         forwarding: Forwarding::default(),
+        inference: Default::default(),
         log: LogSpec::default(),
         sinks: Default::default(),
         feedback: Default::default(),

@@ -1,7 +1,9 @@
 //! The admin listener: health, metrics, and the state of the gateway.
 //!
-//! Owns its HTTP surface. Reads everything, changes nothing.
+//! Owns its HTTP surface. Reads everything; what it is asked to change it asks of the controller.
 
+mod local;
+mod models;
 mod sinks;
 
 use std::net::TcpListener;
@@ -14,13 +16,15 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use parking_lot::Mutex;
 use pingora_core::server::ShutdownWatch;
 use pingora_core::services::background::BackgroundService;
 use serde_json::{Value, json};
 
+use crate::domain::record::Omission;
 use crate::domain::routing::TargetKind;
+use crate::domain::spec::SpokenDialect;
 use crate::prediction_log::parquet::{Compactor, ParquetStats};
 use crate::prediction_log::{DropReason, LogStats, SYNC_BUCKETS_US, Sinks};
 use crate::proxy::{Drain, Gateway};
@@ -70,6 +74,7 @@ impl Admin {
             let count = versions().filter(|target| target.ready == wanted).count();
             registry.set("pointsman_versions", &[("state", state)], float(count as u64));
         }
+        dialects(registry, &snapshot);
         registry.set("pointsman_connections", &[], float(self.drain.connections() as u64));
         let reuses = self.gateway.upstream_reuses.sum();
         registry.copy("pointsman_upstream_reuses_total", &[], reuses);
@@ -95,7 +100,9 @@ impl Admin {
         sinks::metrics(registry, &self.sinks.stats(log.written_lsn));
         let parquet = self.compactor.as_ref().map(|compactor| compactor.stats());
         parquet_metrics(registry, &parquet.unwrap_or_default());
+        local::metrics(registry, &snapshot);
         let mut out = registry.render();
+        local::batch_rows(&snapshot, &mut out);
         let (counts, seconds) = (&log.sync_buckets, log.sync_time.as_secs_f64());
         Registry::histogram(LOG_SYNC, &SYNC_BUCKETS_US, counts, seconds, &mut out);
         out
@@ -148,7 +155,11 @@ fn models(snapshot: &Snapshot) -> Value {
                 let (ready, backends) = version(target);
                 let share = entry.split.shares().iter().find(|share| share.target == target);
                 let permille = share.map_or(0, |share| share.weight.thousandths());
-                let value = json!({ "ready": ready, "permille": permille, "backends": backends });
+                let mut value =
+                    json!({ "ready": ready, "permille": permille, "backends": backends });
+                if let RuntimeKind::Local(Some(loaded)) = &snapshot.target(target).kind {
+                    value["artifact"] = local::artifact(loaded);
+                }
                 (name.to_string(), value)
             })
             .collect();
@@ -164,7 +175,10 @@ fn log_metrics(registry: &Registry, log: &LogStats) {
         let labels = [("reason", reason.as_str())];
         registry.copy("pointsman_log_records_dropped_total", &labels, log.dropped.of(reason));
     }
-    registry.copy("pointsman_log_bodies_omitted_total", &[], log.bodies_omitted);
+    for reason in Omission::ALL {
+        let labels = [("reason", reason.as_str())];
+        registry.copy("pointsman_log_bodies_omitted_total", &labels, log.omitted.of(*reason));
+    }
     registry.copy("pointsman_log_groups_total", &[], log.groups);
     registry.copy("pointsman_log_errors_total", &[], log.write_errors);
     registry.copy("pointsman_log_gap_rows_total", &[], log.gap_rows);
@@ -187,6 +201,13 @@ fn log_metrics(registry: &Registry, log: &LogStats) {
     ];
     for (name, value) in gauges {
         registry.set(name, &[], float(value));
+    }
+    let ages = [
+        ("pointsman_log_oldest_waiting_seconds", log.oldest_waiting),
+        ("pointsman_log_oldest_unsynced_seconds", log.oldest_unsynced),
+    ];
+    for (name, age) in ages {
+        registry.set(name, &[], age.as_secs_f64());
     }
 }
 
@@ -226,6 +247,8 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/api/v1/status", get(status))
+        .route("/api/v1/models/{model}/versions/{version}/load", post(models::load))
+        .route("/api/v1/models/{model}/versions/{version}/unload", post(models::unload))
         .with_state(admin)
 }
 
@@ -275,6 +298,22 @@ impl BackgroundService for AdminService {
             axum::serve(listener, router(Arc::clone(&self.0))).with_graceful_shutdown(ended).await;
         if let Err(error) = served {
             tracing::error!(%error, "the admin listener ended");
+        }
+    }
+}
+
+/// Tells of which versions it is known what their backends speak, where these are asked.
+fn dialects(registry: &Registry, snapshot: &Snapshot) {
+    for (target, runtime) in snapshot.table.targets().iter().zip(&snapshot.runtime) {
+        let (TargetKind::Version(model, version), RuntimeKind::Remote(remote)) =
+            (&target.kind, &runtime.kind)
+        else {
+            continue;
+        };
+        if remote.spoken.declared == SpokenDialect::Asked {
+            let labels = [("model", model.as_str()), ("version", version.as_str())];
+            let known = f64::from(u8::from(remote.spoken.dialect.is_some()));
+            registry.set("pointsman_dialect_known", &labels, known);
         }
     }
 }

@@ -29,6 +29,7 @@ use crate::domain::spec::Intent;
 use crate::inference::Executor;
 use crate::prediction_log::{OpenError, Recorder, SinkError};
 use crate::proxy::{BoundSockets, Drain, DrainHandle, Gateway, ListenError, Readiness, WorkerPlan};
+use crate::snapshot::{Command, Repository};
 use crate::telemetry::{Registry, logging};
 
 /// Where the prediction log lies below `data_dir`.
@@ -75,7 +76,7 @@ pub struct App {
     gateway: Arc<Gateway>,
     registry: Arc<Registry>,
     log: Log,
-    controller: Controller,
+    controller: (Controller, tokio::sync::mpsc::Receiver<Command>),
     data: BoundSockets,
     admin: BoundSockets,
     drain: (Arc<Drain>, DrainHandle),
@@ -101,12 +102,15 @@ impl App {
         let log = Log::open(&intent, workers)?;
         let data = crate::proxy::bind(intent.listen, workers)?;
         let admin = crate::proxy::bind(intent.admin, 1)?;
-        let executor = Executor::new(cores()).map_err(StartError::Executor)?;
+        let threads = intent.inference.threads.unwrap_or_else(cores);
+        let executor = Executor::new(threads).map_err(StartError::Executor)?;
         let (controller, snapshots) =
             Controller::new(&intent, Arc::clone(&registry)).map_err(StartError::Publish)?;
+        let (repository, orders) = Repository::channel();
+        let controller = (controller, orders);
         let gateway = Arc::new(Gateway::new(
             &intent,
-            snapshots,
+            (snapshots, repository),
             Arc::clone(&log.recorder),
             Arc::new(executor),
             Arc::new(Readiness::new(workers)),

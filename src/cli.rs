@@ -14,12 +14,14 @@ mod schema;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 
 use self::args::{Args, Command};
 use crate::config::{self, Checks};
 use crate::domain::spec::Intent;
+use crate::inference::{Assignment, LoadLimits, VetLimits, vet_here};
 use crate::telemetry::logging::chain;
 
 /// The exit code for a configuration that is not sound (`EX_CONFIG` of sysexits.h).
@@ -64,6 +66,11 @@ fn dispatch(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Log(command) => {
             let intent = load(config, Checks::Offline)?;
             log::run(*command, &intent, out)
+        }
+        Command::Vet(vet) => {
+            let limits = VetLimits { memory: vet.memory, time: Duration::from_secs(vet.seconds) };
+            let load = LoadLimits { file_bytes: vet.file_bytes };
+            Ok(vet_here(&Assignment { path: vet.path, load, limits }, out)?)
         }
         Command::Completions { shell } => {
             args::completions(shell, out);

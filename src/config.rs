@@ -9,6 +9,7 @@
 //!                     └───────────── diagnostic ◀───────────┘
 //! ```
 
+mod card;
 mod diagnostic;
 mod form;
 mod include;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 
 use crate::domain::spec::Intent;
 
+pub use card::{card_of, load_card};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Location, Related, Severity};
 pub(crate) use scalar::{show_duration, show_percent, show_size};
 pub use schema::schema;

@@ -5,6 +5,7 @@
 //! record ([`record`]). Never does I/O, reads a clock, draws a random number, takes a lock or awaits:
 //! `now` and `entropy` are arguments, so every decision can be repeated from what was logged.
 
+pub mod dialect;
 pub mod ids;
 pub mod record;
 pub mod routing;

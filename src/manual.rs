@@ -12,6 +12,21 @@ pub mod config {
     #![doc = include_str!("docs/config.md")]
 }
 
+/// What the codecs of the protocols read and write.
+pub mod protocols {
+    #![doc = include_str!("docs/protocols.md")]
+}
+
+/// Models in this process: artifacts, cards, limits, batches.
+pub mod models {
+    #![doc = include_str!("docs/models.md")]
+}
+
+/// What clients and backends may speak, and translation.
+pub mod dialects {
+    #![doc = include_str!("docs/dialects.md")]
+}
+
 pub mod operations {
     #![doc = include_str!("docs/operations.md")]
 }
@@ -85,5 +100,17 @@ pub mod decisions {
     }
     pub mod delivery {
         #![doc = include_str!("docs/decisions/0018-delivery-at-least-once.md")]
+    }
+    pub mod first_look {
+        #![doc = include_str!("docs/decisions/0021-a-first-look-in-another-process.md")]
+    }
+    pub mod tree_tables {
+        #![doc = include_str!("docs/decisions/0024-trees-as-tables-of-thresholds.md")]
+    }
+    pub mod http2 {
+        #![doc = include_str!("docs/decisions/0025-a-stream-of-http2-is-an-exchange.md")]
+    }
+    pub mod dialects {
+        #![doc = include_str!("docs/decisions/0026-dialects-meet-in-tensors.md")]
     }
 }

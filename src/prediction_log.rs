@@ -7,6 +7,9 @@
 
 mod appender;
 mod arena;
+mod aside;
+mod cadence;
+mod clock;
 mod consumers;
 mod cursor;
 mod feedback;
@@ -51,7 +54,7 @@ pub use recovery::Recovery;
 pub use row::RowError;
 pub use settlement::Lost;
 pub use sinks::{FailureReason, LogPlace, SinkError, SinkStats, Sinks};
-pub use stats::{DropReason, Dropped, LogStats, SYNC_BUCKETS_US};
+pub use stats::{DropReason, Dropped, LogStats, Omitted, SYNC_BUCKETS_US};
 pub use survey::{Survey, survey};
 
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -6,26 +6,34 @@
 //!
 //! ```text
 //! listen ─▶ worker ─▶ connection ─▶ exchange: admit ─▶ decide ─┬─▶ local  ─┬─▶ record ─▶ reply
+//!                         └ http2: one exchange a stream       │           │
 //!                                                              └─▶ remote ─┘
 //!                                                                   └ balance ─ upstream (pool, link)
 //! ```
 
 mod admit;
+mod asked;
 mod balance;
 mod body;
 mod builtin;
 mod capture;
 mod clock;
+mod coding;
 mod connection;
 mod drain;
 mod exchange;
 mod feedback;
 mod forward;
+mod grpc;
+mod http2;
 mod listen;
 mod local;
+mod names;
 mod problem;
 mod redact;
 mod remote;
+mod repository;
+mod translate;
 mod upstream;
 mod worker;
 
@@ -40,15 +48,17 @@ pub use self::drain::{Drain, DrainHandle};
 pub use self::listen::{BoundSocket, BoundSockets, ListenError, bind};
 use self::problem::Cause;
 pub use self::worker::WorkerPlan;
-use crate::domain::spec::{Forwarding, Intent, Limits};
+use crate::domain::spec::{Forwarding, Intent, Limits, ProtocolSpec};
 use crate::inference::Executor;
 use crate::prediction_log::Recorder;
-use crate::snapshot::Reader;
+use crate::protocol::grpc::reflection::Reflection;
+use crate::snapshot::{Reader, Repository};
 use crate::telemetry::{Registry, ShardedCounter};
 
 /// What all workers share. Nothing in it is locked on the request path.
 pub struct Gateway {
     pub(crate) snapshots: Reader,
+    pub(crate) repository: Repository,
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) executor: Arc<Executor>,
     pub(crate) readiness: Arc<Readiness>,
@@ -60,6 +70,9 @@ pub struct Gateway {
     counters: Counters,
     pub(crate) upstream_reuses: ShardedCounter,
     pub(crate) sampled_out: ShardedCounter,
+    protocols: ProtocolSpec,
+    /// The definitions of the services of gRPC.
+    reflection: Option<Reflection>,
 }
 
 impl fmt::Debug for Gateway {
@@ -72,7 +85,7 @@ impl Gateway {
     /// Puts together what the workers share.
     pub fn new(
         intent: &Intent,
-        snapshots: Reader,
+        (snapshots, repository): (Reader, Repository),
         recorder: Arc<Recorder>,
         executor: Arc<Executor>,
         readiness: Arc<Readiness>,
@@ -80,6 +93,7 @@ impl Gateway {
     ) -> Self {
         Self {
             snapshots,
+            repository,
             executor,
             readiness,
             limits: intent.limits,
@@ -90,6 +104,8 @@ impl Gateway {
             recorder,
             upstream_reuses: ShardedCounter::new(registry.workers()),
             sampled_out: ShardedCounter::new(registry.workers()),
+            protocols: intent.protocols,
+            reflection: Reflection::new().ok(),
         }
     }
 
@@ -151,6 +167,9 @@ struct Counters {
     connections_accepted: Counter,
     connections_limited: Counter,
     connections_malformed: Counter,
+    connections_resets: Counter,
+    http2_connections: Counter,
+    http2_streams: Counter,
     upstream_connects: Counter,
     upstream_connects_failed: Counter,
     retries_connect: Counter,
@@ -170,6 +189,9 @@ impl Counters {
             connections_accepted: registry.counter("pointsman_connections_accepted_total", &[]),
             connections_limited: registry.counter(refused, &[("reason", "limit")]),
             connections_malformed: registry.counter(refused, &[("reason", "malformed")]),
+            connections_resets: registry.counter(refused, &[("reason", "resets")]),
+            http2_connections: registry.counter("pointsman_http2_connections_total", &[]),
+            http2_streams: registry.counter("pointsman_http2_streams_total", &[]),
             upstream_connects: registry.counter(connects, &[("result", "ok")]),
             upstream_connects_failed: registry.counter(connects, &[("result", "failed")]),
             retries_connect: registry.counter(retries, &[("reason", "connect")]),

@@ -5,19 +5,25 @@
 //! what is published: that is the controller's.
 
 mod recording;
+mod repository;
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use http::HeaderValue;
-use http::header::InvalidHeaderValue;
+use http::uri::Authority;
 
 pub use self::recording::{Keep, KeySource, Policies, PolicyIx, RecordingPolicy};
+pub use self::repository::{Command, IndexEntry, Order, Repository, RepositoryError, index};
+use crate::domain::dialect::Dialect;
 use crate::domain::ids::Generation;
 use crate::domain::routing::{RoutingTable, TargetIx};
-use crate::domain::spec::{BackendAddress, Balance, Execution, KeepAlive, Timeouts};
-use crate::inference::{LocalModel, QueueLimit};
+use crate::domain::spec::{
+    BackendAddress, Balance, Execution, Extractors, KeepAlive, SpokenDialect, Timeouts,
+};
+use crate::inference::{Lane, LocalModel};
+use crate::protocol::dialect::DeclaredModel;
 use crate::telemetry::{Padded, TargetMetrics};
 
 /// Everything that a request needs to find its answer.
@@ -68,7 +74,7 @@ pub struct LocalRuntime {
     /// How it runs.
     pub execution: Execution,
     /// The requests of this version that wait for an executor thread.
-    pub queue: Arc<QueueLimit>,
+    pub lane: Lane,
 }
 
 /// Backends that answer for a version or a pool.
@@ -82,8 +88,38 @@ pub struct RemoteRuntime {
     pub timeouts: Timeouts,
     /// Connections between requests.
     pub keep_alive: KeepAlive,
+    /// Whether the members are spoken to over HTTP/2.
+    pub http2: bool,
+    /// In which words.
+    pub spoken: Box<Spoken>,
     /// The next turn of the round robin.
     pub turn: Padded<AtomicUsize>,
+}
+
+/// In which words the backends of a version are spoken to.
+#[derive(Debug, Clone, Default)]
+pub struct Spoken {
+    /// What the configuration says.
+    pub declared: SpokenDialect,
+    /// The dialect, as declared or as they told.
+    pub dialect: Option<Dialect>,
+    /// What they call the model and its version.
+    pub names: RemoteNames,
+    /// What they told about the model.
+    pub description: Option<Arc<DeclaredModel>>,
+    /// The path of a service of the raw dialect.
+    pub path: Option<String>,
+    /// Where a body of the raw dialect has what.
+    pub extractors: Option<Extractors>,
+}
+
+/// What backends call a model and its version, where that differs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RemoteNames {
+    /// The model.
+    pub model: Option<String>,
+    /// The version; `None` where they are told none.
+    pub version: Option<String>,
 }
 
 /// One backend; shared by every snapshot that names its address.
@@ -92,6 +128,8 @@ pub struct Backend {
     pub address: BackendAddress,
     /// `HOST:PORT`, for the `Host` header.
     pub host: HeaderValue,
+    /// The same, for HTTP/2.
+    pub authority: Authority,
     /// `http://HOST:PORT`, as in records.
     pub url: String,
     in_flight: Padded<AtomicU32>,
@@ -103,11 +141,12 @@ impl Backend {
     /// # Errors
     ///
     /// A host that cannot stand in a header; a validated intent has none.
-    pub fn new(address: BackendAddress) -> Result<Self, InvalidHeaderValue> {
-        let authority = address.authority();
-        let host = HeaderValue::from_str(&authority)?;
-        let url = format!("http://{authority}");
-        Ok(Self { address, host, url, in_flight: Padded::default() })
+    pub fn new(address: BackendAddress) -> Result<Self, http::Error> {
+        let text = address.authority();
+        let host = HeaderValue::from_str(&text)?;
+        let authority = Authority::try_from(text.as_str())?;
+        let url = format!("http://{text}");
+        Ok(Self { address, host, authority, url, in_flight: Padded::default() })
     }
 
     /// Requests in flight from this gateway.

@@ -8,7 +8,9 @@ pub mod logging;
 pub mod metrics;
 mod process;
 mod shards;
+mod tally;
 
 pub use self::latency::LatencyShards;
-pub use self::metrics::{LOG_SYNC, Registry, TargetLabels, TargetMetrics};
+pub use self::metrics::{BATCH_ROWS, LOG_SYNC, Registry, TargetLabels, TargetMetrics};
 pub use self::shards::{Padded, ShardedCounter};
+pub use self::tally::{Ended, Sum, Tally};

@@ -88,6 +88,7 @@ def log_recording(bench, small):
     bench.ratio(f"log_rss_vs_{RSS_MIB_MAX}mib", [RSS_MIB_MAX / most], 1)
     for server in servers[1:]:
         recorded(server)
+        groups(server)
     parquet_backlog(servers[-1])
     if shutil.which("oha"):
         half_load(bench, servers, results)
@@ -96,18 +97,33 @@ def log_recording(bench, small):
     stop_all()
 
 
+def metric(server, name):
+    """The value of a metric without labels."""
+    text = ask(server.admin, "GET", "/metrics")[1].decode()
+    return next(float(line.split()[1]) for line in text.splitlines() if line.split()[:1] == [name])
+
+
+def groups(server):
+    """Says how many records were written at once, and what a sync took."""
+    size = metric(server, "pointsman_log_group_records_total") / metric(server, "pointsman_log_groups_total")
+    syncs = metric(server, "pointsman_log_sync_seconds_count")
+    took = metric(server, "pointsman_log_sync_seconds_sum") / max(syncs, 1)
+    say(f"  {size:.1f} records a group; {syncs:.0f} syncs of {took * 1e6:.0f} us")
+
+
 def parquet_backlog(server):
     """Says how far the conversion was behind at the end of the load, and when it had caught up."""
-    name, begin, first = "pointsman_log_parquet_backlog_bytes", time.monotonic(), None
+    begin, first, backlog = time.monotonic(), None, 0
     while time.monotonic() - begin < 120:
-        text = ask(server.admin, "GET", "/metrics")[1].decode()
-        backlog = sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
+        backlog = metric(server, "pointsman_parquet_backlog_bytes")
         first = backlog if first is None else first
         if backlog == 0:
             break
         time.sleep(0.5)
     waited = time.monotonic() - begin
     say(f"Parquet: {first / 2**20:.0f} MiB behind at the end of the load, {backlog / 2**20:.0f} MiB after {waited:.1f} s")
+    gaps, rows = (metric(server, f"pointsman_{name}_total") for name in ("log_gap_rows", "parquet_rows"))
+    say(f"Parquet: {rows:.0f} rows converted, {gaps:.0f} gap rows about what was shed")
 
 
 def half_load(bench, servers, results):

@@ -220,7 +220,7 @@ def broken():
         save(helper.make_model(graph, opset_imports=opsets), BROKEN / f"{name}.onnx")
 
     forest = helper.make_node(
-        "SVMRegressor", ["x"], ["y"], name="price", domain="ai.onnx.ml",
+        "SVMRanker", ["x"], ["y"], name="price", domain="ai.onnx.ml",
         coefficients=[1.0, 2.0], kernel_type="LINEAR", rho=[0.5], n_supports=0,
     )
     write("unsupported_operator", [forest], [x], [y])

@@ -1,5 +1,6 @@
 //! What stands between a process that runs and one that serves: models load, the snapshot is
-//! published, readiness goes on. The workers' listeners wait for this service.
+//! published, readiness goes on. The workers' listeners wait for this service. It then carries out orders
+//! about models until the process ends.
 
 use std::sync::Arc;
 
@@ -8,19 +9,20 @@ use parking_lot::Mutex;
 use pingora_core::server::ShutdownWatch;
 use pingora_core::services::ServiceReadyNotifier;
 use pingora_core::services::background::BackgroundService;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::StartError;
-use crate::control::{Controller, load_models};
+use crate::control::{Controller, Loader, Residents, load_models};
 use crate::domain::spec::Intent;
 use crate::proxy::Gateway;
+use crate::snapshot::Command;
 use crate::telemetry::logging::chain;
 
 /// Loads and publishes.
 pub(super) struct Boot {
     intent: Arc<Intent>,
     gateway: Arc<Gateway>,
-    controller: Mutex<Option<Controller>>,
+    controller: Mutex<Option<(Controller, mpsc::Receiver<Command>)>>,
     failure: Arc<Mutex<Option<StartError>>>,
     failed: watch::Sender<bool>,
     never_ready: Mutex<Option<ServiceReadyNotifier>>,
@@ -30,7 +32,7 @@ impl Boot {
     pub(super) fn new(
         intent: Arc<Intent>,
         gateway: Arc<Gateway>,
-        controller: Controller,
+        controller: (Controller, mpsc::Receiver<Command>),
         failure: Arc<Mutex<Option<StartError>>>,
         failed: watch::Sender<bool>,
     ) -> Self {
@@ -38,15 +40,17 @@ impl Boot {
         Self { intent, gateway, controller, failure, failed, never_ready: Mutex::new(None) }
     }
 
-    async fn load_and_publish(&self, controller: &mut Controller) -> Result<(), StartError> {
+    async fn load_and_publish(&self, mut controller: Controller) -> Result<Residents, StartError> {
         let intent = Arc::clone(&self.intent);
-        let models = tokio::task::spawn_blocking(move || load_models(&intent))
-            .await
-            .map_err(|_gone| StartError::Boot)?
-            .map_err(StartError::Models)?;
+        let loader = Arc::new(Loader::new(&intent));
+        let models = tokio::task::spawn_blocking({
+            let loader = Arc::clone(&loader);
+            move || load_models(&intent, &loader)
+        });
+        let models = models.await.map_err(|_gone| StartError::Boot)?.map_err(StartError::Models)?;
         let generation = controller.publish(&self.intent, &models).map_err(StartError::Publish)?;
         tracing::info!(generation = generation.0, "the snapshot is published");
-        Ok(())
+        Ok(Residents::new(Arc::clone(&self.intent), controller, loader, models))
     }
 }
 
@@ -57,13 +61,16 @@ impl BackgroundService for Boot {
         mut shutdown: ShutdownWatch,
         ready: ServiceReadyNotifier,
     ) {
-        let Some(mut controller) = self.controller.lock().take() else { return };
-        match self.load_and_publish(&mut controller).await {
-            Ok(()) => {
+        let Some((controller, mut orders)) = self.controller.lock().take() else { return };
+        match self.load_and_publish(controller).await {
+            Ok(mut residents) => {
                 ready.notify_ready();
                 self.gateway.readiness.begin();
                 // The controller lives as long as the process: it is the snapshot's only writer.
-                let _ended = shutdown.changed().await;
+                tokio::select! {
+                    _ended = shutdown.changed() => {}
+                    () = residents.serve(&mut orders) => {}
+                }
             }
             Err(error) => {
                 if let StartError::Models(errors) = &error {

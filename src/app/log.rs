@@ -41,6 +41,7 @@ impl Log {
         let compactor =
             Compactor::start(&recorder, &intent.data_dir, &intent.log, sinks.merge_limit())
                 .map_err(StartError::Parquet)?;
+        sinks.say_what_is_gone(&recorder);
         Ok(Self { recorder, sinks: Arc::new(sinks), compactor: compactor.map(Arc::new) })
     }
 

@@ -47,11 +47,30 @@ pub(super) enum Command {
     /// Read the prediction log, of a running gateway or a stopped one.
     #[command(subcommand)]
     Log(Box<LogCommand>),
+    /// Look at a model file in a process of its own: what the gateway starts, not a person.
+    #[command(name = crate::inference::VET_COMMAND, hide = true)]
+    Vet(VetArgs),
     /// Print completions for a shell.
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+}
+
+/// A model file to look at, and the bounds.
+#[derive(Debug, clap::Args)]
+pub(super) struct VetArgs {
+    /// The model file.
+    pub(super) path: PathBuf,
+    /// Bytes of the file and of those beside it.
+    #[arg(long)]
+    pub(super) file_bytes: u64,
+    /// Bytes that may be allocated.
+    #[arg(long)]
+    pub(super) memory: u64,
+    /// Seconds that it may take.
+    #[arg(long)]
+    pub(super) seconds: u64,
 }
 
 /// A request to explain.

@@ -184,9 +184,9 @@ fn model(spec: &ModelSpec) -> String {
         let share = spec.traffic.get(name).copied().map(config::show_percent);
         let share = share.unwrap_or_default();
         match target {
-            VersionSpec::Onnx(path) => format!("{name} {share} {}", path.display()),
+            VersionSpec::Onnx(onnx) => format!("{name} {share} {}", onnx.path.display()),
             VersionSpec::Backends(backends) => {
-                format!("{name} {share} {}", count(backends.len(), "backend"))
+                format!("{name} {share} {}", count(backends.addresses.len(), "backend"))
             }
         }
     };

@@ -7,7 +7,7 @@ use super::args::Request;
 use crate::domain::ids::Entropy;
 use crate::domain::routing::{self, HeaderSource, ModelCall, RequestView, RoutingTable};
 use crate::domain::spec::Intent;
-use crate::protocol::open_inference::{Call, parse_path};
+use crate::protocol::dialect::{Call, Dialect, Release, parse_path};
 
 /// Prints the way of a request through the table that the configuration makes, with every version
 /// taken for ready.
@@ -23,12 +23,18 @@ pub(super) fn explain(
     };
     let headers = Headers::parse(&request.headers)?;
     let call = match parse_path(path).map_err(Failure::other)? {
-        Some(Call::Model { model, version, .. }) => Some(ModelCall { model, version }),
-        Some(Call::ServerLive | Call::ServerReady | Call::ServerMetadata) => {
+        Some(Call { model: Some(model), release, .. }) => {
+            let version = match release {
+                Release::Any => None,
+                Release::Version(name) | Release::Label(name) => Some(name),
+            };
+            Some(ModelCall { model, version })
+        }
+        Some(Call { dialect: Dialect::OpenInference, model: None, .. }) => {
             writeln!(out, "the gateway answers this path itself")?;
             return Ok(());
         }
-        None => None,
+        Some(Call { model: None, .. }) | None => None,
     };
     let view = RequestView {
         method: &request.method.to_ascii_uppercase(),

@@ -106,6 +106,20 @@ fn host_and_port(authority: &str) -> Result<BackendAddress, String> {
     }
 }
 
+/// Checks the name of a model or version at a backend: it becomes a segment of a path, encoded.
+pub(super) fn remote_name(text: &str) -> Result<String, Fault> {
+    const BYTES_MAX: usize = 256;
+    let plain = |c: char| !c.is_control() && c != '/' && c != '\\';
+    if (1..=BYTES_MAX).contains(&text.len())
+        && text.chars().all(plain)
+        && !matches!(text, "." | "..")
+    {
+        return Ok(text.to_owned());
+    }
+    Err(Fault::new(format!("cannot name anything at a backend: `{}`", text.escape_debug()))
+        .help(format!("a name has 1 to {BYTES_MAX} bytes, and no slash or control character")))
+}
+
 /// Checks a host name or IPv4 address (RFC 1123 section 2.1, with `_` as found in service names).
 fn host_name(host: &str) -> Result<String, &'static str> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
@@ -287,6 +301,48 @@ pub(super) fn file_path(text: &str) -> Result<String, Fault> {
             .help("write an absolute path, one relative to this file, or use ${env:HOME}"));
     }
     Ok(text.to_owned())
+}
+
+/// Parses `sha256:` and 64 hexadecimal digits.
+pub(super) fn digest(text: &str) -> Result<[u8; 32], Fault> {
+    let fault = || Fault::new(format!("must be `sha256:` and 64 hexadecimal digits, not `{text}`"));
+    let Some(digits) = text.strip_prefix("sha256:") else {
+        return Err(fault().help("the output of `sha256sum`, with `sha256:` in front"));
+    };
+    let mut digest = [0; 32];
+    let mut pairs = digits.as_bytes().chunks_exact(2);
+    let nibble =
+        |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    for byte in &mut digest {
+        let pair = match pairs.next() {
+            Some([high, low]) => nibble(*high).zip(nibble(*low)),
+            Some(_) | None => None,
+        };
+        let (high, low) = pair.ok_or_else(fault)?;
+        *byte = high << 4 | low;
+    }
+    if digits.len() == 64 { Ok(digest) } else { Err(fault()) }
+}
+
+/// Parses `ed25519:` and a public key of 32 bytes in base64.
+pub(super) fn public_key(text: &str) -> Result<[u8; 32], Fault> {
+    let fault = |help: &str| {
+        Fault::new(format!("must be `ed25519:` and 32 bytes in base64, not `{text}`")).help(help)
+    };
+    let Some(encoded) = text.strip_prefix("ed25519:") else {
+        return Err(fault("no other kind of key is known"));
+    };
+    let engine = base64::engine::GeneralPurpose::new(
+        &base64::alphabet::STANDARD,
+        base64::engine::GeneralPurposeConfig::new()
+            .with_decode_padding_mode(base64::engine::DecodePaddingMode::Indifferent),
+    );
+    let bytes =
+        base64::Engine::decode(&engine, encoded).map_err(|_bad| fault("this is no base64"))?;
+    // What `openssl pkey -pubout -outform DER` writes: a header of 12 bytes, and the key.
+    let key =
+        if bytes.len() == 44 { bytes.get(12..).unwrap_or_default() } else { bytes.as_slice() };
+    key.try_into().map_err(|_length| fault("an ed25519 public key has 32 bytes"))
 }
 
 /// Takes any text that is not empty.

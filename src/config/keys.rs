@@ -4,17 +4,21 @@
 //! Defaults here are what the schema shows; a test holds them against the defaults of
 //! [`crate::domain::spec`].
 
+mod card;
 mod log;
+mod models;
 mod sections;
 
 use std::time::Duration;
 
 use crate::domain::ids::Permille;
 
+pub(super) use card::{CARD, CARD_INPUT, CARD_OUTPUT};
 pub(super) use log::{FEEDBACK, LOG, PARQUET, RECORDING, REDACT, SINK};
+pub(super) use models::{BATCH, EXECUTION, MODEL, RAW, VERSION};
 pub(super) use sections::{
-    DRAIN, EXECUTION, FORWARDING, KEEP_ALIVE, LIMITS, MODEL, POOL, ROUTE, TELEMETRY, TIMEOUTS, TOP,
-    VERSION,
+    DRAIN, FORWARDING, INFERENCE, KEEP_ALIVE, LIMITS, POOL, PROTOCOLS, ROUTE, TELEMETRY, TIMEOUTS,
+    TOP,
 };
 
 /// A table of the file.
@@ -92,6 +96,14 @@ pub(super) enum Kind {
     Shares,
     /// A table of strings by header name, at most so many.
     Headers(usize),
+    /// A table of declared names by another name, at most so many.
+    Aliases(usize),
+    /// A list of strings, at most so many.
+    Texts(usize),
+    /// A list of numbers, at most so many.
+    Numbers(usize),
+    /// A table whose keys are the names of tensors, at most so many.
+    Tensors(&'static Section, &'static str, usize),
 }
 
 /// The forms of strings.
@@ -123,6 +135,8 @@ pub(super) enum Form {
     PathPrefix,
     /// The name of a declared model, version or pool.
     Reference,
+    /// The name of a model or version at a backend.
+    RemoteName,
     /// A JSON pointer.
     Pointer,
     /// Where a field of a record is found.
@@ -139,6 +153,12 @@ pub(super) enum Form {
     Secret,
     /// The secret key of a keyed hash.
     HashKey,
+    /// The sha256 of an artifact.
+    Digest,
+    /// An ed25519 public key.
+    PublicKey,
+    /// Words for people.
+    Prose,
 }
 
 impl Form {
@@ -158,6 +178,7 @@ impl Form {
             Self::Path => "a path such as \"/v1/score\"",
             Self::PathPrefix => "the first segments of a path such as \"/api\"",
             Self::Reference => "a declared name",
+            Self::RemoteName => "a name of 1 to 256 characters without slashes",
             Self::Pointer => "a JSON pointer such as \"/inputs/*/data\"",
             Self::FieldSource => {
                 "\"header:NAME\", \"request:/json/pointer\" or \"response:/json/pointer\""
@@ -167,6 +188,9 @@ impl Form {
             Self::Endpoint => "a server such as \"http://10.0.0.9:8333\"",
             Self::Region => "a region such as \"eu-central-1\"",
             Self::Secret => "a secret such as \"${env:NAME}\" or \"${file:PATH}\"",
+            Self::Digest => "a digest such as \"sha256:4f5e…\", 64 hexadecimal digits",
+            Self::PublicKey => "a key such as \"ed25519:MCow…\", 32 bytes in base64",
+            Self::Prose => "a text",
             Self::HashKey => {
                 "a secret of at least 16 bytes, from \"${env:NAME}\" or \"${file:PATH}\""
             }
@@ -185,13 +209,17 @@ impl Form {
             // What comes from elsewhere is all that matches, next to this.
             Self::Secret | Self::HashKey => Some("\\$\\{(env|file):"),
             Self::Cidr => Some("^[0-9A-Fa-f:.]+(/[0-9]+)?$"),
+            Self::Digest => Some("^sha256:[0-9A-Fa-f]{64}$"),
+            Self::PublicKey => Some("^ed25519:[0-9A-Za-z+/]+=*$"),
             Self::File
+            | Self::Prose
             | Self::Glob
             | Self::Node
             | Self::HeaderName
             | Self::Level
             | Self::Host
             | Self::Reference
+            | Self::RemoteName
             | Self::Bucket
             | Self::Region => None,
         }
@@ -217,6 +245,10 @@ impl Kind {
             Self::Named(_, what, _) => format!("a table of {what}s by name"),
             Self::Shares => "a table such as { v1 = \"90%\", v2 = \"10%\" }".to_owned(),
             Self::Headers(_) => "a table such as { x-tenant = \"acme\" }".to_owned(),
+            Self::Aliases(_) => "a table such as { prod = \"v3\" }".to_owned(),
+            Self::Texts(_) => "a list of texts such as [\"a\", \"b\"]".to_owned(),
+            Self::Numbers(_) => "a list of numbers such as [1, 2.5]".to_owned(),
+            Self::Tensors(_, what, _) => format!("a table of {what}s by name"),
         }
     }
 }
@@ -228,10 +260,13 @@ pub(super) fn is_secret(name: &str) -> bool {
 }
 
 /// Every section, and how it is written in the file.
-static HOMES: [(&Section, &str); 18] = [
+static HOMES: [(&Section, &str); 22] = [
     (&TOP, "the top of the file, above the first `[table]`"),
     (&LIMITS, "`[limits]`"),
     (&FORWARDING, "`[forwarding]`"),
+    (&PROTOCOLS, "`[protocols]`"),
+    (&RAW, "`raw = { … }` of a version"),
+    (&INFERENCE, "`[inference]`"),
     (&LOG, "`[log]`"),
     (&PARQUET, "`parquet = { … }` of `[log]`"),
     (&RECORDING, "`log = { … }` of a model or route"),
@@ -247,6 +282,7 @@ static HOMES: [(&Section, &str); 18] = [
     (&TIMEOUTS, "`timeouts = { … }` of a model or pool"),
     (&KEEP_ALIVE, "`keep_alive = { … }` of a model or pool"),
     (&EXECUTION, "`execution = { … }` of a model"),
+    (&BATCH, "`batch = { … }` of a version"),
 ];
 
 /// Finds the sections in which a key of this name may stand, as they are written in the file.
@@ -263,7 +299,8 @@ mod tests {
     fn walk(section: &'static Section, visit: &mut impl FnMut(&'static Section)) {
         visit(section);
         for key in section.keys {
-            if let Kind::Table(inner) | Kind::Named(inner, ..) = key.kind {
+            if let Kind::Table(inner) | Kind::Named(inner, ..) | Kind::Tensors(inner, ..) = key.kind
+            {
                 walk(inner, visit);
             }
         }
@@ -271,7 +308,7 @@ mod tests {
 
     #[test]
     fn every_key_is_documented_and_named_once() {
-        walk(&TOP, &mut |section| {
+        let mut check = |section: &'static Section| {
             for (at, key) in section.keys.iter().enumerate() {
                 let twin = section.keys.iter().skip(at + 1).find(|other| other.name == key.name);
                 assert!(twin.is_none(), "{} is twice in {}", key.name, section.what);
@@ -281,6 +318,8 @@ mod tests {
             }
             let named = section.exactly_one.iter().chain(section.at_most_one);
             named.for_each(|name| assert!(section.key(name).is_some(), "{name}"));
-        });
+        };
+        walk(&TOP, &mut check);
+        walk(&CARD, &mut check);
     }
 }

@@ -6,6 +6,7 @@
 
 mod checks;
 mod collections;
+mod lists;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -90,6 +90,8 @@ pub(super) fn intent(
         workers: top.integer("workers"),
         limits: top.table("limits", settings::limits).unwrap_or_default(),
         forwarding: top.table("forwarding", settings::forwarding).unwrap_or_default(),
+        protocols: top.table("protocols", settings::protocols).unwrap_or_default(),
+        inference: top.table("inference", settings::inference).unwrap_or_default(),
         log,
         sinks,
         feedback: top.table("feedback", settings::feedback).unwrap_or_default(),

@@ -122,6 +122,11 @@ fn kind(kind: &Kind, definitions: &mut Definitions) -> (Map<String, Value>, Stri
             (share(), range)
         }
         Kind::Fraction => (share(), " Above 0, up to 100%.".to_owned()),
+        Kind::Texts(max) => (list_of("string", *max), String::new()),
+        Kind::Numbers(max) => (list_of("number", *max), String::new()),
+        Kind::Tensors(section, _, max) => {
+            (table_of(reference(section, definitions), *max), String::new())
+        }
         Kind::Shares => (
             json!({
                 "type": "object",
@@ -129,19 +134,28 @@ fn kind(kind: &Kind, definitions: &mut Definitions) -> (Map<String, Value>, Stri
             }),
             String::new(),
         ),
-        Kind::Headers(max) => (
-            json!({
-                "type": "object",
-                "maxProperties": max,
-                "additionalProperties": { "type": "string" },
-            }),
-            String::new(),
-        ),
+        Kind::Headers(max) | Kind::Aliases(max) => (table_of_strings(*max), String::new()),
     };
     match value {
         Value::Object(object) => (object, range),
         _ => (Map::new(), range),
     }
+}
+
+fn table_of_strings(max: usize) -> Value {
+    json!({
+        "type": "object",
+        "maxProperties": max,
+        "additionalProperties": { "type": "string" },
+    })
+}
+
+fn list_of(items: &str, max: usize) -> Value {
+    json!({ "type": "array", "items": { "type": items }, "maxItems": max })
+}
+
+fn table_of(entries: Value, max: usize) -> Value {
+    json!({ "type": "object", "maxProperties": max, "additionalProperties": entries })
 }
 
 fn share() -> Value {

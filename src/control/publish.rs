@@ -6,12 +6,14 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use super::LoadedModels;
+use super::ask::Known;
+use super::enquiry::Spoken;
+use super::lanes::Lanes;
 use crate::domain::ids::Generation;
 use crate::domain::routing::{RoutingTable, TableError, TargetKind};
 use crate::domain::spec::{
-    BackendAddress, Balance, Intent, KeepAlive, ModelSpec, Timeouts, VersionSpec,
+    BackendAddress, BackendsSpec, Balance, Intent, KeepAlive, ModelSpec, Timeouts, VersionSpec,
 };
-use crate::inference::QueueLimit;
 use crate::snapshot::{
     self, Backend, LocalRuntime, Policies, Publisher, Reader, RemoteRuntime, RuntimeKind, Snapshot,
     TargetRuntime,
@@ -36,8 +38,16 @@ pub struct Controller {
     registry: Arc<Registry>,
     publisher: Publisher,
     generation: Generation,
-    /// Backends keep their counts over snapshots.
+    kept: Kept,
+}
+
+/// What keeps its counts over snapshots.
+#[derive(Debug, Default)]
+struct Kept {
     backends: BTreeMap<BackendAddress, Arc<Backend>>,
+    lanes: Lanes,
+    /// What backends have told.
+    spoken: Spoken,
 }
 
 impl Controller {
@@ -47,11 +57,16 @@ impl Controller {
     ///
     /// [`PublishError`], never for a validated intent.
     pub fn new(intent: &Intent, registry: Arc<Registry>) -> Result<(Self, Reader), PublishError> {
-        let mut backends = BTreeMap::new();
+        let mut kept = Kept::default();
         let generation = Generation(0);
-        let first = build(intent, None, &registry, &mut backends, generation)?;
+        let first = build(intent, None, &registry, &mut kept, generation)?;
         let (publisher, reader) = snapshot::channel(first);
-        Ok((Self { registry, publisher, generation, backends }, reader))
+        Ok((Self { registry, publisher, generation, kept }, reader))
+    }
+
+    /// Notes what backends have told; the next publication says it.
+    pub(super) fn learn(&mut self, spoken: &Spoken) {
+        self.kept.spoken = spoken.clone();
     }
 
     /// Publishes `intent` with the models that are loaded; remote versions count as ready.
@@ -65,8 +80,9 @@ impl Controller {
         models: &LoadedModels,
     ) -> Result<Generation, PublishError> {
         let generation = Generation(self.generation.0 + 1);
-        let next = build(intent, Some(models), &self.registry, &mut self.backends, generation)?;
+        let next = build(intent, Some(models), &self.registry, &mut self.kept, generation)?;
         self.publisher.publish(next);
+        self.kept.lanes.retain(models);
         self.generation = generation;
         Ok(generation)
     }
@@ -77,7 +93,7 @@ fn build(
     intent: &Intent,
     models: Option<&LoadedModels>,
     registry: &Registry,
-    backends: &mut BTreeMap<BackendAddress, Arc<Backend>>,
+    kept: &mut Kept,
     generation: Generation,
 ) -> Result<Snapshot, PublishError> {
     let ready = |kind: &TargetKind| {
@@ -92,7 +108,7 @@ fn build(
         .iter()
         .map(|target| {
             Ok(TargetRuntime {
-                kind: runtime_of(intent, &target.kind, models, backends)?,
+                kind: runtime_of(intent, &target.kind, models, kept)?,
                 metrics: registry.target(&target.kind),
                 headers: headers_of(&target.kind)?,
             })
@@ -126,23 +142,25 @@ fn runtime_of(
     intent: &Intent,
     kind: &TargetKind,
     models: Option<&LoadedModels>,
-    backends: &mut BTreeMap<BackendAddress, Arc<Backend>>,
+    kept: &mut Kept,
 ) -> Result<RuntimeKind, PublishError> {
     if let Some((model, version)) = model_and_version(intent, kind) {
         return Ok(match version {
-            VersionSpec::Onnx(_) => {
+            VersionSpec::Onnx(onnx) => {
                 let loaded = models.and_then(|models| models.get(kind));
                 RuntimeKind::Local(loaded.map(|loaded| LocalRuntime {
                     model: Arc::clone(loaded),
                     execution: model.execution,
-                    queue: Arc::new(QueueLimit::new(model.execution.queue)),
+                    lane: kept.lanes.lane(kind, loaded, model.execution, onnx.batch),
                 }))
             }
-            VersionSpec::Backends(addresses) => RuntimeKind::Remote(remote(
-                addresses,
-                (model.balance, model.timeouts, model.keep_alive),
-                backends,
-            )?),
+            VersionSpec::Backends(spec) => {
+                let how = (model.balance, model.timeouts, model.keep_alive);
+                let mut runtime = remote(&spec.addresses, how, &mut kept.backends)?;
+                runtime.http2 = spec.speaks_http2();
+                runtime.spoken = Box::new(spoken(spec, kept.spoken.get(kind)));
+                RuntimeKind::Remote(runtime)
+            }
         });
     }
     let pool = match kind {
@@ -151,7 +169,9 @@ fn runtime_of(
     };
     let Some(pool) = pool else { return Ok(RuntimeKind::Local(None)) };
     let how = (pool.balance, pool.timeouts, pool.keep_alive);
-    Ok(RuntimeKind::Remote(remote(&pool.backends, how, backends)?))
+    let mut runtime = remote(&pool.backends, how, &mut kept.backends)?;
+    runtime.http2 = pool.http2;
+    Ok(RuntimeKind::Remote(runtime))
 }
 
 fn remote(
@@ -178,8 +198,26 @@ fn remote(
         balance,
         timeouts,
         keep_alive,
+        http2: false,
+        spoken: Box::default(),
         turn: Padded::default(),
     })
+}
+
+/// In which words the backends of a version are spoken to.
+fn spoken(spec: &BackendsSpec, known: Option<&Known>) -> snapshot::Spoken {
+    let told = known.and_then(|known| known.dialect);
+    snapshot::Spoken {
+        declared: spec.dialect,
+        dialect: spec.dialect.declared().or(told),
+        names: snapshot::RemoteNames {
+            model: spec.remote_model.clone(),
+            version: spec.remote_version.clone(),
+        },
+        description: known.and_then(|known| known.description.clone()).map(Arc::new),
+        path: spec.raw.as_ref().and_then(|raw| raw.path.clone()),
+        extractors: spec.raw.as_ref().map(|raw| raw.extractors.clone()),
+    }
 }
 
 fn headers_of(kind: &TargetKind) -> Result<Option<(HeaderValue, HeaderValue)>, PublishError> {

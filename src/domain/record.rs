@@ -96,6 +96,8 @@ pub struct PredictionRecord<'a> {
     pub response: Side<'a>,
     /// The status that the client was sent; 0 when it was gone before there was one.
     pub status: u16,
+    /// The status of gRPC that the client was sent; `None` where it speaks something else.
+    pub grpc_status: Option<u8>,
     /// How the exchange ended.
     pub outcome: Outcome,
     /// The reason word of `x-pointsman-error`, empty when the gateway had nothing to complain of.
@@ -254,6 +256,16 @@ word_enum!(
         Raw = 1 "raw",
         /// Open Inference Protocol v2 over REST.
         OpenInferenceRest = 2 "openinference-v2-rest",
+        /// Open Inference Protocol v2 over gRPC.
+        OpenInferenceGrpc = 3 "openinference-v2-grpc",
+        /// The first protocol of KServe.
+        KserveV1 = 4 "kserve-v1",
+        /// TensorFlow Serving's REST API.
+        TensorflowServing = 5 "tensorflow-serving-rest",
+        /// TorchServe's inference API.
+        Torchserve = 6 "torchserve",
+        /// A SageMaker container or MLflow's scoring server.
+        Sagemaker = 7 "sagemaker",
     }
 );
 

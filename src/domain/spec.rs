@@ -4,7 +4,10 @@
 //! Owns the meaning of the settings and their defaults. Never knows the file they came from: the
 //! configuration builds an [`Intent`], and nothing can change it afterwards.
 
+mod backends;
+mod card;
 mod log;
+mod onnx;
 mod pointer;
 
 use std::collections::BTreeMap;
@@ -12,11 +15,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::backends::{BackendsSpec, ProtocolSpec, RawSpec, SpokenDialect, StrictStatus};
+pub use self::card::{InputCard, ModelCard, OutputCard};
 pub use self::log::{
     BodyPolicy, Durability, FeedbackSpec, FieldSource, LogSpec, ParquetSpec, Recording, RedactRule,
     Redaction, RedactionKind, Secret, SinkSpec, SinkTarget, WhenFull,
 };
-pub use self::pointer::{JsonPointer, PointerError, Step};
+pub use self::onnx::{BatchSpec, Execution, InferenceSpec, OnnxSpec};
+pub use self::pointer::{Extractors, JsonPointer, PointerError, Step};
 use super::ids::{ModelName, Permille, PoolName, RouteName, SinkName, VersionName};
 
 /// Everything one gateway is asked to do.
@@ -42,6 +48,10 @@ pub struct Intent {
     pub limits: Limits,
     /// Whose word about the client is believed, and what backends are told.
     pub forwarding: Forwarding,
+    /// How prediction protocols are spoken.
+    pub protocols: ProtocolSpec,
+    /// What models in this process may take.
+    pub inference: InferenceSpec,
     /// The prediction log.
     pub log: LogSpec,
     /// Where else the prediction log is delivered, by name.
@@ -69,6 +79,8 @@ impl Intent {
 pub struct ModelSpec {
     /// The releases, by name; at least one.
     pub versions: BTreeMap<VersionName, VersionSpec>,
+    /// Other names of versions, by which clients may ask for them.
+    pub aliases: BTreeMap<VersionName, VersionName>,
     /// The share of each version; adds up to 1000.
     pub traffic: BTreeMap<VersionName, Permille>,
     /// What keeps one caller on one version.
@@ -89,9 +101,9 @@ pub struct ModelSpec {
 #[derive(Debug, Clone, PartialEq)]
 pub enum VersionSpec {
     /// An ONNX file that runs in this process.
-    Onnx(PathBuf),
+    Onnx(OnnxSpec),
     /// Prediction servers.
-    Backends(Vec<BackendAddress>),
+    Backends(BackendsSpec),
 }
 
 /// A set of interchangeable plain backends.
@@ -99,6 +111,8 @@ pub enum VersionSpec {
 pub struct PoolSpec {
     /// The members; at least one.
     pub backends: Vec<BackendAddress>,
+    /// Whether they are spoken to over HTTP/2.
+    pub http2: bool,
     /// How a member is chosen.
     pub balance: Balance,
     /// Limits in time towards the members.
@@ -236,27 +250,6 @@ impl Default for KeepAlive {
     }
 }
 
-/// How in-process versions of a model run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Execution {
-    /// A version that was measured below this runs on the worker that received the request.
-    pub inline_below: Duration,
-    /// Requests that may wait for an executor thread.
-    pub queue: usize,
-    /// How long a request may wait before it is refused.
-    pub queue_time: Duration,
-}
-
-impl Default for Execution {
-    fn default() -> Self {
-        Self {
-            inline_below: Duration::from_micros(200),
-            queue: 256,
-            queue_time: Duration::from_secs(5),
-        }
-    }
-}
-
 /// What one client may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -274,6 +267,8 @@ pub struct Limits {
     pub idle: Duration,
     /// Client connections, over all workers.
     pub connections: usize,
+    /// Requests at a time on one HTTP/2 connection.
+    pub streams: u32,
 }
 
 impl Default for Limits {
@@ -286,6 +281,7 @@ impl Default for Limits {
             request_time: Duration::from_secs(60),
             idle: Duration::from_secs(75),
             connections: 16_384,
+            streams: 128,
         }
     }
 }

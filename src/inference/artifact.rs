@@ -1,6 +1,10 @@
-//! The model file: reading it within bounds, its digest, and why it cannot be used.
+//! The model file: reading it within bounds, what must hold for it, and why it cannot be used.
 //!
-//! Owns every message about a bad artifact. Never looks inside the file.
+//! Owns every message about a bad artifact, the data that a model keeps in further files
+//! ([`external`]) and the digest and the signature over all of it ([`seal`]). Never looks at the graph.
+
+pub(super) mod external;
+pub(super) mod seal;
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -11,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 /// Bounds on what is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoadLimits {
-    /// The size of a model file in bytes.
+    /// The size of a model file in bytes, with the data that it keeps in further files.
     pub file_bytes: u64,
 }
 
@@ -38,6 +42,52 @@ pub enum ArtifactError {
         #[source]
         source: io::Error,
     },
+    /// `ready` is asked for and there is no `READY` beside the model file.
+    #[error(
+        "model file {} is not released: there is no `READY` beside it; make one when the folder is \
+         complete, or leave `ready` out",
+        .path.display()
+    )]
+    NotReady { path: PathBuf },
+    /// `READY` names another digest, or cannot be understood.
+    #[error("model file {} is not what `READY` beside it says ({reason}); copy the folder again", .path.display())]
+    Ready { path: PathBuf, reason: String },
+    /// Not the artifact that the configuration names.
+    #[error(
+        "model file {} has the digest sha256:{found}, but the configuration asks for sha256:{wanted}",
+        .path.display()
+    )]
+    Digest { path: PathBuf, found: String, wanted: String },
+    /// No signature, or one that does not fit.
+    #[error(
+        "model file {} is not signed by the key of the configuration ({reason}); sign its digest and put \
+         the signature into {}",
+        .path.display(),
+        .signature.display()
+    )]
+    Signature { path: PathBuf, signature: PathBuf, reason: String },
+    /// Data outside of the model file that cannot be had.
+    #[error(
+        "model file {} keeps the data of '{tensor}' in '{location}', which is refused ({reason})",
+        .path.display()
+    )]
+    External { path: PathBuf, tensor: String, location: String, reason: String },
+    /// `model.toml` says something that the model does not bear out.
+    #[error("model file {} does not fit the `model.toml` beside it ({reason})", .path.display())]
+    Card { path: PathBuf, reason: String },
+    /// The process that looked at the model first refused it.
+    #[error("{words}")]
+    Refused { words: String },
+    /// The process that was to look at the model first ended without a verdict.
+    #[error(
+        "model file {} cannot be loaded within bounds ({reason}); if it is to be trusted, raise \
+         `load_memory` or `load_time` of [inference]",
+        .path.display()
+    )]
+    Vetting { path: PathBuf, reason: String },
+    /// The file became another while it was looked at.
+    #[error("model file {} changed while it was loaded; try again", .path.display())]
+    Changed { path: PathBuf },
     /// Zero bytes.
     #[error("model file {} is empty; copy or export it again", .path.display())]
     Empty { path: PathBuf },
@@ -88,18 +138,26 @@ pub enum ArtifactError {
     /// tract could not compile the graph.
     #[error("model file {} cannot be compiled ({reason}); serve it from a backend", .path.display())]
     Compile { path: PathBuf, reason: String },
-    /// The graph compiles but fails on an input of zeros.
+    /// `batch` is asked for, and requests cannot run together.
     #[error(
-        "model file {} fails on a trial input of zeros with batch size 1 ({reason}); serve it from a \
+        "model file {} cannot run requests together ({reason}); leave `batch` out",
+        .path.display()
+    )]
+    Batch { path: PathBuf, reason: String },
+    /// The graph compiles but fails on a trial input: its sample, or zeros.
+    #[error(
+        "model file {} fails on a trial input with batch size 1 ({reason}); serve it from a \
          backend",
         .path.display()
     )]
     Trial { path: PathBuf, reason: String },
 }
 
-/// The bytes of a model file and their sha256.
+/// The bytes of a model file.
+#[derive(Debug)]
 pub(super) struct Artifact {
     pub(super) bytes: Vec<u8>,
+    /// Their sha256.
     pub(super) digest: [u8; 32],
 }
 

@@ -1,12 +1,12 @@
 //! Between the tensors of the protocols and those of tract.
 
 use tract_onnx::prelude::{
-    Datum, DatumType, TValue, Tensor as TractTensor, TractError, TractResult,
+    Datum, DatumType, TValue, Tensor as TractTensor, TractError, TractResult, tensor1,
 };
 
 use crate::protocol::tensor::{Datatype, Shape, Tensor, TensorData, TensorSpec};
 
-/// tract's name for a datatype, `None` for those that no request can carry.
+/// tract's name for a datatype, `None` for the one that it does not have.
 pub(super) fn datum_type(datatype: Datatype) -> Option<DatumType> {
     Some(match datatype {
         Datatype::Bool => DatumType::Bool,
@@ -18,14 +18,15 @@ pub(super) fn datum_type(datatype: Datatype) -> Option<DatumType> {
         Datatype::Int16 => DatumType::I16,
         Datatype::Int32 => DatumType::I32,
         Datatype::Int64 => DatumType::I64,
+        Datatype::Fp16 => DatumType::F16,
         Datatype::Fp32 => DatumType::F32,
         Datatype::Fp64 => DatumType::F64,
         Datatype::Bytes => DatumType::String,
-        Datatype::Fp16 | Datatype::Bf16 => return None,
+        Datatype::Bf16 => return None,
     })
 }
 
-/// Copies an input into aligned memory of tract's.
+/// Copies an input into aligned memory of tract's. Texts are UTF-8, which the signature checks.
 pub(super) fn to_tract(tensor: &Tensor) -> TractResult<TValue> {
     let shape = tensor.shape();
     let tensor = match tensor.data() {
@@ -38,13 +39,29 @@ pub(super) fn to_tract(tensor: &Tensor) -> TractResult<TValue> {
         TensorData::Int16(values) => TractTensor::from_shape(shape, values),
         TensorData::Int32(values) => TractTensor::from_shape(shape, values),
         TensorData::Int64(values) => TractTensor::from_shape(shape, values),
+        TensorData::Fp16(values) => TractTensor::from_shape(shape, values),
         TensorData::Fp32(values) => TractTensor::from_shape(shape, values),
         TensorData::Fp64(values) => TractTensor::from_shape(shape, values),
-        TensorData::Bytes(_) => {
-            Err(TractError::msg("string inputs are refused when a model loads"))
+        TensorData::Bf16(_) => Err(TractError::msg("BF16 inputs are refused when a model loads")),
+        TensorData::Bytes(values) => {
+            let text = |bytes: &Vec<u8>| String::from_utf8(bytes.clone());
+            let texts: Vec<String> = values.iter().map(text).collect::<Result<_, _>>()?;
+            tensor1(&texts).into_shape(shape)
         }
     }?;
     Ok(tensor.into())
+}
+
+/// A tensor of zeros or empty texts.
+pub(super) fn zeros(datatype: Datatype, shape: &[usize]) -> TractResult<TValue> {
+    let tensor = match datum_type(datatype) {
+        Some(DatumType::String) => {
+            let count = shape.iter().product();
+            tensor1(&vec![String::new(); count]).into_shape(shape)
+        }
+        datum_type => TractTensor::zero_dt(datum_type.unwrap_or(DatumType::F32), shape),
+    };
+    Ok(tensor?.into())
 }
 
 /// Copies an output out of tract's memory, as the datatype that the model declares.
@@ -63,9 +80,10 @@ pub(super) fn from_tract(spec: &TensorSpec, value: &TValue) -> TractResult<Tenso
         Datatype::Int16 => TensorData::Int16(elements(&value)?),
         Datatype::Int32 => TensorData::Int32(elements(&value)?),
         Datatype::Int64 => TensorData::Int64(elements(&value)?),
+        Datatype::Fp16 => TensorData::Fp16(elements(&value)?),
         Datatype::Fp32 => TensorData::Fp32(elements(&value)?),
         Datatype::Fp64 => TensorData::Fp64(elements(&value)?),
-        Datatype::Bytes | Datatype::Fp16 | Datatype::Bf16 => {
+        Datatype::Bytes | Datatype::Bf16 => {
             let texts = elements::<String>(&value)?;
             TensorData::Bytes(texts.into_iter().map(String::into_bytes).collect())
         }

@@ -1,25 +1,36 @@
 //! Threads for models that are too slow for a data-plane worker.
 //!
-//! Owns the threads and the one queue before them. Each model brings its own bound on how many of its
-//! jobs may wait; a job whose deadline has passed or whose caller is gone is not started. Never knows
-//! what a job computes, and never kills one that runs.
+//! Owns the threads, whose turn it is, and when a batch falls due. What waits is kept by the [`Lane`] of
+//! its version, which bounds it; lanes that have something to run take turns, so that no model waits for
+//! all of another's requests. A request whose deadline has passed or whose caller is gone is not started.
+//! Never knows what a job computes, and never kills one that runs.
+//!
+//! ```text
+//! submit ─► lane: jobs, rows by shape ─► turns ─► a thread: one job or one batch ─► Pending
+//!                     └── due later ─► timers ──┘
+//! ```
 
-use std::collections::VecDeque;
-use std::future::Future;
+mod batch;
+mod collector;
+mod lane;
+mod pending;
+
+use std::cmp::{Ordering as Order, Reverse};
+use std::collections::{BinaryHeap, VecDeque};
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::task::{Context, Poll, ready};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::oneshot;
 
-use super::contained;
+pub use self::batch::Ran;
+pub use self::lane::{BATCH_BOUNDS, Lane, LaneLimits, LaneStats, QueueFull};
+pub use self::pending::{Answer, ExecutorError, Pending};
+use super::local_model::{InferError, Prepared};
 
-/// A fixed number of threads and the jobs that wait for them.
+/// A fixed number of threads and the lanes that wait for them.
 #[derive(Debug)]
 pub struct Executor {
     shared: Arc<Shared>,
@@ -28,18 +39,25 @@ pub struct Executor {
 
 #[derive(Debug, Default)]
 struct Shared {
+    /// Held for a few instructions at a time, once or twice a request that takes a model much longer.
     queue: Mutex<Queue>,
     work: Condvar,
     counters: Counters,
 }
 
-/// A job that counts how it ended.
-type Job = Box<dyn FnOnce(&Counters) + Send>;
-
-#[derive(Default)]
+/// Each lane stands at most once among the turns, and its earliest timer among the timers.
+#[derive(Debug, Default)]
 struct Queue {
-    jobs: VecDeque<Job>,
+    turns: VecDeque<Lane>,
+    timers: BinaryHeap<Reverse<Timer>>,
     closed: bool,
+}
+
+/// When a lane has a ripe batch.
+#[derive(Debug)]
+struct Timer {
+    due: Instant,
+    lane: Lane,
 }
 
 #[derive(Debug, Default)]
@@ -56,110 +74,20 @@ struct Counters {
 /// What the executor is doing and has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ExecutorStats {
-    /// Jobs that wait.
+    /// Requests that wait.
     pub queued: usize,
-    /// Jobs that run.
+    /// Requests that run.
     pub running: usize,
-    /// Jobs that ran to their end.
+    /// Requests that ran to their end.
     pub finished: u64,
-    /// Jobs that found their model's queue full.
+    /// Requests that found their lane full.
     pub refused: u64,
-    /// Jobs whose deadline passed while they waited.
+    /// Requests whose deadline passed while they waited.
     pub expired: u64,
-    /// Jobs whose caller was gone before they started.
+    /// Requests whose caller was gone before they started.
     pub abandoned: u64,
-    /// Jobs that panicked.
+    /// Requests that panicked.
     pub panicked: u64,
-}
-
-/// How many jobs of one model may wait. Clones share the bound.
-#[derive(Debug, Clone)]
-pub struct QueueLimit(Arc<Waiting>);
-
-#[derive(Debug)]
-struct Waiting {
-    max: usize,
-    now: AtomicUsize,
-}
-
-impl QueueLimit {
-    /// At most `max` jobs wait; 0 refuses every job.
-    pub fn new(max: usize) -> Self {
-        Self(Arc::new(Waiting { max, now: AtomicUsize::new(0) }))
-    }
-
-    /// The jobs that wait.
-    pub fn waiting(&self) -> usize {
-        self.0.now.load(Relaxed)
-    }
-
-    fn enter(&self) -> Result<Place, QueueFull> {
-        let free = |now: usize| (now < self.0.max).then_some(now + 1);
-        match self.0.now.fetch_update(Relaxed, Relaxed, free) {
-            Ok(_) => Ok(Place(Arc::clone(&self.0))),
-            Err(_full) => Err(QueueFull { limit: self.0.max }),
-        }
-    }
-}
-
-/// One of a model's places in the queue, given back when dropped.
-struct Place(Arc<Waiting>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.now.fetch_sub(1, Relaxed);
-    }
-}
-
-/// As many jobs of this model wait as may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{limit} requests already wait for this model")]
-pub struct QueueFull {
-    /// The bound.
-    pub limit: usize,
-}
-
-/// What a job returned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Answer<T> {
-    /// The job's result.
-    pub value: T,
-    /// How long the job waited for a thread.
-    pub waited: Duration,
-}
-
-/// A job that gave no result.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ExecutorError {
-    /// Its deadline passed before a thread was free.
-    #[error("the deadline passed after {waited:?} in the queue")]
-    Expired {
-        /// How long it waited.
-        waited: Duration,
-    },
-    /// It panicked.
-    #[error("the job panicked: {reason}")]
-    Panicked {
-        /// The message of the panic.
-        reason: String,
-    },
-    /// The executor is closed.
-    #[error("the executor is closed")]
-    Closed,
-}
-
-/// The result of a job to come. Dropping it takes the job out of the running, if it has not started.
-#[derive(Debug)]
-#[must_use = "a job whose result nobody awaits is not started"]
-pub struct Pending<T>(oneshot::Receiver<Result<Answer<T>, ExecutorError>>);
-
-impl<T> Future for Pending<T> {
-    type Output = Result<Answer<T>, ExecutorError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let received = ready!(Pin::new(&mut self.0).poll(cx));
-        Poll::Ready(received.unwrap_or(Err(ExecutorError::Closed)))
-    }
 }
 
 impl Executor {
@@ -180,42 +108,34 @@ impl Executor {
     /// Queues `job`, which is started before `deadline` or not at all. Never blocks.
     ///
     /// # Errors
-    /// When `queue` is full.
+    /// When `lane` is full.
     pub fn submit<T: Send + 'static>(
         &self,
-        queue: &QueueLimit,
+        lane: &Lane,
         deadline: Instant,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<Pending<T>, QueueFull> {
-        let place = queue.enter().inspect_err(|_full| {
-            self.shared.counters.refused.fetch_add(1, Relaxed);
-        })?;
-        let (sender, receiver) = oneshot::channel();
-        let submitted = Instant::now();
-        self.shared.push(Box::new(move |counters| {
-            drop(place);
-            let started = Instant::now();
-            let waited = started.duration_since(submitted);
-            let result = if sender.is_closed() {
-                counters.abandoned.fetch_add(1, Relaxed);
-                return;
-            } else if started >= deadline {
-                counters.expired.fetch_add(1, Relaxed);
-                Err(ExecutorError::Expired { waited })
-            } else {
-                counters.running.fetch_add(1, Relaxed);
-                let result = contained(job);
-                counters.running.fetch_sub(1, Relaxed);
-                let counter = if result.is_ok() { &counters.finished } else { &counters.panicked };
-                counter.fetch_add(1, Relaxed);
-                result
-                    .map(|value| Answer { value, waited })
-                    .map_err(|reason| ExecutorError::Panicked { reason })
-            };
-            // The caller may have gone in the meantime; its result is then of no use.
-            drop(sender.send(result));
-        }));
-        Ok(Pending(receiver))
+        let (task, pending) = pending::job(deadline, job);
+        lane.push_job(task, &self.shared)?;
+        Ok(pending)
+    }
+
+    /// Queues `prepared` to be run together with what else waits in the lane and fits, and hands the
+    /// outcome to `finish` on an executor thread. What fails together is run again one by one, so that
+    /// one caller's input never fails another's. Never blocks.
+    ///
+    /// # Errors
+    /// When `lane` is full.
+    pub fn submit_rows<T: Send + 'static>(
+        &self,
+        lane: &Lane,
+        deadline: Instant,
+        prepared: Prepared,
+        finish: impl FnOnce(Result<Ran, InferError>) -> T + Send + 'static,
+    ) -> Result<Pending<T>, QueueFull> {
+        let (reply, pending) = pending::reply(deadline, finish);
+        lane.push_rows(prepared, reply, &self.shared)?;
+        Ok(pending)
     }
 
     /// What the executor is doing and has done.
@@ -232,8 +152,8 @@ impl Executor {
         }
     }
 
-    /// Discards the jobs that wait, whose callers read [`ExecutorError::Closed`], and returns when the
-    /// running ones have ended.
+    /// Discards what waits, whose callers read [`ExecutorError::Closed`], and returns when what runs has
+    /// ended.
     pub fn close(&self) {
         self.shared.close();
         let threads = std::mem::take(&mut *self.threads.lock());
@@ -252,37 +172,67 @@ impl Drop for Executor {
 }
 
 impl Shared {
-    /// Queues a job, or drops it when the executor is closed.
-    fn push(&self, job: Job) {
+    /// Gives `lane` a turn as soon as a thread is free.
+    fn turn(&self, lane: Lane) {
         let mut queue = self.queue.lock();
-        if !queue.closed {
-            self.counters.queued.fetch_add(1, Relaxed);
-            queue.jobs.push_back(job);
+        if queue.closed {
             drop(queue);
-            self.work.notify_one();
+            lane.discard(&self.counters);
+            return;
         }
+        queue.turns.push_back(lane);
+        drop(queue);
+        self.work.notify_one();
+    }
+
+    /// Gives `lane` a turn at `due`.
+    fn turn_at(&self, due: Instant, lane: Lane) {
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            drop(queue);
+            lane.discard(&self.counters);
+            return;
+        }
+        queue.timers.push(Reverse(Timer { due, lane }));
+        drop(queue);
+        // Whoever waits for a later timer waits anew.
+        self.work.notify_one();
     }
 
     fn close(&self) {
         let mut queue = self.queue.lock();
         queue.closed = true;
-        let discarded = std::mem::take(&mut queue.jobs);
-        self.counters.queued.fetch_sub(discarded.len(), Relaxed);
+        let turns = std::mem::take(&mut queue.turns);
+        let timers = std::mem::take(&mut queue.timers);
         drop(queue);
+        let timed = timers.into_iter().map(|Reverse(timer)| timer.lane);
+        turns.into_iter().chain(timed).for_each(|lane| lane.discard(&self.counters));
         self.work.notify_all();
     }
 
-    /// Runs jobs until the executor is closed: the body of each thread.
+    /// Gives lanes their turns until the executor is closed: the body of each thread.
     fn work(&self) {
         let mut queue = self.queue.lock();
         loop {
-            if let Some(job) = queue.jobs.pop_front() {
+            let now = Instant::now();
+            while queue.timers.peek().is_some_and(|Reverse(timer)| timer.due <= now) {
+                if let Some(Reverse(timer)) = queue.timers.pop() {
+                    queue.turns.push_back(timer.lane);
+                }
+            }
+            if let Some(lane) = queue.turns.pop_front() {
+                let more = !queue.turns.is_empty();
                 drop(queue);
-                self.counters.queued.fetch_sub(1, Relaxed);
-                job(&self.counters);
+                if more {
+                    self.work.notify_one();
+                }
+                lane.take_turn(self);
                 queue = self.queue.lock();
             } else if queue.closed {
                 return;
+            } else if let Some(due) = queue.timers.peek().map(|Reverse(timer)| timer.due) {
+                // Waking early or for another's turn is as good as waking in time.
+                let _timed_out = self.work.wait_until(&mut queue, due);
             } else {
                 self.work.wait(&mut queue);
             }
@@ -290,9 +240,23 @@ impl Shared {
     }
 }
 
-impl std::fmt::Debug for Queue {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Queue({} jobs, closed: {})", self.jobs.len(), self.closed)
+impl PartialEq for Timer {
+    fn eq(&self, other: &Self) -> bool {
+        self.due == other.due
+    }
+}
+
+impl Eq for Timer {}
+
+impl PartialOrd for Timer {
+    fn partial_cmp(&self, other: &Self) -> Option<Order> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Timer {
+    fn cmp(&self, other: &Self) -> Order {
+        self.due.cmp(&other.due)
     }
 }
 

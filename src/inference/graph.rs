@@ -13,6 +13,7 @@ use tract_onnx::pb::tensor_shape_proto::dimension;
 use tract_onnx::pb::type_proto;
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto};
 
+use super::{ml, onnx};
 use crate::protocol::tensor::Datatype;
 
 /// A value that the graph takes or returns.
@@ -34,10 +35,31 @@ pub(super) enum DeclaredDim {
 }
 
 /// What the graph takes and returns, in the file's order.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Interface {
     pub(super) inputs: Vec<Declared>,
     pub(super) outputs: Vec<Declared>,
+}
+
+impl Interface {
+    /// The same for one row: what the first input begins with is 1, wherever it stands. `None` where that
+    /// dimension has a size.
+    pub(super) fn one_row(&self) -> Option<Self> {
+        let batch = self.inputs.first()?.dims.first()?;
+        if matches!(batch, DeclaredDim::Fixed(_)) {
+            return None;
+        }
+        let mut one = self.clone();
+        for input in &mut one.inputs {
+            for (axis, dim) in input.dims.iter_mut().enumerate() {
+                // Outermost dimensions without a name are taken to be the batch.
+                if dim == batch && (axis == 0 || *dim != DeclaredDim::Unknown) {
+                    *dim = DeclaredDim::Fixed(1);
+                }
+            }
+        }
+        Some(one)
+    }
 }
 
 /// Why a graph is refused; the path is added by the caller.
@@ -50,16 +72,6 @@ pub(super) enum Refusal {
     Output { output: String, found: String },
     UnknownRank { input: String },
 }
-
-/// The operators of `ai.onnx.ml` that stock tract has.
-const ML_OPERATORS: [&str; 6] = [
-    "ArrayFeatureExtractor",
-    "CategoryMapper",
-    "LinearClassifier",
-    "LinearRegressor",
-    "Normalizer",
-    "TreeEnsembleClassifier",
-];
 
 /// The operators of `com.microsoft` that stock tract has. Others of that domain share a name with an
 /// ONNX operator but not its meaning, and tract looks operators up by name alone.
@@ -89,16 +101,16 @@ pub(super) fn decode(bytes: &[u8]) -> Result<ModelProto, Refusal> {
     }
 }
 
-/// Checks that `onnx` can serve the graph and lists what it takes and returns. `bytes` are those that
+/// Checks that `tract` can serve the graph and lists what it takes and returns. `bytes` are those that
 /// `model` was decoded from.
-pub(super) fn check(onnx: &Onnx, model: &ModelProto, bytes: &[u8]) -> Result<Interface, Refusal> {
+pub(super) fn check(tract: &Onnx, model: &ModelProto, bytes: &[u8]) -> Result<Interface, Refusal> {
     let no_graph = || Refusal::NotOnnx("it has no graph".to_owned());
     let graph = model.graph.as_ref().ok_or_else(no_graph)?;
     let constants: HashSet<&str> = graph.initializer.iter().map(|tensor| &*tensor.name).collect();
     let is_input = |value: &&ValueInfoProto| !constants.contains(&*value.name);
     let inputs = graph.input.iter().filter(is_input).map(|value| check_input(value, bytes));
     let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
-    check_operators(onnx, model, graph)?;
+    check_operators(tract, model, graph)?;
     check_wiring(graph)?;
     let outputs = graph.output.iter().map(|value| check_output(value, bytes));
     let outputs = outputs.collect::<Result<Vec<_>, _>>()?;
@@ -112,14 +124,14 @@ fn check_input(value: &ValueInfoProto, bytes: &[u8]) -> Result<Declared, Refusal
         return Err(refuse(outline::kind(bytes, &name)));
     };
     let datatype = datatype(tensor.elem_type)
-        .filter(|datatype| *datatype != Datatype::Bytes)
         .ok_or_else(|| refuse(format!("a tensor of {}", element_name(tensor.elem_type))))?;
     let Some(shape) = &tensor.shape else { return Err(Refusal::UnknownRank { input: name }) };
     let dims = shape.dim.iter().map(|dim| match &dim.value {
         Some(dimension::Value::DimValue(size)) => {
             usize::try_from(*size).map_or(DeclaredDim::Unknown, DeclaredDim::Fixed)
         }
-        Some(dimension::Value::DimParam(name)) if !name.is_empty() => {
+        // Some exporters write a question mark for every size that they do not know.
+        Some(dimension::Value::DimParam(name)) if !name.is_empty() && name != "?" => {
             DeclaredDim::Named(name.clone())
         }
         Some(dimension::Value::DimParam(_)) | None => DeclaredDim::Unknown,
@@ -171,20 +183,26 @@ fn element_name(element: i32) -> String {
 /// Finds the first node, in any branch or loop body, that cannot be run.
 ///
 /// Recursion is bounded: the protobuf decoder refuses messages nested more than 100 deep.
-fn check_operators(onnx: &Onnx, model: &ModelProto, graph: &GraphProto) -> Result<(), Refusal> {
+fn check_operators(tract: &Onnx, model: &ModelProto, graph: &GraphProto) -> Result<(), Refusal> {
     for node in &graph.node {
         let domain = if node.domain == "ai.onnx" { "" } else { node.domain.as_str() };
         let name = node.op_type.as_str();
-        let known = onnx.op_register.0.contains_key(name);
+        let known = tract.op_register.0.contains_key(name);
         let supported = match domain {
-            "" => known && !ML_OPERATORS.contains(&name),
-            "ai.onnx.ml" => known && ML_OPERATORS.contains(&name),
+            "" => known && !ml::supports(name),
+            ml::DOMAIN => ml::supports(name),
             "com.microsoft" => known && CONTRIB_OPERATORS.contains(&name),
             _ => false,
         };
         if !supported {
             let domain = if domain.is_empty() { "ai.onnx" } else { domain };
             let operator = format!("{domain}.{name}");
+            return Err(Refusal::Operator { operator, node: node_name(node) });
+        }
+        if domain.is_empty()
+            && let Some(what) = onnx::beyond(node)
+        {
+            let operator = format!("ai.onnx.{name} with {what}");
             return Err(Refusal::Operator { operator, node: node_name(node) });
         }
         let same = |import: &str| import == domain || (domain.is_empty() && import == "ai.onnx");
@@ -194,7 +212,7 @@ fn check_operators(onnx: &Onnx, model: &ModelProto, graph: &GraphProto) -> Resul
         }
         for attribute in &node.attribute {
             let bodies = attribute.g.iter().chain(&attribute.graphs);
-            bodies.into_iter().try_for_each(|body| check_operators(onnx, model, body))?;
+            bodies.into_iter().try_for_each(|body| check_operators(tract, model, body))?;
         }
     }
     Ok(())
@@ -227,7 +245,7 @@ fn check_wiring(graph: &GraphProto) -> Result<(), Refusal> {
 }
 
 /// The node's name, or its first output where it has none.
-fn node_name(node: &NodeProto) -> String {
+pub(super) fn node_name(node: &NodeProto) -> String {
     if node.name.is_empty() {
         node.output.first().cloned().unwrap_or_default()
     } else {
@@ -236,7 +254,7 @@ fn node_name(node: &NodeProto) -> String {
 }
 
 /// The part of the ONNX schema that tract's own decoder leaves out: values that are not tensors.
-mod outline {
+pub(super) mod outline {
     use prost::Message;
 
     #[derive(Clone, PartialEq, Message)]
@@ -263,10 +281,12 @@ mod outline {
 
     #[derive(Clone, PartialEq, Message)]
     struct Kind {
+        #[prost(message, optional, tag = "1")]
+        tensor: Option<Element>,
         #[prost(message, optional, tag = "4")]
         sequence: Option<Any>,
-        #[prost(message, optional, tag = "5")]
-        map: Option<Any>,
+        #[prost(message, optional, boxed, tag = "5")]
+        map: Option<Box<Map>>,
         #[prost(message, optional, tag = "8")]
         sparse_tensor: Option<Any>,
         #[prost(message, optional, tag = "9")]
@@ -274,14 +294,35 @@ mod outline {
     }
 
     #[derive(Clone, PartialEq, Message)]
+    struct Map {
+        #[prost(message, optional, boxed, tag = "2")]
+        value: Option<Box<Kind>>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    struct Element {
+        #[prost(int32, tag = "1")]
+        kind: i32,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
     struct Any {}
 
-    /// What kind of value the input or output `name` is.
-    pub(super) fn kind(bytes: &[u8], name: &str) -> String {
+    fn find(bytes: &[u8], name: &str) -> Kind {
         let graph = Model::decode(bytes).ok().and_then(|model| model.graph).unwrap_or_default();
         let mut values = graph.input.into_iter().chain(graph.output);
         let kind = values.find(|value| value.name == name).and_then(|value| value.kind);
-        match kind.unwrap_or_default() {
+        kind.unwrap_or_default()
+    }
+
+    /// The element type of the values of the map that the input `name` is, `None` if it is none.
+    pub(in crate::inference) fn map_values(bytes: &[u8], name: &str) -> Option<i32> {
+        Some(find(bytes, name).map?.value?.tensor?.kind)
+    }
+
+    /// What kind of value the input or output `name` is.
+    pub(super) fn kind(bytes: &[u8], name: &str) -> String {
+        match find(bytes, name) {
             Kind { sequence: Some(_), .. } => "a sequence",
             Kind { map: Some(_), .. } => "a map",
             Kind { sparse_tensor: Some(_), .. } => "a sparse tensor",

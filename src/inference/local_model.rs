@@ -1,25 +1,25 @@
 //! One version of a model, loaded and ready to answer.
 //!
-//! Owns the steps from file to compiled plans and the containment of whatever goes wrong inside of a
+//! Owns the order of the steps from file to answers, and the containment of whatever goes wrong inside of a
 //! model. Never blocks in [`LocalModel::infer`]: it computes, on the thread that calls it.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tract_onnx::Onnx;
-use tract_onnx::pb::ModelProto;
-use tract_onnx::prelude::{
-    DatumType, InferenceFact, InferenceModelExt as _, TValue, TVec, Tensor as TractTensor,
-    TractResult, TypedModel,
-};
-use tract_onnx::tract_hir::internal::{Factoid as _, Symbol, TDim};
+use smallvec::SmallVec;
+use tract_onnx::prelude::{TValue, TVec, Tensor as TractTensor, TractError, TractResult};
 
-use super::artifact::{self, ArtifactError, LoadLimits};
-use super::graph::{self, DeclaredDim, Interface, Refusal};
-use super::plan::Plan;
-use super::signature::{Dim, Dims, InputError, Signature};
-use super::{contained, convert, ml, shortened};
-use crate::protocol::tensor::{Tensor, TensorSpec};
+use super::artifact::{self, Artifact, ArtifactError, LoadLimits, seal};
+use super::card::FittedCard;
+use super::compile::{CompileError, Compiled};
+use super::plans::Plans;
+use super::shapes::Sizes;
+use super::signature::{Dim, Dims, InputError, Ordered, Signature};
+use super::vet::{self, Verdict};
+use super::{contained, convert, ml, shortened, trial};
+use crate::domain::spec::{ModelCard, OnnxSpec};
+use crate::protocol::tensor::{Datatype, Shape, Tensor, TensorSpec};
 
 /// An ONNX model that answers in this process.
 #[derive(Debug)]
@@ -27,13 +27,14 @@ pub struct LocalModel {
     signature: Signature,
     digest: [u8; 32],
     bytes: u64,
+    further: bool,
     cost: Duration,
+    card: FittedCard,
     /// The elements of all inputs at batch size 1.
     row: usize,
-    /// Takes inputs of any size.
-    general: Plan,
-    /// Compiled for batch size 1, which is what most requests have.
-    single: Option<Plan>,
+    /// Why requests cannot run together, if so.
+    no_batch: Option<String>,
+    plans: Arc<Plans>,
 }
 
 /// A request that got no answer from the model.
@@ -56,40 +57,108 @@ pub enum InferError {
     },
 }
 
-impl LocalModel {
-    /// Reads, checks, compiles and warms up the model at `path`. Blocks for as long as that takes,
-    /// milliseconds for small models.
+/// A request that fits the model, in the model's order.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    inputs: Ordered,
+    selected: SmallVec<[usize; 4]>,
+}
+
+/// What requests have in common that may run together: all dimensions but the first, and the outputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Likeness {
+    shapes: SmallVec<[Shape; 2]>,
+    selected: SmallVec<[usize; 4]>,
+}
+
+impl Prepared {
+    /// The first dimension of the first input; 0 if there is none.
+    pub fn rows(&self) -> usize {
+        self.inputs.first().and_then(|input| input.shape().first()).copied().unwrap_or(0)
+    }
+
+    pub(super) fn likeness(&self) -> Likeness {
+        let shape = |input: &Tensor| input.shape().iter().skip(1).copied().collect();
+        Likeness {
+            shapes: self.inputs.iter().map(shape).collect(),
+            selected: self.selected.clone(),
+        }
+    }
+}
+
+/// Runs `f` and sorts what goes wrong in it.
+fn failing<T>(f: impl FnOnce() -> TractResult<T>) -> Result<T, InferError> {
+    match contained(f) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(failure(&error)),
+        Err(reason) => Err(InferError::Panicked { reason }),
+    }
+}
+
+/// A model file that was read and not looked into.
+#[derive(Debug)]
+pub struct ModelFile {
+    artifact: Artifact,
+    limits: LoadLimits,
+}
+
+impl ModelFile {
+    /// The sha256 of the file.
+    pub fn sha256(&self) -> [u8; 32] {
+        self.artifact.digest
+    }
+
+    /// Checks, compiles and warms up the model. Blocks for as long as that takes, milliseconds for small
+    /// models. With a `verdict`, it must be about this very artifact.
     ///
     /// # Errors
-    /// When the file cannot be read or the model in it cannot be served.
-    pub fn load(path: &Path, limits: &LoadLimits) -> Result<Self, ArtifactError> {
-        let artifact = artifact::read(path, limits.file_bytes)?;
+    /// When something that is asked for does not hold, or the model cannot be served.
+    pub fn load(
+        self,
+        spec: &OnnxSpec,
+        card: Option<&ModelCard>,
+        verdict: Option<&Verdict>,
+    ) -> Result<LocalModel, ArtifactError> {
+        let Self { artifact, limits } = self;
+        let path = spec.path.as_path();
         let compile_error = |reason: &str| ArtifactError::Compile {
             path: path.to_owned(),
             reason: shortened(reason),
         };
-        let model = contained(|| Compiled::new(&artifact.bytes))
+        let bytes = artifact.bytes.len() as u64;
+        let beside = limits.file_bytes.saturating_sub(bytes);
+        let compiled = contained(|| Compiled::new(path, &artifact.bytes, beside))
             .map_err(|panic| compile_error(&format!("tract panicked: {panic}")))?
             .map_err(|error| match error {
-                CompileError::Refused(refusal) => refusal.at(path),
+                CompileError::Artifact(error) => error,
                 CompileError::Tract(error) => compile_error(&format!("{error:#}")),
             })?;
-        let row =
-            model.signature.dims.iter().map(|dims| single_shape(dims).iter().product::<usize>());
-        let mut model = Self {
+        let digest = seal::version_digest(path, artifact.digest, &compiled.further);
+        if verdict.is_some_and(|verdict| !vet::is_about(verdict, digest)) {
+            return Err(ArtifactError::Changed { path: path.to_owned() });
+        }
+        seal::check(spec, artifact.digest, digest)?;
+        let mut signature = compiled.signature;
+        let card = card.map(|card| FittedCard::new(card, &mut signature)).transpose();
+        let card = card.map_err(|reason| ArtifactError::Card { path: path.to_owned(), reason })?;
+        let row = signature.dims.iter().map(|dims| single_shape(dims).iter().product::<usize>());
+        let mut model = LocalModel {
             row: row.sum(),
-            signature: model.signature,
-            digest: artifact.digest,
-            bytes: artifact.bytes.len() as u64,
+            signature,
+            digest,
+            bytes,
+            further: !compiled.further.is_empty(),
             cost: Duration::MAX,
-            general: model.general,
-            single: model.single,
+            card: card.unwrap_or_default(),
+            no_batch: compiled.no_batch,
+            plans: Arc::new(compiled.plans),
         };
         match model.measure() {
             Ok(cost) => model.cost = cost,
-            // A graph with more than one open dimension may rightly fail when all of them are 1; it
-            // is then taken for expensive.
-            Err(_fails) if model.open_dims() > 1 => {}
+            // A graph with more than one open dimension may rightly fail when all of them are 1, and one
+            // that takes categories or texts on zeros; it is then taken for expensive.
+            Err(_fails) if model.open_dims() > 1 || model.takes_texts() => {}
+            Err(InferError::Input(InputError::Value { .. })) => {}
             Err(error) => {
                 let reason = error.to_string();
                 return Err(ArtifactError::Trial { path: path.to_owned(), reason });
@@ -97,30 +166,120 @@ impl LocalModel {
         }
         Ok(model)
     }
+}
+
+impl LocalModel {
+    /// Reads the file of `spec`.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(spec: &OnnxSpec, limits: &LoadLimits) -> Result<ModelFile, ArtifactError> {
+        let artifact = artifact::read(&spec.path, limits.file_bytes)?;
+        Ok(ModelFile { artifact, limits: *limits })
+    }
+
+    /// Loads the model file at `path`, with nothing else asked of it.
+    ///
+    /// # Errors
+    /// Those of [`Self::read`] and [`ModelFile::load`].
+    pub fn load(path: &Path, limits: &LoadLimits) -> Result<Self, ArtifactError> {
+        let spec = OnnxSpec::new(path);
+        Self::read(&spec, limits)?.load(&spec, None, None)
+    }
 
     /// Answers one request. `wanted` names the outputs in the order of the answer; empty for all.
     ///
     /// # Errors
     /// When the request does not fit the model, or the model fails on it.
     pub fn infer(&self, inputs: Vec<Tensor>, wanted: &[&str]) -> Result<Vec<Tensor>, InferError> {
+        let prepared = self.prepare(inputs, wanted)?;
+        self.run(&prepared)
+    }
+
+    /// Checks that a request fits the model and puts it into the model's order. Cheap.
+    ///
+    /// # Errors
+    /// When it does not: the client's fault.
+    pub fn prepare(&self, inputs: Vec<Tensor>, wanted: &[&str]) -> Result<Prepared, InputError> {
         let selected = self.signature.select_outputs(wanted)?;
-        let inputs = self.signature.order_inputs(inputs)?;
-        let single = self.single.as_ref().filter(|_| self.is_single(&inputs));
-        let plan = single.unwrap_or(&self.general);
-        let run = || -> TractResult<Vec<Tensor>> {
-            let values = inputs.iter().map(convert::to_tract).collect::<TractResult<TVec<_>>>()?;
-            let outputs = plan.run(values)?;
-            let pick = |position: &usize| {
-                let spec = self.signature.outputs.get(*position);
-                let output = spec.zip(outputs.get(*position));
-                output.map(|(spec, value)| convert::from_tract(spec, value))
-            };
-            selected.iter().filter_map(pick).collect()
-        };
-        match contained(run) {
-            Ok(Ok(outputs)) => Ok(outputs),
-            Ok(Err(error)) => Err(InferError::Model { reason: shortened(&format!("{error:#}")) }),
-            Err(reason) => Err(InferError::Panicked { reason }),
+        let mut inputs = self.signature.order_inputs(inputs)?;
+        self.card.prepare(&mut inputs);
+        Ok(Prepared { inputs, selected })
+    }
+
+    /// Answers one request that was prepared by this model.
+    ///
+    /// # Errors
+    /// When the model fails on it.
+    pub fn run(&self, prepared: &Prepared) -> Result<Vec<Tensor>, InferError> {
+        failing(|| {
+            let inputs = prepared.inputs.iter();
+            let values = inputs.map(convert::to_tract).collect::<TractResult<TVec<_>>>()?;
+            let outputs = self.run_plan(values)?;
+            self.pick(&prepared.selected, |position| Ok(outputs.get(position).cloned()))
+        })
+    }
+
+    /// Answers several requests that are alike with one run, each with its own rows of the outputs.
+    pub(super) fn run_together(&self, group: &[Prepared]) -> Result<Vec<Vec<Tensor>>, InferError> {
+        failing(|| {
+            let values = (0..self.signature.inputs.len()).map(|position| {
+                let parts = group.iter().filter_map(|prepared| prepared.inputs.get(position));
+                let parts = parts.map(convert::to_tract).collect::<TractResult<Vec<_>>>()?;
+                TractTensor::stack_tensors(0, &parts).map(Into::into)
+            });
+            let outputs = self.run_plan(values.collect::<TractResult<TVec<_>>>()?)?;
+            let rows: usize = group.iter().map(Prepared::rows).sum();
+            if let Some(output) = outputs.iter().find(|o| o.shape().first() != Some(&rows)) {
+                let shape = output.shape();
+                return Err(TractError::msg(format!("{rows} rows gave an output of {shape:?}")));
+            }
+            let mut start = 0;
+            let answers = group.iter().map(|prepared| {
+                let end = start + prepared.rows();
+                let rows = |position: usize| {
+                    let output = outputs.get(position);
+                    output.map(|output| output.slice(0, start, end).map(Into::into)).transpose()
+                };
+                let answer = self.pick(&prepared.selected, rows);
+                start = end;
+                answer
+            });
+            answers.collect()
+        })
+    }
+
+    /// Runs the plan that was made for the shapes of `values`, or the general one.
+    fn run_plan(&self, values: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        self.plans.run(&self.sizes(&values), values)
+    }
+
+    /// The selected outputs out of those that `output` gives by position.
+    fn pick(
+        &self,
+        selected: &[usize],
+        mut output: impl FnMut(usize) -> TractResult<Option<TValue>>,
+    ) -> TractResult<Vec<Tensor>> {
+        let mut picked = Vec::with_capacity(selected.len());
+        for &position in selected {
+            let spec = self.signature.outputs.get(position);
+            if let (Some(spec), Some(value)) = (spec, output(position)?) {
+                picked.push(convert::from_tract(spec, &value)?);
+            }
+        }
+        Ok(picked)
+    }
+
+    /// Whether requests may run together: every input and output begins with the same open dimension,
+    /// and rows are answered alike alone and in company, which is tried.
+    ///
+    /// # Errors
+    /// [`ArtifactError::Batch`] says what speaks against it.
+    pub fn check_batching(&self, path: &Path) -> Result<(), ArtifactError> {
+        let refuse = |reason| ArtifactError::Batch { path: path.to_owned(), reason };
+        match &self.no_batch {
+            Some(reason) => Err(refuse(reason.clone())),
+            None => trial::rows_are_independent(self).map_err(refuse),
         }
     }
 
@@ -129,7 +288,7 @@ impl LocalModel {
         &self.signature
     }
 
-    /// The sha256 of the file.
+    /// The digest of the version: the sha256 of its file, or of all its files.
     pub fn digest(&self) -> [u8; 32] {
         self.digest
     }
@@ -147,19 +306,52 @@ impl LocalModel {
         self.cost.saturating_mul(u32::try_from(rows).unwrap_or(u32::MAX))
     }
 
+    /// An estimate of the memory that the model takes, in bytes: its constants, once for each plan.
+    pub fn memory(&self) -> u64 {
+        self.plans.memory()
+    }
+
+    /// The plans that the model holds: the general one, one for single rows, some for frequent sizes.
+    pub fn plans(&self) -> usize {
+        self.plans.held()
+    }
+
+    /// Plans that were made for frequent sizes since the model was loaded.
+    pub fn plans_made(&self) -> u64 {
+        self.plans.made()
+    }
+
+    /// What `model.toml` says about the contract with callers.
+    pub fn interface(&self) -> Option<u32> {
+        self.card.interface()
+    }
+
+    /// Whether a part of the model lies in further files.
+    pub(super) fn has_further_files(&self) -> bool {
+        self.further
+    }
+
     /// The size of the file in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Whether every open dimension of `inputs` is 1.
-    fn is_single(&self, inputs: &[Tensor]) -> bool {
-        self.signature.dims.iter().zip(inputs).all(|(dims, input)| {
-            dims.iter().zip(input.shape()).all(|(dim, &size)| match dim {
-                Dim::Fixed(_) => true,
-                Dim::Free(_) => size == 1,
-            })
-        })
+    /// The sizes of the open dimensions, by their numbers.
+    fn sizes(&self, values: &[TValue]) -> Sizes {
+        let mut sizes = Sizes::new();
+        for (dims, value) in self.signature.dims.iter().zip(values) {
+            for (dim, &size) in dims.iter().zip(value.shape()) {
+                // Numbers are given in the order of their first appearance.
+                if *dim == Dim::Free(sizes.len()) {
+                    sizes.push(size);
+                }
+            }
+        }
+        sizes
+    }
+
+    fn takes_texts(&self) -> bool {
+        self.signature.inputs.iter().any(|input| input.datatype == Datatype::Bytes)
     }
 
     fn open_dims(&self) -> usize {
@@ -170,22 +362,21 @@ impl LocalModel {
         self.signature.dims.iter().flatten().map(number).max().unwrap_or(0)
     }
 
-    /// Runs the model on zeros at batch size 1, which also warms it up; the median of a few runs.
+    /// Runs the model at batch size 1 on its sample, or on zeros, which also warms it up; the median of a
+    /// few runs.
     fn measure(&self) -> Result<Duration, InferError> {
         const RUNS: usize = 7;
         const TIME_MAX: Duration = Duration::from_millis(500);
-        let model_error = |error| InferError::Model { reason: shortened(&format!("{error:#}")) };
-        let inputs = self.zeros().map_err(model_error)?;
-        let plans = [Some(&self.general), self.single.as_ref()];
+        let inputs = self.sample().map_err(|error| failure(&error))?;
         let started = Instant::now();
         let mut median = Duration::ZERO;
-        for plan in plans.into_iter().flatten() {
+        for plan in self.plans.first() {
             let mut times = Vec::with_capacity(RUNS);
             for _ in 0..RUNS {
                 let start = Instant::now();
                 contained(|| plan.run(inputs.clone()))
                     .map_err(|reason| InferError::Panicked { reason })?
-                    .map_err(model_error)?;
+                    .map_err(|error| failure(&error))?;
                 times.push(start.elapsed());
                 if started.elapsed() > TIME_MAX {
                     break;
@@ -197,13 +388,25 @@ impl LocalModel {
         Ok(median)
     }
 
-    fn zeros(&self) -> TractResult<TVec<TValue>> {
-        let specs = self.signature.inputs.iter().zip(&self.signature.dims);
-        let zero = |(spec, dims): (&TensorSpec, &Dims)| {
-            let datum_type = convert::datum_type(spec.datatype).unwrap_or(DatumType::F32);
-            TractTensor::zero_dt(datum_type, &single_shape(dims)).map(Into::into)
+    /// One row of each input: the sample of the card, zeros where it has none.
+    fn sample(&self) -> TractResult<TVec<TValue>> {
+        let specs = self.signature.inputs.iter().zip(&self.signature.dims).enumerate();
+        let row = |(position, (spec, dims)): (usize, (&TensorSpec, &Dims))| {
+            let shape = single_shape(dims);
+            match self.card.sample(position, spec, &shape) {
+                Some(sample) => convert::to_tract(&sample),
+                None => convert::zeros(spec.datatype, &shape),
+            }
         };
-        specs.map(zero).collect()
+        specs.map(row).collect()
+    }
+}
+
+/// Tells an input that no operator takes from an operator that fails.
+fn failure(error: &TractError) -> InferError {
+    match error.root_cause().downcast_ref::<ml::Unacceptable>() {
+        Some(unacceptable) => InputError::Value { reason: unacceptable.to_string() }.into(),
+        None => InferError::Model { reason: shortened(&format!("{error:#}")) },
     }
 }
 
@@ -214,132 +417,4 @@ fn single_shape(dims: &Dims) -> TVec<usize> {
         Dim::Free(_) => 1,
     };
     dims.iter().map(size).collect()
-}
-
-/// What comes out of compiling a file.
-struct Compiled {
-    signature: Signature,
-    general: Plan,
-    single: Option<Plan>,
-}
-
-enum CompileError {
-    Refused(Refusal),
-    Tract(tract_onnx::tract_hir::internal::TractError),
-}
-
-impl Compiled {
-    fn new(bytes: &[u8]) -> Result<Self, CompileError> {
-        let proto = graph::decode(bytes).map_err(CompileError::Refused)?;
-        let mut onnx = tract_onnx::onnx();
-        ml::register(&mut onnx);
-        let interface = graph::check(&onnx, &proto, bytes).map_err(CompileError::Refused)?;
-        Self::from_graph(&onnx, &proto, interface).map_err(CompileError::Tract)
-    }
-
-    fn from_graph(onnx: &Onnx, proto: &ModelProto, interface: Interface) -> TractResult<Self> {
-        let mut model = onnx.parse(proto, None)?.model;
-        let mut open = OpenDims::default();
-        let mut dims = Vec::with_capacity(interface.inputs.len());
-        for (position, input) in interface.inputs.iter().enumerate() {
-            let declared = model.input_fact(position)?.clone();
-            let known = |axis| declared.shape.dim(axis).and_then(|dim| dim.concretize());
-            let mut facts: TVec<TDim> = TVec::new();
-            let mut input_dims = Dims::new();
-            for (axis, dim) in input.dims.iter().enumerate() {
-                let (dim, fact) = open.translate(dim, axis, known(axis), &mut |prefix| {
-                    model.symbols.new_with_prefix(prefix)
-                });
-                input_dims.push(dim);
-                facts.push(fact);
-            }
-            let datum_type = convert::datum_type(input.datatype).unwrap_or(DatumType::F32);
-            model.set_input_fact(position, InferenceFact::dt_shape(datum_type, facts))?;
-            dims.push(input_dims);
-        }
-        let model = model.into_typed()?.into_decluttered()?;
-        let signature = signature(&model, interface, dims)?;
-        let single = if open.symbols.is_empty() {
-            None
-        } else {
-            let ones: Vec<_> = open.symbols.iter().map(|(_, symbol)| (symbol.clone(), 1)).collect();
-            // Only an optimisation: a graph that cannot be specialised still runs as it is.
-            contained(|| Plan::specialise(&model, &ones)).ok().and_then(Result::ok)
-        };
-        Ok(Self { signature, general: Plan::compile(model)?, single })
-    }
-}
-
-/// The open dimensions found so far, each with its name; its position is its number.
-#[derive(Default)]
-struct OpenDims {
-    symbols: Vec<(String, Symbol)>,
-}
-
-impl OpenDims {
-    /// Turns a declared dimension into ours and tract's. Outermost dimensions without a name are taken
-    /// to be the batch, which all inputs share; what tract made of a name is kept where it is an
-    /// expression.
-    fn translate(
-        &mut self,
-        declared: &DeclaredDim,
-        axis: usize,
-        known: Option<TDim>,
-        fresh: &mut dyn FnMut(&str) -> Symbol,
-    ) -> (Dim, TDim) {
-        let name = match declared {
-            DeclaredDim::Fixed(size) => return (Dim::Fixed(*size), TDim::from(*size)),
-            DeclaredDim::Named(name) => name.clone(),
-            DeclaredDim::Unknown if axis == 0 => String::new(),
-            DeclaredDim::Unknown => format!("?{}", self.symbols.len()),
-        };
-        if let Some(number) = self.symbols.iter().position(|(known, _)| *known == name) {
-            let symbol = self.symbols.get(number).map(|(_, symbol)| symbol.clone());
-            let dim = symbol.map_or(TDim::Val(1), TDim::Sym);
-            return (Dim::Free(number), dim);
-        }
-        let symbol = match known {
-            Some(TDim::Sym(symbol)) => symbol,
-            Some(_) | None => fresh("d"),
-        };
-        self.symbols.push((name, symbol.clone()));
-        (Dim::Free(self.symbols.len() - 1), TDim::Sym(symbol))
-    }
-}
-
-/// The declared inputs, and the outputs with the shapes that tract inferred.
-fn signature(model: &TypedModel, interface: Interface, dims: Vec<Dims>) -> TractResult<Signature> {
-    let inputs = interface.inputs.into_iter().zip(&dims).map(|(declared, dims)| {
-        let shape = dims.iter().map(|dim| match dim {
-            Dim::Fixed(size) => i64::try_from(*size).unwrap_or(i64::MAX),
-            Dim::Free(_) => -1,
-        });
-        TensorSpec { name: declared.name, datatype: declared.datatype, shape: shape.collect() }
-    });
-    let inputs = inputs.collect();
-    let outputs = interface.outputs.into_iter().enumerate().map(|(position, declared)| {
-        let fact = model.output_fact(position)?;
-        let shape = fact.shape.iter().map(|dim| dim.to_i64().unwrap_or(-1)).collect();
-        Ok(TensorSpec { name: declared.name, datatype: declared.datatype, shape })
-    });
-    Ok(Signature { inputs, outputs: outputs.collect::<TractResult<_>>()?, dims })
-}
-
-impl Refusal {
-    /// The error about the file at `path`.
-    fn at(self, path: &Path) -> ArtifactError {
-        let path = path.to_owned();
-        match self {
-            Self::NotOnnx(reason) => ArtifactError::NotOnnx { path, reason },
-            Self::Malformed(reason) => ArtifactError::Malformed { path, reason },
-            Self::Operator { operator, node } => {
-                ArtifactError::UnsupportedOperator { path, operator, node }
-            }
-            Self::Input { input, found } => ArtifactError::UnsupportedInput { path, input, found },
-            Self::Output { output, found } => {
-                ArtifactError::UnsupportedOutput { path, output, found }
-            }
-            Self::UnknownRank { input } => ArtifactError::UnknownRank { path, input },
-        }
-    }
 }

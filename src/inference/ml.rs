@@ -1,22 +1,107 @@
-//! Operators of `ai.onnx.ml` that this crate runs itself.
+//! The operators of `ai.onnx.ml`, which are our own.
 //!
-//! Owns the replacements for tract's own LinearClassifier and Normalizer: tract expands each into half
-//! a dozen nodes of its core set, which costs a small model more than its arithmetic. Here each is one
-//! node. Never decides which operators may be served, that is `graph`'s. Follows version 1 of the
-//! operators (<https://onnx.ai/onnx/operators/index.html#ai-onnx-ml>), and onnxruntime where that says
-//! nothing.
+//! Owns the domain: tract has few of its operators, and expands those that it has into half a dozen
+//! nodes, which costs a small model more than its arithmetic. Here each is one node. An operator is a
+//! file that implements [`Operator`] and a line in [`OPERATORS`]. Never decides about other domains, that
+//! is `graph`'s. Follows the specification
+//! (<https://onnx.ai/onnx/operators/index.html#ai-onnx-ml>), and onnxruntime where that says nothing;
+//! each operator's own documentation says where that is.
+//!
+//! [`Operator`]: operator::Operator
 
+mod array_feature_extractor;
+mod attributes;
+mod binarizer;
+mod category_mapper;
+mod dict_vectorizer;
+mod exponential;
+mod feature_vectorizer;
+mod imputer;
+mod label_encoder;
+mod labels;
+mod linear;
 mod linear_classifier;
+mod linear_regressor;
+mod lookup;
+mod map;
 mod normalizer;
+mod one_hot_encoder;
+mod operator;
 mod post_transform;
+mod scaler;
+mod svm;
+mod trees;
+mod zip_map;
 
 #[cfg(test)]
 mod tests;
 
 use tract_onnx::Onnx;
+use tract_onnx::model::ParsingContext;
+use tract_onnx::pb::NodeProto;
+use tract_onnx::prelude::TractResult;
+use tract_onnx::tract_hir::infer::InferenceOp;
 
-/// Replaces tract's operators in `onnx` by those of this module.
+use self::array_feature_extractor::ArrayFeatureExtractor;
+pub(super) use self::attributes::Attributes;
+use self::binarizer::Binarizer;
+use self::category_mapper::CategoryMapper;
+pub(super) use self::dict_vectorizer::DictVectorizer;
+use self::feature_vectorizer::FeatureVectorizer;
+use self::imputer::Imputer;
+use self::label_encoder::LabelEncoder;
+pub(super) use self::labels::Labels;
+use self::linear_classifier::LinearClassifier;
+use self::linear_regressor::LinearRegressor;
+use self::normalizer::Normalizer;
+use self::one_hot_encoder::OneHotEncoder;
+pub(super) use self::operator::{Form, Operator, Unacceptable, build, parse, wrap};
+use self::scaler::Scaler;
+use self::svm::{SvmClassifier, SvmRegressor};
+use self::trees::{TreeEnsemble, TreeEnsembleClassifier, TreeEnsembleRegressor};
+pub(super) use self::zip_map::ZipMap;
+
+/// The name of the domain.
+pub(super) const DOMAIN: &str = "ai.onnx.ml";
+
+/// Makes the operator of a node.
+type Build =
+    fn(&ParsingContext<'_>, &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
+
+/// What this crate has of the domain.
+const OPERATORS: &[(&str, Build)] = &[
+    entry::<ArrayFeatureExtractor>(),
+    entry::<Binarizer>(),
+    entry::<CategoryMapper>(),
+    entry::<DictVectorizer>(),
+    entry::<FeatureVectorizer>(),
+    entry::<Imputer>(),
+    entry::<LabelEncoder>(),
+    entry::<LinearClassifier>(),
+    entry::<LinearRegressor>(),
+    entry::<Normalizer>(),
+    entry::<OneHotEncoder>(),
+    entry::<Scaler>(),
+    entry::<SvmClassifier>(),
+    entry::<SvmRegressor>(),
+    entry::<TreeEnsemble>(),
+    entry::<TreeEnsembleClassifier>(),
+    entry::<TreeEnsembleRegressor>(),
+    entry::<ZipMap>(),
+];
+
+const fn entry<O: Operator>() -> (&'static str, Build) {
+    (O::NAME, build::<O>)
+}
+
+/// Puts the operators of this module into `onnx`.
 pub(super) fn register(onnx: &mut Onnx) {
-    onnx.op_register.insert("LinearClassifier", linear_classifier::build);
-    onnx.op_register.insert("Normalizer", normalizer::build);
+    for (name, build) in OPERATORS {
+        onnx.op_register.insert(name, *build);
+    }
+}
+
+/// Whether the domain's operator `name` can be run.
+pub(super) fn supports(name: &str) -> bool {
+    OPERATORS.iter().any(|(own, _)| *own == name)
 }

@@ -3,9 +3,11 @@
 //! Owns every complaint about the inputs of a request; all of them are the client's fault. Never runs
 //! anything.
 
+use std::collections::HashMap;
+
 use smallvec::SmallVec;
 
-use crate::protocol::tensor::{Datatype, Tensor, TensorSpec};
+use crate::protocol::tensor::{Datatype, Tensor, TensorData, TensorSpec};
 
 /// What a model takes and returns, in its own order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +16,9 @@ pub struct Signature {
     pub inputs: Vec<TensorSpec>,
     /// The outputs.
     pub outputs: Vec<TensorSpec>,
+    /// What the columns of an input or output stand for, by its name: the class labels of scores that
+    /// the model returns as maps, the keys of a map that it takes.
+    pub columns: HashMap<String, Vec<String>>,
     /// The dimensions of each input.
     pub(super) dims: Vec<Dims>,
 }
@@ -58,6 +63,12 @@ pub enum InputError {
          {EMPTY_DIM_MAX}"
     )]
     Empty { input: String, found: usize },
+    #[error(
+        "inference input '{input}' is not UTF-8 in element {position}, but the model takes texts"
+    )]
+    Text { input: String, position: usize },
+    #[error("the model does not take these values: {reason}")]
+    Value { reason: String },
     #[error("unexpected inference output '{output}'; the model returns {returns}")]
     Output { output: String, returns: String },
     #[error("output '{output}' is requested twice")]
@@ -138,6 +149,12 @@ fn check(
     if shape.len() != dims.len() || !shape.iter().zip(dims).all(fits) {
         let (found, expected) = (shape.to_vec(), spec.shape.to_vec());
         return Err(InputError::Shape { input: input(), found, expected });
+    }
+    if let TensorData::Bytes(values) = tensor.data() {
+        let text = |value: &Vec<u8>| std::str::from_utf8(value).is_err();
+        if let Some(position) = values.iter().position(text) {
+            return Err(InputError::Text { input: input(), position });
+        }
     }
     let largest = shape.iter().copied().max().unwrap_or(0);
     if shape.contains(&0) && largest > EMPTY_DIM_MAX {

@@ -14,12 +14,12 @@ use super::frame::{self, SEAL_BYTES};
 use super::gaps::Missing;
 use super::group::Group;
 use super::progress::Progress;
-use super::rescue;
+use super::rescue::{self, Saved};
 use super::segment::{self, Listed, SegmentHeader, UNFINISHED};
 use super::shelf::Shelf;
 use super::spare::Spare;
 use super::stats::{Counters, DropReason, add, set};
-use super::syncer::Syncer;
+use super::syncer::{Distrusted, Syncer};
 use super::unix_us;
 use crate::domain::spec::{Durability, LogSpec};
 
@@ -90,6 +90,8 @@ pub(super) struct Appender {
     shelf: Shelf,
     /// What optional consumers miss, to be said in the log.
     skipped: Vec<Missing>,
+    /// Whether segments may still be removed.
+    retains: bool,
     next_lsn: u64,
     spare: Spare,
     syncer: Syncer,
@@ -112,6 +114,18 @@ struct Active {
     filled: bool,
 }
 
+impl Active {
+    /// The number of the last record, or the one before the first.
+    fn last_lsn(&self) -> u64 {
+        (self.first_lsn + self.records).saturating_sub(1)
+    }
+
+    /// The frame that goes behind the last record.
+    fn seal(&self) -> [u8; SEAL_BYTES] {
+        frame::seal(self.epoch, self.last_lsn(), self.records)
+    }
+}
+
 impl Appender {
     /// Continues after the segments in `shelf` with `next_lsn`.
     pub(super) fn new(
@@ -124,8 +138,24 @@ impl Appender {
         next_lsn: u64,
     ) -> Self {
         let spare = Spare::new(Arc::clone(&files), &layout.dir, layout.segment_bytes);
-        let (current, skipped) = (None, Vec::new());
-        Self { files, layout, counters, progress, current, shelf, skipped, next_lsn, spare, syncer }
+        Self {
+            files,
+            layout,
+            counters,
+            progress,
+            current: None,
+            shelf,
+            skipped: Vec::new(),
+            retains: true,
+            next_lsn,
+            spare,
+            syncer,
+        }
+    }
+
+    /// Removes nothing from now on: the log is being closed, and could not say who misses it.
+    pub(super) fn end_retention(&mut self) {
+        self.retains = false;
     }
 
     /// What optional consumers have missed since this was last asked.
@@ -149,7 +179,7 @@ impl Appender {
     }
 
     /// Opens a segment, so that the first record finds one and a directory that cannot be written
-    /// shows at once.
+    /// shows at once. Removes nothing: at the start, who still needs the segments is not known yet.
     pub(super) fn open(&mut self) -> Result<(), Fault> {
         if self.current.is_none() {
             let created = self.create()?;
@@ -157,7 +187,7 @@ impl Appender {
                 self.shelf.forget(created.first_lsn);
             }
             self.current = Some(created);
-            self.retain();
+            self.count_segments();
         }
         Ok(())
     }
@@ -292,7 +322,11 @@ impl Appender {
             if self.current.as_ref().is_some_and(|active| active.first_lsn == first_lsn) {
                 self.abandon(self.next_lsn);
             }
-            match rescue::rescue(&self.files, &self.layout, distrusted) {
+            if distrusted.is_empty() {
+                self.syncer.forget(distrusted);
+                continue;
+            }
+            match self.rescue(distrusted) {
                 Ok(saved) => {
                     self.shelf.add(saved.segment);
                     add(&self.counters.rescued, saved.records);
@@ -316,6 +350,10 @@ impl Appender {
         self.count_segments();
     }
 
+    fn rescue(&self, distrusted: Distrusted) -> io::Result<Saved> {
+        rescue::rescue(self.files.as_ref(), &self.layout.dir, &self.layout.node, distrusted)
+    }
+
     /// The number before the first record of the open segment.
     fn oldest_open(&self) -> u64 {
         self.current.as_ref().map_or(self.next_lsn - 1, |active| active.first_lsn - 1)
@@ -337,16 +375,18 @@ impl Appender {
         self.counters.sync_took(started.elapsed());
         let path = || segment::path(&self.layout.dir, active.first_lsn);
         synced.map_err(|error| Fault::new("syncing", path(), error))?;
-        self.syncer.synced(active.first_lsn, self.next_lsn - 1);
-        Ok(())
+        if self.syncer.synced(active.first_lsn, self.next_lsn - 1) {
+            return Ok(());
+        }
+        let error = io::Error::other("an earlier sync of it has failed");
+        Err(Fault::new("syncing", path(), error))
     }
 
     /// Writes the seal and moves on. A seal that cannot be written is no loss: readers stop at the
     /// last intact frame.
     fn close_segment(&mut self) {
         let Some(mut active) = self.current.take() else { return };
-        let last_lsn = (active.first_lsn + active.records).saturating_sub(1);
-        let seal = frame::seal(active.epoch, last_lsn, active.records);
+        let (last_lsn, seal) = (active.last_lsn(), active.seal());
         let sealed = write_all_at(active.file.as_ref(), &mut [io::IoSlice::new(&seal)], active.end);
         match sealed {
             Ok(()) => active.end += SEAL_BYTES as u64,
@@ -362,8 +402,8 @@ impl Appender {
         self.syncer.closed(active.first_lsn);
     }
 
-    /// Gives up the open segment after a failure. What lies after its last good frame is cut off if
-    /// the file system still can; readers cope if it cannot. Records below `below` are not appended
+    /// Gives up the open segment after a failure. What lies after its last good frame is cut off, and
+    /// it is sealed there, if the file system still can; readers cope if it cannot. Records below `below` are not appended
     /// again by the writer.
     fn abandon(&mut self, below: u64) {
         let Some(active) = self.current.take() else { return };
@@ -375,7 +415,12 @@ impl Appender {
             self.count_error(self.files.remove(&path));
         } else {
             self.count_error(active.file.set_len(active.end));
-            self.shelf.add(Listed { first_lsn: active.first_lsn, bytes: active.end });
+            // So that readers need not search it for more. Where that fails too, they do.
+            let seal = active.seal();
+            let sealed =
+                write_all_at(active.file.as_ref(), &mut [io::IoSlice::new(&seal)], active.end);
+            let bytes = active.end + sealed.map_or(0, |()| SEAL_BYTES as u64);
+            self.shelf.add(Listed { first_lsn: active.first_lsn, bytes });
         }
         self.count_segments();
     }
@@ -404,7 +449,9 @@ impl Appender {
             if !replaces {
                 files.rename(&unfinished, &path)?;
             }
-            let second = file.duplicate()?;
+            // Not a duplicate of the same handle: Linux reports a page that could not be written once
+            // to each open file (`fsync(2)`), and both threads that sync have to hear of it.
+            let second = files.open(if replaces { &unfinished } else { &path })?;
             Ok((file, second))
         });
         let (file, second) = match created {
@@ -426,7 +473,11 @@ impl Appender {
     /// Removes segments that may go and have to.
     pub(super) fn retain(&mut self) {
         let open = self.current.as_ref().map(|active| active.end);
-        self.skipped.extend(self.shelf.retain(open));
+        if self.retains {
+            self.skipped.extend(self.shelf.retain(open));
+        } else {
+            self.shelf.count(open);
+        }
     }
 
     fn count_segments(&self) {

@@ -26,8 +26,8 @@ pub(super) struct Arena {
     spliced_bytes: usize,
     /// The strongest promise of any frame.
     strongest: Option<Durability>,
-    /// Whether nobody waits for some frame.
-    has_unpromised: bool,
+    /// Frames that somebody waits for.
+    promised: usize,
 }
 
 /// Where a frame starts; it ends where the next one starts.
@@ -72,9 +72,9 @@ impl Arena {
         self.strongest
     }
 
-    /// Whether nobody waits for some frame.
-    pub(super) fn has_unpromised(&self) -> bool {
-        self.has_unpromised
+    /// Frames that somebody waits for.
+    pub(super) fn promised(&self) -> usize {
+        self.promised
     }
 
     /// What was promised of frame `index`.
@@ -166,7 +166,7 @@ impl Arena {
 
     fn promise_one(&mut self, promise: Durability) {
         self.strongest = self.strongest.max(Some(promise));
-        self.has_unpromised |= !promise.waits();
+        self.promised += usize::from(promise.waits());
     }
 
     /// Forgets all frames and keeps the memory, unless it grew far beyond what was used.
@@ -181,7 +181,7 @@ impl Arena {
         self.splices.clear();
         self.spliced_bytes = 0;
         self.strongest = None;
-        self.has_unpromised = false;
+        self.promised = 0;
     }
 
     /// The pieces of `frames` in order, without what lies before offset `start` of the buffer.

@@ -4,13 +4,15 @@
 //! asks here what may go.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use super::aside::Aside;
 use super::cursor::Cursor;
+use super::files::FileSystem;
 
 /// The consumer that turns closed segments into Parquet. Where it is registered, segments that every
 /// consumer has passed are released at once.
@@ -21,6 +23,10 @@ pub(super) const PARQUET: &str = "parquet";
 pub struct Consumers {
     /// `None` where nothing is recorded.
     dir: Option<PathBuf>,
+    /// The segments in which one of them found damage.
+    aside: Aside,
+    /// Bytes of Parquet files that cannot be removed, told by who writes them.
+    held_bytes: AtomicU64,
     /// Locked when a consumer registers, once a closed segment, and when metrics are read.
     list: Mutex<Vec<Consumer>>,
 }
@@ -32,6 +38,12 @@ struct Consumer {
     /// Whether it takes Parquet files, which may go only when it has them; it needs no segments.
     takes_files: bool,
     position: Arc<AtomicU64>,
+}
+
+impl Consumer {
+    fn makes_parquet(&self) -> bool {
+        self.name == PARQUET
+    }
 }
 
 /// How far a consumer has come.
@@ -46,8 +58,26 @@ pub struct ConsumerStats {
 }
 
 impl Consumers {
-    pub(super) fn new(dir: PathBuf) -> Self {
-        Self { dir: Some(dir), list: Mutex::default() }
+    pub(super) fn new(files: Arc<dyn FileSystem>, dir: &Path) -> Self {
+        let aside = Aside::new(files, dir);
+        let held_bytes = AtomicU64::new(0);
+        Self { dir: Some(dir.to_owned()), aside, held_bytes, list: Mutex::default() }
+    }
+
+    /// Tells how many bytes of Parquet files cannot be removed: they count against the limit of the
+    /// segments.
+    pub(super) fn set_held_bytes(&self, bytes: u64) {
+        self.held_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of Parquet files that cannot be removed.
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.held_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The damaged segments that are kept.
+    pub(super) fn aside(&self) -> &Aside {
+        &self.aside
     }
 
     /// Registers a consumer and returns its cursor. Segments wait for a `required` one; any other is
@@ -96,18 +126,26 @@ impl Consumers {
         stats.collect()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.list.lock().is_empty()
+    /// Whether one of them turns segments into Parquet.
+    pub(super) fn makes_parquet(&self) -> bool {
+        self.list.lock().iter().any(Consumer::makes_parquet)
     }
 
     /// Up to where segments are no longer needed because all consumers have passed and Parquet holds
     /// them; `None` where no consumer makes Parquet of them.
     pub(super) fn released_up_to(&self) -> Option<u64> {
         let list = self.list.lock();
-        let has_parquet = list.iter().any(|consumer| consumer.name == PARQUET);
+        let has_parquet = list.iter().any(Consumer::makes_parquet);
         let readers = list.iter().filter(|consumer| !consumer.takes_files);
         let lowest = readers.map(|consumer| consumer.position.load(Ordering::SeqCst)).min();
         lowest.filter(|_| has_parquet)
+    }
+
+    /// Up to where segments have become Parquet; `None` where they do not.
+    pub(super) fn parquet_up_to(&self) -> Option<u64> {
+        let list = self.list.lock();
+        let parquet = list.iter().find(|consumer| consumer.name == PARQUET);
+        parquet.map(|consumer| consumer.position.load(Ordering::SeqCst))
     }
 
     /// Up to where all required consumers have passed; `None` without any.

@@ -36,6 +36,7 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Cursor {
     position: Arc<AtomicU64>,
+    is_new: bool,
     /// Locked by the one consumer alone.
     store: Mutex<Store>,
 }
@@ -44,6 +45,8 @@ pub struct Cursor {
 struct Store {
     file: File,
     turn: u64,
+    /// What the file says.
+    stored: u64,
     synced_at: Option<Instant>,
 }
 
@@ -57,9 +60,20 @@ impl Cursor {
         std::fs::create_dir_all(log_dir.join(DIR))?;
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
-        let (turn, lsn) = read(&file)?.unwrap_or_default();
-        let store = Mutex::new(Store { file, turn, synced_at: None });
-        Ok(Self { position: Arc::new(AtomicU64::new(lsn)), store })
+        let found = read(&file)?;
+        let (turn, lsn) = found.unwrap_or_default();
+        let mut store = Store { file, turn, stored: lsn, synced_at: None };
+        let is_new = found.is_none();
+        if is_new && let Err(error) = store.write(0) {
+            // It only says that there was one, even before anything was done.
+            tracing::debug!(%error, name, "a new cursor of the prediction log is not written");
+        }
+        Ok(Self { position: Arc::new(AtomicU64::new(lsn)), is_new, store: Mutex::new(store) })
+    }
+
+    /// Whether there was none before.
+    pub(super) fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// The number of the last record that is done; 0 for none.
@@ -77,9 +91,7 @@ impl Cursor {
             return Ok(());
         }
         let mut store = self.store.lock();
-        let turn = store.turn + 1;
-        store.file.write_all_at(&slot(turn, lsn), turn % 2 * SLOT_BYTES as u64)?;
-        store.turn = turn;
+        store.write(lsn)?;
         let now = Instant::now();
         if store.synced_at.is_none_or(|at| now.duration_since(at) >= SYNC_INTERVAL) {
             store.file.sync_data()?;
@@ -88,15 +100,35 @@ impl Cursor {
         Ok(())
     }
 
+    /// Moves to `lsn` over what is gone. Only in this process, until records after it are done or the
+    /// cursor is closed: after a kill it is found where it was, and what is gone is told again.
+    pub(super) fn pass_over(&self, lsn: u64) {
+        self.position.fetch_max(lsn, Ordering::SeqCst);
+    }
+
     pub(super) fn shared(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.position)
     }
 }
 
+impl Store {
+    fn write(&mut self, lsn: u64) -> io::Result<()> {
+        let turn = self.turn + 1;
+        self.file.write_all_at(&slot(turn, lsn), turn % 2 * SLOT_BYTES as u64)?;
+        (self.turn, self.stored) = (turn, lsn);
+        Ok(())
+    }
+}
+
 impl Drop for Cursor {
-    /// Keeps what the next start would otherwise take once more.
+    /// Keeps what the next start would otherwise take once more, and what it was skipped over.
     fn drop(&mut self) {
-        drop(self.store.get_mut().file.sync_data());
+        let lsn = self.position();
+        let store = self.store.get_mut();
+        let kept = if store.stored < lsn { store.write(lsn) } else { Ok(()) };
+        if let Err(error) = kept.and_then(|()| store.file.sync_data()) {
+            tracing::debug!(%error, "a cursor of the prediction log is not synced");
+        }
     }
 }
 
@@ -189,8 +221,8 @@ mod tests {
             let mut bad = good.clone();
             bad[at] ^= 4;
             std::fs::write(&path, &bad).expect("written");
-            // The second advance went to the first slot.
-            let left = if at < SLOT_BYTES { 5 } else { 9 };
+            // The second slot was the first to be written, when the cursor was made.
+            let left = if at < SLOT_BYTES { 9 } else { 5 };
             assert_eq!(cursor_position(dir.path(), "lake").expect("readable"), Some(left));
         }
         std::fs::write(&path, b"short").expect("written");

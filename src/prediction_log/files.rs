@@ -32,8 +32,6 @@ pub(super) trait SegmentFile: Source {
     fn sync(&self) -> io::Result<()>;
     /// Cuts or extends the file.
     fn set_len(&self, len: u64) -> io::Result<()>;
-    /// A second handle to the same file.
-    fn duplicate(&self) -> io::Result<Box<dyn SegmentFile>>;
 }
 
 /// Keeps a directory locked until it is dropped.
@@ -55,6 +53,8 @@ pub(super) trait FileSystem: Send + Sync {
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn Source>>;
     /// Renames a file, replacing `to`.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file a second name; [`io::ErrorKind::AlreadyExists`] when that is taken.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory survive a power loss.
@@ -143,20 +143,13 @@ impl SegmentFile for File {
     fn set_len(&self, len: u64) -> io::Result<()> {
         Self::set_len(self, len)
     }
-
-    fn duplicate(&self) -> io::Result<Box<dyn SegmentFile>> {
-        Ok(Box::new(self.try_clone()?))
-    }
 }
 
 impl FileSystem for LocalFiles {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        let missing: Vec<_> = path.ancestors().take_while(|dir| !dir.exists()).collect();
+        let parents = parents_of_missing(path);
         fs::create_dir_all(path)?;
-        missing.iter().filter_map(|dir| dir.parent()).try_for_each(|parent| {
-            let parent = if parent == Path::new("") { Path::new(".") } else { parent };
-            self.sync_dir(parent)
-        })
+        parents.into_iter().try_for_each(|parent| self.sync_dir(parent))
     }
 
     fn lock(&self, path: &Path) -> io::Result<LockGuard> {
@@ -207,6 +200,10 @@ impl FileSystem for LocalFiles {
         fs::rename(from, to)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
     }
@@ -227,6 +224,13 @@ impl FileSystem for LocalFiles {
     }
 }
 
+/// The directories that get a new name in them when `path` is created.
+fn parents_of_missing(path: &Path) -> Vec<&Path> {
+    let missing = path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists());
+    let parents = missing.filter_map(Path::parent);
+    parents.map(|dir| if dir.as_os_str().is_empty() { Path::new(".") } else { dir }).collect()
+}
+
 /// Bytes in memory, read like a file.
 #[derive(Debug)]
 pub(super) struct MemorySource(pub Vec<u8>);
@@ -241,5 +245,28 @@ impl Source for MemorySource {
 
     fn size(&self) -> io::Result<u64> {
         Ok(self.0.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_directory_that_gets_a_new_name_is_synced() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let top = dir.path();
+        let (data, log) = (top.join("data"), top.join("data/log"));
+        assert_eq!(parents_of_missing(&log), [data.as_path(), top]);
+        LocalFiles.create_dir(&log).expect("created");
+        assert!(log.is_dir());
+        assert_eq!(parents_of_missing(&log), Vec::<&Path>::new());
+        assert_eq!(parents_of_missing(&log.join("cursors")), [log.as_path()]);
+        let relative = Path::new("no-such-directory/log");
+        assert_eq!(parents_of_missing(relative), [Path::new("no-such-directory"), Path::new(".")]);
+        // What cannot be synced is not said to be created.
+        let file = top.join("file");
+        fs::write(&file, b"").expect("written");
+        assert!(LocalFiles.create_dir(&file.join("log")).is_err());
     }
 }

@@ -89,6 +89,14 @@ pub(super) fn frame_len(payload_len: usize) -> usize {
     HEADER_BYTES + payload_len.next_multiple_of(ALIGN)
 }
 
+/// The first offset at which the frame with number `lsn` can stand in a segment that is named
+/// `first_lsn`: as if each record before it took no more than a header. Readers look for numbers no
+/// further ahead, so that whoever leaves records out has to leave their place.
+pub(super) fn first_place(lsn: u64, first_lsn: u64) -> u64 {
+    let before = lsn.saturating_sub(first_lsn).saturating_mul(HEADER_BYTES as u64);
+    before.saturating_add(super::segment::HEADER_BYTES as u64)
+}
+
 /// Writes the part of a header that is known when a record is offered.
 pub(super) fn begin(header: &mut [u8], kind: u8, payload_len: usize) {
     header[..2].copy_from_slice(&MAGIC);

@@ -110,7 +110,12 @@ impl Group {
     /// Whether a worker's record is among them that nobody waits for.
     pub(super) fn has_unpromised(&self) -> bool {
         let workers = &self.lots[1..self.lots.len() - 1];
-        workers.iter().any(Arena::has_unpromised)
+        workers.iter().any(|arena| arena.promised() < arena.len())
+    }
+
+    /// Records that somebody waits for.
+    pub(super) fn promised(&self) -> u64 {
+        self.lots.iter().map(|lot| lot.promised() as u64).sum()
     }
 
     /// Whether there are no frames at all.

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -17,7 +18,7 @@ use super::recorder::{Offer, Ticket};
 use super::row::{self, Bodies};
 use super::settlement::{Lost, Settlement};
 use super::signal::Signal;
-use super::stats::{Counters, DropReason, Dropped, LogStats, add};
+use super::stats::{Counters, DropReason, Dropped, LogStats, Omitted, add};
 use crate::domain::record::{FeedbackRecord, GapRecord, Omission, PredictionRecord};
 use crate::domain::spec::{Durability, LogSpec};
 
@@ -43,6 +44,9 @@ pub(super) struct Queue {
     /// Held while records change from one count to another after a failure, and when counts are
     /// read, so that none is counted twice.
     ledger: Mutex<()>,
+    /// When the oldest record was offered that the writer has taken and not settled. Locked before
+    /// any inbox, by the writer once a group and when counts are read.
+    taken_since: Mutex<Option<Instant>>,
     /// Something other than a record waits for the writer.
     attention: AtomicBool,
     /// Exchanges that wait for room, and how they hear of it.
@@ -62,13 +66,22 @@ pub(super) struct Slot {
     settlement: Settlement,
 }
 
+impl Slot {
+    /// Records that are not settled up to the last that a client waits for.
+    fn promised(&self) -> u64 {
+        self.urgent.load(Ordering::SeqCst).saturating_sub(self.settlement.settled())
+    }
+}
+
 #[derive(Debug, Default)]
 struct Inbox {
     arena: Arena,
+    /// When the first record in the arena was offered.
+    since: Option<Instant>,
     queued: u64,
     received: u64,
     dropped: Dropped,
-    bodies_omitted: u64,
+    omitted: Omitted,
     shut: bool,
 }
 
@@ -100,6 +113,7 @@ impl Queue {
             counters: Arc::default(),
             durability: spec.recording.durability,
             fault: AtomicU8::new(0),
+            taken_since: Mutex::new(None),
             last_error: Mutex::new(None),
             ledger: Mutex::new(()),
             attention: AtomicBool::new(false),
@@ -139,8 +153,12 @@ impl Queue {
 
     /// Whether a client waits for a record that the writer has not settled.
     pub(super) fn has_promised(&self) -> bool {
-        let urgent = |slot: &Slot| slot.urgent.load(Ordering::SeqCst) > slot.settlement.settled();
-        self.slots.iter().any(urgent)
+        self.slots.iter().any(|slot| slot.promised() > 0)
+    }
+
+    /// Records that the writer has not settled up to the last that a client waits for.
+    pub(super) fn promised(&self) -> u64 {
+        self.slots.iter().map(Slot::promised).sum()
     }
 
     /// Makes the writer look after something other than a record.
@@ -155,15 +173,10 @@ impl Queue {
         if promise == Durability::Off {
             return Offer::Off;
         }
-        let omitted = |bodies| match bodies {
-            Bodies::Keep => 0,
-            Bodies::Omit(_) => {
-                let sides = [&record.request, &record.response];
-                sides.iter().filter(|side| !side.body.is_empty()).count() as u64
-            }
-        };
         self.put(slot, KIND_RECORD, promise, self.admit(record), |bodies, inbox| {
-            inbox.bodies_omitted += omitted(bodies);
+            for side in [&record.request, &record.response] {
+                bodies.omission(side).into_iter().for_each(|reason| inbox.omitted.add(reason));
+            }
             row::encode(record, bodies, &mut inbox.arena);
         })
     }
@@ -218,6 +231,9 @@ impl Queue {
             drop(inbox);
             self.release(frame::frame_len(payload_len));
             return Offer::Dropped(DropReason::Closed);
+        }
+        if inbox.arena.len() == 0 {
+            inbox.since = Some(Instant::now());
         }
         inbox.arena.begin(payload_len);
         encode(bodies, &mut inbox);
@@ -330,9 +346,11 @@ impl Queue {
     pub(super) fn take_arenas(&self, group: &mut Group) -> Dropped {
         self.attention.store(false, Ordering::SeqCst);
         let mut dropped = Dropped::default();
+        let mut taken_since = self.taken_since.lock();
         for (slot, lot) in self.slots.iter().zip(group.slots_mut()) {
             let mut inbox = slot.inbox.lock();
             std::mem::swap(&mut inbox.arena, lot);
+            *taken_since = taken_since.into_iter().chain(inbox.since.take()).min();
             dropped.add_all(&inbox.dropped);
         }
         dropped
@@ -368,6 +386,7 @@ impl Queue {
             self.counters.held.fetch_sub(held.len() as u64, Ordering::Relaxed);
             self.release(held.size());
         }
+        *self.taken_since.lock() = None;
         self.tell_room();
     }
 
@@ -388,6 +407,9 @@ impl Queue {
             unnumbered += self.settle_lot(lot, loss, held);
             slot.settlement.synced.settle(from + lot.safe as u64, end);
             slot.settlement.written.settle(from + lot.written as u64, end);
+        }
+        if held.len() == 0 {
+            *self.taken_since.lock() = None;
         }
         self.tell_room();
         unnumbered
@@ -455,6 +477,7 @@ impl Queue {
                 inbox.dropped.add(DropReason::Io, end - settled);
                 self.release(inbox.arena.size());
                 inbox.arena.clear();
+                inbox.since = None;
                 slot.settlement.written.settle(settled, end);
                 slot.settlement.synced.settle(settled, end);
             }
@@ -471,13 +494,18 @@ impl Queue {
             last_error: self.last_error.lock().clone(),
             ..LogStats::default()
         };
+        let taken_since = self.taken_since.lock();
+        let mut oldest = *taken_since;
         for slot in &self.slots {
             let inbox = slot.inbox.lock();
+            oldest = oldest.into_iter().chain(inbox.since).min();
             stats.received += inbox.received;
-            stats.bodies_omitted += inbox.bodies_omitted;
+            stats.omitted.add_all(&inbox.omitted);
             stats.queue_records += inbox.queued - slot.settlement.settled();
             stats.dropped.add_all(&inbox.dropped);
         }
+        drop(taken_since);
+        stats.oldest_waiting = oldest.map_or(Duration::ZERO, |since| since.elapsed());
         self.counters.copy_to(&mut stats);
         stats
     }

@@ -231,7 +231,8 @@ impl LogReader {
                     Next::Missing(gap) => return Ok(Some(Found::Gap(gap))),
                 }
             };
-            let path = segment::path(&self.dir, scan.first_lsn());
+            let first_lsn = scan.first_lsn();
+            let path = segment::path(&self.dir, first_lsn);
             let offset = scan.offset();
             match scan.step().map_err(|source| ReadError::Segment { path: path.clone(), source })? {
                 Step::Frame { kind, lsn, payload } => {
@@ -255,7 +256,18 @@ impl LogReader {
                 }
                 Step::Damage { offset, bytes, lsns } => {
                     let reason = GapReason::Damaged;
-                    let lsns = lsns.and_then(|lsns| self.not_seen(lsns));
+                    let lsns = match self.successor_within(first_lsn, lsns.as_ref())? {
+                        None => lsns.and_then(|lsns| self.not_seen(lsns)),
+                        Some(next) => {
+                            self.pass(first_lsn);
+                            let before = lsns.map(|lsns| *lsns.start()..=next - 1);
+                            let lsns = before.and_then(|lsns| self.not_seen(lsns));
+                            if lsns.is_none() {
+                                continue;
+                            }
+                            lsns
+                        }
+                    };
                     if bytes > 0 || lsns.is_some() {
                         let gap = Gap { reason, lsns, segment: path, offset, bytes };
                         return Ok(Some(Found::Gap(gap)));
@@ -268,6 +280,27 @@ impl LogReader {
                 },
             }
         }
+    }
+
+    /// The segment after `first_lsn`, if it begins below the end of `lsns`. A segment that was given up
+    /// after a failure has such a one: from there on the records are in that, even if they can be read
+    /// in neither.
+    fn successor_within(
+        &self,
+        first_lsn: u64,
+        lsns: Option<&RangeInclusive<u64>>,
+    ) -> Result<Option<u64>, ReadError> {
+        let Some(lsns) = lsns else { return Ok(None) };
+        let within =
+            |listed: &&Listed| listed.first_lsn > first_lsn && listed.first_lsn <= *lsns.end();
+        Ok(self.segments()?.iter().find(within).map(|listed| listed.first_lsn))
+    }
+
+    /// Goes on with the segment after this one.
+    fn pass(&mut self, first_lsn: u64) {
+        self.scan = None;
+        self.looked_again = false;
+        self.passed = Some(first_lsn);
     }
 
     /// The part of `lsns` that no earlier segment held; from now on it counts as seen.
@@ -310,9 +343,7 @@ impl LogReader {
             return Ok(Left::Again);
         }
         let bytes = if scan.is_sealed() { 0 } else { scan.torn_bytes().map_err(unreadable)? };
-        self.scan = None;
-        self.looked_again = false;
-        self.passed = Some(first_lsn);
+        self.pass(first_lsn);
         if bytes > 0 {
             let reason = GapReason::Damaged;
             return Ok(Left::Torn(Gap { reason, lsns: None, segment: path, offset, bytes }));

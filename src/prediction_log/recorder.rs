@@ -4,12 +4,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
 use super::appender::{Appender, Layout};
+use super::clock::Clock;
 use super::consumers::Consumers;
 use super::cursor;
 use super::files::{FileSystem, LocalFiles};
@@ -114,16 +114,12 @@ pub struct Ticket {
 /// The log, as whoever keeps the Parquet files sees it. Does not keep the log open.
 pub(super) struct ParquetSide {
     queue: Arc<Queue>,
-    bytes: Arc<AtomicU64>,
     pub(super) consumers: Arc<Consumers>,
+    /// Tells the age of files.
+    pub(super) clock: Arc<Clock>,
 }
 
 impl ParquetSide {
-    /// As [`Recorder::set_parquet_bytes`].
-    pub(super) fn set_bytes(&self, bytes: u64) {
-        self.bytes.store(bytes, Ordering::Relaxed);
-    }
-
     /// As [`Recorder::note_gap`].
     pub(super) fn note_gap(&self, gap: &GapRecord<'_>) {
         self.queue.note_gap(gap);
@@ -137,7 +133,8 @@ pub struct Recorder {
     recovery: Recovery,
     progress: Arc<Progress>,
     consumers: Arc<Consumers>,
-    parquet_bytes: Arc<AtomicU64>,
+    /// `None` where nothing is recorded.
+    clock: Option<Arc<Clock>>,
 }
 
 impl std::fmt::Debug for Recorder {
@@ -166,7 +163,7 @@ impl Recorder {
             recovery: Recovery::default(),
             progress: Arc::new(progress),
             consumers: Arc::default(),
-            parquet_bytes: Arc::default(),
+            clock: None,
         }
     }
 
@@ -186,24 +183,25 @@ impl Recorder {
             std::io::ErrorKind::WouldBlock => OpenError::InUse { path: path() },
             _ => OpenError::Lock { path: lock_path, source },
         })?;
-        let (mut recovery, segments) = recovery::recover(files.as_ref(), dir)?;
+        let (mut recovery, segments) = recovery::recover(files.as_ref(), dir, node)?;
         // A number that a consumer has seen is never given again, even if its record was lost with
         // the power.
         recovery.next_lsn = recovery.next_lsn.max(cursor::highest(dir).saturating_add(1));
         let progress = Arc::new(Progress::starting_at(recovery.next_lsn - 1));
-        let consumers = Arc::new(Consumers::new(path()));
+        let consumers = Arc::new(Consumers::new(Arc::clone(&files), dir));
         let queue = Arc::new(Queue::new(workers + 1, spec));
+        // Before there is a segment of this run.
+        let clock = Arc::new(Clock::of_log(files.as_ref(), dir));
         let layout = Layout::new(dir, node, spec);
         let counters = Arc::clone(queue.counters());
         let next_lsn = recovery.next_lsn;
-        let parquet_bytes = Arc::default();
         let shelf = Shelf::new(
             Arc::clone(&files),
             dir,
             Arc::clone(&counters),
             spec,
             Arc::clone(&consumers),
-            Arc::clone(&parquet_bytes),
+            Arc::clone(&clock),
             segments,
         );
         let syncer = Syncer::start(
@@ -226,7 +224,7 @@ impl Recorder {
             .spawn(|| writer.run())
             .map_err(OpenError::Spawn)?;
         let thread = Mutex::new(Some(thread));
-        Ok(Self { queue: Some(queue), thread, recovery, progress, consumers, parquet_bytes })
+        Ok(Self { queue: Some(queue), thread, recovery, progress, consumers, clock: Some(clock) })
     }
 
     /// What was found when the log was opened.
@@ -301,16 +299,12 @@ impl Recorder {
         Arc::clone(&self.consumers)
     }
 
-    /// Tells how many bytes the Parquet files take: they count against the same limit as segments.
-    pub fn set_parquet_bytes(&self, bytes: u64) {
-        self.parquet_bytes.store(bytes, Ordering::Relaxed);
-    }
-
     /// What whoever keeps the Parquet files needs of the log; `None` where nothing is recorded.
     pub(super) fn parquet_side(&self) -> Option<ParquetSide> {
         let queue = Arc::clone(self.queue.as_ref()?);
-        let (bytes, consumers) = (Arc::clone(&self.parquet_bytes), Arc::clone(&self.consumers));
-        Some(ParquetSide { queue, bytes, consumers })
+        let consumers = Arc::clone(&self.consumers);
+        let clock = Arc::clone(self.clock.as_ref()?);
+        Some(ParquetSide { queue, consumers, clock })
     }
 
     /// The state of the log.

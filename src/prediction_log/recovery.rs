@@ -1,18 +1,21 @@
 //! Brings a directory of segments into a state in which writing can go on.
 //!
-//! Owns the torn tail of the last segment, which is all that a killed process can leave behind, and
-//! files whose creation was cut short. Never removes a record and never refuses to start because of
+//! Owns the torn tail of the last segment, which is all that a killed process can leave behind, records
+//! that only a segment holds which was given up, and files whose creation was cut short. Never removes a record and never refuses to start because of
 //! what a file contains.
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 
-use super::files::{FileSystem, SegmentFile, read_full_at, write_all_at};
+use super::aside::suspect_path;
+use super::files::{FileSystem, SegmentFile, Source, read_full_at, write_all_at};
 use super::frame::{self, SEAL_BYTES};
 use super::recorder::OpenError;
+use super::rescue::rescue;
 use super::scan::{Scan, Step};
-use super::segment::{self, HEADER_BYTES, Listed, SUSPECT, SegmentHeader, UNFINISHED};
+use super::segment::{self, HEADER_BYTES, Listed, SegmentHeader, UNFINISHED};
 use super::survey::sealed_count;
+use super::syncer::Distrusted;
 
 /// Segments before the last one whose numbers are looked at: more than a failed group and its second
 /// try leave behind.
@@ -33,10 +36,11 @@ pub struct Recovery {
     pub put_aside: Option<PathBuf>,
 }
 
-/// Heals the last segment; returns what was found and the segments that stay.
+/// Heals the last segment of the log of `node`; returns what was found and the segments that stay.
 pub(super) fn recover(
     files: &dyn FileSystem,
     dir: &Path,
+    node: &str,
 ) -> Result<(Recovery, Vec<Listed>), OpenError> {
     let unreadable = |source| OpenError::List { path: dir.to_owned(), source };
     for (name, _) in files.list(dir).map_err(unreadable)? {
@@ -48,44 +52,100 @@ pub(super) fn recover(
     let mut segments = segment::list(files, dir).map_err(unreadable)?;
     let mut recovery =
         Recovery { next_lsn: 1, segments: segments.len() as u64, ..Recovery::default() };
-    let above = above_earlier(files, dir, &segments).map_err(unreadable)?;
+    let furthest = furthest_earlier(files, dir, &segments).map_err(unreadable)?;
     if let Some(last) = segments.last_mut() {
         let path = segment::path(dir, last.first_lsn);
-        let kept = heal(files, &path, last, &mut recovery)
-            .map_err(|source| OpenError::Heal { path, source })?;
+        let failed = |source| OpenError::Heal { path: path.clone(), source };
+        let kept = heal(files, &path, last, &mut recovery).map_err(failed)?;
+        if recovery.damaged_places > 0 {
+            keep_aside(files, dir, last.first_lsn);
+        }
         if !kept {
             segments.pop();
         }
+        if let Some((earlier, next_lsn)) = furthest
+            && next_lsn > recovery.next_lsn
+        {
+            if !kept && recovery.put_aside.is_none() {
+                // What is named after its first number must not stand for what others hold.
+                files.remove(&path).map_err(failed)?;
+            }
+            let (from, to) = (recovery.next_lsn, next_lsn - 1);
+            recovery.next_lsn = next_lsn;
+            let given_up = Distrusted { first_lsn: earlier, from, to };
+            segments.extend(copy_behind(files, dir, node, given_up));
+        }
     }
-    recovery.next_lsn = recovery.next_lsn.max(above);
     Ok((recovery, segments))
 }
 
-/// The number above all in the segments before the last. One that was given up after a failed sync
-/// still holds the records that were about to be written again: readers show those, so that another
-/// record with one of their numbers would be hidden.
-fn above_earlier(files: &dyn FileSystem, dir: &Path, segments: &[Listed]) -> io::Result<u64> {
-    let mut above = 1;
-    for earlier in segments.iter().rev().skip(1).take(LOOK_BACK) {
-        let source = files.open_read(&segment::path(dir, earlier.first_lsn))?;
-        let mut footer = [0; SEAL_BYTES];
-        let at = source.size()?.saturating_sub(SEAL_BYTES as u64);
-        let len = read_full_at(source.as_ref(), &mut footer, at)?;
-        let mut header = [0; HEADER_BYTES];
-        let header_len = read_full_at(source.as_ref(), &mut header, 0)?;
-        let header = SegmentHeader::decode(&header[..header_len]);
-        let epoch = header.filter(|header| header.first_lsn == earlier.first_lsn).map(|h| h.epoch);
-        if epoch.is_some()
-            && let Some((_, last_lsn)) = sealed_count(&footer[..len], epoch)
-        {
-            above = above.max(last_lsn.saturating_add(1));
+/// Gives a damaged segment a second name, under which it stays whatever becomes of the first.
+fn keep_aside(files: &dyn FileSystem, dir: &Path, first_lsn: u64) {
+    match files.link(&segment::path(dir, first_lsn), &suspect_path(dir, first_lsn)) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            tracing::warn!(%error, first_lsn, "a damaged segment is not kept aside");
+        }
+        Ok(()) | Err(_) => {}
+    }
+}
+
+/// Copies records that only a segment holds which was given up, behind the last segment: whoever reads
+/// takes a segment's numbers to end where the next one's begin.
+fn copy_behind(
+    files: &dyn FileSystem,
+    dir: &Path,
+    node: &str,
+    given_up: Distrusted,
+) -> Option<Listed> {
+    match rescue(files, dir, node, given_up) {
+        Ok(saved) => Some(saved.segment),
+        Err(error) => {
+            // They can still be read where they are, for as long as that segment stays.
+            tracing::warn!(%error, "records of a segment that was given up are not copied");
+            None
+        }
+    }
+}
+
+/// The segment before the last that goes furthest beyond the one after it, and the number above all in
+/// it. One that was given up after a failed sync still holds the records that were about to be written
+/// again: readers show those, so that another record with one of their numbers would be hidden.
+fn furthest_earlier(
+    files: &dyn FileSystem,
+    dir: &Path,
+    segments: &[Listed],
+) -> io::Result<Option<(u64, u64)>> {
+    let mut furthest = None;
+    let pairs = segments.iter().zip(segments.iter().skip(1)).rev();
+    for (earlier, following) in pairs.take(LOOK_BACK) {
+        let path = segment::path(dir, earlier.first_lsn);
+        let source = files.open_read(&path)?;
+        if sealed_below(source.as_ref(), *earlier, following.first_lsn)? {
             continue;
         }
         let mut scan = Scan::new(source, earlier.first_lsn)?;
         while scan.step()? != Step::End {}
-        above = above.max(scan.next_lsn());
+        if scan.next_lsn() > following.first_lsn
+            && furthest.is_none_or(|(_, next_lsn)| next_lsn < scan.next_lsn())
+        {
+            furthest = Some((earlier.first_lsn, scan.next_lsn()));
+        }
     }
-    Ok(above)
+    Ok(furthest)
+}
+
+/// Whether a segment is sealed and ends below `following`, as all do that were closed in good order.
+/// What a seal says beyond that is not believed without the records.
+fn sealed_below(source: &dyn Source, listed: Listed, following: u64) -> io::Result<bool> {
+    let mut footer = [0; SEAL_BYTES];
+    let at = source.size()?.saturating_sub(SEAL_BYTES as u64);
+    let len = read_full_at(source, &mut footer, at)?;
+    let mut header = [0; HEADER_BYTES];
+    let header_len = read_full_at(source, &mut header, 0)?;
+    let header = SegmentHeader::decode(&header[..header_len]);
+    let epoch = header.filter(|header| header.first_lsn == listed.first_lsn).map(|h| h.epoch);
+    let sealed = epoch.and_then(|epoch| sealed_count(&footer[..len], Some(epoch)));
+    Ok(sealed.is_some_and(|(_, last_lsn)| last_lsn < following))
 }
 
 /// Closes the last segment where its last good frame ends; false when it holds nothing to keep.
@@ -113,7 +173,7 @@ fn heal(
         // even be recognised is kept for people to look at.
         let empty = last.bytes == 0 || scan.is_blank()?;
         if !empty && (scan.header().is_none() || scan.gave_up()) {
-            let aside = path.with_file_name(segment::file_name(last.first_lsn) + SUSPECT);
+            let aside = path.with_extension("seg.suspect");
             files.rename(path, &aside)?;
             recovery.healed_bytes = 0;
             recovery.put_aside = Some(aside);

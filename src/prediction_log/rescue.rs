@@ -6,9 +6,9 @@
 //! file, except by taking its name when the copy holds all that it held.
 
 use std::io::{self, IoSlice};
-use std::sync::Arc;
+use std::path::Path;
 
-use super::appender::Layout;
+use super::aside::suspect_path;
 use super::files::{FileSystem, SegmentFile, write_all_at};
 use super::frame;
 use super::scan::{Scan, Step};
@@ -30,16 +30,17 @@ pub(super) struct Saved {
 
 /// Copies the records that `distrusted` names.
 pub(super) fn rescue(
-    files: &Arc<dyn FileSystem>,
-    layout: &Layout,
+    files: &dyn FileSystem,
+    dir: &Path,
+    node: &str,
     distrusted: Distrusted,
 ) -> io::Result<Saved> {
-    let dir = &layout.dir;
     let old = segment::path(dir, distrusted.first_lsn);
     let mut scan = Scan::new(files.open_read(&old)?, distrusted.first_lsn)?;
     let name = segment::file_name(distrusted.from);
     let unfinished = dir.join(name.clone() + UNFINISHED);
-    let saved = copy(files.create(&unfinished)?.as_ref(), layout, &mut scan, distrusted)
+    let saved = copy(files.create(&unfinished)?.as_ref(), node, &mut scan, distrusted)
+        .and_then(|saved| keep_what_is_lost(files, dir, distrusted, saved).map(|()| saved))
         .and_then(|saved| files.rename(&unfinished, &dir.join(name)).map(|()| saved))
         .and_then(|saved| files.sync_dir(dir).map(|()| saved));
     if saved.is_err() {
@@ -49,9 +50,26 @@ pub(super) fn rescue(
     saved
 }
 
+/// Keeps a file aside that is about to lose its name to a copy that lacks some of its records.
+fn keep_what_is_lost(
+    files: &dyn FileSystem,
+    dir: &Path,
+    distrusted: Distrusted,
+    saved: Saved,
+) -> io::Result<()> {
+    if saved.missing == 0 || distrusted.from != distrusted.first_lsn {
+        return Ok(());
+    }
+    let old = segment::path(dir, distrusted.first_lsn);
+    match files.link(&old, &suspect_path(dir, distrusted.first_lsn)) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 fn copy(
     file: &dyn SegmentFile,
-    layout: &Layout,
+    node: &str,
     scan: &mut Scan,
     distrusted: Distrusted,
 ) -> io::Result<Saved> {
@@ -59,7 +77,7 @@ fn copy(
         epoch: fastrand::u32(..),
         first_lsn: distrusted.from,
         created_us: unix_us(),
-        node: layout.node.clone(),
+        node: node.to_owned(),
     };
     let (mut batch, mut end, mut records) = (header.encode().to_vec(), 0, 0);
     let mut last = distrusted.from - 1;
@@ -73,6 +91,10 @@ fn copy(
         match step {
             Step::Frame { kind, lsn, payload } if distrusted.from <= lsn => {
                 if lsn <= distrusted.to {
+                    let place = end + batch.len() as u64;
+                    let first = frame::first_place(lsn, distrusted.from);
+                    let missing = usize::try_from(first.saturating_sub(place)).unwrap_or(0);
+                    batch.resize(batch.len() + missing, 0);
                     frame::put(&mut batch, kind, header.epoch, lsn, &scan.buffer()[payload]);
                     (records, last) = (records + 1, lsn);
                 }

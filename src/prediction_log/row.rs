@@ -61,6 +61,8 @@ const FLAGS_AT: usize = 212;
 const CHUNKS_AT: [usize; 2] = [216, 220];
 const REDACTED_AT: [usize; 2] = [224, 226];
 const DURABILITY_AT: usize = 228;
+/// One more than the status; 0 for none.
+const GRPC_AT: usize = 229;
 
 // Bits of the presence word.
 const HAS_TRACE: u32 = 1;
@@ -91,6 +93,11 @@ impl Bodies {
             Self::Omit(omission) if !side.body.is_empty() => (Payload::Slice(&[]), Some(omission)),
             Self::Keep | Self::Omit(_) => (side.body, side.omission),
         }
+    }
+
+    /// Why the body that is stored for `side` is not the whole.
+    pub(super) fn omission(self, side: &Side<'_>) -> Option<Omission> {
+        self.apply(side).1
     }
 }
 
@@ -204,6 +211,7 @@ fn fixed_block(record: &PredictionRecord<'_>, bodies: Bodies) -> [u8; FIXED_BYTE
     put(FIELD_COUNT_AT, &(FIELDS as u32).to_le_bytes());
     put(FLAGS_AT, &flag_bits(record.flags).to_le_bytes());
     put(DURABILITY_AT, &[record.durability.map_or(0, Durability::code)]);
+    put(GRPC_AT, &[record.grpc_status.map_or(0, |status| status.saturating_add(1))]);
 
     let mut present = 0;
     let parent = record.parent_record_id;
@@ -329,6 +337,7 @@ pub(super) fn decode(payload: &[u8]) -> Result<(u16, PredictionRecord<'_>), RowE
         request,
         response,
         status: u16::from_le_bytes(at(block, STATUS_AT)),
+        grpc_status: block[GRPC_AT].checked_sub(1),
         outcome: Outcome::from_code(block[OUTCOME_AT]).ok_or(RowError::Code("outcome"))?,
         error_code,
         error_detail,

@@ -159,7 +159,10 @@ impl Scan {
                 found = self.intact_at(self.at)?;
             }
             let Some((header, place)) = found else {
-                return self.pass_damage();
+                match self.pass_damage()? {
+                    Some(step) => return Ok(step),
+                    None => continue,
+                }
             };
             let passed = last_lsn_before(&header);
             if passed >= self.expected {
@@ -203,26 +206,40 @@ impl Scan {
         }
     }
 
-    /// Finds the next intact frame after the place where one should have been.
-    fn pass_damage(&mut self) -> io::Result<Step> {
+    /// Finds the next intact frame after the place where one should have been; `None` when there is one
+    /// by now.
+    fn pass_damage(&mut self) -> io::Result<Option<Step>> {
         if self.is_known_blank()? {
-            return Ok(Step::End);
+            return Ok(Some(Step::End));
         }
-        let damaged_at = self.at;
+        if self.find_intact()?.is_none() {
+            return Ok(Some(Step::End));
+        }
+        // Segments are written front to back: what lies before an intact frame is complete now, though
+        // it may not have been when it was read.
+        self.window.forget();
+        if self.intact_at(self.at)?.is_some() {
+            return Ok(None);
+        }
+        let Some((at, header)) = self.find_intact()? else { return Ok(Some(Step::End)) };
+        let offset = std::mem::replace(&mut self.at, at);
+        let last = last_lsn_before(&header);
+        let lsns = (last >= self.expected).then_some(self.expected..=last);
+        self.expected = last.saturating_add(1).max(self.expected);
+        Ok(Some(Step::Damage { offset, bytes: at - offset, lsns }))
+    }
+
+    /// The next intact frame after the place where one should be.
+    fn find_intact(&mut self) -> io::Result<Option<(u64, FrameHeader)>> {
         let mut budget = self.source.size()?.saturating_mul(SEARCH_FACTOR);
-        let mut candidate = damaged_at + ALIGN as u64;
+        let mut candidate = self.at + ALIGN as u64;
         while budget > 0 {
             let Some(at) = self.find_magic(candidate)? else {
                 self.blank_from = (self.torn_bytes()? == 0).then_some(self.at);
-                return Ok(Step::End);
+                return Ok(None);
             };
             if let Some((header, _)) = self.intact_at(at)? {
-                self.at = at;
-                let last = last_lsn_before(&header);
-                let lsns = (last >= self.expected).then_some(self.expected..=last);
-                self.expected = last.saturating_add(1).max(self.expected);
-                let bytes = at - damaged_at;
-                return Ok(Step::Damage { offset: damaged_at, bytes, lsns });
+                return Ok(Some((at, header)));
             }
             let claimed = self.window.bytes(self.source.as_ref(), at, frame::HEADER_BYTES)?;
             let claimed = claimed.and_then(FrameHeader::parse).map_or(0, |h| h.frame_len() as u64);
@@ -230,7 +247,7 @@ impl Scan {
             candidate = at + ALIGN as u64;
         }
         self.gave_up = true;
-        Ok(Step::End)
+        Ok(None)
     }
 
     /// Whether nothing was written after the last intact frame since a search found only zeros there.
@@ -372,6 +389,72 @@ impl Window {
                 self.buffer.clear();
                 Err(error)
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::prediction_log::frame::KIND_RECORD;
+
+    /// A segment whose middle is being written while it is read: for so many reads, that part is
+    /// zeros though what follows is there. (A read is not one instant: it takes page by page.)
+    struct Torn {
+        bytes: Vec<u8>,
+        middle: Range<usize>,
+        reads: AtomicU64,
+        torn_reads: u64,
+    }
+
+    impl Source for Torn {
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+            let mut bytes = self.bytes.clone();
+            if self.reads.fetch_add(1, Ordering::Relaxed) < self.torn_reads {
+                bytes[self.middle.clone()].fill(0);
+            }
+            let from = (offset as usize).min(bytes.len());
+            let len = buffer.len().min(bytes.len() - from);
+            buffer[..len].copy_from_slice(&bytes[from..from + len]);
+            Ok(len)
+        }
+
+        fn size(&self) -> io::Result<u64> {
+            Ok(self.bytes.len() as u64)
+        }
+    }
+
+    #[test]
+    fn a_frame_that_is_being_written_is_no_damage() {
+        let header = SegmentHeader { epoch: 9, first_lsn: 1, created_us: 1, node: "n1".to_owned() };
+        let mut bytes = header.encode().to_vec();
+        let mut ends = Vec::new();
+        for lsn in 1..=4 {
+            frame::put(&mut bytes, KIND_RECORD, 9, lsn, &[lsn as u8; 100]);
+            ends.push(bytes.len());
+        }
+        // From the second frame's checksum to the middle of the third.
+        let middle = ends[0] + 16..ends[1] + 40;
+        for torn_reads in 0..12 {
+            let reads = AtomicU64::new(0);
+            let (bytes, middle) = (bytes.clone(), middle.clone());
+            let source = Torn { bytes, middle, reads, torn_reads };
+            let mut scan = Scan::new(Box::new(source), 1).expect("readable");
+            let mut found = Vec::new();
+            let mut damaged = false;
+            loop {
+                match scan.step().expect("readable") {
+                    Step::Frame { lsn, .. } => found.push(lsn),
+                    Step::Damage { .. } => damaged = true,
+                    Step::End => break,
+                }
+            }
+            // As long as the reads of one step do not all see the torn state.
+            let expected = if damaged { vec![1, 4] } else { vec![1, 2, 3, 4] };
+            assert_eq!(found, expected, "{torn_reads}");
+            assert!(!damaged || torn_reads > 4, "damage after {torn_reads} torn reads");
         }
     }
 }

@@ -17,7 +17,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::files::FileSystem;
+use super::files::{FileSystem, read_full_at};
 use super::frame::checksum;
 
 /// Bytes before the first frame.
@@ -112,6 +112,11 @@ pub(super) fn parse_name(name: &str) -> Option<u64> {
     plain.then(|| digits.parse().ok())?
 }
 
+/// The number in a segment's path; `None` for other files.
+pub(super) fn number_of(path: &Path) -> Option<u64> {
+    parse_name(path.file_name()?.to_str()?)
+}
+
 /// The segments in `dir`, oldest first.
 pub(super) fn list(files: &dyn FileSystem, dir: &Path) -> io::Result<Vec<Listed>> {
     let named = files.list(dir)?;
@@ -121,6 +126,15 @@ pub(super) fn list(files: &dyn FileSystem, dir: &Path) -> io::Result<Vec<Listed>
         .collect();
     segments.sort_unstable_by_key(|segment| segment.first_lsn);
     Ok(segments)
+}
+
+/// When the segment in a file was created, in microseconds since the Unix epoch; `None` when that
+/// cannot be read.
+pub(super) fn created_us(files: &dyn FileSystem, path: &Path) -> Option<u64> {
+    let file = files.open_read(path).ok()?;
+    let mut header = [0; HEADER_BYTES];
+    read_full_at(file.as_ref(), &mut header, 0).ok()?;
+    Some(SegmentHeader::decode(&header)?.created_us)
 }
 
 #[cfg(test)]

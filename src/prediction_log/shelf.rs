@@ -2,26 +2,35 @@
 //!
 //! Owns retention: by bytes, by age, by free space, and by what the consumers have passed. Never
 //! removes the open segment, the newest closed one, or one that a required consumer has not passed;
-//! when the disk fills up all the same, the log says `no_space`.
+//! when the disk fills up all the same, the log says `no_space`. Segments that are not Parquet yet
+//! wait for that as long as Parquet files can make room instead.
 
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::aside::suspect_path;
+use super::clock::Clock;
 use super::consumers::Consumers;
-use super::files::{FileSystem, read_full_at};
+use super::files::FileSystem;
 use super::gaps::Missing;
-use super::segment::{self, Listed, SUSPECT, SegmentHeader};
+use super::segment::{self, Listed};
 use super::stats::{Counters, add, set};
-use super::unix_us;
 use crate::domain::record::GapReason;
 use crate::domain::spec::LogSpec;
 
+/// The disk is nearly full when less than this part of the wanted share is free: a fifth.
+const CRITICAL_PART: u64 = 5;
 /// How often time, free space and consumers are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Damaged segments that are kept aside take this part of the limit at most: a tenth.
+const ASIDE_PART: u64 = 10;
+/// Where there are Parquet files, segments that are kept for somebody take this part of the limit at
+/// most, and go when less than this part of the wanted share is free: half of both. What Parquet files
+/// hold is older and goes first.
+const PARQUET_PART: u64 = 2;
 
 /// What may stay.
 #[derive(Debug, Clone, Copy)]
@@ -38,15 +47,15 @@ pub(super) struct Shelf {
     counters: Arc<Counters>,
     limits: Limits,
     consumers: Arc<Consumers>,
-    /// What the Parquet files take, told by who writes them.
-    parquet_bytes: Arc<AtomicU64>,
     /// Closed segments, oldest first.
     closed: VecDeque<Listed>,
-    /// Files in which nothing could be read.
-    suspects: VecDeque<(String, u64)>,
+    /// Consumers register within moments after that.
+    opened_at: Instant,
     looked_at: Option<Instant>,
     is_low: bool,
+    is_critical: bool,
     is_old: bool,
+    clock: Arc<Clock>,
 }
 
 impl Shelf {
@@ -57,7 +66,7 @@ impl Shelf {
         counters: Arc<Counters>,
         spec: &LogSpec,
         consumers: Arc<Consumers>,
-        parquet_bytes: Arc<AtomicU64>,
+        clock: Arc<Clock>,
         closed: Vec<Listed>,
     ) -> Self {
         let limits = Limits {
@@ -65,21 +74,19 @@ impl Shelf {
             age: spec.retain_age,
             free_permille: u64::from(spec.free.thousandths()),
         };
-        let mut suspects: Vec<_> = files.list(dir).unwrap_or_default();
-        suspects.retain(|(name, _)| name.ends_with(SUSPECT));
-        suspects.sort_unstable();
         Self {
             files,
             dir: dir.to_owned(),
             counters,
             limits,
             consumers,
-            parquet_bytes,
             closed: closed.into(),
-            suspects: suspects.into(),
+            opened_at: Instant::now(),
             looked_at: None,
             is_low: false,
+            is_critical: false,
             is_old: false,
+            clock,
         }
     }
 
@@ -107,9 +114,8 @@ impl Shelf {
 
     /// When to look again even if nothing is written.
     pub(super) fn look_at(&self) -> Option<Instant> {
-        let waits =
-            self.closed.len() > 1 && (self.limits.age.is_some() || !self.consumers.is_empty());
-        if waits { self.looked_at.map(|at| at + LOOK_INTERVAL) } else { None }
+        let last = self.looked_at.unwrap_or(self.opened_at);
+        (self.closed.len() > 1).then(|| last + LOOK_INTERVAL)
     }
 
     /// Counts what is there; `open` is the size of the open segment, if there is one.
@@ -120,7 +126,15 @@ impl Shelf {
 
     fn bytes(&self) -> u64 {
         let closed: u64 = self.closed.iter().map(|held| held.bytes).sum();
-        closed + self.suspects.iter().map(|suspect| suspect.1).sum::<u64>()
+        closed + self.aside_bytes()
+    }
+
+    /// The bytes of damaged segments that are kept aside and of nothing else.
+    fn aside_bytes(&self) -> u64 {
+        let is_closed = |suspect: &Listed| {
+            self.closed.binary_search_by_key(&suspect.first_lsn, |held| held.first_lsn).is_ok()
+        };
+        self.consumers.aside().bytes(|suspect| !is_closed(suspect))
     }
 
     /// Removes what may go and has to. Returns what optional consumers miss for it.
@@ -130,9 +144,11 @@ impl Shelf {
             self.looked_at = Some(now);
             self.release_passed();
             self.look();
+            self.bound_aside();
         }
         let mut skipped = Vec::new();
-        while self.is_over(open.unwrap_or(0)) && self.remove_oldest(&mut skipped) {
+        let open_bytes = open.unwrap_or(0);
+        while self.is_over(open_bytes) && self.remove_oldest(open_bytes, &mut skipped) {
             self.look();
         }
         self.count(open);
@@ -140,29 +156,44 @@ impl Shelf {
     }
 
     fn is_over(&self, open: u64) -> bool {
-        let parquet = self.parquet_bytes.load(Ordering::Relaxed);
-        self.bytes() + open + parquet > self.limits.bytes || self.is_low || self.is_old
+        self.bytes() + open > self.room() / self.parts() || self.is_low || self.is_old
+    }
+
+    /// What Parquet files that cannot go leave of the limit.
+    fn room(&self) -> u64 {
+        self.limits.bytes.saturating_sub(self.consumers.held_bytes())
+    }
+
+    fn parts(&self) -> u64 {
+        if self.consumers.makes_parquet() { PARQUET_PART } else { 1 }
+    }
+
+    /// Whether there is too much even when all Parquet files go that can.
+    fn is_crowded(&self, open: u64) -> bool {
+        self.bytes() + open > self.room() || self.is_critical || self.is_old
     }
 
     /// Looks at the file system and at the age of the oldest segment.
     fn look(&mut self) {
         if let Ok(space) = self.files.space(&self.dir) {
             set(&self.counters.disk_free, space.free);
-            self.is_low = space.free.saturating_mul(1000)
-                < space.total.saturating_mul(self.limits.free_permille);
+            let wanted = space.total.saturating_mul(self.limits.free_permille);
+            let free = space.free.saturating_mul(1000);
+            self.is_low = free < wanted / self.parts();
+            self.is_critical = free < wanted / CRITICAL_PART;
         }
         self.is_old = self.limits.age.is_some_and(|age| self.oldest_age() > Some(age));
     }
 
-    /// How long ago the oldest segment was closed, which is when the next one was created. After a
-    /// step of the clock it may seem younger than it is, never older than that step.
+    /// How long ago the oldest segment was closed, which is when the next one was created.
     fn oldest_age(&self) -> Option<Duration> {
-        let next = self.closed.get(1)?;
-        let file = self.files.open_read(&segment::path(&self.dir, next.first_lsn)).ok()?;
-        let mut header = [0; segment::HEADER_BYTES];
-        read_full_at(file.as_ref(), &mut header, 0).ok()?;
-        let created_us = SegmentHeader::decode(&header)?.created_us;
-        Some(Duration::from_micros(unix_us().saturating_sub(created_us)))
+        self.age_of(&segment::path(&self.dir, self.closed.get(1)?.first_lsn))
+    }
+
+    /// How long ago a segment was created.
+    fn age_of(&self, path: &Path) -> Option<Duration> {
+        let created_us = segment::created_us(self.files.as_ref(), path)?;
+        Some(Duration::from_micros(self.clock.now_us().saturating_sub(created_us)))
     }
 
     /// Removes the segments that all consumers have passed, where Parquet takes their place.
@@ -178,19 +209,37 @@ impl Shelf {
         }
     }
 
-    /// Removes the oldest of what may go; false when nothing may.
-    fn remove_oldest(&mut self, skipped: &mut Vec<Missing>) -> bool {
-        if let Some((name, _)) = self.suspects.front() {
-            let removed = self.removed(self.files.remove(&self.dir.join(name)));
-            // One that cannot be removed is left alone from now on.
-            self.suspects.pop_front();
-            return removed || !self.suspects.is_empty() || self.closed.len() > 1;
+    /// Keeps damaged segments within their part of the limit and their age.
+    fn bound_aside(&self) {
+        while let Some(oldest) = self.consumers.aside().oldest()
+            && (self.aside_bytes() > self.limits.bytes / ASIDE_PART || self.is_too_old(oldest))
+        {
+            self.removed(self.consumers.aside().remove_oldest());
+        }
+    }
+
+    /// Whether a segment that is kept aside was created too long ago; one whose header is damaged
+    /// cannot tell.
+    fn is_too_old(&self, suspect: Listed) -> bool {
+        let created = || self.age_of(&suspect_path(&self.dir, suspect.first_lsn));
+        self.limits.age.is_some_and(|limit| created().is_some_and(|age| age > limit))
+    }
+
+    /// Removes the oldest of what may go; false when nothing may. Where the file system itself is
+    /// short of room, damaged segments go before good ones.
+    fn remove_oldest(&mut self, open: u64, skipped: &mut Vec<Missing>) -> bool {
+        if self.is_low && self.consumers.aside().oldest().is_some() {
+            self.removed(self.consumers.aside().remove_oldest());
+            return true;
         }
         let (Some(&oldest), Some(next)) = (self.closed.front(), self.closed.get(1)) else {
             return false;
         };
         let last_lsn = next.first_lsn - 1;
-        if self.consumers.required_up_to().is_some_and(|position| position < last_lsn) {
+        let waits = |for_it: Option<u64>| for_it.is_some_and(|position| position < last_lsn);
+        if waits(self.consumers.required_up_to())
+            || waits(self.consumers.parquet_up_to()) && !self.is_crowded(open)
+        {
             return false;
         }
         if !self.remove(oldest) {

@@ -41,8 +41,12 @@ use self::driver::{Driver, Pace};
 use self::state::SinkState;
 use super::consumers::Consumers;
 use super::cursor::Cursor;
+use super::files::LocalFiles;
+use super::parquet::catalog;
 use super::recorder::Recorder;
+use super::{segment, unix_us};
 use crate::domain::ids::SinkName;
+use crate::domain::record::{GapReason, GapRecord};
 use crate::domain::spec::{SinkSpec, SinkTarget};
 
 /// The kind of sinks that take Parquet files.
@@ -198,6 +202,15 @@ pub struct LogPlace<'a> {
 pub struct Sinks {
     running: Vec<Running>,
     stop: watch::Sender<Option<Instant>>,
+    /// What was gone when they started.
+    gone: Vec<Gone>,
+}
+
+/// Records that were removed before a sink could take them.
+#[derive(Debug)]
+struct Gone {
+    sink: SinkName,
+    lsns: (u64, u64),
 }
 
 #[derive(Debug)]
@@ -217,13 +230,14 @@ impl Sinks {
         place: LogPlace<'_>,
     ) -> Result<Self, SinkError> {
         let (stop, _) = watch::channel(None);
-        let mut sinks = Self { running: Vec::new(), stop };
+        let mut sinks = Self { running: Vec::new(), stop, gone: Vec::new() };
         if !recorder.is_on() {
             return Ok(sinks);
         }
         let consumers = recorder.consumers();
         for (name, spec) in specs {
             let cursor = register(&consumers, name, spec, place)?;
+            sinks.gone.extend(pass_gone(name, spec, place, &cursor));
             let running = sinks.start_one(name, spec, recorder, place, cursor)?;
             sinks.running.push(running);
         }
@@ -254,8 +268,7 @@ impl Sinks {
         let thread = match &spec.target {
             SinkTarget::Http { url, authorization } => {
                 let sink = http::HttpSink::new(name, url, authorization.as_ref())?;
-                let source =
-                    rows::Rows::new(place.log_dir, recorder.progress(), spec, &link.cursor);
+                let source = rows::Rows::new(place.log_dir, recorder, spec, &link.cursor);
                 spawn(name, Driver::new(sink, source, link))?
             }
             #[cfg(feature = "sink-s3")]
@@ -270,6 +283,22 @@ impl Sinks {
             }
         };
         Ok(Running { state, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Says in the log what sinks miss because it was removed before this start. It was said when that
+    /// happened, unless the process was killed before the row was written; so it may be said twice. To
+    /// be called once all consumers are there, because writing may remove segments.
+    pub fn say_what_is_gone(&self, recorder: &Recorder) {
+        for Gone { sink, lsns } in &self.gone {
+            recorder.note_gap(&GapRecord {
+                ts_us: unix_us(),
+                reason: GapReason::Skipped,
+                lsns: Some(*lsns),
+                records: lsns.1 + 1 - lsns.0,
+                consumer: sink.as_str(),
+                detail: "removed to make room, before this start",
+            });
+        }
     }
 
     /// The state of each sink. `written` is the number of the last record in the log.
@@ -319,6 +348,30 @@ fn register(
         path: place.log_dir.to_owned(),
         source,
     })
+}
+
+/// Moves a sink over what was removed before this start; returns what the sink misses for it.
+fn pass_gone(
+    name: &SinkName,
+    spec: &SinkSpec,
+    place: LogPlace<'_>,
+    cursor: &Cursor,
+) -> Option<Gone> {
+    let oldest = match spec.target {
+        SinkTarget::Http { .. } => {
+            let listed = segment::list(&LocalFiles, place.log_dir).unwrap_or_default();
+            listed.first().map(|oldest| oldest.first_lsn)
+        }
+        SinkTarget::S3 { .. } => {
+            let files = place.parquet_dir.and_then(|dir| catalog(dir).ok()).unwrap_or_default();
+            files.iter().map(|oldest| oldest.first_lsn).min()
+        }
+    };
+    let (first, last) = (cursor.position() + 1, oldest?.saturating_sub(1));
+    cursor.pass_over(last);
+    // Before a sink was there, it missed nothing.
+    let misses = !cursor.is_new() && first <= last;
+    misses.then(|| Gone { sink: name.clone(), lsns: (first, last) })
 }
 
 fn spawn<S, Q>(name: &SinkName, driver: Driver<S, Q>) -> Result<JoinHandle<()>, SinkError>

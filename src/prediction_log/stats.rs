@@ -4,9 +4,11 @@
 //! `telemetry` does.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::domain::record::GapReason;
+use parking_lot::Mutex;
+
+use crate::domain::record::{GapReason, Omission};
 use crate::domain::spec::Durability;
 
 /// Why a record is not in the log.
@@ -78,6 +80,37 @@ impl Dropped {
     }
 }
 
+/// Bodies that records do not hold whole, by reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Omitted([u64; Omission::ALL.len()]);
+
+impl Omitted {
+    /// Bodies that are not whole for one reason.
+    pub fn of(&self, reason: Omission) -> u64 {
+        self.0[index_of(reason)]
+    }
+
+    /// Bodies that are not whole for any reason.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    pub(super) fn add(&mut self, reason: Omission) {
+        self.0[index_of(reason)] += 1;
+    }
+
+    pub(super) fn add_all(&mut self, other: &Self) {
+        for (count, more) in self.0.iter_mut().zip(other.0) {
+            *count += more;
+        }
+    }
+}
+
+/// The place of a reason: codes count from 1.
+fn index_of(reason: Omission) -> usize {
+    usize::from(reason.code()) - 1
+}
+
 /// The state of the log at one moment. When nothing is being offered or written,
 /// `received = written + dropped.total() + queue_records` holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -90,13 +123,17 @@ pub struct LogStats {
     pub written: u64,
     /// Records that were dropped.
     pub dropped: Dropped,
-    /// Bodies that were left out of records that were kept, because the log was falling behind or the
-    /// record would have been too long.
-    pub bodies_omitted: u64,
+    /// Bodies of queued records that are left out or cut, by reason.
+    pub omitted: Omitted,
     /// Bytes of records that wait for the writer.
     pub queue_bytes: u64,
     /// Records that wait for the writer.
     pub queue_records: u64,
+    /// How long the oldest of them has waited; zero for none.
+    pub oldest_waiting: Duration,
+    /// How long the oldest written record has waited to be synced to the disk, an upper bound; zero
+    /// for none.
+    pub oldest_unsynced: Duration,
     /// The number of the last record that was written; 0 for none.
     pub written_lsn: u64,
     /// Records up to this number were synced to the disk by this process; 0 for none.
@@ -153,6 +190,9 @@ pub(super) struct Counters {
     pub(super) gap_rows: AtomicU64,
     pub(super) written_lsn: AtomicU64,
     pub(super) durable_lsn: AtomicU64,
+    /// When the oldest record was written that may not be on the disk. Taken when that changes, and
+    /// when counts are read.
+    pub(super) unsynced_since: Mutex<Option<Instant>>,
     pub(super) segments: AtomicU64,
     pub(super) disk_bytes: AtomicU64,
     pub(super) segments_removed: AtomicU64,
@@ -195,6 +235,8 @@ impl Counters {
         stats.gap_rows = load(&self.gap_rows);
         stats.written_lsn = load(&self.written_lsn);
         stats.durable_lsn = load(&self.durable_lsn);
+        let unsynced_since = *self.unsynced_since.lock();
+        stats.oldest_unsynced = unsynced_since.map_or(Duration::ZERO, |since| since.elapsed());
         stats.segments = load(&self.segments);
         stats.disk_bytes = load(&self.disk_bytes);
         stats.segments_removed = load(&self.segments_removed);

@@ -45,6 +45,8 @@ struct State {
     names_changed: bool,
     written: u64,
     failed: Vec<Distrusted>,
+    /// When the oldest record in `failed` was written.
+    failed_since: Option<Instant>,
     is_idle: bool,
     ending: bool,
 }
@@ -56,6 +58,8 @@ struct Unsynced {
     from: u64,
     /// The last record that was written.
     to: u64,
+    /// Where it is not clean, not later than `from` was written.
+    since: Option<Instant>,
     closed: bool,
 }
 
@@ -67,13 +71,46 @@ pub(super) struct Distrusted {
     pub(super) to: u64,
 }
 
+impl Distrusted {
+    /// Whether everything in the segment is on the disk.
+    pub(super) fn is_empty(&self) -> bool {
+        self.from > self.to
+    }
+}
+
 impl State {
     fn is_clean(&self) -> bool {
         self.segments.iter().all(Unsynced::is_clean)
     }
 
+    /// When the oldest record was written that may not be on the disk.
+    fn unsynced_since(&self) -> Option<Instant> {
+        let open = self.segments.iter().filter(|segment| !segment.is_clean());
+        open.filter_map(|segment| segment.since).chain(self.failed_since).min()
+    }
+
     fn segment(&mut self, first_lsn: u64) -> Option<&mut Unsynced> {
         self.segments.iter_mut().find(|segment| segment.first_lsn == first_lsn)
+    }
+
+    /// A segment now ends with `to`. One may have failed while the writer was writing to it. Says
+    /// whether everything in it was on the disk before.
+    fn extend(&mut self, first_lsn: u64, to: u64) -> bool {
+        if let Some(segment) = self.segment(first_lsn) {
+            let was_clean = segment.is_clean() && to >= segment.from;
+            segment.to = to;
+            if was_clean {
+                segment.since = Some(Instant::now());
+            }
+            return was_clean;
+        }
+        let Some(failed) = self.failed.iter_mut().find(|f| f.first_lsn == first_lsn) else {
+            return false;
+        };
+        let was_clean = failed.is_empty();
+        failed.to = to;
+        self.failed_since.get_or_insert_with(Instant::now);
+        was_clean
     }
 }
 
@@ -116,8 +153,8 @@ impl Syncer {
     /// A segment was opened.
     pub(super) fn opened(&self, first_lsn: u64, file: Box<dyn SegmentFile>) {
         let file = Arc::from(file);
-        let segment =
-            Unsynced { first_lsn, file, from: first_lsn, to: first_lsn - 1, closed: false };
+        let (from, to) = (first_lsn, first_lsn - 1);
+        let segment = Unsynced { first_lsn, file, from, to, since: None, closed: false };
         self.shared.state.lock().segments.push_back(segment);
     }
 
@@ -138,23 +175,25 @@ impl Syncer {
     pub(super) fn wrote(&self, first_lsn: u64, to: u64) {
         let mut state = self.shared.state.lock();
         state.written = to;
-        if let Some(segment) = state.segment(first_lsn) {
-            segment.to = to;
+        if state.extend(first_lsn, to) {
+            *self.shared.queue.counters().unsynced_since.lock() = state.unsynced_since();
         }
         if std::mem::take(&mut state.is_idle) {
             self.shared.wake.notify_one();
         }
     }
 
-    /// The writer has synced the segment itself, up to `to`.
-    pub(super) fn synced(&self, first_lsn: u64, to: u64) {
+    /// The writer has synced the segment itself, up to `to`; false when a sync of it has failed in the
+    /// background, so that this one proves nothing.
+    #[must_use]
+    pub(super) fn synced(&self, first_lsn: u64, to: u64) -> bool {
         let mut state = self.shared.state.lock();
+        let Some(segment) = state.segment(first_lsn) else { return false };
+        segment.to = to;
+        segment.from = to + 1;
         state.written = state.written.max(to);
-        if let Some(segment) = state.segment(first_lsn) {
-            segment.to = to;
-            segment.from = to + 1;
-        }
         self.shared.publish(&mut state);
+        true
     }
 
     /// Nothing more will be written to the segment.
@@ -168,10 +207,10 @@ impl Syncer {
 
     /// The segment failed: of what was written to it, records below `below` may have to be saved.
     pub(super) fn distrust(&self, first_lsn: u64, below: u64) {
-        self.shared.fail(first_lsn, below);
+        self.shared.fail(first_lsn, Some(below));
     }
 
-    /// A segment that failed and holds records that may not be on the disk.
+    /// A segment that failed, and the records in it that may not be on the disk; there may be none.
     pub(super) fn failed(&self) -> Option<Distrusted> {
         self.shared.state.lock().failed.first().copied()
     }
@@ -180,6 +219,9 @@ impl Syncer {
     pub(super) fn forget(&self, distrusted: Distrusted) {
         let mut state = self.shared.state.lock();
         state.failed.retain(|failed| *failed != distrusted);
+        if state.failed.is_empty() {
+            state.failed_since = None;
+        }
         self.shared.publish(&mut state);
     }
 
@@ -227,13 +269,14 @@ impl Shared {
     fn sync_all(&self) {
         let mut passed = 0;
         loop {
+            // What is written from here on may miss this sync.
+            let started = Instant::now();
             let state = self.state.lock();
             let next = state.segments.iter().find(|s| s.first_lsn > passed && !s.is_clean());
             let Some(next) = next else { return };
             let (first_lsn, to, file) = (next.first_lsn, next.to, Arc::clone(&next.file));
             drop(state);
             passed = first_lsn;
-            let started = Instant::now();
             let synced = self.sync_names().and_then(|()| file.sync());
             self.queue.counters().sync_took(started.elapsed());
             match synced {
@@ -241,6 +284,7 @@ impl Shared {
                     let mut state = self.state.lock();
                     if let Some(segment) = state.segment(first_lsn) {
                         segment.from = segment.from.max(to + 1);
+                        segment.since = segment.since.max(Some(started));
                     }
                     self.publish(&mut state);
                 }
@@ -249,8 +293,8 @@ impl Shared {
                     let words = format!("syncing `{}`: {error}", path.display());
                     tracing::warn!(error = words, "a segment of the prediction log is not trusted");
                     self.queue.set_last_error(words);
+                    self.fail(first_lsn, None);
                     super::stats::add(&self.queue.counters().write_errors, 1);
-                    self.fail(first_lsn, u64::MAX);
                     self.queue.call_attention();
                 }
             }
@@ -269,12 +313,17 @@ impl Shared {
         synced
     }
 
-    fn fail(&self, first_lsn: u64, below: u64) {
+    /// Gives up a segment. `below` is `None` where the writer does not know yet: it is told in any
+    /// case, and what it still writes there counts as well.
+    fn fail(&self, first_lsn: u64, below: Option<u64>) {
         let mut state = self.state.lock();
         let index = state.segments.iter().position(|segment| segment.first_lsn == first_lsn);
         let Some(segment) = index.and_then(|index| state.segments.remove(index)) else { return };
-        let to = segment.to.min(below.saturating_sub(1));
-        if segment.from <= to {
+        let to = below.map_or(segment.to, |below| segment.to.min(below.saturating_sub(1)));
+        if below.is_none() || segment.from <= to {
+            if segment.from <= to {
+                state.failed_since = state.failed_since.into_iter().chain(segment.since).min();
+            }
             state.failed.push(Distrusted { first_lsn, from: segment.from, to });
         }
         self.publish(&mut state);
@@ -298,5 +347,6 @@ impl Shared {
         let from = open.map(|segment| segment.from).into_iter().chain(failed).min();
         let durable = from.map_or(state.written, |from| from - 1);
         set(&self.queue.counters().durable_lsn, durable);
+        *self.queue.counters().unsynced_since.lock() = state.unsynced_since();
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::appender::{Appender, Fault};
 use super::arena::Arena;
+use super::cadence::{self, Cadence};
 use super::files::LockGuard;
 use super::gaps::{Gaps, Missing};
 use super::group::Group;
@@ -36,6 +37,8 @@ pub(super) struct Writer {
     /// The least time between two groups.
     interval: Duration,
     written_at: Option<Instant>,
+    /// How fast records come that clients wait for.
+    cadence: Cadence,
     /// Whether the last group held records that nobody waits for, so that more are likely to come.
     gathers: bool,
     /// Keeps other gateways out as long as this one may write.
@@ -69,6 +72,7 @@ impl Writer {
             gather: spec.flush,
             interval: spec.commit_interval,
             written_at: None,
+            cadence: Cadence::default(),
             gathers: false,
             _lock: lock,
         }
@@ -79,7 +83,9 @@ impl Writer {
         self.queue.signal().attach();
         loop {
             let closing = self.queue.signal().is_closing();
-            if !closing {
+            if closing {
+                self.appender.end_retention();
+            } else {
                 self.await_work();
             }
             let dropped = self.queue.take_arenas(&mut self.group);
@@ -112,6 +118,11 @@ impl Writer {
             && !self.interval.is_zero()
         {
             signal.rest(next, is_full);
+        }
+        // Under load clients wait a little, so that a group holds several records.
+        if let Some(next) = self.cadence.next() {
+            let several = |enough| is_full(enough) || queue.promised() >= cadence::ENOUGH;
+            signal.rest(next, several);
         }
         let urgent_or_full = |enough| is_full(enough) || queue.has_urgent();
         // Under load the pause comes first: as long as each pause finds records, no worker ever has
@@ -175,6 +186,9 @@ impl Writer {
             return self.settle_loss(outage.reason, closing, String::new());
         }
         self.gathers = self.group.has_unpromised();
+        if self.group.promised() > 0 {
+            self.cadence.note(self.group.promised(), Instant::now());
+        }
         let mut result = self.append();
         if let Err(fault) = &result
             && self.outage.is_none()

@@ -5,6 +5,8 @@
 //! Serving and Python's `json` read and write. Nesting is bounded and never recursive, so a hostile
 //! document can exhaust neither the stack nor more memory than its own size.
 
+mod decimal;
+mod elements;
 mod error;
 mod reader;
 mod writer;
@@ -12,6 +14,8 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::elements::TEXT_SHOWN;
+pub use self::elements::read_elements;
 pub use self::error::{DecodeError, DecodeErrorKind};
 pub use self::reader::{DEPTH_MAX, Number, Reader, Token};
 pub use self::writer::{write_f32, write_f64, write_integer, write_string};

@@ -1,11 +1,21 @@
 //! The one form of a tensor between all wire formats and the models.
 //!
-//! Owns the datatypes of the Open Inference Protocol and the agreement of a tensor's shape with its
-//! data. Never knows about JSON, ONNX or a particular model.
+//! Owns the datatypes of the Open Inference Protocol, the agreement of a tensor's shape with its data, the
+//! binary form of the data and conversions between datatypes. Never knows about JSON, ONNX or a particular
+//! model.
 
 use std::fmt;
 
+use half::{bf16, f16};
 use smallvec::SmallVec;
+
+#[cfg(test)]
+pub(crate) mod arbitrary;
+mod binary;
+mod convert;
+
+pub use self::binary::{BinaryError, ElementTooLong, Span};
+pub use self::convert::ConvertError;
 
 /// The element type of a tensor, with the names and sizes of the Open Inference Protocol ("Tensor
 /// Data Types" in its specification; BF16 is Triton's addition).
@@ -114,6 +124,8 @@ pub enum TensorData {
     Int16(Vec<i16>),
     Int32(Vec<i32>),
     Int64(Vec<i64>),
+    Fp16(Vec<f16>),
+    Bf16(Vec<bf16>),
     Fp32(Vec<f32>),
     Fp64(Vec<f64>),
     Bytes(Vec<Vec<u8>>),
@@ -132,6 +144,8 @@ macro_rules! for_each_type {
             $crate::protocol::tensor::TensorData::Int16($values) => $body,
             $crate::protocol::tensor::TensorData::Int32($values) => $body,
             $crate::protocol::tensor::TensorData::Int64($values) => $body,
+            $crate::protocol::tensor::TensorData::Fp16($values) => $body,
+            $crate::protocol::tensor::TensorData::Bf16($values) => $body,
             $crate::protocol::tensor::TensorData::Fp32($values) => $body,
             $crate::protocol::tensor::TensorData::Fp64($values) => $body,
             $crate::protocol::tensor::TensorData::Bytes($values) => $body,
@@ -152,6 +166,8 @@ impl TensorData {
             Self::Int16(_) => Datatype::Int16,
             Self::Int32(_) => Datatype::Int32,
             Self::Int64(_) => Datatype::Int64,
+            Self::Fp16(_) => Datatype::Fp16,
+            Self::Bf16(_) => Datatype::Bf16,
             Self::Fp32(_) => Datatype::Fp32,
             Self::Fp64(_) => Datatype::Fp64,
             Self::Bytes(_) => Datatype::Bytes,
@@ -246,6 +262,36 @@ impl Tensor {
     /// The elements, row-major.
     pub const fn data(&self) -> &TensorData {
         &self.data
+    }
+
+    /// The elements, to be changed in place; `None` unless they are FP32.
+    pub fn fp32_mut(&mut self) -> Option<&mut [f32]> {
+        match &mut self.data {
+            TensorData::Fp32(values) => Some(values),
+            _ => None,
+        }
+    }
+
+    /// The elements, to be changed in place; `None` unless they are FP64.
+    pub fn fp64_mut(&mut self) -> Option<&mut [f64]> {
+        match &mut self.data {
+            TensorData::Fp64(values) => Some(values),
+            _ => None,
+        }
+    }
+
+    /// The same tensor under another name, as when two models name an input differently.
+    #[must_use]
+    pub fn renamed(self, name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..self }
+    }
+
+    /// The same tensor with its elements in another datatype.
+    ///
+    /// # Errors
+    /// As [`TensorData::convert`].
+    pub fn convert(self, datatype: Datatype) -> Result<Self, ConvertError> {
+        Ok(Self { name: self.name, shape: self.shape, data: self.data.convert(datatype)? })
     }
 
     /// The elements without their name and shape.

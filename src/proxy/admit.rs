@@ -27,15 +27,24 @@ pub(super) struct Admitted {
 pub(super) enum BodyLength {
     /// `Content-Length`, or no body at all.
     Known(u64),
-    /// Chunked.
+    /// Chunked, or HTTP/2 without a `Content-Length`.
     Unknown,
 }
 
-/// Checks a request (RFC 9112 sections 3.2 and 6, RFC 9110 section 7.2).
-pub(super) fn admit(parts: &Parts, limits: &Limits) -> Result<Admitted, Problem> {
+/// Checks a request (RFC 9112 sections 3.2 and 6, RFC 9113 section 8, RFC 9110 section 7.2). `ended`
+/// says that its body, if it has one, is known to be over.
+pub(super) fn admit(parts: &Parts, limits: &Limits, ended: bool) -> Result<Admitted, Problem> {
     let authority = authority(parts)?;
     check_target(parts)?;
-    let body = body_length(parts)?;
+    let body = match body_length(parts)? {
+        None if parts.version == Version::HTTP_2 && !ended => BodyLength::Unknown,
+        None => BodyLength::Known(0),
+        Some(length) => length,
+    };
+    // HTTP/1.1 counts while it parses.
+    if parts.version == Version::HTTP_2 && parts.headers.len() > limits.header_count {
+        return Err(Problem::new(Cause::HeadTooLarge, "the head has too many headers"));
+    }
     if parts.headers.get(EXPECT).is_some_and(|expect| !is_continue(expect)) {
         return Err(Problem::new(Cause::Expectation, "only 100-continue can be expected"));
     }
@@ -82,6 +91,11 @@ fn authority(parts: &Parts) -> Result<Option<HeaderValue>, Problem> {
                 return Err(malformed("the Host header contradicts the request target"));
             }
             Ok(Some(host.clone()))
+        }
+        (Some(target), None) if parts.version == Version::HTTP_2 => {
+            let value = HeaderValue::from_str(target.as_str()).ok();
+            let value = value.filter(|value| is_authority(value.as_bytes()));
+            value.map(Some).ok_or_else(|| malformed("the authority is not a host"))
         }
         (Some(_), None) | (None, None) if parts.version >= Version::HTTP_11 => {
             Err(malformed("there is no Host header"))
@@ -173,7 +187,8 @@ fn is_dot_segment(segment: &str) -> bool {
 }
 
 /// One framing: `Content-Length` or `chunked`, each at most once and neither with the other.
-fn body_length(parts: &Parts) -> Result<BodyLength, Problem> {
+/// `None` where there is neither.
+fn body_length(parts: &Parts) -> Result<Option<BodyLength>, Problem> {
     let headers: &HeaderMap = &parts.headers;
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
@@ -189,16 +204,16 @@ fn body_length(parts: &Parts) -> Result<BodyLength, Problem> {
             Err(malformed("Transfer-Encoding is not part of HTTP/1.0"))
         }
         (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
-            Ok(BodyLength::Unknown)
+            Ok(Some(BodyLength::Unknown))
         }
         (Some(_), None) => Err(malformed("the transfer coding is not chunked")),
         (None, Some(length)) => std::str::from_utf8(length.as_bytes())
             .ok()
             .filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()))
             .and_then(|text| text.parse().ok())
-            .map(BodyLength::Known)
+            .map(|length| Some(BodyLength::Known(length)))
             .ok_or_else(|| malformed("Content-Length is not a number")),
-        (None, None) => Ok(BodyLength::Known(0)),
+        (None, None) => Ok(None),
     }
 }
 
@@ -231,7 +246,21 @@ mod tests {
         build: impl Fn(http::request::Builder) -> http::request::Builder,
     ) -> Result<Admitted, Problem> {
         let request = build(Request::builder().uri("/")).body(()).unwrap();
-        admit(&request.into_parts().0, &Limits::default())
+        admit(&request.into_parts().0, &Limits::default(), true)
+    }
+
+    #[test]
+    fn http2_names_its_host_in_the_target_and_its_body_by_not_ending() {
+        let admit = |uri: &str, ended| {
+            let request = Request::builder().version(Version::HTTP_2).uri(uri).body(()).unwrap();
+            admit(&request.into_parts().0, &Limits::default(), ended)
+        };
+        let open = admit("http://a:1/x", false).unwrap();
+        assert_eq!(open.authority, Some(HeaderValue::from_static("a:1")));
+        assert_eq!(open.body, BodyLength::Unknown);
+        assert_eq!(admit("http://a:1/x", true).unwrap().body, BodyLength::Known(0));
+        assert_eq!(admit("http://me@a:1/x", true).unwrap_err().cause, Cause::Malformed);
+        assert_eq!(admit("/x", true).unwrap_err().cause, Cause::Malformed, "no host at all");
     }
 
     #[test]

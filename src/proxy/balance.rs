@@ -40,6 +40,8 @@ mod tests {
             balance,
             timeouts: Default::default(),
             keep_alive: Default::default(),
+            http2: false,
+            spoken: Default::default(),
             turn: Default::default(),
         }
     }

@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
@@ -22,6 +23,7 @@ use super::admit::{BODY_KEY, too_large};
 use super::capture::{Capture, PIECE_BYTES_MIN};
 use super::clock::ConnClock;
 use super::exchange::{Exchange, Promise};
+use super::grpc::TalkBody;
 use super::problem::{Cause, Problem};
 use super::upstream::Link;
 
@@ -94,8 +96,8 @@ impl Gather {
 pub(super) enum RequestBody {
     /// All of it.
     Whole { pieces: Pieces, next: usize, length: u64 },
-    /// As it arrives from the client.
-    Stream { incoming: Incoming, upload: Arc<Upload>, length: Option<u64> },
+    /// As it arrives from the client, behind what has been read of it.
+    Stream { first: Pieces, incoming: Incoming, upload: Arc<Upload>, length: Option<u64> },
 }
 
 impl RequestBody {
@@ -182,6 +184,9 @@ impl Body for RequestBody {
                 *next += 1;
                 Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
             }
+            Self::Stream { first, .. } if !first.is_empty() => {
+                Poll::Ready(Some(Ok(Frame::data(first.remove(0)))))
+            }
             Self::Stream { incoming, upload, .. } => poll_upload(cx, incoming, upload),
         }
     }
@@ -189,7 +194,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole { pieces, next, .. } => *next >= pieces.len(),
-            Self::Stream { incoming, .. } => incoming.is_end_stream(),
+            Self::Stream { first, incoming, .. } => first.is_empty() && incoming.is_end_stream(),
         }
     }
 
@@ -255,10 +260,12 @@ pub(super) fn client_body_problem(error: &hyper::Error) -> Problem {
 
 /// A response body on its way to the client.
 pub(super) enum ReplyBody {
-    /// All of it.
-    Whole(Option<Bytes>),
+    /// All of it, and the trailers behind it.
+    Whole { data: Option<Bytes>, trailers: Option<Box<HeaderMap>> },
     /// As it arrives from the backend.
     Stream(Box<StreamReply>),
+    /// Messages that follow those of the client.
+    Talk(Box<TalkBody>),
 }
 
 /// A response that streams, with the exchange that it ends.
@@ -276,7 +283,7 @@ pub(super) struct StreamReply {
 
 /// The record is on its way; the last byte waits for it where the durability says so.
 struct Ending {
-    last: Option<Bytes>,
+    last: Option<Frame<Bytes>>,
     record: Fate,
 }
 
@@ -308,7 +315,7 @@ impl StreamReply {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyBroken>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
         if self.ending.is_some() {
             return self.poll_ending(cx);
         }
@@ -325,16 +332,7 @@ impl StreamReply {
                 self.fail(cx, &problem)
             }
             Poll::Pending => Poll::Pending,
-            Poll::Ready(Some(Ok(data))) => {
-                self.exchange.see_response(&data);
-                self.exchange.wait_until(Instant::now() + self.idle);
-                self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
-                if self.left == Some(0) {
-                    self.end(cx, Some(data));
-                    return self.poll_ending(cx);
-                }
-                Poll::Ready(Some(Ok(data)))
-            }
+            Poll::Ready(Some(Ok(frame))) => self.pass(cx, frame),
             Poll::Ready(Some(Err(error))) => {
                 let detail = format!("the backend broke off in the middle of its answer: {error}");
                 self.fail(cx, &Problem::new(Cause::Reset, detail))
@@ -346,8 +344,31 @@ impl StreamReply {
         }
     }
 
+    /// Passes a piece on, or begins the end with what is the last.
+    fn pass(
+        &mut self,
+        cx: &mut Context<'_>,
+        frame: Frame<Bytes>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
+        let Some(data) = frame.data_ref() else {
+            if let Some(trailers) = frame.trailers_ref() {
+                self.exchange.note_trailers(trailers);
+            }
+            self.end(cx, Some(frame).filter(|_| self.exchange.takes_trailers()));
+            return self.poll_ending(cx);
+        };
+        self.exchange.see_response(data);
+        self.exchange.wait_until(Instant::now() + self.idle);
+        self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+        if self.left == Some(0) {
+            self.end(cx, Some(frame));
+            return self.poll_ending(cx);
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
     /// Gives the link back, records the exchange and begins to wait for the record.
-    fn end(&mut self, cx: &mut Context<'_>, last: Option<Bytes>) {
+    fn end(&mut self, cx: &mut Context<'_>, last: Option<Frame<Bytes>>) {
         self.exchange.note_time();
         if let Some(link) = self.link.take() {
             self.exchange.release(cx, link);
@@ -360,7 +381,10 @@ impl StreamReply {
         self.ending = Some(Ending { last, record });
     }
 
-    fn poll_ending(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyBroken>>> {
+    fn poll_ending(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
         let safe = match self.ending.as_mut().map(|ending| &mut ending.record) {
             None | Some(Fate::Safe) => true,
             Some(Fate::Lost) => false,
@@ -402,24 +426,32 @@ impl Body for ReplyBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
         match &mut *self {
-            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Stream(stream) => {
-                stream.poll(cx).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+            Self::Whole { data, trailers } => {
+                let frame = data.take().map(Frame::data);
+                Poll::Ready(
+                    frame
+                        .or_else(|| trailers.take().map(|trailers| Frame::trailers(*trailers)))
+                        .map(Ok),
+                )
             }
+            Self::Stream(stream) => stream.poll(cx),
+            Self::Talk(talk) => talk.poll(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Whole(bytes) => bytes.is_none(),
+            Self::Whole { data, trailers } => data.is_none() && trailers.is_none(),
             Self::Stream(stream) => stream.done,
+            Self::Talk(talk) => talk.is_over(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            Self::Whole { trailers: Some(_), .. } | Self::Talk(_) => SizeHint::default(),
+            Self::Whole { data, trailers: None } => {
+                SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64))
             }
             Self::Stream(stream) => stream.left.map(SizeHint::with_exact).unwrap_or_default(),
         }

@@ -5,38 +5,66 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Response, StatusCode};
 
 use super::Gateway;
+use super::asked::joined;
 use super::exchange::Answer;
-use super::problem::Problem;
-use crate::protocol::open_inference::{Call, encode_server_metadata};
+use super::problem::{Cause, Problem};
+use crate::domain::spec::StrictStatus;
+use crate::protocol::dialect::{Call, Operation, VersionState, VersionStatus, about};
+use crate::protocol::open_inference::encode_server_metadata;
+use crate::snapshot::Snapshot;
+
+/// The name in the server's metadata.
+pub(super) const NAME: &str = "pointsman";
 
 /// The extensions of the Open Inference Protocol that are served; clients read this list.
-const EXTENSIONS: [&str; 0] = [];
+pub(super) const EXTENSIONS: [&str; 7] = [
+    "classification",
+    "model_repository",
+    "model_configuration",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+    "schedule_policy",
+];
 
 /// What read-only paths allow.
 pub(super) const GET: &str = "GET, HEAD";
 
-/// Answers calls about the gateway as a whole; `None` for calls about a model.
+/// Answers calls about the gateway as a whole.
 pub(super) fn about_gateway(
     gateway: &Gateway,
+    snapshot: &Snapshot,
     call: &Call<'_>,
     method: &Method,
-) -> Result<Option<Answer>, Problem> {
-    let (status, body) = match call {
-        Call::Model { .. } => return Ok(None),
-        Call::ServerLive => (StatusCode::OK, br#"{"live":true}"#.to_vec()),
-        Call::ServerReady if gateway.readiness.is_ready() => {
-            (StatusCode::OK, br#"{"ready":true}"#.to_vec())
-        }
-        Call::ServerReady => (StatusCode::SERVICE_UNAVAILABLE, br#"{"ready":false}"#.to_vec()),
-        Call::ServerMetadata => {
-            let version = env!("CARGO_PKG_VERSION");
-            (StatusCode::OK, encode_server_metadata("pointsman", version, &EXTENSIONS))
-        }
-    };
+) -> Result<Answer, Problem> {
     if !matches!(*method, Method::GET | Method::HEAD) {
         return Err(Problem::method("this path is answered to GET only", GET));
     }
-    Ok(Some(json(status, body)))
+    Ok(Answer::Whole(joined(match call.operation {
+        Operation::Live => about::encode_readiness(call, true),
+        Operation::Ready => {
+            if gateway.protocols.strict_status == StrictStatus::Triton
+                && !gateway.readiness.is_ready()
+            {
+                return Err(Problem::new(Cause::NotReady, "the gateway is not ready"));
+            }
+            about::encode_readiness(call, gateway.readiness.is_ready())
+        }
+        Operation::ModelList => {
+            let names = snapshot.table.models().iter().map(|model| model.name.as_str());
+            about::encode_model_list(names)
+        }
+        _ => {
+            let version = env!("CARGO_PKG_VERSION");
+            return Ok(json(StatusCode::OK, encode_server_metadata(NAME, version, &EXTENSIONS)));
+        }
+    })))
+}
+
+/// The state of a version that answers, or not.
+pub(super) fn version_status(version: &str, ready: bool) -> VersionStatus {
+    let state = if ready { VersionState::Available } else { VersionState::Loading };
+    VersionStatus { version: version.to_owned(), state, message: String::new() }
 }
 
 /// A whole JSON answer.

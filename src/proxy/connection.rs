@@ -1,7 +1,8 @@
 //! One client connection: the bytes, the HTTP/1.1 machinery, and the time it may take.
 //!
 //! Owns limits on heads (431, 408), idle and drain behaviour, and the answer to bytes that are not
-//! HTTP. Never looks into a request that parses: that is the exchange's.
+//! HTTP. A connection that begins with the preface of HTTP/2 goes on in [`super::http2`]. Never looks
+//! into a request that parses: that is the exchange's.
 //!
 //! ```text
 //!        first byte          head complete            last byte written
@@ -11,8 +12,9 @@
 //!  close              Closing              504, or closed where the answer had begun
 //! ```
 
+mod stream;
+
 use std::future::Future;
-use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,16 +26,15 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-use super::Gateway;
+use self::stream::ClientStream;
 use super::clock::{ConnClock, Phase};
 use super::drain::Drain;
-use super::exchange;
-use super::problem::{Cause, Problem, raw_response};
+use super::problem::{Cause, Problem};
 use super::worker::Worker;
+use super::{exchange, http2};
 use crate::telemetry::logging::Throttle;
 
 /// How long a connection that has carried nothing yet may stay when draining begins.
@@ -45,18 +46,12 @@ const CLOSING_TIME: Duration = Duration::from_secs(1);
 pub(super) async fn serve(worker: Arc<Worker>, stream: TcpStream, peer: SocketAddr) {
     let limits = worker.gateway.limits;
     let clock = Arc::new(ConnClock::new(Instant::now(), limits.idle));
-    let stream = ClientStream {
-        stream,
-        gateway: Arc::clone(&worker.gateway),
-        clock: Arc::clone(&clock),
-        header_time: limits.header_time,
-        idle: limits.idle,
-        refusal: None,
-    };
+    let stream = ClientStream::new(stream, Arc::clone(&worker.gateway), Arc::clone(&clock));
+    let known = Arc::new(exchange::Peer::new(peer));
     let context = exchange::Context {
         worker: Arc::clone(&worker),
         clock: Arc::clone(&clock),
-        peer: Arc::new(exchange::Peer::new(peer)),
+        peer: Arc::clone(&known),
     };
     let service =
         service_fn(move |request: Request<Incoming>| exchange::serve(context.clone(), request));
@@ -73,8 +68,12 @@ pub(super) async fn serve(worker: Arc<Worker>, stream: TcpStream, peer: SocketAd
         listening: false,
         draining: false,
     };
-    if let Err(error) = driver.await {
-        tell(&worker, peer, &error);
+    match driver.await {
+        Ok(None) => {}
+        Ok(Some((stream, first))) => {
+            Box::pin(http2::serve(Arc::clone(&worker), stream, first, known)).await;
+        }
+        Err(error) => tell(&worker, peer, &error),
     }
 }
 
@@ -115,21 +114,17 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     D: Future<Output = ()>,
 {
-    type Output = hyper::Result<()>;
+    /// The socket and what was read from it, where the client speaks HTTP/2.
+    type Output = hyper::Result<Option<(TcpStream, Vec<u8>)>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         loop {
             let Some(connection) = &mut this.connection else {
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(Ok(None));
             };
             if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
-                if let Err(error) = &result
-                    && error.is_parse()
-                {
-                    this.answer_unanswered();
-                }
-                return Poll::Ready(result);
+                return Poll::Ready(this.end(result));
             }
             if !this.listening {
                 // Polled once: either it registers this task, or draining has begun and it is over.
@@ -171,12 +166,19 @@ where
         self.timer.as_mut().reset(deadline.into());
     }
 
-    /// The machinery closes without a word on some bytes, such as the preface of HTTP/2.
-    fn answer_unanswered(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            let stream = connection.into_parts().io.into_inner();
-            if stream.outside_exchange() && stream.refusal.is_none() {
-                stream.refuse(&Problem::new(Cause::Malformed, "the request is not HTTP/1.1"));
+    /// What the end of the machinery means: it closes without a word on some bytes, and where the client
+    /// speaks HTTP/2.
+    fn end(&mut self, result: hyper::Result<()>) -> hyper::Result<Option<(TcpStream, Vec<u8>)>> {
+        let Some(connection) = self.connection.take() else { return result.map(|()| None) };
+        let stream = connection.into_parts().io.into_inner();
+        match stream.into_http2() {
+            Ok(http2) => Ok(Some(http2)),
+            Err(stream) => {
+                let unsound = result.as_ref().is_err_and(hyper::Error::is_parse);
+                if unsound && stream.outside_exchange() && !stream.is_refused() {
+                    stream.refuse(&Problem::new(Cause::Malformed, "the request is not HTTP/1.1"));
+                }
+                result.map(|()| None)
             }
         }
     }
@@ -210,122 +212,5 @@ where
             }
         }
         Poll::Ready(())
-    }
-}
-
-/// The client's socket, watched: the first byte of a head starts its clock, and what the HTTP
-/// machinery writes outside an exchange, its bare answer to bytes that are not HTTP, is replaced by
-/// an answer of ours.
-struct ClientStream {
-    stream: TcpStream,
-    gateway: Arc<Gateway>,
-    clock: Arc<ConnClock>,
-    header_time: Duration,
-    idle: Duration,
-    refusal: Option<Refusal>,
-}
-
-/// Our answer to bytes that are not HTTP, as far as it is written.
-struct Refusal {
-    bytes: Vec<u8>,
-    written: usize,
-}
-
-impl ClientStream {
-    /// Answers without the HTTP machinery, as far as the socket takes it at once, and closes.
-    fn refuse(self, problem: &Problem) {
-        self.gateway.counters.error(problem.cause).increment(1);
-        // A client that does not read its answer has lost it.
-        let _not_taken = self.stream.try_write(&raw_response(problem));
-    }
-
-    /// Whether what is written now belongs to no exchange.
-    fn outside_exchange(&self) -> bool {
-        matches!(self.clock.phase(), Phase::Idle | Phase::Head)
-    }
-
-    /// Writes the refusal that stands for `bare`, the machinery's own answer.
-    fn poll_refuse(&mut self, cx: &mut Context<'_>, bare: &[u8]) -> Poll<io::Result<usize>> {
-        let refusal = self.refusal.get_or_insert_with(|| {
-            let problem = problem_of(bare);
-            self.gateway.counters.error(problem.cause).increment(1);
-            Refusal { bytes: raw_response(&problem), written: 0 }
-        });
-        while refusal.written < refusal.bytes.len() {
-            let rest = &refusal.bytes[refusal.written..];
-            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, rest))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            refusal.written += written;
-        }
-        Poll::Ready(Ok(bare.len()))
-    }
-}
-
-/// What the bare answer of the HTTP machinery means.
-fn problem_of(bare: &[u8]) -> Problem {
-    match bare.get(9..12) {
-        Some(b"431") => {
-            Problem::new(Cause::HeadTooLarge, "the head has too many or too long headers")
-        }
-        Some(b"414") => Problem::new(Cause::TargetTooLong, "the request target is too long"),
-        _ => Problem::new(Cause::Malformed, "the request is not HTTP/1.1"),
-    }
-}
-
-impl AsyncRead for ClientStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before && self.clock.phase() == Phase::Idle {
-            self.clock.begin_head(Instant::now(), self.header_time);
-        }
-        result
-    }
-}
-
-impl AsyncWrite for ClientStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        if self.outside_exchange() {
-            return self.poll_refuse(cx, buf);
-        }
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        if self.outside_exchange() {
-            let bare = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
-            return self.poll_refuse(cx, bare);
-        }
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // A TCP socket has nothing to flush; the machinery calls this when its buffer is empty.
-        if self.clock.phase() == Phase::Flush {
-            self.clock.set(Phase::Idle, Instant::now() + self.idle);
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -5,6 +5,7 @@
 //! client. Never speaks to a backend or a model: [`super::remote`] and [`super::local`] do.
 
 mod context;
+mod direct;
 mod promise;
 mod record;
 mod row;
@@ -18,28 +19,29 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use http::header::{EXPECT, HeaderName};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 
 pub(super) use self::context::{Context, Peer};
 pub(super) use self::promise::Promise;
 use self::record::HeaderKeys;
 use self::row::SideNotes;
-use super::admit::{self, Admitted};
+use super::admit;
 use super::body::{ReplyBody, StreamReply, Upload, skip};
-use super::builtin;
 use super::capture::Capture;
 use super::clock::{ConnClock, Phase};
 use super::forward::{REQUEST_ID, TRACEPARENT, TraceContext};
+use super::grpc;
 use super::problem::{Cause, Problem};
 use super::upstream::Link;
-use super::{feedback, local, remote};
+use crate::domain::dialect::Dialect;
 use crate::domain::ids::{Entropy, RecordId};
 use crate::domain::record::{Latency, Outcome, Protocol};
-use crate::domain::routing::{self, Decision, HeaderSource, ModelCall, ModelIx, RequestView};
+use crate::domain::routing::{self, Decision, ModelIx, TargetIx};
 use crate::domain::spec::Durability;
-use crate::protocol::open_inference::{Call, Operation, parse_path};
-use crate::snapshot::{BackendGuard, Held, Keep, PolicyIx, RuntimeKind, TargetRuntime};
+use crate::protocol::status::GrpcCode;
+use crate::protocol::tensor::Tensor;
+use crate::snapshot::{BackendGuard, Held, Keep, PolicyIx, RuntimeKind, Snapshot, TargetRuntime};
 
 const PREDICTION_ID: HeaderName = HeaderName::from_static("x-prediction-id");
 const MODEL: HeaderName = HeaderName::from_static("x-pointsman-model");
@@ -70,6 +72,8 @@ pub(super) struct Exchange {
     request_id: Option<HeaderValue>,
     trace: Option<TraceContext>,
     protocol: Protocol,
+    /// The dialect of refusals.
+    dialect: Dialect,
     decision: Option<Decision>,
     /// The model that was asked for, where no version of it could answer.
     asked_for: Option<ModelIx>,
@@ -89,13 +93,21 @@ pub(super) struct Exchange {
     outcome: Outcome,
     problem: Option<Problem>,
     latency: Latency,
+    /// Reading the request and writing the answer of a model in this process.
+    codec_times: (Option<Duration>, Option<Duration>),
     backend: Option<BackendGuard>,
     attempt: u8,
     recording: Recording,
     /// The gateway is asked about itself or a model, not for a prediction.
     is_about_itself: bool,
-    /// The connection ends with the answer.
+    /// The connection ends with the answer, where it carries one exchange at a time.
     closes: bool,
+    /// The client speaks HTTP/2: it can be sent trailers.
+    is_http2: bool,
+    /// The client speaks gRPC.
+    is_grpc: bool,
+    /// The status towards such a client, where there is one.
+    grpc_status: Option<GrpcCode>,
 }
 
 /// Whether an exchange still owes its record.
@@ -111,6 +123,10 @@ enum Recording {
 pub(super) enum Answer {
     /// All of it is here.
     Whole(Response<Bytes>),
+    /// All messages of gRPC are here; trailers that say so follow.
+    Message(Response<Bytes>),
+    /// Messages of gRPC that follow those of the client.
+    Talk(Box<grpc::Talk>),
     /// The body is still coming.
     Stream(Box<Streaming>),
 }
@@ -137,13 +153,25 @@ pub(super) fn serve(
 async fn respond(mut exchange: Box<Exchange>, parts: Parts, body: Incoming) -> Response<ReplyBody> {
     let continues = !parts.headers.contains_key(EXPECT);
     let mut body = Some(body);
-    let answered = answer(&mut exchange, parts, &mut body).await;
+    let answered = direct::answer(&mut exchange, parts, &mut body).await;
     if let Some(unread) = body {
         // What is left of it makes the connection unusable, and its client should know.
         exchange.closes = !continues || !skip(&mut exchange, unread).await;
     }
     match answered {
-        Ok(Answer::Whole(response)) => exchange.reply(response).await,
+        Ok(Answer::Whole(response)) => exchange.reply(response, None).await,
+        Ok(Answer::Message(response)) => {
+            let trailers = grpc::ok_trailers();
+            exchange.note_trailers(&trailers);
+            exchange.reply(response, Some(trailers)).await
+        }
+        Ok(Answer::Talk(talk)) => {
+            let mut head = grpc::response(Bytes::new()).into_parts().0;
+            exchange.note_response(&head.headers, head.status.as_u16());
+            exchange.stamp(&mut head.headers);
+            let body = grpc::TalkBody::new(exchange, talk);
+            Response::from_parts(head, ReplyBody::Talk(Box::new(body)))
+        }
         Ok(Answer::Stream(streaming)) => {
             let Streaming { mut head, incoming, link, idle } = *streaming;
             exchange.note_response(&head.headers, head.status.as_u16());
@@ -153,78 +181,6 @@ async fn respond(mut exchange: Box<Exchange>, parts: Parts, body: Incoming) -> R
         }
         Err(problem) => exchange.refuse(problem).await,
     }
-}
-
-async fn answer(
-    exchange: &mut Exchange,
-    parts: Parts,
-    unread: &mut Option<Incoming>,
-) -> Result<Answer, Problem> {
-    let uri = parts.uri.clone();
-    if uri.path() == feedback::PATH {
-        return feedback::answer(exchange, &parts, unread).await;
-    }
-    let directed = direct(exchange, &parts, &uri);
-    if !matches!(directed, Ok(Directed::About(_))) {
-        exchange.note_request(&parts.headers);
-    }
-    let (admitted, call, decision) = match directed? {
-        Directed::About(answer) => return Ok(answer),
-        Directed::To(admitted, call, decision) => (admitted, call, decision),
-    };
-    let snapshot = Arc::clone(&exchange.snapshot);
-    let runtime = &snapshot.target(decision.target).kind;
-    let is_local = matches!(runtime, RuntimeKind::Local(_));
-    // A route leads to inferences only; a backend knows its built-in paths on any way to it.
-    let call = call.as_ref().filter(|_| !is_local || decision.route.is_none());
-    if matches!(call, Some(Call::Model { operation, .. }) if *operation != Operation::Infer) {
-        exchange.owes_no_record();
-    }
-    exchange.await_room().await?;
-    match (runtime, unread.take()) {
-        (RuntimeKind::Local(Some(runtime)), Some(body)) => {
-            local::answer(exchange, runtime, call, &parts, body).await
-        }
-        (RuntimeKind::Remote(runtime), Some(body)) => {
-            remote::answer(exchange, runtime, call, parts, &admitted, body).await
-        }
-        (_, body) => {
-            *unread = body;
-            Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded"))
-        }
-    }
-}
-
-/// Where a request leads.
-enum Directed<'a> {
-    /// To the gateway itself.
-    About(Answer),
-    /// To a target.
-    To(Admitted, Option<Call<'a>>, Decision),
-}
-
-/// Admits a request and decides where it leads.
-fn direct<'a>(
-    exchange: &mut Exchange,
-    parts: &Parts,
-    uri: &'a Uri,
-) -> Result<Directed<'a>, Problem> {
-    let gateway = Arc::clone(&exchange.context.worker.gateway);
-    let admitted = admit::admit(parts, &gateway.limits)?;
-    let call = parse_path(uri.path())
-        .map_err(|error| Problem::new(Cause::Malformed, error.to_string()))?;
-    if let Some(call) = &call {
-        exchange.protocol = Protocol::OpenInferenceRest;
-        if matches!(call, Call::ServerLive | Call::ServerReady | Call::ServerMetadata) {
-            exchange.is_about_itself = true;
-        }
-        if let Some(answer) = builtin::about_gateway(&gateway, call, &parts.method)? {
-            exchange.owes_no_record();
-            return Ok(Directed::About(answer));
-        }
-    }
-    let decision = exchange.decide(parts, &admitted, call.as_ref())?;
-    Ok(Directed::To(admitted, call, decision))
 }
 
 impl Exchange {
@@ -237,9 +193,9 @@ impl Exchange {
             .headers
             .get(&REQUEST_TIMEOUT)
             .and_then(|value| value.to_str().ok()?.parse().ok())
-            .map_or(gateway.limits.request_time, |ms| {
-                gateway.limits.request_time.min(Duration::from_millis(ms))
-            });
+            .map(Duration::from_millis)
+            .or_else(|| grpc::timeout(&parts.headers).filter(|_| grpc::is_grpc(parts)))
+            .map_or(gateway.limits.request_time, |own| gateway.limits.request_time.min(own));
         let deadline = began + limit;
         context.clock.set(Phase::Exchange, deadline);
         let (id, entropy) = context.worker.mint(u64::try_from(ts.as_millis()).unwrap_or_default());
@@ -264,6 +220,7 @@ impl Exchange {
             request_id: request_id.cloned(),
             trace: trace.and_then(|value| TraceContext::parse(value.as_bytes())),
             protocol: Protocol::Raw,
+            dialect: Dialect::Raw,
             decision: None,
             asked_for: None,
             policy: PolicyIx::UNDECIDED,
@@ -279,67 +236,25 @@ impl Exchange {
             outcome: Outcome::ClientCancel,
             problem: None,
             latency: Latency::default(),
+            codec_times: (None, None),
             backend: None,
             attempt: 0,
             recording: Recording::Owed,
             is_about_itself: false,
             closes: false,
+            is_http2: parts.version == Version::HTTP_2,
+            is_grpc: grpc::is_grpc(parts),
+            grpc_status: None,
             context,
         }
-    }
-
-    fn decide(
-        &mut self,
-        parts: &Parts,
-        admitted: &Admitted,
-        call: Option<&Call<'_>>,
-    ) -> Result<Decision, Problem> {
-        let host = admitted.authority.as_ref().and_then(|host| host.to_str().ok());
-        let view = RequestView {
-            method: parts.method.as_str(),
-            host: host.map(without_port),
-            path: parts.uri.path(),
-            query: parts.uri.query(),
-            headers: &Head(&parts.headers),
-            client: self.client,
-            call: match call {
-                Some(Call::Model { model, version, .. }) => {
-                    Some(ModelCall { model: model.clone(), version: version.clone() })
-                }
-                _ => None,
-            },
-        };
-        let table = &self.snapshot.table;
-        let decision = match routing::decide(table, &view, self.entropy) {
-            Ok(decision) => decision,
-            Err(no_route) => {
-                self.asked_for = no_route.model();
-                let route = routing::route_of(table, &view);
-                self.policy = self.snapshot.policies.index_of(route, self.asked_for);
-                return Err(no_route.into());
-            }
-        };
-        self.policy = self.snapshot.policies.index_of(decision.route, decision.model);
-        // A built-in path has a built-in method; a route may use any.
-        if let Some(call) = call
-            && decision.route.is_none()
-            && parts.method.as_str() != call.method()
-            && !(parts.method == Method::HEAD && call.method() == "GET")
-        {
-            let detail = format!("{} is answered to {} only", parts.uri.path(), call.method());
-            let allow = if call.method() == "POST" { "POST" } else { builtin::GET };
-            return Err(Problem::method(detail, allow));
-        }
-        let now = self.note_time();
-        self.latency.t_route = Some(micros(now.duration_since(self.began)));
-        self.decision = Some(decision);
-        self.snapshot.target(decision.target).metrics.enter(self.context.worker.index);
-        Ok(decision)
     }
 
     /// Notes what concerns the record in a response head.
     fn note_response(&mut self, headers: &HeaderMap, status: u16) {
         self.status = status;
+        if self.is_grpc && (status != 200 || headers.contains_key(grpc::GRPC_STATUS)) {
+            self.grpc_status = Some(grpc::status_of(headers, status));
+        }
         self.response = SideNotes::of(headers, self.snapshot.policy(self.policy), self.keep);
     }
 
@@ -432,6 +347,44 @@ impl Exchange {
         self.upload.as_ref().is_some_and(|upload| upload.state().waits_for_client)
     }
 
+    /// Notes the end of a response that has trailers.
+    pub(super) fn note_trailers(&mut self, trailers: &HeaderMap) {
+        if self.is_grpc {
+            self.grpc_status = Some(grpc::status_of(trailers, 200));
+        }
+    }
+
+    /// The snapshot that the exchange keeps to its end.
+    pub(super) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// The same, to be kept beside the exchange.
+    pub(super) fn held(&self) -> &Held {
+        &self.snapshot
+    }
+
+    /// The target that was decided for.
+    pub(super) fn target_index(&self) -> Option<TargetIx> {
+        self.decision.map(|decision| decision.target)
+    }
+
+    /// Lets the exchange last so long from now on.
+    pub(super) fn extend_deadline(&mut self, time: Duration) {
+        self.deadline = Instant::now() + time;
+        self.wait_until(self.deadline);
+    }
+
+    /// Whether the client speaks gRPC.
+    pub(super) fn is_grpc(&self) -> bool {
+        self.is_grpc
+    }
+
+    /// Whether the client can be sent trailers.
+    pub(super) fn takes_trailers(&self) -> bool {
+        self.is_http2
+    }
+
     pub(super) fn latency(&mut self) -> &mut Latency {
         &mut self.latency
     }
@@ -464,8 +417,15 @@ impl Exchange {
         versions.into_iter().flatten().map(|(name, _)| name.to_string()).collect()
     }
 
-    pub(super) fn set_protocol(&mut self, protocol: Protocol) {
-        self.protocol = protocol;
+    /// Notes how long reading the request and writing the answer took.
+    pub(super) fn set_codec_times(&mut self, input: Duration, output: Duration) {
+        self.codec_times = (Some(input), Some(output));
+    }
+
+    /// Notes how many predictions the inputs of a request ask for.
+    pub(super) fn note_rows(&mut self, inputs: &[Tensor]) {
+        let rows = inputs.first().and_then(|input| input.shape().first());
+        self.batch_size = rows.and_then(|&rows| u32::try_from(rows).ok());
     }
 
     /// Notes how many predictions the request asks for.
@@ -515,15 +475,6 @@ impl Drop for Exchange {
         };
         self.problem = ended_by;
         self.record();
-    }
-}
-
-/// The headers of a request as routing sees them.
-struct Head<'a>(&'a HeaderMap);
-
-impl HeaderSource for Head<'_> {
-    fn value(&self, name: &str) -> Option<&str> {
-        self.0.get(name)?.to_str().ok()
     }
 }
 

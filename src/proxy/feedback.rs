@@ -127,7 +127,8 @@ pub(super) async fn answer(
     let gateway = Arc::clone(&worker.gateway);
     let bound = Bound::of(&gateway);
     // The length is held against the bound that counts here.
-    let admitted = admit(parts, &Limits { body: u64::MAX, ..gateway.limits })?;
+    let ended = unread.as_ref().is_none_or(Incoming::is_end_stream);
+    let admitted = admit(parts, &Limits { body: u64::MAX, ..gateway.limits }, ended)?;
     if matches!(admitted.body, BodyLength::Known(length) if length > bound.bytes) {
         return Err(bound.exceeded());
     }

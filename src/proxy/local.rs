@@ -6,116 +6,182 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use http::header::CONTENT_ENCODING;
+use bytes::Bytes;
 use http::request::Parts;
-use http::{Method, StatusCode};
+use http::{Method, Response};
 use hyper::body::Incoming;
 
-use super::body::Pieces;
-use super::builtin::json;
+use super::asked::{Asked, Form, joined};
+use super::builtin::version_status;
 use super::exchange::{Answer, Exchange, micros};
 use super::problem::{Cause, Problem};
-use super::remote::read_whole;
-use crate::domain::record::Protocol;
 use crate::domain::routing::TargetKind;
-use crate::inference::{ExecutorError, InferError, LocalModel};
-use crate::protocol::open_inference::{
-    Call, InferRequest, InferResponse, ModelMetadata, Operation, PLATFORM_ONNX,
-    decode_infer_request, encode_infer_response, encode_model_metadata, encode_model_ready,
-};
+use crate::inference::{ExecutorError, InferError, LocalModel, Pending, Prepared, QueueFull, Ran};
+use crate::protocol::dialect::{Call, Dialect, Operation, Signature, Terms, about, no_labels};
+use crate::protocol::infer::{InferRequest, InferResponse};
+use crate::protocol::open_inference::{ModelMetadata, PLATFORM_ONNX};
+use crate::protocol::tensor::Tensor;
 use crate::snapshot::LocalRuntime;
 
 /// The longest body that is decoded on a worker: some tens of microseconds.
 const INLINE_BYTES_MAX: usize = 16 * 1024;
 
-/// Gets the answer of a model in this process. `call` is absent where a route led here: every such
-/// request is an inference.
+/// Gets the answer of a model in this process. `call` is absent where a route led here with a path of no
+/// dialect: every such request is an inference of the Open Inference Protocol.
 pub(super) async fn answer(
     exchange: &mut Exchange,
     runtime: &LocalRuntime,
-    call: Option<&Call<'_>>,
-    parts: &Parts,
+    call: Option<Call<'_>>,
+    parts: Parts,
     incoming: Incoming,
 ) -> Result<Answer, Problem> {
-    let Some(TargetKind::Version(model, version)) = exchange.target_kind().cloned() else {
-        return Err(Problem::new(Cause::NoRoute, "a pool does not run in this process"));
+    if let Some(call) = &call
+        && !call.operation.is_inference()
+    {
+        return about_model(exchange, runtime, call);
+    }
+    if parts.method != Method::POST {
+        return Err(Problem::method("a prediction is asked for with POST", "POST"));
+    }
+    let (dialect, operation) = call
+        .map_or((Dialect::OpenInference, Operation::Infer), |call| (call.dialect, call.operation));
+    exchange.speaks(dialect);
+    let asked = Asked::read(exchange, (dialect, operation), &parts.headers, incoming).await?;
+    predict(exchange, runtime, asked).await.map(Answer::Whole)
+}
+
+/// What a client asks about a model.
+fn about_model(
+    exchange: &Exchange,
+    runtime: &LocalRuntime,
+    call: &Call<'_>,
+) -> Result<Answer, Problem> {
+    let Some(TargetKind::Version(model, version)) = exchange.target_kind() else {
+        return Err(not_a_version());
     };
-    match call {
-        Some(Call::Model { operation: Operation::Ready, .. }) => {
-            Ok(json(StatusCode::OK, encode_model_ready(model.as_str(), true)))
-        }
-        Some(Call::Model { operation: Operation::Metadata, .. }) => {
+    Ok(Answer::Whole(joined(match call.operation {
+        Operation::Metadata => {
             let versions = exchange.versions_of_model();
             let versions: Vec<&str> = versions.iter().map(String::as_str).collect();
             let signature = runtime.model.signature();
-            let metadata = ModelMetadata {
-                name: model.as_str(),
-                versions: &versions,
-                platform: PLATFORM_ONNX,
-                inputs: &signature.inputs,
-                outputs: &signature.outputs,
-            };
-            Ok(json(StatusCode::OK, encode_model_metadata(&metadata)))
+            about::encode_metadata(
+                call,
+                &ModelMetadata {
+                    name: model.as_str(),
+                    versions: &versions,
+                    platform: PLATFORM_ONNX,
+                    inputs: &signature.inputs,
+                    outputs: &signature.outputs,
+                },
+            )
         }
-        _ => {
-            exchange.set_protocol(Protocol::OpenInferenceRest);
-            if parts.method != Method::POST {
-                return Err(Problem::method("a prediction is asked for with POST", "POST"));
-            }
-            let encoding = parts.headers.get(CONTENT_ENCODING);
-            if encoding.is_some_and(|encoding| encoding != "identity") {
-                let detail = "a body for a model in this process must not be encoded";
-                return Err(Problem::new(Cause::Encoding, detail));
-            }
-            let body = join(read_whole(exchange, incoming).await?);
-            let names = (model.as_str().to_owned(), version.as_str().to_owned());
-            let prediction = predict(exchange, runtime, names, body).await?;
-            exchange.latency().t_infer = Some(micros(prediction.infer));
-            exchange.set_batch_size(prediction.batch);
-            Ok(json(StatusCode::OK, prediction.body))
+        Operation::ModelStatus => {
+            about::encode_status(call, model.as_str(), &[version_status(version.as_str(), true)])
         }
-    }
+        _ => about::encode_readiness(call, true),
+    })))
+}
+
+fn not_a_version() -> Problem {
+    Problem::new(Cause::NoRoute, "a pool does not run in this process")
 }
 
 /// The outcome of one run.
 struct Prediction {
-    body: Vec<u8>,
+    response: Response<Bytes>,
+    /// Reading, running and writing.
+    input: Duration,
     infer: Duration,
+    output: Duration,
     /// The first dimension of the first input.
     batch: Option<u32>,
 }
 
-/// Runs where the cost of the model says.
-async fn predict(
+/// Gets a prediction, and notes what it took.
+pub(super) async fn predict(
     exchange: &mut Exchange,
     runtime: &LocalRuntime,
-    (model, version): (String, String),
-    body: Bytes,
+    asked: Asked,
+) -> Result<Response<Bytes>, Problem> {
+    let Some(TargetKind::Version(model, version)) = exchange.target_kind().cloned() else {
+        return Err(not_a_version());
+    };
+    let names = Names { model: model.as_str().to_owned(), version: version.as_str().to_owned() };
+    let prediction = run(exchange, runtime, names, asked).await?;
+    exchange.latency().t_infer = Some(micros(prediction.infer));
+    exchange.set_batch_size(prediction.batch);
+    exchange.set_codec_times(prediction.input, prediction.output);
+    Ok(prediction.response)
+}
+
+/// What the client sees the model and its version called.
+struct Names {
+    model: String,
+    version: String,
+}
+
+/// Runs where the cost of the model says.
+async fn run(
+    exchange: &mut Exchange,
+    runtime: &LocalRuntime,
+    names: Names,
+    asked: Asked,
 ) -> Result<Prediction, Problem> {
     let limit = runtime.execution.inline_below;
-    if runtime.model.cost() < limit && body.len() <= INLINE_BYTES_MAX {
-        let request = decode(&body)?;
+    if runtime.model.cost() < limit && asked.len() <= INLINE_BYTES_MAX {
+        let began = Instant::now();
+        let (request, form) = decode(&runtime.model, &asked)?;
         if runtime.model.cost_of(&request.inputs) < limit {
-            return run(&runtime.model, &model, &version, request);
+            return run_here(&runtime.model, &names, request, &form, began);
         }
     }
     let worker = Arc::clone(&exchange.context.worker);
-    let queued = Instant::now();
-    let deadline = exchange.deadline().min(queued + runtime.execution.queue_time);
+    let executor = &worker.gateway.executor;
+    let deadline = exchange.deadline().min(Instant::now() + runtime.execution.queue_time);
     let loaded = Arc::clone(&runtime.model);
-    let job = move || run(&loaded, &model, &version, decode(&body)?);
-    let answer =
-        worker.gateway.executor.submit(&runtime.queue, deadline, job).map_err(|_full| {
-            Problem::new(Cause::QueueFull, "too many requests wait for the model")
-        })?;
+    if !runtime.lane.batches() {
+        let job = move || {
+            let began = Instant::now();
+            let (request, form) = decode(&loaded, &asked)?;
+            run_here(&loaded, &names, request, &form, began)
+        };
+        return answered(exchange, executor.submit(&runtime.lane, deadline, job)).await;
+    }
+    // What runs together must be decoded before it is put together.
+    let ready = if asked.len() <= INLINE_BYTES_MAX {
+        prepare(&loaded, &asked)?
+    } else {
+        let job = move || prepare(&loaded, &asked);
+        answered(exchange, executor.submit(&runtime.lane, deadline, job)).await?
+    };
+    let Ready { id, prepared, form, input } = ready;
+    let batch = u32::try_from(prepared.rows()).ok();
+    let finish = move |result: Result<Ran, InferError>| {
+        let Ran { outputs, took } = result.map_err(model_problem)?;
+        let began = Instant::now();
+        let response = encode(&form, &names, id.as_deref(), outputs)?;
+        Ok(Prediction { response, input, infer: took, output: began.elapsed(), batch })
+    };
+    let pending = executor.submit_rows(&runtime.lane, deadline, prepared, finish);
+    answered(exchange, pending).await
+}
+
+/// Waits for the executor's answer to `submitted`.
+async fn answered<T>(
+    exchange: &mut Exchange,
+    submitted: Result<Pending<Result<T, Problem>>, QueueFull>,
+) -> Result<T, Problem> {
+    let pending = submitted
+        .map_err(|_full| Problem::new(Cause::QueueFull, "too many requests wait for the model"))?;
     let deadline = exchange.deadline();
-    let Ok(answer) = exchange.context.clock.within(deadline, answer).await else {
+    let Ok(answer) = exchange.context.clock.within(deadline, pending).await else {
         return Err(exchange.overdue(Cause::QueueTimeout));
     };
     match answer {
         Ok(answer) => {
-            exchange.latency().t_queue = Some(micros(answer.waited));
+            let latency = exchange.latency();
+            let waited = latency.t_queue.unwrap_or(0).saturating_add(micros(answer.waited));
+            latency.t_queue = Some(waited);
             answer.value
         }
         Err(ExecutorError::Expired { .. }) => {
@@ -128,50 +194,74 @@ async fn predict(
     }
 }
 
-fn decode(body: &[u8]) -> Result<InferRequest<'_>, Problem> {
-    decode_infer_request(body).map_err(|error| Problem::new(Cause::BadInput, error.to_string()))
+/// Reads a request as the model's tensors say.
+fn decode<'a>(loaded: &LocalModel, asked: &'a Asked) -> Result<(InferRequest<'a>, Form), Problem> {
+    let signature = loaded.signature();
+    let signature = Signature { inputs: &signature.inputs, outputs: &signature.outputs };
+    asked.decode(&Terms { signature: Some(signature), extractors: None })
 }
 
-/// Runs and encodes.
-fn run(
+/// A request that may run together with others.
+struct Ready {
+    id: Option<String>,
+    prepared: Prepared,
+    form: Form,
+    /// What reading it took.
+    input: Duration,
+}
+
+/// Decodes a request and checks that it fits.
+fn prepare(loaded: &LocalModel, asked: &Asked) -> Result<Ready, Problem> {
+    let began = Instant::now();
+    let (request, form) = decode(loaded, asked)?;
+    let wanted: Vec<&str> = request.outputs.iter().map(|output| output.name.as_ref()).collect();
+    let prepared = loaded.prepare(request.inputs, &wanted);
+    let prepared = prepared.map_err(|error| model_problem(error.into()))?;
+    let id = request.id.map(|id| id.to_string());
+    Ok(Ready { id, prepared, form, input: began.elapsed() })
+}
+
+/// Whose fault it is that a model gave no answer.
+fn model_problem(error: InferError) -> Problem {
+    let cause = match &error {
+        InferError::Input(_) => Cause::BadInput,
+        InferError::Model { .. } => Cause::Model,
+        InferError::Panicked { .. } => Cause::ModelPanic,
+    };
+    Problem::new(cause, error.to_string())
+}
+
+/// Runs and encodes what has been decoded since `decoding`.
+fn run_here(
     loaded: &LocalModel,
-    model: &str,
-    version: &str,
+    names: &Names,
     request: InferRequest<'_>,
+    form: &Form,
+    decoding: Instant,
 ) -> Result<Prediction, Problem> {
     let wanted: Vec<&str> = request.outputs.iter().map(|output| output.name.as_ref()).collect();
     let rows = request.inputs.first().and_then(|input| input.shape().first());
     let batch = rows.and_then(|&rows| u32::try_from(rows).ok());
     let began = Instant::now();
-    let outputs = loaded.infer(request.inputs, &wanted).map_err(|error| {
-        let cause = match &error {
-            InferError::Input(_) => Cause::BadInput,
-            InferError::Model { .. } => Cause::Model,
-            InferError::Panicked { .. } => Cause::ModelPanic,
-        };
-        Problem::new(cause, error.to_string())
-    })?;
-    let infer = began.elapsed();
-    let response = InferResponse {
-        id: request.id.as_deref(),
-        model_name: model,
-        model_version: version,
-        outputs: &outputs,
-    };
-    let mut body = Vec::new();
-    encode_infer_response(&response, &mut body)
-        .map_err(|error| Problem::new(Cause::Model, error.to_string()))?;
-    Ok(Prediction { body, infer, batch })
+    let outputs = loaded.infer(request.inputs, &wanted).map_err(model_problem)?;
+    let ran = Instant::now();
+    let response = encode(form, names, request.id.as_deref(), outputs)?;
+    let (input, infer) = (began.duration_since(decoding), ran.duration_since(began));
+    Ok(Prediction { response, input, infer, output: ran.elapsed(), batch })
 }
 
-/// One piece out of several; most bodies have one.
-fn join(mut pieces: Pieces) -> Bytes {
-    if pieces.len() == 1 {
-        return pieces.pop().unwrap_or_default();
-    }
-    let mut whole = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
-    for piece in &pieces {
-        whole.extend_from_slice(piece);
-    }
-    whole.freeze()
+fn encode(
+    form: &Form,
+    names: &Names,
+    id: Option<&str>,
+    outputs: Vec<Tensor>,
+) -> Result<Response<Bytes>, Problem> {
+    let response = InferResponse {
+        id: id.map(Into::into),
+        model_name: names.model.as_str().into(),
+        model_version: names.version.as_str().into(),
+        outputs,
+        ..InferResponse::default()
+    };
+    form.encode(response, no_labels)
 }

@@ -9,6 +9,7 @@ use http::StatusCode;
 
 use crate::domain::record::Outcome;
 use crate::domain::routing::NoRoute;
+use crate::protocol::status::GrpcCode;
 
 /// The header that carries the reason word.
 pub(super) const ERROR_HEADER: &str = "x-pointsman-error";
@@ -21,16 +22,33 @@ pub(super) struct Problem {
     pub(super) detail: String,
     /// The methods for the `Allow` header of a 405.
     pub(super) allow: Option<&'static str>,
+    /// The body could not be read at all.
+    pub(super) unreadable: bool,
 }
 
 impl Problem {
     pub(super) fn new(cause: Cause, detail: impl Into<String>) -> Self {
-        Self { cause, detail: detail.into(), allow: None }
+        Self { cause, detail: detail.into(), allow: None, unreadable: false }
+    }
+
+    /// A body that is not what its protocol says.
+    pub(super) fn unreadable(detail: impl Into<String>) -> Self {
+        Self { unreadable: true, ..Self::new(Cause::BadInput, detail) }
+    }
+
+    /// The status that Triton answers, for clients that were written to it.
+    pub(super) fn triton_status(&self) -> StatusCode {
+        match self.cause {
+            Cause::BadInput if self.unreadable => StatusCode::INTERNAL_SERVER_ERROR,
+            Cause::Encoding => StatusCode::NOT_IMPLEMENTED,
+            Cause::NotReady => StatusCode::BAD_REQUEST,
+            cause => cause.status(),
+        }
     }
 
     /// A method that the path does not have; `allow` is what it has.
     pub(super) fn method(detail: impl Into<String>, allow: &'static str) -> Self {
-        Self { cause: Cause::Method, detail: detail.into(), allow: Some(allow) }
+        Self { allow: Some(allow), ..Self::new(Cause::Method, detail) }
     }
 }
 
@@ -61,9 +79,9 @@ impl Cause {
     }
 }
 
-/// Declares the causes with their status, reason word and outcome, one row each.
+/// Declares the causes with their status, reason word, outcome and gRPC status, one row each.
 macro_rules! table {
-    ($($(#[$doc:meta])* $cause:ident => $status:ident $reason:literal $outcome:ident,)+) => {
+    ($($(#[$doc:meta])* $cause:ident => $status:ident $reason:literal $outcome:ident $code:ident,)+) => {
         /// What went wrong.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(super) enum Cause { $($(#[$doc])* $cause,)+ }
@@ -81,6 +99,11 @@ macro_rules! table {
                 match self { $(Self::$cause => $reason,)+ }
             }
 
+            /// The status towards a client that speaks gRPC.
+            pub(super) const fn grpc(self) -> GrpcCode {
+                match self { $(Self::$cause => GrpcCode::$code,)+ }
+            }
+
             /// Whom the record blames.
             pub(super) const fn outcome(self) -> Outcome {
                 match self { $(Self::$cause => Outcome::$outcome,)+ }
@@ -91,67 +114,83 @@ macro_rules! table {
 
 table! {
     /// The head or the framing of the request is not sound.
-    Malformed => BAD_REQUEST "malformed_request" Rejected,
+    Malformed => BAD_REQUEST "malformed_request" Rejected InvalidArgument,
     /// The body is not what the protocol or the model asks for.
-    BadInput => BAD_REQUEST "bad_input" Rejected,
+    BadInput => BAD_REQUEST "bad_input" Rejected InvalidArgument,
     /// No rule takes the request.
-    NoRoute => NOT_FOUND "no_route" Rejected,
+    NoRoute => NOT_FOUND "no_route" Rejected Unimplemented,
     /// The model does not exist.
-    UnknownModel => NOT_FOUND "unknown_model" Rejected,
+    UnknownModel => NOT_FOUND "unknown_model" Rejected NotFound,
     /// The version does not exist.
-    UnknownVersion => NOT_FOUND "unknown_version" Rejected,
+    UnknownVersion => NOT_FOUND "unknown_version" Rejected NotFound,
     /// The client broke off in the middle of its body.
-    Gone => BAD_REQUEST "client_gone" ClientCancel,
+    Gone => BAD_REQUEST "client_gone" ClientCancel Cancelled,
     /// The model cannot read this `Content-Encoding`.
-    Encoding => UNSUPPORTED_MEDIA_TYPE "unsupported_encoding" Rejected,
+    Encoding => UNSUPPORTED_MEDIA_TYPE "unsupported_encoding" Rejected Unimplemented,
     /// An `Expect` other than `100-continue`.
-    Expectation => EXPECTATION_FAILED "expectation_failed" Rejected,
+    Expectation => EXPECTATION_FAILED "expectation_failed" Rejected InvalidArgument,
+    /// The protocol has this, and it is not served here.
+    Unsupported => NOT_IMPLEMENTED "unsupported" Rejected Unimplemented,
     /// The path exists, the method does not.
-    Method => METHOD_NOT_ALLOWED "method_not_allowed" Rejected,
+    Method => METHOD_NOT_ALLOWED "method_not_allowed" Rejected Unimplemented,
     /// The head did not arrive in time.
-    HeaderTimeout => REQUEST_TIMEOUT "header_timeout" Timeout,
+    HeaderTimeout => REQUEST_TIMEOUT "header_timeout" Timeout DeadlineExceeded,
     /// The body stopped arriving.
-    BodyTimeout => REQUEST_TIMEOUT "body_timeout" Timeout,
+    BodyTimeout => REQUEST_TIMEOUT "body_timeout" Timeout DeadlineExceeded,
     /// The body is longer than the limit.
-    BodyTooLarge => PAYLOAD_TOO_LARGE "body_too_large" Rejected,
+    BodyTooLarge => PAYLOAD_TOO_LARGE "body_too_large" Rejected ResourceExhausted,
     /// The request target is longer than the limit.
-    TargetTooLong => URI_TOO_LONG "target_too_long" Rejected,
+    TargetTooLong => URI_TOO_LONG "target_too_long" Rejected InvalidArgument,
     /// The head is longer than the limit.
-    HeadTooLarge => REQUEST_HEADER_FIELDS_TOO_LARGE "head_too_large" Rejected,
+    HeadTooLarge => REQUEST_HEADER_FIELDS_TOO_LARGE "head_too_large" Rejected ResourceExhausted,
     /// The model failed on this input.
-    Model => INTERNAL_SERVER_ERROR "model_error" ModelError,
+    Model => INTERNAL_SERVER_ERROR "model_error" ModelError Internal,
     /// The model panicked.
-    ModelPanic => INTERNAL_SERVER_ERROR "model_panic" ModelError,
+    ModelPanic => INTERNAL_SERVER_ERROR "model_panic" ModelError Internal,
     /// A connection to the backend could not be made.
-    Connect => BAD_GATEWAY "upstream_connect" UpstreamError,
+    Connect => BAD_GATEWAY "upstream_connect" UpstreamError Unavailable,
     /// The backend broke off.
-    Reset => BAD_GATEWAY "upstream_reset" UpstreamError,
+    Reset => BAD_GATEWAY "upstream_reset" UpstreamError Unavailable,
     /// The backend's answer is not HTTP.
-    Garbage => BAD_GATEWAY "upstream_protocol" UpstreamError,
+    Garbage => BAD_GATEWAY "upstream_protocol" UpstreamError Internal,
+    /// The backend's answer cannot be put into the client's protocol.
+    Translation => BAD_GATEWAY "translation" UpstreamError Internal,
+    /// It is not known what the backends of the version speak.
+    UnknownDialect => SERVICE_UNAVAILABLE "unknown_dialect" Shed Unavailable,
+    /// The gateway is not ready.
+    NotReady => SERVICE_UNAVAILABLE "not_ready" Shed Unavailable,
+    /// The body has a content type that the dialect does not have.
+    Media => UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" Rejected InvalidArgument,
+    /// The client's dialect has no form for the answer.
+    NoForm => INTERNAL_SERVER_ERROR "no_form" ModelError Internal,
+    /// The state of the model does not allow it.
+    Refused => CONFLICT "refused" Rejected FailedPrecondition,
+    /// Clients may not load or unload models here.
+    Forbidden => FORBIDDEN "forbidden" Rejected PermissionDenied,
     /// No version of the model can be used.
-    NoReadyVersion => SERVICE_UNAVAILABLE "no_ready_version" Shed,
+    NoReadyVersion => SERVICE_UNAVAILABLE "no_ready_version" Shed Unavailable,
     /// The queue of the model is full.
-    QueueFull => SERVICE_UNAVAILABLE "queue_full" Shed,
+    QueueFull => SERVICE_UNAVAILABLE "queue_full" Shed Unavailable,
     /// The time in the queue ran out.
-    QueueTimeout => SERVICE_UNAVAILABLE "queue_timeout" Shed,
+    QueueTimeout => SERVICE_UNAVAILABLE "queue_timeout" Shed Unavailable,
     /// The prediction log has no room, and an exchange must not go unrecorded.
-    LogFull => SERVICE_UNAVAILABLE "log_full" Shed,
+    LogFull => SERVICE_UNAVAILABLE "log_full" Shed Unavailable,
     /// The record of an answer is not safe, and the answer must not be given without it.
-    RecordLost => SERVICE_UNAVAILABLE "record_lost" Shed,
+    RecordLost => SERVICE_UNAVAILABLE "record_lost" Shed Unavailable,
     /// The gateway ended before the answer was complete.
-    Shutdown => SERVICE_UNAVAILABLE "shutdown" Shed,
+    Shutdown => SERVICE_UNAVAILABLE "shutdown" Shed Unavailable,
     /// Feedback cannot be kept.
-    FeedbackUnavailable => SERVICE_UNAVAILABLE "feedback_unavailable" Shed,
+    FeedbackUnavailable => SERVICE_UNAVAILABLE "feedback_unavailable" Shed Unavailable,
     /// There are as many client connections as allowed.
-    Connections => SERVICE_UNAVAILABLE "connection_limit" Shed,
+    Connections => SERVICE_UNAVAILABLE "connection_limit" Shed Unavailable,
     /// The backend did not accept the connection in time.
-    ConnectTimeout => GATEWAY_TIMEOUT "upstream_connect_timeout" Timeout,
+    ConnectTimeout => GATEWAY_TIMEOUT "upstream_connect_timeout" Timeout Unavailable,
     /// The backend did not begin to answer in time.
-    FirstByteTimeout => GATEWAY_TIMEOUT "upstream_timeout" Timeout,
+    FirstByteTimeout => GATEWAY_TIMEOUT "upstream_timeout" Timeout DeadlineExceeded,
     /// The backend stopped in the middle of its answer.
-    IdleTimeout => GATEWAY_TIMEOUT "upstream_idle_timeout" Timeout,
+    IdleTimeout => GATEWAY_TIMEOUT "upstream_idle_timeout" Timeout DeadlineExceeded,
     /// The whole request took too long.
-    RequestTimeout => GATEWAY_TIMEOUT "request_timeout" Timeout,
+    RequestTimeout => GATEWAY_TIMEOUT "request_timeout" Timeout DeadlineExceeded,
 }
 
 /// The body of an answer that the gateway makes: `{"error": "…"}`, as the Open Inference Protocol
@@ -188,6 +227,7 @@ mod tests {
                 408 | 504 => &[Outcome::Timeout],
                 400..=499 => &[Outcome::Rejected, Outcome::ClientCancel],
                 500 => &[Outcome::ModelError],
+                501 => &[Outcome::Rejected],
                 502 => &[Outcome::UpstreamError],
                 503 => &[Outcome::Shed],
                 other => panic!("{other} is no status of the table"),

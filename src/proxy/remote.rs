@@ -9,22 +9,24 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http::uri::Scheme;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::admit::{Admitted, BODY_KEY, BodyLength, too_large};
 use super::balance;
 use super::body::{self, Gather, Pieces, RequestBody, WHOLE_BYTES_MAX};
+use super::coding::{Coding, inflate};
 use super::exchange::{Answer, Exchange, Streaming, micros};
 use super::forward::{self, REQUEST_ID, TRACEPARENT};
+use super::names::backend_target;
 use super::problem::{Cause, Problem};
 use super::upstream::{Link, LinkError};
-use crate::domain::routing::VERSION_HEADER;
-use crate::protocol::open_inference::Call;
+use crate::domain::routing::{TargetKind, VERSION_HEADER};
+use crate::protocol::dialect::Call;
 use crate::snapshot::{Backend, RemoteRuntime};
 
 /// The most backends that one request is tried with while none accepts a connection.
@@ -41,7 +43,36 @@ pub(super) async fn answer(
     admitted: &Admitted,
     incoming: Incoming,
 ) -> Result<Answer, Problem> {
-    parts.uri = backend_target(&parts.uri, call);
+    // What stands behind a pool is not of this gateway: its paths pass as they are.
+    let named = call.filter(|_| matches!(exchange.target_kind(), Some(TargetKind::Version(..))));
+    parts.uri = backend_target(&parts.uri, named, &runtime.spoken.names);
+    prepare(exchange, &mut parts, admitted);
+    let body = match admitted.body {
+        BodyLength::Known(length) if length <= WHOLE_BYTES_MAX => {
+            RequestBody::whole(read_whole(exchange, incoming).await?)
+        }
+        length => stream_upload(exchange, runtime, &mut parts, incoming, length),
+    };
+    let replayable = call.is_some() || parts.method.is_idempotent();
+    let is_head = parts.method == Method::HEAD;
+    let (response, link) = ask(exchange, runtime, parts, body, replayable).await?;
+    receive(exchange, runtime, response, link, is_head).await
+}
+
+/// Sends a request as it is, and passes the answer on.
+pub(super) async fn forward(
+    exchange: &mut Exchange,
+    runtime: &RemoteRuntime,
+    parts: Parts,
+    body: RequestBody,
+    replayable: bool,
+) -> Result<Answer, Problem> {
+    let (response, link) = ask(exchange, runtime, parts, body, replayable).await?;
+    receive(exchange, runtime, response, link, false).await
+}
+
+/// Makes a client's head the backend's, but for its target.
+pub(super) fn prepare(exchange: &mut Exchange, parts: &mut Parts, admitted: &Admitted) {
     forward::to_backend(
         &mut parts.headers,
         &exchange.context.worker.gateway.forwarding,
@@ -55,44 +86,53 @@ pub(super) async fn answer(
     if let Some(trace) = exchange.begin_trace() {
         parts.headers.insert(TRACEPARENT, trace);
     }
+    if exchange.is_grpc() {
+        parts.headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
     parts.version = Version::HTTP_11;
-    let body = match admitted.body {
-        BodyLength::Known(length) if length <= WHOLE_BYTES_MAX => {
-            RequestBody::whole(read_whole(exchange, incoming).await?)
-        }
-        length => stream_upload(exchange, runtime, &mut parts, incoming, length),
-    };
-    let replayable = call.is_some() || parts.method.is_idempotent();
-    let is_head = parts.method == Method::HEAD;
-    let (response, link) = ask(exchange, runtime, parts, body, replayable).await?;
-    receive(exchange, runtime, response, link, is_head).await
 }
 
-/// The target towards a backend: origin form, without the version segment, which is this gateway's
-/// own word.
-fn backend_target(uri: &Uri, call: Option<&Call<'_>>) -> Uri {
-    let path_and_query = uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    if let Some(Call::Model { version: Some(_), .. }) = call {
-        // /v2/models/MODEL/versions/VERSION[/OPERATION][?QUERY]
-        let (path, query) = path_and_query
-            .split_once('?')
-            .map_or((path_and_query, None), |(path, query)| (path, Some(query)));
-        let mut segments: Vec<&str> = path.split('/').collect();
-        if segments.len() > 5 {
-            segments.drain(4..6);
+/// All of a backend's answer, plain.
+pub(super) struct Whole {
+    pub(super) head: http::response::Parts,
+    pub(super) body: Bytes,
+    pub(super) trailers: HeaderMap,
+}
+
+/// Asks a backend and reads its whole answer, plain, for whoever looks into it.
+pub(super) async fn ask_whole(
+    exchange: &mut Exchange,
+    runtime: &RemoteRuntime,
+    request: Request<RequestBody>,
+) -> Result<Whole, Problem> {
+    let (parts, body) = request.into_parts();
+    let (response, mut link) = ask(exchange, runtime, parts, body, true).await?;
+    let (head, mut incoming) = response.into_parts();
+    check_response(&head)?;
+    let (body, trailers) = read_response(exchange, runtime, &mut link, &mut incoming).await?;
+    drop(incoming);
+    keep(exchange, link).await;
+    let coding = Coding::of_body(&head.headers)
+        .map_err(|_unknown| Problem::new(Cause::Translation, "the backend's answer is coded"))?;
+    let limit = exchange.context.worker.gateway.limits.body;
+    let body = match coding {
+        Coding::Identity => body,
+        Coding::Gzip | Coding::Deflate => inflate(coding, &body, limit)
+            .map_err(|problem| Problem::new(Cause::Translation, problem.detail))?,
+    };
+    Ok(Whole { head, body, trailers })
+}
+
+/// Gives the link of an answer that is complete back.
+async fn keep(exchange: &Exchange, link: Box<Link>) {
+    let mut link = Some(link);
+    std::future::poll_fn(|cx| {
+        if let Some(link) = link.take() {
+            exchange.release(cx, link);
         }
-        let mut target = segments.join("/");
-        if let Some(query) = query {
-            target = format!("{target}?{query}");
-        }
-        if let Ok(uri) = Uri::try_from(target) {
-            return uri;
-        }
-    }
-    match uri.path_and_query() {
-        Some(own) if uri.authority().is_some() => Uri::from(own.clone()),
-        _ => uri.clone(),
-    }
+        Poll::Ready(())
+    })
+    .await;
 }
 
 /// Reads a short body to its end.
@@ -142,7 +182,7 @@ fn stream_upload(
         }
     };
     let upload = exchange.begin_upload(runtime.timeouts.idle, runtime.timeouts.first_byte);
-    RequestBody::Stream { incoming, upload, length }
+    RequestBody::Stream { first: Pieces::new(), incoming, upload, length }
 }
 
 /// Sends the request until a backend answers, or it may not be sent again.
@@ -177,7 +217,7 @@ async fn ask(
                 continue;
             }
         };
-        set_host(&mut request, &backend);
+        address(&mut request, &backend, link.is_http2());
         let spare = if link.is_reused() && replayable { copy(&request) } else { None };
         let began = exchange.now();
         let deadline = exchange.deadline().min(began + first_wait(runtime, request.body()));
@@ -218,7 +258,11 @@ async fn connect(
     if !fresh_only {
         let now = exchange.note_time();
         let kept = std::future::poll_fn(|cx| {
-            Poll::Ready(worker.pool.take(cx, backend, &runtime.keep_alive, now))
+            Poll::Ready(if runtime.http2 {
+                worker.channels.take(backend, &runtime.keep_alive, now)
+            } else {
+                worker.pool.take(cx, backend, &runtime.keep_alive, now)
+            })
         });
         if let Some(link) = kept.await {
             worker.gateway.upstream_reuses.add(worker.index);
@@ -227,7 +271,11 @@ async fn connect(
     }
     let began = Instant::now();
     let deadline = exchange.deadline().min(began + runtime.timeouts.connect);
-    let opened = exchange.context.clock.within(deadline, Link::open(&backend.address)).await;
+    let opened = if runtime.http2 {
+        exchange.context.clock.within(deadline, worker.channels.open(&backend.address)).await
+    } else {
+        exchange.context.clock.within(deadline, Link::open(&backend.address)).await
+    };
     let now = exchange.note_time();
     exchange.latency().t_upstream_connect = Some(micros(now.duration_since(began)));
     let failed = &worker.gateway.counters.upstream_connects_failed;
@@ -248,8 +296,19 @@ async fn connect(
     }
 }
 
-fn set_host(request: &mut Request<RequestBody>, backend: &Backend) {
-    request.headers_mut().insert(HOST, backend.host.clone());
+/// Names the backend in the head: in `Host`, or in the target where HTTP/2 has it.
+fn address(request: &mut Request<RequestBody>, backend: &Backend, http2: bool) {
+    if !http2 {
+        request.headers_mut().insert(HOST, backend.host.clone());
+        return;
+    }
+    request.headers_mut().remove(HOST);
+    *request.version_mut() = Version::HTTP_2;
+    let mut target = std::mem::take(request.uri_mut()).into_parts();
+    target.scheme = Some(Scheme::HTTP);
+    target.authority = Some(backend.authority.clone());
+    // Both are there and sound, so that only a target of `*` fails, which has no form here.
+    *request.uri_mut() = Uri::from_parts(target).unwrap_or_default();
 }
 
 /// The same request again, where its body is whole.
@@ -283,7 +342,7 @@ fn failure(exchange: &Exchange, error: LinkError) -> Problem {
             format!("the backend closed the connection before it answered: {error}"),
         ),
         LinkError::Garbage(error) => {
-            Problem::new(Cause::Garbage, format!("the backend's answer is not HTTP/1.1: {error}"))
+            Problem::new(Cause::Garbage, format!("the backend's answer is not HTTP: {error}"))
         }
     }
 }
@@ -306,7 +365,7 @@ async fn receive(
 ) -> Result<Answer, Problem> {
     let (mut head, mut incoming) = response.into_parts();
     check_response(&head)?;
-    // The version is that of the gateway, on this connection (RFC 9112 section 2.3).
+    // The version is that of the gateway, on the client's connection (RFC 9112 section 2.3).
     head.version = Version::HTTP_11;
     forward::to_client(&mut head.headers, &exchange.context.worker.gateway.forwarding);
     let length = if is_head || has_no_body(head.status) {
@@ -321,17 +380,10 @@ async fn receive(
     };
     let body = match length {
         0 => Bytes::new(),
-        _ => read_response(exchange, runtime, &mut link, &mut incoming).await?,
+        _ => read_response(exchange, runtime, &mut link, &mut incoming).await?.0,
     };
     drop(incoming);
-    let mut link = Some(link);
-    std::future::poll_fn(|cx| {
-        if let Some(link) = link.take() {
-            exchange.release(cx, link);
-        }
-        Poll::Ready(())
-    })
-    .await;
+    keep(exchange, link).await;
     Ok(Answer::Whole(Response::from_parts(head, body)))
 }
 
@@ -354,14 +406,16 @@ fn check_response(head: &http::response::Parts) -> Result<(), Problem> {
     }
 }
 
-/// Reads a short response body to its end.
+/// Reads a response body to its end, with its trailers.
 async fn read_response(
     exchange: &Exchange,
     runtime: &RemoteRuntime,
     link: &mut Link,
     incoming: &mut Incoming,
-) -> Result<Bytes, Problem> {
+) -> Result<(Bytes, HeaderMap), Problem> {
+    let limit = exchange.context.worker.gateway.limits.body.max(WHOLE_BYTES_MAX);
     let mut whole = Bytes::new();
+    let mut trailers = HeaderMap::new();
     let mut joined: Option<BytesMut> = None;
     let mut now = exchange.now();
     loop {
@@ -373,15 +427,31 @@ async fn read_response(
                 let detail = format!("the backend broke off in the middle of its answer: {error}");
                 return Err(Problem::new(Cause::Reset, detail));
             }
-            Ok(Some(Ok(piece))) if whole.is_empty() && joined.is_none() => whole = piece,
-            // Rare: a short body that came in several pieces.
-            Ok(Some(Ok(piece))) => joined
-                .get_or_insert_with(|| BytesMut::from(whole.as_ref()))
-                .extend_from_slice(&piece),
-            Ok(None) => return Ok(joined.map_or(whole, BytesMut::freeze)),
+            Ok(Some(Ok(frame))) => {
+                let piece = match frame.into_data() {
+                    Ok(piece) => piece,
+                    Err(frame) => {
+                        trailers = frame.into_trailers().unwrap_or_default();
+                        continue;
+                    }
+                };
+                let so_far = joined.as_ref().map_or(whole.len(), BytesMut::len);
+                if (so_far + piece.len()) as u64 > limit {
+                    let detail = "the backend's answer is longer than `limits.body` allows";
+                    return Err(Problem::new(Cause::Translation, detail));
+                }
+                if whole.is_empty() && joined.is_none() {
+                    whole = piece;
+                } else {
+                    // Rare: a short body that came in several pieces.
+                    let joined = joined.get_or_insert_with(|| BytesMut::from(whole.as_ref()));
+                    joined.extend_from_slice(&piece);
+                }
+            }
+            Ok(None) => return Ok((joined.map_or(whole, BytesMut::freeze), trailers)),
         }
         if incoming.is_end_stream() {
-            return Ok(joined.map_or(whole, BytesMut::freeze));
+            return Ok((joined.map_or(whole, BytesMut::freeze), trailers));
         }
         now = Instant::now();
     }
@@ -389,23 +459,4 @@ async fn read_response(
 
 fn has_no_body(status: StatusCode) -> bool {
     matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn backends_see_the_origin_form_without_our_version_names() {
-        let target = |uri: &str| {
-            let uri: Uri = uri.parse().unwrap();
-            let path = uri.path().to_owned();
-            let call = crate::protocol::open_inference::parse_path(&path).unwrap();
-            backend_target(&uri, call.as_ref()).to_string()
-        };
-        assert_eq!(target("/v2/models/m/versions/v1/infer?a=1"), "/v2/models/m/infer?a=1");
-        assert_eq!(target("/v2/models/m/versions/v1"), "/v2/models/m");
-        assert_eq!(target("/v2/models/m/infer"), "/v2/models/m/infer");
-        assert_eq!(target("http://h:1/x?y=/../z"), "/x?y=/../z");
-    }
 }

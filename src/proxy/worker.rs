@@ -19,7 +19,7 @@ use super::drain::{Drain, OpenGuard};
 use super::forward::TraceContext;
 use super::listen::BoundSocket;
 use super::problem::{Cause, Problem, raw_response};
-use super::upstream::Pool;
+use super::upstream::{Channels, Pool};
 use super::{Gateway, connection};
 use crate::domain::ids::{Entropy, RecordId};
 use crate::domain::spec::{BackendAddress, KeepAlive};
@@ -74,6 +74,7 @@ impl Service for WorkerPlan {
             gateway: Arc::clone(&self.gateway),
             drain: Arc::clone(&self.drain),
             pool: Pool::default(),
+            channels: Channels::default(),
             random: Mutex::new(fastrand::Rng::new()),
             snapshots: Mutex::new(self.gateway.snapshots.local()),
         });
@@ -107,6 +108,7 @@ pub(super) struct Worker {
     pub(super) gateway: Arc<Gateway>,
     pub(super) drain: Arc<Drain>,
     pub(super) pool: Pool,
+    pub(super) channels: Channels,
     /// Seeded by the system; only this worker draws, so that the lock is never contended.
     random: Mutex<fastrand::Rng>,
     /// Likewise.
@@ -167,12 +169,16 @@ impl Worker {
 
     /// Closes upstream connections that were unused for too long or whose backend is gone.
     fn sweep(&self) {
-        if self.pool.is_empty() {
+        // A worker without requests must not keep a model that was unloaded.
+        drop(self.snapshot());
+        if self.pool.is_empty() && self.channels.is_empty() {
             return;
         }
         let snapshot = self.gateway.snapshots.load();
         let known = keep_alives(&snapshot);
-        self.pool.sweep(Instant::now(), |address| known.get(address).copied());
+        let now = Instant::now();
+        self.pool.sweep(now, |address| known.get(address).copied());
+        self.channels.sweep(now, |address| known.get(address).copied());
     }
 
     /// The current snapshot, for one request.

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use super::latency::LatencyShards;
 use super::process;
 use super::shards::TargetShard;
+use super::tally::{Ended, Tally};
 use crate::domain::record::Outcome;
 use crate::domain::routing::TargetKind;
 
@@ -29,6 +30,9 @@ pub const DURATION: &str = "pointsman_request_duration_seconds";
 pub const STAGE: &str = "pointsman_stage_duration_seconds";
 /// Answers that the gateway made itself, by the reason in `x-pointsman-error`.
 pub const ERRORS: &str = "pointsman_errors_total";
+
+/// Rows that ran together, per version.
+pub const BATCH_ROWS: &str = "pointsman_batch_rows";
 
 /// Syncs of a segment of the prediction log.
 pub const LOG_SYNC: &str = "pointsman_log_sync_seconds";
@@ -65,23 +69,34 @@ definitions! {
     gauge "pointsman_ready", [], "1 while /readyz answers 200.";
     gauge "pointsman_snapshot_generation", [], "The number of the published snapshot.";
     gauge "pointsman_versions", ["state"], "Versions by state: ready or unavailable.";
+    gauge "pointsman_dialect_known", ["model", "version"], "1 once the backends of a version with dialect = \"ask\" have told what they speak, 0 until then.";
     gauge "pointsman_connections", [], "Open client connections.";
     counter "pointsman_connections_accepted_total", [], "Client connections accepted.";
-    counter "pointsman_connections_refused_total", ["reason"], "Client connections closed before a request was served: limit or malformed.";
+    counter "pointsman_connections_refused_total", ["reason"], "Client connections closed before a request was served: limit or malformed; or because most of its streams were reset: resets.";
+    counter "pointsman_http2_connections_total", [], "Client connections that speak HTTP/2.";
+    counter "pointsman_http2_streams_total", [], "Requests that came over HTTP/2.";
     counter "pointsman_upstream_connects_total", ["result"], "Connections opened to backends: ok or failed.";
     counter "pointsman_upstream_reuses_total", [], "Requests sent on a kept backend connection.";
     counter "pointsman_retries_total", ["reason"], "Requests sent again: connect (nothing was sent) or stale (a kept connection turned out dead).";
     gauge "pointsman_executor_queued", [], "Requests that wait for an executor thread.";
     gauge "pointsman_executor_running", [], "Requests that executor threads work on.";
     counter "pointsman_executor_refused_total", ["reason"], "Requests that the executor did not run: full, expired or abandoned.";
+    histogram BATCH_ROWS, ["model", "version"], "Rows that an executor thread ran together, for versions with `batch`.";
+    counter "pointsman_batches_total", ["model", "version", "reason"], "Batches: full, or delay (the oldest request had waited long enough).";
+    counter "pointsman_batches_taken_apart_total", ["model", "version"], "Batches that failed and were run again one by one.";
+    gauge "pointsman_model_memory_bytes", ["model", "version"], "An estimate of what a loaded model takes: its constants, once for each of its plans; 0 once unloaded.";
+    gauge "pointsman_model_plans", ["model", "version"], "Compiled plans of a loaded model: the general one, one for single rows, some for frequent sizes.";
+    counter "pointsman_model_plans_made_total", ["model", "version"], "Plans made for frequent sizes while the gateway ran.";
     counter "pointsman_model_panics_total", [], "Panics inside models; each failed one request.";
     counter "pointsman_log_records_received_total", [], "Records offered to the prediction log.";
     counter "pointsman_log_records_written_total", [], "Records written to segments.";
     counter "pointsman_log_records_dropped_total", ["reason"], "Records lost. received = written + dropped + queued.";
     counter "pointsman_log_sampled_out_total", [], "Exchanges that were not offered to the log, because the sample left them out.";
-    counter "pointsman_log_bodies_omitted_total", [], "Bodies left out of records because the log was falling behind.";
+    counter "pointsman_log_bodies_omitted_total", ["reason"], "Bodies that records hold in part or not at all, by reason; pressure means that the log was falling behind.";
     gauge "pointsman_log_queue_bytes", [], "Bytes of records that wait for the writer.";
     gauge "pointsman_log_queue_records", [], "Records that wait for the writer.";
+    gauge "pointsman_log_oldest_waiting_seconds", [], "How long the oldest record has waited for the writer, or under sync for its sync; 0 for none.";
+    gauge "pointsman_log_oldest_unsynced_seconds", [], "How long the oldest written record has waited to be synced to the disk; 0 for none.";
     gauge "pointsman_log_written_lsn", [], "The sequence number of the last record written; 0 for none.";
     gauge "pointsman_log_durable_lsn", [], "Records up to this sequence number are synced to the disk; 0 for none.";
     gauge "pointsman_log_disk_free_bytes", [], "Free bytes on the file system of the log.";
@@ -182,6 +197,18 @@ impl TargetMetrics {
         if let Some(counter) = outcomes.get(usize::from(outcome.code()) - 1) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Counts an exchange for the statistics that clients ask for.
+    pub fn tell(&self, worker: usize, ended: &Ended) {
+        self.shard(worker).tally.add(ended);
+    }
+
+    /// These statistics, summed.
+    pub fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        self.shards.iter().for_each(|shard| shard.tally.add_to(&mut tally));
+        tally
     }
 
     /// Counts a request in flight; [`Self::leave`] ends it.
@@ -321,6 +348,30 @@ impl Registry {
             }
         }
         out
+    }
+
+    /// Renders a histogram of counts that another room keeps for versions: the upper bounds of its
+    /// buckets, and for each version the count of each bucket and of what is beyond, and the sum.
+    pub fn version_histogram(
+        name: &str,
+        bounds: &[u64],
+        versions: &[(&TargetKind, Vec<u64>, u64)],
+        out: &mut String,
+    ) {
+        head(out, name, "histogram");
+        for (kind, counts, sum) in versions {
+            let TargetKind::Version(model, version) = kind else { continue };
+            let labels = format!("model=\"{model}\",version=\"{version}\"");
+            let mut total = 0;
+            for (index, count) in counts.iter().enumerate() {
+                total += count;
+                let bound = bounds.get(index).map_or_else(|| "+Inf".to_owned(), u64::to_string);
+                out.push_str(&format!("{name}_bucket{{{labels},le=\"{bound}\"}} {total}\n"));
+            }
+            out.push_str(&format!(
+                "{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {total}\n"
+            ));
+        }
     }
 
     /// Renders a histogram that another room keeps: the upper bounds of its buckets in microseconds,

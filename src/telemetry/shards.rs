@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use super::tally::TallyShard;
 use crate::domain::record::Outcome;
 
 /// A value on cache lines of its own; two lines, because they are fetched in pairs.
@@ -40,6 +41,7 @@ pub(super) struct TargetShard {
     /// May be negative in one shard alone: a request that ends elsewhere is taken off there.
     pub(super) in_flight: AtomicI64,
     pub(super) outcomes: [AtomicU64; Outcome::ALL.len()],
+    pub(super) tally: TallyShard,
 }
 
 #[cfg(test)]

@@ -54,6 +54,8 @@ class Gateway:
             f'data_dir = "data"\n{body}'
         )
         self.process = None
+        # Added to that of the tests.
+        self.environment = {}
 
     @property
     def address(self):
@@ -67,7 +69,10 @@ class Gateway:
         """Starts the process and waits until it serves."""
         with open(self.directory / "output", "ab") as output:
             self.process = subprocess.Popen(
-                [binary(), "run", "-c", str(self.config)], stdout=output, stderr=output
+                [binary(), "run", "-c", str(self.config)],
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **self.environment},
             )
         limit = time.monotonic() + START_LIMIT_S
         while not (self._ready() and self._listens()):

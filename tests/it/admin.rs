@@ -26,5 +26,8 @@ fn health_metrics_and_status_are_served() {
     assert_eq!(gateway.metric("pointsman_log_records_written_total"), 3.0);
     let status = get("/api/v1/status").json();
     assert_eq!(status["models"]["iris"]["versions"]["v1"]["permille"], 1000);
+    let artifact = &status["models"]["iris"]["versions"]["v1"]["artifact"];
+    assert!(artifact["digest"].as_str().unwrap().starts_with("sha256:"), "{artifact}");
+    assert!(artifact["memory"].as_u64().unwrap() > 0 && artifact["interface"].is_null());
     assert_eq!(status["log"]["written"], 3);
 }

@@ -26,7 +26,10 @@ const TABLE: &[(&str, Option<&[&str]>)] = &[
     ("inference", Some(&["domain", "protocol", "telemetry"])),
     ("prediction_log", Some(&["domain", "telemetry"])),
     ("monitor", Some(&["domain", "protocol", "telemetry", "prediction_log"])),
-    ("snapshot", Some(&["domain", "telemetry", "inference", "prediction_log", "monitor"])),
+    (
+        "snapshot",
+        Some(&["domain", "protocol", "telemetry", "inference", "prediction_log", "monitor"]),
+    ),
     (
         "control",
         Some(&[

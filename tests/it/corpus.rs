@@ -5,15 +5,59 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use pointsman::config::{Checks, load};
+use pointsman::inference::fuzz_graph;
 use pointsman::prediction_log::query::expression::fuzz_expression;
 use pointsman::prediction_log::{fuzz_parquet_rows, fuzz_segment};
-use pointsman::protocol::fuzz_infer_request;
+use pointsman::protocol::dialect::{fuzz_answer, fuzz_request};
+use pointsman::protocol::{
+    fuzz_binary_request, fuzz_grpc_body, fuzz_infer_request, fuzz_reflection, fuzz_small_bodies,
+};
 use pointsman::proxy::fuzz_redact;
 
 #[test]
 fn no_request_of_the_corpus_panics() {
     for (_, bytes) in corpus("infer_request") {
         fuzz_infer_request(&bytes);
+    }
+}
+
+#[test]
+fn no_body_of_the_corpus_breaks_a_codec() {
+    replay("binary_request", fuzz_binary_request);
+    replay("grpc_body", fuzz_grpc_body);
+    replay("small_bodies", fuzz_small_bodies);
+    replay("reflection", fuzz_reflection);
+    replay("dialect_request", fuzz_request);
+    replay("dialect_answer", fuzz_answer);
+}
+
+fn replay(target: &str, decode: fn(&[u8])) {
+    for (_, bytes) in corpus(target) {
+        decode(&bytes);
+    }
+}
+
+#[test]
+fn every_graph_of_the_corpus_is_checked_without_a_panic() {
+    for (path, bytes) in corpus("graph") {
+        let sound = fuzz_graph(&bytes);
+        let wanted =
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("sound_"));
+        assert_eq!(sound, wanted, "{}", path.display());
+    }
+}
+
+#[test]
+fn no_graph_of_the_corpus_panics_when_a_byte_is_flipped_or_it_is_cut() {
+    for (_, bytes) in corpus("graph") {
+        for at in 0..bytes.len() {
+            for mask in [0x01, 0x55, 0x80, 0xff] {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= mask;
+                fuzz_graph(&flipped);
+            }
+            fuzz_graph(&bytes[..at]);
+        }
     }
 }
 

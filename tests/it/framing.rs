@@ -91,7 +91,7 @@ const CASES: &[(&str, &str, Expected)] = &[
     ("a dot segment", "GET /a/../admin HTTP/1.1\r\nHost: a\r\n\r\n", Refused),
     ("an encoded dot segment", "GET /a/%2e%2e/admin HTTP/1.1\r\nHost: a\r\n\r\n", Refused),
     ("CONNECT", "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", Refused),
-    ("an HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Refused),
+    ("almost an HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSX\r\n\r\n", Refused),
     ("TLS", "\x16\x03\x01\x02\x00\x01\x00\x01", Refused),
     (
         "a chunk size that is no number",

@@ -3,10 +3,14 @@
 pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod gateway;
+pub(crate) mod http2;
+#[expect(dead_code, reason = "each user of this file needs a part of it")]
+pub(crate) mod onnx;
 
 pub(crate) use self::backend::Backend;
 pub(crate) use self::client::{Client, Reply};
 pub(crate) use self::gateway::Gateway;
+pub(crate) use self::http2::{Http2, Http2Backend, Http2Reply};
 
 /// The longest wait of any test for anything.
 pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);

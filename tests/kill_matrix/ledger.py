@@ -60,6 +60,14 @@ class Ledger:
         self.refused = 0
         self.unanswered = 0
         self.wrong = []
+        # Set while no client is to send anything.
+        self.paused = threading.Event()
+        # How long a client waits after an answer.
+        self.rest_s = 0
+
+    def names(self):
+        """The ids of the records that were acknowledged, without dashes."""
+        return {record_id.replace("-", "") for record_id in list(self.acknowledged)}
 
 
 class Client(threading.Thread):
@@ -90,6 +98,9 @@ class Client(threading.Thread):
     def _talk(self, connection):
         stream = Stream(connection)
         while not self.over.is_set():
+            if self.ledger.paused.is_set():
+                time.sleep(0.01)
+                continue
             self.count += 1
             request_id = f"{self.label}-{self.count}"
             path, body, chunked, wanted = self._request(request_id)
@@ -107,6 +118,8 @@ class Client(threading.Thread):
             if head is None:
                 raise Broken
             self._received(request_id, head, answer, wanted, body)
+            if self.ledger.rest_s:
+                time.sleep(self.ledger.rest_s)
             if header(head, b"connection") == "close":
                 return
 

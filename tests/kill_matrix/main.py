@@ -3,16 +3,21 @@
 Every round lets clients work for a random time and kills the gateway with SIGKILL: while it serves, again
 while it recovers from the last kill, or while it writes a Parquet file. It is started on the same files
 each time. At the end it is stopped properly, and the files are compared with the clients' ledger.
+
+A variant runs with so small a limit that retention removes all the time, with a sink that takes nothing,
+and with a clock that runs 600 times as fast, so that hours end and their files are merged.
 """
 
 import argparse
 import os
 import random
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
@@ -20,10 +25,14 @@ sys.path[:0] = [str(TOP / "tests" / "clients")]
 
 from backend import Backend  # noqa: E402
 from check import check  # noqa: E402
+from clock import Clock  # noqa: E402
 from gateway import MODELS, Gateway, binary  # noqa: E402
 from ledger import Client, Ledger, wait_until  # noqa: E402
+from retained import SINK, Retained  # noqa: E402
 
 SHOWN = 10
+# So many times the rounds that were asked for, where retention had nothing to do in those.
+SLOWER = 5
 
 # Small and short-lived segments, so that closing, converting and recycling happen under the kills.
 CONFIG = """
@@ -41,16 +50,29 @@ pool = "stream"
 durability = "{mode}"
 segment = "1MiB"
 segment_age = "500ms"
+{limits}
 [log.parquet]
 cpu = "100%"
+{sinks}
 """
+
+# The limits of the variant. What clients send in a round is less than half of it.
+TIGHT = {"limits": 'retain = "16MiB"', "sinks": f'[sinks.{SINK}]\nhttp = "http://127.0.0.1:1/"'}
+FREE = {"limits": "", "sinks": ""}
+CLOCK_RATE = 600
 
 
 class Victim(Gateway):
     """A gateway that is killed often."""
 
-    def __init__(self, directory, mode, backend):
-        super().__init__(directory, CONFIG.format(models=MODELS, backend=backend.port, mode=mode))
+    def __init__(self, directory, mode, backend, retaining):
+        self.retaining = retaining
+        limits = TIGHT if retaining else FREE
+        super().__init__(directory, CONFIG.format(models=MODELS, backend=backend.port, mode=mode, **limits))
+        if retaining:
+            clock = Clock(self.directory / "clock")
+            clock.set(rate=CLOCK_RATE)
+            self.environment = clock.environment
         self.data = self.directory / "data"
         self.binary = binary()
         known = subprocess.run([self.binary, "log", "--help"], capture_output=True, text=True).stdout
@@ -62,18 +84,39 @@ class Victim(Gateway):
         """Starts the process and waits for nothing."""
         with open(self.directory / "output", "ab") as output:
             self.process = subprocess.Popen(
-                [self.binary, "run", "-c", str(self.config)], stdout=output, stderr=output
+                [self.binary, "run", "-c", str(self.config)],
+                stdout=output, stderr=output, env={**os.environ, **self.environment},
             )
 
     def converts(self):
         """Whether a Parquet file is being written."""
         return any((self.data / "parquet.work").glob("*.tmp"))
 
+    def merges(self):
+        """Whether the files of an hour are being merged."""
+        return (self.data / "parquet.work" / "merge").exists()
+
+    def is_converted(self):
+        """Whether all that was written has become Parquet."""
+        try:
+            slots = struct.iter_unpack("<8sQQ8x", (self.data / "log" / "cursors" / "parquet").read_bytes())
+            position = max((turn, position) for magic, turn, position in slots if magic == b"PNTSMCUR")[1]
+        except (OSError, ValueError, struct.error):
+            return False
+        return position >= max((int(file.name[:20]) for file in (self.data / "log").glob("*.seg")), default=0)
+
 
 def one_round(victim, ledger, chance, seconds, last):
     """Serves for a while and is killed; returns how it was killed. `last` is how it was the last time."""
     before = len(ledger.acknowledged)
     victim.spawn()
+    if last == "idle":
+        # Now there is time to merge, before the load comes back.
+        merges = wait_until(victim.merges, 3)
+        ledger.paused.clear()
+        if merges:
+            victim.kill()
+            return "merging"
     # Now and then before it has recovered from the last time, and often twice or more in a row.
     if chance.random() < (0.5 if last == "recovering" else 0.15):
         time.sleep(chance.uniform(0, 0.08))
@@ -86,27 +129,44 @@ def one_round(victim, ledger, chance, seconds, last):
     how = "serving"
     if chance.random() < 0.4 and wait_until(victim.converts, 0.7):
         how = "converting"
+    if victim.retaining and chance.random() < 0.5:
+        ledger.paused.set()
+        how = "idle" if wait_until(victim.is_converted, 10) else how
+        if how != "idle":
+            ledger.paused.clear()
     victim.kill()
     return how
 
 
-def run_mode(mode, runs, seconds, seed, folder):
+def run_mode(mode, runs, seconds, seed, folder, retaining=False):
     """All rounds of one mode; the row of the table, and whether everything is well."""
     began = time.monotonic()
-    chance = random.Random(f"{seed}-{mode}")
+    name = f"{mode}, tight" if retaining else mode
+    chance = random.Random(f"{seed}-{name}")
     backend, ledger = Backend(), Ledger(mode)
-    victim = Victim(folder / mode, mode, backend)
-    clients = [Client(ledger, victim.port, f"{mode}{n}", f"{seed}-{mode}-{n}") for n in range(6)]
-    kills, how = {"serving": 0, "recovering": 0, "converting": 0}, None
+    if retaining:
+        # So that a round writes less than retention leaves.
+        ledger.rest_s = 0.004
+    victim = Victim(folder / name.replace(", ", "-"), mode, backend, retaining)
+    retained = Retained() if retaining else None
+    count = 3 if retaining else 6
+    clients = [Client(ledger, victim.port, f"{mode}{n}", f"{seed}-{mode}-{n}") for n in range(count)]
+    kills, how = Counter(), None
     try:
         for client in clients:
             client.start()
-        for number in range(runs):
+        number = 0
+        # On a slow machine it takes more rounds until there is enough for retention to remove.
+        while number < runs or (retained and not retained.has_acted() and number < SLOWER * runs):
             ledger.round = number
             how = one_round(victim, ledger, chance, seconds, how)
             kills[how] += 1
-            progress(f"{mode}: {number + 1}/{runs} kills, {len(ledger.acknowledged)} acknowledged")
-        ledger.round = runs
+            number += 1
+            if retained:
+                retained.look(victim, ledger.names(), f"kill {number}")
+            progress(f"{name}: {number}/{runs} kills, {len(ledger.acknowledged)} acknowledged")
+        ledger.round = number
+        ledger.paused.clear()
         victim.start()
         before = len(ledger.acknowledged)
         served = wait_until(lambda: len(ledger.acknowledged) > before + 20, 20)
@@ -117,7 +177,10 @@ def run_mode(mode, runs, seconds, seed, folder):
         victim.stop()
         if not served:
             ledger.wrong.append("nothing is served after the last kill")
-        verdict = check(ledger, victim)
+        if retained:
+            retained.look(victim, ledger.names(), "at the end")
+            retained.finish(victim)
+        verdict = check(ledger, victim, retained)
     finally:
         for client in clients:
             client.over.set()
@@ -125,21 +188,27 @@ def run_mode(mode, runs, seconds, seed, folder):
             victim.kill()
         backend.stop()
     progress("")
-    report(mode, "wrong answer", ledger.wrong)
-    report(mode, "missing", verdict.missing)
-    report(mode, "duplicate", verdict.duplicates)
-    report(mode, "foreign", verdict.foreign)
-    report(mode, "not a row", verdict.other)
+    report(name, "wrong answer", ledger.wrong)
+    report(name, "missing", verdict.missing)
+    report(name, "duplicate", verdict.duplicates)
+    report(name, "foreign", verdict.foreign)
+    report(name, "not a row", verdict.other)
+    wrong = list(ledger.wrong)
+    if retained:
+        if not retained.has_acted():
+            wrong.append(f"{len(retained.skipped)} skips, {retained.merged} merges, {verdict.retained} records gone")
+        report(name, "retention", retained.problems + wrong[len(ledger.wrong) :])
+        wrong += retained.problems
     row = (
-        mode, runs, kills["recovering"], kills["converting"], len(ledger.acknowledged), verdict.found,
-        len(verdict.missing), len(verdict.duplicates), len(verdict.foreign), ledger.refused,
+        name, number, kills["recovering"], kills["converting"], kills["merging"], len(ledger.acknowledged), verdict.found,
+        verdict.retained, retained.merged if retained else 0, len(verdict.missing), len(verdict.duplicates), len(verdict.foreign), ledger.refused,
         ledger.unanswered, verdict.in_parquet, verdict.in_segments, round(time.monotonic() - began),
     )
-    return row, verdict.is_clean() and not ledger.wrong
+    return row, verdict.is_clean() and not wrong
 
 
 TITLES = (
-    "mode", "kills", "recovering", "converting", "acknowledged", "found", "missing", "duplicates", "foreign",
+    "mode", "kills", "recovering", "converting", "merging", "acknowledged", "found", "retained", "merges", "missing", "duplicates", "foreign",
     "refused", "unanswered", "parquet", "segments", "seconds",
 )
 
@@ -167,6 +236,7 @@ def main():
     parser = argparse.ArgumentParser(prog="tests/kill-matrix", description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=50, help="kills of each mode")
     parser.add_argument("--modes", default="os,sync", help="modes of durability, with commas between them")
+    parser.add_argument("--tight", type=int, help="kills of each mode with retention and merging; a fifth of --runs")
     parser.add_argument("--seconds", type=float, default=0.4, help="mean time of serving before a kill")
     parser.add_argument("--seed", type=int, help="repeats the schedule of an earlier run")
     parser.add_argument("--keep", action="store_true", help="keep the files, also when all is well")
@@ -174,7 +244,10 @@ def main():
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(2**32)
     print(f"seed {seed}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="kill-matrix-", dir=os.environ.get("TMPDIR")))
-    results = [run_mode(mode, options.runs, options.seconds, seed, folder) for mode in options.modes.split(",")]
+    modes = options.modes.split(",")
+    results = [run_mode(mode, options.runs, options.seconds, seed, folder) for mode in modes if options.runs]
+    tight = options.tight if options.tight is not None else -(-options.runs // 5)
+    results += [run_mode(mode, tight, options.seconds, seed, folder, retaining=True) for mode in modes if tight]
     table([row for row, _ in results])
     clean = all(well for _, well in results)
     if clean and not options.keep:

@@ -36,6 +36,7 @@ use super::super::args::Format;
 use crate::domain::spec::JsonPointer;
 use crate::prediction_log::query::LogError;
 use crate::prediction_log::query::filter::Filter;
+use crate::prediction_log::query::text::timestamp;
 
 /// What names a request, a model or a version in an answer, and is never compared.
 const NAMES: [&str; 3] = ["/id", "/model_name", "/model_version"];
@@ -156,6 +157,11 @@ impl Replay {
             to_model: args.to_model.clone(),
             to_version: args.to_version.clone(),
             speed: args.speed.to_string(),
+            tolerance: args.tolerance,
+            floor: args.floor,
+            ignored: args.ignore.iter().map(ToString::to_string).collect(),
+            recorded_from: None,
+            recorded_to: None,
             seconds: 0.0,
             recorded_seconds: 0.0,
             interrupted: false,
@@ -216,8 +222,11 @@ impl Replay {
         source.end();
         self.bar.finish_and_clear();
         self.report.run.seconds = start.elapsed().as_secs_f64();
-        let recorded = self.recorded_us.map_or(0, |(first, last)| last - first);
-        self.report.run.recorded_seconds = recorded as f64 / 1e6;
+        if let Some((first, last)) = self.recorded_us {
+            self.report.run.recorded_seconds = (last - first) as f64 / 1e6;
+            self.report.run.recorded_from = Some(timestamp(first));
+            self.report.run.recorded_to = Some(timestamp(last));
+        }
         if let Some(lines) = self.lines {
             lines.end()?;
         }

@@ -52,6 +52,7 @@ fn record<'a>(model: &'a str, body: &'a [u8]) -> PredictionRecord<'a> {
         error_detail: "",
         latency: Latency { t_total: 1500, t_infer: Some(20), ..Latency::default() },
         sample_rate: 0.1,
+        grpc_status: None,
         batch_size: None,
         durability: Some(Durability::Os),
         flags: Flags::default(),

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::log::{FEEDBACK, LOG, RECORDING, SINK};
+use super::models::MODEL;
 use super::{Absent, Form, Key, Kind, Section};
 
 pub(super) const MS: Duration = Duration::from_millis(1);
@@ -18,7 +19,6 @@ pub(super) const GIB: u64 = 1 << 30;
 pub(super) const TIB: u64 = 1 << 40;
 
 const MODELS_MAX: usize = 10_000;
-const VERSIONS_MAX: usize = 1000;
 const POOLS_MAX: usize = 10_000;
 const ROUTES_MAX: usize = 10_000;
 const BACKENDS_MAX: usize = 4096;
@@ -86,6 +86,18 @@ pub(in crate::config) static TOP: Section = section(
             Kind::Table(&FORWARDING),
             Absent::Same("{}"),
             "Whose word about the client is believed, and what backends are told.",
+        ),
+        key(
+            "protocols",
+            Kind::Table(&PROTOCOLS),
+            Absent::Same("{}"),
+            "How prediction protocols are spoken towards clients.",
+        ),
+        key(
+            "inference",
+            Kind::Table(&INFERENCE),
+            Absent::Same("{}"),
+            "What loading and running models in this process may take.",
         ),
         key("log", Kind::Table(&LOG), Absent::Same("{}"), "The prediction log."),
         key(
@@ -170,6 +182,12 @@ pub(in crate::config) static LIMITS: Section = section(
             Absent::Same("16384"),
             "Client connections, over all workers.",
         ),
+        key(
+            "streams",
+            Kind::Integer(1, 10_000),
+            Absent::Same("128"),
+            "Requests at a time on one client connection of HTTP/2.",
+        ),
     ],
 );
 
@@ -189,6 +207,72 @@ pub(in crate::config) static FORWARDING: Section = section(
             Kind::Flag,
             Absent::Same("false"),
             "Whether `Via` is added towards backends and clients.",
+        ),
+    ],
+);
+
+/// `[protocols]`.
+pub(in crate::config) static PROTOCOLS: Section = section(
+    "the protocols",
+    "How prediction protocols are spoken towards clients.",
+    &[
+        key(
+            "strict_status",
+            Kind::Word(&["sane", "triton"]),
+            Absent::Same("sane"),
+            "Statuses of the Open Inference Protocol: what HTTP says, or what Triton answers (500 for \
+             a body that cannot be read, 400 for a model that is not ready).",
+        ),
+        key(
+            "repository",
+            Kind::Flag,
+            Absent::Same("false"),
+            "Whether clients may load and unload versions that run in this process, with the model \
+             repository extension. Whoever reaches `listen` then can.",
+        ),
+        key(
+            "ask_interval",
+            Kind::Duration(Duration::from_secs(1), DAY),
+            Absent::Same("30s"),
+            "How often backends with a `dialect` are asked what they speak and serve.",
+        ),
+    ],
+);
+
+/// `[inference]`.
+pub(in crate::config) static INFERENCE: Section = section(
+    "the inference",
+    "What loading and running models in this process may take.",
+    &[
+        key(
+            "threads",
+            Kind::Integer(1, 1024),
+            Absent::Means("one for each core that this process may use"),
+            "Executor threads, for versions that are too slow for a worker.",
+        ),
+        key(
+            "model_bytes",
+            Kind::Size(1, TIB),
+            Absent::Same("1GiB"),
+            "Bytes of one model, with the data that it keeps in further files.",
+        ),
+        key(
+            "isolate",
+            Kind::Flag,
+            Absent::Same("true"),
+            "Whether a model is first looked at in a process of its own, within the bounds below.",
+        ),
+        key(
+            "load_memory",
+            Kind::Size(64 * MIB, TIB),
+            Absent::Same("2GiB"),
+            "What that process may allocate.",
+        ),
+        key(
+            "load_time",
+            Kind::Duration(Duration::from_secs(1), HOUR),
+            Absent::Same("1m"),
+            "How long that process may run.",
         ),
     ],
 );
@@ -228,43 +312,7 @@ pub(in crate::config) static TELEMETRY: Section = section(
     ],
 );
 
-/// `[models.NAME]`.
-pub(in crate::config) static MODEL: Section = section(
-    "a model",
-    "A prediction contract that clients call, and its releases.",
-    &[
-        key(
-            "versions",
-            Kind::Named(&VERSION, "version", VERSIONS_MAX),
-            Absent::Error,
-            "The releases by name: `[models.fraud.versions.v7]`; at least one.",
-        ),
-        key(
-            "traffic",
-            Kind::Shares,
-            Absent::Means("everything to the only version"),
-            "The share of each version; must add up to 100 %. Needed with more than one version.",
-        ),
-        key(
-            "sticky",
-            Kind::Text(Form::Sticky),
-            Absent::Means("every request is decided on its own"),
-            "What keeps one caller on one version.",
-        ),
-        BALANCE,
-        TIMEOUTS_KEY,
-        KEEP_ALIVE_KEY,
-        key(
-            "execution",
-            Kind::Table(&EXECUTION),
-            Absent::Same("{}"),
-            "How versions that run in this process are run.",
-        ),
-        RECORDING_KEY,
-    ],
-);
-
-const RECORDING_KEY: Key = key(
+pub(super) const RECORDING_KEY: Key = key(
     "log",
     Kind::Table(&RECORDING),
     Absent::Same("{}"),
@@ -272,50 +320,35 @@ const RECORDING_KEY: Key = key(
      its model's, and that over `[log]`.",
 );
 
-const BALANCE: Key = key(
+pub(super) const BALANCE: Key = key(
     "balance",
     Kind::Word(&["round_robin", "least_in_flight"]),
     Absent::Same("round_robin"),
     "How one of several backends is chosen.",
 );
 
-const TIMEOUTS_KEY: Key = key(
+pub(super) const TIMEOUTS_KEY: Key = key(
     "timeouts",
     Kind::Table(&TIMEOUTS),
     Absent::Same("{}"),
     "Limits in time towards the backends.",
 );
 
-const KEEP_ALIVE_KEY: Key = key(
+pub(super) const KEEP_ALIVE_KEY: Key = key(
     "keep_alive",
     Kind::Table(&KEEP_ALIVE),
     Absent::Same("{}"),
     "Connections kept open to the backends between requests.",
 );
 
-const BACKENDS: Kind = Kind::List(Form::Backend, 1, BACKENDS_MAX);
+pub(super) const HTTP2: Key = key(
+    "http2",
+    Kind::Flag,
+    Absent::Same("false"),
+    "Whether `backends` are spoken to over HTTP/2, without TLS. gRPC always is.",
+);
 
-/// `[models.NAME.versions.VERSION]`.
-pub(in crate::config) static VERSION: Section = Section {
-    what: "a version",
-    doc: "One release of a model: an ONNX file or prediction servers.",
-    keys: &[
-        key(
-            "onnx",
-            Kind::Text(Form::File),
-            Absent::Means("the version is served by `backends`"),
-            "An ONNX file that runs in this process, relative to this file.",
-        ),
-        key(
-            "backends",
-            BACKENDS,
-            Absent::Means("the version runs in this process, from `onnx`"),
-            "Prediction servers, each `http://HOST:PORT`.",
-        ),
-    ],
-    exactly_one: &["onnx", "backends"],
-    at_most_one: &[],
-};
+pub(super) const BACKENDS: Kind = Kind::List(Form::Backend, 1, BACKENDS_MAX);
 
 /// `timeouts = { … }`.
 pub(in crate::config) static TIMEOUTS: Section = section(
@@ -364,32 +397,6 @@ pub(in crate::config) static KEEP_ALIVE: Section = section(
     ],
 );
 
-/// `execution = { … }`.
-pub(in crate::config) static EXECUTION: Section = section(
-    "the execution",
-    "How versions that run in this process are run.",
-    &[
-        key(
-            "inline_below",
-            Kind::Duration(Duration::ZERO, Duration::from_secs(1)),
-            Absent::Same("200us"),
-            "A version that was measured below this runs on the worker that received the request.",
-        ),
-        key(
-            "queue",
-            Kind::Integer(1, 1_000_000),
-            Absent::Same("256"),
-            "Requests that may wait for an executor thread.",
-        ),
-        key(
-            "queue_time",
-            Kind::Duration(MS, HOUR),
-            Absent::Same("5s"),
-            "How long a request may wait before it is refused.",
-        ),
-    ],
-);
-
 /// `[pools.NAME]`.
 pub(in crate::config) static POOL: Section = section(
     "a pool",
@@ -401,6 +408,7 @@ pub(in crate::config) static POOL: Section = section(
             Absent::Error,
             "The members, each `http://HOST:PORT`; at least one.",
         ),
+        HTTP2,
         BALANCE,
         TIMEOUTS_KEY,
         KEEP_ALIVE_KEY,

@@ -102,6 +102,35 @@ impl<'t> Fields<'t> {
         Some(Shares { read, complete })
     }
 
+    /// Other names, and the declared names that they stand for.
+    pub(in crate::config) fn aliases(&self, name: &str) -> Vec<(&'t str, Place, At<&'t str>)> {
+        let Some(entry) = self.entry(name) else { return Vec::new() };
+        let Kind::Aliases(max) = self.kind(name) else { return Vec::new() };
+        let Some(table) = self.as_table(name, entry) else { return Vec::new() };
+        if table.entries.len() > max {
+            let message = format!("{} aliases, more than {max}", table.entries.len());
+            self.add(Finding::error(Code::TooMany, entry.key, message));
+        }
+        let path = self.path_of(name);
+        let mut aliases = Vec::new();
+        for (key, inner) in table.entries.iter().take(max) {
+            if !is_valid_name(key) {
+                let message = format!("`{}` cannot be an alias", key.escape_debug());
+                self.add(Finding::error(Code::BadName, inner.key, message).help(
+                    "a name has 1 to 128 letters, digits, `-`, `_` and `.`, and no dot in front",
+                ));
+                continue;
+            }
+            let path = || join(&path, key);
+            let expected = || "the name of a version".to_owned();
+            let form = Kind::Text(Form::Reference);
+            if let Some(text) = self.as_text(&inner.node, &path, form, &expected) {
+                aliases.push((key.as_str(), inner.key, text));
+            }
+        }
+        aliases
+    }
+
     /// Header names (lower case) and values.
     pub(in crate::config) fn headers(&self, name: &str) -> Vec<(String, String, Place)> {
         let Some(entry) = self.entry(name) else { return Vec::new() };

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::config::Checks;
 use crate::config::diagnostic::{Code, Finding, closest};
 use crate::config::form;
 use crate::config::keys;
@@ -14,8 +13,12 @@ use crate::config::reader::{At, Fields, Named, listed};
 use crate::config::scalar::show_percent;
 use crate::config::source::Place;
 use crate::config::tree::quoted;
+use crate::config::{Checks, card_of, load_card};
+use crate::domain::dialect::Dialect;
 use crate::domain::ids::{ModelName, Permille, PoolName, VersionName};
-use crate::domain::spec::{BackendAddress, ModelSpec, PoolSpec, VersionSpec};
+use crate::domain::spec::{
+    BackendAddress, BackendsSpec, ModelSpec, OnnxSpec, PoolSpec, SpokenDialect, VersionSpec,
+};
 
 use super::recording::{self, Above, Level};
 use super::{Peer, Rules, settings};
@@ -57,6 +60,7 @@ impl Rules<'_> {
             let fields = Fields::of(self.context, pool, &keys::POOL);
             let spec = PoolSpec {
                 backends: self.backends(&fields),
+                http2: fields.flag("http2").unwrap_or_default(),
                 balance: settings::balance(&fields),
                 timeouts: fields.table("timeouts", settings::timeouts).unwrap_or_default(),
                 keep_alive: fields.table("keep_alive", settings::keep_alive).unwrap_or_default(),
@@ -78,9 +82,11 @@ impl Rules<'_> {
             let fields = Fields::of(self.context, version, &keys::VERSION);
             (VersionName::new(version.name), self.version(&fields))
         });
+        let versions: BTreeMap<_, _> = versions.collect();
         let level = recording::nested(fields, above);
         let spec = ModelSpec {
-            versions: versions.collect(),
+            aliases: aliases(fields, &named),
+            versions,
             traffic,
             sticky: fields.parse("sticky", form::sticky).map(|at| at.value),
             balance: settings::balance(fields),
@@ -94,13 +100,30 @@ impl Rules<'_> {
 
     fn version(&mut self, fields: &Fields<'_>) -> VersionSpec {
         let onnx = fields.file("onnx");
+        let spec = OnnxSpec {
+            digest: fields.parse("digest", form::digest).map(|at| at.value),
+            signature: fields.parse("signature", form::public_key).map(|at| at.value),
+            ready: fields.flag("ready").unwrap_or_default(),
+            batch: fields.table("batch", settings::batch),
+            path: onnx.as_ref().map(|at| at.value.clone()).unwrap_or_default(),
+        };
         if fields.key_place("backends").is_some() {
-            return VersionSpec::Backends(self.backends(fields));
+            needs(fields, "onnx", &["digest", "signature", "ready", "batch"]);
+            let remote = |name: &str| fields.parse(name, form::remote_name).map(|at| at.value);
+            return VersionSpec::Backends(BackendsSpec {
+                addresses: self.backends(fields),
+                dialect: fields.word("dialect", dialect).unwrap_or_default(),
+                http2: fields.flag("http2").unwrap_or_default(),
+                remote_model: remote("remote_model"),
+                remote_version: remote("remote_version"),
+                raw: fields.table("raw", settings::raw),
+            });
         }
+        needs(fields, "backends", &["dialect", "http2", "remote_model", "remote_version", "raw"]);
         if let Some(onnx) = &onnx {
             self.model_file(fields, onnx);
         }
-        VersionSpec::Onnx(onnx.map(|at| at.value).unwrap_or_default())
+        VersionSpec::Onnx(spec)
     }
 
     fn backends(&mut self, fields: &Fields<'_>) -> Vec<BackendAddress> {
@@ -116,7 +139,7 @@ impl Rules<'_> {
             return;
         }
         let why = match fs::metadata(&onnx.value) {
-            Ok(kind) if kind.is_file() => return,
+            Ok(kind) if kind.is_file() => return model_card(fields, onnx),
             Ok(kind) if kind.is_dir() => "is a directory".to_owned(),
             Ok(_) => "is not a regular file".to_owned(),
             Err(error) => format!("cannot be opened: {error}"),
@@ -133,6 +156,64 @@ impl Rules<'_> {
             _ => finding.help("paths are relative to the file that names them"),
         });
     }
+}
+
+fn dialect(word: &str) -> Option<SpokenDialect> {
+    match word {
+        "ask" => Some(SpokenDialect::Asked),
+        _ => Dialect::parse(word).map(SpokenDialect::Declared),
+    }
+}
+
+/// Refuses keys that mean nothing without the key `what`.
+fn needs(fields: &Fields<'_>, what: &str, names: &[&str]) {
+    for name in names {
+        if let Some(place) = fields.key_place(name) {
+            let message = format!("`{}` needs `{what}`", fields.path_of(name));
+            let finding = Finding::error(Code::Choice, place, message);
+            fields.add(finding.help(format!("only versions that have `{what}` have it")));
+        }
+    }
+}
+
+/// The aliases of a model: none is the name of a version, and each stands for one.
+fn aliases(fields: &Fields<'_>, versions: &[Named<'_>]) -> BTreeMap<VersionName, VersionName> {
+    let declared = |name: &str| versions.iter().find(|version| version.name == name);
+    let mut aliases = BTreeMap::new();
+    for (alias, place, version) in fields.aliases("aliases") {
+        if let Some(twin) = declared(alias) {
+            let message = format!("alias `{alias}` is the name of a version");
+            let finding = Finding::error(Code::Duplicate, place, message);
+            fields.add(finding.also(twin.key, "declared here").help("give the alias another name"));
+        }
+        if declared(version.value).is_none() {
+            let message = format!("alias `{alias}` stands for {}", version.shown());
+            let message = format!("{message}, which is not declared");
+            let finding = Finding::error(Code::UnknownReference, version.place, message);
+            let names = || versions.iter().map(|version| version.name);
+            fields.add(match closest(version.value, names()) {
+                Some(close) => finding.help(format!("did you mean `{close}`?")),
+                None => finding.help(format!("declared: {}", listed(names().take(20)))),
+            });
+        }
+        aliases.insert(VersionName::new(alias), VersionName::new(version.value));
+    }
+    aliases
+}
+
+/// Reads the card beside a model file; its first mistake stands for all.
+fn model_card(fields: &Fields<'_>, onnx: &At<PathBuf>) {
+    let Some(path) = card_of(&onnx.value) else { return };
+    let Err(found) = load_card(&path) else { return };
+    let message = format!("the `model.toml` beside the model file has {} mistakes", found.errors());
+    let finding = Finding::error(Code::ModelFile, onnx.place, message);
+    fields.add(match found.iter().next() {
+        Some(first) if !onnx.hidden => {
+            let (line, column) = (first.location.line, first.location.column);
+            finding.help(format!("line {line}, column {column}: {}", first.message))
+        }
+        Some(_) | None => finding,
+    });
 }
 
 /// Another ONNX file in the directory where `path` is missing.

@@ -7,8 +7,9 @@ use crate::config::diagnostic::{Code, Finding};
 use crate::config::form;
 use crate::config::reader::Fields;
 use crate::domain::spec::{
-    Balance, Drain, Execution, FeedbackSpec, Forwarding, KeepAlive, Limits, LogFormat, LogSpec,
-    ParquetSpec, Recording, TelemetrySpec, Timeouts, WhenFull,
+    Balance, BatchSpec, Drain, Execution, Extractors, FeedbackSpec, Forwarding, InferenceSpec,
+    KeepAlive, Limits, LogFormat, LogSpec, ParquetSpec, ProtocolSpec, RawSpec, Recording,
+    StrictStatus, TelemetrySpec, Timeouts, WhenFull,
 };
 
 use super::recording::{self, Above, Level};
@@ -23,6 +24,10 @@ pub(super) fn limits(fields: Fields<'_>) -> Limits {
         request_time: fields.duration("request_time").unwrap_or(default.request_time),
         idle: fields.duration("idle").unwrap_or(default.idle),
         connections: fields.integer("connections").unwrap_or(default.connections),
+        streams: fields
+            .integer("streams")
+            .and_then(|streams| u32::try_from(streams).ok())
+            .unwrap_or(default.streams),
     }
 }
 
@@ -85,6 +90,32 @@ pub(super) fn feedback(fields: Fields<'_>) -> FeedbackSpec {
     }
 }
 
+pub(super) fn raw(fields: Fields<'_>) -> RawSpec {
+    let pointer = |name: &str| fields.parse(name, form::pointer).map(|at| at.value);
+    RawSpec {
+        path: fields.parse("path", form::path).map(|at| at.value),
+        extractors: Extractors {
+            rows: pointer("rows"),
+            prediction: pointer("prediction"),
+            label: pointer("label"),
+        },
+    }
+}
+
+pub(super) fn protocols(fields: Fields<'_>) -> ProtocolSpec {
+    let default = ProtocolSpec::default();
+    let strict = |word: &str| match word {
+        "sane" => Some(StrictStatus::Sane),
+        "triton" => Some(StrictStatus::Triton),
+        _ => None,
+    };
+    ProtocolSpec {
+        strict_status: fields.word("strict_status", strict).unwrap_or_default(),
+        repository: fields.flag("repository").unwrap_or_default(),
+        ask_interval: fields.duration("ask_interval").unwrap_or(default.ask_interval),
+    }
+}
+
 pub(super) fn drain(fields: Fields<'_>) -> Drain {
     let default = Drain::default();
     Drain {
@@ -134,6 +165,26 @@ pub(super) fn execution(fields: Fields<'_>) -> Execution {
         inline_below: fields.duration("inline_below").unwrap_or(default.inline_below),
         queue: fields.integer("queue").unwrap_or(default.queue),
         queue_time: fields.duration("queue_time").unwrap_or(default.queue_time),
+        concurrency: fields.integer("concurrency"),
+    }
+}
+
+pub(super) fn inference(fields: Fields<'_>) -> InferenceSpec {
+    let default = InferenceSpec::default();
+    InferenceSpec {
+        threads: fields.integer("threads"),
+        model_bytes: fields.size("model_bytes").unwrap_or(default.model_bytes),
+        isolate: fields.flag("isolate").unwrap_or(default.isolate),
+        load_memory: fields.size("load_memory").unwrap_or(default.load_memory),
+        load_time: fields.duration("load_time").unwrap_or(default.load_time),
+    }
+}
+
+pub(super) fn batch(fields: Fields<'_>) -> BatchSpec {
+    let default = BatchSpec::default();
+    BatchSpec {
+        max_size: fields.integer("max_size").unwrap_or(default.max_size),
+        max_delay: fields.duration("max_delay").unwrap_or(default.max_delay),
     }
 }
 

@@ -6,7 +6,8 @@ use super::*;
 use crate::config::keys::{Absent, Kind, MODEL, Section, TOP};
 use crate::domain::ids::{ModelName, VersionName};
 use crate::domain::spec::{
-    Balance, Durability, LogFormat, PathMatch, RouteTarget, StickyKey, VersionSpec,
+    Balance, BatchSpec, Durability, InferenceSpec, LogFormat, OnnxSpec, PathMatch, RouteTarget,
+    StickyKey, VersionSpec,
 };
 
 #[test]
@@ -49,7 +50,7 @@ fn explicit() -> String {
                 (Kind::Flag | Kind::Integer(..) | Kind::List(..), Absent::Same(text)) => {
                     out.push_str(&format!("{} = {text}\n", key.name));
                 }
-                (Kind::Named(..) | Kind::Shares | Kind::Headers(_), _) => {}
+                (Kind::Named(..) | Kind::Shares | Kind::Headers(_) | Kind::Aliases(_), _) => {}
                 (_, Absent::Same(text)) => out.push_str(&format!("{} = \"{text}\"\n", key.name)),
                 (_, Absent::Error | Absent::Means(_)) => {}
             }
@@ -94,9 +95,19 @@ body = "2MiB"
 request_time = "3s"
 idle = "4s"
 connections = 5
+streams = 6
+[protocols]
+strict_status = "triton"
+repository = true
 [forwarding]
 trust = ["10.0.0.0/8", "::1"]
 via = true
+[inference]
+threads = 2
+model_bytes = "1MiB"
+isolate = false
+load_memory = "64MiB"
+load_time = "5s"
 [drain]
 delay = "1s"
 timeout = "2s"
@@ -105,19 +116,21 @@ level = "warn"
 format = "json"
 [models.m]
 traffic = { v1 = 0.001, v2 = "99.9%" }
+aliases = { prod = "v2" }
 sticky = "cookie:sid"
 balance = "least_in_flight"
 timeouts = { connect = "1ms", first_byte = "2ms", idle = "3ms" }
 keep_alive = { idle = "4ms", age = "5ms", connections = 6 }
-execution = { inline_below = "1ms", queue = 2, queue_time = "3ms" }
+execution = { inline_below = "1ms", queue = 2, queue_time = "3ms", concurrency = 3 }
 [models.m.versions]
-v1 = { onnx = "model.onnx" }
+v1 = { onnx = "model.onnx", ready = true, batch = { max_size = 8, max_delay = "2ms" }, digest = "sha256:abababababababababababababababababababababababababababababababab", signature = "ed25519:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" }
 v2 = { backends = ["http://a:1", "http://[::2]:3"] }
-v3.backends = ["http://b:1"]
+v3 = { backends = ["http://b:1"], dialect = "kserve_v1", http2 = true, remote_model = "b", remote_version = "3", raw = { path = "/x", rows = "/r", prediction = "/p", label = "/l" } }
 [pools.p]
 backends = ["http://c:1"]
 balance = "least_in_flight"
 timeouts.connect = "9ms"
+http2 = true
 keep_alive.connections = 0
 [routes.r1]
 host = "EXAMPLE.com"
@@ -149,6 +162,7 @@ fn every_key_of_limits_sets_its_field() {
         request_time: 3s,
         idle: 4s,
         connections: 5,
+        streams: 6,
     }
     "#);
 }
@@ -164,6 +178,7 @@ fn every_key_of_pools_sets_its_field() {
                     port: 1,
                 },
             ],
+            http2: true,
             balance: LeastInFlight,
             timeouts: Timeouts {
                 connect: 9ms,
@@ -252,7 +267,26 @@ fn every_other_key_sets_its_field() {
     );
     assert_eq!(model.execution.inline_below, ms(1));
     assert_eq!((model.execution.queue, model.execution.queue_time), (2, ms(3)));
-    assert_eq!(model.versions.get("v1"), Some(&VersionSpec::Onnx(bench.path("model.onnx"))));
+    assert_eq!(model.execution.concurrency, Some(3));
+    let batch = BatchSpec { max_size: 8, max_delay: ms(2) };
+    let onnx = OnnxSpec {
+        digest: Some([0xab; 32]),
+        signature: Some([0; 32]),
+        ready: true,
+        batch: Some(batch),
+        ..OnnxSpec::new(bench.path("model.onnx"))
+    };
+    assert_eq!(
+        intent.inference,
+        InferenceSpec {
+            threads: Some(2),
+            model_bytes: 1 << 20,
+            isolate: false,
+            load_memory: 64 << 20,
+            load_time: ms(5000),
+        }
+    );
+    assert_eq!(model.versions.get("v1"), Some(&VersionSpec::Onnx(onnx)));
     assert_eq!((intent.drain.delay, intent.drain.timeout), (ms(1000), ms(2000)));
     assert_eq!(
         (intent.telemetry.level.as_str(), intent.telemetry.format),
@@ -300,7 +334,7 @@ fn included_files_merge_and_resolve_their_own_paths() {
     assert_eq!(loaded.warnings, []);
     let (model, version) = (ModelName::new("a"), VersionName::new("v1"));
     let onnx = &loaded.intent.models[&model].versions[&version];
-    assert_eq!(*onnx, VersionSpec::Onnx(bench.path("conf.d/m.onnx")));
+    assert_eq!(*onnx, VersionSpec::Onnx(OnnxSpec::new(bench.path("conf.d/m.onnx"))));
     assert_eq!(
         (loaded.intent.log.recording.durability, loaded.intent.log.recording.body_limit),
         (Durability::Os, 1024)

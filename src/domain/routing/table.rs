@@ -77,12 +77,18 @@ pub struct ModelEntry {
     /// Who gets how much.
     pub split: Split,
     versions: BTreeMap<VersionName, TargetIx>,
+    aliases: BTreeMap<VersionName, TargetIx>,
 }
 
 impl ModelEntry {
-    /// The target of the version of this name.
+    /// The target of the version of this name, or of which this is another name.
     pub fn version_named(&self, name: &str) -> Option<TargetIx> {
-        self.versions.get(name).copied()
+        self.versions.get(name).or_else(|| self.aliases.get(name)).copied()
+    }
+
+    /// The other names of versions.
+    pub fn aliases(&self) -> impl Iterator<Item = (&VersionName, TargetIx)> {
+        self.aliases.iter().map(|(name, target)| (name, *target))
     }
 
     /// All versions, by name.
@@ -130,6 +136,14 @@ pub enum TableError {
         /// What its weights add up to.
         sum: u32,
     },
+    /// An alias stands for a version that does not exist.
+    #[error("alias `{alias}` of model `{model}` stands for a version that does not exist")]
+    DanglingAlias {
+        /// The model.
+        model: ModelName,
+        /// The alias.
+        alias: VersionName,
+    },
     /// A route leads nowhere.
     #[error("route `{route}` leads to {target}, which does not exist")]
     DanglingRoute {
@@ -171,12 +185,21 @@ impl RoutingTable {
                     shares.push((version.as_str(), target, *weight));
                 }
             }
+            let mut aliases = BTreeMap::new();
+            for (alias, version) in &spec.aliases {
+                let target = versions.get(version).ok_or_else(|| TableError::DanglingAlias {
+                    model: name.clone(),
+                    alias: alias.clone(),
+                })?;
+                aliases.insert(alias.clone(), *target);
+            }
             by_name.insert(name.clone(), ModelIx::new(models.len()));
             models.push(ModelEntry {
                 name: name.clone(),
                 sticky: spec.sticky.clone(),
                 split: Split::new(shares.into_iter()),
                 versions,
+                aliases,
             });
         }
         let pools: BTreeMap<_, _> = intent

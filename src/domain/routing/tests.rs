@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::ids::{ModelName, Permille, PoolName, RouteName};
 use crate::domain::spec::{
-    Drain, Forwarding, Intent, Limits, LogSpec, ModelSpec, PathMatch, PoolSpec, RouteMatch,
-    RouteSpec, RouteTarget, TelemetrySpec, VersionSpec,
+    Drain, Forwarding, Intent, Limits, LogSpec, ModelSpec, OnnxSpec, PathMatch, PoolSpec,
+    RouteMatch, RouteSpec, RouteTarget, TelemetrySpec, VersionSpec,
 };
 
 struct Headers(Vec<(String, String)>);
@@ -30,8 +30,9 @@ fn model(shares: &[(&str, u16)], sticky: Option<StickyKey>) -> ModelSpec {
     ModelSpec {
         versions: shares
             .iter()
-            .map(|share| (names(share), VersionSpec::Onnx("model.onnx".into())))
+            .map(|share| (names(share), VersionSpec::Onnx(OnnxSpec::new("model.onnx"))))
             .collect(),
+        aliases: Default::default(),
         traffic: shares
             .iter()
             .map(|share| (names(share), Permille::new(share.1).unwrap()))
@@ -48,6 +49,7 @@ fn model(shares: &[(&str, u16)], sticky: Option<StickyKey>) -> ModelSpec {
 fn intent(models: &[(&str, ModelSpec)], routes: &[(&str, RouteMatch, RouteTarget)]) -> Intent {
     let pool = PoolSpec {
         backends: Vec::new(),
+        http2: false,
         balance: Default::default(),
         timeouts: Default::default(),
         keep_alive: Default::default(),
@@ -69,7 +71,9 @@ fn intent(models: &[(&str, ModelSpec)], routes: &[(&str, RouteMatch, RouteTarget
             })
             .collect(),
         limits: Limits::default(),
+        protocols: Default::default(),
         forwarding: Forwarding::default(),
+        inference: Default::default(),
         log: LogSpec::default(),
         sinks: BTreeMap::new(),
         feedback: Default::default(),

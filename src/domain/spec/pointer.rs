@@ -1,4 +1,5 @@
-//! JSON Pointers (RFC 6901), with `*` for every member of an object or an array.
+//! JSON Pointers (RFC 6901), with `*` for every member of an object or an array, and what they are for
+//! in bodies that the gateway does not know otherwise.
 
 use std::fmt;
 
@@ -104,6 +105,17 @@ impl fmt::Display for JsonPointer {
         }
         Ok(())
     }
+}
+
+/// Where a raw body has what the gateway must know.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Extractors {
+    /// The rows of a request: an array of them, or one row for each value that the pointer finds.
+    pub rows: Option<JsonPointer>,
+    /// The prediction in a response.
+    pub prediction: Option<JsonPointer>,
+    /// The label in a response.
+    pub label: Option<JsonPointer>,
 }
 
 #[cfg(test)]

@@ -1,8 +1,15 @@
+mod batches;
+
 use std::sync::mpsc;
+use std::time::Duration;
 
 use super::*;
 
 const LONG: Duration = Duration::from_secs(60);
+
+fn lane(queue: usize) -> Lane {
+    Lane::new(LaneLimits { queue, concurrency: usize::MAX })
+}
 
 fn later() -> Instant {
     Instant::now() + LONG
@@ -20,7 +27,7 @@ fn occupy(executor: &Executor) -> (mpsc::Sender<()>, Pending<()>) {
         started.send(()).expect("the test waits");
         assert!(blocked.recv().is_err(), "released by dropping the sender");
     };
-    let pending = executor.submit(&QueueLimit::new(1), later(), job).expect("room");
+    let pending = executor.submit(&lane(1), later(), job).expect("room");
     running.recv().expect("the job starts");
     (release, pending)
 }
@@ -28,7 +35,7 @@ fn occupy(executor: &Executor) -> (mpsc::Sender<()>, Pending<()>) {
 #[test]
 fn jobs_run_on_other_threads_and_return_their_result() {
     let executor = Executor::new(2).expect("threads");
-    let limit = QueueLimit::new(100);
+    let limit = lane(100);
     let here = std::thread::current().id();
     let jobs: Vec<_> = (0..100)
         .map(|i| executor.submit(&limit, later(), move || (i, std::thread::current().id())))
@@ -40,14 +47,14 @@ fn jobs_run_on_other_threads_and_return_their_result() {
     }
     executor.close();
     assert_eq!(executor.stats(), ExecutorStats { finished: 100, ..ExecutorStats::default() });
-    assert_eq!(limit.waiting(), 0);
+    assert_eq!(limit.stats().waiting, 0);
 }
 
 #[test]
 fn a_full_queue_refuses_at_once_and_other_models_have_their_own() {
     let executor = Executor::new(1).expect("a thread");
     let (release, blocker) = occupy(&executor);
-    let (mine, other) = (QueueLimit::new(2), QueueLimit::new(1));
+    let (mine, other) = (lane(2), lane(1));
     let first = executor.submit(&mine, later(), || 1).expect("room");
     let second = executor.submit(&mine, later(), || 2).expect("room");
     let third = executor.submit(&mine, later(), || 3).map(|_| ());
@@ -60,14 +67,14 @@ fn a_full_queue_refuses_at_once_and_other_models_have_their_own() {
     }
     wait(blocker).expect("runs");
     assert_eq!(executor.stats().refused, 1);
-    assert!(executor.submit(&QueueLimit::new(0), later(), || ()).is_err());
+    assert!(executor.submit(&lane(0), later(), || ()).is_err());
 }
 
 #[test]
 fn jobs_whose_deadline_passed_or_whose_caller_left_are_not_started() {
     let executor = Executor::new(1).expect("a thread");
     let (release, blocker) = occupy(&executor);
-    let limit = QueueLimit::new(10);
+    let limit = lane(10);
     let late = executor.submit(&limit, Instant::now(), || panic!("started late")).expect("room");
     drop(executor.submit(&limit, later(), || panic!("nobody waits")).expect("room"));
     let last = executor.submit(&limit, later(), || ()).expect("room");
@@ -82,7 +89,7 @@ fn jobs_whose_deadline_passed_or_whose_caller_left_are_not_started() {
 #[test]
 fn a_panic_costs_its_own_job_only() {
     let executor = Executor::new(1).expect("a thread");
-    let limit = QueueLimit::new(10);
+    let limit = lane(10);
     let bad = executor.submit::<()>(&limit, later(), || panic!("boom {}", 1)).expect("room");
     let good = executor.submit(&limit, later(), || 7).expect("room");
     assert_eq!(wait(bad), Err(ExecutorError::Panicked { reason: "boom 1".into() }));
@@ -94,14 +101,14 @@ fn a_panic_costs_its_own_job_only() {
 fn closing_ends_the_running_job_and_discards_the_rest() {
     let executor = Arc::new(Executor::new(1).expect("a thread"));
     let (release, blocker) = occupy(&executor);
-    let limit = QueueLimit::new(10);
+    let limit = lane(10);
     let waiting = executor.submit(&limit, later(), || 1).expect("room");
     let closing = std::thread::spawn({
         let executor = Arc::clone(&executor);
         move || executor.close()
     });
     assert_eq!(wait(waiting), Err(ExecutorError::Closed));
-    assert_eq!(limit.waiting(), 0);
+    assert_eq!(limit.stats().waiting, 0);
     drop(release);
     wait(blocker).expect("ran to its end");
     closing.join().expect("closes");

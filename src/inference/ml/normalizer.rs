@@ -4,19 +4,13 @@
 //! (<https://onnx.ai/onnx/operators/onnx_aionnxml_Normalizer.html>). A row whose norm is zero stays as
 //! it is. Never touches how elements relate within a row.
 
-use tract_onnx::model::ParsingContext;
-use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::{
-    DatumExt as _, DatumType, IntoTensor as _, TValue, TVec, TractError, TractResult,
+    DatumType, IntoTensor as _, TValue, TVec, TractError, TractResult, tvec,
 };
-use tract_onnx::prelude::{TypedFact, tvec};
-use tract_onnx::tract_hir::infer::InferenceOp;
-use tract_onnx::tract_hir::internal::{
-    EvalContext, EvalOp, IntoTValue as _, Op, StaticName, TypedOp,
-};
-use tract_onnx::tract_hir::internal::{
-    as_op, ensure, inference_wrap, op_as_typed_op, op_out_of_plan,
-};
+use tract_onnx::tract_hir::internal::IntoTValue as _;
+
+use super::attributes::Attributes;
+use super::operator::{Form, Operator, check_numbers};
 
 /// What each row is divided by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,33 +23,7 @@ pub(super) enum Normalizer {
     L2,
 }
 
-/// Makes the operator of a node.
-pub(super) fn build(
-    _context: &ParsingContext<'_>,
-    node: &NodeProto,
-) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
-    let norm = Normalizer::parse(node)?;
-    let op = inference_wrap(norm, 1, |_op, solver, inputs, outputs| {
-        if let ([input], [output]) = (inputs, outputs) {
-            solver.equals(&output.datum_type, DatumType::F32)?;
-            return solver.equals(&input.shape, &output.shape);
-        }
-        Err(TractError::msg("Normalizer has one input and one output"))
-    });
-    Ok((op, Vec::new()))
-}
-
 impl Normalizer {
-    /// Reads the attribute `norm`.
-    pub(super) fn parse(node: &NodeProto) -> TractResult<Self> {
-        match node.get_attr_opt::<&str>("norm")?.unwrap_or("MAX") {
-            "MAX" => Ok(Self::Max),
-            "L1" => Ok(Self::L1),
-            "L2" => Ok(Self::L2),
-            other => Err(TractError::msg(format!("unknown norm '{other}'"))),
-        }
-    }
-
     fn scale(self, row: &mut [f32]) {
         match self {
             Self::Max => divide(row, row.iter().copied().fold(f32::MIN, f32::max)),
@@ -78,25 +46,31 @@ fn divide(row: &mut [f32], norm: f32) {
     }
 }
 
-impl Op for Normalizer {
-    fn name(&self) -> StaticName {
-        "Normalizer".into()
+impl Operator for Normalizer {
+    const NAME: &'static str = "Normalizer";
+
+    fn parse(attributes: &Attributes<'_>) -> TractResult<Self> {
+        match attributes.text("norm")?.unwrap_or("MAX") {
+            "MAX" => Ok(Self::Max),
+            "L1" => Ok(Self::L1),
+            "L2" => Ok(Self::L2),
+            other => Err(attributes.refuse("norm", &format!("names the unknown norm '{other}'"))),
+        }
     }
 
-    op_as_typed_op!();
-}
+    fn forms(&self, inputs: &[Form]) -> TractResult<TVec<Form>> {
+        let input = Self::only(inputs)?;
+        check_numbers(Self::NAME, input.datum_type)?;
+        let shape = input.shape.clone();
+        if shape.is_empty() {
+            return Err(TractError::msg("Normalizer takes a tensor of rows, not a scalar"));
+        }
+        Ok(tvec!(Form { datum_type: DatumType::F32, shape }))
+    }
 
-impl EvalOp for Normalizer {
-    op_out_of_plan!();
-
-    fn eval(
-        &self,
-        _context: &EvalContext<'_>,
-        mut inputs: TVec<TValue>,
-    ) -> TractResult<TVec<TValue>> {
-        let input = inputs.pop().ok_or_else(|| TractError::msg("Normalizer got no input"))?;
+    fn run(&self, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         // Reuses the memory of a value that nothing else reads.
-        let mut tensor = input.into_tensor();
+        let mut tensor = Self::only(inputs)?.into_tensor();
         if tensor.datum_type() != DatumType::F32 {
             tensor = tensor.cast_to::<f32>()?.into_owned();
         }
@@ -108,14 +82,4 @@ impl EvalOp for Normalizer {
         }
         Ok(tvec!(tensor.into_tvalue()))
     }
-}
-
-impl TypedOp for Normalizer {
-    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
-        let [input] = inputs else { return Err(TractError::msg("Normalizer takes one input")) };
-        ensure!(input.rank() > 0, "Normalizer takes a tensor of rows, not a scalar");
-        Ok(tvec!(f32::fact(input.shape.clone())))
-    }
-
-    as_op!();
 }

@@ -4,7 +4,10 @@
 //! (<https://onnx.ai/onnx/operators/onnx_aionnxml_LinearClassifier.html>, section "Attributes").
 //! Never picks the label: that is taken from the scores as they were.
 
-use tract_onnx::prelude::{TractError, TractResult};
+use tract_onnx::prelude::TractResult;
+
+use super::attributes::Attributes;
+use super::exponential::exponentials;
 
 /// The attribute `post_transform`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,14 +21,25 @@ pub(super) enum PostTransform {
 
 impl PostTransform {
     /// Reads the attribute.
-    pub(super) fn parse(text: &str) -> TractResult<Self> {
-        Ok(match text {
+    ///
+    /// # Errors
+    /// When it names no transform.
+    pub(super) fn parse(attributes: &Attributes<'_>) -> TractResult<Self> {
+        const NAME: &str = "post_transform";
+        let Some(name) = attributes.text(NAME)? else { return Ok(Self::None) };
+        Self::named(name).ok_or_else(|| {
+            attributes.refuse(NAME, &format!("names the unknown transform '{name}'"))
+        })
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
             "NONE" => Self::None,
             "SOFTMAX" => Self::Softmax,
             "LOGISTIC" => Self::Logistic,
             "SOFTMAX_ZERO" => Self::SoftmaxZero,
             "PROBIT" => Self::Probit,
-            other => return Err(TractError::msg(format!("unknown post_transform '{other}'"))),
+            _ => return None,
         })
     }
 
@@ -37,6 +51,18 @@ impl PostTransform {
             Self::Logistic => scores.iter_mut().for_each(|score| *score = logistic(*score)),
             Self::SoftmaxZero => softmax_zero(scores),
             Self::Probit => scores.iter_mut().for_each(|score| *score = probit(*score)),
+        }
+    }
+
+    /// Transforms the scores of many rows, each `width` long.
+    pub(super) fn apply_rows(self, scores: &mut [f32], width: usize) {
+        if self == Self::Logistic {
+            // Knows no rows, so that many numbers can be transformed at a time.
+            let (lanes, rest) = scores.as_chunks_mut::<16>();
+            lanes.iter_mut().for_each(|lanes| *lanes = logistics(*lanes));
+            self.apply(rest);
+        } else {
+            scores.chunks_exact_mut(width.max(1)).for_each(|row| self.apply(row));
         }
     }
 }
@@ -82,6 +108,15 @@ fn logistic(x: f32) -> f32 {
     if x < 0.0 { small } else { 1.0 / (1.0 + power) }
 }
 
+/// [`logistic`] of each.
+fn logistics<const LANES: usize>(numbers: [f32; LANES]) -> [f32; LANES] {
+    let powers = exponentials(numbers.map(|x| -x.abs()));
+    std::array::from_fn(|lane| {
+        let (x, power) = (numbers[lane], powers[lane]);
+        (if x < 0.0 { power } else { 1.0 }) / (1.0 + power)
+    })
+}
+
 /// The quantile of the normal distribution at `x`, NaN outside of 0 to 1.
 fn probit(x: f32) -> f32 {
     std::f32::consts::SQRT_2 * inverse_erf(2.0 * x - 1.0)
@@ -103,7 +138,7 @@ mod tests {
     #[track_caller]
     fn assert_transformed(transform: &str, scores: &[f32], expected: &[f32]) {
         let mut actual = scores.to_vec();
-        PostTransform::parse(transform).expect("known").apply(&mut actual);
+        PostTransform::named(transform).expect("known").apply(&mut actual);
         for (a, e) in actual.iter().zip(expected) {
             assert!((a - e).abs() <= 1e-6, "{transform} of {scores:?} is {actual:?}");
         }
@@ -119,7 +154,26 @@ mod tests {
         assert_transformed("SOFTMAX_ZERO", &[0.0, 1.0, 1.0 + 3_f32.ln()], &[0.0, 0.25, 0.75]);
         assert_transformed("SOFTMAX_ZERO", &[0.0, 0.0], &[0.0, 0.0]);
         assert_transformed("PROBIT", &[0.5], &[0.0]);
-        assert!(PostTransform::parse("softmax").is_err());
+        assert!(PostTransform::named("softmax").is_none());
+    }
+
+    #[test]
+    fn many_rows_get_what_each_gets_alone() {
+        for name in ["NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT"] {
+            let transform = PostTransform::named(name).expect("known");
+            for rows in [0, 1, 5, 6, 40] {
+                let scores: Vec<f32> =
+                    (0..rows * 3).map(|n| ((n * 37 % 101) as f32 - 50.0) / 7.0).collect();
+                let (mut together, mut alone) = (scores.clone(), scores);
+                transform.apply_rows(&mut together, 3);
+                alone.chunks_exact_mut(3).for_each(|row| transform.apply(row));
+                for (a, e) in together.iter().zip(&alone) {
+                    let near =
+                        a == e || (a - e).abs() <= 3e-7 * e.abs() || (a.is_nan() && e.is_nan());
+                    assert!(near, "{name}: {a} is not {e}");
+                }
+            }
+        }
     }
 
     #[test]
@@ -133,7 +187,7 @@ mod tests {
     #[test]
     fn nothing_panics_on_scores_that_are_no_numbers() {
         for name in ["NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT"] {
-            let transform = PostTransform::parse(name).expect("known");
+            let transform = PostTransform::named(name).expect("known");
             transform.apply(&mut []);
             transform.apply(&mut [f32::NAN, 1.0, f32::INFINITY, f32::NEG_INFINITY]);
         }

@@ -1,20 +1,26 @@
+mod categories;
+mod edges;
+mod features;
+
 use prost::Message as _;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
 use tract_onnx::pb::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorShapeProto,
-    TypeProto, ValueInfoProto, type_proto,
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+    TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
+};
+use tract_onnx::prelude::{
+    Datum, TVec, Tensor as TractTensor, TractError, TractResult, tensor1, tvec,
 };
 use tract_onnx::prelude::{
     DatumType, Framework as _, InferenceFact, InferenceModelExt as _, IntoRunnable as _,
     IntoTensor as _,
 };
-use tract_onnx::prelude::{TVec, Tensor as TractTensor, tvec};
-use tract_onnx::tract_hir::internal::EvalOp as _;
 
 use super::linear_classifier::LinearClassifier;
 use super::normalizer::Normalizer;
+use super::operator::{Operator, Unacceptable, parse};
 use crate::inference::{LoadLimits, LocalModel};
 use crate::protocol::tensor::{Tensor, TensorData};
 
@@ -28,6 +34,58 @@ fn text(name: &str, value: &str) -> AttributeProto {
 
 fn floats(name: &str, values: &[f32]) -> AttributeProto {
     AttributeProto { floats: values.to_vec(), ..attribute(name, AttributeType::Floats) }
+}
+
+fn ints(name: &str, values: &[i64]) -> AttributeProto {
+    AttributeProto { ints: values.to_vec(), ..attribute(name, AttributeType::Ints) }
+}
+
+fn texts(name: &str, values: &[&str]) -> AttributeProto {
+    let strings = values.iter().map(|&value| value.into()).collect();
+    AttributeProto { strings, ..attribute(name, AttributeType::Strings) }
+}
+
+/// A tensor of two elements, unless `fill` says something else.
+fn tensor_attribute(
+    name: &str,
+    element: DataType,
+    fill: impl FnOnce(&mut TensorProto),
+) -> AttributeProto {
+    let mut proto =
+        TensorProto { data_type: element as i32, dims: vec![2], ..TensorProto::default() };
+    fill(&mut proto);
+    AttributeProto { t: Some(proto), ..attribute(name, AttributeType::Tensor) }
+}
+
+/// The operator of a node with the output `y`.
+fn operator<O: Operator>(
+    name: &str,
+    version: i64,
+    attributes: Vec<AttributeProto>,
+) -> TractResult<O> {
+    parse(&node(name, &["y"], attributes), version)
+}
+
+fn of<T: Datum + Copy>(shape: &[usize], elements: &[T]) -> TractTensor {
+    TractTensor::from_shape(shape, elements).expect("agrees")
+}
+
+fn f32s(shape: &[usize], elements: &[f32]) -> TractTensor {
+    of(shape, elements)
+}
+
+fn words_of(words: &[&str]) -> TractTensor {
+    tensor1(&words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>())
+}
+
+/// What the operator's only output holds.
+fn elements<T: Datum + Clone>(operator: &impl Operator, input: TractTensor) -> Vec<T> {
+    let outputs = operator.run(tvec!(input.into())).expect("runs");
+    outputs[0].try_as_plain_ram().expect("plain").as_slice::<T>().expect("the type").to_vec()
+}
+
+fn failure(operator: &impl Operator, input: TractTensor) -> String {
+    operator.run(tvec!(input.into())).expect_err("fails").to_string()
 }
 
 fn node(operator: &str, outputs: &[&str], attributes: Vec<AttributeProto>) -> NodeProto {
@@ -113,19 +171,19 @@ fn run(model: &LocalModel, shape: &[usize], data: TensorData) -> Vec<Tensor> {
 }
 
 fn classified(node: &NodeProto, rows: usize, features: &[f32]) -> (Vec<i64>, Vec<f32>) {
-    let operator = LinearClassifier::parse(node).expect("fits");
+    let operator = parse::<LinearClassifier>(node, 1).expect("fits");
     let columns = features.len() / rows;
     let input = TractTensor::from_shape(&[rows, columns], features).expect("agrees");
-    let outputs = operator.eval_out_of_plan(tvec!(input.into())).expect("runs").expect("runs");
+    let outputs = operator.run(tvec!(input.into())).expect("runs");
     let labels = outputs[0].try_as_plain_ram().expect("plain").as_slice().expect("i64").to_vec();
     (labels, numbers(&outputs[1]))
 }
 
 fn normalized(norm: &str, columns: usize, elements: &[f32]) -> Vec<f32> {
-    let operator = Normalizer::parse(&normalizer(norm)).expect("known");
+    let operator = parse::<Normalizer>(&normalizer(norm), 1).expect("known");
     let shape = [elements.len() / columns.max(1), columns];
     let input = TractTensor::from_shape(&shape, elements).expect("agrees");
-    let outputs = operator.eval_out_of_plan(tvec!(input.into())).expect("runs").expect("runs");
+    let outputs = operator.run(tvec!(input.into())).expect("runs");
     numbers(&outputs[0])
 }
 
@@ -174,19 +232,26 @@ fn one_row_of_coefficients_scores_the_second_of_two_labels() {
 
 #[test]
 fn attributes_that_do_not_fit_are_refused() {
-    let refused = |node: &NodeProto| LinearClassifier::parse(node).expect_err("misfit").to_string();
+    let refused =
+        |node: &NodeProto| parse::<LinearClassifier>(node, 1).expect_err("misfit").to_string();
     for (node, reason) in [
         (classifier(&[], &[1.0], &[0.0], "NONE"), "exactly one of"),
-        (classifier(&[1, 2, 3], &[1.0, 2.0], &[0.0, 0.0], "NONE"), "do not fit 3 class labels"),
+        (
+            classifier(&[1, 2, 3], &[1.0, 2.0], &[0.0, 0.0], "NONE"),
+            "2 intercepts do not fit 3 class labels",
+        ),
         (classifier(&[1, 2], &[1.0, 2.0, 3.0], &[0.0, 0.0], "NONE"), "do not fill 2 rows"),
         (classifier(&[1, 2], &[], &[0.0], "NONE"), "coefficients"),
-        (classifier(&[1, 2], &[1.0], &[0.0], "PROBIT"), "PROBIT is not defined"),
-        (classifier(&[1, 2], &[1.0], &[0.0], "SQUARE"), "unknown post_transform 'SQUARE'"),
+        (
+            classifier(&[1, 2], &[1.0], &[0.0], "PROBIT"),
+            "attribute 'post_transform' of LinearClassifier 'label' is PROBIT",
+        ),
+        (classifier(&[1, 2], &[1.0], &[0.0], "SQUARE"), "names the unknown transform 'SQUARE'"),
     ] {
         let message = refused(&node);
         assert!(message.contains(reason), "{message}");
     }
-    assert!(Normalizer::parse(&normalizer("L3")).is_err());
+    assert!(parse::<Normalizer>(&normalizer("L3"), 1).is_err());
 }
 
 #[test]
@@ -199,7 +264,7 @@ fn norms_agree_with_values_computed_by_hand() {
         assert_eq!(normalized(norm, 0, &[]), [0.0; 0]);
     }
     let unnamed = node("Normalizer", &["y"], Vec::new());
-    assert_eq!(Normalizer::parse(&unnamed).expect("the default"), Normalizer::Max);
+    assert_eq!(parse::<Normalizer>(&unnamed, 1).expect("the default"), Normalizer::Max);
 }
 
 #[test]

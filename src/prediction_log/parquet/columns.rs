@@ -282,4 +282,5 @@ columns! {
     (76, gap_records, U64, Plain),
     (77, gap_consumer, Text, Word),
     (78, gap_detail, Text, Plain),
+    (79, grpc_status, U8, Word),
 }

@@ -21,7 +21,7 @@ use super::convert::{ConvertError, Converted, convert, give_up};
 use super::disk::Disk;
 use super::merge::{MergeError, Mergeable, merge, recover, waiting};
 use super::retention::Limits;
-use super::segments::{Closed, backlog, resume_at};
+use super::segments::{Closed, backlog, bytes_beyond, resume_at};
 use super::stats::{Counters, ParquetStats, add, set};
 use crate::domain::record::{GapReason, GapRecord};
 use crate::domain::spec::{LogSpec, ParquetSpec};
@@ -29,7 +29,7 @@ use crate::prediction_log::appender::log_dir;
 use crate::prediction_log::consumers::PARQUET;
 use crate::prediction_log::files::LocalFiles;
 use crate::prediction_log::recorder::ParquetSide;
-use crate::prediction_log::segment::{self, SUSPECT};
+use crate::prediction_log::segment;
 use crate::prediction_log::unix_us;
 use crate::prediction_log::{Cursor, Progress, Recorder};
 use crate::telemetry::logging::chain;
@@ -107,7 +107,7 @@ impl Compactor {
         let work = Work {
             shared: Arc::clone(&shared),
             progress: recorder.progress(),
-            cursor: recorder.consumers().register(PARQUET, true)?,
+            cursor: Arc::new(recorder.consumers().register(PARQUET, false)?),
             log_dir: log_dir(data_dir),
             disk: Disk::new(&parquet_dir(data_dir)),
             spec: spec.parquet.clone(),
@@ -152,7 +152,7 @@ struct Failed {
 struct Work {
     shared: Arc<Shared>,
     progress: Arc<Progress>,
-    cursor: Cursor,
+    cursor: Arc<Cursor>,
     log_dir: PathBuf,
     disk: Disk,
     spec: ParquetSpec,
@@ -238,7 +238,7 @@ impl Work {
     }
 
     fn convert_paced(&self, closed: Closed, waiting: u64) -> Result<Converted, ConvertError> {
-        let mut pace = self.pace(waiting);
+        let mut pace = self.pace(waiting, closed.last_lsn);
         let work = || {
             let (log_dir, level) = (&self.log_dir, self.spec.level);
             convert(&LocalFiles, log_dir, &self.disk, closed, level, &mut pace)
@@ -251,13 +251,14 @@ impl Work {
         })
     }
 
-    /// Pauses as the budget asks; false when time is up.
-    fn pace(&self, waiting: u64) -> impl FnMut() -> bool {
+    /// Pauses as the budget asks; false when time is up, or when the writer had to remove the segment
+    /// and a gap row says that its rows are missing.
+    fn pace(&self, waiting: u64, last_lsn: u64) -> impl FnMut() -> bool + use<> {
         let mut budget = Budget::new(self.spec.cpu, waiting);
-        let shared = Arc::clone(&self.shared);
+        let (shared, cursor) = (Arc::clone(&self.shared), Arc::clone(&self.cursor));
         move || {
             shared.pause(budget.owed());
-            !shared.is_over()
+            !shared.is_over() && cursor.position() < last_lsn
         }
     }
 
@@ -269,6 +270,10 @@ impl Work {
         add(&counters.files, converted.files);
         add(&counters.bytes, converted.bytes);
         self.failed = None;
+        if converted.damaged {
+            // Before its first name may go.
+            self.side.consumers.aside().keep(closed.name);
+        }
         if let Err(error) = self.cursor.advance(closed.last_lsn) {
             // The position counts in this process; a start may do some segments once more.
             self.warn(&error, "the cursor of the Parquet files cannot be written");
@@ -295,11 +300,6 @@ impl Work {
     }
 
     fn give_up(&mut self, closed: Closed, reason: GapReason, error: &ConvertError) -> bool {
-        let path = segment::path(&self.log_dir, closed.name);
-        let aside = self.log_dir.join(segment::file_name(closed.name) + SUSPECT);
-        if let Err(error) = std::fs::hard_link(&path, &aside) {
-            self.warn(&error, "a segment that cannot be converted is not kept aside");
-        }
         let detail = chain(error).to_string();
         let level = self.spec.level;
         match give_up(&self.disk, closed, unix_us(), reason, &detail, level) {
@@ -329,7 +329,7 @@ impl Work {
                 return;
             }
             let from = thread_cpu();
-            let merged = merge(&self.disk, &group, self.spec.level, &mut self.pace(0));
+            let merged = merge(&self.disk, &group, self.spec.level, &mut self.pace(0, u64::MAX));
             let spent = thread_cpu().saturating_sub(from).as_micros();
             add(&self.shared.counters.cpu_us, u64::try_from(spent).unwrap_or(u64::MAX));
             match merged {
@@ -352,20 +352,27 @@ impl Work {
         self.unmergeable.push(hour);
     }
 
-    /// Keeps to the limits, together with the writer: each knows what the other holds.
+    /// Keeps to the limits, together with the writer. What Parquet files hold is older, so that these
+    /// go first; the writer only has to know of those that cannot.
     fn retain(&mut self) {
         let segments = segment::list(&LocalFiles, &self.log_dir).unwrap_or_default();
-        let segment_bytes = segments.iter().map(|segment| segment.bytes).sum();
+        // Those that everybody has passed are about to go. Those that were converted and wait for
+        // others hold what Parquet files hold too: they take half of the limit at most.
+        let passed = self.side.consumers.released_up_to().unwrap_or(0);
+        let waiting = bytes_beyond(&segments, passed).min(self.limits.bytes() / 2);
+        let unconverted = bytes_beyond(&segments, self.cursor.position());
+        let segment_bytes = waiting.max(unconverted);
         let taken = self.side.consumers.files_required_up_to();
-        let kept = match self.limits.enforce(&self.disk, segment_bytes, taken, unix_us()) {
-            Ok(kept) => kept,
-            Err(error) => return self.warn(&error, "old Parquet files are not removed"),
-        };
+        let kept =
+            match self.limits.enforce(&self.disk, segment_bytes, taken, self.side.clock.now_us()) {
+                Ok(kept) => kept,
+                Err(error) => return self.warn(&error, "old Parquet files are not removed"),
+            };
         let counters = &self.shared.counters;
         set(&counters.files, kept.files);
         set(&counters.bytes, kept.bytes);
         add(&counters.removed, kept.removed);
-        self.side.set_bytes(kept.bytes);
+        self.side.consumers.set_held_bytes(kept.held);
         kept.gone.iter().for_each(|gone| self.tell_skipped(*gone));
         if kept.at_floor && !self.is_at_floor {
             tracing::warn!(

@@ -62,6 +62,8 @@ pub(super) struct Converted {
     pub(super) rows: u64,
     pub(super) files: u64,
     pub(super) bytes: u64,
+    /// Whether something in the segment could not be read.
+    pub(super) damaged: bool,
 }
 
 /// Which hour each row goes to; the same at every pass over the same rows.
@@ -107,6 +109,7 @@ pub(super) fn convert(
         let pass = Pass { disk, closed, level, hour: hours.get(index).copied(), path: &unfinished };
         let Some(done) = pass.run(rows, &path, pace)? else { break };
         converted.rows += done.rows;
+        converted.damaged |= done.damaged;
         hours = done.hours;
         finished.push((done.hour, unfinished));
         if finished.len() >= hours.len() {
@@ -141,7 +144,7 @@ pub(super) fn give_up(
     writer.push(&row).map_err(failed)?;
     finish(disk, writer, &unfinished)?;
     let bytes = put(disk, Hour::of(now_us), closed, &unfinished)?;
-    Ok(Converted { rows: 1, files: 1, bytes })
+    Ok(Converted { rows: 1, files: 1, bytes, damaged: true })
 }
 
 /// One pass: the rows of one hour.
@@ -159,6 +162,7 @@ struct Passed {
     hour: Hour,
     hours: Vec<Hour>,
     rows: u64,
+    damaged: bool,
 }
 
 impl Pass<'_> {
@@ -192,12 +196,12 @@ impl Pass<'_> {
             }
         }
         let (Some(writer), Some(hour)) = (writer, wanted) else { return Ok(None) };
-        let count = writer.rows();
+        let (count, damaged) = (writer.rows(), rows.is_damaged());
         finish(self.disk, writer, self.path)?;
         if !pace() {
             return Err(ConvertError::Stopped);
         }
-        Ok(Some(Passed { hour, hours: hours.known, rows: count }))
+        Ok(Some(Passed { hour, hours: hours.known, rows: count, damaged }))
     }
 }
 

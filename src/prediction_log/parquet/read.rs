@@ -262,6 +262,7 @@ impl<'a> At<'a> {
             request: self.request()?,
             response: self.response()?,
             status: self.number(&a.status).unwrap_or(0),
+            grpc_status: self.number(&a.grpc_status),
             outcome: Outcome::from_word(outcome).ok_or("outcome")?,
             error_code: self.text(&a.error_code),
             error_detail: self.text(&a.error_detail),

@@ -30,6 +30,8 @@ pub(super) struct Kept {
     pub(super) files: u64,
     pub(super) bytes: u64,
     pub(super) removed: u64,
+    /// Bytes of files that no limit removes, because a required sink has not taken them.
+    pub(super) held: u64,
     /// The numbers of the rows in the files that were removed.
     pub(super) gone: Vec<(u64, u64)>,
     /// Whether too little of the file system is free and what is left here stays all the same.
@@ -39,6 +41,11 @@ pub(super) struct Kept {
 impl Limits {
     pub(super) fn new(spec: &LogSpec) -> Self {
         Self { bytes: spec.retain, age: spec.retain_age, free: spec.free }
+    }
+
+    /// The bytes that segments and Parquet files may take together.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Removes what is too much beside `segment_bytes` of segments, oldest hours first. Files with
@@ -53,7 +60,9 @@ impl Limits {
         let mut files = list(disk.root())?;
         files.sort_unstable_by_key(|file| std::cmp::Reverse((file.hour, file.first_lsn)));
         let newest = files.first().map(|file| file.hour);
+        let untaken = files.iter().filter(|file| file.last_lsn > taken);
         let mut kept = Kept {
+            held: untaken.map(|file| file.bytes).sum(),
             files: files.len() as u64,
             bytes: files.iter().map(|file| file.bytes).sum(),
             ..Kept::default()
@@ -77,6 +86,7 @@ impl Limits {
             remove_empty_dirs(disk, &oldest);
             kept.files -= 1;
             kept.bytes -= oldest.bytes;
+            kept.held -= if oldest.last_lsn > taken { oldest.bytes } else { 0 };
             kept.removed += 1;
             kept.gone.push((oldest.first_lsn, oldest.last_lsn));
         }
@@ -167,7 +177,7 @@ mod tests {
         let (_dir, disk) = fixture();
         let aged = Limits { bytes: 1, age: Some(Duration::ZERO), ..limits() };
         let kept = aged.enforce(&disk, 0, 30, 1000 * HOUR_US).expect("listed");
-        assert_eq!((kept.files, kept.gone), (7, numbers(0..3)));
+        assert_eq!((kept.files, kept.held, kept.gone), (7, 140 * MIB, numbers(0..3)));
         // Low, but not nearly full.
         disk.said_space.set(Some((20, 1000)));
         assert_eq!(limits().enforce(&disk, 0, 30, 0).expect("listed").removed, 0);

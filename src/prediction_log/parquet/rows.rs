@@ -131,6 +131,7 @@ impl RowBuilder {
         c.entropy.append_value(decision.entropy.0);
         c.attempt.append_value(decision.attempt);
         c.status.append_value(record.status);
+        c.grpc_status.append_option(record.grpc_status);
         c.t_total.append_value(latency.t_total);
         c.t_queue.append_option(latency.t_queue);
         c.t_route.append_option(latency.t_route);

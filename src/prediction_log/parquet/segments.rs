@@ -53,6 +53,13 @@ pub(super) fn resume_at(done: u64, oldest: Option<u64>, converted: u64) -> u64 {
     }
 }
 
+/// The bytes of the segments that hold records after number `passed`.
+pub(super) fn bytes_beyond(listed: &[Listed], passed: u64) -> u64 {
+    let ends = listed.iter().skip(1).map(|next| next.first_lsn - 1).chain([u64::MAX]);
+    let beyond = listed.iter().zip(ends).filter(|(_, last_lsn)| *last_lsn > passed);
+    beyond.map(|(segment, _)| segment.bytes).sum()
+}
+
 fn outstanding(listed: &[Listed], done: u64, closed: u64) -> Vec<Closed> {
     let mut found = Vec::<Closed>::new();
     for (index, segment) in listed.iter().enumerate() {
@@ -90,6 +97,8 @@ pub(super) struct SegmentRows {
     /// The `ts` of the last row, which gaps are given; before the first, when the segment was created.
     near_us: u64,
     detail: String,
+    /// Something between its records could not be read.
+    damaged: bool,
 }
 
 impl std::fmt::Debug for SegmentRows {
@@ -107,12 +116,25 @@ impl SegmentRows {
         let scan = Scan::new(source, closed.name)?;
         let near_us = scan.header().map_or(0, |header| header.created_us);
         let Closed { first_lsn: expected, last_lsn, .. } = closed;
-        Ok(Self { scan, expected, last_lsn, ended: false, near_us, detail: String::new() })
+        Ok(Self {
+            scan,
+            expected,
+            last_lsn,
+            ended: false,
+            near_us,
+            detail: String::new(),
+            damaged: false,
+        })
     }
 
     /// The gateway that wrote the segment; empty where its header is damaged.
     pub(super) fn node(&self) -> &str {
         self.scan.header().map_or("", |header| header.node.as_str())
+    }
+
+    /// Whether something was met that could not be read.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.damaged
     }
 
     /// The next row, or a gap as a row with number 0; `None` at the end.
@@ -121,7 +143,7 @@ impl SegmentRows {
     /// When the source cannot be read.
     pub(super) fn next_row(&mut self) -> io::Result<Option<Row<'_>>> {
         let Some(found) = self.find()? else { return Ok(None) };
-        let Self { scan, near_us, detail, .. } = self;
+        let Self { scan, near_us, detail, damaged, .. } = self;
         let node = scan.header().map_or("", |header| header.node.as_str());
         let (reason, lsns) = match found {
             Found::Gap(reason, lsns, text) => {
@@ -137,6 +159,7 @@ impl SegmentRows {
                     Err(error) => {
                         let name = segment::file_name(scan.first_lsn());
                         *detail = format!("{name}, before byte {}: {error}", scan.offset());
+                        *damaged = true;
                         (GapReason::Unreadable, Some((lsn, lsn)))
                     }
                 }
@@ -170,6 +193,7 @@ impl SegmentRows {
                 Step::Damage { offset, bytes, lsns } => {
                     let to = lsns.map_or(0, |lsns| *lsns.end()).min(self.last_lsn);
                     let lsns = self.pass_to(to);
+                    self.damaged |= bytes > 0;
                     if bytes > 0 || lsns.is_some() {
                         let name = segment::file_name(self.scan.first_lsn());
                         let detail = format!("{name}:{offset}, {bytes} bytes");
@@ -182,6 +206,7 @@ impl SegmentRows {
                     if torn > 0 {
                         let detail = format!("{}, {torn} bytes", self.place());
                         let lsns = self.pass_to(self.last_lsn);
+                        self.damaged |= lsns.is_some();
                         return Ok(Some(Found::Gap(GapReason::Damaged, lsns, detail)));
                     }
                 }
@@ -234,6 +259,14 @@ mod tests {
         assert_eq!(resume_at(100, Some(50), 300), 100);
         assert_eq!(resume_at(100, None, 300), 100);
         assert_eq!(resume_at(0, Some(1), 0), 0);
+    }
+
+    #[test]
+    fn segments_that_all_have_passed_do_not_count() {
+        let listed = [1, 10, 20].map(|first_lsn| Listed { first_lsn, bytes: first_lsn });
+        let bytes = [0, 8, 9, 18, 19, 1000].map(|passed| bytes_beyond(&listed, passed));
+        assert_eq!(bytes, [31, 31, 30, 30, 20, 20]);
+        assert_eq!(bytes_beyond(&[], 5), 0);
     }
 
     #[test]

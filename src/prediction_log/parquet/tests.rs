@@ -23,6 +23,7 @@ use crate::prediction_log::tests::sample::{self, spec};
 use crate::prediction_log::{Item, LogReader, Offer, Recorder, Row};
 
 mod crash;
+mod keeping;
 mod merging;
 mod speed;
 

@@ -12,10 +12,13 @@ use std::time::{Duration, Instant};
 use super::{Lot, Parcel, Source, SourceError};
 use crate::domain::record::Entry;
 use crate::domain::spec::SinkSpec;
+use crate::prediction_log::consumers::Consumers;
 use crate::prediction_log::cursor::Cursor;
 use crate::prediction_log::progress::Progress;
 use crate::prediction_log::query::cloudevents::{self, Settings};
 use crate::prediction_log::reader::{Item, LogReader, ReadError, Row};
+use crate::prediction_log::recorder::Recorder;
+use crate::prediction_log::segment;
 
 /// How long a source waits for a first record before its driver may look around.
 const IDLE: Duration = Duration::from_secs(1);
@@ -24,6 +27,7 @@ const IDLE: Duration = Duration::from_secs(1);
 pub(super) struct Rows {
     log_dir: PathBuf,
     progress: Arc<Progress>,
+    consumers: Arc<Consumers>,
     reader: Option<LogReader>,
     /// The last record that was handed out or passed over.
     taken: u64,
@@ -40,13 +44,14 @@ pub(super) struct Rows {
 impl Rows {
     pub(super) fn new(
         log_dir: &Path,
-        progress: Arc<Progress>,
+        recorder: &Recorder,
         spec: &SinkSpec,
         cursor: &Cursor,
     ) -> Self {
         Self {
             log_dir: log_dir.to_owned(),
-            progress,
+            progress: recorder.progress(),
+            consumers: recorder.consumers(),
             reader: None,
             taken: cursor.position(),
             seen: 0,
@@ -75,6 +80,11 @@ impl Rows {
             let row = match reader.next_item()? {
                 None => break,
                 Some(Item::Gap(gap)) => {
+                    if gap.bytes > 0
+                        && let Some(first_lsn) = segment::number_of(&gap.segment)
+                    {
+                        self.consumers.aside().keep(first_lsn);
+                    }
                     if let Some(lsns) = &gap.lsns {
                         let first = *lsns.start().max(&(self.taken + 1));
                         lot.missing += (lsns.end() + 1).saturating_sub(first);

@@ -59,7 +59,7 @@ pub struct SinkStats {
     pub position: u64,
     /// Records behind it; rows that are not delivered (feedback, gaps) count too.
     pub lag_records: u64,
-    /// Bytes behind it: an estimate, from the mean length of what was delivered.
+    /// Bytes behind it: an estimate, from the mean length of what it took.
     pub lag_bytes: u64,
     /// The age of the oldest record that is not delivered, as far as it is known.
     pub lag: Duration,
@@ -90,7 +90,9 @@ pub(super) struct SinkState {
     clear_to: AtomicU64,
     oldest_us: AtomicU64,
     delivered: AtomicU64,
-    delivered_bytes: AtomicU64,
+    /// Records that were taken from the log, and their bytes: for the mean length.
+    taken: AtomicU64,
+    taken_bytes: AtomicU64,
     batches: AtomicU64,
     retries: AtomicU64,
     failures: [AtomicU64; FailureReason::ALL.len()],
@@ -110,7 +112,8 @@ impl SinkState {
             clear_to: AtomicU64::new(0),
             oldest_us: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
-            delivered_bytes: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+            taken_bytes: AtomicU64::new(0),
             batches: AtomicU64::new(0),
             retries: AtomicU64::new(0),
             failures: Default::default(),
@@ -138,14 +141,14 @@ impl SinkState {
         if let Some(first) = parcels.first() {
             self.oldest_us.store(first.ts_us, Ordering::Relaxed);
         }
+        self.taken.fetch_add(sum(parcels, |parcel| parcel.records), Ordering::Relaxed);
+        self.taken_bytes.fetch_add(sum(parcels, |parcel| parcel.bytes), Ordering::Relaxed);
         self.missing.fetch_add(missing, Ordering::Relaxed);
     }
 
     /// Parcels were acknowledged. Returns whether the sink was down before.
     pub(super) fn delivered<C>(&self, parcels: &[Parcel<C>]) -> bool {
-        let sum = |of: fn(&Parcel<C>) -> u64| parcels.iter().map(of).sum::<u64>();
-        self.delivered.fetch_add(sum(|parcel| parcel.records), Ordering::Relaxed);
-        self.delivered_bytes.fetch_add(sum(|parcel| parcel.bytes), Ordering::Relaxed);
+        self.delivered.fetch_add(sum(parcels, |parcel| parcel.records), Ordering::Relaxed);
         self.batches.fetch_add(1, Ordering::Relaxed);
         if let Some(last) = parcels.last() {
             self.oldest_us.store(last.ts_us, Ordering::Relaxed);
@@ -195,7 +198,7 @@ impl SinkState {
         let position = of(&self.position);
         let lag_records = written.saturating_sub(position.max(of(&self.clear_to)));
         let (delivered, oldest_us) = (of(&self.delivered), of(&self.oldest_us));
-        let mean = of(&self.delivered_bytes).checked_div(delivered).unwrap_or(0);
+        let mean = of(&self.taken_bytes).checked_div(of(&self.taken)).unwrap_or(0);
         let lag = match lag_records {
             0 => Duration::ZERO,
             _ if oldest_us == 0 => Duration::ZERO,
@@ -218,6 +221,10 @@ impl SinkState {
             last_error: self.last_error.lock().clone(),
         }
     }
+}
+
+fn sum<C>(parcels: &[Parcel<C>], of: impl Fn(&Parcel<C>) -> u64) -> u64 {
+    parcels.iter().map(of).sum()
 }
 
 /// How long ago `ts_us` was; nothing for the future.

@@ -105,7 +105,7 @@ impl Running {
         let (stop, stopped) = watch::channel(None);
         let state = Arc::new(SinkState::new(SinkName::new(NAME), "http", cursor.position()));
         let spec = sink_spec(batch);
-        let source = Rows::new(dir, recorder.progress(), &spec, &cursor);
+        let source = Rows::new(dir, recorder, &spec, &cursor);
         let link = Link {
             cursor,
             recorder: Arc::clone(recorder),
@@ -290,7 +290,7 @@ fn lots_are_cut_by_bytes_and_a_large_record_goes_alone() {
         wait(&recorder, recorder.offer(0, &record(number, body))).expect("written");
     }
     let cursor = recorder.consumers().register(NAME, false).expect("a cursor");
-    let mut rows = Rows::new(dir.path(), recorder.progress(), &sink_spec(100), &cursor);
+    let mut rows = Rows::new(dir.path(), &recorder, &sink_spec(100), &cursor);
     let mut next = || {
         let lot = rows.next(true).expect("readable");
         (lot.parcels.iter().map(|parcel| parcel.first_lsn).collect::<Vec<_>>(), lot.done)

@@ -1,261 +1,15 @@
 //! A disk that fails, is full, or hangs: serving goes on, every loss is counted, and what was
 //! acknowledged can be read.
 
-use std::collections::BTreeMap;
-use std::io::{self, IoSlice};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-
-use super::super::files::{FileSystem, LocalFiles, LockGuard, SegmentFile, Source, Space};
 use super::super::*;
-use super::sample::{assert_balanced, eventually, read, read_from, record, spec, wait};
+use super::faulty::{Faulty, Mode, open};
+use super::sample::{assert_balanced, eventually, read, record, spec, wait};
 use crate::domain::record::Omission;
 use crate::domain::record::{Entry, GapReason, PredictionRecord};
 use crate::domain::spec::{Durability, LogSpec};
-
-/// What goes wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
-    Good,
-    /// The call with this number fails once.
-    FailOnce(u64),
-    /// The call with this number and all later ones fail.
-    FailFrom(u64),
-    /// Writes take part of what they are given.
-    Short,
-    /// Writes and creations find no space.
-    Full,
-    /// Writes take part of what they are given, and then find no space.
-    FullAfterPart,
-    /// Syncs fail.
-    NoSync,
-    /// The next sync of a file fails.
-    FailSyncOnce,
-    /// Writes hang.
-    Stalled,
-}
-
-#[derive(Debug)]
-struct State {
-    mode: Mode,
-    calls: u64,
-    part_written: bool,
-    /// What the file system is said to have, if not the truth.
-    space: Option<Space>,
-    /// Whether spare files are of use.
-    spares: bool,
-    /// Bytes that were read through handles for reading, by file.
-    read: BTreeMap<PathBuf, u64>,
-}
-
-/// The real file system with a fault in it.
-#[derive(Clone)]
-pub(super) struct Faulty(Arc<(Mutex<State>, Condvar)>);
-
-impl Faulty {
-    pub(super) fn new(mode: Mode) -> Self {
-        let state = State {
-            mode,
-            calls: 0,
-            part_written: false,
-            space: None,
-            spares: false,
-            read: BTreeMap::new(),
-        };
-        Self(Arc::new((Mutex::new(state), Condvar::new())))
-    }
-
-    pub(super) fn set(&self, mode: Mode) {
-        let mut state = self.0.0.lock();
-        state.mode = mode;
-        state.part_written = false;
-        self.0.1.notify_all();
-    }
-
-    /// Whether spare files are of use.
-    pub(super) fn with_spares(self, spares: bool) -> Self {
-        self.0.0.lock().spares = spares;
-        self
-    }
-
-    /// Says how much is free, of twice as much.
-    pub(super) fn set_space(&self, free: u64) {
-        self.0.0.lock().space = Some(Space { free, total: free * 2 });
-    }
-
-    /// Bytes that were read of each file through handles for reading.
-    pub(super) fn read(&self) -> BTreeMap<PathBuf, u64> {
-        self.0.0.lock().read.clone()
-    }
-
-    fn calls(&self) -> u64 {
-        self.0.0.lock().calls
-    }
-
-    /// Counts a call and fails it if its turn has come.
-    fn call(&self) -> io::Result<()> {
-        let mut state = self.0.0.lock();
-        state.calls += 1;
-        let fails = match state.mode {
-            Mode::FailOnce(number) => state.calls == number,
-            Mode::FailFrom(number) => state.calls >= number,
-            _ => false,
-        };
-        if fails { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
-    }
-
-    fn no_space(&self) -> io::Result<()> {
-        match self.0.0.lock().mode {
-            Mode::Full | Mode::FullAfterPart => Err(io::ErrorKind::StorageFull.into()),
-            _ => Ok(()),
-        }
-    }
-
-    fn file(&self, file: Box<dyn SegmentFile>) -> Box<dyn SegmentFile> {
-        Box::new(FaultyFile { file, faults: self.clone() })
-    }
-}
-
-struct FaultyFile {
-    file: Box<dyn SegmentFile>,
-    faults: Faulty,
-}
-
-struct CountedSource {
-    source: Box<dyn Source>,
-    faults: Faulty,
-    path: PathBuf,
-}
-
-impl Source for CountedSource {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let read = self.source.read_at(buffer, offset)?;
-        *self.faults.0.0.lock().read.entry(self.path.clone()).or_default() += read as u64;
-        Ok(read)
-    }
-
-    fn size(&self) -> io::Result<u64> {
-        self.source.size()
-    }
-}
-
-impl Source for FaultyFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buffer, offset)
-    }
-
-    fn size(&self) -> io::Result<u64> {
-        self.file.size()
-    }
-}
-
-impl SegmentFile for FaultyFile {
-    fn write_at(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        self.faults.call()?;
-        let mut state = self.faults.0.0.lock();
-        while state.mode == Mode::Stalled {
-            self.faults.0.1.wait(&mut state);
-        }
-        let part = match state.mode {
-            Mode::Short => true,
-            Mode::FullAfterPart => !std::mem::replace(&mut state.part_written, true),
-            _ => false,
-        };
-        if !part {
-            drop(state);
-            self.faults.no_space()?;
-            return self.file.write_at(pieces, offset);
-        }
-        let first = &pieces[0];
-        self.file.write_at(&[IoSlice::new(&first[..first.len().div_ceil(3)])], offset)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.faults.call()?;
-        let mut state = self.faults.0.0.lock();
-        if matches!(state.mode, Mode::NoSync | Mode::FailSyncOnce) {
-            if state.mode == Mode::FailSyncOnce {
-                state.mode = Mode::Good;
-            }
-            return Err(io::Error::from_raw_os_error(5));
-        }
-        drop(state);
-        self.file.sync()
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.faults.call()?;
-        self.file.set_len(len)
-    }
-
-    fn duplicate(&self) -> io::Result<Box<dyn SegmentFile>> {
-        Ok(self.faults.file(self.file.duplicate()?))
-    }
-}
-
-impl FileSystem for Faulty {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.call()?;
-        LocalFiles.create_dir(path)
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<LockGuard> {
-        self.call()?;
-        LocalFiles.lock(path)
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<(String, u64)>> {
-        self.call()?;
-        LocalFiles.list(dir)
-    }
-
-    fn create(&self, path: &Path) -> io::Result<Box<dyn SegmentFile>> {
-        self.call()?;
-        self.no_space()?;
-        Ok(self.file(LocalFiles.create(path)?))
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Box<dyn SegmentFile>> {
-        self.call()?;
-        Ok(self.file(LocalFiles.open(path)?))
-    }
-
-    fn open_read(&self, path: &Path) -> io::Result<Box<dyn Source>> {
-        self.call()?;
-        let (source, faults, path) = (LocalFiles.open_read(path)?, self.clone(), path.to_owned());
-        Ok(Box::new(CountedSource { source, faults, path }))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.call()?;
-        LocalFiles.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.call()?;
-        LocalFiles.remove(path)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.call()?;
-        LocalFiles.sync_dir(dir)
-    }
-
-    fn space(&self, dir: &Path) -> io::Result<Space> {
-        self.0.0.lock().space.map_or_else(|| LocalFiles.space(dir), Ok)
-    }
-
-    fn overwrites_in_place(&self, _: &Path) -> io::Result<bool> {
-        Ok(self.0.0.lock().spares)
-    }
-}
-
-pub(super) fn open(faults: &Faulty, dir: &Path, spec: &LogSpec) -> Result<Recorder, OpenError> {
-    Recorder::open_with(Arc::new(faults.clone()), dir, "n1", 1, spec)
-}
 
 /// Offers 40 records one by one and checks every promise at the end; returns how many were
 /// acknowledged, unless the log could not even be opened.
@@ -440,7 +194,7 @@ fn a_disk_that_hangs_fills_the_queue_to_its_limit_and_no_further() {
     let stats = recorder.stats();
     assert_balanced(&stats);
     assert_eq!((stats.queue_records, stats.dropped.total()), (whole, dropped));
-    assert!(stats.bodies_omitted > 0 && dropped > 0, "{stats:?}");
+    assert!(stats.omitted.total() > 0 && dropped > 0, "{stats:?}");
     faults.set(Mode::Good);
     assert_eq!(recorder.close().written, whole);
     // Bodies went first, and say so.
@@ -459,7 +213,7 @@ fn a_disk_that_hangs_fills_the_queue_to_its_limit_and_no_further() {
         shed += u64::from(request.body.is_empty());
     }
     // Both sides of these records had a body.
-    assert_eq!(2 * shed, stats.bodies_omitted);
+    assert_eq!(2 * shed, stats.omitted.of(Omission::Pressure));
     assert_eq!(said, dropped, "the log itself says what it lacks");
 }
 
@@ -481,34 +235,6 @@ fn a_background_sync_comes_without_being_asked_for() {
         assert!(progress.has_ended());
         assert_eq!(progress.closed(), 100);
     }
-}
-
-#[test]
-fn a_segment_that_cannot_be_synced_is_copied_and_not_synced_again() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let faults = Faulty::new(Mode::Good);
-    let slow = LogSpec { sync_interval: Duration::from_millis(50), ..spec(Durability::Os) };
-    let recorder = open(&faults, dir.path(), &slow).expect("open");
-    let mut follower = LogReader::open(dir.path()).expect("a log");
-    faults.set(Mode::FailSyncOnce);
-    let mut seen = Vec::new();
-    for number in 1..=30 {
-        assert_eq!(wait(&recorder, recorder.offer(0, &record(number, &[1; 500]))), Ok(()));
-        seen.extend(read_from(&mut follower).records.into_iter().map(|record| record.1));
-    }
-    eventually("the records are copied", || recorder.stats().rescued > 0);
-    eventually("all are on the disk", || recorder.stats().durable_lsn == 30);
-    for number in 31..=40 {
-        assert_eq!(wait(&recorder, recorder.offer(0, &record(number, &[1; 500]))), Ok(()));
-    }
-    let stats = recorder.close();
-    assert_eq!((stats.written, stats.not_rescued, stats.write_errors), (40, 0, 1), "{stats:?}");
-    seen.extend(read_from(&mut follower).records.into_iter().map(|record| record.1));
-    let all: Vec<_> = (1..=40).collect();
-    assert_eq!(seen, all, "a follower passes from the old file to the copy");
-    let contents = read(dir.path());
-    assert_eq!(contents.records.iter().map(|record| record.1).collect::<Vec<_>>(), all);
-    assert_eq!(contents.gaps, []);
 }
 
 #[test]

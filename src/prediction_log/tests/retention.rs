@@ -31,7 +31,7 @@ fn segments(dir: &Path) -> usize {
 fn segments_that_all_consumers_have_passed_go_at_once_where_parquet_takes_their_place() {
     let dir = tempfile::tempdir().expect("a directory");
     let recorder = Recorder::open(dir.path(), "n1", 1, &small()).expect("open");
-    let parquet = recorder.consumers().register("parquet", true).expect("a cursor");
+    let parquet = recorder.consumers().register("parquet", false).expect("a cursor");
     let sink = recorder.consumers().register("lake", false).expect("a cursor");
     assert!(recorder.consumers().register("lake", false).is_err(), "taken");
     put(&recorder, 1..=200);
@@ -75,6 +75,30 @@ fn required_consumers_hold_and_optional_ones_are_skipped_with_a_gap_row() {
 }
 
 #[test]
+fn segments_wait_for_parquet_while_its_files_can_make_room_and_are_shed_with_a_gap_row_after_that()
+{
+    let dir = tempfile::tempdir().expect("a directory");
+    let tight = LogSpec { retain: 400 * 1024, ..small() };
+    let recorder = Recorder::open(dir.path(), "n1", 1, &tight).expect("open");
+    let parquet = recorder.consumers().register("parquet", false).expect("a cursor");
+    // Above the half for segments that only wait for somebody; Parquet files can make room.
+    put(&recorder, 1..=100);
+    assert_eq!((recorder.stats().segments_removed, parquet.position()), (0, 0));
+    // Nothing is converted: the limit holds, and the log says what no Parquet file will ever hold.
+    for number in 101..=400 {
+        put(&recorder, number..=number);
+        assert!(recorder.stats().disk_bytes <= 400 * 1024 + 64 * 1024);
+    }
+    let stats = recorder.close();
+    assert!(stats.segments_removed > 0 && stats.disk_bytes <= 400 * 1024, "{stats:?}");
+    let contents = read(dir.path());
+    let first = contents.records[0].0;
+    assert_eq!(parquet.position(), first - 1, "it goes on with what is there");
+    let (reason, lsns, _) = contents.gap_rows.last().expect("a gap row");
+    assert_eq!((*reason, lsns.map(|lsns| lsns.1)), (GapReason::Skipped, Some(first - 1)));
+}
+
+#[test]
 fn a_number_that_a_consumer_has_seen_is_never_given_again() {
     let dir = tempfile::tempdir().expect("a directory");
     let recorder = Recorder::open(dir.path(), "n1", 1, &small()).expect("open");
@@ -102,10 +126,75 @@ fn old_segments_go_and_parquet_files_count_against_the_same_limit() {
     let recorder = Recorder::open(dir.path(), "n1", 1, &small()).expect("open");
     put(&recorder, 1..=100);
     let before = segments(dir.path());
-    recorder.set_parquet_bytes(u64::MAX / 2);
+    recorder.consumers().set_held_bytes(u64::MAX / 2);
     put(&recorder, 101..=101);
     eventually("room is made", || segments(dir.path()) < before);
     recorder.close();
+}
+
+#[test]
+fn a_damaged_segment_is_kept_aside_within_its_part_of_the_limit() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let suspects = || {
+        let listed = segment::list(&files::LocalFiles, dir.path()).expect("listed");
+        let kept = |first_lsn| aside::suspect_path(dir.path(), first_lsn);
+        let all = (1..=2000).map(kept).filter(|path| path.exists()).count();
+        (listed.len(), all)
+    };
+    // A tenth of it is two segments and a half.
+    let limit = LogSpec { retain: 25 * 64 * 1024, ..small() };
+    let recorder = Recorder::open(dir.path(), "n1", 1, &limit).expect("open");
+    let sink = recorder.consumers().register("lake", false).expect("a cursor");
+    let parquet = recorder.consumers().register("parquet", true).expect("a cursor");
+    put(&recorder, 1..=200);
+    let listed = segment::list(&files::LocalFiles, dir.path()).expect("listed");
+    assert!(listed.len() > 8, "{listed:?}");
+    let before = std::fs::read(segment::path(dir.path(), listed[3].first_lsn)).expect("read");
+    for damaged in [1, 2, 3] {
+        recorder.consumers().aside().keep(listed[damaged].first_lsn);
+        recorder.consumers().aside().keep(listed[damaged].first_lsn);
+    }
+    assert_eq!(suspects().1, 3, "each once");
+    eventually("all are on the disk", || recorder.stats().durable_lsn == 200);
+    parquet.advance(200).expect("written");
+    sink.advance(200).expect("written");
+    eventually("the consumers have passed all", || suspects().0 <= 2);
+    eventually("two are kept", || suspects().1 == 2);
+    let kept = aside::suspect_path(dir.path(), listed[3].first_lsn);
+    assert_eq!(std::fs::read(kept).expect("kept"), before);
+    recorder.close();
+    // What is kept is found again, and counts.
+    let again = Recorder::open(dir.path(), "n1", 1, &limit).expect("open");
+    assert_eq!(again.consumers().aside().bytes(|_| true), listed[2].bytes + listed[3].bytes);
+    assert!(again.stats().disk_bytes >= listed[2].bytes + listed[3].bytes);
+}
+
+#[test]
+fn what_recovery_finds_damaged_is_kept_aside() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let recorder = Recorder::open(dir.path(), "n1", 1, &small()).expect("open");
+    put(&recorder, 1..=5);
+    recorder.close();
+    let path = segment::path(dir.path(), 1);
+    let mut bytes = std::fs::read(&path).expect("read");
+    bytes[5000] ^= 1;
+    std::fs::write(&path, &bytes).expect("written");
+    Recorder::open(dir.path(), "n1", 1, &small()).expect("open").close();
+    assert!(aside::suspect_path(dir.path(), 1).exists() && path.exists());
+}
+
+#[test]
+fn nothing_is_removed_before_those_who_need_it_are_there() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let roomy = Recorder::open(dir.path(), "n1", 1, &small()).expect("open");
+    put(&roomy, 1..=200);
+    roomy.close();
+    let tight = LogSpec { retain: 100 * 1024, ..small() };
+    let recorder = Recorder::open(dir.path(), "n1", 1, &tight).expect("open");
+    let cursor = recorder.consumers().register("lake", true).expect("a cursor");
+    put(&recorder, 201..=210);
+    recorder.close();
+    assert_eq!((cursor.position(), read(dir.path()).records.len()), (0, 210));
 }
 
 #[test]

@@ -152,6 +152,7 @@ pub(in crate::prediction_log) fn record<'a>(
         request: side(0),
         response: side(1),
         status,
+        grpc_status: None,
         outcome: parts.words.2,
         error_code: text(9),
         error_detail: text(10),
@@ -215,6 +216,7 @@ fn later_versions_may_add_to_both_ends_of_a_row() {
 #[test]
 fn rows_of_the_first_release_are_read() {
     let record = PredictionRecord {
+        grpc_status: None,
         batch_size: None,
         durability: None,
         flags: Flags::default(),

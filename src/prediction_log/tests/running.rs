@@ -145,7 +145,7 @@ fn a_record_beyond_the_frame_loses_its_bodies_and_then_itself() {
     assert_eq!(recorder.offer(0, &hopeless), Offer::Dropped(DropReason::TooLarge));
     let stats = recorder.close();
     assert_balanced(&stats);
-    assert_eq!((stats.written, stats.bodies_omitted), (1, 2));
+    assert_eq!((stats.written, stats.omitted.of(Omission::Size)), (1, 2));
     let mut reader = LogReader::open(dir.path()).expect("a log");
     let Ok(Some(Item::Row(Row { entry: Entry::Prediction(record), .. }))) = reader.next_item()
     else {

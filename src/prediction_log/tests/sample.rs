@@ -51,6 +51,7 @@ pub(in crate::prediction_log) fn record(number: u64, body: &[u8]) -> PredictionR
         error_detail: "",
         latency: Latency { t_total: 1234, t_infer: Some(99), ..Latency::default() },
         sample_rate: 1.0,
+        grpc_status: Some(14),
         batch_size: Some(3),
         durability: None,
         flags: Flags::default(),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::super::files::{FileSystem as _, LocalFiles};
 use super::super::*;
-use super::faults::{Faulty, Mode, open};
+use super::faulty::{Faulty, Mode, open};
 use super::sample::{copy, eventually, read, read_from, record, spec, wait};
 use crate::domain::spec::{Durability, LogSpec};
 

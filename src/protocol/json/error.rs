@@ -5,7 +5,9 @@
 
 use std::fmt;
 
-use crate::protocol::tensor::{Datatype, ShapeMismatch};
+use crate::protocol::status::FailureKind;
+use crate::protocol::tensor::{BinaryError, Datatype, ShapeMismatch};
+use crate::protocol::untyped::ValueError;
 
 /// A document that could not be decoded. One pointer in size, because every element passes by it.
 #[derive(Clone, PartialEq)]
@@ -98,6 +100,58 @@ pub enum DecodeErrorKind {
     /// A parameter that is not a string, a number or a boolean.
     #[error("a parameter must be a string, a number or a boolean, not {0}")]
     InvalidParameter(&'static str),
+    /// A parameter whose value makes no sense.
+    #[error("parameter '{0}' must be {1}")]
+    WrongParameter(&'static str, &'static str),
+    /// A parameter that only the server sets.
+    #[error(
+        "parameter '{0}': keys starting with 'triton_' are reserved and should not be specified"
+    )]
+    ReservedParameter(String),
+    /// A tensor both in the JSON and behind it.
+    #[error("there is \"data\" as well as the parameter 'binary_data_size'; send one of them")]
+    DataTwice,
+    /// Fewer bytes behind the JSON than its tensors have.
+    #[error(
+        "unexpected size for '{tensor}': binary_data_size is {size}, but {left} bytes are left behind \
+         the JSON (is the header Inference-Header-Content-Length right?)"
+    )]
+    BinaryShort {
+        /// The tensor.
+        tensor: String,
+        /// What it says.
+        size: u64,
+        /// What is there.
+        left: usize,
+    },
+    /// More bytes behind the JSON than its tensors have.
+    #[error("unexpected additional input data: {left} bytes belong to no tensor")]
+    BinaryLeft {
+        /// How many more.
+        left: usize,
+    },
+    /// Bytes that do not fit the shape and datatype of their tensor.
+    #[error("byte size mismatch for '{tensor}': {error}")]
+    Binary {
+        /// The tensor.
+        tensor: String,
+        /// How they do not fit.
+        error: BinaryError,
+    },
+    /// A raw binary request for a model whose input has more than one open dimension.
+    #[error(
+        "the shape of '{tensor}' cannot be told from the length of a raw request, as {open} of its \
+         dimensions are open; send a header"
+    )]
+    RawShape {
+        /// The model's input.
+        tensor: String,
+        /// How many of its dimensions are open.
+        open: usize,
+    },
+    /// Values without types that do not become tensors.
+    #[error(transparent)]
+    Value(#[from] ValueError),
     /// An extension that is not offered here, and what to do instead.
     #[error("{0}")]
     Unsupported(&'static str),
@@ -136,6 +190,25 @@ impl DecodeError {
     /// Where in the bytes, from 0.
     pub fn offset(&self) -> usize {
         self.0.offset
+    }
+
+    /// What kind of failure this is, by what Triton tells apart: whether the body could be parsed.
+    pub fn failure_kind(&self) -> FailureKind {
+        match self.0.kind {
+            DecodeErrorKind::UnknownDatatype(_)
+            | DecodeErrorKind::InvalidParameter(_)
+            | DecodeErrorKind::WrongParameter(..)
+            | DecodeErrorKind::ReservedParameter(_)
+            | DecodeErrorKind::DataTwice
+            | DecodeErrorKind::BinaryShort { .. }
+            | DecodeErrorKind::BinaryLeft { .. }
+            | DecodeErrorKind::Binary { .. }
+            | DecodeErrorKind::RawShape { .. }
+            | DecodeErrorKind::NoJsonForm(_)
+            | DecodeErrorKind::Value(_)
+            | DecodeErrorKind::Unsupported(_) => FailureKind::InvalidArgument,
+            _ => FailureKind::Malformed,
+        }
     }
 
     /// What is wrong.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use smallvec::{SmallVec, smallvec};
 
+use super::decimal::{self, Decimal};
 use super::{DecodeError, DecodeErrorKind};
 
 /// The deepest nesting that is read.
@@ -145,7 +146,22 @@ impl<'a> Reader<'a> {
     /// When it is not an array or nested too deep, or what `element` returns.
     pub fn flattened(
         &mut self,
-        mut element: impl FnMut(&mut Self) -> Result<(), DecodeError>,
+        element: impl FnMut(&mut Self) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
+        self.flattened_into(&mut Vec::new(), |_reader, _none| 0, element)
+    }
+
+    /// Reads an array of values or of arrays, to any depth, into `out`. Before each value that is not an
+    /// array, `many` may read any number of values with the comma behind each, and says how many it did;
+    /// `element` reads the others.
+    ///
+    /// # Errors
+    /// When it is not an array or nested too deep, or what `element` returns.
+    pub(super) fn flattened_into<T>(
+        &mut self,
+        out: &mut Vec<T>,
+        mut many: impl FnMut(&mut Self, &mut Vec<T>) -> usize,
+        mut element: impl FnMut(&mut Self) -> Result<T, DecodeError>,
     ) -> Result<(), DecodeError> {
         self.expect_token(Token::Array, "an array")?;
         self.open()?;
@@ -160,17 +176,58 @@ impl<'a> Reader<'a> {
                 if let Some(outer) = indices.last_mut() {
                     *outer += 1;
                 }
-            } else if self.peek_is(b'[') {
+                continue;
+            }
+            if let Some(index) = indices.last_mut() {
+                *index += many(self, out);
+            }
+            if self.peek_is(b'[') {
                 self.open().map_err(|e| locate(e, &indices))?;
                 indices.push(0);
             } else {
-                element(self).map_err(|e| locate(e, &indices))?;
+                out.push(element(self).map_err(|e| locate(e, &indices))?);
                 if let Some(index) = indices.last_mut() {
                     *index += 1;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Reads the number that comes next, if it is valid and short and `convert` takes it.
+    #[inline]
+    pub(super) fn quick_number<T>(
+        &mut self,
+        convert: &impl Fn(Decimal<'_>) -> Option<T>,
+    ) -> Option<T> {
+        self.skip_space();
+        let decimal = decimal::scan(self.bytes.get(self.at..)?)?;
+        let value = convert(decimal)?;
+        self.at += decimal.text.len();
+        Some(value)
+    }
+
+    /// Reads numbers and the comma behind each into `out` for as long as [`Self::quick_number`] takes
+    /// them, and says how many it read.
+    pub(super) fn quick_numbers<T>(
+        &mut self,
+        out: &mut Vec<T>,
+        convert: &impl Fn(Decimal<'_>) -> Option<T>,
+    ) -> usize {
+        let before = out.len();
+        loop {
+            let start = self.at;
+            match self.quick_number(convert) {
+                Some(value) if self.peek_is(b',') => {
+                    self.at += 1;
+                    out.push(value);
+                }
+                _ => {
+                    self.at = start;
+                    return out.len() - before;
+                }
+            }
+        }
     }
 
     /// Reads a string; borrowed unless it has escapes.

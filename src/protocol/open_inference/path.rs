@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
+use smallvec::SmallVec;
 
 /// What a client calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +14,19 @@ pub enum Call<'a> {
     ServerReady,
     /// `GET /v2` or `/v2/`
     ServerMetadata,
+    /// `GET /v2/models`, KServe's list of names
+    ModelList,
+    /// `GET /v2/models/stats`: the statistics of all models, which hides those of a model named `stats`
+    Statistics,
+    /// `POST /v2/repository[/{repository}]/index`
+    RepositoryIndex,
+    /// `POST /v2/repository[/{repository}]/models/{model}/load` or `/unload`
+    Repository {
+        /// The model's name, percent-decoded.
+        model: Cow<'a, str>,
+        /// What is to be done with it.
+        action: RepositoryAction,
+    },
     /// Everything below `/v2/models/{model}`.
     Model {
         /// The model's name, percent-decoded.
@@ -22,6 +36,8 @@ pub enum Call<'a> {
         /// What is asked of it.
         operation: Operation,
     },
+    /// A path of an extension that concerns one process, which this gateway does not offer.
+    NotOffered(NotOffered),
 }
 
 /// What is asked of a model.
@@ -33,16 +49,76 @@ pub enum Operation {
     Metadata,
     /// `GET …/ready`
     Ready,
+    /// `GET …/config`
+    Config,
+    /// `GET …/stats`
+    Statistics,
+    /// `POST …/generate`
+    Generate,
+    /// `POST …/generate_stream`
+    GenerateStream,
+}
+
+/// What is to be done with a model of the repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RepositoryAction {
+    /// Load it, or load it again.
+    Load,
+    /// Stop answering from it.
+    Unload,
+}
+
+/// Triton's extensions that are not offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotOffered {
+    /// `/v2/systemsharedmemory/…`, `/v2/cudasharedmemory/…`
+    SharedMemory,
+    /// `/v2/trace/setting`, `/v2/models/{model}/trace/setting`
+    Trace,
+    /// `/v2/logging`
+    Logging,
+}
+
+impl NotOffered {
+    /// Why, and what to do instead.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::SharedMemory => {
+                "shared memory does not reach across hosts; send the data in the request, the binary \
+                 tensor data extension is offered"
+            }
+            Self::Trace => {
+                "trace settings are not offered over this protocol; the gateway passes traceparent on"
+            }
+            Self::Logging => {
+                "log settings are not offered over this protocol; they stand in the configuration"
+            }
+        }
+    }
 }
 
 impl Call<'_> {
-    /// The one method that the operation allows (`HEAD` goes where `GET` does).
+    /// The one method that the operation allows (`HEAD` goes where `GET` does). Any method will do for
+    /// what is not offered.
     pub const fn method(&self) -> &'static str {
         match self {
-            Self::Model { operation: Operation::Infer, .. } => "POST",
-            Self::ServerLive | Self::ServerReady | Self::ServerMetadata | Self::Model { .. } => {
-                "GET"
+            Self::Model {
+                operation: Operation::Infer | Operation::Generate | Operation::GenerateStream,
+                ..
             }
+            | Self::Repository { .. }
+            | Self::RepositoryIndex => "POST",
+            Self::ServerLive
+            | Self::ServerReady
+            | Self::ServerMetadata
+            | Self::ModelList
+            | Self::Statistics
+            | Self::NotOffered(_)
+            | Self::Model {
+                operation:
+                    Operation::Metadata | Operation::Ready | Operation::Config | Operation::Statistics,
+                ..
+            } => "GET",
         }
     }
 }
@@ -70,38 +146,52 @@ pub enum PathError {
 /// When it is, and a name in it is refused.
 pub fn parse_path(path: &str) -> Result<Option<Call<'_>>, PathError> {
     let Some(rest) = path.strip_prefix("/v2") else { return Ok(None) };
-    let call = match rest {
+    Ok(Some(match rest {
         "" | "/" => Call::ServerMetadata,
         "/health/live" => Call::ServerLive,
         "/health/ready" => Call::ServerReady,
-        _ => match rest.strip_prefix("/models/") {
-            Some(rest) => return parse_model(rest),
-            None => return Ok(None),
-        },
-    };
-    Ok(Some(call))
+        "/models" => Call::ModelList,
+        "/models/stats" => Call::Statistics,
+        "/logging" => Call::NotOffered(NotOffered::Logging),
+        "/trace/setting" => Call::NotOffered(NotOffered::Trace),
+        _ => {
+            if let Some(rest) = rest.strip_prefix("/models/") {
+                return parse_model(rest);
+            }
+            if let Some(rest) = rest.strip_prefix("/repository/") {
+                return parse_repository(rest);
+            }
+            let memory = ["/systemsharedmemory/", "/cudasharedmemory/"];
+            if !memory.iter().any(|prefix| rest.starts_with(prefix)) {
+                return Ok(None);
+            }
+            Call::NotOffered(NotOffered::SharedMemory)
+        }
+    }))
 }
 
-/// `{model}[/versions/{version}][/infer|/ready]`
+/// `{model}[/versions/{version}][/infer|/ready|…]`
 fn parse_model(rest: &str) -> Result<Option<Call<'_>>, PathError> {
-    let mut segments = rest.split('/');
-    let model = segments.next().unwrap_or_default();
-    let mut operation = segments.next();
-    let mut version = None;
-    if operation == Some("versions") {
-        version = segments.next();
-        operation = segments.next();
-        if version.is_none_or(str::is_empty) {
-            return Ok(None);
+    let (model, rest) = split(rest);
+    let (version, operation) = match rest.and_then(|rest| rest.strip_prefix("versions/")) {
+        Some(rest) => {
+            let (version, operation) = split(rest);
+            (Some(version), operation)
         }
-    }
+        None => (None, rest),
+    };
     let operation = match operation {
         None => Operation::Metadata,
         Some("infer") => Operation::Infer,
         Some("ready") => Operation::Ready,
+        Some("config") => Operation::Config,
+        Some("stats") => Operation::Statistics,
+        Some("generate") => Operation::Generate,
+        Some("generate_stream") => Operation::GenerateStream,
+        Some("trace/setting") => return Ok(Some(Call::NotOffered(NotOffered::Trace))),
         Some(_) => return Ok(None),
     };
-    if model.is_empty() || segments.next().is_some() {
+    if model.is_empty() || version.is_some_and(str::is_empty) {
         return Ok(None);
     }
     let model = decode_name("model", model)?;
@@ -109,7 +199,39 @@ fn parse_model(rest: &str) -> Result<Option<Call<'_>>, PathError> {
     Ok(Some(Call::Model { model, version, operation }))
 }
 
-fn decode_name<'a>(what: &'static str, name: &'a str) -> Result<Cow<'a, str>, PathError> {
+/// The text up to the first slash, and what is behind it if there is one.
+fn split(text: &str) -> (&str, Option<&str>) {
+    text.split_once('/').map_or((text, None), |(front, back)| (front, Some(back)))
+}
+
+/// `[{repository}/]index`, `[{repository}/]models/{model}/load|unload`. There is one repository here,
+/// whatever it is called.
+fn parse_repository(rest: &str) -> Result<Option<Call<'_>>, PathError> {
+    let segments: SmallVec<[&str; 5]> = rest.split('/').collect();
+    let (model, action) = match *segments {
+        ["index"] | [_, "index"] => return Ok(Some(Call::RepositoryIndex)),
+        ["models", model, action] | [_, "models", model, action] => (model, action),
+        _ => return Ok(None),
+    };
+    let action = match action {
+        "load" => RepositoryAction::Load,
+        "unload" => RepositoryAction::Unload,
+        _ => return Ok(None),
+    };
+    if model.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Call::Repository { model: decode_name("model", model)?, action }))
+}
+
+/// Decodes a name in a path.
+///
+/// # Errors
+/// When it is not valid percent-encoding, or could mean another path.
+pub(in crate::protocol) fn decode_name<'a>(
+    what: &'static str,
+    name: &'a str,
+) -> Result<Cow<'a, str>, PathError> {
     let escapes = name.split('%').skip(1);
     let is_escape =
         |text: &str| text.len() >= 2 && text.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
@@ -133,6 +255,10 @@ mod tests {
         Call::Model { model: model.into(), version: version.map(Into::into), operation }
     }
 
+    fn repository(model: &str, action: RepositoryAction) -> Call<'_> {
+        Call::Repository { model: model.into(), action }
+    }
+
     #[test]
     fn every_path_of_the_protocol_is_known() {
         let cases = [
@@ -151,11 +277,57 @@ mod tests {
                 model("m.x", Some("v1"), Operation::Metadata),
                 "GET",
             ),
+            ("/v2/models/m/config", model("m", None, Operation::Config), "GET"),
+            ("/v2/models/m/stats", model("m", None, Operation::Statistics), "GET"),
+            ("/v2/models/m/versions/1/config", model("m", Some("1"), Operation::Config), "GET"),
+            ("/v2/models/m/versions/1/stats", model("m", Some("1"), Operation::Statistics), "GET"),
+            ("/v2/models/m/generate", model("m", None, Operation::Generate), "POST"),
+            (
+                "/v2/models/m/versions/1/generate_stream",
+                model("m", Some("1"), Operation::GenerateStream),
+                "POST",
+            ),
+            ("/v2/models", Call::ModelList, "GET"),
+            ("/v2/models/stats", Call::Statistics, "GET"),
+            ("/v2/models/stats/infer", model("stats", None, Operation::Infer), "POST"),
+            ("/v2/repository/index", Call::RepositoryIndex, "POST"),
+            ("/v2/repository/store/index", Call::RepositoryIndex, "POST"),
+            ("/v2/repository/models/m/load", repository("m", RepositoryAction::Load), "POST"),
+            (
+                "/v2/repository/s/models/%6d/unload",
+                repository("m", RepositoryAction::Unload),
+                "POST",
+            ),
+            ("/v2/logging", Call::NotOffered(NotOffered::Logging), "GET"),
+            ("/v2/trace/setting", Call::NotOffered(NotOffered::Trace), "GET"),
+            ("/v2/models/m/trace/setting", Call::NotOffered(NotOffered::Trace), "GET"),
+            (
+                "/v2/systemsharedmemory/region/r/register",
+                Call::NotOffered(NotOffered::SharedMemory),
+                "GET",
+            ),
+            ("/v2/cudasharedmemory/status", Call::NotOffered(NotOffered::SharedMemory), "GET"),
             ("/v2/models/%C3%A9", model("é", None, Operation::Metadata), "GET"),
         ];
         for (path, call, method) in cases {
             assert_eq!(call.method(), method, "{path}");
             assert_eq!(parse_path(path), Ok(Some(call)), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_openapi_document_has_these_paths_and_methods() {
+        let document = serde_json::from_str(crate::protocol::open_inference::OPENAPI);
+        let document: serde_json::Value = document.expect("valid JSON");
+        let paths = document["paths"].as_object().expect("paths");
+        assert_eq!(paths.len(), 18);
+        for (path, operations) in paths {
+            let call = path.replace("{model}", "m").replace("{version}", "v");
+            let call = parse_path(&call).expect(path).expect(path);
+            let method = call.method().to_lowercase();
+            let methods =
+                operations.as_object().expect(path).keys().filter(|key| *key != "parameters");
+            assert_eq!(methods.collect::<Vec<_>>(), [&method], "{path}");
         }
     }
 
@@ -166,8 +338,14 @@ mod tests {
             "/",
             "/v1/models/m",
             "/v2x",
-            "/v2/models",
             "/v2/models/",
+            "/v2/repository",
+            "/v2/repository/",
+            "/v2/repository/models/m",
+            "/v2/repository/models//load",
+            "/v2/repository/models/m/reload",
+            "/v2/repository/a/b/models/m/load",
+            "/v2/models/m/config/x",
             "/v2/nothere",
             "/v2/health",
             "/v2/models/m/",

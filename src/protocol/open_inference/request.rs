@@ -2,63 +2,41 @@
 
 use std::borrow::Cow;
 
-use smallvec::SmallVec;
+use super::body::Tail;
+use crate::protocol::infer::{InferRequest, Parameter, Parameters, RequestedOutput, parameter};
+use crate::protocol::json::{
+    DecodeError, DecodeErrorKind, Number, Reader, TEXT_SHOWN, Token, read_elements,
+};
+use crate::protocol::tensor::{
+    BinaryError, Datatype, Shape, Span, Tensor, TensorData, TensorSpec, element_count,
+};
 
-use crate::protocol::json::{DecodeError, DecodeErrorKind, Number, Reader, Token};
-use crate::protocol::tensor::{Datatype, Shape, Tensor, TensorData};
-
-/// An inference request. Borrows from the body what has no escapes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct InferRequest<'a> {
-    /// Echoed in the response.
-    pub id: Option<Cow<'a, str>>,
-    /// Parameters of the whole request, in the order of the body.
-    pub parameters: Vec<(String, Parameter<'a>)>,
-    /// The inputs, in the order of the body. Nothing says yet that a model accepts them.
-    pub inputs: Vec<Tensor>,
-    /// The outputs that are wanted; empty for all.
-    pub outputs: Vec<RequestedOutput<'a>>,
-}
-
-/// An output that is wanted.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RequestedOutput<'a> {
-    /// The output's name.
-    pub name: Cow<'a, str>,
-    /// Its parameters.
-    pub parameters: Vec<(String, Parameter<'a>)>,
-}
-
-/// The value of a parameter.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Parameter<'a> {
-    /// A string.
-    String(Cow<'a, str>),
-    /// An integer that fits into 64 bits.
-    Integer(i64),
-    /// Any other number.
-    Number(f64),
-    /// A boolean.
-    Boolean(bool),
-}
-
-/// Decodes the body of `POST …/infer`.
+/// Decodes the body of `POST …/infer` that is JSON to its end.
 ///
 /// # Errors
 /// When it is not a request of this protocol; every such error is the client's.
 pub fn decode_infer_request(body: &[u8]) -> Result<InferRequest<'_>, DecodeError> {
-    let mut reader = Reader::new(body);
+    read_request(body, Tail::default())
+}
+
+/// Decodes JSON and the tensors behind it.
+pub(super) fn read_request<'a>(
+    head: &'a [u8],
+    mut tail: Tail<'_>,
+) -> Result<InferRequest<'a>, DecodeError> {
+    let mut reader = Reader::new(head);
     let (mut id, mut parameters, mut inputs, mut outputs) = (None, None, None, None);
     reader.object(|reader, key| match key {
         "id" => once("id", reader, &mut id, |reader| reader.string()),
-        "parameters" => once("parameters", reader, &mut parameters, read_parameters),
-        "inputs" => once("inputs", reader, &mut inputs, read_inputs),
+        "parameters" => once("parameters", reader, &mut parameters, request_parameters),
+        "inputs" => once("inputs", reader, &mut inputs, |reader| read_tensors(reader, &mut tail)),
         "outputs" => once("outputs", reader, &mut outputs, read_outputs),
         _ => reader.skip(),
     })?;
     reader.end()?;
     let inputs = inputs
-        .ok_or_else(|| DecodeError::new(body.len(), DecodeErrorKind::MissingKey("inputs")))?;
+        .ok_or_else(|| DecodeError::new(head.len(), DecodeErrorKind::MissingKey("inputs")))?;
+    nothing_left(head, &tail)?;
     Ok(InferRequest {
         id,
         parameters: parameters.unwrap_or_default(),
@@ -67,8 +45,46 @@ pub fn decode_infer_request(body: &[u8]) -> Result<InferRequest<'_>, DecodeError
     })
 }
 
+/// Checks that every byte behind the JSON belongs to a tensor.
+pub(super) fn nothing_left(head: &[u8], tail: &Tail<'_>) -> Result<(), DecodeError> {
+    match tail.remaining() {
+        0 => Ok(()),
+        left => Err(DecodeError::new(head.len(), DecodeErrorKind::BinaryLeft { left })),
+    }
+}
+
+/// Makes a request out of nothing but the data of `input`.
+pub(super) fn decode_raw(
+    input: &TensorSpec,
+    data: &Span<'_>,
+) -> Result<InferRequest<'static>, DecodeError> {
+    let name = || input.name.clone();
+    let fail = |kind| DecodeError::new(0, kind);
+    let open = input.shape.iter().filter(|&&dim| dim < 0).count();
+    if open > 1 {
+        return Err(fail(DecodeErrorKind::RawShape { tensor: name(), open }));
+    }
+    let fixed = input.shape.iter().filter_map(|&dim| usize::try_from(dim).ok());
+    let fixed = fixed.fold(1, usize::saturating_mul);
+    let count = match (input.datatype.size(), open) {
+        (None, _) => 1,
+        (Some(_), 0) => fixed,
+        (Some(size), _) => (data.len() / size).checked_div(fixed).unwrap_or(0) * fixed,
+    };
+    let size = |error: BinaryError| fail(DecodeErrorKind::Binary { tensor: name(), error });
+    let data = match input.datatype {
+        Datatype::Bytes => TensorData::Bytes(vec![data.joined().into_owned()]),
+        datatype => TensorData::from_binary(datatype, count, data).map_err(size)?,
+    };
+    let inferred = count.checked_div(fixed).unwrap_or(0);
+    let shape: Shape =
+        input.shape.iter().map(|&dim| usize::try_from(dim).unwrap_or(inferred)).collect();
+    let tensor = Tensor::new(name(), shape, data).map_err(|e| fail(e.into()))?;
+    Ok(InferRequest { inputs: vec![tensor], ..InferRequest::default() })
+}
+
 /// Reads the value of a key that may stand once; `null` counts as absent, as some clients send it.
-fn once<'a, T>(
+pub(in crate::protocol) fn once<'a, T>(
     key: &'static str,
     reader: &mut Reader<'a>,
     slot: &mut Option<T>,
@@ -83,21 +99,25 @@ fn once<'a, T>(
     Ok(())
 }
 
-fn read_inputs(reader: &mut Reader<'_>) -> Result<Vec<Tensor>, DecodeError> {
-    let mut inputs = Vec::with_capacity(1);
+/// Reads the inputs of a request or the outputs of a response.
+pub(super) fn read_tensors(
+    reader: &mut Reader<'_>,
+    tail: &mut Tail<'_>,
+) -> Result<Vec<Tensor>, DecodeError> {
+    let mut tensors = Vec::with_capacity(1);
     reader.array(|reader| {
-        inputs.push(read_input(reader)?);
+        tensors.push(read_tensor(reader, tail)?);
         Ok(())
     })?;
-    Ok(inputs)
+    Ok(tensors)
 }
 
-/// Where the data of an input stands, when it came before the datatype.
+/// Where the data of a tensor stands, when it came before the datatype.
 struct Deferred<'a>(Reader<'a>);
 
-/// Reads one input. Data that comes after shape and datatype, as all clients send it, is read in one
+/// Reads one tensor. Data that comes after shape and datatype, as all clients send it, is read in one
 /// pass; data that comes earlier is skipped and read afterwards.
-fn read_input(reader: &mut Reader<'_>) -> Result<Tensor, DecodeError> {
+fn read_tensor(reader: &mut Reader<'_>, tail: &mut Tail<'_>) -> Result<Tensor, DecodeError> {
     let start = reader.offset();
     let (mut name, mut shape, mut datatype) = (None, None, None);
     let (mut data, mut deferred, mut parameters) = (None, None, None);
@@ -108,7 +128,7 @@ fn read_input(reader: &mut Reader<'_>) -> Result<Tensor, DecodeError> {
         "parameters" => once("parameters", reader, &mut parameters, read_parameters),
         "data" => match (datatype, &shape) {
             (Some(datatype), Some(shape)) if deferred.is_none() => {
-                once("data", reader, &mut data, |reader| read_data(reader, datatype, shape))
+                once("data", reader, &mut data, |reader| read_elements(reader, datatype, shape))
             }
             _ if data.is_some() => {
                 Err(DecodeError::new(reader.offset(), DecodeErrorKind::DuplicateKey("data")))
@@ -125,29 +145,48 @@ fn read_input(reader: &mut Reader<'_>) -> Result<Tensor, DecodeError> {
     let datatype: Datatype = datatype.ok_or_else(missing("datatype"))?;
     let shape: Shape = shape.ok_or_else(missing("shape"))?;
     if let Some(Deferred(mut reader)) = deferred {
-        data = Some(read_data(&mut reader, datatype, &shape).map_err(|e| e.in_key("data"))?);
+        data = Some(read_elements(&mut reader, datatype, &shape).map_err(|e| e.in_key("data"))?);
     }
-    let Some(data) = data else {
-        return Err(without_data(start, &parameters.unwrap_or_default()));
+    let parameters: Parameters<'_> = parameters.unwrap_or_default();
+    let binary = binary_size(start, &parameters)?;
+    let data = match (data, binary) {
+        (Some(data), None) => data,
+        (None, Some(size)) => {
+            let behind = |kind| DecodeError::new(start, kind);
+            let left = tail.remaining();
+            let short =
+                || behind(DecodeErrorKind::BinaryShort { tensor: (&*name).into(), size, left });
+            let span = usize::try_from(size).ok().and_then(|size| tail.take(size));
+            let span = span.ok_or_else(short)?;
+            let count = element_count(&shape).unwrap_or(usize::MAX);
+            let wrong = |error| behind(DecodeErrorKind::Binary { tensor: (&*name).into(), error });
+            TensorData::from_binary(datatype, count, &span).map_err(wrong)?
+        }
+        (Some(_), Some(_)) => {
+            return Err(DecodeError::new(start, DecodeErrorKind::DataTwice));
+        }
+        (None, None) => return Err(DecodeError::new(start, DecodeErrorKind::MissingKey("data"))),
     };
     Tensor::new(name, shape, data).map_err(|e| DecodeError::new(start, e).in_key("data"))
 }
 
-/// Says why there is no data, when the input's parameters tell.
-fn without_data(start: usize, parameters: &[(String, Parameter<'_>)]) -> DecodeError {
-    let has = |prefix: &str| parameters.iter().any(|(key, _)| key.starts_with(prefix));
-    let kind = if has("binary_data_size") {
-        DecodeErrorKind::Unsupported(
-            "the binary tensor data extension is not supported; send the values as JSON in \"data\"",
-        )
-    } else if has("shared_memory_") {
-        DecodeErrorKind::Unsupported(
-            "shared memory is not supported; send the values as JSON in \"data\"",
-        )
-    } else {
-        DecodeErrorKind::MissingKey("data")
-    };
-    DecodeError::new(start, kind)
+/// How many bytes of the body are the tensor's, when its data is not in the JSON.
+fn binary_size(
+    start: usize,
+    parameters: &[(Cow<'_, str>, Parameter<'_>)],
+) -> Result<Option<u64>, DecodeError> {
+    let fail = |kind| DecodeError::new(start, kind).in_key("parameters");
+    if parameters.iter().any(|(key, _)| key.starts_with("shared_memory_")) {
+        return Err(fail(DecodeErrorKind::Unsupported(
+            "shared memory does not reach across hosts; send the data in the request",
+        )));
+    }
+    let invalid = || fail(DecodeErrorKind::WrongParameter("binary_data_size", "a number of bytes"));
+    match parameter(parameters, "binary_data_size") {
+        None => Ok(None),
+        Some(&Parameter::Integer(size)) => size.try_into().map(Some).map_err(|_negative| invalid()),
+        Some(_) => Err(invalid()),
+    }
 }
 
 fn read_shape(reader: &mut Reader<'_>) -> Result<Shape, DecodeError> {
@@ -165,7 +204,7 @@ fn read_shape(reader: &mut Reader<'_>) -> Result<Shape, DecodeError> {
     Ok(shape)
 }
 
-fn read_datatype(reader: &mut Reader<'_>) -> Result<Datatype, DecodeError> {
+pub(super) fn read_datatype(reader: &mut Reader<'_>) -> Result<Datatype, DecodeError> {
     let start = reader.offset();
     let name = reader.string()?;
     Datatype::parse(&name).ok_or_else(|| {
@@ -184,12 +223,7 @@ fn read_outputs<'a>(reader: &mut Reader<'a>) -> Result<Vec<RequestedOutput<'a>>,
             "parameters" => once("parameters", reader, &mut parameters, read_parameters),
             _ => reader.skip(),
         })?;
-        let parameters: Vec<(String, Parameter<'a>)> = parameters.unwrap_or_default();
-        if parameters.iter().any(|(key, _)| key == "classification") {
-            let kind =
-                DecodeErrorKind::Unsupported("the classification extension is not supported");
-            return Err(DecodeError::new(start, kind));
-        }
+        let parameters = parameters.unwrap_or_default();
         let missing = || DecodeError::new(start, DecodeErrorKind::MissingKey("name"));
         outputs.push(RequestedOutput { name: name.ok_or_else(missing)?, parameters });
         Ok(())
@@ -197,10 +231,26 @@ fn read_outputs<'a>(reader: &mut Reader<'a>) -> Result<Vec<RequestedOutput<'a>>,
     Ok(outputs)
 }
 
-fn read_parameters<'a>(
+/// Reads the parameters of a whole request, where the server's own names are refused as Triton does.
+fn request_parameters<'a>(reader: &mut Reader<'a>) -> Result<Parameters<'a>, DecodeError> {
+    let start = reader.offset();
+    let parameters = read_parameters(reader)?;
+    match parameters.iter().find(|(key, _)| key.starts_with(RESERVED_PREFIX)) {
+        None => Ok(parameters),
+        Some((key, _)) => {
+            let shown = key.chars().take(TEXT_SHOWN).collect();
+            Err(DecodeError::new(start, DecodeErrorKind::ReservedParameter(shown)))
+        }
+    }
+}
+
+/// The start of the names of parameters that are the server's own.
+pub(crate) const RESERVED_PREFIX: &str = "triton_";
+
+pub(in crate::protocol) fn read_parameters<'a>(
     reader: &mut Reader<'a>,
-) -> Result<Vec<(String, Parameter<'a>)>, DecodeError> {
-    let mut parameters = Vec::new();
+) -> Result<Parameters<'a>, DecodeError> {
+    let mut parameters = Parameters::new();
     reader.object(|reader, key| {
         let start = reader.offset();
         let value = match reader.peek()? {
@@ -214,7 +264,7 @@ fn read_parameters<'a>(
                 ));
             }
         };
-        parameters.push((key.to_owned(), value));
+        parameters.push((Cow::Owned(key.to_owned()), value));
         Ok(())
     })?;
     Ok(parameters)
@@ -222,149 +272,14 @@ fn read_parameters<'a>(
 
 fn number_parameter(number: Number<'_>) -> Parameter<'static> {
     match number {
-        Number::Integer(text) => match text.parse() {
-            Ok(integer) => Parameter::Integer(integer),
-            Err(_too_large) => Parameter::Number(text.parse().unwrap_or(f64::NAN)),
+        Number::Integer(text) => match (text.parse(), text.parse()) {
+            (Ok(integer), _) => Parameter::Integer(integer),
+            (Err(_beyond), Ok(integer)) => Parameter::Unsigned(integer),
+            (Err(_), Err(_)) => Parameter::Number(text.parse().unwrap_or(f64::NAN)),
         },
         Number::Fraction(text) => Parameter::Number(text.parse().unwrap_or(f64::NAN)),
         Number::Nan => Parameter::Number(f64::NAN),
         Number::Infinity => Parameter::Number(f64::INFINITY),
         Number::NegativeInfinity => Parameter::Number(f64::NEG_INFINITY),
     }
-}
-
-/// Reads the elements, and makes room for as many as the shape says, but never for more than the rest
-/// of the body can hold (two bytes an element).
-fn read_data(
-    reader: &mut Reader<'_>,
-    datatype: Datatype,
-    shape: &[usize],
-) -> Result<TensorData, DecodeError> {
-    let declared = shape.iter().fold(1usize, |count, &dim| count.saturating_mul(dim));
-    let room = declared.min(reader.remaining() / 2 + 1);
-    Ok(match datatype {
-        Datatype::Bool => TensorData::Bool(read_elements(reader, room, read_bool)?),
-        Datatype::Uint8 => TensorData::Uint8(read_integers(reader, room, datatype)?),
-        Datatype::Uint16 => TensorData::Uint16(read_integers(reader, room, datatype)?),
-        Datatype::Uint32 => TensorData::Uint32(read_integers(reader, room, datatype)?),
-        Datatype::Uint64 => TensorData::Uint64(read_integers(reader, room, datatype)?),
-        Datatype::Int8 => TensorData::Int8(read_integers(reader, room, datatype)?),
-        Datatype::Int16 => TensorData::Int16(read_integers(reader, room, datatype)?),
-        Datatype::Int32 => TensorData::Int32(read_integers(reader, room, datatype)?),
-        Datatype::Int64 => TensorData::Int64(read_integers(reader, room, datatype)?),
-        Datatype::Fp32 => TensorData::Fp32(read_elements(reader, room, read_f32)?),
-        Datatype::Fp64 => TensorData::Fp64(read_elements(reader, room, read_f64)?),
-        Datatype::Bytes => TensorData::Bytes(read_elements(reader, room, read_bytes)?),
-        Datatype::Fp16 | Datatype::Bf16 => {
-            return Err(DecodeError::new(reader.offset(), DecodeErrorKind::NoJsonForm(datatype)));
-        }
-    })
-}
-
-fn read_elements<T>(
-    reader: &mut Reader<'_>,
-    room: usize,
-    read: impl Fn(&mut Reader<'_>) -> Result<T, DecodeError>,
-) -> Result<Vec<T>, DecodeError> {
-    let mut values = Vec::with_capacity(room);
-    reader.flattened(|reader| {
-        values.push(read(reader)?);
-        Ok(())
-    })?;
-    Ok(values)
-}
-
-fn read_integers<T: std::str::FromStr>(
-    reader: &mut Reader<'_>,
-    room: usize,
-    datatype: Datatype,
-) -> Result<Vec<T>, DecodeError> {
-    read_elements(reader, room, |reader| {
-        let start = reader.offset();
-        match expect_number(reader, datatype)? {
-            Number::Integer("-0") => "0".parse().ok(),
-            Number::Integer(text) => text.parse().ok(),
-            Number::Fraction(_) => return Err(wrong(start, datatype, "a fraction")),
-            Number::Nan | Number::Infinity | Number::NegativeInfinity => {
-                return Err(wrong(start, datatype, "NaN or an infinity"));
-            }
-        }
-        .ok_or_else(|| out_of_range(reader, start, datatype))
-    })
-}
-
-fn read_f32(reader: &mut Reader<'_>) -> Result<f32, DecodeError> {
-    let start = reader.offset();
-    let value = match expect_number(reader, Datatype::Fp32)? {
-        Number::Integer(text) | Number::Fraction(text) => {
-            let value = text.parse().unwrap_or(f32::NAN);
-            // Beyond f32 but within f64 is an infinity, as for Triton; beyond both is a mistake.
-            let beyond = f32::is_infinite(value) && text.parse().is_ok_and(f64::is_infinite);
-            if beyond { None } else { Some(value) }
-        }
-        Number::Nan => Some(f32::NAN),
-        Number::Infinity => Some(f32::INFINITY),
-        Number::NegativeInfinity => Some(f32::NEG_INFINITY),
-    };
-    value.ok_or_else(|| out_of_range(reader, start, Datatype::Fp32))
-}
-
-fn read_f64(reader: &mut Reader<'_>) -> Result<f64, DecodeError> {
-    let start = reader.offset();
-    let value = match expect_number(reader, Datatype::Fp64)? {
-        Number::Integer(text) | Number::Fraction(text) => {
-            text.parse().ok().filter(|value: &f64| value.is_finite())
-        }
-        Number::Nan => Some(f64::NAN),
-        Number::Infinity => Some(f64::INFINITY),
-        Number::NegativeInfinity => Some(f64::NEG_INFINITY),
-    };
-    value.ok_or_else(|| out_of_range(reader, start, Datatype::Fp64))
-}
-
-fn read_bool(reader: &mut Reader<'_>) -> Result<bool, DecodeError> {
-    expect_element(reader, Datatype::Bool, Token::Boolean)?;
-    reader.boolean()
-}
-
-fn read_bytes(reader: &mut Reader<'_>) -> Result<Vec<u8>, DecodeError> {
-    expect_element(reader, Datatype::Bytes, Token::String)?;
-    reader.string().map(|text| text.into_owned().into_bytes())
-}
-
-fn expect_number<'a>(
-    reader: &mut Reader<'a>,
-    datatype: Datatype,
-) -> Result<Number<'a>, DecodeError> {
-    expect_element(reader, datatype, Token::Number)?;
-    reader.number()
-}
-
-fn expect_element(
-    reader: &mut Reader<'_>,
-    datatype: Datatype,
-    expected: Token,
-) -> Result<(), DecodeError> {
-    let found = reader.peek()?;
-    if found == expected { Ok(()) } else { Err(wrong(reader.offset(), datatype, found.name())) }
-}
-
-#[cold]
-fn wrong(offset: usize, datatype: Datatype, found: &'static str) -> DecodeError {
-    DecodeError::new(offset, DecodeErrorKind::WrongElement { datatype, found })
-}
-
-/// The most characters of a client's text in a message.
-const TEXT_SHOWN: usize = 32;
-
-/// An error about the number that ended where `reader` is.
-#[cold]
-fn out_of_range(reader: &Reader<'_>, start: usize, datatype: Datatype) -> DecodeError {
-    let shown: SmallVec<[u8; TEXT_SHOWN]> =
-        reader.read_since(start).iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
-    let mut text: String = shown.iter().take(TEXT_SHOWN).copied().map(char::from).collect();
-    if shown.len() > TEXT_SHOWN {
-        text.push('…');
-    }
-    DecodeError::new(start, DecodeErrorKind::OutOfRange { text, datatype })
 }

@@ -1,8 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::protocol::infer::{InferResponse, Parameter};
 use crate::protocol::json::DecodeErrorKind;
-use crate::protocol::tensor::{Datatype, Tensor, TensorData, TensorSpec};
+use crate::protocol::tensor::{Datatype, Tensor, TensorData, TensorSpec, arbitrary};
 
 /// A request with one input whose members are `input`.
 fn request(input: &str) -> String {
@@ -14,6 +15,11 @@ fn decode_data(datatype: Datatype, shape: &str, data: &str) -> Result<TensorData
         request(&format!(r#""name":"x","shape":{shape},"datatype":"{datatype}","data":{data}"#));
     let mut request = decode_infer_request(body.as_bytes()).map_err(|e| e.to_string())?;
     Ok(request.inputs.remove(0).into_data())
+}
+
+fn response(outputs: Vec<Tensor>) -> InferResponse<'static> {
+    let (model_name, model_version) = ("m".into(), "v".into());
+    InferResponse { model_name, model_version, outputs, ..InferResponse::default() }
 }
 
 fn encode(response: &InferResponse<'_>) -> String {
@@ -35,10 +41,10 @@ fn a_whole_request_is_decoded() {
     let request = decode_infer_request(body).expect("valid");
     assert_eq!(request.id.as_deref(), Some("42"));
     let parameters = [
-        ("a".to_owned(), Parameter::Integer(1)),
-        ("b".to_owned(), Parameter::String("x".into())),
-        ("c".to_owned(), Parameter::Boolean(true)),
-        ("d".to_owned(), Parameter::Number(0.5)),
+        ("a".into(), Parameter::Integer(1)),
+        ("b".into(), Parameter::String("x".into())),
+        ("c".into(), Parameter::Boolean(true)),
+        ("d".into(), Parameter::Number(0.5)),
     ];
     assert_eq!(request.parameters, parameters);
     assert_eq!(
@@ -57,12 +63,12 @@ fn a_whole_request_is_decoded() {
 fn responses_are_byte_for_byte_those_of_triton() {
     let y = tensor("Y", &[1, 2], TensorData::Fp32(vec![1.0, 2.5]));
     let t = tensor("T", &[1, 1], TensorData::Bytes(vec!["hé".as_bytes().to_vec()]));
-    let outputs = [y, t];
     let response = InferResponse {
-        id: Some("42"),
-        model_name: "ident",
-        model_version: "3",
-        outputs: &outputs,
+        id: Some("42".into()),
+        model_name: "ident".into(),
+        model_version: "3".into(),
+        outputs: vec![y, t],
+        ..InferResponse::default()
     };
     assert_eq!(
         encode(&response),
@@ -109,9 +115,7 @@ fn the_tokens_for_nan_and_the_infinities_are_read_and_written() {
     let TensorData::Fp32(values) = &data else { panic!("{data:?}") };
     assert!(values[0].is_nan());
     assert_eq!(values[1..], [f32::INFINITY, f32::NEG_INFINITY, f32::INFINITY]);
-    let outputs = [tensor("y", &[4], data)];
-    let response =
-        InferResponse { id: None, model_name: "m", model_version: "v", outputs: &outputs };
+    let response = response(vec![tensor("y", &[4], data)]);
     assert!(encode(&response).contains("[NaN,Infinity,-Infinity,Infinity]"));
 }
 
@@ -164,8 +168,9 @@ fn a_mistake_in_the_envelope_names_its_place() {
             " at /parameters/a: a parameter must be a string, a number or a boolean, not an array",
         ),
         (
-            r#"{"inputs":[],"outputs":[{"name":"y","parameters":{"classification":2}}]}"#,
-            " at /outputs/0: the classification extension is not supported",
+            r#"{"parameters":{"triton_x":1},"inputs":[]}"#,
+            " at /parameters: parameter 'triton_x': keys starting with 'triton_' are reserved and should \
+             not be specified",
         ),
     ];
     for (body, message) in cases {
@@ -192,10 +197,23 @@ fn a_mistake_in_an_input_names_its_place_and_what_to_do() {
             "/datatype: unknown datatype \"fp32\", expected one of BOOL, UINT8 to UINT64, INT8 to INT64, \
              FP16, BF16, FP32, FP64, BYTES",
         ),
+        (
+            r#""shape":[1],"datatype":"FP32","parameters":{"binary_data_size":"4"}"#,
+            "/parameters: parameter 'binary_data_size' must be a number of bytes",
+        ),
+        (
+            r#""shape":[1],"datatype":"FP32","parameters":{"shared_memory_region":"r"}"#,
+            "/parameters: shared memory does not reach across hosts; send the data in the request",
+        ),
+        (
+            r#""shape":[1],"datatype":"FP32","parameters":{"binary_data_size":4},"data":[1]"#,
+            ": there is \"data\" as well as the parameter 'binary_data_size'; send one of them",
+        ),
         (r#""shape":[1],"datatype":"FP16","data":[1]"#, "/data: FP16 has no JSON form; send FP32"),
         (
             r#""shape":[1],"datatype":"FP32","parameters":{"binary_data_size":4}"#,
-            ": the binary tensor data extension is not supported; send the values as JSON in \"data\"",
+            ": unexpected size for 'x': binary_data_size is 4, but 0 bytes are left behind the JSON (is the \
+             header Inference-Header-Content-Length right?)",
         ),
     ];
     for (rest, message) in cases {
@@ -254,42 +272,12 @@ fn a_declared_shape_allocates_nothing() {
 
 #[test]
 fn bytes_that_are_not_text_are_refused_in_a_response() {
-    let outputs = [tensor("T", &[2], TensorData::Bytes(vec![b"ok".to_vec(), vec![0xff]]))];
-    let response =
-        InferResponse { id: None, model_name: "m", model_version: "v", outputs: &outputs };
+    let bytes = TensorData::Bytes(vec![b"ok".to_vec(), vec![0xff]]);
+    let response = response(vec![tensor("T", &[2], bytes)]);
     let error = encode_infer_response(&response, &mut Vec::new()).expect_err("not UTF-8");
-    assert_eq!(error, EncodeError::NotUtf8 { output: "T".into(), element: 1 });
+    assert_eq!(error, EncodeError::NotUtf8 { tensor: "T".into(), element: 1 });
     let error = decode_infer_request(b"{\"inputs\":[{\"name\":\"\xff\"").expect_err("not UTF-8");
     assert_eq!(error.kind(), &DecodeErrorKind::InvalidString("not UTF-8"));
-}
-
-/// Every datatype with a JSON form, with any shape of up to three dimensions.
-fn tensors() -> impl Strategy<Value = Tensor> {
-    prop::collection::vec(0usize..4, 0..4).prop_flat_map(|shape| {
-        let n = shape.iter().product::<usize>();
-        let name = any::<String>();
-        macro_rules! of {
-            ($variant:ident, $type:ty) => {
-                prop::collection::vec(any::<$type>(), n).prop_map(TensorData::$variant)
-            };
-        }
-        let data = prop_oneof![
-            of!(Bool, bool),
-            of!(Uint8, u8),
-            of!(Uint16, u16),
-            of!(Uint32, u32),
-            of!(Uint64, u64),
-            of!(Int8, i8),
-            of!(Int16, i16),
-            of!(Int32, i32),
-            of!(Int64, i64),
-            of!(Fp32, f32),
-            of!(Fp64, f64),
-            prop::collection::vec(any::<String>().prop_map(String::into_bytes), n)
-                .prop_map(TensorData::Bytes),
-        ];
-        (name, data).prop_map(move |(name, data)| tensor(&name, &shape, data))
-    })
 }
 
 /// The same data as nested arrays.
@@ -308,13 +296,13 @@ fn nested(shape: &[usize], flat: &[serde_json::Value]) -> serde_json::Value {
 
 proptest! {
     #[test]
-    fn encoded_tensors_decode_to_themselves(tensors in prop::collection::vec(tensors(), 0..4), id: String) {
-        let response = InferResponse { id: Some(&id), model_name: &id, model_version: "1", outputs: &tensors };
+    fn encoded_tensors_decode_to_themselves(tensors in prop::collection::vec(arbitrary::json_tensor(), 0..4), id: String) {
+        let response = InferResponse { id: Some(id.as_str().into()), model_name: id.as_str().into(), outputs: tensors, ..response(vec![]) };
         let body = encode(&response).replacen("\"outputs\":[", "\"inputs\":[", 1);
         prop_assume!(!id.contains("outputs"));
         let request = decode_infer_request(body.as_bytes()).expect("our own output");
         prop_assert_eq!(request.id.as_deref(), Some(id.as_str()));
-        prop_assert_eq!(request.inputs, tensors);
+        prop_assert_eq!(request.inputs, response.outputs);
     }
 
     #[test]

@@ -19,12 +19,17 @@ pub(in crate::proxy) struct Context {
 /// The other end of a client connection, written once for all its requests.
 pub(in crate::proxy) struct Peer {
     pub(in crate::proxy) ip: IpAddr,
-    pub(super) text: String,
+    text: String,
     /// For `X-Forwarded-For`.
     pub(in crate::proxy) header: Option<HeaderValue>,
 }
 
 impl Peer {
+    /// The address as text.
+    pub(in crate::proxy) fn text(&self) -> &str {
+        &self.text
+    }
+
     pub(in crate::proxy) fn new(address: SocketAddr) -> Self {
         let ip = address.ip().to_canonical();
         let text = ip.to_string();

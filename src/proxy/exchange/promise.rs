@@ -14,16 +14,22 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName};
-use http::{HeaderMap, HeaderValue, Method, Response};
+use http::header::{ACCEPT_ENCODING, ALLOW, CONNECTION, HeaderName};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::{Exchange, MODEL, PREDICTION_ID, Recording, VERSION};
+use crate::domain::dialect::Dialect;
 use crate::domain::record::Outcome;
-use crate::domain::spec::Durability;
+use crate::domain::spec::{Durability, StrictStatus};
 use crate::prediction_log::{Offer, Ticket};
+use crate::protocol::dialect::encode_failure;
+use crate::protocol::status::GrpcCode;
+use crate::proxy::asked::joined;
 use crate::proxy::body::ReplyBody;
+use crate::proxy::coding::ACCEPTED;
 use crate::proxy::forward::REQUEST_ID;
-use crate::proxy::problem::{self, Cause, ERROR_HEADER, Problem};
+use crate::proxy::grpc;
+use crate::proxy::problem::{Cause, ERROR_HEADER, Problem};
 
 /// Says what the record of the answer survives.
 const DURABILITY: HeaderName = HeaderName::from_static("x-pointsman-durability");
@@ -43,7 +49,7 @@ impl Exchange {
     ///
     /// # Errors
     /// `log_full` where it has none in time and the exchange must not go unrecorded.
-    pub(super) async fn await_room(&mut self) -> Result<(), Problem> {
+    pub(in crate::proxy) async fn await_room(&mut self) -> Result<(), Problem> {
         let gateway = Arc::clone(&self.context.worker.gateway);
         if !self.is_recorded() || !self.durability.waits() || gateway.recorder.has_room() {
             return Ok(());
@@ -71,13 +77,13 @@ impl Exchange {
     /// Ends the exchange: counts it and offers its record. A pending record must be waited for before
     /// the last byte of the response leaves.
     pub(in crate::proxy) fn finish(&mut self) -> Promise {
-        let outcome = match &self.problem {
+        let status = self.grpc_status.map_or(self.status, GrpcCode::http_status);
+        self.outcome = match &self.problem {
             Some(problem) => problem.cause.outcome(),
-            None if self.status >= 500 => Outcome::UpstreamError,
-            None if self.status >= 400 => Outcome::Rejected,
+            None if status >= 500 => Outcome::UpstreamError,
+            None if status >= 400 => Outcome::Rejected,
             None => Outcome::Ok,
         };
-        self.outcome = outcome;
         match self.record() {
             Some(Offer::Queued(ticket)) if self.durability.waits() => Promise::Pending(ticket),
             Some(Offer::Dropped(_)) => Promise::Broken,
@@ -98,6 +104,7 @@ impl Exchange {
     pub(super) async fn reply(
         mut self: Box<Self>,
         response: Response<Bytes>,
+        mut trailers: Option<HeaderMap>,
     ) -> Response<ReplyBody> {
         let (mut head, mut body) = response.into_parts();
         self.note_response(&head.headers, head.status.as_u16());
@@ -125,24 +132,67 @@ impl Exchange {
         if !kept && !full && self.note_unrecorded() {
             let detail = "the answer is held back, because its record is not safe";
             let problem = Problem::new(Cause::RecordLost, detail);
-            (head, body) = problem_response(&problem).into_parts();
+            (head, body) = self.problem_response(&problem).into_parts();
+            trailers = None;
         }
         self.stamp(&mut head.headers);
         self.leave();
-        Response::from_parts(head, ReplyBody::Whole((!body.is_empty()).then_some(body)))
+        let data = (!body.is_empty()).then_some(body);
+        Response::from_parts(head, ReplyBody::Whole { data, trailers: trailers.map(Box::new) })
     }
 
     /// Answers with a row of the status table.
     pub(super) async fn refuse(mut self: Box<Self>, problem: Problem) -> Response<ReplyBody> {
         let gateway = &self.context.worker.gateway;
         gateway.counters.error(problem.cause).increment(1);
-        let response = problem_response(&problem);
+        let response = self.problem_response(&problem);
         if problem.cause == Cause::Malformed || self.method == Method::CONNECT {
             // Where the next request begins is not certain.
             self.closes = true;
         }
         self.problem = Some(problem);
-        self.reply(response).await
+        self.reply(response, None).await
+    }
+
+    /// Ends an exchange whose messages have left already.
+    pub(in crate::proxy) fn finish_with(&mut self, problem: Option<Problem>) -> Promise {
+        if let Some(problem) = &problem {
+            self.context.worker.gateway.counters.error(problem.cause).increment(1);
+        }
+        self.problem = problem;
+        self.finish()
+    }
+
+    /// A row of the status table in the client's words.
+    fn problem_response(&self, problem: &Problem) -> Response<Bytes> {
+        if self.is_grpc {
+            return grpc::refusal(problem);
+        }
+        let triton = self.dialect == Dialect::OpenInference
+            && self.context.worker.gateway.protocols.strict_status == StrictStatus::Triton;
+        let status = if triton { problem.triton_status() } else { problem.cause.status() };
+        let mut response = joined(encode_failure(self.dialect, status, &problem.detail));
+        let headers = response.headers_mut();
+        headers.insert(ERROR_HEADER, HeaderValue::from_static(problem.cause.reason()));
+        if let Some(allow) = problem.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if problem.cause == Cause::Encoding {
+            headers.insert(ACCEPT_ENCODING, ACCEPTED);
+        }
+        response
+    }
+
+    /// What a backend said instead of an answer, in the client's words.
+    pub(in crate::proxy) fn failure_response(
+        &self,
+        status: StatusCode,
+        message: &str,
+    ) -> Response<Bytes> {
+        if self.is_grpc {
+            return grpc::failure(grpc::code_for(status), message);
+        }
+        joined(encode_failure(self.dialect, status, message))
     }
 
     /// Notes that an answer has no safe record. Whether it must not be given.
@@ -160,7 +210,8 @@ impl Exchange {
             headers.insert(REQUEST_ID, request_id);
             headers.insert(PREDICTION_ID, id.clone());
         }
-        if self.closes || self.context.worker.gateway.readiness.is_ending() {
+        let ends = self.closes || self.context.worker.gateway.readiness.is_ending();
+        if ends && !self.is_http2 {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some((model, version)) = self.target().and_then(|target| target.headers.as_ref()) {
@@ -177,17 +228,4 @@ impl Exchange {
         self.recording = Recording::NotOwed;
         self.is_about_itself = true;
     }
-}
-
-/// The answer that a row of the status table stands for.
-fn problem_response(problem: &Problem) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(problem::body(problem)));
-    *response.status_mut() = problem.cause.status();
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(ERROR_HEADER, HeaderValue::from_static(problem.cause.reason()));
-    if let Some(allow) = problem.allow {
-        headers.insert(ALLOW, HeaderValue::from_static(allow));
-    }
-    response
 }

@@ -16,6 +16,7 @@ use crate::domain::spec::Durability;
 use crate::prediction_log::Offer;
 use crate::proxy::redact::find;
 use crate::snapshot::{Keep, KeySource, RecordingPolicy};
+use crate::telemetry::Ended;
 
 /// Asks, where the policy allows it, that both bodies are left out of the record.
 const LOG: HeaderName = HeaderName::from_static("x-pointsman-log");
@@ -38,7 +39,7 @@ pub(super) struct HeaderKeys {
 
 impl Exchange {
     /// Notes the request under the policy that was found for it.
-    pub(super) fn note_request(&mut self, headers: &HeaderMap) {
+    pub(in crate::proxy) fn note_request(&mut self, headers: &HeaderMap) {
         if self.decision.is_none() {
             self.note_time();
         }
@@ -94,9 +95,26 @@ impl Exchange {
                         shards.record(worker.index, Duration::from_micros(us.into()));
                     }
                 }
+                metrics.tell(worker.index, &self.ended(total));
             }
         }
         if recorded { self.offer_sampled() } else { None }
+    }
+
+    /// What the statistics count of it.
+    fn ended(&self, total: Duration) -> Ended {
+        let time = |us: Option<u32>| us.map(|us| Duration::from_micros(us.into()));
+        let (input, output) = self.codec_times;
+        Ended {
+            ok: self.outcome == Outcome::Ok,
+            total,
+            queue: time(self.latency.t_queue),
+            input,
+            infer: time(self.latency.t_infer.or(self.latency.t_ttfb)),
+            output,
+            rows: self.batch_size,
+            unix_ms: (self.ts_us + u64::from(self.latency.t_total)) / 1000,
+        }
     }
 
     /// Makes the bodies ready and offers the record, unless its share is drawn out.

@@ -13,6 +13,7 @@ use crate::domain::record::{
 };
 use crate::domain::routing::TargetKind;
 use crate::prediction_log::Offer;
+use crate::protocol::status::GrpcCode;
 use crate::proxy::capture::Capture;
 use crate::proxy::problem::Problem;
 use crate::proxy::redact::{Format, Redacted, redact};
@@ -156,6 +157,7 @@ impl Exchange {
             ts_us,
             request,
             status: 0,
+            grpc_status: None,
             outcome: problem.cause.outcome(),
             latency: Latency {
                 t_total: micros(now.saturating_duration_since(began)),
@@ -176,7 +178,7 @@ impl Exchange {
     ) -> PredictionRecord<'a> {
         let Scratch { id, client } = scratch;
         let client: &str = if self.client == self.context.peer.ip {
-            &self.context.peer.text
+            self.context.peer.text()
         } else {
             *client = self.client.to_canonical().to_string();
             client
@@ -212,6 +214,7 @@ impl Exchange {
             latency: self.latency,
             sample_rate: 1.0,
             batch_size: self.batch_size,
+            grpc_status: self.grpc_status.map(GrpcCode::number),
             durability: Some(self.durability),
             flags: Flags { replayed: self.replayed, clock_stepped: false },
             feedback_key: "",

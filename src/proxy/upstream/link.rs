@@ -1,4 +1,4 @@
-//! One connection to a backend.
+//! One connection to a backend, or one stream of a connection that several requests share.
 
 use std::future::Future;
 use std::io;
@@ -8,30 +8,42 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Body as _;
+use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
+use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use super::channel::Lease;
 use crate::domain::spec::BackendAddress;
 use crate::proxy::body::RequestBody;
 
 /// The most bytes of a response head.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
+pub(super) const HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// The most headers of a response.
 const HEADERS_MAX: usize = 128;
 
-/// A connection with its HTTP machinery. Nothing runs in the background: whoever holds a link polls
-/// it.
+/// A connection with its HTTP machinery, or its share in one.
 pub(in crate::proxy) struct Link {
-    sender: SendRequest<RequestBody>,
-    connection: Option<Connection<TokioIo<TcpStream>, RequestBody>>,
+    wire: Wire,
     opened: Instant,
     idle_since: Instant,
     /// What the backend's `Keep-Alive: timeout` promises.
     idle_limit: Option<Duration>,
     requests: u32,
+}
+
+/// How a link speaks.
+#[expect(clippy::large_enum_variant, reason = "a link is boxed as a whole")]
+enum Wire {
+    /// HTTP/1.1. Nothing runs in the background: whoever holds the link polls it.
+    Http1 {
+        sender: SendRequest<RequestBody>,
+        connection: Option<Connection<TokioIo<TcpStream>, RequestBody>>,
+    },
+    /// A stream of HTTP/2; the connection has a task of its own.
+    Http2 { sender: http2::SendRequest<RequestBody>, _lease: Lease },
 }
 
 /// Why a request got no response head.
@@ -40,45 +52,66 @@ pub(in crate::proxy) enum LinkError {
     NotSent(Box<Request<RequestBody>>),
     /// The connection ended before any byte of a response.
     Closed(hyper::Error),
-    /// The response is not HTTP/1.1.
+    /// The response is not HTTP.
     Garbage(hyper::Error),
     /// The client's body broke off while it was sent.
     RequestBody(hyper::Error),
 }
 
+/// Connects to a backend.
+///
+/// # Errors
+///
+/// The system's; a name that does not resolve is `NotFound` or similar.
+pub(super) async fn connect(address: &BackendAddress) -> io::Result<TcpStream> {
+    let stream = match address.socket_addr() {
+        Some(address) => TcpStream::connect(address).await?,
+        // Resolved on tokio's blocking pool; the system's resolver order is kept.
+        None => TcpStream::connect((address.host.as_str(), address.port)).await?,
+    };
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
 impl Link {
-    /// Connects.
+    /// Opens a connection of HTTP/1.1.
     ///
     /// # Errors
     ///
-    /// The system's; a name that does not resolve is `NotFound` or similar.
+    /// Those of [`connect`].
     pub(in crate::proxy) async fn open(address: &BackendAddress) -> io::Result<Box<Self>> {
-        let stream = match address.socket_addr() {
-            Some(address) => TcpStream::connect(address).await?,
-            // Resolved on tokio's blocking pool; the system's resolver order is kept.
-            None => TcpStream::connect((address.host.as_str(), address.port)).await?,
-        };
-        stream.set_nodelay(true)?;
+        let stream = connect(address).await?;
         let (sender, connection) = Builder::new()
-            .max_header_size(HEAD_BYTES_MAX)
+            .max_header_size(HEAD_BYTES_MAX as usize)
             .max_headers(HEADERS_MAX)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;
+        Ok(Self::new(Wire::Http1 { sender, connection: Some(connection) }, 0))
+    }
+
+    /// One more stream of a connection that has carried `requests` before.
+    pub(super) fn stream(
+        sender: http2::SendRequest<RequestBody>,
+        lease: Lease,
+        requests: u32,
+    ) -> Box<Self> {
+        Self::new(Wire::Http2 { sender, _lease: lease }, requests)
+    }
+
+    fn new(wire: Wire, requests: u32) -> Box<Self> {
         let now = Instant::now();
-        Ok(Box::new(Self {
-            sender,
-            connection: Some(connection),
-            opened: now,
-            idle_since: now,
-            idle_limit: None,
-            requests: 0,
-        }))
+        Box::new(Self { wire, opened: now, idle_since: now, idle_limit: None, requests })
     }
 
     /// Whether earlier requests used this connection.
     pub(in crate::proxy) fn is_reused(&self) -> bool {
         self.requests > 0
+    }
+
+    /// Whether the link speaks HTTP/2.
+    pub(in crate::proxy) fn is_http2(&self) -> bool {
+        matches!(self.wire, Wire::Http2 { .. })
     }
 
     /// Sends a request and waits for the head of the response.
@@ -87,13 +120,17 @@ impl Link {
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, LinkError> {
         self.requests = self.requests.saturating_add(1);
-        let mut response = pin!(self.sender.try_send_request(request));
-        let connection = &mut self.connection;
-        let result = std::future::poll_fn(|cx| {
-            drive(connection, cx);
-            response.as_mut().poll(cx)
-        })
-        .await;
+        let result = match &mut self.wire {
+            Wire::Http1 { sender, connection } => {
+                let mut response = pin!(sender.try_send_request(request));
+                std::future::poll_fn(|cx| {
+                    drive(connection, cx);
+                    response.as_mut().poll(cx)
+                })
+                .await
+            }
+            Wire::Http2 { sender, .. } => sender.try_send_request(request).await,
+        };
         match result {
             Ok(response) => {
                 self.idle_limit = keep_alive_timeout(&response);
@@ -106,31 +143,31 @@ impl Link {
         }
     }
 
-    /// Polls the next piece of a response body that this link carries. Trailers are dropped.
+    /// Polls the next piece, or the trailers, of a response body that this link carries.
     pub(in crate::proxy) fn poll_body(
         &mut self,
         cx: &mut Context<'_>,
         body: &mut Incoming,
-    ) -> Poll<Option<Result<Bytes, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Wire::Http1 { connection, .. } = &mut self.wire else {
+            return Pin::new(body).poll_frame(cx);
+        };
         // The first round tells the connection that bytes are wanted, the second takes them.
         for _ in 0..2 {
-            while let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
-                match frame.map(|frame| frame.map(http_body::Frame::into_data)) {
-                    None => return Poll::Ready(None),
-                    Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                    Some(Ok(Ok(data))) => return Poll::Ready(Some(Ok(data))),
-                    Some(Ok(Err(_trailers))) => {}
-                }
+            if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
+                return Poll::Ready(frame);
             }
-            drive(&mut self.connection, cx);
+            drive(connection, cx);
         }
         Poll::Pending
     }
 
-    /// Lets the connection finish the last exchange and says whether it can carry another one.
+    /// Lets the connection finish the last exchange and says whether it can carry another one. A
+    /// stream cannot: its connection is kept by others.
     pub(in crate::proxy) fn settle(&mut self, cx: &mut Context<'_>) -> bool {
-        drive(&mut self.connection, cx);
-        self.connection.is_some() && self.sender.is_ready()
+        let Wire::Http1 { sender, connection } = &mut self.wire else { return false };
+        drive(connection, cx);
+        connection.is_some() && sender.is_ready()
     }
 
     pub(super) fn rest(&mut self, now: Instant) {

@@ -155,6 +155,19 @@ impl Client {
         Some(chunk)
     }
 
+    /// Reads so many bytes that are no HTTP/1.1.
+    pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
+        while self.buffer.len() < count {
+            assert!(self.fill(), "the connection was closed");
+        }
+        self.buffer.drain(..count).collect()
+    }
+
+    /// Reads until the other side closes.
+    pub(crate) fn read_to_end(&mut self) {
+        while self.fill() {}
+    }
+
     /// Ends the sending side and goes.
     pub(crate) fn close(self) {
         let _closed = self.stream.shutdown(std::net::Shutdown::Both);

@@ -5,10 +5,15 @@
 
 mod json;
 
+use std::collections::BTreeSet;
+
 use twox_hash::XxHash3_128;
 
 pub(super) use self::json::Deviation;
 use crate::domain::spec::JsonPointer;
+
+/// The most places of one answer that are told apart.
+pub(super) const PLACES_MAX: usize = 16;
 
 /// What counts as the same.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,6 +95,9 @@ pub(super) struct Difference {
     pub(super) recorded: String,
     /// What the new answer has there, shortened.
     pub(super) replayed: String,
+    /// All places that differ, in words that many answers share: outputs by name and `*` for every
+    /// other index. At most [`PLACES_MAX`].
+    pub(super) places: BTreeSet<String>,
     /// The largest deviation of two numbers in the answer, where numbers were compared.
     pub(super) worst: Option<Deviation>,
 }
@@ -101,7 +109,7 @@ pub(super) fn compare(recorded: Answer<'_>, replayed: Answer<'_>, rules: &Rules)
     }
     if recorded.status != replayed.status {
         let status = |answer: Answer<'_>| format!("status {}", answer.status);
-        return differing(status(recorded), status(replayed));
+        return differing("status", status(recorded), status(replayed));
     }
     let (old, new) = match (recorded.body, replayed.body) {
         (Body::Whole(old), Body::Whole(new)) => (old, new),
@@ -118,12 +126,13 @@ pub(super) fn compare(recorded: Answer<'_>, replayed: Answer<'_>, rules: &Rules)
     let encoded = !recorded.encoding.is_empty() || !replayed.encoding.is_empty();
     match (encoded, json::parse(old), json::parse(new)) {
         (false, Some(old), Some(new)) => json::compare(&old, &new, rules),
-        _ => differing(summary(old), summary(new)),
+        _ => differing("body", summary(old), summary(new)),
     }
 }
 
-fn differing(recorded: String, replayed: String) -> Verdict {
-    Verdict::Differing(Difference { pointer: String::new(), recorded, replayed, worst: None })
+fn differing(place: &str, recorded: String, replayed: String) -> Verdict {
+    let (pointer, places) = (String::new(), BTreeSet::from([place.to_owned()]));
+    Verdict::Differing(Difference { pointer, recorded, replayed, places, worst: None })
 }
 
 fn summary(body: &[u8]) -> String {

@@ -4,7 +4,7 @@
 
 mod print;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -17,6 +17,12 @@ use crate::telemetry::logging::chain;
 
 /// The longest time that is told apart, in microseconds: one hour.
 const MICROS_MAX: u64 = 3_600_000_000;
+/// The most places, and pairs of versions, that are told apart in a report.
+const LINES_MAX: usize = 1000;
+/// What further places count as.
+const ELSEWHERE: &str = "elsewhere";
+/// Deviations are counted in billionths.
+const DEVIATION_UNIT: f64 = 1e-9;
 
 /// One comparison: a line of `--out`.
 #[derive(Debug, Clone, Serialize)]
@@ -35,6 +41,8 @@ pub(super) struct Comparison {
     replay_status: Option<u16>,
     /// Where the first difference is.
     pointer: Option<String>,
+    /// All places that differ, outputs by name and `*` for other indexes.
+    places: BTreeSet<String>,
     recorded: Option<String>,
     replayed: Option<String>,
     /// The largest deviation of two numbers, and where it is.
@@ -68,6 +76,7 @@ impl Comparison {
             status: recorded.status(),
             replay_status: answer.map(|reply| reply.status),
             pointer: None,
+            places: BTreeSet::new(),
             recorded: None,
             replayed: None,
             deviation: None,
@@ -105,7 +114,10 @@ impl Comparison {
                 self.verdict = "close";
                 worst(self, Some(deviation));
             }
-            Verdict::Differing(Difference { pointer, recorded, replayed, worst: deviation }) => {
+            Verdict::Differing(difference) => {
+                let Difference { pointer, recorded, replayed, places, worst: deviation } =
+                    difference;
+                self.places = places;
                 self.verdict = "differing";
                 self.pointer = Some(pointer);
                 self.recorded = Some(recorded);
@@ -129,14 +141,42 @@ pub(super) struct Report {
     verdicts: BTreeMap<(&'static str, Option<&'static str>), u64>,
     skipped: BTreeMap<&'static str, u64>,
     gaps: u64,
+    /// In how many answers a place differs.
+    places: BTreeMap<String, u64>,
+    /// Who answered then and now, and what came of it.
+    pairs: BTreeMap<Pair, PairCounts>,
+    /// The largest deviation of each answer that has one.
+    deviations: Histogram<u64>,
     worst: Option<Worst>,
+    /// One for each place or kind of failure.
     examples: Vec<Comparison>,
+    /// The first ones beside those.
+    more_examples: Vec<Comparison>,
     examples_max: usize,
     recorded: Times,
     replayed: Times,
     late: Times,
     /// How it was done.
     pub(super) run: Run,
+}
+
+/// Who answered a request when it was recorded, and when it was sent again.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+struct Pair {
+    model: String,
+    model_version: String,
+    replay_model_version: String,
+}
+
+/// What came of the requests of a [`Pair`].
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+struct PairCounts {
+    sent: u64,
+    equal: u64,
+    close: u64,
+    differing: u64,
+    failed: u64,
+    unknown: u64,
 }
 
 /// How a replay was done.
@@ -150,6 +190,16 @@ pub(super) struct Run {
     pub(super) to_version: Option<String>,
     /// The speed.
     pub(super) speed: String,
+    /// See `--tolerance`.
+    pub(super) tolerance: f64,
+    /// See `--floor`.
+    pub(super) floor: f64,
+    /// What was not compared beside the names of requests, models and versions.
+    pub(super) ignored: Vec<String>,
+    /// When the first and the last request were recorded.
+    pub(super) recorded_from: Option<String>,
+    /// See `recorded_from`.
+    pub(super) recorded_to: Option<String>,
     /// From the first request to the last answer, in seconds.
     pub(super) seconds: f64,
     /// From the first to the last recorded request, in seconds.
@@ -173,8 +223,12 @@ impl Report {
             verdicts: BTreeMap::new(),
             skipped: BTreeMap::new(),
             gaps: 0,
+            places: BTreeMap::new(),
+            pairs: BTreeMap::new(),
+            deviations: histogram(),
             worst: None,
             examples: Vec::new(),
+            more_examples: Vec::new(),
             examples_max,
             recorded: Times::new(),
             replayed: Times::new(),
@@ -192,15 +246,59 @@ impl Report {
             self.recorded.record(line.t_total.into());
             self.replayed.record(took);
         }
+        self.count_pair(line);
+        self.count_places(line);
         if let (Some(deviation), Some(pointer)) = (line.deviation, &line.deviation_pointer)
             && self.worst.as_ref().is_none_or(|worst| deviation > worst.deviation)
         {
             let (pointer, record_id) = (pointer.clone(), line.record_id.clone());
             self.worst = Some(Worst { deviation, pointer, record_id });
         }
-        if line.is_bad() && self.examples.len() < self.examples_max {
-            self.examples.push(line.clone());
+    }
+
+    fn count_pair(&mut self, line: &Comparison) {
+        let pair = Pair {
+            model: line.model.clone(),
+            model_version: line.model_version.clone(),
+            replay_model_version: line.replay_model_version.clone().unwrap_or_default(),
+        };
+        if self.pairs.len() >= LINES_MAX && !self.pairs.contains_key(&pair) {
+            return;
         }
+        let counts = self.pairs.entry(pair).or_default();
+        counts.sent += 1;
+        *match line.verdict {
+            "equal" => &mut counts.equal,
+            "close" => &mut counts.close,
+            "differing" => &mut counts.differing,
+            "failed" => &mut counts.failed,
+            _ => &mut counts.unknown,
+        } += 1;
+    }
+
+    /// Counts where an answer differs, and keeps it as an example where it is the first of its kind.
+    fn count_places(&mut self, line: &Comparison) {
+        if let Some(deviation) = line.deviation {
+            let billionths = (deviation / DEVIATION_UNIT).round() as u64;
+            record(&mut self.deviations, billionths);
+        }
+        let mut is_new =
+            line.verdict == "failed" && !self.examples.iter().any(|e| e.how == line.how);
+        for place in &line.places {
+            let known = self.places.len() < LINES_MAX || self.places.contains_key(place);
+            let place = if known { place.as_str() } else { ELSEWHERE };
+            is_new |= !self.places.contains_key(place);
+            *self.places.entry(place.to_owned()).or_default() += 1;
+        }
+        let examples = if is_new { &mut self.examples } else { &mut self.more_examples };
+        if line.is_bad() && examples.len() < self.examples_max {
+            examples.push(line.clone());
+        }
+    }
+
+    /// The examples that are shown: of as many kinds as there are, then the first.
+    fn examples(&self) -> impl Iterator<Item = &Comparison> {
+        self.examples.iter().chain(&self.more_examples).take(self.examples_max)
     }
 
     /// Adds a request that was not sent.
@@ -251,15 +349,23 @@ struct Quantiles {
     max: u64,
 }
 
+#[expect(clippy::expect_used, reason = "a constant that the constructor takes")]
+fn histogram() -> Histogram<u64> {
+    Histogram::new(2).expect("invariant: 0 to 5 significant digits are valid")
+}
+
+fn record(histogram: &mut Histogram<u64>, value: u64) {
+    let recorded = histogram.record(value.clamp(1, MICROS_MAX));
+    debug_assert!(recorded.is_ok(), "the histogram grows with its values");
+}
+
 impl Times {
-    #[expect(clippy::expect_used, reason = "a constant that the constructor takes")]
     fn new() -> Self {
-        Self(Histogram::new(2).expect("invariant: 0 to 5 significant digits are valid"))
+        Self(histogram())
     }
 
     fn record(&mut self, micros: u64) {
-        let recorded = self.0.record(micros.clamp(1, MICROS_MAX));
-        debug_assert!(recorded.is_ok(), "the histogram grows with its values");
+        record(&mut self.0, micros);
     }
 
     fn quantiles(&self) -> Quantiles {

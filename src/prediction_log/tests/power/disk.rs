@@ -251,10 +251,6 @@ impl SegmentFile for Opened {
         self.power.call()?.files[self.file].change(What::Len(len as usize));
         Ok(())
     }
-
-    fn duplicate(&self) -> io::Result<Box<dyn SegmentFile>> {
-        Ok(Box::new(self.power.opened(self.file)))
-    }
 }
 
 impl FileSystem for Power {
@@ -307,6 +303,16 @@ impl FileSystem for Power {
         let mut disk = self.call()?;
         let file = disk.find(from)?;
         disk.name(Naming { from: Some(name(from)), to: Some((name(to), file)) });
+        Ok(())
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut disk = self.call()?;
+        let file = disk.find(from)?;
+        if disk.find(to).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        disk.name(Naming { from: None, to: Some((name(to), file)) });
         Ok(())
     }
 

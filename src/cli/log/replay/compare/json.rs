@@ -3,9 +3,11 @@
 //! Owns the walk, the names of outputs and the pointer to what was found. Never looks at statuses or
 //! bytes.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Number, Value};
 
-use super::{Difference, Rules, Sameness, Verdict};
+use super::{Difference, PLACES_MAX, Rules, Sameness, Verdict};
 use crate::domain::spec::{JsonPointer, Step};
 
 /// The most characters of a value that are shown.
@@ -65,11 +67,12 @@ fn quoted(body: &[u8]) -> Option<Vec<u8>> {
 
 /// Compares two answers.
 pub(super) fn compare(recorded: &Value, replayed: &Value, rules: &Rules) -> Verdict {
-    let mut walk = Walk { rules, path: Vec::new(), worst: None, first: None };
+    let places = BTreeSet::new();
+    let mut walk = Walk { rules, path: Vec::new(), output: None, worst: None, first: None, places };
     walk.values(recorded, replayed);
-    let Walk { worst, first, .. } = walk;
+    let Walk { worst, first, places, .. } = walk;
     match (first, worst) {
-        (Some(difference), worst) => Verdict::Differing(Difference { worst, ..difference }),
+        (Some(difference), worst) => Verdict::Differing(Difference { worst, places, ..difference }),
         (None, Some(worst)) => Verdict::Close(worst),
         (None, None) => Verdict::Equal(Sameness::Json),
     }
@@ -86,8 +89,11 @@ enum Part<'a> {
 struct Walk<'a, 'r> {
     rules: &'r Rules,
     path: Vec<Part<'a>>,
+    /// The name of the output in which the walk is.
+    output: Option<&'a str>,
     worst: Option<Deviation>,
     first: Option<Difference>,
+    places: BTreeSet<String>,
 }
 
 impl<'a> Walk<'a, '_> {
@@ -157,19 +163,22 @@ impl<'a> Walk<'a, '_> {
         }
     }
 
-    fn outputs(&mut self, old: (&'a [Value], &[&str]), new: (&'a [Value], &[&str])) {
+    fn outputs(&mut self, old: (&'a [Value], &[&'a str]), new: (&'a [Value], &[&'a str])) {
         for (index, (value, name)) in old.0.iter().zip(old.1).enumerate() {
             let other = new.1.iter().position(|other| other == name).and_then(|at| new.0.get(at));
+            self.output = Some(name);
             self.part(index, |walk| match other {
                 Some(other) => walk.values(value, other),
                 None => walk.lacks(value, Which::Replayed),
             });
         }
-        for (index, (value, _)) in
+        for (index, (value, name)) in
             new.0.iter().zip(new.1).enumerate().filter(|(_, (_, name))| !old.1.contains(name))
         {
+            self.output = Some(name);
             self.part(index, |walk| walk.lacks(value, Which::Recorded));
         }
+        self.output = None;
     }
 
     fn part(&mut self, index: usize, look: impl FnOnce(&mut Self)) {
@@ -191,9 +200,12 @@ impl<'a> Walk<'a, '_> {
     }
 
     fn differ(&mut self, recorded: String, replayed: String) {
+        if self.places.len() < PLACES_MAX {
+            self.places.insert(self.place());
+        }
         if self.first.is_none() {
-            let pointer = self.pointer();
-            self.first = Some(Difference { pointer, recorded, replayed, worst: None });
+            let (pointer, places) = (self.pointer(), BTreeSet::new());
+            self.first = Some(Difference { pointer, recorded, replayed, places, worst: None });
         }
     }
 
@@ -208,6 +220,20 @@ impl<'a> Walk<'a, '_> {
             Part::Index(index) => step.takes_index(*index),
         };
         steps.len() == self.path.len() && steps.iter().zip(&self.path).all(takes)
+    }
+
+    /// Where the walk is, as [`Difference::places`] says it.
+    fn place(&self) -> String {
+        if self.path.is_empty() {
+            return "body".to_owned();
+        }
+        let mut output = self.output;
+        let part = |part: &Part<'a>| match part {
+            Part::Name(name) => format!("/{name}"),
+            // The first index is that of the output.
+            Part::Index(_) => format!("/{}", output.take().unwrap_or("*")),
+        };
+        self.path.iter().map(part).collect()
     }
 
     fn pointer(&self) -> String {

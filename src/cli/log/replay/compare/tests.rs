@@ -51,6 +51,28 @@ fn names_of_requests_and_versions_order_and_spelling_do_not_matter() {
 }
 
 #[test]
+fn places_are_named_alike_for_all_answers_and_bounded() {
+    let places =
+        |recorded: &Value, replayed: &Value| match of(&recorded.to_string(), &replayed.to_string())
+        {
+            Verdict::Differing(found) => found.places.into_iter().collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+    let answer = |label: u32, scores: [f64; 3]| {
+        json!({ "outputs": [{ "name": "label", "data": [label] }, { "name": "p", "data": scores }],
+                "parameters": { "a": scores } })
+    };
+    let found = places(&answer(1, [0.1, 0.2, 0.7]), &answer(2, [0.1, 0.4, 0.5]));
+    assert_eq!(found, ["/outputs/label/data/*", "/outputs/p/data/*", "/parameters/a/*"]);
+    assert_eq!(places(&json!([[1]]), &json!([[2]])), ["/*/*"]);
+    assert_eq!(places(&json!(1), &json!(2)), ["body"]);
+    let many = |value: u32| Value::from_iter((0..99).map(|n| (format!("n{n}"), json!(value))));
+    assert_eq!(places(&many(1), &many(2)).len(), PLACES_MAX);
+    let Verdict::Differing(found) = of("x", "y") else { panic!("no JSON") };
+    assert_eq!(found.places.into_iter().collect::<Vec<_>>(), ["body"]);
+}
+
+#[test]
 fn outputs_are_matched_by_name_and_other_arrays_by_place() {
     let answer = |outputs: Value| json!({ "outputs": outputs }).to_string();
     let (label, scores) =

@@ -41,6 +41,7 @@ fn record<'a>() -> PredictionRecord<'a> {
         error_detail: "",
         latency: Latency::default(),
         sample_rate: 1.0,
+        grpc_status: None,
         batch_size: None,
         durability: None,
         flags: Flags::default(),

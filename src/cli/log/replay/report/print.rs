@@ -6,7 +6,10 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{Comparison, Quantiles, Report, Run, Worst};
+use super::{Comparison, DEVIATION_UNIT, Pair, PairCounts, Quantiles, Report, Run, Worst};
+
+/// Places that are printed for people.
+const PLACES_SHOWN: usize = 12;
 
 /// The verdicts in the order in which they are printed.
 const VERDICTS: [&str; 5] = ["equal", "close", "differing", "failed", "unknown"];
@@ -21,8 +24,7 @@ impl Report {
     }
 
     fn write_human(&self, out: &mut String) -> std::fmt::Result {
-        let Run { target, to_model, to_version, speed, seconds, recorded_seconds, interrupted } =
-            &self.run;
+        let Run { target, to_model, to_version, speed, seconds, recorded_seconds, .. } = &self.run;
         let sent = self.sent();
         write!(out, "replayed {sent} requests at {target}")?;
         if let Some(model) = to_model {
@@ -32,7 +34,13 @@ impl Report {
             write!(out, ", version {version}")?;
         }
         write!(out, "\n{recorded_seconds:.1} s of the record in {seconds:.1} s (speed {speed})")?;
-        writeln!(out, "{}\n", if *interrupted { ", interrupted" } else { "" })?;
+        writeln!(out, "{}", if self.run.interrupted { ", interrupted" } else { "" })?;
+        if let (Some(from), Some(to)) = (&self.run.recorded_from, &self.run.recorded_to) {
+            let rate = |seconds: f64| sent as f64 / seconds.max(1e-3);
+            let (then, now) = (rate(*recorded_seconds), rate(*seconds));
+            writeln!(out, "recorded {from} to {to}: {then:.1} requests/s then, {now:.1} now")?;
+        }
+        writeln!(out)?;
         for verdict in VERDICTS {
             let count = self.count(verdict);
             let share = if sent == 0 { 0.0 } else { count as f64 * 100.0 / sent as f64 };
@@ -49,9 +57,9 @@ impl Report {
                 "gaps", self.gaps
             )?;
         }
-        if let Some(Worst { deviation, pointer, record_id }) = &self.worst {
-            writeln!(out, "\nlargest deviation {deviation:.3e} at {pointer} of {record_id}")?;
-        }
+        self.write_pairs(out)?;
+        self.write_places(out)?;
+        self.write_deviations(out)?;
         writeln!(out, "\n  ms              p50        p95        p99        max")?;
         let times =
             [("recorded", &self.recorded), ("replayed", &self.replayed), ("late", &self.late)];
@@ -60,10 +68,68 @@ impl Report {
             let [p50, p95, p99, max] = [p50, p95, p99, max].map(|us| us as f64 / 1000.0);
             writeln!(out, "  {name:<9} {p50:>9.3}  {p95:>9.3}  {p99:>9.3}  {max:>9.3}")?;
         }
-        for example in &self.examples {
+        for example in self.examples() {
             write!(out, "\n{}", human_example(example))?;
         }
         Ok(())
+    }
+
+    /// Who answered then and now, where that is not the same for all.
+    fn write_pairs(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(
+            out,
+            "\n  {:<34} {:>9} {:>9} {:>9}",
+            "answered by", "sent", "differing", "failed"
+        )?;
+        for (pair, counts) in &self.pairs {
+            let Pair { model, model_version, replay_model_version } = pair;
+            let or_none =
+                |name: &str| if name.is_empty() { "-".to_owned() } else { printable(name) };
+            let (then, now) = (or_none(model_version), or_none(replay_model_version));
+            let who = format!("{} {then} > {now}", or_none(model));
+            let PairCounts { sent, differing, failed, .. } = counts;
+            writeln!(out, "  {who:<34} {sent:>9} {differing:>9} {failed:>9}")?;
+        }
+        Ok(())
+    }
+
+    /// Where answers differ, the most frequent place first.
+    fn write_places(&self, out: &mut String) -> std::fmt::Result {
+        if self.places.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "\n  {:<34} {:>9}", "differing at", "answers")?;
+        let mut places: Vec<_> = self.places.iter().collect();
+        places.sort_by_key(|(place, count)| (std::cmp::Reverse(**count), *place));
+        for (place, count) in places.iter().take(PLACES_SHOWN) {
+            let share = **count as f64 * 100.0 / self.sent().max(1) as f64;
+            writeln!(out, "  {:<34} {count:>9} {share:>7.2} %", printable(place))?;
+        }
+        if let Some(more) = places.len().checked_sub(PLACES_SHOWN + 1) {
+            writeln!(out, "  and {} more places (--format json has them)", more + 1)?;
+        }
+        Ok(())
+    }
+
+    fn write_deviations(&self, out: &mut String) -> std::fmt::Result {
+        let Some(Worst { deviation, pointer, record_id }) = &self.worst else { return Ok(()) };
+        let Deviations { answers, p50, p95, p99, .. } = self.deviations();
+        let Run { tolerance, floor, .. } = &self.run;
+        writeln!(
+            out,
+            "\n  numbers that are not equal, largest deviation of each of {answers} answers"
+        )?;
+        writeln!(out, "  p50 {p50:.2e}, p95 {p95:.2e}, p99 {p99:.2e}, max {deviation:.2e}")?;
+        writeln!(out, "  (close up to {tolerance:e}; below {floor:e} measured against that)")?;
+        writeln!(out, "  max at {pointer} of {record_id}")
+    }
+
+    fn deviations(&self) -> Deviations {
+        let at = |quantile| self.deviations.value_at_quantile(quantile) as f64 * DEVIATION_UNIT;
+        let max = self.worst.as_ref().map_or(0.0, |worst| worst.deviation);
+        // The histogram rounds up; nothing is larger than the largest.
+        let [p50, p95, p99] = [0.5, 0.95, 0.99].map(|quantile| at(quantile).min(max));
+        Deviations { answers: self.deviations.len(), p50, p95, p99, max }
     }
 
     /// What is behind a verdict.
@@ -93,11 +159,18 @@ impl Report {
             unknown: verdict("unknown"),
             skipped: &self.skipped,
             gaps: self.gaps,
+            answered_by: self
+                .pairs
+                .iter()
+                .map(|(pair, counts)| Answered { pair, counts })
+                .collect(),
+            differing_at: &self.places,
+            deviations: self.deviations(),
             worst: self.worst.as_ref(),
             recorded_us: self.recorded.quantiles(),
             replayed_us: self.replayed.quantiles(),
             late_us: self.late.quantiles(),
-            examples: &self.examples,
+            examples: self.examples().collect(),
         })
     }
 }
@@ -122,11 +195,33 @@ struct JsonReport<'a> {
     unknown: Counted,
     skipped: &'a std::collections::BTreeMap<&'static str, u64>,
     gaps: u64,
+    answered_by: Vec<Answered<'a>>,
+    differing_at: &'a std::collections::BTreeMap<String, u64>,
+    deviations: Deviations,
     worst: Option<&'a Worst>,
     recorded_us: Quantiles,
     replayed_us: Quantiles,
     late_us: Quantiles,
-    examples: &'a [Comparison],
+    examples: Vec<&'a Comparison>,
+}
+
+/// A line about who answered.
+#[derive(Serialize)]
+struct Answered<'a> {
+    #[serde(flatten)]
+    pair: &'a Pair,
+    #[serde(flatten)]
+    counts: &'a PairCounts,
+}
+
+/// The largest deviations of the answers that have one.
+#[derive(Serialize)]
+struct Deviations {
+    answers: u64,
+    p50: f64,
+    p95: f64,
+    p99: f64,
+    max: f64,
 }
 
 /// What a kind of verdict means.

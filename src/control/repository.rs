@@ -1,0 +1,179 @@
+//! Loading and unloading versions while the gateway runs.
+//!
+//! Owns which versions are loaded. Takes one order after the other; a load runs on a thread of its own and
+//! requests go on meanwhile, with the snapshot as it is. Never unloads a version that routing needs.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+
+use super::enquiry::Enquiry;
+use super::load::Loader;
+use super::{Controller, LoadedModels};
+use crate::domain::ids::{ModelName, Permille, VersionName};
+use crate::domain::routing::TargetKind;
+use crate::domain::spec::{Intent, OnnxSpec, RouteTarget, VersionSpec};
+use crate::snapshot::{Command, Order, RepositoryError};
+use crate::telemetry::logging::chain;
+
+/// The controller with what it has loaded.
+#[derive(Debug)]
+pub struct Residents {
+    intent: Arc<Intent>,
+    controller: Controller,
+    loader: Arc<Loader>,
+    models: LoadedModels,
+    enquiry: Enquiry,
+}
+
+type Done = Result<(), RepositoryError>;
+
+impl Residents {
+    /// `models` are loaded and published.
+    pub fn new(
+        intent: Arc<Intent>,
+        controller: Controller,
+        loader: Arc<Loader>,
+        models: LoadedModels,
+    ) -> Self {
+        let enquiry = Enquiry::new(&intent);
+        Self { intent, controller, loader, models, enquiry }
+    }
+
+    /// Carries out orders until nobody can give any, and asks backends what they speak in between.
+    pub async fn serve(&mut self, orders: &mut mpsc::Receiver<Command>) {
+        let mut rounds = tokio::time::interval(self.intent.protocols.ask_interval);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                command = orders.recv() => {
+                    let Some(Command { order, answer }) = command else { return };
+                    let done = self.carry_out(order).await;
+                    if let Err(error) = &done {
+                        tracing::warn!(%error, "an order about a model is not carried out");
+                    }
+                    // Whoever asked may be gone.
+                    drop(answer.send(done));
+                }
+                _ = rounds.tick(), if !self.enquiry.is_idle() => self.enquire().await,
+            }
+        }
+    }
+
+    /// Asks backends, and publishes what is new.
+    async fn enquire(&mut self) {
+        if !self.enquiry.round().await {
+            return;
+        }
+        self.controller.learn(self.enquiry.known());
+        if let Err(error) = self.publish() {
+            tracing::error!(%error, "what backends have told is not published");
+        }
+    }
+
+    async fn carry_out(&mut self, order: Order) -> Done {
+        match order {
+            Order::Load(model, version) => {
+                for (kind, onnx) in self.versions(&model, version.as_ref())? {
+                    self.load(kind, onnx).await?;
+                }
+            }
+            Order::Unload(model, version) => {
+                let all = version.is_none();
+                for (kind, _) in self.versions(&model, version.as_ref())? {
+                    match self.unload(&kind) {
+                        // Of all versions, those that are needed stay.
+                        Err(RepositoryError::Needed(..)) if all => {}
+                        done => done?,
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The versions in this process that an order is about.
+    fn versions(
+        &self,
+        model: &ModelName,
+        version: Option<&VersionName>,
+    ) -> Result<Vec<(TargetKind, OnnxSpec)>, RepositoryError> {
+        let spec = self.intent.models.get(model);
+        let spec = spec.ok_or_else(|| RepositoryError::UnknownModel(model.clone()))?;
+        let target = |version: &VersionName| TargetKind::Version(model.clone(), version.clone());
+        match version {
+            None => {
+                let local = spec.versions.iter().filter_map(|(version, spec)| match spec {
+                    VersionSpec::Onnx(onnx) => Some((target(version), onnx.clone())),
+                    VersionSpec::Backends(_) => None,
+                });
+                Ok(local.collect())
+            }
+            Some(version) => match spec.versions.get(version) {
+                None => Err(RepositoryError::UnknownVersion(model.clone(), version.clone())),
+                Some(VersionSpec::Backends(_)) => Err(RepositoryError::NotHere(target(version))),
+                Some(VersionSpec::Onnx(onnx)) => Ok(vec![(target(version), onnx.clone())]),
+            },
+        }
+    }
+
+    async fn load(&mut self, kind: TargetKind, onnx: OnnxSpec) -> Done {
+        if self.models.contains_key(&kind) {
+            return Ok(());
+        }
+        let loader = Arc::clone(&self.loader);
+        let loading = tokio::task::spawn_blocking({
+            let kind = kind.clone();
+            move || loader.load(&kind, &onnx)
+        });
+        let loaded = match loading.await {
+            Ok(loaded) => {
+                loaded.map_err(|error| RepositoryError::Load(chain(&error).to_string()))?
+            }
+            Err(gone) => return Err(RepositoryError::Load(gone.to_string())),
+        };
+        self.models.insert(kind.clone(), Arc::new(loaded));
+        self.publish().inspect_err(|_| drop(self.models.remove(&kind)))
+    }
+
+    fn unload(&mut self, kind: &TargetKind) -> Done {
+        if let Some(who) = needed_by(&self.intent, kind) {
+            return Err(RepositoryError::Needed(kind.clone(), who));
+        }
+        let Some(model) = self.models.remove(kind) else { return Ok(()) };
+        match self.publish() {
+            Ok(()) => {
+                tracing::info!(target = %kind, "a model is unloaded");
+                Ok(())
+            }
+            Err(error) => {
+                self.models.insert(kind.clone(), model);
+                Err(error)
+            }
+        }
+    }
+
+    fn publish(&mut self) -> Done {
+        let published = self.controller.publish(&self.intent, &self.models);
+        let generation =
+            published.map_err(|error| RepositoryError::Load(chain(&error).to_string()))?;
+        tracing::info!(generation = generation.0, "the snapshot is published");
+        Ok(())
+    }
+}
+
+/// Who sends requests to a version without being asked to: a share of the traffic, or a route.
+fn needed_by(intent: &Intent, kind: &TargetKind) -> Option<String> {
+    let TargetKind::Version(model, version) = kind else { return None };
+    let share = intent.models.get(model)?.traffic.get(version).copied();
+    if share.is_some_and(|share| share != Permille::NONE) {
+        return Some("a share of its model's traffic".to_owned());
+    }
+    let routes = intent.routes.iter();
+    let route = routes.into_iter().find(|(_, route)| match &route.target {
+        RouteTarget::Model(to, Some(pinned)) => (to, pinned) == (model, version),
+        RouteTarget::Model(_, None) | RouteTarget::Pool(_) => false,
+    });
+    route.map(|(name, _)| format!("route `{name}`"))
+}

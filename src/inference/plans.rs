@@ -1,0 +1,138 @@
+//! The plans of one model: the general one, that for a single row, and those for frequent sizes.
+//!
+//! Owns which of them runs a request, and has further ones made on a thread of their own while the
+//! general one goes on. Plans for sizes are bounded in number and bytes. Never knows what the values mean.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+use tract_onnx::prelude::{TValue, TVec, TractResult, TypedModel};
+use tract_onnx::tract_hir::internal::Symbol;
+
+use super::contained;
+use super::plan::Plan;
+use super::shapes::{Choice, Shapes, Sizes};
+
+/// The niceness of a thread that makes a plan: requests go first.
+const NICE: i32 = 10;
+/// The most plans for sizes of one model.
+const PLANS_MAX: u64 = 8;
+/// What plans for sizes may take together, with the graph that they are made from, in bytes.
+const BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// The compiled forms of one model.
+#[derive(Debug)]
+pub(super) struct Plans {
+    /// Takes inputs of any size.
+    general: Plan,
+    /// For 1 in every open dimension, which is what most requests have.
+    single: Option<Plan>,
+    /// What further plans are made from; none where they would take too much.
+    source: Option<Source>,
+    /// Taken for a moment by requests whose open dimensions are not all 1.
+    shapes: Mutex<Shapes<Arc<Plan>>>,
+    made: AtomicU64,
+    /// What the constants of one plan take.
+    bytes: u64,
+}
+
+#[derive(Debug)]
+struct Source {
+    model: TypedModel,
+    symbols: Vec<Symbol>,
+}
+
+impl Plans {
+    /// Compiles the plans that are there from the start. `bytes` is what the constants of `model` take.
+    pub(super) fn new(model: TypedModel, symbols: Vec<Symbol>, bytes: u64) -> TractResult<Self> {
+        let ones: Vec<_> = symbols.iter().map(|symbol| (symbol.clone(), 1)).collect();
+        let single = match ones.as_slice() {
+            [] => None,
+            // Only an optimisation: a graph that cannot be specialised still runs as it is.
+            ones => contained(|| Plan::specialise(&model, ones)).ok().and_then(Result::ok),
+        };
+        // The graph itself counts as one more.
+        let affordable = (BYTES_MAX / bytes.max(1)).saturating_sub(1).min(PLANS_MAX);
+        let further = !symbols.is_empty() && affordable > 0;
+        let plans_max = if further { usize::try_from(affordable).unwrap_or(0) } else { 0 };
+        let source = further.then(|| Source { model: model.clone(), symbols });
+        Ok(Self {
+            general: Plan::compile(model)?,
+            single,
+            source,
+            shapes: Mutex::new(Shapes::new(plans_max)),
+            made: AtomicU64::new(0),
+            bytes,
+        })
+    }
+
+    /// Runs the plan that fits `sizes` best.
+    pub(super) fn run(
+        self: &Arc<Self>,
+        sizes: &Sizes,
+        values: TVec<TValue>,
+    ) -> TractResult<TVec<TValue>> {
+        if sizes.iter().all(|size| *size == 1) {
+            return self.single.as_ref().unwrap_or(&self.general).run(values);
+        }
+        let choice = self.shapes.lock().look_up(sizes);
+        match choice {
+            Choice::Own(plan) => return plan.run(values),
+            Choice::General => {}
+            Choice::Make => self.make(sizes.clone()),
+        }
+        self.general.run(values)
+    }
+
+    /// The plans that run when a model is warmed up.
+    pub(super) fn first(&self) -> impl Iterator<Item = &Plan> {
+        [Some(&self.general), self.single.as_ref()].into_iter().flatten()
+    }
+
+    /// Plans that are held.
+    pub(super) fn held(&self) -> usize {
+        1 + usize::from(self.single.is_some()) + self.shapes.lock().plans()
+    }
+
+    /// Plans made for sizes since the model was loaded.
+    pub(super) fn made(&self) -> u64 {
+        self.made.load(Relaxed)
+    }
+
+    /// An estimate of what the plans take.
+    pub(super) fn memory(&self) -> u64 {
+        let graphs = self.held() as u64 + u64::from(self.source.is_some());
+        self.bytes.saturating_mul(graphs)
+    }
+
+    /// Has a plan made for `sizes`. The thread ends with it; the model may be unloaded meanwhile.
+    fn make(self: &Arc<Self>, sizes: Sizes) {
+        let plans = Arc::downgrade(self);
+        let make = {
+            let sizes = sizes.clone();
+            move || {
+                // On Linux this is the priority of this thread alone.
+                if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+                    tracing::debug!(%error, "a plan is made with the priority of the gateway");
+                }
+                let Some(plans) = plans.upgrade() else { return };
+                let plan = plans.specialise(&sizes);
+                plans.made.fetch_add(u64::from(plan.is_some()), Relaxed);
+                plans.shapes.lock().made(&sizes, plan);
+            }
+        };
+        let spawned = std::thread::Builder::new().name("plan-maker".to_owned()).spawn(make);
+        if let Err(error) = spawned {
+            tracing::debug!(%error, "no thread for a plan; the general one goes on");
+            self.shapes.lock().made(&sizes, None);
+        }
+    }
+
+    fn specialise(&self, sizes: &Sizes) -> Option<Arc<Plan>> {
+        let Source { model, symbols } = self.source.as_ref()?;
+        let sizes: Vec<_> = symbols.iter().cloned().zip(sizes.iter().copied()).collect();
+        let plan = contained(|| Plan::specialise(model, &sizes)).ok()?;
+        plan.map(Arc::new).ok()
+    }
+}

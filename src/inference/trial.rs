@@ -1,0 +1,108 @@
+//! Trying out whether the rows of a model are independent of each other.
+//!
+//! Owns the trial rows. A graph may have a batch dimension and still mix its rows, as one that subtracts
+//! the mean of the batch does; answers of different callers must not depend on each other. Never keeps a
+//! model from being served one request at a time.
+
+use super::local_model::{LocalModel, Prepared};
+use super::signature::Dim;
+use crate::protocol::tensor::{Datatype, Shape, Tensor, TensorData};
+
+/// How many requests of one row are run together.
+const REQUESTS: usize = 3;
+
+/// Runs some rows alone and together.
+pub(super) fn rows_are_independent(model: &LocalModel) -> Result<(), String> {
+    let mut random = fastrand::Rng::with_seed(0x706f_696e_7473);
+    let requests: Vec<Prepared> = (0..REQUESTS)
+        .map(|_| {
+            let inputs = rows(model, &mut random)?;
+            model.prepare(inputs, &[]).map_err(|error| error.to_string())
+        })
+        .collect::<Result<_, _>>()?;
+    let fails = |error| format!("a trial row fails: {error}");
+    let alone = requests.iter().map(|request| model.run(request));
+    let alone = alone.collect::<Result<Vec<_>, _>>().map_err(fails)?;
+    let together = model.run_together(&requests).map_err(fails)?;
+    for (alone, together) in alone.iter().flatten().zip(together.iter().flatten()) {
+        if !alike(alone.data(), together.data()) {
+            let name = alone.name();
+            return Err(format!("output '{name}' of one row depends on the other rows"));
+        }
+    }
+    Ok(())
+}
+
+/// One row of every input: floats around 0, integers that are good as indexes.
+fn rows(model: &LocalModel, random: &mut fastrand::Rng) -> Result<Vec<Tensor>, String> {
+    let signature = model.signature();
+    let specs = signature.inputs.iter().zip(&signature.dims);
+    let inputs = specs.map(|(spec, dims)| {
+        let size = |dim: &Dim| match dim {
+            Dim::Fixed(size) => *size,
+            Dim::Free(_) => 1,
+        };
+        let shape: Shape = dims.iter().map(size).collect();
+        let count = shape.iter().product();
+        let data = data(spec.datatype, count, random)
+            .ok_or_else(|| format!("there is no trial row for the datatype {}", spec.datatype))?;
+        Tensor::new(spec.name.clone(), shape, data).map_err(|error| error.to_string())
+    });
+    inputs.collect()
+}
+
+fn data(datatype: Datatype, count: usize, random: &mut fastrand::Rng) -> Option<TensorData> {
+    /// `count` values that are 0 or 1.
+    fn bits<T: From<bool>>(count: usize, random: &mut fastrand::Rng) -> Vec<T> {
+        (0..count).map(|_| random.bool().into()).collect()
+    }
+    Some(match datatype {
+        Datatype::Bool => TensorData::Bool(bits(count, random)),
+        Datatype::Uint8 => TensorData::Uint8(bits(count, random)),
+        Datatype::Uint16 => TensorData::Uint16(bits(count, random)),
+        Datatype::Uint32 => TensorData::Uint32(bits(count, random)),
+        Datatype::Uint64 => TensorData::Uint64(bits(count, random)),
+        Datatype::Int8 => TensorData::Int8(bits(count, random)),
+        Datatype::Int16 => TensorData::Int16(bits(count, random)),
+        Datatype::Int32 => TensorData::Int32(bits(count, random)),
+        Datatype::Int64 => TensorData::Int64(bits(count, random)),
+        Datatype::Fp32 => {
+            TensorData::Fp32((0..count).map(|_| random.f32().mul_add(4.0, -2.0)).collect())
+        }
+        Datatype::Fp64 => {
+            TensorData::Fp64((0..count).map(|_| random.f64().mul_add(4.0, -2.0)).collect())
+        }
+        Datatype::Fp16 => {
+            let small = |_| half::f16::from_f32(random.f32().mul_add(4.0, -2.0));
+            TensorData::Fp16((0..count).map(small).collect())
+        }
+        Datatype::Bf16 | Datatype::Bytes => return None,
+    })
+}
+
+/// Equal, but for the rounding of sums in another order.
+fn alike(a: &TensorData, b: &TensorData) -> bool {
+    fn near(pairs: impl Iterator<Item = (f64, f64)>, tolerance: f64) -> bool {
+        let near = |(a, b): (f64, f64)| {
+            a.to_bits() == b.to_bits()
+                || (a.is_nan() && b.is_nan())
+                || (a - b).abs() <= tolerance * a.abs().max(b.abs()).max(1e-2)
+        };
+        pairs.into_iter().all(near)
+    }
+    if a.len() != b.len() {
+        return false;
+    }
+    match (a, b) {
+        (TensorData::Fp16(a), TensorData::Fp16(b)) => {
+            near(a.iter().zip(b).map(|(a, b)| (a.to_f64(), b.to_f64())), 1e-1)
+        }
+        (TensorData::Fp32(a), TensorData::Fp32(b)) => {
+            near(a.iter().zip(b).map(|(a, b)| (f64::from(*a), f64::from(*b))), 1e-3)
+        }
+        (TensorData::Fp64(a), TensorData::Fp64(b)) => {
+            near(a.iter().copied().zip(b.iter().copied()), 1e-3)
+        }
+        (a, b) => a == b,
+    }
+}

@@ -1,0 +1,64 @@
+//! What servers say about their models, apart from how it is written.
+//!
+//! Owns the form in which a backend's metadata and the state of a model's versions are kept, whichever
+//! dialect they came in. Never knows a wire format.
+
+use super::tensor::TensorSpec;
+
+/// What a model takes and returns, as a backend tells it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeclaredModel {
+    /// The model's name.
+    pub name: String,
+    /// The versions that can be asked for; empty where the backend does not tell.
+    pub versions: Vec<String>,
+    /// What runs it; empty where the backend does not tell.
+    pub platform: String,
+    /// The inputs.
+    pub inputs: Vec<TensorSpec>,
+    /// The outputs.
+    pub outputs: Vec<TensorSpec>,
+}
+
+/// The tensors that a model declares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signature<'a> {
+    /// What it takes.
+    pub inputs: &'a [TensorSpec],
+    /// What it returns.
+    pub outputs: &'a [TensorSpec],
+}
+
+impl<'a> Signature<'a> {
+    /// The tensors that a backend told; `None` where it did not name any.
+    pub fn of(model: &'a DeclaredModel) -> Option<Self> {
+        let known = !model.inputs.is_empty();
+        known.then_some(Self { inputs: &model.inputs, outputs: &model.outputs })
+    }
+}
+
+/// The state of one version of a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionStatus {
+    /// The version's name.
+    pub version: String,
+    /// Its state.
+    pub state: VersionState,
+    /// Why it is not available, or empty.
+    pub message: String,
+}
+
+/// Where a version is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VersionState {
+    /// Known, and nothing is done yet.
+    Start,
+    /// On its way.
+    Loading,
+    /// Answers.
+    Available,
+    /// On its way out.
+    Unloading,
+    /// Gone, or failed.
+    End,
+}

@@ -1,0 +1,100 @@
+//! What a backend is asked to find out what it speaks and serves.
+//!
+//! Owns the paths and the reading of the answers. Never asks: whoever does, decides when and how often.
+
+use http::StatusCode;
+use serde_json::Value;
+
+use super::backend::open_inference_path;
+use super::{DeclaredModel, Dialect, Release, Target, VersionState};
+use crate::protocol::kserve_v1;
+use crate::protocol::open_inference::decode_model_metadata;
+use crate::protocol::tensorflow_serving::{self, path_of};
+
+/// The dialects that a backend is asked for when its own is not declared, in this order: one that
+/// answers for several is told apart by what comes first. The raw dialect cannot be recognised, and
+/// what answers `/ping` in no particular words is taken for a SageMaker container.
+pub const ASKED: [Dialect; 5] = [
+    Dialect::OpenInference,
+    Dialect::TensorflowServing,
+    Dialect::KserveV1,
+    Dialect::Torchserve,
+    Dialect::Sagemaker,
+];
+
+/// What `GET` tells whether the model can predict; `None` where the dialect has nothing of the kind.
+pub fn ready_path(target: &Target<'_>) -> Option<String> {
+    match target.dialect {
+        Dialect::OpenInference => Some(open_inference_path(target, "/ready")),
+        Dialect::KserveV1 => Some(path_of(&target.model, &Release::Any, "")),
+        Dialect::TensorflowServing => Some(path_of(&target.model, &target.release, "")),
+        Dialect::Torchserve | Dialect::Sagemaker => Some("/ping".to_owned()),
+        Dialect::OpenInferenceGrpc | Dialect::Raw => None,
+    }
+}
+
+/// Whether the answer to [`ready_path`] says that the model can predict.
+pub fn decode_ready(target: &Target<'_>, status: StatusCode, body: &[u8]) -> bool {
+    let said = match target.dialect {
+        Dialect::KserveV1 => kserve_v1::decode_ready(body).unwrap_or(true),
+        Dialect::TensorflowServing => tensorflow_serving::decode_status(body)
+            .is_some_and(|all| all.iter().any(|one| one.state == VersionState::Available)),
+        Dialect::OpenInference
+        | Dialect::OpenInferenceGrpc
+        | Dialect::Torchserve
+        | Dialect::Sagemaker
+        | Dialect::Raw => true,
+    };
+    status.is_success() && said
+}
+
+/// What `GET` tells what the model takes and returns; `None` where the dialect has nothing of the kind.
+pub fn metadata_path(target: &Target<'_>) -> Option<String> {
+    match target.dialect {
+        Dialect::OpenInference => Some(open_inference_path(target, "")),
+        Dialect::TensorflowServing => Some(path_of(&target.model, &target.release, "/metadata")),
+        Dialect::OpenInferenceGrpc
+        | Dialect::KserveV1
+        | Dialect::Torchserve
+        | Dialect::Sagemaker
+        | Dialect::Raw => None,
+    }
+}
+
+/// What the answer to [`metadata_path`] says; `None` when it says nothing of use.
+pub fn decode_metadata(
+    target: &Target<'_>,
+    status: StatusCode,
+    body: &[u8],
+) -> Option<DeclaredModel> {
+    let is_tensorflow = target.dialect == Dialect::TensorflowServing;
+    match (status.is_success(), is_tensorflow) {
+        (true, true) => tensorflow_serving::decode_metadata(body, None),
+        (true, false) => decode_model_metadata(body).ok(),
+        (false, _) => None,
+    }
+}
+
+/// What `GET` tells whether a backend speaks `target`'s dialect.
+pub fn recognition_path(target: &Target<'_>) -> Option<String> {
+    metadata_path(target).or_else(|| ready_path(target))
+}
+
+/// Whether the answer to [`recognition_path`] is of `target`'s dialect.
+pub fn recognises(target: &Target<'_>, status: StatusCode, body: &[u8]) -> bool {
+    match target.dialect {
+        Dialect::TensorflowServing => decode_metadata(target, status, body).is_some(),
+        Dialect::OpenInference => {
+            let document: Option<Value> = serde_json::from_slice(body).ok();
+            let has_inputs = document.is_some_and(|document| document.get("inputs").is_some());
+            has_inputs && decode_metadata(target, status, body).is_some()
+        }
+        Dialect::KserveV1 => kserve_v1::decode_ready(body).is_some(),
+        Dialect::Torchserve => {
+            let health: Option<Value> = serde_json::from_slice(body).ok();
+            health.is_some_and(|health| health.get("status").is_some_and(Value::is_string))
+        }
+        Dialect::Sagemaker => status.is_success(),
+        Dialect::OpenInferenceGrpc | Dialect::Raw => false,
+    }
+}

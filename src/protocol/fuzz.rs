@@ -1,0 +1,139 @@
+//! The entry points of the fuzz targets, which the replay of their corpora uses too.
+//!
+//! Each decodes anything, and checks that what it could decode survives being encoded and decoded again.
+//! Encoded forms are compared instead of tensors, because a NaN does not equal itself.
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::grpc::reflection::{Reflection, ServerReflectionRequest};
+use super::grpc::{FrameReader, decode_message, encode_message, parse_timeout};
+use super::infer::{InferRequest, InferResponse};
+use super::open_inference::{
+    self, Body, OutputForms, decode_index_request, decode_infer_request, decode_load_request,
+    decode_model_metadata, encode_infer_response, encode_infer_response_as, parse_path,
+};
+
+/// Decodes `bytes` as an Open Inference request and, when that works, encodes its tensors as a
+/// response and reads them back: everything that a client can send as JSON.
+pub fn fuzz_infer_request(bytes: &[u8]) {
+    let Ok(request) = decode_infer_request(bytes) else { return };
+    let response = InferResponse {
+        id: request.id,
+        model_name: "m".into(),
+        model_version: "v".into(),
+        outputs: request.inputs,
+        ..InferResponse::default()
+    };
+    let mut body = Vec::new();
+    let written = encode_infer_response(&response, &mut body);
+    assert!(written.is_ok(), "what came in as JSON can leave as JSON: {written:?}");
+    let inputs = String::from_utf8_lossy(&body).replacen("\"outputs\":", "\"inputs\":", 1);
+    let again = decode_infer_request(inputs.as_bytes());
+    assert!(again.is_ok(), "our own output can be read: {again:?}");
+}
+
+/// Takes the first two bytes as the length of the JSON and decodes the others as a body with binary
+/// tensors; answers with its inputs in every form.
+pub fn fuzz_binary_request(bytes: &[u8]) {
+    let Some((length, whole)) = bytes.split_first_chunk::<2>() else { return };
+    let length = u16::from_le_bytes(*length).to_string();
+    // In pieces of different sizes, as off a socket.
+    let whole = Bytes::copy_from_slice(whole);
+    let pieces = [whole.slice(..whole.len() / 3), whole.slice(whole.len() / 3..)];
+    let Ok(body) = Body::new(pieces, Some(length.as_bytes())) else { return };
+    let Ok(request) = body.decode_request() else { return };
+    let forms = OutputForms::of(&request);
+    let encoded = binary(request.clone());
+    assert_eq!(binary(read(&encoded).decode_request().unwrap_or_default()), encoded);
+    let mut response = InferResponse { outputs: request.inputs, ..InferResponse::default() };
+    let binary = encode_infer_response_as(response.clone(), &OutputForms::binary());
+    let binary = binary.unwrap_or_default();
+    let again = read(&binary)
+        .decode_response()
+        .map(|again| encode_infer_response_as(again, &OutputForms::binary()).unwrap_or_default());
+    assert_eq!(again.as_ref(), Ok(&binary));
+    if let Ok(forms) = forms
+        && forms.classify(&mut response, |_| &[]).is_ok()
+        && let Ok(encoded) = encode_infer_response_as(response, &forms)
+    {
+        assert!(read(&encoded).decode_response().is_ok(), "our own output can be read");
+    }
+}
+
+fn binary(request: InferRequest<'_>) -> open_inference::Encoded {
+    let encoded = open_inference::encode_infer_request(request, true);
+    assert!(encoded.is_ok(), "everything has a binary form: {encoded:?}");
+    encoded.unwrap_or_default()
+}
+
+fn read(encoded: &open_inference::Encoded) -> Body {
+    let length = encoded.head_length().map(|length| length.to_string());
+    let body = Body::new(encoded.clone().into_pieces(), length.as_deref().map(str::as_bytes));
+    assert!(body.is_ok(), "our own head length fits: {body:?}");
+    body.unwrap_or_default()
+}
+
+/// Decodes `bytes` as the body of a gRPC call, its messages as those of an inference in both directions.
+pub fn fuzz_grpc_body(bytes: &[u8]) {
+    const LIMIT: usize = 1 << 20;
+    let mut reader = FrameReader::new(LIMIT);
+    for piece in bytes.chunks(7) {
+        reader.push(Bytes::copy_from_slice(piece));
+        while let Ok(Some(frame)) = reader.next_frame() {
+            fuzz_grpc_message(frame.payload);
+        }
+        assert!(reader.waiting() <= LIMIT + 12 || reader.next_frame().is_err());
+    }
+    let _whole = reader.finish();
+    let _timeout = parse_timeout(bytes);
+    let text = decode_message(bytes);
+    assert_eq!(decode_message(encode_message(&text).as_bytes()), text);
+}
+
+fn fuzz_grpc_message(message: Bytes) {
+    use open_inference::grpc::{
+        ContentsForm, decode_infer_call, decode_infer_response, encode_infer_request,
+        encode_infer_response,
+    };
+    if let Ok(response) = decode_infer_response(message.clone()) {
+        let encode = |response| encode_infer_response(response, ContentsForm::Raw);
+        let encoded = encode(response).unwrap_or_default().concat();
+        let again = decode_infer_response(payload(&encoded)).map(encode);
+        assert_eq!(again.ok().and_then(Result::ok).unwrap_or_default().concat(), encoded);
+    }
+    if let Ok(call) = decode_infer_call(message) {
+        let encode = |request| encode_infer_request("m", None, request, call.form);
+        let encoded = encode(call.request).unwrap_or_default().concat();
+        let again = decode_infer_call(payload(&encoded)).map(|again| encode(again.request));
+        assert_eq!(again.ok().and_then(Result::ok).unwrap_or_default().concat(), encoded);
+    }
+}
+
+/// The only message of a frame of ours.
+fn payload(frame: &[u8]) -> Bytes {
+    let mut reader = FrameReader::new(usize::MAX);
+    reader.push(Bytes::copy_from_slice(frame));
+    let frame = reader.next_frame();
+    assert!(matches!(frame, Ok(Some(_))), "our own frame is whole");
+    frame.ok().flatten().map(|frame| frame.payload).unwrap_or_default()
+}
+
+/// Decodes `bytes` as each of the small bodies and as a path.
+pub fn fuzz_small_bodies(bytes: &[u8]) {
+    let _index = decode_index_request(bytes);
+    let _load = decode_load_request(bytes);
+    let _metadata = decode_model_metadata(bytes);
+    let _response = Body::json(Bytes::copy_from_slice(bytes)).decode_response();
+    if let Ok(path) = std::str::from_utf8(bytes) {
+        let _call = parse_path(path);
+    }
+}
+
+/// Decodes `bytes` as a question to the reflection service and answers it.
+pub fn fuzz_reflection(bytes: &[u8]) {
+    let Ok(reflection) = Reflection::new() else { return };
+    let Ok(request) = ServerReflectionRequest::decode(bytes) else { return };
+    let answer = reflection.answer(request.clone());
+    assert_eq!(answer.original_request, Some(request));
+}

@@ -1,0 +1,175 @@
+//! In which form a client wants each output.
+//!
+//! Owns the parameters of requests and requested outputs that say so: `binary_data_output`,
+//! `binary_data` and `classification`. Never encodes anything.
+
+use std::num::NonZeroU32;
+
+use smallvec::SmallVec;
+
+use super::classification::{ClassifyError, classify};
+use crate::protocol::infer::{InferRequest, InferResponse, Parameter, RequestedOutput, parameter};
+
+/// The forms of all outputs of one request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OutputForms {
+    /// Where the client names outputs, their forms.
+    named: SmallVec<[(String, OutputForm); 2]>,
+    /// Whether outputs without a form of their own are binary.
+    binary: bool,
+}
+
+/// The form of one output.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OutputForm {
+    /// Behind the JSON instead of inside of it.
+    pub binary: bool,
+    /// Not the values, but as many of the largest as this, with their places and labels.
+    pub classes: Option<NonZeroU32>,
+}
+
+/// A parameter that makes no sense; the client's fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FormError {
+    /// A value of the wrong type.
+    #[error("parameter '{name}' must be {expected}")]
+    WrongType {
+        /// The parameter.
+        name: &'static str,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// An output that is to be written to memory that the client shares with the server.
+    #[error(
+        "output '{output}' asks for shared memory, which does not reach across hosts; leave it out to \
+         get the data in the response"
+    )]
+    SharedMemory {
+        /// The output.
+        output: String,
+    },
+}
+
+impl OutputForms {
+    /// The forms that `request` asks for.
+    ///
+    /// # Errors
+    /// When one of the parameters that say so makes no sense.
+    pub fn of(request: &InferRequest<'_>) -> Result<Self, FormError> {
+        let binary =
+            boolean(parameter(&request.parameters, "binary_data_output"), "binary_data_output")?
+                .unwrap_or(false);
+        let named = request.outputs.iter().map(|output| {
+            form_of(output, binary).map(|form| (output.name.clone().into_owned(), form))
+        });
+        Ok(Self { named: named.collect::<Result<_, _>>()?, binary })
+    }
+
+    /// All outputs in binary form, as the answer to a raw binary request has them.
+    pub fn binary() -> Self {
+        Self { named: SmallVec::new(), binary: true }
+    }
+
+    /// The form of the output `name`.
+    pub fn of_output(&self, name: &str) -> OutputForm {
+        let named = self.named.iter().find(|(output, _)| output == name);
+        named.map_or(OutputForm { binary: self.binary, classes: None }, |&(_, form)| form)
+    }
+
+    /// Replaces the outputs that are wanted as classes; `labels` knows those of an output.
+    ///
+    /// # Errors
+    /// When such an output is not made of numbers.
+    pub fn classify<'l>(
+        &self,
+        response: &mut InferResponse<'_>,
+        labels: impl Fn(&str) -> &'l [String],
+    ) -> Result<(), ClassifyError> {
+        if self.named.iter().all(|(_, form)| form.classes.is_none()) {
+            return Ok(());
+        }
+        for output in &mut response.outputs {
+            if let Some(classes) = self.of_output(output.name()).classes {
+                *output = classify(output, classes, labels(output.name()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn form_of(output: &RequestedOutput<'_>, default: bool) -> Result<OutputForm, FormError> {
+    if output.parameters.iter().any(|(key, _)| key.starts_with("shared_memory_")) {
+        return Err(FormError::SharedMemory { output: output.name.clone().into_owned() });
+    }
+    let binary = boolean(parameter(&output.parameters, "binary_data"), "binary_data")?;
+    let (name, expected) = ("classification", "a number of classes from 1 on");
+    let wrong = || FormError::WrongType { name, expected };
+    let classes = match parameter(&output.parameters, name) {
+        None => None,
+        // What tritonclient means by not asking for classes.
+        Some(Parameter::Integer(0)) => None,
+        Some(Parameter::Integer(count)) => {
+            Some(u32::try_from(*count).ok().and_then(NonZeroU32::new).ok_or_else(wrong)?)
+        }
+        Some(_) => return Err(wrong()),
+    };
+    Ok(OutputForm { binary: binary.unwrap_or(default), classes })
+}
+
+fn boolean(value: Option<&Parameter<'_>>, name: &'static str) -> Result<Option<bool>, FormError> {
+    match value {
+        None => Ok(None),
+        Some(Parameter::Boolean(value)) => Ok(Some(*value)),
+        Some(_) => Err(FormError::WrongType { name, expected: "true or false" }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::open_inference::decode_infer_request;
+
+    fn forms(rest: &str) -> Result<OutputForms, FormError> {
+        let body = format!("{{\"inputs\":[]{rest}}}");
+        OutputForms::of(&decode_infer_request(body.as_bytes()).expect("valid"))
+    }
+
+    #[test]
+    fn an_output_has_its_own_form_or_that_of_the_request() {
+        let json = OutputForm::default();
+        let binary = OutputForm { binary: true, classes: None };
+        assert_eq!(forms("").expect("valid").of_output("y"), json);
+        let forms = forms(
+            r#","parameters":{"binary_data_output":true},"outputs":[{"name":"a"},
+            {"name":"b","parameters":{"binary_data":false}},
+            {"name":"c","parameters":{"classification":3,"binary_data":true}},
+            {"name":"d","parameters":{"classification":0}}]"#,
+        )
+        .expect("valid");
+        assert_eq!(forms.of_output("a"), binary);
+        assert_eq!(forms.of_output("b"), json);
+        let classes = NonZeroU32::new(3);
+        assert_eq!(forms.of_output("c"), OutputForm { binary: true, classes });
+        assert_eq!(forms.of_output("d"), binary);
+        assert_eq!(OutputForms::binary().of_output("any"), binary);
+    }
+
+    #[test]
+    fn parameters_that_make_no_sense_are_refused() {
+        let message = |rest: &str| forms(rest).expect_err(rest).to_string();
+        assert_eq!(
+            message(r#","parameters":{"binary_data_output":1}"#),
+            "parameter 'binary_data_output' must be true or false"
+        );
+        for value in ["-1", "\"2\"", "1.5", "true", "99999999999"] {
+            let outputs =
+                format!(r#","outputs":[{{"name":"y","parameters":{{"classification":{value}}}}}]"#);
+            assert_eq!(
+                message(&outputs),
+                "parameter 'classification' must be a number of classes from 1 on"
+            );
+        }
+        let shared = r#","outputs":[{"name":"y","parameters":{"shared_memory_region":"r"}}]"#;
+        assert!(message(shared).contains("shared memory"));
+    }
+}

@@ -1,0 +1,215 @@
+//! SageMaker containers and MLflow's scoring server.
+//!
+//! Owns their paths ([`parse_path`]), the forms of a body that their `Content-Type` names, and their
+//! errors, both as a server and as a client of one. Written to
+//! <https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html> and
+//! <https://mlflow.org/docs/latest/ml/deployment>.
+//!
+//! JSON has rows under `instances`, rows or columns under `inputs`, a data frame under
+//! `dataframe_split` or `dataframe_records`, or is an array of rows; JSON lines and CSV have a row a
+//! line. Triton's container takes an Open Inference request as JSON or, with the length of its JSON in
+//! the content type, in binary form. The answer has the form of the request unless `Accept` asks for
+//! another. The path names no model: the header [`TARGET_MODEL`] or a route does.
+
+mod media;
+#[cfg(test)]
+mod tests;
+
+use super::dialect::{Call, Dialect, Operation, PathError, Release};
+use super::envelope::{Envelope, Keys, UNNAMED_INPUT, UNNAMED_OUTPUT, decode_predictions};
+use super::infer::InferRequest;
+use super::json::{DecodeError, DecodeErrorKind, Reader, Token, write_string};
+use super::open_inference::decode_name;
+use super::tensor::{Tensor, TensorSpec};
+use super::untyped::{Values, WriteError, bind, write_csv, write_lines, write_rows};
+
+pub use self::media::{BINARY, Media, MediaError};
+
+/// The header by which a client of a container with several models chooses one.
+pub const TARGET_MODEL: &str = "x-amzn-sagemaker-target-model";
+
+const KEYS: Keys = Keys {
+    values: &["instances", "inputs", "dataframe_split", "dataframe_records"],
+    plain: true,
+    exactly_one: "an array of rows, or exactly one of \"instances\", \"inputs\", \
+        \"dataframe_split\" and \"dataframe_records\", is expected",
+};
+
+/// How a request was written, and so how its answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// `{"predictions":…}`
+    Json,
+    /// A line of CSV for each row.
+    Csv,
+    /// A line of JSON for each row.
+    Lines,
+}
+
+impl Form {
+    /// The content type of an answer.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Csv => "text/csv",
+            Self::Lines => "application/jsonlines",
+        }
+    }
+
+    /// The form that `accept` asks for, or `self` where it asks for none of them.
+    #[must_use]
+    pub fn accepted(self, accept: &str) -> Self {
+        let asked = accept.split(',').find_map(|range| match Media::parse(range) {
+            Ok(Media::Csv { .. }) => Some(Self::Csv),
+            Ok(Media::Lines) => Some(Self::Lines),
+            Ok(Media::Json) => Some(Self::Json),
+            Ok(Media::Binary { .. } | Media::Unnamed) | Err(_) => None,
+        });
+        asked.unwrap_or(self)
+    }
+}
+
+/// Reads a path without its query; `Ok(None)` when it is not of this protocol. `/ping` is TorchServe's
+/// as well, whose answer serves both.
+///
+/// # Errors
+/// When it is, and a name in it is refused.
+pub fn parse_path(path: &str) -> Result<Option<Call<'_>>, PathError> {
+    if path == "/invocations" {
+        return Ok(Some(Call::server(Dialect::Sagemaker, Operation::Infer)));
+    }
+    let model = path.strip_prefix("/models/").and_then(|rest| rest.strip_suffix("/invoke"));
+    let Some(model) = model.filter(|model| !model.is_empty() && !model.contains('/')) else {
+        return Ok(None);
+    };
+    let model = decode_name("model", model)?;
+    Ok(Some(Call::model(Dialect::Sagemaker, model, Release::Any, Operation::Infer)))
+}
+
+/// Decodes the body of `POST /invocations` in the dialect's own forms.
+///
+/// # Errors
+/// When it is not what `media` says, or does not fit `inputs`, the tensors that the model declares.
+pub fn decode_invocation<'a>(
+    body: &'a [u8],
+    media: Media,
+    inputs: Option<&[TensorSpec]>,
+) -> Result<(InferRequest<'a>, Form), DecodeError> {
+    let (values, form) = match media.of(body) {
+        // Containers answer JSON to CSV unless they are asked for CSV.
+        Media::Csv { header } => (Values::Csv { text: body, header }, Form::Json),
+        Media::Lines => (Values::Lines(Reader::new(body)), Form::Lines),
+        Media::Json | Media::Unnamed | Media::Binary { .. } => {
+            return Ok((Envelope::read(body, &KEYS)?.into_request(inputs)?, Form::Json));
+        }
+    };
+    let inputs = bind(&values, inputs, UNNAMED_INPUT)?;
+    Ok((InferRequest { inputs, ..InferRequest::default() }, form))
+}
+
+/// Whether a JSON body is an Open Inference request or response: the first member of the array under
+/// `key` says its datatype.
+pub fn is_open_inference(body: &[u8], key: &str) -> bool {
+    let mut found = false;
+    let mut reader = Reader::new(body);
+    // Ends the reading, as the rest of the body tells no more.
+    let decided = |reader: &Reader<'_>| {
+        Err(DecodeError::new(reader.offset(), DecodeErrorKind::Unsupported("decided")))
+    };
+    let read = reader.object(|reader, name| {
+        if name != key {
+            return reader.skip();
+        }
+        if reader.peek()? == Token::Array {
+            reader.array(|reader| {
+                if reader.peek()? == Token::Object {
+                    reader.object(|reader, name| {
+                        found |= name == "datatype";
+                        reader.skip()
+                    })?;
+                }
+                decided(reader)
+            })?;
+        }
+        decided(reader)
+    });
+    found && read.is_err()
+}
+
+/// Appends the answer to a prediction.
+///
+/// # Errors
+/// When the outputs have no rows, or not the same number of them, and `form` needs rows.
+pub fn encode_predictions(
+    form: Form,
+    outputs: &[Tensor],
+    out: &mut Vec<u8>,
+) -> Result<(), WriteError> {
+    match form {
+        Form::Json => super::kserve_v1::encode_predictions(outputs, out),
+        Form::Csv => write_csv(out, outputs),
+        Form::Lines => write_lines(out, outputs),
+    }
+}
+
+/// Appends the body of `POST /invocations`: rows in the form that the backend is declared to take.
+///
+/// # Errors
+/// When the inputs have no rows, or not the same number of them.
+pub fn encode_invocation(
+    form: Form,
+    request: &InferRequest<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), WriteError> {
+    match form {
+        Form::Json => {
+            out.extend_from_slice(b"{\"instances\":");
+            write_rows(out, &request.inputs, false)?;
+            super::envelope::write_parameters(out, "params", &request.parameters);
+            out.push(b'}');
+            Ok(())
+        }
+        Form::Csv => write_csv(out, &request.inputs),
+        Form::Lines => write_lines(out, &request.inputs),
+    }
+}
+
+/// Decodes the answer to a prediction in the dialect's own forms.
+///
+/// # Errors
+/// When it is none of them, or does not fit `outputs`, the tensors that the model declares.
+pub fn decode_answer(
+    body: &[u8],
+    media: Media,
+    outputs: Option<&[TensorSpec]>,
+) -> Result<Vec<Tensor>, DecodeError> {
+    let values = match media.of(body) {
+        Media::Csv { header } => Values::Csv { text: body, header: header.or(Some(false)) },
+        Media::Lines => Values::Lines(Reader::new(body)),
+        Media::Json | Media::Unnamed | Media::Binary { .. } => {
+            return decode_predictions(body, outputs);
+        }
+    };
+    bind(&values, outputs, UNNAMED_OUTPUT)
+}
+
+/// The body of an error, as MLflow writes it.
+pub fn encode_error(status: u16, message: &str) -> Vec<u8> {
+    let code = match status {
+        404 => "RESOURCE_DOES_NOT_EXIST",
+        401 => "UNAUTHENTICATED",
+        403 => "PERMISSION_DENIED",
+        408 | 504 => "DEADLINE_EXCEEDED",
+        429 => "REQUEST_LIMIT_EXCEEDED",
+        501 => "NOT_IMPLEMENTED",
+        502 | 503 => "TEMPORARILY_UNAVAILABLE",
+        400..=499 => "BAD_REQUEST",
+        _ => "INTERNAL_ERROR",
+    };
+    let mut out = b"{\"error_code\":".to_vec();
+    write_string(&mut out, code);
+    out.extend_from_slice(b",\"message\":");
+    write_string(&mut out, message);
+    out.push(b'}');
+    out
+}

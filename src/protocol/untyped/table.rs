@@ -1,0 +1,149 @@
+//! Lines of CSV as rows.
+//!
+//! Owns whether the first line is a header, and the width of a line.
+
+use csv::{ByteRecord, ReaderBuilder};
+
+use super::ValueError;
+use super::column::Sink;
+use super::rows::Columns;
+use crate::protocol::json::DecodeError;
+use crate::protocol::tensor::Datatype;
+
+/// The most columns of a line; a line is held whole, its fields by their ends.
+const COLUMNS_MAX: usize = 65_536;
+
+/// Reads all lines into `columns`.
+pub(super) fn read(
+    text: &[u8],
+    header: Option<bool>,
+    columns: &mut Columns,
+) -> Result<(), DecodeError> {
+    let mut lines = Lines::new(text);
+    let none = || DecodeError::new(text.len(), ValueError::NoRows);
+    let first = lines.next()?.ok_or_else(none)?;
+    let at_first = |error| DecodeError::new(0, error);
+    let width = first.len();
+    let header = match header {
+        Some(header) => header,
+        None => is_header(&first, text, columns)?,
+    };
+    let names: Option<Vec<String>> = header.then(|| first.clone());
+    let positions = columns.positions(names.as_deref(), width).map_err(at_first)?;
+    let mut rows = 0;
+    columns.rows = Some(0);
+    let mut line = if header { lines.next()? } else { Some(first) };
+    while let Some(fields) = line {
+        let row = Row { fields: &fields, positions: positions.as_deref(), names: names.as_deref() };
+        row.read(width, columns).map_err(|error| error.at(lines.offset).in_index(rows))?;
+        rows += 1;
+        columns.rows = Some(rows);
+        line = lines.next()?;
+    }
+    if rows == 0 { Err(none()) } else { Ok(()) }
+}
+
+/// One line.
+struct Row<'a> {
+    fields: &'a [String],
+    positions: Option<&'a [usize]>,
+    names: Option<&'a [String]>,
+}
+
+/// What is wrong with a line, and in which column.
+struct RowError(ValueError, Option<String>);
+
+impl RowError {
+    fn at(self, offset: usize) -> DecodeError {
+        let error = DecodeError::new(offset, self.0);
+        match self.1 {
+            Some(column) => error.in_key(&column),
+            None => error,
+        }
+    }
+}
+
+impl Row<'_> {
+    fn read(&self, width: usize, columns: &mut Columns) -> Result<(), RowError> {
+        let found = self.fields.len();
+        if found != width {
+            return Err(RowError(ValueError::Width { expected: width, found }, None));
+        }
+        let name = |index: usize| {
+            let named = self.names.and_then(|names| names.get(index)).cloned();
+            Some(named.unwrap_or_else(|| index.to_string()))
+        };
+        let Some(positions) = self.positions else {
+            let column = columns.single().map_err(|error| RowError(error, None))?;
+            for (index, field) in self.fields.iter().enumerate() {
+                column.take_field(field, 1).map_err(|error| RowError(error, name(index)))?;
+            }
+            column.shape.close(0, width).map_err(|error| RowError(error, None))?;
+            column.rows += 1;
+            return Ok(());
+        };
+        for (index, (field, &position)) in self.fields.iter().zip(positions).enumerate() {
+            if let Some(column) = columns.columns.get_mut(position) {
+                column.take_field(field, 0).map_err(|error| RowError(error, name(index)))?;
+                column.rows += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a first line is a header, when nobody says so: its fields are the names of the model's
+/// tensors, or none of them is a number while the line after it has one.
+fn is_header(first: &[String], text: &[u8], columns: &Columns) -> Result<bool, DecodeError> {
+    let is_number = |field: &String| field.trim().is_empty() || field.trim().parse::<f64>().is_ok();
+    let declared = !columns.columns.is_empty();
+    if declared && first.iter().all(|field| columns.has(field)) {
+        return Ok(true);
+    }
+    if first.iter().any(is_number) {
+        return Ok(false);
+    }
+    let numeric = |sink: &Sink| match sink {
+        Sink::Typed(data) => !matches!(data.datatype(), Datatype::Bytes | Datatype::Bool),
+        Sink::Guess(_) => false,
+    };
+    if declared && columns.columns.iter().all(|column| numeric(&column.sink)) {
+        return Ok(true);
+    }
+    let mut lines = Lines::new(text);
+    lines.next()?;
+    Ok(lines.next()?.is_some_and(|second| second.iter().any(is_number)))
+}
+
+/// The lines of a text, blank ones left out.
+struct Lines<'a> {
+    reader: csv::Reader<&'a [u8]>,
+    record: ByteRecord,
+    /// Where the last line began.
+    offset: usize,
+}
+
+impl<'a> Lines<'a> {
+    fn new(text: &'a [u8]) -> Self {
+        let reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text);
+        Self { reader, record: ByteRecord::new(), offset: 0 }
+    }
+
+    fn next(&mut self) -> Result<Option<Vec<String>>, DecodeError> {
+        let offset = usize::try_from(self.reader.position().byte()).unwrap_or(usize::MAX);
+        self.offset = offset;
+        let bad = |why: String| DecodeError::new(offset, ValueError::Csv(why));
+        let more = self.reader.read_byte_record(&mut self.record);
+        if !more.map_err(|error| bad(error.to_string()))? {
+            return Ok(None);
+        }
+        if self.record.len() > COLUMNS_MAX {
+            return Err(bad(format!("more than {COLUMNS_MAX} fields in a line")));
+        }
+        let field = |field: &[u8]| {
+            let text = std::str::from_utf8(field);
+            text.map(str::to_owned).map_err(|_utf8| bad("not UTF-8".to_owned()))
+        };
+        self.record.iter().map(field).collect::<Result<_, _>>().map(Some)
+    }
+}

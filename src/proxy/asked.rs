@@ -1,0 +1,144 @@
+//! What a client asks, in whichever dialect, and how its answer is written.
+//!
+//! Owns reading a body whole and plain for whoever must look inside: a model in this process, or the
+//! translation for a backend that speaks something else. Never chooses who answers.
+
+use bytes::Bytes;
+use http::header::ACCEPT;
+use http::{HeaderMap, Response};
+use hyper::body::Incoming;
+
+use super::coding::{Coding, deflate, inflate};
+use super::exchange::Exchange;
+use super::problem::{Cause, Problem};
+use super::remote::read_whole;
+use crate::protocol::dialect::{
+    self, Body, Call, Dialect, Operation, Pieces, Release, RequestError, Terms, decode_request,
+    encode_response,
+};
+use crate::protocol::infer::{InferRequest, InferResponse};
+use crate::protocol::open_inference::OutputForms;
+use crate::protocol::status::FailureKind;
+
+/// A request for a prediction.
+pub(super) struct Asked {
+    call: Call<'static>,
+    /// What is needed of them beside the body.
+    headers: HeaderMap,
+    /// How the answer may be coded.
+    accepted: Coding,
+    body: Body,
+    length: usize,
+}
+
+/// How the answer is written.
+pub(super) struct Form {
+    form: dialect::Form,
+    accepted: Coding,
+    /// Which outputs are wanted as classes, where the client speaks gRPC.
+    classes: Option<OutputForms>,
+}
+
+const fn prediction(dialect: Dialect, operation: Operation) -> Call<'static> {
+    Call { dialect, model: None, release: Release::Any, operation }
+}
+
+impl Asked {
+    /// Reads the body of a request over REST, decoded.
+    pub(super) async fn read(
+        exchange: &mut Exchange,
+        (dialect, operation): (Dialect, Operation),
+        headers: &HeaderMap,
+        incoming: Incoming,
+    ) -> Result<Self, Problem> {
+        let coding = Coding::of_body(headers)?;
+        let pieces = read_whole(exchange, incoming).await?;
+        let limit = exchange.context.worker.gateway.limits.body;
+        let pieces = match coding {
+            Coding::Identity => pieces,
+            Coding::Gzip | Coding::Deflate => {
+                let whole = pieces.concat();
+                std::iter::once(inflate(coding, &whole, limit)?).collect()
+            }
+        };
+        let length = pieces.iter().map(Bytes::len).sum();
+        let body = Body::new(dialect, headers, pieces)
+            .map_err(|error| Problem::new(Cause::BadInput, error.to_string()))?;
+        // The Open Inference Protocol says everything with the body.
+        let kept = match (dialect, headers.get(ACCEPT)) {
+            (Dialect::OpenInference, _) | (_, None) => HeaderMap::new(),
+            (_, Some(accept)) => HeaderMap::from_iter([(ACCEPT, accept.clone())]),
+        };
+        let (call, accepted) = (prediction(dialect, operation), Coding::accepted(headers));
+        Ok(Self { call, headers: kept, accepted, body, length })
+    }
+
+    /// A message of gRPC.
+    pub(super) fn message(message: Bytes) -> Result<Self, Problem> {
+        let length = message.len();
+        let headers = HeaderMap::new();
+        let body = Body::new(Dialect::OpenInferenceGrpc, &headers, [message])
+            .map_err(|error| Problem::new(Cause::BadInput, error.to_string()))?;
+        let call = prediction(Dialect::OpenInferenceGrpc, Operation::Infer);
+        Ok(Self { call, headers, accepted: Coding::Identity, body, length })
+    }
+
+    /// The length of the body.
+    pub(super) fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Reads what is asked.
+    pub(super) fn decode(&self, terms: &Terms<'_>) -> Result<(InferRequest<'_>, Form), Problem> {
+        let decoded =
+            decode_request(&self.call, &self.headers, &self.body, terms).map_err(unreadable)?;
+        let classes = match self.call.dialect {
+            Dialect::OpenInferenceGrpc => {
+                let forms = OutputForms::of(&decoded.request);
+                Some(forms.map_err(|error| Problem::new(Cause::BadInput, error.to_string()))?)
+            }
+            _ => None,
+        };
+        let form = Form { form: decoded.form, accepted: self.accepted, classes };
+        Ok((decoded.request, form))
+    }
+}
+
+impl Form {
+    /// Writes an answer. `labels` are the names of the classes of an output, where they are known.
+    pub(super) fn encode<'l>(
+        &self,
+        mut response: InferResponse<'_>,
+        labels: impl Fn(&str) -> &'l [String],
+    ) -> Result<Response<Bytes>, Problem> {
+        let no_form =
+            |error: &dyn std::fmt::Display| Problem::new(Cause::NoForm, error.to_string());
+        if let Some(classes) = &self.classes {
+            classes.classify(&mut response, &labels).map_err(|error| no_form(&error))?;
+        }
+        let response =
+            encode_response(&self.form, response, labels).map_err(|error| no_form(&error))?;
+        let (mut head, body) = joined(response).into_parts();
+        let body = deflate(self.accepted, body, &mut head.headers);
+        Ok(Response::from_parts(head, body))
+    }
+}
+
+/// A response in one piece; most have one.
+pub(super) fn joined(response: Response<Pieces>) -> Response<Bytes> {
+    response.map(|mut pieces| match pieces.len() {
+        1 => pieces.remove(0),
+        _ => pieces.concat().into(),
+    })
+}
+
+/// What is wrong with a body that cannot be read.
+fn unreadable(error: RequestError) -> Problem {
+    let detail = error.to_string();
+    match (&error, error.failure_kind()) {
+        (RequestError::Media(_), _) => Problem::new(Cause::Media, detail),
+        (_, FailureKind::Unimplemented) => Problem::new(Cause::Unsupported, detail),
+        (_, FailureKind::Malformed) => Problem::unreadable(detail),
+        _ => Problem::new(Cause::BadInput, detail),
+    }
+}

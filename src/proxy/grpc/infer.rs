@@ -1,0 +1,216 @@
+//! `ModelInfer`: one prediction.
+//!
+//! Owns the look at the names in the message, which routing needs, and putting other names in their
+//! place for a backend. The rest of the message is not touched on its way to a backend that speaks gRPC.
+
+use std::sync::Arc;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::header::CONTENT_LENGTH;
+use http::request::Parts;
+use hyper::body::Incoming;
+use prost::Message as _;
+use prost::encoding::string;
+
+use super::message::{encoding, only_frame, plain, read_unnoted};
+use crate::domain::routing::{Decision, ModelCall};
+use crate::domain::spec::SpokenDialect;
+use crate::protocol::dialect::{Dialect, Operation};
+use crate::protocol::grpc::{PREFIX_BYTES, prefix};
+use crate::proxy::admit::Admitted;
+use crate::proxy::asked::Asked;
+use crate::proxy::body::{Pieces, RequestBody};
+use crate::proxy::exchange::{Answer, Exchange};
+use crate::proxy::names::origin;
+use crate::proxy::problem::{Cause, Problem};
+use crate::proxy::{local, remote, translate};
+use crate::snapshot::{RemoteNames, RemoteRuntime, RuntimeKind};
+
+/// The names in a `ModelInferRequest`; its other fields are passed over.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct Names {
+    #[prost(string, tag = "1")]
+    pub(super) model: String,
+    #[prost(string, tag = "2")]
+    pub(super) version: String,
+}
+
+impl Names {
+    /// What routing is told.
+    pub(super) fn call(&self) -> ModelCall<'_> {
+        let version = Some(self.version.as_str()).filter(|version| !version.is_empty());
+        ModelCall { model: self.model.as_str().into(), version: version.map(Into::into) }
+    }
+
+    /// Whether a backend must be told other names.
+    pub(super) fn differ(&self, names: &RemoteNames) -> bool {
+        names.model.as_ref().is_some_and(|name| *name != self.model)
+            || self.version != names.version.as_deref().unwrap_or_default()
+    }
+}
+
+/// Gets the answer to one prediction.
+pub(super) async fn answer(
+    exchange: &mut Exchange,
+    parts: Parts,
+    admitted: &Admitted,
+    incoming: Incoming,
+) -> Result<Answer, Problem> {
+    let read = read_names(exchange, &parts, incoming).await;
+    // The record has what was sent, also where nothing can be made of it.
+    let decided = match &read {
+        Ok((_, message)) => {
+            let names = names_of(message)?;
+            exchange.choose(&parts, admitted, Some(names.call())).map(|decision| (decision, names))
+        }
+        Err((problem, _)) => Err(problem.clone()),
+    };
+    exchange.note_request(&parts.headers);
+    let (pieces, message) = match read {
+        Ok(read) => read,
+        Err((problem, pieces)) => {
+            pieces.iter().for_each(|piece| exchange.see_request(piece));
+            return Err(problem);
+        }
+    };
+    pieces.iter().for_each(|piece| exchange.see_request(piece));
+    let (decision, names) = decided?;
+    exchange.enter(decision);
+    exchange.await_room().await?;
+    serve(exchange, decision, &names, parts, admitted, pieces, message).await
+}
+
+/// Reads the body and its message, or says what was read and why it is none.
+async fn read_names(
+    exchange: &Exchange,
+    parts: &Parts,
+    incoming: Incoming,
+) -> Result<(Pieces, Bytes), (Problem, Pieces)> {
+    let pieces = match read_unnoted(exchange, incoming).await {
+        Ok(pieces) => pieces,
+        Err(problem) => return Err((problem, Pieces::new())),
+    };
+    let limit = exchange.context.worker.gateway.limits.body;
+    let message = encoding(&parts.headers)
+        .and_then(|coding| plain(only_frame(exchange, pieces.iter().cloned())?, coding, limit));
+    match message {
+        Ok(message) => Ok((pieces, message)),
+        Err(problem) => Err((problem, pieces)),
+    }
+}
+
+/// The names in a message.
+pub(super) fn names_of(message: &Bytes) -> Result<Names, Problem> {
+    Names::decode(message.clone()).map_err(|error| {
+        Problem::new(Cause::BadInput, format!("the message is not valid: {error}"))
+    })
+}
+
+async fn serve(
+    exchange: &mut Exchange,
+    decision: Decision,
+    names: &Names,
+    mut parts: Parts,
+    admitted: &Admitted,
+    pieces: Pieces,
+    message: Bytes,
+) -> Result<Answer, Problem> {
+    let snapshot = Arc::clone(exchange.held());
+    match &snapshot.target(decision.target).kind {
+        RuntimeKind::Local(Some(runtime)) => {
+            local::predict(exchange, runtime, Asked::message(message)?).await.map(Answer::Message)
+        }
+        RuntimeKind::Local(None) => {
+            Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded"))
+        }
+        RuntimeKind::Remote(runtime) => {
+            let spoken = spoken(runtime)?;
+            if spoken != Dialect::OpenInferenceGrpc {
+                let asked = Asked::message(message)?;
+                let operation = Operation::Infer;
+                return translate::predict(
+                    exchange, runtime, spoken, operation, parts, admitted, &asked,
+                )
+                .await;
+            }
+            let other = &runtime.spoken.names;
+            let pieces = if names.differ(other) {
+                parts.headers.remove("grpc-encoding");
+                parts.headers.remove(CONTENT_LENGTH);
+                std::iter::once(renamed(&message, other)?).collect()
+            } else {
+                pieces
+            };
+            remote::prepare(exchange, &mut parts, admitted);
+            parts.uri = origin(&parts.uri);
+            remote::forward(exchange, runtime, parts, RequestBody::whole(pieces), true).await
+        }
+    }
+}
+
+/// What the backends speak, for a client that speaks gRPC.
+pub(super) fn spoken(runtime: &RemoteRuntime) -> Result<Dialect, Problem> {
+    match (runtime.spoken.declared, runtime.spoken.dialect) {
+        (_, Some(dialect)) => Ok(dialect),
+        (SpokenDialect::OfTheClient, None) if runtime.http2 => Ok(Dialect::OpenInferenceGrpc),
+        (SpokenDialect::OfTheClient, None) => {
+            let detail =
+                "the backends speak HTTP/1.1, which has no gRPC: a `dialect` must be declared";
+            Err(Problem::new(Cause::UnknownDialect, detail))
+        }
+        (_, None) => Err(translate::unknown_dialect()),
+    }
+}
+
+/// The same message with other names, framed: of a field that occurs more than once the last counts
+/// (<https://protobuf.dev/programming-guides/encoding/#last-one-wins>), so that they are appended.
+fn renamed(message: &Bytes, names: &RemoteNames) -> Result<Bytes, Problem> {
+    let mut tail = BytesMut::new();
+    if let Some(model) = &names.model {
+        string::encode(1, model, &mut tail);
+    }
+    string::encode(2, &names.version.clone().unwrap_or_default(), &mut tail);
+    let length = message.len() + tail.len();
+    let prefix = prefix(false, length)
+        .map_err(|error| Problem::new(Cause::BodyTooLarge, error.to_string()))?;
+    let mut framed = BytesMut::with_capacity(PREFIX_BYTES + length);
+    framed.put_slice(&prefix);
+    framed.put_slice(message);
+    framed.put_slice(&tail);
+    Ok(framed.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::open_inference::grpc::ModelInferRequest;
+
+    #[test]
+    fn a_backend_is_told_its_own_names_and_the_rest_stays() {
+        let request = ModelInferRequest {
+            model_name: "m".into(),
+            model_version: "prod".into(),
+            id: "42".into(),
+            raw_input_contents: vec![Bytes::from_static(b"1234")],
+            ..ModelInferRequest::default()
+        };
+        let message = Bytes::from(request.encode_to_vec());
+        let names = names_of(&message).unwrap();
+        assert_eq!(names.call().version.as_deref(), Some("prod"));
+        let same = RemoteNames { model: None, version: Some("prod".into()) };
+        assert!(!names.differ(&same));
+        for (model, version) in [(Some("other"), Some("3")), (None, None)] {
+            let other =
+                RemoteNames { model: model.map(Into::into), version: version.map(Into::into) };
+            assert!(names.differ(&other));
+            let framed = renamed(&message, &other).unwrap();
+            let read = ModelInferRequest::decode(&framed[PREFIX_BYTES..]).unwrap();
+            assert_eq!(read.model_name, model.unwrap_or("m"));
+            assert_eq!(read.model_version, version.unwrap_or(""));
+            assert_eq!(
+                (read.id, read.raw_input_contents),
+                (request.id.clone(), request.raw_input_contents.clone())
+            );
+        }
+    }
+}

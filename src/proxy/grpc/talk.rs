@@ -1,0 +1,382 @@
+//! Calls of many messages: predictions in a stream, health that is watched, reflection.
+//!
+//! Owns the conversation: one answer to each message, in order, and the trailers at its end. It is one
+//! exchange with one record, which holds all messages of both ways; the first message decides who
+//! answers, for all of them.
+//!
+//! ```text
+//! message ─▶ answer ─▶ message ─▶ answer ─▶ … ─▶ end of the body ─▶ record ─▶ trailers
+//!    └─ not sound, or overdue ─────────────────────────────────────▶ record ─▶ trailers with its status
+//! ```
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::request::Parts;
+use http_body::Frame;
+use hyper::body::Incoming;
+use prost::Message as _;
+
+use super::infer::{names_of, spoken};
+use super::message::{encoding, framing, pass, plain, reader};
+use super::{ok_trailers, put_status, serving};
+use crate::protocol::dialect::Dialect;
+use crate::protocol::grpc::health::{HealthCheckRequest, HealthCheckResponse, ServingStatus};
+use crate::protocol::grpc::reflection::ServerReflectionRequest;
+use crate::protocol::grpc::{FrameReader, encode_frame};
+use crate::protocol::open_inference::grpc::{ModelInferResponse, ModelStreamInferResponse};
+use crate::proxy::admit::Admitted;
+use crate::proxy::asked::Asked;
+use crate::proxy::body::{BodyBroken, Pieces, RequestBody};
+use crate::proxy::coding::Coding;
+use crate::proxy::exchange::{Answer, Exchange, Promise};
+use crate::proxy::names::origin;
+use crate::proxy::problem::{Cause, Problem};
+use crate::proxy::{local, remote};
+use crate::snapshot::RuntimeKind;
+
+/// How often health that is watched is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long health may be watched.
+const WATCH_TIME: Duration = Duration::from_secs(365 * 86_400);
+
+/// A conversation that has not begun.
+pub(in crate::proxy) struct Talk {
+    /// `None` once it has ended.
+    incoming: Option<Incoming>,
+    reader: FrameReader,
+    coding: Coding,
+    subject: Subject,
+}
+
+/// What it is about.
+enum Subject {
+    /// Predictions of the target that was decided for; the first message is here.
+    Infer {
+        model: String,
+        first: Option<Bytes>,
+    },
+    /// The health of a service.
+    Watch {
+        service: String,
+        last: Option<i32>,
+    },
+    Reflection,
+}
+
+/// What is said next.
+enum Said {
+    Message(Bytes),
+    End(HeaderMap),
+    /// The conversation is cut, because its record is not safe.
+    Broken,
+}
+
+/// What is said next, and who says what follows.
+type Saying = Pin<Box<dyn Future<Output = (Box<Talker>, Said)> + Send>>;
+
+/// A conversation that goes on, as the body of a response.
+pub(in crate::proxy) struct TalkBody {
+    next: Option<Saying>,
+    broken: bool,
+}
+
+/// Who talks.
+struct Talker {
+    exchange: Box<Exchange>,
+    talk: Box<Talk>,
+}
+
+impl TalkBody {
+    pub(in crate::proxy) fn new(exchange: Box<Exchange>, talk: Box<Talk>) -> Self {
+        let talker = Box::new(Talker { exchange, talk });
+        Self { next: Some(Box::pin(talker.say())), broken: false }
+    }
+
+    pub(in crate::proxy) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyBroken>>> {
+        if self.broken {
+            return Poll::Ready(Some(Err(BodyBroken)));
+        }
+        let Some(next) = &mut self.next else { return Poll::Ready(None) };
+        let (talker, said) = ready!(next.as_mut().poll(cx));
+        self.next = None;
+        Poll::Ready(match said {
+            Said::Message(frame) => {
+                self.next = Some(Box::pin(talker.say()));
+                Some(Ok(Frame::data(frame)))
+            }
+            Said::End(trailers) => Some(Ok(Frame::trailers(trailers))),
+            Said::Broken => {
+                self.broken = true;
+                Some(Err(BodyBroken))
+            }
+        })
+    }
+
+    pub(in crate::proxy) fn is_over(&self) -> bool {
+        self.next.is_none()
+    }
+}
+
+impl Talker {
+    /// Says what comes next.
+    async fn say(mut self: Box<Self>) -> (Box<Self>, Said) {
+        match self.next().await {
+            Ok(Some(frame)) => {
+                self.exchange.see_response(&frame);
+                (self, Said::Message(frame))
+            }
+            Ok(None) => self.end(None).await,
+            Err(problem) => self.end(Some(problem)).await,
+        }
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+        if let Subject::Watch { .. } = self.talk.subject {
+            return self.look().await;
+        }
+        let first = match &mut self.talk.subject {
+            Subject::Infer { first, .. } => first.take(),
+            Subject::Watch { .. } | Subject::Reflection => None,
+        };
+        let message = match first {
+            Some(message) => message,
+            None => match self.talk.hear(&mut self.exchange).await? {
+                Some(message) => message,
+                None => return Ok(None),
+            },
+        };
+        match &self.talk.subject {
+            Subject::Infer { model, .. } => {
+                let model = model.clone();
+                predict(&mut self.exchange, &model, message).await.map(Some)
+            }
+            Subject::Watch { .. } | Subject::Reflection => {
+                let asked = ServerReflectionRequest::decode(message).map_err(|error| {
+                    Problem::new(Cause::BadInput, format!("the message is not valid: {error}"))
+                })?;
+                let gateway = &self.exchange.context.worker.gateway;
+                let reflection = gateway.reflection.as_ref().ok_or_else(|| {
+                    Problem::new(Cause::Unsupported, "the definitions of the services are damaged")
+                })?;
+                framed(&reflection.answer(asked)).map(Some)
+            }
+        }
+    }
+
+    /// The health when it has changed, or the end when the gateway drains.
+    async fn look(&mut self) -> Result<Option<Bytes>, Problem> {
+        let Subject::Watch { service, last } = &mut self.talk.subject else { return Ok(None) };
+        loop {
+            if self.exchange.context.worker.drain.is_begun() {
+                return Err(Problem::new(Cause::Shutdown, "the gateway ends"));
+            }
+            let now = match serving(&self.exchange, service) {
+                Ok(status) => HealthCheckResponse::from(status),
+                Err(_unknown) => HealthCheckResponse::from(ServingStatus::ServiceUnknown),
+            };
+            if *last != Some(now.status) {
+                *last = Some(now.status);
+                return framed(&now).map(Some);
+            }
+            let pause = tokio::time::sleep(LOOK_INTERVAL);
+            if self.exchange.clock().within(self.exchange.deadline(), pause).await.is_err() {
+                return Err(self.exchange.overdue(Cause::IdleTimeout));
+            }
+        }
+    }
+
+    /// Records the exchange and makes the trailers, once the record is safe where that was promised.
+    async fn end(mut self: Box<Self>, problem: Option<Problem>) -> (Box<Self>, Said) {
+        let mut trailers = ok_trailers();
+        if let Some(problem) = &problem {
+            trailers.clear();
+            put_status(&mut trailers, problem.cause.grpc(), &problem.detail);
+        }
+        self.exchange.note_trailers(&trailers);
+        self.exchange.note_time();
+        let promise = self.exchange.finish_with(problem);
+        let safe = match promise {
+            Promise::Kept => true,
+            Promise::Broken => false,
+            Promise::Pending(ticket) => {
+                let written = self.exchange.written(ticket);
+                let until = self.exchange.deadline();
+                self.exchange.clock().within(until, written).await == Ok(true)
+            }
+        };
+        self.exchange.leave();
+        if !safe && self.exchange.note_unrecorded() {
+            return (self, Said::Broken);
+        }
+        (self, Said::End(trailers))
+    }
+}
+
+impl Talk {
+    /// The next message of the client; `None` at the end of its body.
+    async fn hear(&mut self, exchange: &mut Exchange) -> Result<Option<Bytes>, Problem> {
+        let limits = exchange.context.worker.gateway.limits;
+        loop {
+            if let Some(frame) = self.reader.next_frame().map_err(framing)? {
+                return plain(frame, self.coding, limits.body).map(Some);
+            }
+            let Some(incoming) = &mut self.incoming else {
+                self.reader.finish().map_err(framing)?;
+                return Ok(None);
+            };
+            // Between messages a client may take its time; within one it may not.
+            let until = match self.reader.waiting() {
+                0 => exchange.deadline(),
+                _ => exchange.deadline().min(Instant::now() + limits.header_time),
+            };
+            match pass(exchange, incoming, until).await? {
+                Some(piece) => {
+                    exchange.see_request(&piece);
+                    self.reader.push(piece);
+                }
+                None => self.incoming = None,
+            }
+        }
+    }
+}
+
+fn framed(message: &impl prost::Message) -> Result<Bytes, Problem> {
+    encode_frame(message).map_err(|error| Problem::new(Cause::NoForm, error.to_string()))
+}
+
+/// One prediction of a stream. What is wrong with it is told in the answer, and the stream goes on.
+async fn predict(exchange: &mut Exchange, model: &str, message: Bytes) -> Result<Bytes, Problem> {
+    let answered = async {
+        let names = names_of(&message)?;
+        if names.model != model {
+            let detail = "all messages of a stream must name the model of the first";
+            return Err(Problem::new(Cause::BadInput, detail));
+        }
+        let snapshot = Arc::clone(exchange.held());
+        let target = exchange.target_index();
+        match target.map(|target| &snapshot.target(target).kind) {
+            Some(RuntimeKind::Local(Some(runtime))) => {
+                local::predict(exchange, runtime, Asked::message(message)?).await
+            }
+            _ => Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded")),
+        }
+    };
+    let said = match answered.await {
+        Ok(response) => {
+            // The frame of a `ModelInferResponse`, which becomes a field of the stream's message.
+            let message = response.into_body().slice(crate::protocol::grpc::PREFIX_BYTES..);
+            let infer_response = ModelInferResponse::decode(message)
+                .map_err(|error| Problem::new(Cause::NoForm, error.to_string()))?;
+            ModelStreamInferResponse {
+                error_message: String::new(),
+                infer_response: Some(infer_response),
+            }
+        }
+        Err(problem) if problem.cause == Cause::RequestTimeout => return Err(problem),
+        Err(problem) => {
+            ModelStreamInferResponse { error_message: problem.detail, infer_response: None }
+        }
+    };
+    framed(&said)
+}
+
+/// `ModelStreamInfer`.
+pub(super) async fn infer(
+    exchange: &mut Exchange,
+    mut parts: Parts,
+    admitted: &Admitted,
+    incoming: Incoming,
+) -> Result<Answer, Problem> {
+    let coding = encoding(&parts.headers)?;
+    let mut incoming = incoming;
+    let (first, reader, pieces) = first_message(exchange, &mut incoming, coding).await?;
+    let names = names_of(&first)?;
+    let decided = exchange.choose(&parts, admitted, Some(names.call()));
+    exchange.note_request(&parts.headers);
+    pieces.iter().for_each(|piece| exchange.see_request(piece));
+    let decision = decided?;
+    exchange.enter(decision);
+    exchange.await_room().await?;
+    let snapshot = Arc::clone(exchange.held());
+    match &snapshot.target(decision.target).kind {
+        RuntimeKind::Local(Some(_)) => {
+            let subject = Subject::Infer { model: names.model, first: Some(first) };
+            let talk = Talk { incoming: Some(incoming), reader, coding, subject };
+            Ok(Answer::Talk(Box::new(talk)))
+        }
+        RuntimeKind::Local(None) => {
+            Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded"))
+        }
+        RuntimeKind::Remote(runtime) => {
+            if spoken(runtime)? != Dialect::OpenInferenceGrpc {
+                let detail = "a stream of predictions is not translated: ask for each by itself";
+                return Err(Problem::new(Cause::Unsupported, detail));
+            }
+            if names.differ(&runtime.spoken.names) {
+                let detail = "a stream of predictions passes as it is, and its backend knows the model or \
+                              the version by another name";
+                return Err(Problem::new(Cause::Unsupported, detail));
+            }
+            remote::prepare(exchange, &mut parts, admitted);
+            parts.uri = origin(&parts.uri);
+            let upload = exchange.begin_upload(runtime.timeouts.idle, runtime.timeouts.first_byte);
+            let body = RequestBody::Stream { first: pieces, incoming, upload, length: None };
+            remote::forward(exchange, runtime, parts, body, false).await
+        }
+    }
+}
+
+/// Reads until the first message is whole; with all that was read.
+async fn first_message(
+    exchange: &Exchange,
+    incoming: &mut Incoming,
+    coding: Coding,
+) -> Result<(Bytes, FrameReader, Pieces), Problem> {
+    let limits = exchange.context.worker.gateway.limits;
+    let mut reader = reader(exchange);
+    let mut pieces = Pieces::new();
+    loop {
+        if let Some(frame) = reader.next_frame().map_err(framing)? {
+            return Ok((plain(frame, coding, limits.body)?, reader, pieces));
+        }
+        let until = exchange.deadline().min(Instant::now() + limits.header_time);
+        match pass(exchange, incoming, until).await? {
+            Some(piece) => {
+                pieces.push(piece.clone());
+                reader.push(piece);
+            }
+            None => {
+                reader.finish().map_err(framing)?;
+                return Err(Problem::new(Cause::BadInput, "the stream has no message"));
+            }
+        }
+    }
+}
+
+/// `Watch`.
+pub(super) async fn watch(
+    exchange: &mut Exchange,
+    parts: &Parts,
+    incoming: Incoming,
+) -> Result<Answer, Problem> {
+    let asked: HealthCheckRequest = super::read_message(exchange, &parts.headers, incoming).await?;
+    exchange.extend_deadline(WATCH_TIME);
+    let subject = Subject::Watch { service: asked.service, last: None };
+    let talk = Talk { incoming: None, reader: reader(exchange), coding: Coding::Identity, subject };
+    Ok(Answer::Talk(Box::new(talk)))
+}
+
+/// `ServerReflectionInfo`.
+pub(super) fn reflection(exchange: &Exchange, incoming: Incoming, coding: Coding) -> Talk {
+    let subject = Subject::Reflection;
+    Talk { incoming: Some(incoming), reader: reader(exchange), coding, subject }
+}

@@ -1,0 +1,290 @@
+//! What clients are told about models beside predictions: statistics, configuration, the index of the
+//! model repository, and loading and unloading.
+//!
+//! Owns how these follow from the snapshot and the counts. Loading and unloading are decided by the
+//! controller, and only where the configuration lets clients ask for it.
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::builtin::json;
+use super::exchange::{Answer, Exchange};
+use super::problem::{Cause, Problem};
+use super::remote::read_whole;
+use crate::domain::ids::ModelName;
+use crate::domain::routing::{ModelEntry, NoRoute, TargetIx};
+use crate::protocol::dialect::{Call, Operation, Release};
+use crate::protocol::open_inference::grpc::ModelIndex;
+use crate::protocol::open_inference::{
+    IndexState, InferStatistics, ModelConfig, ModelStatistics, ModelStatisticsResponse,
+    PLATFORM_ONNX, RepositoryAction, StatisticDuration, decode_index_request, decode_load_request,
+    encode_index, encode_statistics,
+};
+use crate::protocol::tensor::TensorSpec;
+use crate::snapshot::{self, Order, RepositoryError, RuntimeKind, Snapshot};
+use crate::telemetry::Sum;
+
+/// The most rows that a configuration promises for one request; clients that make batches hold to it.
+const BATCH_MAX: i32 = 1024;
+
+/// Answers a call over REST.
+pub(super) async fn answer(
+    exchange: &mut Exchange,
+    call: &Call<'_>,
+    unread: &mut Option<Incoming>,
+) -> Result<Answer, Problem> {
+    let version = match &call.release {
+        Release::Any => None,
+        Release::Version(name) | Release::Label(name) => Some(name.as_ref()),
+    };
+    match (call.operation, call.model.as_deref()) {
+        (Operation::Statistics, model) => {
+            let all = statistics(exchange.snapshot(), model, version)?;
+            Ok(json(StatusCode::OK, encode_statistics(&all)))
+        }
+        (Operation::Config, Some(model)) => {
+            let config = config(exchange.snapshot(), model, version)?;
+            Ok(json(StatusCode::OK, config.to_json()))
+        }
+        (Operation::RepositoryIndex, _) => {
+            let body = read(exchange, unread).await?;
+            let asked = decode_index_request(&body)
+                .map_err(|error| Problem::unreadable(error.to_string()))?;
+            Ok(json(StatusCode::OK, encode_index(&index(exchange.snapshot(), asked.ready))))
+        }
+        (Operation::Load | Operation::Unload, Some(model)) => {
+            let body = read(exchange, unread).await?;
+            let asked = decode_load_request(&body)
+                .map_err(|error| Problem::unreadable(error.to_string()))?;
+            if asked.config.is_some() {
+                return Err(refused("config"));
+            }
+            let action = match call.operation {
+                Operation::Load => RepositoryAction::Load,
+                _ => RepositoryAction::Unload,
+            };
+            change(exchange, model, action).await?;
+            Ok(Answer::Whole(Response::new(Bytes::new())))
+        }
+        (Operation::NotOffered(what), _) => Err(Problem::new(Cause::Unsupported, what.reason())),
+        _ => {
+            let detail = "this extension of the protocol is not served here";
+            Err(Problem::new(Cause::Unsupported, detail))
+        }
+    }
+}
+
+/// Whether a call is one of those.
+pub(super) const fn concerns(operation: Operation) -> bool {
+    matches!(
+        operation,
+        Operation::Statistics
+            | Operation::Config
+            | Operation::RepositoryIndex
+            | Operation::Load
+            | Operation::Unload
+            | Operation::NotOffered(_)
+    )
+}
+
+/// A parameter of a load that is not taken: it would let the client bring what is run.
+pub(super) fn refused(parameter: &str) -> Problem {
+    let detail = format!("parameter `{parameter}` is not taken: models are loaded as configured");
+    Problem::new(Cause::Forbidden, detail)
+}
+
+async fn read(exchange: &mut Exchange, unread: &mut Option<Incoming>) -> Result<Vec<u8>, Problem> {
+    match unread.take() {
+        Some(body) => Ok(read_whole(exchange, body).await?.concat()),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Has the controller load or unload the versions of a model.
+pub(super) async fn change(
+    exchange: &Exchange,
+    model: &str,
+    action: RepositoryAction,
+) -> Result<(), Problem> {
+    let gateway = &exchange.context.worker.gateway;
+    if !gateway.protocols.repository {
+        let detail = "clients may not load or unload models here: `protocols.repository` is off";
+        return Err(Problem::new(Cause::Forbidden, detail));
+    }
+    let name = ModelName::new(model);
+    let order = match action {
+        RepositoryAction::Load => Order::Load(name, None),
+        RepositoryAction::Unload => Order::Unload(name, None),
+    };
+    let done = exchange.clock().within(exchange.deadline(), gateway.repository.order(order)).await;
+    let Ok(done) = done else { return Err(exchange.overdue(Cause::QueueTimeout)) };
+    done.map_err(|error| {
+        let cause = match &error {
+            RepositoryError::UnknownModel(_) => Cause::UnknownModel,
+            RepositoryError::UnknownVersion(..) => Cause::UnknownVersion,
+            RepositoryError::NotHere(_) | RepositoryError::Needed(..) => Cause::Refused,
+            RepositoryError::Load(_) => Cause::Model,
+            RepositoryError::Busy | RepositoryError::Closed => Cause::QueueFull,
+        };
+        Problem::new(cause, error.to_string())
+    })
+}
+
+/// The model of this name.
+fn model_named<'a>(snapshot: &'a Snapshot, name: &str) -> Result<&'a ModelEntry, Problem> {
+    let index = snapshot.table.model_named(name).ok_or(NoRoute::UnknownModel)?;
+    Ok(snapshot.table.model(index))
+}
+
+fn version_named(entry: &ModelEntry, version: &str) -> Result<TargetIx, Problem> {
+    entry
+        .version_named(version)
+        .ok_or_else(|| Problem::new(Cause::UnknownVersion, "the model has no version of this name"))
+}
+
+/// Whether a version, or any version of the model, takes requests.
+pub(super) fn is_ready(snapshot: &Snapshot, model: &str, version: &str) -> Result<bool, Problem> {
+    let entry = model_named(snapshot, model)?;
+    if version.is_empty() {
+        return Ok(entry.versions().any(|(_, target)| snapshot.table.target(target).ready));
+    }
+    Ok(snapshot.table.target(version_named(entry, version)?).ready)
+}
+
+/// What is counted, by version; an empty name of a version means all of them.
+pub(super) fn statistics(
+    snapshot: &Snapshot,
+    model: Option<&str>,
+    version: Option<&str>,
+) -> Result<ModelStatisticsResponse, Problem> {
+    let mut model_stats = Vec::new();
+    match model {
+        None => {
+            for entry in snapshot.table.models() {
+                let versions = entry.versions();
+                model_stats.extend(
+                    versions.map(|(name, target)| counted(snapshot, entry, name.as_str(), target)),
+                );
+            }
+        }
+        Some(model) => {
+            let entry = model_named(snapshot, model)?;
+            let wanted = match version.filter(|version| !version.is_empty()) {
+                Some(version) => Some(version_named(entry, version)?),
+                None => None,
+            };
+            let versions = entry.versions();
+            let versions = versions.filter(|(_, target)| wanted.is_none_or(|one| one == *target));
+            model_stats.extend(
+                versions.map(|(name, target)| counted(snapshot, entry, name.as_str(), target)),
+            );
+        }
+    }
+    Ok(ModelStatisticsResponse { model_stats })
+}
+
+fn counted(
+    snapshot: &Snapshot,
+    entry: &ModelEntry,
+    version: &str,
+    target: TargetIx,
+) -> ModelStatistics {
+    let tally = snapshot.target(target).metrics.tally();
+    let time = |sum: Sum| Some(StatisticDuration { count: sum.count, ns: sum.ns });
+    ModelStatistics {
+        name: entry.name.to_string(),
+        version: version.to_owned(),
+        last_inference: tally.last_ms,
+        inference_count: tally.rows,
+        execution_count: tally.infer.count,
+        inference_stats: Some(InferStatistics {
+            success: time(tally.success),
+            fail: time(tally.fail),
+            queue: time(tally.queue),
+            compute_input: time(tally.input),
+            compute_infer: time(tally.infer),
+            compute_output: time(tally.output),
+            cache_hit: None,
+            cache_miss: None,
+        }),
+        ..ModelStatistics::default()
+    }
+}
+
+/// Every version and its state.
+pub(super) fn index(snapshot: &Snapshot, ready_only: bool) -> Vec<ModelIndex> {
+    let entries = snapshot::index(snapshot).into_iter();
+    let wanted = entries.filter(|entry| entry.ready || !ready_only);
+    wanted
+        .map(|entry| {
+            let (state, reason) = match entry.ready {
+                true => (IndexState::Ready, ""),
+                false => (IndexState::Unavailable, "it is not loaded"),
+            };
+            ModelIndex {
+                name: entry.model.to_string(),
+                version: entry.version.to_string(),
+                state: state.as_str().to_owned(),
+                reason: reason.to_owned(),
+            }
+        })
+        .collect()
+}
+
+/// What is known about a version.
+pub(super) struct Described<'a> {
+    pub(super) name: &'a str,
+    /// All versions that can be asked for, or the one that was.
+    pub(super) versions: Vec<String>,
+    pub(super) platform: &'a str,
+    pub(super) inputs: &'a [TensorSpec],
+    pub(super) outputs: &'a [TensorSpec],
+}
+
+/// What a version takes and returns: the one that is named, or the first that is ready.
+pub(super) fn described<'a>(
+    snapshot: &'a Snapshot,
+    model: &str,
+    version: Option<&str>,
+) -> Result<Described<'a>, Problem> {
+    let entry = model_named(snapshot, model)?;
+    let ready = |target: &TargetIx| snapshot.table.target(*target).ready;
+    let (target, versions) = match version.filter(|version| !version.is_empty()) {
+        Some(version) => (version_named(entry, version)?, vec![version.to_owned()]),
+        None => {
+            let target =
+                entry.versions().map(|(_, target)| target).find(ready).ok_or_else(|| {
+                    Problem::new(Cause::NoReadyVersion, "the model has no version that is ready")
+                })?;
+            (target, entry.versions().map(|(name, _)| name.to_string()).collect())
+        }
+    };
+    let (platform, inputs, outputs) = match &snapshot.target(target).kind {
+        RuntimeKind::Local(Some(runtime)) => {
+            let signature = runtime.model.signature();
+            (PLATFORM_ONNX, &*signature.inputs, &*signature.outputs)
+        }
+        RuntimeKind::Local(None) => {
+            return Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded"));
+        }
+        RuntimeKind::Remote(runtime) => match &runtime.spoken.description {
+            Some(known) => (known.platform.as_str(), &*known.inputs, &*known.outputs),
+            None => {
+                let detail = "the backends have not told what the model takes and returns";
+                return Err(Problem::new(Cause::Unsupported, detail));
+            }
+        },
+    };
+    Ok(Described { name: entry.name.as_str(), versions, platform, inputs, outputs })
+}
+
+/// The configuration of a version, as far as it follows from what it takes and returns.
+pub(super) fn config(
+    snapshot: &Snapshot,
+    model: &str,
+    version: Option<&str>,
+) -> Result<ModelConfig, Problem> {
+    let known = described(snapshot, model, version)?;
+    Ok(ModelConfig::of(known.name, known.inputs, known.outputs, BATCH_MAX))
+}

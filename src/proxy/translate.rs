@@ -1,0 +1,244 @@
+//! Answers from backends that speak another dialect than the client.
+//!
+//! Owns the way of one prediction through the tensor form: the client's request is read whole, written
+//! anew for the backend, and the backend's answer is written anew for the client. Bodies are bounded by
+//! `limits.body` on both ways. Never translates what both sides write alike: [`super::remote`] passes it.
+
+use std::time::Instant;
+
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, TE,
+};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, StatusCode};
+use hyper::body::Incoming;
+
+use super::admit::Admitted;
+use super::asked::{Asked, Form, joined};
+use super::body::RequestBody;
+use super::builtin::version_status;
+use super::exchange::{Answer, Exchange};
+use super::grpc;
+use super::problem::{Cause, Problem};
+use super::remote::{self, Whole};
+use crate::domain::routing::TargetKind;
+use crate::protocol::dialect::{
+    AnswerError, Asked as Wanted, BackendFailure, Body, Call, Dialect, EncodeError, Operation,
+    Release, Signature, Target, Terms, about, decode_response, encode_request, no_labels, probe,
+};
+use crate::protocol::grpc::{FrameReader, format_timeout};
+use crate::protocol::infer::InferResponse;
+use crate::protocol::open_inference::{HEAD_LENGTH_HEADER, ModelMetadata};
+use crate::protocol::status::GrpcCode;
+use crate::snapshot::RemoteRuntime;
+
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+const HEAD_LENGTH: HeaderName = HeaderName::from_static(HEAD_LENGTH_HEADER);
+
+/// What the client said about its own body and the form of its answer.
+const ABOUT_BODY: [HeaderName; 6] =
+    [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, ACCEPT, ACCEPT_ENCODING, HEAD_LENGTH];
+
+/// Gets the answer of a backend that speaks `spoken`.
+pub(super) async fn answer(
+    exchange: &mut Exchange,
+    runtime: &RemoteRuntime,
+    spoken: Dialect,
+    call: &Call<'_>,
+    parts: Parts,
+    admitted: &Admitted,
+    incoming: Incoming,
+) -> Result<Answer, Problem> {
+    if !call.operation.is_inference() {
+        return about_model(exchange, runtime, spoken, call, parts, admitted).await;
+    }
+    let asked =
+        Asked::read(exchange, (call.dialect, call.operation), &parts.headers, incoming).await?;
+    let operation = call.operation;
+    predict(exchange, runtime, spoken, operation, parts, admitted, &asked).await
+}
+
+/// A prediction.
+pub(super) async fn predict(
+    exchange: &mut Exchange,
+    runtime: &RemoteRuntime,
+    spoken: Dialect,
+    operation: Operation,
+    mut parts: Parts,
+    admitted: &Admitted,
+    asked: &Asked,
+) -> Result<Answer, Problem> {
+    let Some(TargetKind::Version(model, version)) = exchange.target_kind().cloned() else {
+        return Err(Problem::new(Cause::NoRoute, "a pool has no dialect to translate into"));
+    };
+    let terms = terms(runtime);
+    let (request, form) = asked.decode(&terms)?;
+    exchange.note_rows(&request.inputs);
+    let target = target(runtime, spoken, model.as_str(), terms);
+    let wanted = Wanted::of(&request);
+    let outgoing = encode_request(&target, operation, request).map_err(unwritable)?;
+    let (head, body) = outgoing.into_parts();
+    remote::prepare(exchange, &mut parts, admitted);
+    for name in &ABOUT_BODY {
+        parts.headers.remove(name);
+    }
+    (parts.method, parts.uri) = (head.method, head.uri);
+    parts.headers.extend(head.headers);
+    if spoken == Dialect::OpenInferenceGrpc {
+        parts.headers.insert(TE, HeaderValue::from_static("trailers"));
+        let left = exchange.deadline().saturating_duration_since(Instant::now());
+        if let Ok(timeout) = HeaderValue::from_str(&format_timeout(left)) {
+            parts.headers.insert(GRPC_TIMEOUT, timeout);
+        }
+    }
+    let body = RequestBody::whole(body.into_iter().collect());
+    let asked = remote::ask_whole(exchange, runtime, Request::from_parts(parts, body));
+    let mut whole = asked.await?;
+    if spoken == Dialect::OpenInferenceGrpc {
+        whole = match message_of(whole)? {
+            Ok(whole) => whole,
+            Err(failure) => return Ok(failed(exchange, &failure)),
+        };
+    }
+    let Whole { head, body, .. } = whole;
+    let body = Body::new(spoken, &head.headers, [body])
+        .map_err(|error| Problem::new(Cause::Translation, error.to_string()))?;
+    match decode_response(&target, operation, &wanted, head.status, &body) {
+        Ok(response) => {
+            let response = InferResponse {
+                model_name: model.as_str().into(),
+                model_version: version.as_str().into(),
+                ..response
+            };
+            answered(exchange, &form, response)
+        }
+        Err(AnswerError::Failed(failure)) => Ok(failed(exchange, &failure)),
+        Err(error) => Err(Problem::new(Cause::Translation, error.to_string())),
+    }
+}
+
+/// An answer in the client's form.
+fn answered(
+    exchange: &Exchange,
+    form: &Form,
+    response: InferResponse<'_>,
+) -> Result<Answer, Problem> {
+    let response = form.encode(response, no_labels)?;
+    Ok(if exchange.is_grpc() { Answer::Message(response) } else { Answer::Whole(response) })
+}
+
+/// The message of a backend's answer over gRPC; its refusal where it has none.
+fn message_of(whole: Whole) -> Result<Result<Whole, BackendFailure>, Problem> {
+    let ended = if whole.trailers.is_empty() { &whole.head.headers } else { &whole.trailers };
+    let code = grpc::status_of(ended, whole.head.status.as_u16());
+    if code != GrpcCode::Ok {
+        let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::BAD_GATEWAY);
+        return Ok(Err(BackendFailure { status, message: grpc::message_of(ended) }));
+    }
+    let unsound = |error: &dyn std::fmt::Display| {
+        Problem::new(Cause::Translation, format!("the backend's answer cannot be read: {error}"))
+    };
+    let mut reader = FrameReader::new(whole.body.len());
+    reader.push(whole.body.clone());
+    let frame = reader.next_frame().map_err(|error| unsound(&error))?;
+    let body = frame.ok_or_else(|| unsound(&"it has no message"))?.payload;
+    Ok(Ok(Whole { body, ..whole }))
+}
+
+fn unsound_path() -> Problem {
+    Problem::new(Cause::Translation, "the names of the model cannot stand in a path")
+}
+
+/// The refusal of a call while it is not known what the backends speak.
+pub(super) fn unknown_dialect() -> Problem {
+    let detail = "it is not known yet what the backends speak: none of them has told";
+    Problem::new(Cause::UnknownDialect, detail)
+}
+
+/// A backend's refusal in the client's words, with the backend's status.
+pub(super) fn failed(exchange: &Exchange, failure: &BackendFailure) -> Answer {
+    Answer::Whole(exchange.failure_response(failure.status, &failure.message))
+}
+
+/// What is known about the model at the backends.
+fn terms(runtime: &RemoteRuntime) -> Terms<'_> {
+    let description = runtime.spoken.description.as_deref();
+    Terms {
+        signature: description.and_then(Signature::of),
+        extractors: runtime.spoken.extractors.as_ref(),
+    }
+}
+
+fn target<'a>(
+    runtime: &'a RemoteRuntime,
+    spoken: Dialect,
+    model: &'a str,
+    terms: Terms<'a>,
+) -> Target<'a> {
+    let names = &runtime.spoken.names;
+    let release = match &names.version {
+        Some(version) => Release::Version(version.as_str().into()),
+        None => Release::Any,
+    };
+    let model = names.model.as_deref().unwrap_or(model);
+    Target { terms, path: runtime.spoken.path.as_deref(), ..Target::new(spoken, model, release) }
+}
+
+/// What cannot be written for the backend: the client asks for what its dialect does not have.
+fn unwritable(error: EncodeError) -> Problem {
+    let cause = match &error {
+        EncodeError::NoOperation { .. } => Cause::Unsupported,
+        _ => Cause::BadInput,
+    };
+    Problem::new(cause, error.to_string())
+}
+
+/// What a client asks about a model, answered from what its backend says.
+async fn about_model(
+    exchange: &mut Exchange,
+    runtime: &RemoteRuntime,
+    spoken: Dialect,
+    call: &Call<'_>,
+    mut parts: Parts,
+    admitted: &Admitted,
+) -> Result<Answer, Problem> {
+    let Some(TargetKind::Version(model, version)) = exchange.target_kind().cloned() else {
+        return Err(Problem::new(Cause::NoRoute, "a pool has no dialect to translate into"));
+    };
+    if call.operation == Operation::Metadata {
+        let Some(known) = runtime.spoken.description.as_deref() else {
+            let detail = "the backends have not told what the model takes and returns";
+            return Err(Problem::new(Cause::Unsupported, detail));
+        };
+        let metadata = ModelMetadata {
+            name: model.as_str(),
+            versions: &[version.as_str()],
+            platform: &known.platform,
+            inputs: &known.inputs,
+            outputs: &known.outputs,
+        };
+        return Ok(Answer::Whole(joined(about::encode_metadata(call, &metadata))));
+    }
+    let target = target(runtime, spoken, model.as_str(), Terms::default());
+    // Where the dialect has no such question, a backend that is routed to counts as ready.
+    let ready = match probe::ready_path(&target) {
+        None => true,
+        Some(path) => {
+            remote::prepare(exchange, &mut parts, admitted);
+            for name in &ABOUT_BODY {
+                parts.headers.remove(name);
+            }
+            parts.method = Method::GET;
+            parts.uri = path.parse().map_err(|_bad| unsound_path())?;
+            let request = Request::from_parts(parts, RequestBody::whole(Default::default()));
+            let Whole { head, body, .. } = remote::ask_whole(exchange, runtime, request).await?;
+            probe::decode_ready(&target, head.status, &body)
+        }
+    };
+    Ok(Answer::Whole(joined(match call.operation {
+        Operation::ModelStatus => {
+            about::encode_status(call, model.as_str(), &[version_status(version.as_str(), ready)])
+        }
+        _ => about::encode_readiness(call, ready),
+    })))
+}

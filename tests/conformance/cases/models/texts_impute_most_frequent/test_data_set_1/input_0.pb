@@ -1,0 +1,1 @@
+2Aachen2m2Bonn2xl

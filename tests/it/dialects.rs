@@ -1,0 +1,271 @@
+//! Every dialect in and out: built-in paths against a model in this process, and clients of one dialect
+//! answered by backends of another.
+
+use crate::support::client::post;
+use crate::support::{Backend, Gateway, IRIS_BODY, Reply, eventually, iris, repository};
+
+const ROWS: &str = r#"{"instances":[[5.1,3.5,1.4,0.2],[6.3,3.3,6.0,2.5]]}"#;
+
+fn get(gateway: &Gateway, path: &str) -> Reply {
+    gateway.request(&format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n"))
+}
+
+/// Two versions of iris, the second without traffic.
+fn two() -> String {
+    let path = |version: &str| repository(&format!("config/models/iris/{version}/model.onnx"));
+    format!(
+        "[models.iris]\ntraffic = {{ v1 = \"100%\", v2 = \"0%\" }}\naliases = {{ prod = \"v1\", canary = \"v2\" }}\n\
+         [models.iris.versions]\nv1.onnx = {:?}\nv2.onnx = {:?}\n",
+        path("v1").display().to_string(),
+        path("v2").display().to_string()
+    )
+}
+
+#[test]
+fn a_model_in_process_answers_every_dialect_in_its_own_form() {
+    let gateway = Gateway::start(&format!("{}[log]\ndurability = \"os\"\n", two()));
+    let labels = |reply: &Reply| {
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        reply.text()
+    };
+    let rows = gateway.post("/v1/models/iris:predict", ROWS);
+    let text = labels(&rows);
+    assert_eq!(rows.json()["predictions"].as_array().unwrap().len(), 2, "{text}");
+    let columns =
+        gateway.post("/v1/models/iris/labels/canary:predict", r#"{"inputs":[[5.1,3.5,1.4,0.2]]}"#);
+    let text = labels(&columns);
+    assert!(columns.json()["outputs"].is_object(), "{text}");
+    assert_eq!(columns.header("x-pointsman-version"), Some("v2"), "the label is an alias");
+    let torch = gateway.post("/predictions/iris", "[5.1,3.5,1.4,0.2]");
+    labels(&torch);
+    let csv =
+        gateway.request(&post("/invocations", "content-type: text/csv\r\n", "5.1,3.5,1.4,0.2"));
+    labels(&csv);
+    let v2 = gateway.post("/v2/models/iris/versions/prod/infer", IRIS_BODY);
+    labels(&v2);
+    assert_eq!(v2.json()["model_version"], "v1");
+    let protocols: Vec<_> = gateway
+        .records()
+        .iter()
+        .map(|record| record["protocol"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        protocols,
+        [
+            "kserve-v1",
+            "tensorflow-serving-rest",
+            "torchserve",
+            "sagemaker",
+            "openinference-v2-rest"
+        ]
+    );
+    for path in ["/v1/models", "/v1/models/iris", "/v1/models/iris/metadata", "/ping", "/v2/models"]
+    {
+        assert_eq!(get(&gateway, path).status, 200, "{path}");
+    }
+    assert_eq!(gateway.records().len(), 5, "questions are not recorded");
+}
+
+#[test]
+fn refusals_have_the_form_of_the_dialect() {
+    let gateway = Gateway::start(&iris());
+    let v1 = gateway.post("/v1/models/nope:predict", ROWS);
+    assert_eq!((v1.status, v1.error()), (404, "unknown_model"));
+    assert!(v1.json()["error"].is_string());
+    let torch = gateway.post("/predictions/nope", "[1]");
+    assert_eq!((torch.status, torch.json()["code"].as_u64()), (404, Some(404)), "{}", torch.text());
+    let sagemaker = gateway.request(&post("/invocations", "content-type: image/png\r\n", "x"));
+    assert_eq!((sagemaker.status, sagemaker.error()), (415, "unsupported_media_type"));
+    assert!(sagemaker.json()["error_code"].is_string(), "{}", sagemaker.text());
+    let records = gateway.wait_for_records(3);
+    assert!(records.iter().all(|record| record["outcome"] == "rejected"));
+}
+
+#[test]
+fn routes_come_before_the_paths_of_other_dialects() {
+    let backend = Backend::echo();
+    let gateway = Gateway::start(&format!("{}{}", iris(), backend.as_pool()));
+    for path in ["/ping", "/v1/models"] {
+        assert_eq!(
+            get(&gateway, path).header("content-type"),
+            Some("application/octet-stream"),
+            "{path}"
+        );
+    }
+    assert_eq!(gateway.post("/v1/models/iris:predict", "as it is").text(), "as it is");
+    assert_eq!(backend.seen().len(), 3);
+}
+
+/// A gateway whose model `flowers` is served by `backend` in `dialect`, as its model `iris`.
+fn front(backend: &Gateway, dialect: &str, more: &str) -> Gateway {
+    Gateway::start(&format!(
+        "[models.flowers.versions.v7]\nbackends = [\"http://{}\"]\ndialect = \"{dialect}\"\n\
+         remote_model = \"iris\"\n{more}[log]\ndurability = \"os\"\n",
+        backend.data
+    ))
+}
+
+#[test]
+fn a_triton_client_is_answered_by_a_backend_of_tensorflow_serving() {
+    let backend = Gateway::start(&iris());
+    let gateway = front(&backend, "tensorflow_serving", "");
+    let reply =
+        gateway.post("/v2/models/flowers/infer", &IRIS_BODY.replacen('{', "{\"id\":\"9\",", 1));
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let json = reply.json();
+    assert_eq!((json["id"].as_str(), json["model_name"].as_str()), (Some("9"), Some("flowers")));
+    let same = backend.post("/v2/models/iris/infer", IRIS_BODY).json();
+    let outputs = |json: &serde_json::Value| {
+        let outputs = json["outputs"].as_array().unwrap();
+        let mut data: Vec<_> = outputs.iter().map(|output| output["data"].to_string()).collect();
+        data.sort();
+        data
+    };
+    assert_eq!(outputs(&json).len(), outputs(&same).len(), "{json} {same}");
+    let bad = gateway.post("/v2/models/flowers/infer", "{bad");
+    assert_eq!((bad.status, bad.error()), (400, "bad_input"));
+    let records = gateway.records();
+    assert_eq!(records[0]["protocol"], "openinference-v2-rest");
+    assert_eq!(
+        (records[0]["batch_size"].as_u64(), records[0]["outcome"].as_str()),
+        (Some(1), Some("ok"))
+    );
+}
+
+#[test]
+fn a_client_of_tensorflow_serving_is_answered_by_an_open_inference_backend() {
+    let backend = Gateway::start(&iris());
+    let gateway = front(&backend, "open_inference", "");
+    // Its tensors are known as soon as the backend has told: the model takes FP32 and nothing else.
+    let reply = eventually("the backend has told what the model takes", || {
+        let reply = gateway.post("/v1/models/flowers/versions/v7:predict", ROWS);
+        (reply.status == 200).then_some(reply)
+    });
+    assert_eq!(reply.json()["predictions"].as_array().unwrap().len(), 2, "{}", reply.text());
+    let status = get(&gateway, "/v1/models/flowers/versions/v7");
+    assert_eq!(status.json()["model_version_status"][0]["state"], "AVAILABLE", "{}", status.text());
+    let short = gateway.post("/v1/models/flowers/versions/v7:predict", r#"{"instances":[[1]]}"#);
+    assert_eq!(short.status, 400, "{}", short.text());
+    assert!(short.json()["error"].is_string());
+}
+
+#[test]
+fn a_backend_is_asked_what_it_speaks() {
+    let backend = Gateway::start(&iris());
+    let gateway = front(&backend, "ask", "[protocols]\nask_interval = \"1s\"\n");
+    let reply = eventually("the dialect is known", || {
+        let reply = gateway.post("/v1/models/flowers:predict", ROWS);
+        assert!(reply.status == 200 || reply.error() == "unknown_dialect", "{}", reply.text());
+        (reply.status == 200).then_some(reply)
+    });
+    assert!(reply.json()["predictions"].is_array());
+    let silent = Backend::script(|connection| connection.wait_for_close());
+    let gateway = Gateway::start(&format!("{}dialect = \"ask\"\n", silent.as_model()));
+    let reply = gateway.post("/v2/models/m/infer", IRIS_BODY);
+    assert_eq!((reply.status, reply.error()), (503, "unknown_dialect"));
+}
+
+#[test]
+fn bodies_may_be_compressed_both_ways_within_the_limit() {
+    use std::io::{Read as _, Write as _};
+    let gateway = Gateway::start(&format!("{}[limits]\nbody = \"64KiB\"\n", iris()));
+    let gzip = |body: &[u8]| {
+        let mut coder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        coder.write_all(body).unwrap();
+        coder.finish().unwrap()
+    };
+    let ask = |coding: &str, body: &[u8]| {
+        let mut client = gateway.client();
+        let length = body.len();
+        client.send(&format!(
+            "POST /v2/models/iris/infer HTTP/1.1\r\nhost: a\r\ncontent-encoding: {coding}\r\n\
+             accept-encoding: gzip\r\ncontent-length: {length}\r\n\r\n"
+        ));
+        client.send_bytes(body);
+        client.reply()
+    };
+    let rows = 200;
+    let data = vec!["5.1,3.5,1.4,0.2"; rows].join(",");
+    let body = format!(
+        r#"{{"inputs":[{{"name":"input","shape":[{rows},4],"datatype":"FP32","data":[{data}]}}]}}"#
+    );
+    let reply = ask("gzip", &gzip(body.as_bytes()));
+    assert_eq!((reply.status, reply.header("content-encoding")), (200, Some("gzip")));
+    let mut plain = String::new();
+    flate2::read::GzDecoder::new(&reply.body[..]).read_to_string(&mut plain).unwrap();
+    assert!(plain.contains("\"model_name\":\"iris\""), "{plain}");
+    let bomb = ask("gzip", &gzip(&vec![b' '; 1 << 20]));
+    assert_eq!((bomb.status, bomb.error()), (413, "body_too_large"));
+    let broken = ask("gzip", b"not gzip");
+    assert_eq!((broken.status, broken.error()), (400, "bad_input"));
+    let unknown = ask("br", b"x");
+    assert_eq!((unknown.status, unknown.error()), (415, "unsupported_encoding"));
+    assert_eq!(unknown.header("accept-encoding"), Some("gzip, deflate"));
+}
+
+#[test]
+fn tritons_statuses_are_answered_where_they_are_asked_for() {
+    let gateway = Gateway::start(&format!("{}[protocols]\nstrict_status = \"triton\"\n", iris()));
+    let infer = |body: &str| gateway.post("/v2/models/iris/infer", body).status;
+    assert_eq!(infer("{bad"), 500);
+    assert_eq!(infer(&IRIS_BODY.replace("[1,4]", "[1,5]")), 500);
+    assert_eq!(infer(&IRIS_BODY.replace("input\"", "nope\"")), 400);
+    assert_eq!(gateway.post("/v2/models/nope/infer", IRIS_BODY).status, 404);
+    let br = post("/v2/models/iris/infer", "content-encoding: br\r\n", "x");
+    assert_eq!(gateway.request(&br).status, 501);
+}
+
+#[test]
+fn versions_are_unloaded_and_loaded_on_request_but_not_those_that_routing_needs() {
+    let config = format!("{}[protocols]\nrepository = true\n", two());
+    let gateway = Gateway::start(&config);
+    let state = |version: &str| {
+        let index = gateway.post("/v2/repository/index", "").json();
+        let entries = index.as_array().unwrap().clone();
+        let entry = entries.into_iter().find(|entry| entry["version"] == version).unwrap();
+        entry["state"].as_str().unwrap().to_owned()
+    };
+    assert_eq!((state("v1").as_str(), state("v2").as_str()), ("READY", "READY"));
+    let unload = gateway.post("/v2/repository/models/iris/unload", "");
+    assert_eq!((unload.status, unload.text().as_str()), (200, ""), "{}", unload.text());
+    assert_eq!((state("v1").as_str(), state("v2").as_str()), ("READY", "UNAVAILABLE"));
+    assert_eq!(
+        gateway.post("/v2/models/iris/versions/v2/infer", IRIS_BODY).error(),
+        "no_ready_version"
+    );
+    assert_eq!(gateway.post("/v2/models/iris/infer", IRIS_BODY).status, 200);
+    assert_eq!(gateway.post("/v2/repository/models/iris/load", "").status, 200);
+    assert_eq!(state("v2"), "READY");
+    assert_eq!(gateway.post("/v2/models/iris/versions/v2/infer", IRIS_BODY).status, 200);
+    assert_eq!(gateway.post("/v2/repository/models/nope/load", "").status, 404);
+    let own = r#"{"parameters":{"config":"{}"}}"#;
+    assert_eq!(gateway.post("/v2/repository/models/iris/load", own).error(), "forbidden");
+    let closed = Gateway::start(&two());
+    assert_eq!(closed.post("/v2/repository/models/iris/unload", "").error(), "forbidden");
+}
+
+#[test]
+fn statistics_and_configuration_are_those_of_triton() {
+    let gateway = Gateway::start(&format!("{}[log]\ndurability = \"os\"\n", two()));
+    for _ in 0..3 {
+        assert_eq!(gateway.post("/v2/models/iris/infer", IRIS_BODY).status, 200);
+    }
+    assert_eq!(gateway.post("/v2/models/iris/infer", "{bad").status, 400);
+    let stats = get(&gateway, "/v2/models/iris/versions/v1/stats").json();
+    let version = &stats["model_stats"][0];
+    assert_eq!((version["name"].as_str(), version["version"].as_str()), (Some("iris"), Some("v1")));
+    assert_eq!(version["inference_stats"]["success"]["count"], 3);
+    assert_eq!(version["inference_stats"]["fail"]["count"], 1);
+    assert_eq!(version["inference_stats"]["compute_infer"]["count"], 3);
+    assert_eq!(
+        (version["inference_count"].as_u64(), version["execution_count"].as_u64()),
+        (Some(3), Some(3))
+    );
+    assert!(version["last_inference"].as_u64().unwrap() > 1_600_000_000_000);
+    let all = get(&gateway, "/v2/models/stats").json();
+    assert_eq!(all["model_stats"].as_array().unwrap().len(), 2);
+    let config = get(&gateway, "/v2/models/iris/config").json();
+    assert_eq!(config["input"][0]["data_type"], "TYPE_FP32");
+    assert_eq!(get(&gateway, "/v2/models/nope/config").error(), "unknown_model");
+    assert_eq!(get(&gateway, "/v2/logging").status, 501);
+}

@@ -1,0 +1,285 @@
+//! The Open Inference Protocol over gRPC, health and reflection: in process, proxied, and translated.
+
+use bytes::Bytes;
+use pointsman::protocol::grpc::health::{
+    CHECK_PATH, HealthCheckRequest, HealthCheckResponse, ServingStatus,
+};
+use pointsman::protocol::grpc::reflection::{
+    PATHS, ReflectionAnswer, ReflectionQuestion, ServerReflectionRequest, ServerReflectionResponse,
+};
+use pointsman::protocol::grpc::{FrameReader, encode_frame};
+use pointsman::protocol::open_inference::grpc::{
+    Empty, InferRequestedOutput, InferTensor, InferTensorContents, Method, ModelInferRequest,
+    ModelInferResponse, ModelMetadataResponse, ModelRequest, ModelStreamInferResponse,
+    ReadyResponse, RepositoryIndexRequest, RepositoryIndexResponse, ServerMetadataResponse,
+};
+use pointsman::protocol::open_inference::{ModelConfigResponse, ModelStatisticsResponse};
+use prost::Message;
+
+use crate::support::{Gateway, Http2, Http2Reply, IRIS_BODY, iris};
+
+const ROW: [f32; 4] = [5.1, 3.5, 1.4, 0.2];
+
+fn call<A: Message>(client: &Http2, path: &str, message: &A) -> Http2Reply {
+    send(client, path, encode_frame(message).unwrap())
+}
+
+fn send(client: &Http2, path: &str, body: Bytes) -> Http2Reply {
+    let headers = [("content-type", "application/grpc"), ("te", "trailers")];
+    client.call(client.post(path, &headers, body))
+}
+
+fn messages<M: Message + Default>(reply: &Http2Reply) -> Vec<M> {
+    let mut reader = FrameReader::new(1 << 20);
+    reader.push(reply.body.clone());
+    let mut messages = Vec::new();
+    while let Some(frame) = reader.next_frame().unwrap() {
+        messages.push(M::decode(frame.payload).unwrap());
+    }
+    reader.finish().unwrap();
+    messages
+}
+
+fn ask<A: Message, M: Message + Default>(client: &Http2, method: Method, message: &A) -> M {
+    let reply = call(client, &method.path(), message);
+    assert_eq!(reply.trailer("grpc-status"), Some("0"), "{:?}", reply.trailer("grpc-message"));
+    messages(&reply).pop().unwrap()
+}
+
+fn request(model: &str, raw: bool) -> ModelInferRequest {
+    let contents = InferTensorContents { fp32_contents: ROW.to_vec(), ..Default::default() };
+    let bytes: Vec<u8> = ROW.iter().flat_map(|value| value.to_le_bytes()).collect();
+    ModelInferRequest {
+        model_name: model.into(),
+        id: "42".into(),
+        inputs: vec![InferTensor {
+            name: "input".into(),
+            datatype: "FP32".into(),
+            shape: vec![1, 4],
+            contents: (!raw).then_some(contents),
+            ..Default::default()
+        }],
+        raw_input_contents: if raw { vec![bytes.into()] } else { Vec::new() },
+        ..Default::default()
+    }
+}
+
+fn label(response: &ModelInferResponse) -> i64 {
+    let position = response.outputs.iter().position(|output| output.datatype == "INT64").unwrap();
+    match response.raw_output_contents.get(position) {
+        Some(raw) => i64::from_le_bytes(raw[..8].try_into().unwrap()),
+        None => response.outputs[position].contents.as_ref().unwrap().int64_contents[0],
+    }
+}
+
+#[test]
+fn a_model_in_process_answers_in_the_form_of_the_request_and_is_recorded() {
+    let gateway = Gateway::start(&format!("{}[log]\ndurability = \"os\"\n", iris()));
+    let client = Http2::connect(gateway.data);
+    for raw in [true, false] {
+        let reply = call(&client, &Method::ModelInfer.path(), &request("iris", raw));
+        assert_eq!(reply.trailer("grpc-status"), Some("0"), "{:?}", reply.trailer("grpc-message"));
+        assert_eq!(reply.header("x-pointsman-model"), Some("iris"));
+        let response: ModelInferResponse = messages(&reply).pop().unwrap();
+        assert_eq!((response.model_name.as_str(), response.model_version.as_str()), ("iris", "v1"));
+        assert_eq!(response.id, "42");
+        assert_eq!(!response.raw_output_contents.is_empty(), raw, "in the form of the request");
+        assert_eq!(label(&response), 0);
+    }
+    let records = gateway.records();
+    assert_eq!(records.len(), 2, "os: written before the trailers");
+    for record in &records {
+        assert_eq!(record["protocol"], "openinference-v2-grpc");
+        assert_eq!(
+            (record["status"].as_u64(), record["grpc_status"].as_u64()),
+            (Some(200), Some(0))
+        );
+        assert_eq!(
+            (record["outcome"].as_str(), record["batch_size"].as_u64()),
+            (Some("ok"), Some(1))
+        );
+        assert!(record["req_bytes"].as_u64().unwrap() > 20, "the message was noted");
+    }
+}
+
+#[test]
+fn mistakes_are_statuses_without_a_message_and_are_recorded() {
+    let gateway = Gateway::start(&iris());
+    let client = Http2::connect(gateway.data);
+    let mut bad_shape = request("iris", false);
+    bad_shape.inputs[0].shape = vec![1, 5];
+    let mut bad_output = request("iris", true);
+    bad_output.outputs = vec![InferRequestedOutput { name: "nope".into(), ..Default::default() }];
+    let cases = [
+        (request("nope", true), "5", "unknown_model"),
+        (
+            ModelInferRequest { model_version: "v9".into(), ..request("iris", true) },
+            "5",
+            "unknown_version",
+        ),
+        (bad_shape, "3", "bad_input"),
+        (bad_output, "3", "bad_input"),
+    ];
+    for (request, status, reason) in &cases {
+        let reply = call(&client, &Method::ModelInfer.path(), request);
+        assert_eq!((reply.status, reply.header("grpc-status")), (200, Some(*status)), "{reason}");
+        assert_eq!(reply.header("x-pointsman-error"), Some(*reason));
+        assert!(reply.body.is_empty());
+    }
+    for (body, status) in [(&b"\0\0\0\0\x09x"[..], "3"), (b"\x07\0\0\0\0", "3"), (b"", "3")] {
+        let reply = send(&client, &Method::ModelInfer.path(), Bytes::copy_from_slice(body));
+        assert_eq!(reply.header("grpc-status"), Some(status), "{body:?}");
+    }
+    let long = vec![0, 0x7f, 0xff, 0xff, 0xff];
+    let reply = send(&client, &Method::ModelInfer.path(), long.into());
+    assert_eq!(reply.header("grpc-status"), Some("8"), "a message over `limits.body`");
+    let reply = send(&client, "/inference.GRPCInferenceService/Nope", Bytes::new());
+    assert_eq!(reply.header("grpc-status"), Some("12"));
+    let records = gateway.wait_for_records(9);
+    assert!(records.iter().all(|record| record["outcome"] == "rejected"));
+    assert_eq!(records[0]["grpc_status"], 5);
+}
+
+#[test]
+fn questions_about_server_and_models_are_answered() {
+    let gateway = Gateway::start(&format!("{}[log]\ndurability = \"os\"\n", iris()));
+    let client = Http2::connect(gateway.data);
+    let _answer: ModelInferResponse = ask(&client, Method::ModelInfer, &request("iris", true));
+    let model = ModelRequest { name: "iris".into(), version: String::new() };
+    let ready: ReadyResponse = ask(&client, Method::ServerReady, &Empty {});
+    assert!(ready.ready);
+    let ready: ReadyResponse = ask(&client, Method::ModelReady, &model);
+    assert!(ready.ready);
+    let server: ServerMetadataResponse = ask(&client, Method::ServerMetadata, &Empty {});
+    assert_eq!(server.name, "pointsman");
+    let metadata: ModelMetadataResponse = ask(&client, Method::ModelMetadata, &model);
+    assert_eq!(metadata.versions, ["v1"]);
+    assert_eq!(
+        (metadata.inputs[0].name.as_str(), metadata.inputs[0].shape.as_slice()),
+        ("input", &[-1, 4][..])
+    );
+    let config: ModelConfigResponse = ask(&client, Method::ModelConfig, &model);
+    assert_eq!(config.config.unwrap().input[0].name, "input");
+    let statistics: ModelStatisticsResponse = ask(&client, Method::ModelStatistics, &model);
+    let success = statistics.model_stats[0].inference_stats.unwrap().success.unwrap();
+    assert_eq!(success.count, 1);
+    assert!(success.ns > 1000, "{success:?}");
+    let index: RepositoryIndexResponse =
+        ask(&client, Method::RepositoryIndex, &RepositoryIndexRequest::default());
+    assert_eq!((index.models[0].name.as_str(), index.models[0].state.as_str()), ("iris", "READY"));
+    let unknown = ModelRequest { name: "nope".into(), version: String::new() };
+    let reply = call(&client, &Method::ModelMetadata.path(), &unknown);
+    assert_eq!(reply.header("grpc-status"), Some("5"));
+    let load = call(&client, &Method::RepositoryModelUnload.path(), &model);
+    assert_eq!(load.header("grpc-status"), Some("7"), "not unless the configuration says so");
+    assert_eq!(gateway.records().len(), 1, "only predictions are recorded");
+}
+
+#[test]
+fn health_and_reflection_are_served() {
+    let gateway = Gateway::start(&iris());
+    let client = Http2::connect(gateway.data);
+    for service in ["", "inference.GRPCInferenceService", "iris"] {
+        let reply = call(&client, CHECK_PATH, &HealthCheckRequest { service: service.into() });
+        let health: HealthCheckResponse = messages(&reply).pop().unwrap();
+        assert_eq!(health.status, i32::from(ServingStatus::Serving), "{service}");
+    }
+    let reply = call(&client, CHECK_PATH, &HealthCheckRequest { service: "nope".into() });
+    assert_eq!(reply.header("grpc-status"), Some("5"));
+    let list = ReflectionQuestion::ListServices(String::new());
+    let symbol = ReflectionQuestion::FileContainingSymbol("inference.GRPCInferenceService".into());
+    let questions: Vec<u8> = [list, symbol]
+        .into_iter()
+        .flat_map(|question| {
+            let request =
+                ServerReflectionRequest { message_request: Some(question), ..Default::default() };
+            encode_frame(&request).unwrap()
+        })
+        .collect();
+    for path in PATHS {
+        let reply = send(&client, path, questions.clone().into());
+        assert_eq!(reply.trailer("grpc-status"), Some("0"), "{path}");
+        let answers: Vec<ServerReflectionResponse> = messages(&reply);
+        let Some(ReflectionAnswer::Services(services)) = &answers[0].message_response else {
+            panic!("{:?}", answers[0]);
+        };
+        let names: Vec<_> = services.service.iter().map(|service| service.name.as_str()).collect();
+        assert!(names.contains(&"inference.GRPCInferenceService"), "{names:?}");
+        assert!(names.contains(&"grpc.health.v1.Health"), "{names:?}");
+        assert!(matches!(answers[1].message_response, Some(ReflectionAnswer::Files(_))));
+    }
+}
+
+#[test]
+fn a_stream_of_predictions_has_an_answer_each_and_one_record() {
+    let gateway = Gateway::start(&format!("{}[log]\ndurability = \"os\"\n", iris()));
+    let client = Http2::connect(gateway.data);
+    let mut bad = request("iris", true);
+    bad.inputs[0].shape = vec![9];
+    let all: Vec<u8> = [request("iris", true), bad, request("iris", false)]
+        .iter()
+        .flat_map(|request| encode_frame(request).unwrap())
+        .collect();
+    let reply = send(&client, &Method::ModelStreamInfer.path(), all.into());
+    assert_eq!(reply.trailer("grpc-status"), Some("0"));
+    let answers: Vec<ModelStreamInferResponse> = messages(&reply);
+    assert_eq!(answers.len(), 3);
+    assert_eq!(label(answers[0].infer_response.as_ref().unwrap()), 0);
+    assert!(answers[1].infer_response.is_none() && !answers[1].error_message.is_empty());
+    assert_eq!(label(answers[2].infer_response.as_ref().unwrap()), 0);
+    let records = gateway.records();
+    assert_eq!((records.len(), records[0]["grpc_status"].as_u64()), (1, Some(0)));
+}
+
+/// A gateway whose version `v7` of model `flowers` is served by `backend`, as its model `iris`.
+fn front(backend: &Gateway, dialect: &str) -> Gateway {
+    Gateway::start(&format!(
+        "[models.flowers]\naliases = {{ prod = \"v7\" }}\n[models.flowers.versions.v7]\n\
+         backends = [\"http://{}\"]\ndialect = \"{dialect}\"\nremote_model = \"iris\"\n\
+         remote_version = \"v1\"\n[log]\ndurability = \"os\"\n",
+        backend.data
+    ))
+}
+
+#[test]
+fn a_backend_of_grpc_is_told_its_own_names_by_clients_of_both_kinds() {
+    let backend = Gateway::start(&iris());
+    let gateway = front(&backend, "open_inference_grpc");
+    let client = Http2::connect(gateway.data);
+    let asked = ModelInferRequest { model_version: "prod".into(), ..request("flowers", true) };
+    let response: ModelInferResponse = ask(&client, Method::ModelInfer, &asked);
+    assert_eq!((response.model_name.as_str(), label(&response)), ("iris", 0), "passed as it is");
+    let mut bad = request("flowers", true);
+    bad.inputs[0].name = "nope".into();
+    let reply = call(&client, &Method::ModelInfer.path(), &bad);
+    assert_eq!(reply.trailer("grpc-status"), Some("3"), "the backend's own status");
+    let reply = gateway.post("/v2/models/flowers/infer", IRIS_BODY);
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let json = reply.json();
+    assert_eq!(
+        (json["model_name"].as_str(), json["model_version"].as_str()),
+        (Some("flowers"), Some("v7"))
+    );
+    let bad = IRIS_BODY.replace("input\"", "nope\"");
+    let reply = gateway.post("/v2/models/flowers/infer", &bad);
+    assert_eq!(reply.status, 400, "{}", reply.text());
+    let records = gateway.records();
+    let outcomes: Vec<_> =
+        records.iter().map(|record| record["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["ok", "rejected", "ok", "rejected"]);
+    assert_eq!(records[1]["grpc_status"], 3);
+}
+
+#[test]
+fn a_client_of_grpc_is_answered_by_a_backend_of_rest() {
+    let backend = Gateway::start(&iris());
+    let gateway = front(&backend, "open_inference");
+    let client = Http2::connect(gateway.data);
+    let response: ModelInferResponse = ask(&client, Method::ModelInfer, &request("flowers", true));
+    assert_eq!((response.model_name.as_str(), label(&response)), ("flowers", 0));
+    assert_eq!((response.model_version.as_str(), response.id.as_str()), ("v7", "42"));
+    let mut bad = request("flowers", true);
+    bad.inputs[0].name = "nope".into();
+    let reply = call(&client, &Method::ModelInfer.path(), &bad);
+    assert_eq!(reply.header("grpc-status"), Some("3"));
+}
