@@ -24,7 +24,7 @@ class Service:
     grpc: str
     version: str | None
     gateway: Gateway | None
-    # What its answers call the version: bytes of a server that speaks the client's protocol pass untouched.
+    # What answers to binary requests call the version: bytes of a server that has binary tensors pass untouched.
     answered: str | None
 
 
@@ -46,7 +46,8 @@ def services(way, directory):
             return
         gateway = Gateway(directory / "gateway", (IN_PROCESS if peer is None else proxied(peer)) + LOG)
         gateway.start()
-        yield Service(way, gateway.address, gateway.address, "v1", gateway, "v1" if peer is None else peer.version)
+        answered = peer.version if peer is not None and peer.binary else "v1"
+        yield Service(way, gateway.address, gateway.address, "v1", gateway, answered)
         gateway.stop()
     finally:
         if gateway is not None and gateway.process:
