@@ -4,6 +4,8 @@
 has no gateway between, so that a test that expects too much or too little of Triton's protocol fails there.
 """
 
+import time
+import urllib.request
 from dataclasses import dataclass
 
 from gateway import MODELS, Gateway
@@ -11,6 +13,7 @@ from peers import PEERS
 
 WAYS = ["in process", "triton itself", *PEERS]
 
+TOLD_LIMIT_S = 20
 LOG = '[log]\ndurability = "os"\n'
 IN_PROCESS = f'[models.iris.versions.v1]\nonnx = "{MODELS}/iris/v1/model.onnx"\n'
 
@@ -33,6 +36,18 @@ def proxied(peer):
     return f'[models.iris.versions.v1]\nbackends = ["{peer.url}"]\ndialect = "ask"\n'
 
 
+def await_ready(gateway):
+    """Waits until it is known what the backend speaks."""
+    limit = time.monotonic() + TOLD_LIMIT_S
+    while True:
+        try:
+            with urllib.request.urlopen(f"{gateway.url}/v2/models/iris/ready", timeout=5):
+                return
+        except OSError:
+            assert time.monotonic() < limit, gateway.output()
+            time.sleep(0.05)
+
+
 def services(way, directory):
     """Yields the service, and stops at the end what was started for it."""
     peer = None if way == "in process" else PEERS[way.split()[0]](directory / "server")
@@ -46,6 +61,7 @@ def services(way, directory):
             return
         gateway = Gateway(directory / "gateway", (IN_PROCESS if peer is None else proxied(peer)) + LOG)
         gateway.start()
+        await_ready(gateway)
         answered = peer.version if peer is not None and peer.binary else "v1"
         yield Service(way, gateway.address, gateway.address, "v1", gateway, answered)
         gateway.stop()

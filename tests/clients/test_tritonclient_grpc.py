@@ -5,7 +5,7 @@ import queue
 import grpc
 import numpy as np
 import pytest
-import tritonclient.grpc as triton
+import triton_grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from gateway import expected

@@ -30,4 +30,5 @@ fn health_metrics_and_status_are_served() {
     assert!(artifact["digest"].as_str().unwrap().starts_with("sha256:"), "{artifact}");
     assert!(artifact["memory"].as_u64().unwrap() > 0 && artifact["interface"].is_null());
     assert_eq!(status["log"]["written"], 3);
+    assert!(get("/api/v1/openapi.json").json()["paths"]["/v2/models/{model}/infer"].is_object());
 }
