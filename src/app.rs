@@ -210,4 +210,13 @@ fn tell_start(
             "the end of the prediction log was torn and is healed"
         );
     }
+    if let Some(lost) = &recovery.lost {
+        tracing::warn!(
+            segment = %lost.segment.display(),
+            offset = lost.offset,
+            first_lsn = lost.lsns.start(),
+            last_lsn = lost.lsns.end(),
+            "the last records of the prediction log are damaged; the segment is kept aside"
+        );
+    }
 }

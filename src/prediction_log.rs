@@ -37,6 +37,7 @@ mod spare;
 mod stats;
 mod survey;
 mod syncer;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -51,7 +52,7 @@ pub use feedback::{Decision, Feedback, Standing};
 pub use progress::Progress;
 pub use reader::{Gap, Item, LogReader, ReadError, Row};
 pub use recorder::{Offer, OpenError, Recorder, Ticket};
-pub use recovery::Recovery;
+pub use recovery::{LostTail, Recovery};
 pub use row::RowError;
 pub use settlement::Lost;
 pub use sinks::{FailureReason, LogPlace, SinkError, SinkStats, Sinks};

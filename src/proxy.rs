@@ -22,6 +22,7 @@ mod coding;
 mod connection;
 mod drain;
 mod exchange;
+mod extensions;
 mod feedback;
 mod forward;
 mod grpc;

@@ -23,7 +23,7 @@ use crate::domain::spec::{
     BackendAddress, Balance, Execution, Extractors, KeepAlive, SpokenDialect, Timeouts,
 };
 use crate::inference::{Lane, LocalModel};
-use crate::protocol::dialect::DeclaredModel;
+use crate::protocol::dialect::{DeclaredModel, Extensions};
 use crate::telemetry::{Padded, TargetMetrics};
 
 /// Everything that a request needs to find its answer.
@@ -107,6 +107,8 @@ pub struct Spoken {
     pub names: RemoteNames,
     /// What they told about the model.
     pub description: Option<Arc<DeclaredModel>>,
+    /// Which extensions they told that they have.
+    pub extensions: Option<Extensions>,
     /// The path of a service of the raw dialect.
     pub path: Option<String>,
     /// Where a body of the raw dialect has what.

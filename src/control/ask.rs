@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use crate::domain::dialect::Dialect;
 use crate::domain::spec::{BackendAddress, BackendsSpec, SpokenDialect};
-use crate::protocol::dialect::{DeclaredModel, Release, Target, probe};
+use crate::protocol::dialect::{DeclaredModel, Extensions, Release, Target, probe};
 
 /// How long one question may take.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
@@ -28,12 +28,14 @@ pub(super) struct Known {
     pub(super) dialect: Option<Dialect>,
     /// What the model takes and returns.
     pub(super) description: Option<DeclaredModel>,
+    /// Which extensions they have.
+    pub(super) extensions: Option<Extensions>,
 }
 
 impl Known {
     /// What is known before anybody was asked.
     pub(super) fn declared(spec: &BackendsSpec) -> Self {
-        Self { dialect: spec.dialect.declared(), description: None }
+        Self { dialect: spec.dialect.declared(), ..Self::default() }
     }
 }
 
@@ -79,10 +81,16 @@ async fn ask_one(spec: &BackendsSpec, model: &str, address: &BackendAddress) -> 
             // Of most dialects the same answer tells both.
             let description = probe::decode_metadata(&target, status, &body);
             let description = description.filter(|_| probe::metadata_path(&target).is_some());
-            return Known { dialect: Some(dialect), description };
+            let extensions = match probe::extensions_path(dialect) {
+                Some(path) => get(address, path).await,
+                None => None,
+            };
+            let extensions =
+                extensions.and_then(|(status, body)| probe::decode_extensions(status, &body));
+            return Known { dialect: Some(dialect), description, extensions };
         }
     }
-    Known { dialect: declared, description: None }
+    Known { dialect: declared, ..Known::default() }
 }
 
 /// One `GET`; `None` when there is no answer in time, or too long a one.

@@ -78,6 +78,7 @@ impl Enquiry {
         known.dialect = known.dialect.or(before.dialect);
         if known.dialect == before.dialect {
             known.description = known.description.or_else(|| before.description.clone());
+            known.extensions = known.extensions.or(before.extensions);
         }
         if known == before {
             return false;
@@ -96,21 +97,25 @@ mod tests {
     use super::*;
     use crate::domain::dialect::Dialect;
     use crate::domain::ids::{ModelName, VersionName};
-    use crate::protocol::dialect::DeclaredModel;
+    use crate::protocol::dialect::{DeclaredModel, Extensions};
 
     #[test]
     fn silence_takes_nothing_back_and_another_dialect_forgets_what_the_first_told() {
         let kind = || TargetKind::Version(ModelName::new("m"), VersionName::new("v1"));
         let description = Some(DeclaredModel { name: "m".into(), ..DeclaredModel::default() });
         let mut enquiry = Enquiry::default();
-        let told =
-            Known { dialect: Some(Dialect::OpenInference), description: description.clone() };
+        let extensions = Some(Extensions { binary_tensors: true, classification: false });
+        let dialect = Some(Dialect::OpenInference);
+        let told = Known { dialect, description: description.clone(), extensions };
         assert!(enquiry.learn(kind(), told.clone()));
         assert!(!enquiry.learn(kind(), told));
         assert!(!enquiry.learn(kind(), Known::default()), "a backend that is down");
+        let partly = Known { dialect, ..Known::default() };
+        assert!(!enquiry.learn(kind(), partly), "a backend that told a part of it");
         assert_eq!(enquiry.known()[&kind()].description, description);
-        let other = Known { dialect: Some(Dialect::KserveV1), description: None };
-        assert!(enquiry.learn(kind(), other));
-        assert_eq!(enquiry.known()[&kind()].description, None);
+        assert_eq!(enquiry.known()[&kind()].extensions, extensions);
+        let other = Known { dialect: Some(Dialect::KserveV1), ..Known::default() };
+        assert!(enquiry.learn(kind(), other.clone()));
+        assert_eq!(enquiry.known()[&kind()], other);
     }
 }

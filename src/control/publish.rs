@@ -215,6 +215,7 @@ fn spoken(spec: &BackendsSpec, known: Option<&Known>) -> snapshot::Spoken {
             version: spec.remote_version.clone(),
         },
         description: known.and_then(|known| known.description.clone()).map(Arc::new),
+        extensions: known.and_then(|known| known.extensions),
         path: spec.raw.as_ref().and_then(|raw| raw.path.clone()),
         extractors: spec.raw.as_ref().map(|raw| raw.extractors.clone()),
     }

@@ -120,9 +120,16 @@ impl Active {
         (self.first_lsn + self.records).saturating_sub(1)
     }
 
-    /// The frame that goes behind the last record.
-    fn seal(&self) -> [u8; SEAL_BYTES] {
-        frame::seal(self.epoch, self.last_lsn(), self.records)
+    /// Writes the frame that goes behind the last record. A segment without records gets none: the
+    /// next one takes its name, and who follows the log waits for that.
+    fn write_seal(&mut self) -> io::Result<()> {
+        if self.records == 0 {
+            return Ok(());
+        }
+        let seal = frame::seal(self.epoch, self.last_lsn(), self.records);
+        write_all_at(self.file.as_ref(), &mut [io::IoSlice::new(&seal)], self.end)?;
+        self.end += SEAL_BYTES as u64;
+        Ok(())
     }
 }
 
@@ -201,7 +208,7 @@ impl Appender {
         written: impl FnOnce(&Group),
     ) -> Result<(), Fault> {
         let sync = group.strongest() == Some(Durability::Sync);
-        let mut safe = (group.position(), self.next_lsn);
+        let mut safe = (group.mark(), self.next_lsn);
         let result = loop {
             if group.is_written() {
                 break Ok(());
@@ -215,7 +222,7 @@ impl Appender {
                     if sync && let Err(fault) = self.sync() {
                         break Err(fault);
                     }
-                    safe = (group.position(), self.next_lsn);
+                    safe = (group.mark(), self.next_lsn);
                     self.close_segment();
                 }
                 Err(fault) => break Err(fault),
@@ -235,9 +242,16 @@ impl Appender {
             Ok(())
         });
         if result.is_err() {
-            self.abandon(if sync { safe.1 } else { self.next_lsn });
-            if sync {
-                group.set_position(safe.0);
+            // What lies in a file without a name goes with it, whatever it was promised.
+            let is_unnamed =
+                self.current.as_ref().is_some_and(|active| active.unfinished.is_some());
+            self.abandon(if sync || is_unnamed { safe.1 } else { self.next_lsn });
+            if is_unnamed {
+                group.take_back(safe.0);
+            } else if sync {
+                group.set_position(safe.0.position());
+            }
+            if sync || is_unnamed {
                 self.next_lsn = safe.1;
             }
         } else {
@@ -264,11 +278,13 @@ impl Appender {
     /// Gives the open segment its name, once it holds what the segment of that name held.
     fn publish(&mut self) -> Result<(), Fault> {
         let Some(active) = &mut self.current else { return Ok(()) };
-        let Some(unfinished) = active.unfinished.take() else { return Ok(()) };
+        let Some(unfinished) = &active.unfinished else { return Ok(()) };
         let path = segment::path(&self.layout.dir, active.first_lsn);
+        let renamed = self.files.rename(unfinished, &path);
+        // Only now: a sync of the directory that was under way has not seen this name.
         self.syncer.named();
-        let renamed = self.files.rename(&unfinished, &path);
         renamed.map_err(|error| Fault::new("naming", path, error))?;
+        active.unfinished = None;
         self.shelf.forget(active.first_lsn);
         Ok(())
     }
@@ -302,15 +318,21 @@ impl Appender {
     pub(super) fn close(&mut self) {
         let Some(active) = &self.current else { return };
         if active.records == 0 && !self.shelf.is_empty() {
-            let path = segment::path(&self.layout.dir, active.first_lsn);
             self.syncer.closed(active.first_lsn);
+            let removed = self.files.remove(&self.file_of(active));
             self.current = None;
-            self.count_error(self.files.remove(&path));
+            self.count_error(removed);
         } else {
             drop(self.sync());
             self.close_segment();
         }
         self.count_segments();
+    }
+
+    /// The file of an open segment: while another has its name, the temporary one.
+    fn file_of(&self, active: &Active) -> PathBuf {
+        let named = || segment::path(&self.layout.dir, active.first_lsn);
+        active.unfinished.clone().unwrap_or_else(named)
     }
 
     /// Copies what background syncs have failed for into segments that can be trusted. Nothing is
@@ -386,11 +408,9 @@ impl Appender {
     /// last intact frame.
     fn close_segment(&mut self) {
         let Some(mut active) = self.current.take() else { return };
-        let (last_lsn, seal) = (active.last_lsn(), active.seal());
-        let sealed = write_all_at(active.file.as_ref(), &mut [io::IoSlice::new(&seal)], active.end);
-        match sealed {
-            Ok(()) => active.end += SEAL_BYTES as u64,
-            Err(_) => add(&self.counters.write_errors, 1),
+        let last_lsn = active.last_lsn();
+        if let Err(error) = active.write_seal() {
+            self.count_error(Err(error));
         }
         if active.filled {
             self.count_error(active.file.set_len(active.end));
@@ -406,21 +426,16 @@ impl Appender {
     /// it is sealed there, if the file system still can; readers cope if it cannot. Records below `below` are not appended
     /// again by the writer.
     fn abandon(&mut self, below: u64) {
-        let Some(active) = self.current.take() else { return };
+        let Some(mut active) = self.current.take() else { return };
         self.syncer.distrust(active.first_lsn, below);
-        if let Some(unfinished) = &active.unfinished {
-            self.count_error(self.files.remove(unfinished));
-        } else if active.records == 0 && !self.shelf.is_empty() {
-            let path = segment::path(&self.layout.dir, active.first_lsn);
-            self.count_error(self.files.remove(&path));
+        let is_needless = active.records == 0 && !self.shelf.is_empty();
+        if active.unfinished.is_some() || is_needless {
+            self.count_error(self.files.remove(&self.file_of(&active)));
         } else {
             self.count_error(active.file.set_len(active.end));
             // So that readers need not search it for more. Where that fails too, they do.
-            let seal = active.seal();
-            let sealed =
-                write_all_at(active.file.as_ref(), &mut [io::IoSlice::new(&seal)], active.end);
-            let bytes = active.end + sealed.map_or(0, |()| SEAL_BYTES as u64);
-            self.shelf.add(Listed { first_lsn: active.first_lsn, bytes });
+            drop(active.write_seal());
+            self.shelf.add(Listed { first_lsn: active.first_lsn, bytes: active.end });
         }
         self.count_segments();
     }
@@ -439,6 +454,7 @@ impl Appender {
             node: self.layout.node.clone(),
         };
         let header = header.encode();
+        // One without records loses its name at once.
         let replaces = self.shelf.newest().is_some_and(|last| {
             last.first_lsn == first_lsn && last.bytes > segment::HEADER_BYTES as u64
         });

@@ -84,6 +84,40 @@ impl FrameHeader {
     }
 }
 
+/// The payload length that a header claims.
+pub(super) fn payload_len(header: &[u8; HEADER_BYTES]) -> usize {
+    u32_at(header, 4) as usize
+}
+
+/// Whether `header` is that of the record `lsn` in a segment of `epoch`, though its length, its checksum
+/// and one more field may be damaged.
+pub(super) fn resembles(
+    header: &[u8; HEADER_BYTES],
+    epoch: u32,
+    lsn: u64,
+    is_known: impl Fn(u8) -> bool,
+) -> bool {
+    let fields = [
+        header[..2] == MAGIC && header[2] == VERSION,
+        is_known(header[3]),
+        u32_at(header, 8) == epoch,
+        u64_at(header, 12) == lsn,
+    ];
+    fields.iter().filter(|&&is_right| !is_right).count() <= 1
+}
+
+/// Whether `frame`, whose end is known, is intact but for the length in its header. Puts one of the
+/// lengths there that end so.
+pub(super) fn is_intact_but_length(frame: &mut [u8]) -> bool {
+    let Some(longest) = frame.len().checked_sub(HEADER_BYTES) else { return false };
+    let shortest = longest.saturating_sub(ALIGN - 1);
+    (shortest..=longest).any(|payload_len| {
+        let len = u32::try_from(payload_len).unwrap_or(u32::MAX);
+        frame[4..8].copy_from_slice(&len.to_le_bytes());
+        FrameHeader::parse(frame).is_some_and(|header| header.is_intact(frame))
+    })
+}
+
 /// Bytes of a whole frame around a payload of `payload_len` bytes.
 pub(super) fn frame_len(payload_len: usize) -> usize {
     HEADER_BYTES + payload_len.next_multiple_of(ALIGN)

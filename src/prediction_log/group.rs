@@ -30,6 +30,20 @@ impl Position {
     const START: Self = Self { lot: 0, frame: 0 };
 }
 
+/// How far a group had come, in this attempt and in any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark {
+    at: Position,
+    reached: Position,
+}
+
+impl Mark {
+    /// How far this attempt had come.
+    pub(super) fn position(self) -> Position {
+        self.at
+    }
+}
+
 /// One arena of a group.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lot<'a> {
@@ -138,9 +152,14 @@ impl Group {
         self.spans(self.end()).map(|(_, frames)| frames.len() as u64).sum()
     }
 
-    /// How far the writing has come.
-    pub(super) fn position(&self) -> Position {
-        self.at
+    /// How far the writing has come, to go back there.
+    pub(super) fn mark(&self) -> Mark {
+        Mark { at: self.at, reached: self.reached }
+    }
+
+    /// Goes back to `mark`, as if nothing had been written since.
+    pub(super) fn take_back(&mut self, mark: Mark) {
+        (self.at, self.reached) = (mark.at, mark.reached);
     }
 
     /// Sets how far the writing has come.

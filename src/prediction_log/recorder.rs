@@ -218,7 +218,11 @@ impl Recorder {
             let (path, source) = fault.into_parts();
             OpenError::CreateSegment { path, source }
         })?;
-        let writer = Writer::new(Arc::clone(&queue), appender, Arc::clone(&progress), spec, lock);
+        let mut writer =
+            Writer::new(Arc::clone(&queue), appender, Arc::clone(&progress), spec, lock);
+        if let Some(lost) = &recovery.lost {
+            writer.note_missing(lost.missing());
+        }
         let thread = std::thread::Builder::new()
             .name("log-writer".to_owned())
             .spawn(|| writer.run())

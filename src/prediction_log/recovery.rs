@@ -1,21 +1,26 @@
 //! Brings a directory of segments into a state in which writing can go on.
 //!
 //! Owns the torn tail of the last segment, which is all that a killed process can leave behind, records
-//! that only a segment holds which was given up, and files whose creation was cut short. Never removes a record and never refuses to start because of
+//! that only a segment holds which was given up, and files whose creation was cut short. Never removes a
+//! record, never gives the number of one that was damaged again, and never refuses to start because of
 //! what a file contains.
 
 use std::io::{self, IoSlice};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use super::aside::suspect_path;
 use super::files::{FileSystem, SegmentFile, Source, read_full_at, write_all_at};
 use super::frame::{self, SEAL_BYTES};
+use super::gaps::Missing;
 use super::recorder::OpenError;
 use super::rescue::rescue;
 use super::scan::{Scan, Step};
 use super::segment::{self, HEADER_BYTES, Listed, SegmentHeader, UNFINISHED};
 use super::survey::sealed_count;
 use super::syncer::Distrusted;
+use super::tail::{Damaged, Tail};
+use crate::domain::record::GapReason;
 
 /// Segments before the last one whose numbers are looked at: more than a failed group and its second
 /// try leave behind.
@@ -30,10 +35,37 @@ pub struct Recovery {
     pub segments: u64,
     /// Bytes of a torn tail that were cut off.
     pub healed_bytes: u64,
+    /// Records at the end of the last segment that were whole and are damaged. Their numbers are not
+    /// given again.
+    pub lost: Option<LostTail>,
     /// Places of damage before later good records in the last segment; readers report them.
     pub damaged_places: u64,
     /// A file in which nothing could be read, put aside under this name.
     pub put_aside: Option<PathBuf>,
+}
+
+/// Records that were whole and are damaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostTail {
+    /// Their numbers.
+    pub lsns: RangeInclusive<u64>,
+    /// The segment.
+    pub segment: PathBuf,
+    /// Where in the segment, in bytes.
+    pub offset: u64,
+}
+
+impl LostTail {
+    /// What the log is to say about it.
+    pub(super) fn missing(&self) -> Missing {
+        let (first, last) = (*self.lsns.start(), *self.lsns.end());
+        let name = self.segment.file_name().unwrap_or_default().display();
+        Missing {
+            lsns: Some((first, last)),
+            detail: format!("{name}:{}, at the end when the gateway started", self.offset),
+            ..Missing::now(GapReason::Damaged, last.saturating_sub(first).saturating_add(1))
+        }
+    }
 }
 
 /// Heals the last segment of the log of `node`; returns what was found and the segments that stay.
@@ -56,7 +88,8 @@ pub(super) fn recover(
     if let Some(last) = segments.last_mut() {
         let path = segment::path(dir, last.first_lsn);
         let failed = |source| OpenError::Heal { path: path.clone(), source };
-        let kept = heal(files, &path, last, &mut recovery).map_err(failed)?;
+        let held = furthest.map_or(0, |(_, next_lsn)| next_lsn);
+        let kept = heal(files, &path, last, held, &mut recovery).map_err(failed)?;
         if recovery.damaged_places > 0 {
             keep_aside(files, dir, last.first_lsn);
         }
@@ -148,11 +181,13 @@ fn sealed_below(source: &dyn Source, listed: Listed, following: u64) -> io::Resu
     Ok(sealed.is_some_and(|(_, last_lsn)| last_lsn < following))
 }
 
-/// Closes the last segment where its last good frame ends; false when it holds nothing to keep.
+/// Closes the last segment where its last good frame ends; false when it holds nothing to keep. Another
+/// segment holds what is numbered below `held`.
 fn heal(
     files: &dyn FileSystem,
     path: &Path,
     last: &mut Listed,
+    held: u64,
     recovery: &mut Recovery,
 ) -> io::Result<bool> {
     let mut scan = Scan::new(files.open_read(path)?, last.first_lsn)?;
@@ -165,9 +200,23 @@ fn heal(
     }
     recovery.next_lsn = scan.next_lsn();
     if scan.is_sealed() {
-        return Ok(true);
+        // The next segment takes the name of one without records.
+        return Ok(scan.next_lsn() > last.first_lsn);
     }
     recovery.healed_bytes = scan.torn_bytes()?;
+    if scan.next_lsn() >= held
+        && let Some(damaged) = damaged_at_end(files, path, &mut scan)?
+    {
+        let seal = frame::seal(damaged.epoch, *damaged.lsns.end(), scan.records());
+        cut_and_seal(files.open(path)?.as_ref(), damaged.end, &seal)?;
+        last.bytes = damaged.end + SEAL_BYTES as u64;
+        recovery.healed_bytes = 0;
+        recovery.damaged_places += 1;
+        recovery.next_lsn = damaged.lsns.end().saturating_add(1);
+        let (segment, offset) = (path.to_owned(), scan.offset());
+        recovery.lost = Some(LostTail { lsns: damaged.lsns, segment, offset });
+        return Ok(true);
+    }
     let Some(epoch) = scan.epoch().filter(|_| scan.records() > 0) else {
         // Without a record the next segment has the same name and replaces this one. What cannot
         // even be recognised is kept for people to look at.
@@ -190,6 +239,19 @@ fn heal(
     cut_and_seal(file.as_ref(), scan.offset(), &seal)?;
     last.bytes = scan.offset() + SEAL_BYTES as u64;
     Ok(true)
+}
+
+/// What is damaged behind the last intact frame.
+fn damaged_at_end(
+    files: &dyn FileSystem,
+    path: &Path,
+    scan: &mut Scan,
+) -> io::Result<Option<Damaged>> {
+    let (Some(epoch), false) = (scan.epoch(), scan.gave_up()) else { return Ok(None) };
+    let written = scan.offset() + scan.torn_bytes()?;
+    let (at, expected) = (scan.offset(), scan.next_lsn());
+    let source = files.open_read(path)?;
+    Tail { source: source.as_ref(), at, written, epoch, expected }.damaged()
 }
 
 fn cut_and_seal(file: &dyn SegmentFile, end: u64, seal: &[u8]) -> io::Result<()> {

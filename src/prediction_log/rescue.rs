@@ -28,7 +28,9 @@ pub(super) struct Saved {
     pub(super) missing: u64,
 }
 
-/// Copies the records that `distrusted` names.
+/// Copies the records that `distrusted` names, and those behind them: a client may have been told that
+/// one of these is written, though the writer could not write it again for the sync that another asked
+/// for.
 pub(super) fn rescue(
     files: &dyn FileSystem,
     dir: &Path,
@@ -80,7 +82,7 @@ fn copy(
         node: node.to_owned(),
     };
     let (mut batch, mut end, mut records) = (header.encode().to_vec(), 0, 0);
-    let mut last = distrusted.from - 1;
+    let (mut last, mut wanted) = (distrusted.from - 1, 0);
     loop {
         let step = scan.step()?;
         if batch.len() >= BATCH_BYTES || step == Step::End {
@@ -90,14 +92,13 @@ fn copy(
         }
         match step {
             Step::Frame { kind, lsn, payload } if distrusted.from <= lsn => {
-                if lsn <= distrusted.to {
-                    let place = end + batch.len() as u64;
-                    let first = frame::first_place(lsn, distrusted.from);
-                    let missing = usize::try_from(first.saturating_sub(place)).unwrap_or(0);
-                    batch.resize(batch.len() + missing, 0);
-                    frame::put(&mut batch, kind, header.epoch, lsn, &scan.buffer()[payload]);
-                    (records, last) = (records + 1, lsn);
-                }
+                let place = end + batch.len() as u64;
+                let first = frame::first_place(lsn, distrusted.from);
+                let missing = usize::try_from(first.saturating_sub(place)).unwrap_or(0);
+                batch.resize(batch.len() + missing, 0);
+                frame::put(&mut batch, kind, header.epoch, lsn, &scan.buffer()[payload]);
+                (records, last) = (records + 1, lsn);
+                wanted += u64::from(lsn <= distrusted.to);
             }
             Step::Frame { .. } | Step::Damage { .. } => {}
             Step::End => break,
@@ -107,6 +108,7 @@ fn copy(
     write_all_at(file, &mut [IoSlice::new(&seal)], end)?;
     file.sync()?;
     let bytes = end + seal.len() as u64;
-    let missing = (distrusted.to - distrusted.from + 1).saturating_sub(records);
-    Ok(Saved { segment: Listed { first_lsn: distrusted.from, bytes }, records, missing })
+    let missing = (distrusted.to - distrusted.from + 1).saturating_sub(wanted);
+    let segment = Listed { first_lsn: distrusted.from, bytes };
+    Ok(Saved { segment, records: wanted, missing })
 }

@@ -273,6 +273,14 @@ pub(super) fn decode_entry(kind: u8, payload: &[u8]) -> Result<(u16, Entry<'_>),
     }
 }
 
+/// Bytes at the end of a record's payload that say that its last fields are empty; none where that
+/// cannot be told.
+pub(super) fn empty_at_end(payload: &[u8]) -> usize {
+    let Ok((_, record)) = decode(payload) else { return 0 };
+    let last = [record.session.len(), record.feedback_key.len(), record.response.body.len()];
+    last.iter().take_while(|&&len| len == 0).count() * 4
+}
+
 /// Why a payload with a good checksum is not a row that this version can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RowError {

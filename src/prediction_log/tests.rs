@@ -4,6 +4,7 @@ mod damage;
 mod distrust;
 mod faults;
 mod faulty;
+mod pairs;
 mod power;
 mod retention;
 pub(super) mod rows;

@@ -78,6 +78,11 @@ impl Writer {
         }
     }
 
+    /// Has the log say that something is missing.
+    pub(super) fn note_missing(&mut self, missing: Missing) {
+        self.gaps.note(missing);
+    }
+
     /// Writes until the log is closed, then seals the segment.
     pub(super) fn run(mut self) {
         self.queue.signal().attach();

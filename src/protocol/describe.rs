@@ -37,6 +37,16 @@ impl<'a> Signature<'a> {
     }
 }
 
+/// Which extensions of the Open Inference Protocol a backend has, of those that decide what a request
+/// for a prediction may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extensions {
+    /// Tensors behind the JSON, in both directions.
+    pub binary_tensors: bool,
+    /// The largest values of an output instead of all of them.
+    pub classification: bool,
+}
+
 /// The state of one version of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionStatus {

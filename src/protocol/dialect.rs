@@ -59,7 +59,7 @@ pub use self::client::{
 pub use self::failure::{BackendFailure, decode_failure, encode_failure};
 #[doc(hidden)]
 pub use self::fuzz::{fuzz_answer, fuzz_request};
-pub use super::describe::{DeclaredModel, Signature, VersionState, VersionStatus};
+pub use super::describe::{DeclaredModel, Extensions, Signature, VersionState, VersionStatus};
 pub use super::open_inference::{BodyError, NotOffered, PathError};
 pub use super::sagemaker::Form as SagemakerForm;
 pub use crate::domain::dialect::Dialect;

@@ -51,8 +51,19 @@ impl Asked {
         headers: &HeaderMap,
         incoming: Incoming,
     ) -> Result<Self, Problem> {
-        let coding = Coding::of_body(headers)?;
+        Coding::of_body(headers)?;
         let pieces = read_whole(exchange, incoming).await?;
+        Self::whole(exchange, (dialect, operation), headers, pieces)
+    }
+
+    /// A body over REST that is here, decoded.
+    pub(super) fn whole(
+        exchange: &Exchange,
+        (dialect, operation): (Dialect, Operation),
+        headers: &HeaderMap,
+        pieces: super::body::Pieces,
+    ) -> Result<Self, Problem> {
+        let coding = Coding::of_body(headers)?;
         let limit = exchange.context.worker.gateway.limits.body;
         let pieces = match coding {
             Coding::Identity => pieces,
@@ -81,6 +92,11 @@ impl Asked {
             .map_err(|error| Problem::new(Cause::BadInput, error.to_string()))?;
         let call = prediction(Dialect::OpenInferenceGrpc, Operation::Infer);
         Ok(Self { call, headers, accepted: Coding::Identity, body, length })
+    }
+
+    /// The JSON of the body, or its message.
+    pub(super) fn head(&self) -> &[u8] {
+        self.body.bytes()
     }
 
     /// The length of the body.

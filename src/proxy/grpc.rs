@@ -257,7 +257,7 @@ async fn about(
         }),
         Call::ModelReady => {
             let asked: ModelRequest = read_message(exchange, headers, incoming).await?;
-            let ready = repository::is_ready(exchange.snapshot(), &asked.name, &asked.version)?;
+            let ready = repository::is_ready(exchange.snapshot(), &asked.name, &asked.version);
             reply(&ReadyResponse { ready })
         }
         Call::ModelMetadata => {

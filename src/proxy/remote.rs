@@ -43,9 +43,7 @@ pub(super) async fn answer(
     admitted: &Admitted,
     incoming: Incoming,
 ) -> Result<Answer, Problem> {
-    // What stands behind a pool is not of this gateway: its paths pass as they are.
-    let named = call.filter(|_| matches!(exchange.target_kind(), Some(TargetKind::Version(..))));
-    parts.uri = backend_target(&parts.uri, named, &runtime.spoken.names);
+    readdress(exchange, runtime, call, &mut parts);
     prepare(exchange, &mut parts, admitted);
     let body = match admitted.body {
         BodyLength::Known(length) if length <= WHOLE_BYTES_MAX => {
@@ -57,6 +55,32 @@ pub(super) async fn answer(
     let is_head = parts.method == Method::HEAD;
     let (response, link) = ask(exchange, runtime, parts, body, replayable).await?;
     receive(exchange, runtime, response, link, is_head).await
+}
+
+/// The same, with a body that is here.
+pub(super) async fn answer_whole(
+    exchange: &mut Exchange,
+    runtime: &RemoteRuntime,
+    call: &Call<'_>,
+    mut parts: Parts,
+    admitted: &Admitted,
+    pieces: Pieces,
+) -> Result<Answer, Problem> {
+    readdress(exchange, runtime, Some(call), &mut parts);
+    prepare(exchange, &mut parts, admitted);
+    forward(exchange, runtime, parts, RequestBody::whole(pieces), true).await
+}
+
+/// Makes the target of a request the backend's. What stands behind a pool is not of this gateway: its
+/// paths pass as they are.
+fn readdress(
+    exchange: &Exchange,
+    runtime: &RemoteRuntime,
+    call: Option<&Call<'_>>,
+    parts: &mut Parts,
+) {
+    let named = call.filter(|_| matches!(exchange.target_kind(), Some(TargetKind::Version(..))));
+    parts.uri = backend_target(&parts.uri, named, &runtime.spoken.names);
 }
 
 /// Sends a request as it is, and passes the answer on.

@@ -143,13 +143,14 @@ fn version_named(entry: &ModelEntry, version: &str) -> Result<TargetIx, Problem>
         .ok_or_else(|| Problem::new(Cause::UnknownVersion, "the model has no version of this name"))
 }
 
-/// Whether a version, or any version of the model, takes requests.
-pub(super) fn is_ready(snapshot: &Snapshot, model: &str, version: &str) -> Result<bool, Problem> {
-    let entry = model_named(snapshot, model)?;
-    if version.is_empty() {
-        return Ok(entry.versions().any(|(_, target)| snapshot.table.target(target).ready));
+/// Whether a version, or any version of the model, takes requests. What is not there does not.
+pub(super) fn is_ready(snapshot: &Snapshot, model: &str, version: &str) -> bool {
+    let Ok(entry) = model_named(snapshot, model) else { return false };
+    let ready = |target| snapshot.table.target(target).ready;
+    match version {
+        "" => entry.versions().any(|(_, target)| ready(target)),
+        version => entry.version_named(version).is_some_and(ready),
     }
-    Ok(snapshot.table.target(version_named(entry, version)?).ready)
 }
 
 /// What is counted, by version; an empty name of a version means all of them.

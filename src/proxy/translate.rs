@@ -2,19 +2,21 @@
 //!
 //! Owns the way of one prediction through the tensor form: the client's request is read whole, written
 //! anew for the backend, and the backend's answer is written anew for the client. Bodies are bounded by
-//! `limits.body` on both ways. Never translates what both sides write alike: [`super::remote`] passes it.
+//! `limits.body` on both ways. What a client asks about a model is answered in this gateway's names.
+//! Never chooses whether to translate.
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, TE,
 };
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::admit::Admitted;
-use super::asked::{Asked, Form, joined};
+use super::asked::{Asked, joined};
 use super::body::RequestBody;
 use super::builtin::version_status;
 use super::exchange::{Answer, Exchange};
@@ -28,12 +30,12 @@ use crate::protocol::dialect::{
 };
 use crate::protocol::grpc::{FrameReader, format_timeout};
 use crate::protocol::infer::InferResponse;
-use crate::protocol::open_inference::{HEAD_LENGTH_HEADER, ModelMetadata};
+use crate::protocol::open_inference::{HEAD_LENGTH_HEADER, ModelMetadata, OutputForms};
 use crate::protocol::status::GrpcCode;
 use crate::snapshot::RemoteRuntime;
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
-const HEAD_LENGTH: HeaderName = HeaderName::from_static(HEAD_LENGTH_HEADER);
+pub(super) const HEAD_LENGTH: HeaderName = HeaderName::from_static(HEAD_LENGTH_HEADER);
 
 /// What the client said about its own body and the form of its answer.
 const ABOUT_BODY: [HeaderName; 6] =
@@ -45,7 +47,7 @@ pub(super) async fn answer(
     runtime: &RemoteRuntime,
     spoken: Dialect,
     call: &Call<'_>,
-    parts: Parts,
+    mut parts: Parts,
     admitted: &Admitted,
     incoming: Incoming,
 ) -> Result<Answer, Problem> {
@@ -55,30 +57,47 @@ pub(super) async fn answer(
     let asked =
         Asked::read(exchange, (call.dialect, call.operation), &parts.headers, incoming).await?;
     let operation = call.operation;
-    predict(exchange, runtime, spoken, operation, parts, admitted, &asked).await
+    remote::prepare(exchange, &mut parts, admitted);
+    predict(exchange, runtime, spoken, operation, parts, &asked).await
 }
 
-/// A prediction.
+/// A prediction; `parts` are prepared for the backend.
 pub(super) async fn predict(
     exchange: &mut Exchange,
     runtime: &RemoteRuntime,
     spoken: Dialect,
     operation: Operation,
-    mut parts: Parts,
-    admitted: &Admitted,
+    parts: Parts,
     asked: &Asked,
 ) -> Result<Answer, Problem> {
+    Ok(match translated(exchange, runtime, spoken, operation, parts, asked).await? {
+        Ok(response) if exchange.is_grpc() => Answer::Message(response),
+        Ok(response) => Answer::Whole(response),
+        Err(failure) => Answer::Whole(exchange.failure_response(failure.status, &failure.message)),
+    })
+}
+
+/// A prediction in the client's form, or the backend's refusal; `parts` are prepared for the backend.
+pub(super) async fn translated(
+    exchange: &mut Exchange,
+    runtime: &RemoteRuntime,
+    spoken: Dialect,
+    operation: Operation,
+    mut parts: Parts,
+    asked: &Asked,
+) -> Result<Result<Response<Bytes>, BackendFailure>, Problem> {
     let Some(TargetKind::Version(model, version)) = exchange.target_kind().cloned() else {
         return Err(Problem::new(Cause::NoRoute, "a pool has no dialect to translate into"));
     };
     let terms = terms(runtime);
-    let (request, form) = asked.decode(&terms)?;
+    let (mut request, form) = asked.decode(&terms)?;
+    // The answer is given its form here.
+    OutputForms::take_from(&mut request);
     exchange.note_rows(&request.inputs);
     let target = target(runtime, spoken, model.as_str(), terms);
     let wanted = Wanted::of(&request);
     let outgoing = encode_request(&target, operation, request).map_err(unwritable)?;
     let (head, body) = outgoing.into_parts();
-    remote::prepare(exchange, &mut parts, admitted);
     for name in &ABOUT_BODY {
         parts.headers.remove(name);
     }
@@ -97,7 +116,7 @@ pub(super) async fn predict(
     if spoken == Dialect::OpenInferenceGrpc {
         whole = match message_of(whole)? {
             Ok(whole) => whole,
-            Err(failure) => return Ok(failed(exchange, &failure)),
+            Err(failure) => return Ok(Err(failure)),
         };
     }
     let Whole { head, body, .. } = whole;
@@ -110,21 +129,11 @@ pub(super) async fn predict(
                 model_version: version.as_str().into(),
                 ..response
             };
-            answered(exchange, &form, response)
+            form.encode(response, no_labels).map(Ok)
         }
-        Err(AnswerError::Failed(failure)) => Ok(failed(exchange, &failure)),
+        Err(AnswerError::Failed(failure)) => Ok(Err(failure)),
         Err(error) => Err(Problem::new(Cause::Translation, error.to_string())),
     }
-}
-
-/// An answer in the client's form.
-fn answered(
-    exchange: &Exchange,
-    form: &Form,
-    response: InferResponse<'_>,
-) -> Result<Answer, Problem> {
-    let response = form.encode(response, no_labels)?;
-    Ok(if exchange.is_grpc() { Answer::Message(response) } else { Answer::Whole(response) })
 }
 
 /// The message of a backend's answer over gRPC; its refusal where it has none.
@@ -155,11 +164,6 @@ pub(super) fn unknown_dialect() -> Problem {
     Problem::new(Cause::UnknownDialect, detail)
 }
 
-/// A backend's refusal in the client's words, with the backend's status.
-pub(super) fn failed(exchange: &Exchange, failure: &BackendFailure) -> Answer {
-    Answer::Whole(exchange.failure_response(failure.status, &failure.message))
-}
-
 /// What is known about the model at the backends.
 fn terms(runtime: &RemoteRuntime) -> Terms<'_> {
     let description = runtime.spoken.description.as_deref();
@@ -181,7 +185,12 @@ fn target<'a>(
         None => Release::Any,
     };
     let model = names.model.as_deref().unwrap_or(model);
-    Target { terms, path: runtime.spoken.path.as_deref(), ..Target::new(spoken, model, release) }
+    Target {
+        terms,
+        path: runtime.spoken.path.as_deref(),
+        binary: runtime.spoken.extensions.is_some_and(|known| known.binary_tensors),
+        ..Target::new(spoken, model, release)
+    }
 }
 
 /// What cannot be written for the backend: the client asks for what its dialect does not have.
@@ -193,7 +202,12 @@ fn unwritable(error: EncodeError) -> Problem {
     Problem::new(cause, error.to_string())
 }
 
-/// What a client asks about a model, answered from what its backend says.
+/// Whether a call is about one model, which has other names at its backends.
+pub(super) const fn concerns_model(operation: Operation) -> bool {
+    matches!(operation, Operation::Metadata | Operation::ModelReady | Operation::ModelStatus)
+}
+
+/// What a client asks about a model, answered from what its backend says, in the names of this gateway.
 async fn about_model(
     exchange: &mut Exchange,
     runtime: &RemoteRuntime,
@@ -210,9 +224,11 @@ async fn about_model(
             let detail = "the backends have not told what the model takes and returns";
             return Err(Problem::new(Cause::Unsupported, detail));
         };
+        let versions = exchange.versions_of_model();
+        let versions: Vec<&str> = versions.iter().map(String::as_str).collect();
         let metadata = ModelMetadata {
             name: model.as_str(),
-            versions: &[version.as_str()],
+            versions: &versions,
             platform: &known.platform,
             inputs: &known.inputs,
             outputs: &known.outputs,

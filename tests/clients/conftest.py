@@ -34,9 +34,9 @@ def local(tmp_path_factory):
             gateway.kill()
 
 
-@pytest.fixture(scope="session", params=PEERS)
+@pytest.fixture(scope="module", params=PEERS)
 def peer(request, tmp_path_factory):
-    """A prediction server of another project with the same iris; one of each kind for all tests."""
+    """A prediction server of another project with the same iris; one of each kind for the tests of a file."""
     server = PEERS[request.param](tmp_path_factory.mktemp(request.param) / "server")
     try:
         yield server.start()

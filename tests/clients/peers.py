@@ -29,6 +29,8 @@ class Peer:
     """One prediction server. `version` is what it calls the version of its model, None where it knows none."""
 
     version = None
+    # Whether it lists binary tensors among its extensions.
+    binary = False
 
     def __init__(self, directory):
         self.directory = Path(directory)
@@ -122,6 +124,7 @@ class Triton(Peer):
     """Triton with its Python backend: everything of Open Inference and its extensions; versions are numbers."""
 
     version = "1"
+    binary = True
 
     def command(self):
         site = next((CACHE / "venv-triton" / "lib").glob("python3.*/site-packages"), None)

@@ -165,6 +165,112 @@ fn a_backend_is_asked_what_it_speaks() {
     assert_eq!((reply.status, reply.error()), (503, "unknown_dialect"));
 }
 
+/// A backend of the Open Inference Protocol that has `extensions` and answers predictions in JSON.
+fn partial(extensions: &'static str) -> Backend {
+    Backend::script(move |connection| {
+        while let Some(request) = connection.request() {
+            let body = match request.line().split(' ').nth(1) {
+                Some("/v2") => format!(r#"{{"name":"s","extensions":{extensions}}}"#),
+                Some("/v2/models/m") => {
+                    r#"{"name":"m","versions":["7"],"platform":"p","inputs":[{"name":"x","datatype":"FP32",
+                       "shape":[-1]}],"outputs":[{"name":"y","datatype":"FP32","shape":[-1]}]}"#
+                        .to_owned()
+                }
+                Some("/v2/models/m/ready") => String::new(),
+                _ => {
+                    r#"{"model_name":"m","model_version":"7","outputs":[{"name":"y","datatype":"FP32",
+                       "shape":[2],"data":[1.5,2.5]}]}"#
+                        .to_owned()
+                }
+            };
+            connection.send(&format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            ));
+        }
+    })
+}
+
+/// A gateway before such a backend, once it is known what it has.
+fn before(backend: &Backend) -> Gateway {
+    let gateway = Gateway::start(&format!("{}dialect = \"ask\"\n", backend.as_model()));
+    eventually("the backend has told", || {
+        (get(&gateway, "/v2/models/m").status == 200).then_some(())
+    });
+    gateway
+}
+
+fn inference(rest: &str) -> String {
+    format!(r#"{{"inputs":[{{"name":"x","shape":[2],"datatype":"FP32","data":[1,2]}}]{rest}}}"#)
+}
+
+const BINARY_OUTPUTS: &str = r#","parameters":{"binary_data_output":true}"#;
+const CLASSES: &str = r#","outputs":[{"name":"y","parameters":{"classification":1}}]"#;
+
+#[test]
+fn what_an_open_inference_backend_lacks_is_made_up_for_and_all_else_passes() {
+    let backend = partial("[]");
+    let gateway = before(&backend);
+    let infer = |body: &str| {
+        let reply = gateway.post("/v2/models/m/infer", body);
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        (reply, String::from_utf8(backend.seen().pop().unwrap().body).unwrap())
+    };
+    let plain = inference("");
+    let (reply, sent) = infer(&plain);
+    assert_eq!((sent, reply.json()["model_version"].as_str()), (plain, Some("7")));
+    let unasked = inference(r#","outputs":[{"name":"y","parameters":{"binary_data":false}}]"#);
+    assert_eq!(infer(&unasked).1, unasked, "nothing is needed that it does not have");
+    let (reply, sent) = infer(&inference(BINARY_OUTPUTS));
+    assert!(!sent.contains("binary_data"), "{sent}");
+    let length: usize = reply.header("inference-header-content-length").unwrap().parse().unwrap();
+    assert_eq!(reply.body[length..], [1.5_f32.to_le_bytes(), 2.5_f32.to_le_bytes()].concat());
+    let (reply, sent) = infer(&inference(CLASSES));
+    assert!(!sent.contains("classification"), "{sent}");
+    assert_eq!(reply.json()["outputs"][0]["data"][0], "2.500000:1", "{}", reply.text());
+    let head = r#"{"inputs":[{"name":"x","shape":[2],"datatype":"FP32","parameters":{"binary_data_size":8}}]}"#;
+    let mut client = gateway.client();
+    client.send(&format!(
+        "POST /v2/models/m/infer HTTP/1.1\r\nhost: a\r\ninference-header-content-length: {}\r\n\
+         content-length: {}\r\n\r\n{head}",
+        head.len(),
+        head.len() + 8
+    ));
+    client.send_bytes(&[1.0_f32.to_le_bytes(), 2.0_f32.to_le_bytes()].concat());
+    let reply = client.reply();
+    assert_eq!((reply.status, reply.json()["model_version"].as_str()), (200, Some("v1")));
+    let sent = backend.seen().pop().unwrap();
+    assert_eq!(sent.header("inference-header-content-length"), None);
+    assert!(String::from_utf8(sent.body).unwrap().contains("\"data\":[1"));
+}
+
+#[test]
+fn a_backend_that_has_the_extensions_is_sent_the_clients_bytes() {
+    let backend = partial(r#"["binary_tensor_data","classification"]"#);
+    let gateway = before(&backend);
+    for rest in [BINARY_OUTPUTS, CLASSES] {
+        let body = inference(rest);
+        assert_eq!(gateway.post("/v2/models/m/infer", &body).status, 200);
+        assert_eq!(backend.seen().pop().unwrap().body, body.as_bytes());
+    }
+}
+
+#[test]
+fn questions_about_a_model_are_answered_in_the_names_of_the_gateway() {
+    let backend = partial("[]");
+    let gateway = before(&backend);
+    for path in ["/v2/models/m", "/v2/models/m/versions/v1"] {
+        let json = get(&gateway, path).json();
+        assert_eq!((json["name"].as_str(), json["versions"][0].as_str()), (Some("m"), Some("v1")));
+        assert_eq!(json["inputs"][0]["name"], "x", "{json}");
+    }
+    let ready = get(&gateway, "/v2/models/m/versions/v1/ready");
+    assert_eq!((ready.status, ready.json()["name"].as_str()), (200, Some("m")));
+    assert_eq!(get(&gateway, "/v2/models/m/versions/v1/config").json()["name"], "m");
+    let stats = get(&gateway, "/v2/models/m/versions/v1/stats").json();
+    assert_eq!(stats["model_stats"][0]["version"], "v1");
+}
+
 #[test]
 fn bodies_may_be_compressed_both_ways_within_the_limit() {
     use std::io::{Read as _, Write as _};

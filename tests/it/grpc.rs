@@ -9,9 +9,10 @@ use pointsman::protocol::grpc::reflection::{
 };
 use pointsman::protocol::grpc::{FrameReader, encode_frame};
 use pointsman::protocol::open_inference::grpc::{
-    Empty, InferRequestedOutput, InferTensor, InferTensorContents, Method, ModelInferRequest,
-    ModelInferResponse, ModelMetadataResponse, ModelRequest, ModelStreamInferResponse,
-    ReadyResponse, RepositoryIndexRequest, RepositoryIndexResponse, ServerMetadataResponse,
+    Empty, InferParameter, InferRequestedOutput, InferTensor, InferTensorContents, Method,
+    ModelInferRequest, ModelInferResponse, ModelMetadataResponse, ModelRequest,
+    ModelStreamInferResponse, ParameterChoice, ReadyResponse, RepositoryIndexRequest,
+    RepositoryIndexResponse, ServerMetadataResponse,
 };
 use pointsman::protocol::open_inference::{ModelConfigResponse, ModelStatisticsResponse};
 use prost::Message;
@@ -168,6 +169,11 @@ fn questions_about_server_and_models_are_answered() {
         ask(&client, Method::RepositoryIndex, &RepositoryIndexRequest::default());
     assert_eq!((index.models[0].name.as_str(), index.models[0].state.as_str()), ("iris", "READY"));
     let unknown = ModelRequest { name: "nope".into(), version: String::new() };
+    let no_version = ModelRequest { name: "iris".into(), version: "v9".into() };
+    for asked in [&unknown, &no_version] {
+        let ready: ReadyResponse = ask(&client, Method::ModelReady, asked);
+        assert!(!ready.ready, "{asked:?} is not there, so that it is not ready");
+    }
     let reply = call(&client, &Method::ModelMetadata.path(), &unknown);
     assert_eq!(reply.header("grpc-status"), Some("5"));
     let load = call(&client, &Method::RepositoryModelUnload.path(), &model);
@@ -282,4 +288,40 @@ fn a_client_of_grpc_is_answered_by_a_backend_of_rest() {
     bad.inputs[0].name = "nope".into();
     let reply = call(&client, &Method::ModelInfer.path(), &bad);
     assert_eq!(reply.header("grpc-status"), Some("3"));
+    let two = InferParameter { parameter_choice: Some(ParameterChoice::Int64Param(2)) };
+    let mut classes = request("flowers", true);
+    classes.outputs = vec![InferRequestedOutput {
+        name: "probabilities".into(),
+        parameters: [("classification".to_owned(), two)].into(),
+    }];
+    let response: ModelInferResponse = ask(&client, Method::ModelInfer, &classes);
+    assert_eq!(response.outputs[0].datatype, "BYTES", "classes are made once");
+    assert_eq!(response.outputs[0].shape, [1, 2]);
+}
+
+#[test]
+fn each_message_of_a_stream_is_translated_and_a_mistake_ends_its_request_only() {
+    let backend = Gateway::start(&iris());
+    let gateway = front(&backend, "open_inference");
+    let client = Http2::connect(gateway.data);
+    let mut bad = request("flowers", true);
+    bad.inputs[0].name = "nope".into();
+    let all: Vec<u8> =
+        [request("flowers", true), bad, request("other", true), request("flowers", false)]
+            .iter()
+            .flat_map(|request| encode_frame(request).unwrap())
+            .collect();
+    let reply = send(&client, &Method::ModelStreamInfer.path(), all.into());
+    assert_eq!(reply.trailer("grpc-status"), Some("0"));
+    let answers: Vec<ModelStreamInferResponse> = messages(&reply);
+    assert_eq!(answers.len(), 4);
+    for good in [&answers[0], &answers[3]] {
+        let response = good.infer_response.as_ref().unwrap();
+        assert_eq!((response.model_version.as_str(), label(response)), ("v7", 0));
+    }
+    for wrong in [&answers[1], &answers[2]] {
+        assert!(wrong.infer_response.is_none() && !wrong.error_message.is_empty(), "{wrong:?}");
+    }
+    let records = gateway.records();
+    assert_eq!((records.len(), records[0]["grpc_status"].as_u64()), (1, Some(0)));
 }

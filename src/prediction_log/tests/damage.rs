@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::super::query::verify::verify;
 use super::super::*;
-use super::sample::{assert_balanced, only_segment, read, record, spec};
+use super::sample::{assert_balanced, copy, only_segment, read, record, spec, wait};
 use crate::domain::record::GapReason;
 use crate::domain::spec::Durability;
 
@@ -115,6 +115,92 @@ fn a_damaged_middle_is_kept_reported_and_written_after() {
     assert_eq!(gap.lsns, Some(2..=3));
     assert_eq!((gap.offset, gap.bytes), (from as u64, 2 * size as u64));
     assert_eq!((gap.reason, &gap.segment), (GapReason::Damaged, &path));
+}
+
+/// The segment of a gateway that was killed after it had acknowledged `count` records, in a directory of
+/// its own.
+fn killed(count: u64) -> (tempfile::TempDir, Vec<u8>) {
+    let source = tempfile::tempdir().expect("a directory");
+    let recorder = Recorder::open(source.path(), "n1", 1, &spec(Durability::Os)).expect("open");
+    for number in 1..=count {
+        assert_eq!(wait(&recorder, recorder.offer(0, &record(number, b"a body"))), Ok(()));
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    copy(source.path(), dir.path());
+    recorder.close();
+    let bytes = std::fs::read(only_segment(dir.path())).expect("read");
+    (dir, bytes)
+}
+
+/// Starts on a segment whose last records are damaged, and checks that `lost` are told and their numbers
+/// not given again.
+fn assert_told(bad: &[u8], lost: std::ops::RangeInclusive<u64>, what: &str) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = segment::path(dir.path(), 1);
+    std::fs::write(&path, bad).expect("written");
+    let recorder = Recorder::open(dir.path(), "n1", 1, &spec(Durability::Os)).expect("open");
+    let recovery = recorder.recovery().clone();
+    assert_eq!(recovery.lost.map(|lost| lost.lsns), Some(lost.clone()), "{what}");
+    assert_eq!((recovery.next_lsn, recovery.healed_bytes), (lost.end() + 1, 0), "{what}");
+    let kept = std::fs::read(aside::suspect_path(dir.path(), 1)).expect("kept aside");
+    let written = bad.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    assert!(kept.starts_with(&bad[..written]), "{what}");
+    assert_eq!(wait(&recorder, recorder.offer(0, &record(100, b""))), Ok(()), "{what}");
+    recorder.close();
+    // Once more: it is told once.
+    let recorder = Recorder::open(dir.path(), "n1", 1, &spec(Durability::Os)).expect("open");
+    assert_eq!(recorder.recovery().lost, None, "{what}");
+    recorder.close();
+    let contents = read(dir.path());
+    let numbers: Vec<_> = contents.records.iter().map(|record| record.1).collect();
+    assert_eq!(numbers, (1..*lost.start()).chain([100]).collect::<Vec<_>>(), "{what}");
+    let gaps: Vec<_> = contents.gaps.into_iter().map(|gap| (gap.reason, gap.lsns)).collect();
+    assert_eq!(gaps, [(GapReason::Damaged, Some(lost.clone()))], "{what}");
+    let count = lost.end() - lost.start() + 1;
+    let said = (GapReason::Damaged, Some((*lost.start(), *lost.end())), count);
+    assert_eq!(contents.gap_rows, [said], "{what}: the log itself says it");
+}
+
+#[test]
+fn a_flipped_bit_in_the_last_record_of_a_killed_log_is_told() {
+    for count in [1, 3] {
+        let (_dir, bytes) = killed(count);
+        let from = bytes.len() - frame_bytes();
+        let payload = from + frame::HEADER_BYTES;
+        for at in (from..payload).chain((payload..bytes.len()).step_by(11)).chain([bytes.len() - 1])
+        {
+            let mut bad = bytes.clone();
+            bad[at] ^= 1 << (at % 8);
+            assert_told(&bad, count..=count, &format!("byte {at} of the last of {count}"));
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_the_last_record_before_zeros_is_told() {
+    let (_dir, mut bytes) = killed(3);
+    let from = bytes.len() - frame_bytes();
+    let body = bytes[from..].windows(6).position(|part| part == b"a body").expect("a body");
+    bytes.resize(64 * 1024, 0);
+    let header = from..from + frame::HEADER_BYTES;
+    for at in header.chain(from + body..from + body + 6) {
+        let mut bad = bytes.clone();
+        bad[at] ^= 1 << (at % 8);
+        assert_told(&bad, 3..=3, &format!("byte {at}"));
+    }
+}
+
+#[test]
+fn all_damaged_records_at_the_end_are_told() {
+    let (_dir, bytes) = killed(4);
+    let (end, size) = (bytes.len(), frame_bytes());
+    let mut bad = bytes;
+    bad[end - 2 * size + 100] ^= 1;
+    bad[end - size + 100] ^= 1;
+    assert_told(&bad, 3..=4, "both");
+    // Behind the damaged record there is the beginning of another, which nobody was promised.
+    bad.truncate(end - 50);
+    assert_told(&bad, 3..=3, "and a torn one");
 }
 
 #[test]

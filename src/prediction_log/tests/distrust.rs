@@ -103,7 +103,7 @@ fn a_segment_that_was_given_up_is_cut_and_sealed() {
 }
 
 /// Writes the segment `first_lsn` with these numbers, and a seal that claims to end with `sealed`.
-fn segment_of(dir: &Path, first_lsn: u64, numbers: &[u64], sealed: Option<u64>) {
+pub(super) fn segment_of(dir: &Path, first_lsn: u64, numbers: &[u64], sealed: Option<u64>) {
     let epoch = 7 + first_lsn as u32;
     let header = segment::SegmentHeader { epoch, first_lsn, created_us: 1, node: "n1".to_owned() };
     let mut bytes = header.encode().to_vec();

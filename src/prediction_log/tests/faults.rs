@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::super::*;
 use super::faulty::{Faulty, Mode, open};
+use super::pairs::Unused;
 use super::sample::{assert_balanced, eventually, read, record, spec, wait};
 use crate::domain::record::Omission;
 use crate::domain::record::{Entry, GapReason, PredictionRecord};
@@ -62,6 +63,27 @@ fn any_single_failed_call_costs_nothing_that_was_acknowledged() {
             let acknowledged = run(&faults, dir.path(), durability);
             assert!(acknowledged.is_none_or(|records| records == 40), "appended again: {call}");
             go_on(dir.path(), durability);
+        }
+    }
+}
+
+#[test]
+fn any_single_failed_call_costs_nothing_where_an_earlier_gateway_recorded_nothing() {
+    for durability in [Durability::Os, Durability::Sync] {
+        for unused in [Unused::Closed, Unused::Sealed] {
+            let prepared = || {
+                let dir = tempfile::tempdir().expect("a directory");
+                unused.leave(dir.path());
+                dir
+            };
+            let clean = Faulty::new(Mode::Good);
+            run(&clean, prepared().path(), durability);
+            for call in 1..=clean.calls() {
+                let dir = prepared();
+                let acknowledged = run(&Faulty::new(Mode::FailOnce(call)), dir.path(), durability);
+                assert!(acknowledged.is_none_or(|records| records == 40), "{unused:?}, {call}");
+                go_on(dir.path(), durability);
+            }
         }
     }
 }

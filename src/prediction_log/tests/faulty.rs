@@ -19,6 +19,10 @@ pub(super) enum Mode {
     Good,
     /// The call with this number fails once.
     FailOnce(u64),
+    /// The calls with these two numbers fail.
+    FailTwice(u64, u64),
+    /// The next call of the first kind fails, then the next of the second, and so on.
+    FailNext(&'static [Op]),
     /// The call with this number and all later ones fail.
     FailFrom(u64),
     /// Writes take part of what they are given.
@@ -33,6 +37,17 @@ pub(super) enum Mode {
     FailSyncOnce,
     /// Writes hang.
     Stalled,
+}
+
+/// Kinds of calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Op {
+    Create,
+    Write,
+    /// Of a file.
+    Sync,
+    Rename,
+    Other,
 }
 
 #[derive(Debug)]
@@ -125,11 +140,16 @@ impl Faulty {
     }
 
     /// Counts a call and fails it if its turn has come.
-    fn call(&self) -> io::Result<()> {
+    fn call(&self, op: Op) -> io::Result<()> {
         let mut state = self.0.0.lock();
         state.calls += 1;
         let fails = match state.mode {
             Mode::FailOnce(number) => state.calls == number,
+            Mode::FailTwice(first, second) => [first, second].contains(&state.calls),
+            Mode::FailNext([next, rest @ ..]) if *next == op => {
+                state.mode = Mode::FailNext(rest);
+                true
+            }
             Mode::FailFrom(number) => state.calls >= number,
             _ => false,
         };
@@ -183,7 +203,7 @@ impl Source for FaultyFile {
 
 impl SegmentFile for FaultyFile {
     fn write_at(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        self.faults.call()?;
+        self.faults.call(Op::Write)?;
         let mut state = self.faults.0.0.lock();
         state.stalled += 1;
         while state.mode == Mode::Stalled {
@@ -205,7 +225,7 @@ impl SegmentFile for FaultyFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.faults.call()?;
+        self.faults.call(Op::Sync)?;
         let mut state = self.faults.0.0.lock();
         if waited(&mut state, &self.faults.0.1) {
             return Err(io::Error::from_raw_os_error(5));
@@ -221,61 +241,61 @@ impl SegmentFile for FaultyFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.faults.call()?;
+        self.faults.call(Op::Other)?;
         self.file.set_len(len)
     }
 }
 
 impl FileSystem for Faulty {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.call()?;
+        self.call(Op::Other)?;
         LocalFiles.create_dir(path)
     }
 
     fn lock(&self, path: &Path) -> io::Result<LockGuard> {
-        self.call()?;
+        self.call(Op::Other)?;
         LocalFiles.lock(path)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<(String, u64)>> {
-        self.call()?;
+        self.call(Op::Other)?;
         LocalFiles.list(dir)
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn SegmentFile>> {
-        self.call()?;
+        self.call(Op::Create)?;
         self.no_space()?;
         Ok(self.file(LocalFiles.create(path)?))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn SegmentFile>> {
-        self.call()?;
+        self.call(Op::Other)?;
         Ok(self.file(LocalFiles.open(path)?))
     }
 
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn Source>> {
-        self.call()?;
+        self.call(Op::Other)?;
         let (source, faults, path) = (LocalFiles.open_read(path)?, self.clone(), path.to_owned());
         Ok(Box::new(CountedSource { source, faults, path }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.call()?;
+        self.call(Op::Rename)?;
         LocalFiles.rename(from, to)
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.call()?;
+        self.call(Op::Other)?;
         LocalFiles.link(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.call()?;
+        self.call(Op::Other)?;
         LocalFiles.remove(path)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.call()?;
+        self.call(Op::Other)?;
         if waited(&mut self.0.0.lock(), &self.0.1) {
             return Err(io::Error::from_raw_os_error(5));
         }

@@ -51,7 +51,7 @@ impl Body {
     }
 
     /// The body up to where a header cuts it; all of it where none does.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8] {
         self.content.head()
     }
 

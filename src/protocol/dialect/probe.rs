@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::backend::open_inference_path;
-use super::{DeclaredModel, Dialect, Release, Target, VersionState};
+use super::{DeclaredModel, Dialect, Extensions, Release, Target, VersionState};
 use crate::protocol::kserve_v1;
 use crate::protocol::open_inference::decode_model_metadata;
 use crate::protocol::tensorflow_serving::{self, path_of};
@@ -73,6 +73,30 @@ pub fn decode_metadata(
         (true, false) => decode_model_metadata(body).ok(),
         (false, _) => None,
     }
+}
+
+/// What `GET` tells which extensions a backend has; `None` where the dialect has nothing of the kind.
+pub const fn extensions_path(dialect: Dialect) -> Option<&'static str> {
+    match dialect {
+        Dialect::OpenInference => Some("/v2"),
+        Dialect::OpenInferenceGrpc
+        | Dialect::KserveV1
+        | Dialect::TensorflowServing
+        | Dialect::Torchserve
+        | Dialect::Sagemaker
+        | Dialect::Raw => None,
+    }
+}
+
+/// What the answer to [`extensions_path`] says; `None` when it has no list of them.
+pub fn decode_extensions(status: StatusCode, body: &[u8]) -> Option<Extensions> {
+    let document: Value = serde_json::from_slice(body).ok().filter(|_| status.is_success())?;
+    let listed = document.get("extensions")?.as_array()?;
+    let has = |name: &str| listed.iter().any(|one| one.as_str() == Some(name));
+    Some(Extensions {
+        binary_tensors: has("binary_tensor_data"),
+        classification: has("classification"),
+    })
 }
 
 /// What `GET` tells whether a backend speaks `target`'s dialect.

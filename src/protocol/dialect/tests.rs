@@ -281,6 +281,27 @@ fn backends_are_recognised_by_what_they_say() {
 }
 
 #[test]
+fn extensions_are_known_only_where_they_are_listed() {
+    assert_eq!(probe::extensions_path(Dialect::OpenInference), Some("/v2"));
+    assert_eq!(probe::extensions_path(Dialect::KserveV1), None);
+    let told = |status, body: &str| probe::decode_extensions(status, body.as_bytes());
+    let ok = StatusCode::OK;
+    let known =
+        |binary_tensors, classification| Some(Extensions { binary_tensors, classification });
+    let listed = r#"{"extensions":["classification","binary_tensor_data"]}"#;
+    assert_eq!(told(ok, listed), known(true, true));
+    assert_eq!(
+        told(ok, r#"{"name":"s","extensions":["binary_tensor_data",1]}"#),
+        known(true, false)
+    );
+    assert_eq!(told(ok, r#"{"extensions":[]}"#), known(false, false));
+    assert_eq!(told(StatusCode::NOT_FOUND, listed), None);
+    for silent in ["", "{}", "[]", r#"{"extensions":null}"#] {
+        assert_eq!(told(ok, silent), None, "{silent}");
+    }
+}
+
+#[test]
 fn health_is_answered_in_each_dialect() {
     let cases = [
         ("/v2/health/live", true, 200, r#"{"live":true}"#),

@@ -1,7 +1,8 @@
 //! In which form a client wants each output.
 //!
 //! Owns the parameters of requests and requested outputs that say so: `binary_data_output`,
-//! `binary_data` and `classification`. Never encodes anything.
+//! `binary_data` and `classification`, and taking them out of a request whose answer is given its form
+//! here. Never encodes anything.
 
 use std::num::NonZeroU32;
 
@@ -9,6 +10,13 @@ use smallvec::SmallVec;
 
 use super::classification::{ClassifyError, classify};
 use crate::protocol::infer::{InferRequest, InferResponse, Parameter, RequestedOutput, parameter};
+
+/// Whether outputs of a request without a form of their own are binary.
+const BINARY_OUTPUTS: &str = "binary_data_output";
+/// Whether one output is binary.
+const BINARY: &str = "binary_data";
+/// How many classes are wanted of one output.
+const CLASSES: &str = "classification";
 
 /// The forms of all outputs of one request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,9 +64,8 @@ impl OutputForms {
     /// # Errors
     /// When one of the parameters that say so makes no sense.
     pub fn of(request: &InferRequest<'_>) -> Result<Self, FormError> {
-        let binary =
-            boolean(parameter(&request.parameters, "binary_data_output"), "binary_data_output")?
-                .unwrap_or(false);
+        let binary = boolean(parameter(&request.parameters, BINARY_OUTPUTS), BINARY_OUTPUTS)?
+            .unwrap_or(false);
         let named = request.outputs.iter().map(|output| {
             form_of(output, binary).map(|form| (output.name.clone().into_owned(), form))
         });
@@ -68,6 +75,28 @@ impl OutputForms {
     /// All outputs in binary form, as the answer to a raw binary request has them.
     pub fn binary() -> Self {
         Self { named: SmallVec::new(), binary: true }
+    }
+
+    /// Takes the parameters that say so out of `request`, so that whoever is asked next gives values,
+    /// and forms are applied once.
+    pub fn take_from(request: &mut InferRequest<'_>) {
+        request.parameters.retain(|(key, _)| key != BINARY_OUTPUTS);
+        for output in &mut request.outputs {
+            output.parameters.retain(|(key, _)| key != BINARY && key != CLASSES);
+        }
+    }
+
+    /// Whether any output is wanted in binary form.
+    pub fn wants_binary(&self) -> bool {
+        match self.named.as_slice() {
+            [] => self.binary,
+            named => named.iter().any(|(_, form)| form.binary),
+        }
+    }
+
+    /// Whether any output is wanted as classes.
+    pub fn wants_classes(&self) -> bool {
+        self.named.iter().any(|(_, form)| form.classes.is_some())
     }
 
     /// The form of the output `name`.
@@ -101,8 +130,8 @@ fn form_of(output: &RequestedOutput<'_>, default: bool) -> Result<OutputForm, Fo
     if output.parameters.iter().any(|(key, _)| key.starts_with("shared_memory_")) {
         return Err(FormError::SharedMemory { output: output.name.clone().into_owned() });
     }
-    let binary = boolean(parameter(&output.parameters, "binary_data"), "binary_data")?;
-    let (name, expected) = ("classification", "a number of classes from 1 on");
+    let binary = boolean(parameter(&output.parameters, BINARY), BINARY)?;
+    let (name, expected) = (CLASSES, "a number of classes from 1 on");
     let wrong = || FormError::WrongType { name, expected };
     let classes = match parameter(&output.parameters, name) {
         None => None,
@@ -152,6 +181,28 @@ mod tests {
         assert_eq!(forms.of_output("c"), OutputForm { binary: true, classes });
         assert_eq!(forms.of_output("d"), binary);
         assert_eq!(OutputForms::binary().of_output("any"), binary);
+    }
+
+    #[test]
+    fn a_request_without_its_forms_wants_values_and_keeps_the_rest() {
+        let body = br#"{"parameters":{"binary_data_output":true,"seed":1},"inputs":[],"outputs":[
+            {"name":"a","parameters":{"classification":3,"binary_data":true,"scale":2}}]}"#;
+        let mut request = decode_infer_request(body).expect("valid");
+        let forms = OutputForms::of(&request).expect("valid");
+        assert!(forms.wants_binary() && forms.wants_classes());
+        OutputForms::take_from(&mut request);
+        let forms = OutputForms::of(&request).expect("valid");
+        assert!(!forms.wants_binary() && !forms.wants_classes());
+        assert_eq!(request.parameters, [("seed".into(), Parameter::Integer(1))]);
+        assert_eq!(request.outputs[0].parameters, [("scale".into(), Parameter::Integer(2))]);
+    }
+
+    #[test]
+    fn what_is_said_of_every_output_itself_counts_alone() {
+        let of_all = r#","parameters":{"binary_data_output":true}"#;
+        assert!(forms(of_all).expect("valid").wants_binary());
+        let own = r#","outputs":[{"name":"a","parameters":{"binary_data":false}}]"#;
+        assert!(!forms(&format!("{of_all}{own}")).expect("valid").wants_binary());
     }
 
     #[test]

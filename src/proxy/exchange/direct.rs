@@ -18,7 +18,7 @@ use crate::domain::spec::SpokenDialect;
 use crate::protocol::dialect::{Call, Dialect, Operation, Release, parse_path, same_wire};
 use crate::proxy::admit::{self, Admitted, BodyLength};
 use crate::proxy::problem::{Cause, Problem};
-use crate::proxy::{builtin, feedback, grpc, local, remote, repository, translate};
+use crate::proxy::{builtin, extensions, feedback, grpc, local, remote, repository, translate};
 use crate::snapshot::RuntimeKind;
 
 /// Name a model and a version where the path of a SageMaker container does not.
@@ -73,9 +73,15 @@ pub(super) async fn answer(
                 (Some(_), _) => Some(runtime.spoken.dialect.ok_or_else(unknown_dialect)?),
             };
             match (call, spoken) {
-                (Some(call), Some(spoken)) if !same_wire(call.dialect, spoken) => {
+                (Some(call), Some(spoken))
+                    if !same_wire(call.dialect, spoken)
+                        || translate::concerns_model(call.operation) =>
+                {
                     translate::answer(exchange, runtime, spoken, &call, parts, &admitted, body)
                         .await
+                }
+                (Some(call), Some(Dialect::OpenInference)) if call.operation.is_inference() => {
+                    extensions::answer(exchange, runtime, &call, parts, &admitted, body).await
                 }
                 (call, _) => {
                     remote::answer(exchange, runtime, call.as_ref(), parts, &admitted, body).await

@@ -127,11 +127,10 @@ async fn serve(
             let spoken = spoken(runtime)?;
             if spoken != Dialect::OpenInferenceGrpc {
                 let asked = Asked::message(message)?;
+                remote::prepare(exchange, &mut parts, admitted);
                 let operation = Operation::Infer;
-                return translate::predict(
-                    exchange, runtime, spoken, operation, parts, admitted, &asked,
-                )
-                .await;
+                return translate::predict(exchange, runtime, spoken, operation, parts, &asked)
+                    .await;
             }
             let other = &runtime.spoken.names;
             let pieces = if names.differ(other) {

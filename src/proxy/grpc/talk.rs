@@ -25,7 +25,7 @@ use prost::Message as _;
 use super::infer::{names_of, spoken};
 use super::message::{encoding, framing, pass, plain, reader};
 use super::{ok_trailers, put_status, serving};
-use crate::protocol::dialect::Dialect;
+use crate::protocol::dialect::{BackendFailure, Dialect, Operation};
 use crate::protocol::grpc::health::{HealthCheckRequest, HealthCheckResponse, ServingStatus};
 use crate::protocol::grpc::reflection::ServerReflectionRequest;
 use crate::protocol::grpc::{FrameReader, encode_frame};
@@ -37,7 +37,7 @@ use crate::proxy::coding::Coding;
 use crate::proxy::exchange::{Answer, Exchange, Promise};
 use crate::proxy::names::origin;
 use crate::proxy::problem::{Cause, Problem};
-use crate::proxy::{local, remote};
+use crate::proxy::{local, remote, translate};
 use crate::snapshot::RuntimeKind;
 
 /// How often health that is watched is looked at.
@@ -60,6 +60,8 @@ enum Subject {
     Infer {
         model: String,
         first: Option<Bytes>,
+        /// The head of what each message becomes for a backend that is asked in another dialect.
+        onward: Option<Box<Parts>>,
     },
     /// The health of a service.
     Watch {
@@ -155,9 +157,8 @@ impl Talker {
             },
         };
         match &self.talk.subject {
-            Subject::Infer { model, .. } => {
-                let model = model.clone();
-                predict(&mut self.exchange, &model, message).await.map(Some)
+            Subject::Infer { model, onward, .. } => {
+                predict(&mut self.exchange, model, onward.as_deref(), message).await.map(Some)
             }
             Subject::Watch { .. } | Subject::Reflection => {
                 let asked = ServerReflectionRequest::decode(message).map_err(|error| {
@@ -254,7 +255,12 @@ fn framed(message: &impl prost::Message) -> Result<Bytes, Problem> {
 }
 
 /// One prediction of a stream. What is wrong with it is told in the answer, and the stream goes on.
-async fn predict(exchange: &mut Exchange, model: &str, message: Bytes) -> Result<Bytes, Problem> {
+async fn predict(
+    exchange: &mut Exchange,
+    model: &str,
+    onward: Option<&Parts>,
+    message: Bytes,
+) -> Result<Bytes, Problem> {
     let answered = async {
         let names = names_of(&message)?;
         if names.model != model {
@@ -263,15 +269,20 @@ async fn predict(exchange: &mut Exchange, model: &str, message: Bytes) -> Result
         }
         let snapshot = Arc::clone(exchange.held());
         let target = exchange.target_index();
-        match target.map(|target| &snapshot.target(target).kind) {
-            Some(RuntimeKind::Local(Some(runtime))) => {
-                local::predict(exchange, runtime, Asked::message(message)?).await
+        match (target.map(|target| &snapshot.target(target).kind), onward) {
+            (Some(RuntimeKind::Local(Some(runtime))), _) => {
+                local::predict(exchange, runtime, Asked::message(message)?).await.map(Ok)
+            }
+            (Some(RuntimeKind::Remote(runtime)), Some(onward)) => {
+                let (spoken, asked) = (spoken(runtime)?, Asked::message(message)?);
+                let (operation, parts) = (Operation::Infer, onward.clone());
+                translate::translated(exchange, runtime, spoken, operation, parts, &asked).await
             }
             _ => Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded")),
         }
     };
     let said = match answered.await {
-        Ok(response) => {
+        Ok(Ok(response)) => {
             // The frame of a `ModelInferResponse`, which becomes a field of the stream's message.
             let message = response.into_body().slice(crate::protocol::grpc::PREFIX_BYTES..);
             let infer_response = ModelInferResponse::decode(message)
@@ -282,8 +293,9 @@ async fn predict(exchange: &mut Exchange, model: &str, message: Bytes) -> Result
             }
         }
         Err(problem) if problem.cause == Cause::RequestTimeout => return Err(problem),
-        Err(problem) => {
-            ModelStreamInferResponse { error_message: problem.detail, infer_response: None }
+        Ok(Err(BackendFailure { message: error_message, .. }))
+        | Err(Problem { detail: error_message, .. }) => {
+            ModelStreamInferResponse { error_message, infer_response: None }
         }
     };
     framed(&said)
@@ -309,7 +321,7 @@ pub(super) async fn infer(
     let snapshot = Arc::clone(exchange.held());
     match &snapshot.target(decision.target).kind {
         RuntimeKind::Local(Some(_)) => {
-            let subject = Subject::Infer { model: names.model, first: Some(first) };
+            let subject = Subject::Infer { model: names.model, first: Some(first), onward: None };
             let talk = Talk { incoming: Some(incoming), reader, coding, subject };
             Ok(Answer::Talk(Box::new(talk)))
         }
@@ -318,8 +330,11 @@ pub(super) async fn infer(
         }
         RuntimeKind::Remote(runtime) => {
             if spoken(runtime)? != Dialect::OpenInferenceGrpc {
-                let detail = "a stream of predictions is not translated: ask for each by itself";
-                return Err(Problem::new(Cause::Unsupported, detail));
+                remote::prepare(exchange, &mut parts, admitted);
+                let onward = Some(Box::new(parts));
+                let subject = Subject::Infer { model: names.model, first: Some(first), onward };
+                let talk = Talk { incoming: Some(incoming), reader, coding, subject };
+                return Ok(Answer::Talk(Box::new(talk)));
             }
             if names.differ(&runtime.spoken.names) {
                 let detail = "a stream of predictions passes as it is, and its backend knows the model or \
