@@ -72,7 +72,7 @@ fn a_flipped_bit_costs_one_record_at_most_and_shows() {
         let contents = read(&log_dir);
         assert_eq!(contents.records, expected, "byte {at}");
         if hit.is_none() || at % 7 == 0 {
-            assert_told(data.path(), at);
+            assert_found(data.path(), at);
         }
         let lsns: Vec<_> = contents.gaps.iter().map(|gap| gap.lsns.clone()).collect();
         match hit {
@@ -84,7 +84,7 @@ fn a_flipped_bit_costs_one_record_at_most_and_shows() {
 
 /// What costs no record, in the header or the seal, is told all the same. (All bytes of the frames are
 /// flipped beside `verify`.)
-fn assert_told(data_dir: &Path, at: usize) {
+fn assert_found(data_dir: &Path, at: usize) {
     let mut told = Vec::new();
     let totals = verify(data_dir, &mut |file| told.extend(file.damage.clone()), &mut |_, _| {});
     assert!(totals.expect("verified").is_damaged(), "byte {at}");
