@@ -206,7 +206,8 @@ fn starts_without_a_record_leave_nothing_behind() {
                 open(&Faulty::new(Mode::Good), dir.path(), &spec(Durability::Os)).expect("open");
             assert_eq!(recorder.recovery().next_lsn, 1);
             recorder.close();
-            assert_eq!(names(dir.path()), [segment::file_name(1), "LOCK".to_owned()], "{unused:?}");
+            let expected = [segment::file_name(1), "LOCK".to_owned(), "clock".to_owned()];
+            assert_eq!(names(dir.path()), expected, "{unused:?}");
         }
         let recorder =
             open(&Faulty::new(Mode::Good), dir.path(), &spec(Durability::Os)).expect("open");
