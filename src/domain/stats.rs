@@ -1,0 +1,8 @@
+//! The mathematics of monitoring: what is counted, what the counts say, and how sure that is.
+//!
+//! Owns windows and their exact sum ([`window`]) and the rings that keep them ([`rings`]). Never keeps
+//! time, draws numbers or reads files: windows and files are given, and the same input gives the same
+//! verdict.
+
+pub mod rings;
+pub mod window;
