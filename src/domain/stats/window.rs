@@ -7,6 +7,8 @@
 
 use hdrhistogram::Histogram;
 
+use super::counts::Counts;
+use super::layout::LayoutHash;
 use crate::domain::record::{Latency, Outcome};
 
 /// Microseconds in a minute.
@@ -433,26 +435,57 @@ impl TrafficRecorder {
 }
 
 /// Everything that is counted about a version in one window.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct WindowCounts {
     /// Its traffic.
     pub traffic: Traffic,
+    /// What its features and outputs were: one for each layout by which they were counted. There is more
+    /// than one where the baseline was replaced within the window.
+    values: Vec<Counts>,
 }
+
+/// The most layouts of one window; what is counted by further ones is left out.
+const LAYOUTS_MAX: usize = 4;
 
 impl WindowCounts {
     /// Adds other counts.
     pub fn merge(&mut self, other: &Self) {
         self.traffic.merge(&other.traffic);
+        for counts in &other.values {
+            self.add_values(counts);
+        }
+    }
+
+    /// Adds values that were counted.
+    pub fn add_values(&mut self, counts: &Counts) {
+        // Only counts of the same layout have a sum.
+        if self.values.iter_mut().any(|own| own.merge(counts).is_ok()) {
+            return;
+        }
+        if self.values.len() < LAYOUTS_MAX {
+            self.values.push(counts.clone());
+        }
+    }
+
+    /// Everything that was counted about values, by layout.
+    pub fn values(&self) -> &[Counts] {
+        &self.values
+    }
+
+    /// What was counted about values by one layout.
+    pub fn values_by(&self, layout: LayoutHash) -> Option<&Counts> {
+        self.values.iter().find(|counts| counts.layout().hash() == layout)
     }
 
     /// The bytes that it takes.
     pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.traffic.heap_bytes()
+        let values = self.values.iter().map(|counts| Counts::bytes(counts.layout()));
+        size_of::<Self>() + self.traffic.heap_bytes() + values.sum::<usize>()
     }
 }
 
 /// The counts of one window.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Window {
     /// Its first minute.
     pub start: Minute,
