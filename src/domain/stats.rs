@@ -1,12 +1,15 @@
 //! The mathematics of monitoring: what is counted, what the counts say, and how sure that is.
 //!
 //! Owns the layout of histograms ([`layout`]), their counts ([`counts`]) and what they are held
-//! against ([`baseline`]). Never keeps time, draws numbers or reads files: windows and files are
-//! given, and the same input gives the same verdict.
+//! against ([`baseline`]); windows and their exact sum ([`window`]) and the rings that keep them
+//! ([`rings`]). Never keeps time, draws numbers or reads files: windows and files are given, and the
+//! same input gives the same verdict.
 
 pub mod baseline;
 pub mod counts;
 pub mod layout;
+pub mod rings;
+pub mod window;
 
 #[cfg(test)]
 mod tests;
