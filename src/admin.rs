@@ -2,6 +2,7 @@
 //!
 //! Owns its HTTP surface. Reads everything; what it is asked to change it asks of the controller.
 
+mod alarms;
 mod local;
 mod models;
 mod sinks;
@@ -25,6 +26,7 @@ use serde_json::{Value, json};
 use crate::domain::record::Omission;
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::SpokenDialect;
+use crate::monitor::alarms::AlarmReader;
 use crate::monitor::{MonitorReader, MonitorStats};
 use crate::prediction_log::parquet::{Compactor, ParquetStats};
 use crate::prediction_log::{DropReason, LogStats, SYNC_BUCKETS_US, Sinks};
@@ -41,6 +43,7 @@ pub struct Admin {
     drain: Arc<Drain>,
     sinks: Arc<Sinks>,
     monitor: MonitorReader,
+    alarms: AlarmReader,
     listener: Mutex<Option<TcpListener>>,
 }
 
@@ -58,11 +61,11 @@ impl Admin {
         compactor: Option<Arc<Compactor>>,
         drain: Arc<Drain>,
         sinks: Arc<Sinks>,
-        monitor: MonitorReader,
+        (monitor, alarms): (MonitorReader, AlarmReader),
         listener: TcpListener,
     ) -> Self {
         let listener = Mutex::new(Some(listener));
-        Self { gateway, registry, compactor, drain, sinks, monitor, listener }
+        Self { gateway, registry, compactor, drain, sinks, monitor, alarms, listener }
     }
 
     /// Copies what other rooms have counted into the registry and renders it.
@@ -105,6 +108,7 @@ impl Admin {
         let parquet = self.compactor.as_ref().map(|compactor| compactor.stats());
         parquet_metrics(registry, &parquet.unwrap_or_default());
         monitor_metrics(registry, &self.monitor.stats());
+        alarms::metrics(registry, &self.alarms);
         local::metrics(registry, &snapshot);
         let mut out = registry.render();
         local::batch_rows(&snapshot, &mut out);
@@ -263,6 +267,7 @@ fn router(admin: Arc<Admin>) -> Router {
             "/api/v1/openapi.json",
             get(async || ([(CONTENT_TYPE, "application/json")], OPENAPI)),
         )
+        .route("/api/v1/alarms", get(alarms::list))
         .route("/api/v1/models/{model}/versions/{version}/load", post(models::load))
         .route("/api/v1/models/{model}/versions/{version}/unload", post(models::unload))
         .with_state(admin)

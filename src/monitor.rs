@@ -12,6 +12,7 @@
 //! A window is keyed by the minute in which an exchange ended. Both numbers that say so stand in its
 //! record, so that the prediction log gives the same windows.
 
+pub mod alarms;
 mod gather;
 mod observe;
 mod store;

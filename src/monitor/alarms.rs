@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+pub use self::call::date;
 use self::ledger::Ledger;
 pub use self::ledger::{AlarmReader, AlarmStats, CallStats};
 pub use self::log_lag::LogSight;

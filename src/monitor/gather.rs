@@ -72,6 +72,7 @@ impl Gatherer {
             version.take(open, |shard| {
                 let mut counts = WindowCounts::default();
                 counts.traffic.add_recorded(&shard.traffic);
+                counts.inputs.merge(&shard.inputs);
                 self.store.add(version.key(), shard.minute, &counts);
             });
         }

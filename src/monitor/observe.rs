@@ -13,6 +13,7 @@ use super::store::VersionKey;
 use crate::domain::record::{Latency, Outcome};
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::Intent;
+use crate::domain::stats::heavy_hitters::HeavyHitters;
 use crate::domain::stats::window::{Minute, TrafficRecorder};
 use crate::telemetry::Padded;
 
@@ -34,6 +35,7 @@ pub struct Observation<'a> {
 pub(super) struct Shard {
     pub(super) minute: Minute,
     pub(super) traffic: TrafficRecorder,
+    pub(super) inputs: HeavyHitters,
 }
 
 impl Shard {
@@ -98,6 +100,14 @@ impl VersionMonitor {
         }
     }
 
+    /// Counts an input, by the hash of its body, on `worker`.
+    pub fn note_input(&self, worker: usize, minute: Minute, hash: u128) {
+        let Some(shards) = self.shards.get(worker % self.shards.len()) else { return };
+        if let Some(shard) = shards.0.lock().of(minute) {
+            shard.inputs.add(hash);
+        }
+    }
+
     /// Takes the shards of all minutes before `open`, and hands each to `gather`.
     pub(super) fn take(&self, open: Minute, mut gather: impl FnMut(&Shard)) {
         for shards in &self.shards {
@@ -106,6 +116,7 @@ impl VersionMonitor {
             for shard in &mut taken {
                 gather(shard);
                 shard.traffic.reset();
+                shard.inputs.clear();
             }
             let mut shards = shards.0.lock();
             let room = SPARE_MAX.saturating_sub(shards.spare.len());

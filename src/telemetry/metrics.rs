@@ -115,6 +115,12 @@ definitions! {
     gauge "pointsman_log_healthy", [], "1 while the last write succeeded.";
     counter "pointsman_feedback_items_total", ["status"], "Items of POST /v1/feedback: accepted, duplicate, replaced, pending, late, unknown, invalid or lost.";
     gauge "pointsman_feedback_names", [], "Names of predictions that are remembered for the answer to feedback; 0 until the first feedback.";
+    gauge "pointsman_alarm_active", ["model", "alarm"], "Active alarms of a model, over its versions; the model is empty for those of the gateway.";
+    counter "pointsman_alarms_fired_total", ["model", "alarm"], "Times that an alarm became active, whether or not someone was called.";
+    counter "pointsman_alarm_calls_total", ["result"], "Calls of the webhook: delivered, or given_up (refused for good, or more than may wait).";
+    counter "pointsman_alarm_call_failures_total", ["reason"], "Attempts to deliver a call that failed, by reason.";
+    gauge "pointsman_alarm_calls_waiting", [], "Calls that wait for the webhook.";
+    counter "pointsman_alarm_write_errors_total", [], "Times that the state of alarms could not be written down.";
     counter "pointsman_sink_records_total", ["sink"], "Records that a sink acknowledged, those that were sent again included.";
     counter "pointsman_sink_batches_total", ["sink"], "Deliveries that a sink acknowledged.";
     counter "pointsman_sink_retries_total", ["sink"], "Deliveries that were tried again.";

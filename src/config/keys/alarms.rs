@@ -212,24 +212,31 @@ const fn table(name: &'static str, section: &'static Section) -> Key {
     key(name, Kind::Table(section), Absent::Same("{}"), section.doc)
 }
 
-const KINDS: [Key; 10] = [
-    table("silence", &SILENCE),
-    table("request_rate", &REQUEST_RATE),
-    table("repeated_input", &REPEATED_INPUT),
-    table("class_share", &CLASS_SHARE),
-    table("schema_shape", &SCHEMA_SHAPE),
-    table("drift", &DRIFT),
-    table("error_rate", &ERROR_RATE),
-    table("quality", &QUALITY),
-    table("baseline_missing", &BASELINE_MISSING),
-    table("stale_pipeline", &STALE_PIPELINE),
-];
+/// Declares a section with the tables of all kinds that concern models, after its own keys.
+macro_rules! with_kinds {
+    ($(#[$doc:meta])* $name:ident $what:literal $help:literal [$($own:expr),* $(,)?]) => {
+        $(#[$doc])*
+        pub(in crate::config) static $name: Section = section($what, $help, &[
+            $($own,)*
+            table("silence", &SILENCE),
+            table("request_rate", &REQUEST_RATE),
+            table("repeated_input", &REPEATED_INPUT),
+            table("class_share", &CLASS_SHARE),
+            table("schema_shape", &SCHEMA_SHAPE),
+            table("drift", &DRIFT),
+            table("error_rate", &ERROR_RATE),
+            table("quality", &QUALITY),
+            table("baseline_missing", &BASELINE_MISSING),
+            table("stale_pipeline", &STALE_PIPELINE),
+        ]);
+    };
+}
 
-/// `[alarms]`.
-pub(in crate::config) static ALARMS: Section = section(
-    "the alarms",
-    "What someone is called for, and how. What is not said holds for models that say nothing.",
-    &[
+with_kinds! {
+    /// `[alarms]`.
+    ALARMS "the alarms"
+    "What someone is called for, and how. What is not said holds for models that say nothing."
+    [
         key(
             "webhook",
             Kind::Text(Form::SinkUrl),
@@ -263,28 +270,15 @@ pub(in crate::config) static ALARMS: Section = section(
         RUNBOOK,
         MUTE,
         table("log_lag", &LOG_LAG),
-        KINDS[0],
-        KINDS[1],
-        KINDS[2],
-        KINDS[3],
-        KINDS[4],
-        KINDS[5],
-        KINDS[6],
-        KINDS[7],
-        KINDS[8],
-        KINDS[9],
-    ],
-);
+    ]
+}
 
-/// `[models.NAME.alarms]`.
-pub(in crate::config) static MODEL_ALARMS: Section = section(
-    "the alarms of a model",
-    "What someone is called for about this model, where it differs from `[alarms]`.",
-    &[
-        RUNBOOK, MUTE, KINDS[0], KINDS[1], KINDS[2], KINDS[3], KINDS[4], KINDS[5], KINDS[6], KINDS[7],
-        KINDS[8], KINDS[9],
-    ],
-);
+with_kinds! {
+    /// `[models.NAME.alarms]`.
+    MODEL_ALARMS "the alarms of a model"
+    "What someone is called for about this model, where it differs from `[alarms]`."
+    [RUNBOOK, MUTE]
+}
 
 /// The sections of all kinds, by their words.
 pub(in crate::config) static ALARM_KINDS: [(&str, &Section); 11] = [

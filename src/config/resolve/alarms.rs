@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::form;
 use crate::config::reader::{At, Fields};
-use crate::domain::spec::{AlarmLimits, AlarmRules, AlarmsSpec, WebhookSpec};
+use crate::domain::spec::{AlarmLimits, AlarmRules, AlarmsSpec, BackendAddress, WebhookSpec};
 use crate::domain::stats::alarm::{AlarmKind, MuteHours, Rule, Severity};
 
 use super::{Peer, Rules};
@@ -42,25 +42,28 @@ impl Common {
 
 impl Rules<'_> {
     /// Reads `[alarms]`. Links still have their placeholders, for the models below.
-    pub(super) fn alarms(&mut self, fields: &Fields<'_>) -> AlarmsSpec {
-        let authorization = fields.secret("authorization", form::secret);
-        let url = fields.parse("webhook", form::sink_url).map(|at| {
-            let (url, address) = at.value;
-            let peer = At { value: address, place: at.place, hidden: at.hidden };
-            self.peers.push(Peer { what: "webhook", address: peer });
-            url
+    pub(super) fn alarms(&mut self, top: &Fields<'_>) -> AlarmsSpec {
+        let read = top.table("alarms", |fields| {
+            let webhook = webhook(&fields);
+            let (spec, address) = webhook.unzip();
+            let rules = kinds(&fields, AlarmRules::default(), &[]);
+            (AlarmsSpec { webhook: spec, rules }, address)
         });
-        let (timeout, backoff) = (fields.duration("timeout"), fields.duration("backoff"));
-        let queue = fields.integer("queue").unwrap_or(1000);
-        let webhook = url.map(|url| WebhookSpec {
-            url,
-            authorization,
-            timeout: timeout.unwrap_or(Duration::from_secs(10)),
-            backoff: backoff.unwrap_or(Duration::from_secs(60)),
-            queue,
-        });
-        AlarmsSpec { webhook, rules: kinds(fields, AlarmRules::default(), &[]) }
+        let Some((spec, address)) = read else { return AlarmsSpec::default() };
+        self.peers.extend(address.map(|address| Peer { what: "webhook", address }));
+        spec
     }
+}
+
+/// Where calls are posted, and the address that this leads to.
+fn webhook(fields: &Fields<'_>) -> Option<(WebhookSpec, At<BackendAddress>)> {
+    let authorization = fields.secret("authorization", form::secret);
+    let timeout = fields.duration("timeout").unwrap_or(Duration::from_secs(10));
+    let backoff = fields.duration("backoff").unwrap_or(Duration::from_secs(60));
+    let queue = fields.integer("queue").unwrap_or(1000);
+    let At { value: (url, address), place, hidden } = fields.parse("webhook", form::sink_url)?;
+    let spec = WebhookSpec { url, authorization, timeout, backoff, queue };
+    Some((spec, At { value: address, place, hidden }))
 }
 
 /// Reads `[models.NAME.alarms]`, or what `[alarms]` says about all models, over the level above.

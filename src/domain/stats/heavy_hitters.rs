@@ -102,6 +102,11 @@ impl HeavyHitters {
         self.hitters.iter().copied().max_by_key(|hitter| (hitter.at_least(), hitter.input))
     }
 
+    /// The bytes of the heap that it takes.
+    pub fn heap_bytes(&self) -> usize {
+        self.hitters.capacity() * size_of::<Hitter>()
+    }
+
     /// Forgets everything and keeps the memory.
     pub fn clear(&mut self) {
         self.total = 0;

@@ -128,7 +128,8 @@ mod tests {
     /// `P(X >= k)` of a binomial, summed.
     fn tail(k: u64, n: u64, p: f64) -> f64 {
         let ln_choose = |k: u64| (0..k).map(|i| (float(n - i) / float(i + 1)).ln()).sum::<f64>();
-        let mass = |k: u64| (ln_choose(k) + float(k) * p.ln() + float(n - k) * (1.0 - p).ln()).exp();
+        let mass =
+            |k: u64| (ln_choose(k) + float(k) * p.ln() + float(n - k) * (1.0 - p).ln()).exp();
         (k..=n).map(mass).sum()
     }
 
@@ -177,13 +178,20 @@ mod tests {
         assert_eq!(place_count(100, (50, 50), 4.0, 100), Place::Within);
         assert!(matches!(place_count(15, (300, 300), 4.0, 100), Place::Below(_)));
         assert_eq!(place_count(0, (3, 3), 4.0, 100), Place::Unknown);
-        assert!(matches!(place_count(200, (0, 0), 4.0, 100), Place::Above(_)), "as if from nowhere");
+        assert!(
+            matches!(place_count(200, (0, 0), 4.0, 100), Place::Above(_)),
+            "as if from nowhere"
+        );
     }
 
     #[test]
     fn a_class_that_never_comes_and_one_that_floods_are_seen() {
         assert!(matches!(place_share(0, 2000, 0.1, 5000, 4.0, 100, CHANCE), Place::Below(_)));
-        assert_eq!(place_share(0, 100, 0.1, 5000, 4.0, 100, CHANCE), Place::Within, "could be chance");
+        assert_eq!(
+            place_share(0, 100, 0.1, 5000, 4.0, 100, CHANCE),
+            Place::Within,
+            "could be chance"
+        );
         assert!(matches!(place_share(300, 1000, 0.01, 5000, 4.0, 100, CHANCE), Place::Above(_)));
         assert_eq!(place_share(3, 50, 0.5, 5000, 4.0, 100, CHANCE), Place::Unknown);
         assert!(matches!(place_share(1000, 1000, 0.5, 5000, 4.0, 100, CHANCE), Place::Above(_)));

@@ -15,7 +15,7 @@ pub(super) fn fingerprint(key: &AlarmKey, since: u64) -> String {
 }
 
 /// A minute since the Unix epoch as a date, RFC 3339.
-pub(super) fn date(minute: u64) -> String {
+pub fn date(minute: u64) -> String {
     let seconds = i64::try_from(minute.saturating_mul(60)).unwrap_or(i64::MAX);
     Timestamp::from_second(seconds).map_or_else(|_| minute.to_string(), |date| date.to_string())
 }
@@ -95,9 +95,7 @@ pub(super) fn log(notice: &Notice) {
     let summary = summary(notice);
     macro_rules! say {
         ($level:ident, $words:literal) => {
-            tracing::$level!(
-                alarm, model, version, severity, since, summary, runbook, $words
-            )
+            tracing::$level!(alarm, model, version, severity, since, summary, runbook, $words)
         };
     }
     match (notice.word, notice.severity) {
@@ -120,12 +118,8 @@ mod tests {
             version: "v7".to_owned(),
             alarm: AlarmKind::Drift,
         };
-        let finding = Finding {
-            subject: "age".to_owned(),
-            what: "moved".to_owned(),
-            value: 0.3,
-            limit: 0.1,
-        };
+        let finding =
+            Finding { subject: "age".to_owned(), what: "moved".to_owned(), value: 0.3, limit: 0.1 };
         let evidence = Evidence {
             definition: "psi".to_owned(),
             value: 0.3,

@@ -403,7 +403,8 @@ mod tests {
     #[test]
     fn a_version_that_was_seen_before_is_no_new_one_after_a_restart() {
         let dir = tempfile::tempdir().expect("a directory");
-        let versions = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let versions =
+            |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let ledger = Ledger::open(dir.path(), None);
         assert_eq!(ledger.arrivals("m", START, &versions(&["v1"])), START);
         assert_eq!(ledger.arrivals("m", START + 9, &versions(&["v1", "v2"])), START + 9);

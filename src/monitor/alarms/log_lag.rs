@@ -46,7 +46,11 @@ impl LogSight {
             error: (!stats.healthy).then(|| stats.last_error.clone().unwrap_or_default()),
             waiting: stats.oldest_waiting,
             dropped: dropped.saturating_sub(self.dropped),
-            sinks: sinks.stats(stats.written_lsn).into_iter().map(|s| (s.name.to_string(), s.lag)).collect(),
+            sinks: sinks
+                .stats(stats.written_lsn)
+                .into_iter()
+                .map(|s| (s.name.to_string(), s.lag))
+                .collect(),
             records: stats.received,
         };
         self.dropped = dropped;
@@ -95,9 +99,11 @@ mod tests {
 
     fn subjects(facts: Facts) -> Vec<String> {
         match read(facts, 5, LIMIT) {
-            Reading::Bad(evidence) => {
-                evidence.findings.into_iter().map(|it| format!("{}: {}", it.subject, it.what)).collect()
-            }
+            Reading::Bad(evidence) => evidence
+                .findings
+                .into_iter()
+                .map(|it| format!("{}: {}", it.subject, it.what))
+                .collect(),
             Reading::Good | Reading::Insufficient => Vec::new(),
         }
     }

@@ -6,9 +6,7 @@ use crate::domain::record::Outcome;
 use crate::domain::spec::AlarmLimits;
 use crate::domain::stats::alarm::{Evidence, FINDINGS_MAX, Finding, Reading, Rule};
 use crate::domain::stats::heavy_hitters::HeavyHitters;
-use crate::domain::stats::rate_band::{
-    Basis, CHANCE, History, Place, Usual, exceeds, place_count,
-};
+use crate::domain::stats::rate_band::{Basis, CHANCE, History, Place, Usual, exceeds, place_count};
 use crate::domain::stats::window::Traffic;
 
 /// Minutes of an hour: a gap of this length says that nothing is to be expected.
@@ -290,7 +288,10 @@ mod tests {
         assert_eq!(look(500, 0, 500), Reading::Good);
         assert_eq!(look(20, 20, 500), Reading::Insufficient);
         let Reading::Bad(evidence) = look(0, 60, 0) else { panic!("all failed") };
-        assert_eq!((evidence.value, evidence.findings[0].subject.as_str()), (1.0, "upstream_error"));
+        assert_eq!(
+            (evidence.value, evidence.findings[0].subject.as_str()),
+            (1.0, "upstream_error")
+        );
     }
 
     #[test]
@@ -298,9 +299,8 @@ mod tests {
         let rule = rule(AlarmKind::RepeatedInput);
         let mut inputs = HeavyHitters::with_room();
         (0..2000).for_each(|input| inputs.add(input));
-        let look = |inputs: &HeavyHitters| {
-            repeated_input(inputs, &AlarmLimits::default(), &rule, MONDAY)
-        };
+        let look =
+            |inputs: &HeavyHitters| repeated_input(inputs, &AlarmLimits::default(), &rule, MONDAY);
         assert_eq!(look(&inputs), Reading::Good);
         (0..1000).for_each(|_| inputs.add(0xabc));
         let Reading::Bad(evidence) = look(&inputs) else { panic!("a third is one input") };

@@ -64,9 +64,14 @@ mod tests {
     fn settings_that_cannot_be_sent_are_refused_with_the_name_of_the_sink() {
         let name = SinkName::new("s");
         let refused = |url, secret| HttpSink::new(&name, url, secret).err().map(|e| e.to_string());
-        assert_eq!(refused("https://a/", None).expect("refused"), "sink `s`: `https://a/` is no `http://` URL");
+        assert_eq!(
+            refused("https://a/", None).expect("refused"),
+            "sink `s`: `https://a/` is no `http://` URL"
+        );
         let secret = Secret::new("a\nb");
-        assert!(refused("http://a/", Some(&secret)).expect("refused").starts_with("sink `s`: the auth"));
+        assert!(
+            refused("http://a/", Some(&secret)).expect("refused").starts_with("sink `s`: the auth")
+        );
         assert_eq!(refused("http://a/", None), None);
     }
 

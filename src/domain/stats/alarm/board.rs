@@ -129,7 +129,7 @@ impl Word {
 }
 
 /// A call, or its calling off.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Notice {
     /// The minute of the look, since the Unix epoch.
     pub minute: u64,
@@ -142,8 +142,10 @@ pub struct Notice {
     /// How soon someone should look.
     pub severity: Severity,
     /// Where it is written what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runbook: Option<String>,
     /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Evidence>,
 }
 
