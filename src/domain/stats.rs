@@ -1,15 +1,23 @@
-//! Statistics: counts that merge exactly, and tests that say how often they are wrong.
+//! The mathematics of monitoring: what is counted, what the counts say, and how sure that is.
 //!
-//! Owns every number that an alarm, a release or a quality report rests on. Pure: `now` is an argument, and
-//! nothing here waits, locks or draws a number, so that each verdict can be computed again from what it names
-//! as its evidence.
+//! Owns the layout of histograms ([`layout`]), their counts ([`counts`]) and what they are held
+//! against ([`baseline`]); tests and intervals that hold at any number of looks ([`two_by_two`],
+//! [`confidence`], [`sample_ratio`]); and what is known about predictions once the truth is: [`quality`],
+//! [`maturity`], [`detectors`] of change, and [`cbpe`] before that. Never keeps time, draws numbers or reads files:
+//! windows and files are given, and the same input gives the same verdict.
 
+pub mod baseline;
 pub mod cbpe;
 pub mod confidence;
+pub mod counts;
 pub mod detectors;
 pub mod exact_sum;
+pub mod layout;
 pub mod maturity;
 pub mod quality;
 pub mod sample_ratio;
 pub mod special;
 pub mod two_by_two;
+
+#[cfg(test)]
+mod tests;
