@@ -186,7 +186,8 @@ mod tests {
     fn the_estimate_is_that_of_the_scores_themselves() {
         let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/stats/cbpe.json"));
         let golden: Value = serde_json::from_str(text).expect("JSON");
-        let calibrator = Calibrator::new(&numbers(&golden["x"]), &numbers(&golden["y"])).expect("one");
+        let calibrator =
+            Calibrator::new(&numbers(&golden["x"]), &numbers(&golden["y"])).expect("one");
         let mut scores = ScoreCounts::default();
         for score in numbers(&golden["scores"]) {
             assert!(scores.add(score));

@@ -160,7 +160,8 @@ mod tests {
     use super::*;
 
     fn golden(name: &str) -> Vec<(String, Value)> {
-        let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/stats/small.json"));
+        let text =
+            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/stats/small.json"));
         let whole: Value = serde_json::from_str(text).expect("JSON");
         let part = whole[name].as_object().expect("an object");
         part.iter().map(|(name, value)| (name.clone(), value.clone())).collect()

@@ -14,8 +14,8 @@ use super::two_by_two::{Prior, Tally, TwoByTwo};
 
 /// The ends of the age buckets, in seconds; what is older falls into one more.
 const AGES: [u64; 23] = [
-    1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400, 172_800,
-    259_200, 432_000, 604_800, 1_209_600,
+    1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400,
+    172_800, 259_200, 432_000, 604_800, 1_209_600,
 ];
 
 /// The labels of the predictions of one window, by the age at which they came.
@@ -269,7 +269,8 @@ mod tests {
     /// it is as good.
     #[test]
     fn a_bad_hour_is_not_held_against_the_candidate() {
-        let hours = [interval(7200, (100, 10_000), (1, 100)), interval(3600, (200, 1000), (200, 1000))];
+        let hours =
+            [interval(7200, (100, 10_000), (1, 100)), interval(3600, (200, 1000), (200, 1000))];
         let found = compare(&hours, HOUR, Prior::of(0.02, 10.0), 0.05).expect("a comparison");
         let naive = found.candidate.share().expect("some") - found.control.share().expect("some");
         assert!(naive > 0.15, "{naive}");
@@ -293,7 +294,8 @@ mod tests {
 
     #[test]
     fn a_worse_candidate_is_found() {
-        let hours: Vec<_> = (0..24).rev().map(|h| interval(h * 3600, (10, 1000), (8, 100))).collect();
+        let hours: Vec<_> =
+            (0..24).rev().map(|h| interval(h * 3600, (10, 1000), (8, 100))).collect();
         let found = compare(&hours, HOUR, Prior::of(0.01, 10.0), 0.05).expect("a comparison");
         assert!(found.ln_evidence > 1000f64.ln(), "{}", found.ln_evidence);
         assert!(found.interval.expect("an interval").lower > 0.0);

@@ -22,7 +22,7 @@ pub use self::metric::{IntervalKind, Metric};
 pub use self::ranking::Ranking;
 pub use self::regression::Regression;
 pub use self::reward::Reward;
-pub use self::scores::{SCORE_BINS, ScoreCounts, ScoreCell};
+pub use self::scores::{SCORE_BINS, ScoreCell, ScoreCounts};
 use super::exact_sum::{ExactSum, TERM_MAX};
 use super::two_by_two::Tally;
 
@@ -98,15 +98,13 @@ impl Scored<'_> {
     pub fn check(&self, measure: &Measure) -> Result<(), Unscorable> {
         let is_number = |x: f64| x.is_finite() && x.abs() <= TERM_MAX;
         match (self, measure) {
-            (
-                Self::Class { truth, predicted, probabilities },
-                Measure::Classes { classes, .. },
-            ) => {
+            (Self::Class { truth, predicted, probabilities }, Measure::Classes { classes, .. }) => {
                 if truth >= classes || predicted >= classes {
                     return Err(Unscorable::Class);
                 }
                 let fits = probabilities.is_none_or(|all| {
-                    all.len() == usize::from(*classes) && all.iter().all(|p| (0.0..=1.0).contains(p))
+                    all.len() == usize::from(*classes)
+                        && all.iter().all(|p| (0.0..=1.0).contains(p))
                 });
                 if fits { Ok(()) } else { Err(Unscorable::Probabilities) }
             }
@@ -116,7 +114,11 @@ impl Scored<'_> {
                 if fits { Ok(()) } else { Err(Unscorable::Number) }
             }
             (Self::Reward(reward), Measure::Rewards) => {
-                if is_number(reward * reward) { Ok(()) } else { Err(Unscorable::Number) }
+                if is_number(reward * reward) {
+                    Ok(())
+                } else {
+                    Err(Unscorable::Number)
+                }
             }
             _ => Err(Unscorable::Kind),
         }
@@ -314,9 +316,9 @@ impl Classes {
             Some(positive) if probabilities.len() == 2 => {
                 square(f64::from(u8::from(truth == positive)) - of(positive))
             }
-            _ => (0..).zip(probabilities).fold(0.0, |sum, (class, p)| {
-                sum + square(f64::from(u8::from(truth == class)) - p)
-            }),
+            _ => (0..)
+                .zip(probabilities)
+                .fold(0.0, |sum, (class, p)| sum + square(f64::from(u8::from(truth == class)) - p)),
         };
         signed(&mut self.brier, squares, step);
         if let Some(positive) = positive {

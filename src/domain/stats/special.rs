@@ -19,14 +19,8 @@ pub fn ln_gamma(x: f64) -> f64 {
     let inverse = 1.0 / shifted;
     let square = inverse * inverse;
     // B(2n) / (2n (2n - 1)) of the Bernoulli numbers.
-    let terms: [f64; 6] = [
-        1.0 / 12.0,
-        -1.0 / 360.0,
-        1.0 / 1260.0,
-        -1.0 / 1680.0,
-        1.0 / 1188.0,
-        -691.0 / 360_360.0,
-    ];
+    let terms: [f64; 6] =
+        [1.0 / 12.0, -1.0 / 360.0, 1.0 / 1260.0, -1.0 / 1680.0, 1.0 / 1188.0, -691.0 / 360_360.0];
     let series = terms.iter().rev().fold(0.0, |sum: f64, term| sum.mul_add(square, *term));
     (shifted - 0.5).mul_add(shifted.ln(), HALF_LN_TWO_PI - shifted) + series * inverse
         - product.ln()
@@ -104,7 +98,8 @@ mod tests {
     /// The quantiles are scipy's, in `small.json`.
     #[test]
     fn chi2_upper_inverts_the_golden_quantiles() {
-        let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/stats/small.json"));
+        let text =
+            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/stats/small.json"));
         let golden: serde_json::Value = serde_json::from_str(text).expect("JSON");
         for (name, x) in golden["chi2_ppf"].as_object().expect("an object") {
             let (freedom, q) = name.split_once(",q=").expect("a name");

@@ -114,7 +114,8 @@ impl TwoByTwo {
             let pooled = (of_a * a + of_b * b) / (of_a + of_b);
             let gain = |tally: Tally, p: f64| {
                 let (failures, total) = (tally.failures as f64, tally.total as f64);
-                failures * (p / pooled).ln() + (total - failures) * ((1.0 - p) / (1.0 - pooled)).ln()
+                failures * (p / pooled).ln()
+                    + (total - failures) * ((1.0 - p) / (1.0 - pooled)).ln()
             };
             self.ln_evidence += gain(control, a) + gain(candidate, b);
             self.ln_evidence_max = self.ln_evidence_max.max(self.ln_evidence);

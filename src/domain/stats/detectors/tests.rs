@@ -89,7 +89,8 @@ fn alarms(name: &str, stream: &[f64]) -> Vec<usize> {
 
 #[test]
 fn every_alarm_of_river_is_ours_and_no_other() {
-    let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/stats/detectors.json"));
+    let text =
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/stats/detectors.json"));
     let golden: Value = serde_json::from_str(text).expect("JSON");
     let mut compared = 0;
     for (name, stream) in streams() {
@@ -98,7 +99,11 @@ fn every_alarm_of_river_is_ours_and_no_other() {
         assert_eq!(stream.iter().sum::<f64>(), wanted["sum"].as_f64().expect("a sum"), "{name}");
         for (which, wanted) in wanted["river_0_26_1"].as_object().expect("detectors") {
             let found = alarms(which, &stream);
-            assert_eq!(found.len() as u64, wanted["n"].as_u64().expect("a number"), "{name} {which}");
+            assert_eq!(
+                found.len() as u64,
+                wanted["n"].as_u64().expect("a number"),
+                "{name} {which}"
+            );
             // The file names the first twenty.
             let first: Vec<usize> = found.into_iter().take(20).collect();
             let indexes = wanted["idx"].as_array().expect("indexes").iter();

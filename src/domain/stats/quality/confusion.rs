@@ -118,10 +118,9 @@ impl Confusion {
         let both = n * correct - sum(|class| (class.truths, class.predictions));
         let truths = n * n - sum(|class| (class.truths, class.truths));
         let predictions = n * n - sum(|class| (class.predictions, class.predictions));
-        let product = truths.checked_mul(predictions).map_or_else(
-            || truths as f64 * predictions as f64,
-            |product| product as f64,
-        );
+        let product = truths
+            .checked_mul(predictions)
+            .map_or_else(|| truths as f64 * predictions as f64, |product| product as f64);
         if product == 0.0 { 0.0 } else { both as f64 / product.sqrt() }
     }
 }

@@ -56,7 +56,13 @@ impl Ranking {
         let mut bins = Vec::new();
         loop {
             let next = match (positive.peek(), negative.peek()) {
-                (Some(p), Some(n)) => if p.bin < n.bin { **p } else { **n },
+                (Some(p), Some(n)) => {
+                    if p.bin < n.bin {
+                        **p
+                    } else {
+                        **n
+                    }
+                }
                 (Some(one), None) | (None, Some(one)) => **one,
                 (None, None) => return bins,
             };

@@ -108,7 +108,8 @@ fn ten_rows_have_the_golden_scores() {
     }
     let metrics = quality.metrics(&measure, 0.05);
     for (name, key) in [("log_loss", "logloss"), ("brier", "brier"), ("auc", "auc")] {
-        let (found, wanted) = (metric(&metrics, name).value, golden[key].as_f64().expect("a number"));
+        let (found, wanted) =
+            (metric(&metrics, name).value, golden[key].as_f64().expect("a number"));
         // No two of the ten share a bin, so that even the area is exact.
         assert!((found - wanted).abs() < 1e-15, "{name}: {found} is not {wanted}");
     }

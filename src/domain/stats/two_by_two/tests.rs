@@ -73,7 +73,10 @@ fn reproduces(runs: u32) {
         let share = found.len() as f64 / f64::from(runs);
         let median = found.get(found.len() / 2).copied();
         let case = format!("{} against {} at {}", row.candidate, row.control, row.alpha);
-        println!("{case}: {share:.3} rejected, median {median:?}; wanted {:.3} {:?}", row.rejected, row.median);
+        println!(
+            "{case}: {share:.3} rejected, median {median:?}; wanted {:.3} {:?}",
+            row.rejected, row.median
+        );
         // Both are simulations: three standard errors of each, and the promise itself for equal rates.
         let spread = row.rejected.max(0.02) * (1.0 - row.rejected).max(0.02);
         let slack = 3.0 * (spread / f64::from(runs) + spread / 400.0).sqrt();
