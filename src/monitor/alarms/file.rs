@@ -81,7 +81,7 @@ mod tests {
     fn what_was_written_is_read_and_damage_starts_anew() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("a").join("state.json");
-        assert_eq!(read::<Vec<u32>>(&path), []);
+        assert_eq!(read::<Vec<u32>>(&path), [0; 0]);
         write(&path, &vec![1, 2]).expect("written");
         write(&path, &vec![1, 2, 3]).expect("written");
         assert_eq!(read::<Vec<u32>>(&path), [1, 2, 3]);
@@ -90,10 +90,10 @@ mod tests {
             let mut bytes = whole.clone();
             bytes[at] ^= 1;
             fs::write(&path, &bytes).expect("written");
-            assert_eq!(read::<Vec<u32>>(&path), [], "a bit of byte {at}");
+            assert_eq!(read::<Vec<u32>>(&path), [0; 0], "a bit of byte {at}");
             assert!(path.with_extension("damaged").exists());
             fs::write(&path, &whole[..at]).expect("written");
-            assert_eq!(read::<Vec<u32>>(&path), [], "{at} bytes");
+            assert_eq!(read::<Vec<u32>>(&path), [0; 0], "{at} bytes");
         }
     }
 }
