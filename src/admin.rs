@@ -5,6 +5,7 @@
 mod alarms;
 mod local;
 mod models;
+mod monitor;
 mod sinks;
 
 use std::net::TcpListener;
@@ -44,6 +45,8 @@ pub struct Admin {
     sinks: Arc<Sinks>,
     monitor: MonitorReader,
     alarms: AlarmReader,
+    /// The name of this gateway.
+    node: String,
     listener: Mutex<Option<TcpListener>>,
 }
 
@@ -61,11 +64,21 @@ impl Admin {
         compactor: Option<Arc<Compactor>>,
         drain: Arc<Drain>,
         sinks: Arc<Sinks>,
-        (monitor, alarms): (MonitorReader, AlarmReader),
+        (monitor, alarms, node): (MonitorReader, AlarmReader, &str),
         listener: TcpListener,
     ) -> Self {
         let listener = Mutex::new(Some(listener));
-        Self { gateway, registry, compactor, drain, sinks, monitor, alarms, listener }
+        Self {
+            gateway,
+            registry,
+            compactor,
+            drain,
+            sinks,
+            monitor,
+            alarms,
+            node: node.to_owned(),
+            listener,
+        }
     }
 
     /// Copies what other rooms have counted into the registry and renders it.
@@ -268,6 +281,10 @@ fn router(admin: Arc<Admin>) -> Router {
             get(async || ([(CONTENT_TYPE, "application/json")], OPENAPI)),
         )
         .route("/api/v1/alarms", get(alarms::list))
+        .route("/api/v1/monitor", get(monitor::overview))
+        .route("/api/v1/models/{model}/monitor", get(monitor::model))
+        .route("/api/v1/models/{model}/versions/{version}/monitor", get(monitor::version))
+        .route("/api/v1/models/{model}/versions/{version}/series", get(monitor::series))
         .route("/api/v1/models/{model}/versions/{version}/load", post(models::load))
         .route("/api/v1/models/{model}/versions/{version}/unload", post(models::unload))
         .with_state(admin)

@@ -108,7 +108,7 @@ kind! {
         "factor",
         Kind::Integer(2, 1000),
         Absent::Means("what the level above says, or 4"),
-        "How many times more, or fewer; twice as much on the first day, when no hour is like another.",
+        "How many times more, or fewer; half as much again on the first day, when no hour is like another.",
     )]
 }
 

@@ -81,7 +81,7 @@ accuracy = "99.5%"
 #[test]
 fn a_model_has_the_last_word_over_the_gateway_over_the_defaults() {
     let bench = Bench::new();
-    bench.write("main.toml", &format!("{SMALL}{}", LEVELS.replace("sound", "iris")));
+    bench.write("main.toml", format!("{SMALL}{}", LEVELS.replace("sound", "iris")));
     let intent = bench.load(Checks::Full).unwrap_or_else(|found| panic!("{found}")).intent;
     let iris = &intent.models[&ModelName::new("iris")].alarms;
     let drift = iris.rule(AlarmKind::Drift).expect("on");
@@ -105,7 +105,7 @@ fn a_model_has_the_last_word_over_the_gateway_over_the_defaults() {
 fn a_webhook_that_is_this_gateway_is_refused() {
     let bench = Bench::new();
     let hook = "[alarms]\nwebhook = \"http://127.0.0.1:8080/x\"\n";
-    bench.write("main.toml", &format!("{SMALL}{hook}"));
+    bench.write("main.toml", format!("{SMALL}{hook}"));
     let found = bench.load(Checks::Full).expect_err("it calls itself").to_string();
     assert!(found.contains("the webhook is this gateway's own `listen` address"), "{found}");
 }

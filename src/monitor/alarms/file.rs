@@ -59,7 +59,7 @@ fn try_read<T: DeserializeOwned>(path: &Path) -> Result<T, ReadError> {
 /// Writes a value so that after a crash there is the old one or the new one.
 pub(super) fn write<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     let content = serde_json::to_string(value)?;
-    let dir = path.parent().unwrap_or(Path::new("."));
+    let dir = path.parent().unwrap_or_else(|| Path::new("."));
     fs::create_dir_all(dir)?;
     let beside = path.with_extension("new");
     let mut file = File::create(&beside)?;

@@ -12,6 +12,9 @@ use crate::domain::stats::window::Traffic;
 /// Minutes of an hour: a gap of this length says that nothing is to be expected.
 const HOUR: u64 = 60;
 
+/// How much wider the band is on the first day.
+const FIRST_DAY: f64 = 1.5;
+
 /// How long a model has had no request, by looks of this process.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Quiet {
@@ -74,18 +77,18 @@ pub(super) fn request_rate(
     // On the first day no hour is like another: traffic that grows in the morning is no alarm. And
     // only a whole week knows what a quiet hour is.
     let (factor, floor) = match usual.basis {
-        Basis::Weeks(_) => (factor, usual.trough),
-        Basis::Days(_) => (factor, 0),
-        Basis::Hours(_) => (factor.saturating_mul(2), 0),
+        Basis::Weeks(_) => (f64::from(factor), usual.trough),
+        Basis::Days(_) => (f64::from(factor), 0),
+        Basis::Hours(_) => (f64::from(factor) * FIRST_DAY, 0),
     };
-    let place = place_count(requests, (floor, usual.peak), f64::from(factor), rule.samples);
+    let place = place_count(requests, (floor, usual.peak), factor, rule.samples);
     let (what, against, p) = match place {
         Place::Unknown => return Reading::Insufficient,
         Place::Within => return Reading::Good,
         // No request at all is a silence, and told as one.
         Place::Below(_) if requests == 0 => return Reading::Insufficient,
-        Place::Above(p) => ("busiest", float(usual.peak) * f64::from(factor), p),
-        Place::Below(p) => ("quietest", float(floor) / f64::from(factor), p),
+        Place::Above(p) => ("busiest", float(usual.peak) * factor, p),
+        Place::Below(p) => ("quietest", float(floor) / factor, p),
     };
     Reading::Bad(Evidence {
         definition: format!(
@@ -252,17 +255,17 @@ mod tests {
 
     #[test]
     fn ten_times_the_rate_is_noticed_on_the_first_day_and_a_busy_morning_is_not() {
-        let history = history(120, 20);
+        let history = history(120, 40);
         let minute = MONDAY + 120;
         let rule = rule(AlarmKind::RequestRate);
         let look = |requests| request_rate(requests, history.usual(minute), 4, &rule, minute);
-        assert!(is_bad(&look(1000)));
-        assert_eq!(look(500), Reading::Good);
+        assert!(is_bad(&look(2000)));
+        assert_eq!(look(1000), Reading::Good);
         assert_eq!(look(10), Reading::Good, "far fewer are no alarm before there is a week");
-        let history = self::history(8 * 1440, 20);
+        let history = self::history(8 * 1440, 40);
         let minute = MONDAY + 8 * 1440;
         let look = |requests| request_rate(requests, history.usual(minute), 4, &rule, minute);
-        assert!(is_bad(&look(600)) && is_bad(&look(1)));
+        assert!(is_bad(&look(1200)) && is_bad(&look(1)));
         assert_eq!(look(0), Reading::Insufficient, "this is a silence");
         assert_eq!(look(50), Reading::Good);
     }

@@ -57,7 +57,7 @@ impl MuteHours {
     }
 
     /// Whether a minute since the Unix epoch lies in the span.
-    pub fn contains(&self, minute: u64) -> bool {
+    pub fn contains(self, minute: u64) -> bool {
         let day = minute / u64::from(DAY);
         let time = u16::try_from(minute % u64::from(DAY)).unwrap_or(0);
         if self.from < self.until {
@@ -68,7 +68,7 @@ impl MuteHours {
         before_midnight || (time < self.until && self.has_day(day + 6))
     }
 
-    fn has_day(&self, day: u64) -> bool {
+    const fn has_day(self, day: u64) -> bool {
         self.days >> ((day + EPOCH_DAY) % 7) & 1 == 1
     }
 }
