@@ -27,7 +27,7 @@ use crate::admin::{Admin, AdminService};
 use crate::control::{Controller, LoadError, PublishError};
 use crate::domain::spec::Intent;
 use crate::inference::Executor;
-use crate::monitor::Monitor;
+use crate::monitor::{Monitor, Places};
 use crate::prediction_log::{OpenError, Recorder, SinkError};
 use crate::proxy::{BoundSockets, Drain, DrainHandle, Gateway, ListenError, Readiness, WorkerPlan};
 use crate::snapshot::{Command, Repository};
@@ -110,7 +110,11 @@ impl App {
         let threads = intent.inference.threads.unwrap_or_else(cores);
         let executor = Executor::new(threads).map_err(StartError::Executor)?;
         let monitor = Arc::new(Monitor::new(&intent, workers));
-        monitor.start(Vec::new()).map_err(StartError::Monitor)?;
+        let places = Places {
+            data_dir: intent.data_dir.clone(),
+            log: intent.records().then(|| log.recorder.progress()),
+        };
+        monitor.start(places, Vec::new()).map_err(StartError::Monitor)?;
         let (controller, snapshots) =
             Controller::new(&intent, Arc::clone(&registry), Arc::clone(&monitor))
                 .map_err(StartError::Publish)?;
@@ -146,6 +150,7 @@ impl App {
         let boot = Boot::new(
             Arc::clone(&intent),
             Arc::clone(&gateway),
+            Arc::clone(&monitor),
             controller,
             Arc::clone(&failure),
             failed,
@@ -171,8 +176,8 @@ impl App {
         let signals = Signals::new(Arc::clone(&gateway), handle, intent.drain, failures);
         server.run(RunArgs { shutdown_signal: Box::new(signals) });
 
-        monitor.close();
         log.close();
+        monitor.close();
         // An executor thread may be in the middle of a model; it ends with the process.
         std::mem::forget(gateway);
         match failure.lock().take() {
