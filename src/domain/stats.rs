@@ -1,10 +1,11 @@
 //! The mathematics of monitoring: what is counted, what the counts say, and how sure that is.
 //!
 //! Owns the layout of histograms ([`layout`]), their counts ([`counts`]), what they are held against
-//! ([`baseline`]) and how that is made of values ([`build`]); distances ([`distance`]) and what
-//! histograms say for certain about them ([`interval`]); and the drift of a version over its windows
-//! ([`drift`]), with verdicts that carry their evidence ([`verdict`]). Never keeps time, draws numbers
-//! or reads files: windows and files are given, and the same input gives the same verdict.
+//! ([`baseline`]) and how that is made of values ([`build`]); the windows that hold traffic with its
+//! counts ([`window`]) and their retention ([`rings`]); distances ([`distance`]) and what histograms say
+//! for certain about them ([`interval`]); and the drift of a version over its windows ([`drift`]), with
+//! verdicts that carry their evidence ([`verdict`]). Never keeps time, draws numbers or reads files:
+//! windows and files are given, and the same input gives the same verdict.
 
 pub mod baseline;
 pub mod build;
@@ -15,7 +16,9 @@ pub mod drift;
 pub mod groups;
 pub mod interval;
 pub mod layout;
+pub mod rings;
 pub mod verdict;
+pub mod window;
 
 #[cfg(test)]
 mod tests;
