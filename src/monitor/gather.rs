@@ -153,6 +153,8 @@ impl Gatherer {
         self.references.settle(&self.versions, &self.store);
         self.collect();
         self.look(true);
+        let halvings = self.versions.sampling.halvings(Minute::of_us(now_us));
+        self.store.note_looking(self.versions.room.bytes(), halvings);
         let open = Minute::of_us(now_us.saturating_sub(GRACE_US));
         if open > self.open {
             self.close(open);

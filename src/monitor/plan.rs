@@ -24,17 +24,17 @@ const COLUMNS_MAX: usize = wide::WIDTH_MIN;
 
 /// What is known about a tensor.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TensorAbout {
+pub(super) struct TensorAbout {
     /// Its name.
-    pub name: String,
+    pub(super) name: String,
     /// The names of its columns, or the labels of its classes; empty where they have none.
-    pub columns: Vec<String>,
+    pub(super) columns: Vec<String>,
     /// Values of one row; `None` while that is not known.
-    pub width: Option<usize>,
+    pub(super) width: Option<usize>,
 }
 
 /// The tensors of a version: inputs, then outputs.
-pub type Tensors = [Vec<TensorAbout>; 2];
+pub(super) type Tensors = [Vec<TensorAbout>; 2];
 
 /// Where a value of a tensor comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -54,6 +54,10 @@ pub struct MonitorStats {
     pub windows: usize,
     /// Windows that were forgotten early for want of memory.
     pub forgotten: u64,
+    /// Bytes of bodies that wait to be looked into.
+    pub waiting: usize,
+    /// Of the exchanges of proxied versions, one of so many is looked into.
+    pub one_of: u32,
 }
 
 /// The windows of all versions.
@@ -71,6 +75,8 @@ struct Kept {
     open: Minute,
     bytes: usize,
     forgotten: u64,
+    waiting: usize,
+    halvings: u8,
 }
 
 impl Store {
@@ -138,6 +144,12 @@ impl Store {
     ) -> Option<Arc<Window>> {
         let kept = self.kept.lock();
         kept.versions.get(key)?.of(length).rev().find(|window| window.start == start).cloned()
+    }
+
+    /// Says what waits to be looked into, and how often the share that is was halved.
+    pub(super) fn note_looking(&self, waiting: usize, halvings: u8) {
+        let mut kept = self.kept.lock();
+        (kept.waiting, kept.halvings) = (waiting, halvings);
     }
 
     /// Says how a version stands with its baseline.
@@ -246,6 +258,8 @@ impl MonitorReader {
             memory_max: self.store.memory_max,
             windows: kept.versions.values().map(Rings::len).sum(),
             forgotten: kept.forgotten,
+            waiting: kept.waiting,
+            one_of: 1 << kept.halvings,
         }
     }
 }
