@@ -27,8 +27,8 @@ use crate::admin::{Admin, AdminService};
 use crate::control::{Controller, LoadError, PublishError};
 use crate::domain::spec::Intent;
 use crate::inference::Executor;
-use crate::monitor::Monitor;
 use crate::monitor::alarms::{Alarms, AlarmsError, LogSight};
+use crate::monitor::{Monitor, Places};
 use crate::prediction_log::{OpenError, Recorder, SinkError};
 use crate::proxy::{BoundSockets, Drain, DrainHandle, Gateway, ListenError, Readiness, WorkerPlan};
 use crate::snapshot::{Command, Repository};
@@ -115,9 +115,14 @@ impl App {
         let threads = intent.inference.threads.unwrap_or_else(cores);
         let executor = Executor::new(threads).map_err(StartError::Executor)?;
         let monitor = Arc::new(Monitor::new(&intent, workers));
+        let places = Places {
+            data_dir: intent.data_dir.clone(),
+            log: intent.records().then(|| log.recorder.progress()),
+        };
         let alarms = Alarms::start(&intent)?;
         let sight = LogSight::new(Arc::clone(&log.recorder), Arc::clone(&log.sinks));
-        monitor.start(vec![Box::new(alarms.watch(&intent, sight))]).map_err(StartError::Monitor)?;
+        let watch = Box::new(alarms.watch(&intent, sight));
+        monitor.start(places, vec![watch]).map_err(StartError::Monitor)?;
         let (controller, snapshots) =
             Controller::new(&intent, Arc::clone(&registry), Arc::clone(&monitor))
                 .map_err(StartError::Publish)?;
@@ -164,6 +169,7 @@ impl App {
         let boot = Boot::new(
             Arc::clone(&intent),
             Arc::clone(&gateway),
+            Arc::clone(&monitor),
             controller,
             Arc::clone(&failure),
             failed,
@@ -189,9 +195,9 @@ impl App {
         let signals = Signals::new(Arc::clone(&gateway), handle, intent.drain, failures);
         server.run(RunArgs { shutdown_signal: Box::new(signals) });
 
+        log.close();
         monitor.close();
         alarms.close();
-        log.close();
         // An executor thread may be in the middle of a model; it ends with the process.
         std::mem::forget(gateway);
         match failure.lock().take() {

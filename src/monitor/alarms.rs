@@ -19,6 +19,7 @@ mod file;
 mod ledger;
 mod log_lag;
 mod traffic;
+mod values;
 mod watch;
 mod webhook;
 

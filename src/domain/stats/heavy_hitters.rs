@@ -46,6 +46,23 @@ impl HeavyHitters {
         Self { total: 0, hitters: Vec::with_capacity(CAPACITY) }
     }
 
+    /// A summary that was stored. `None` unless there are at most [`CAPACITY`] inputs, each once, whose
+    /// counts can be true.
+    pub fn from_parts(total: u64, hitters: Vec<Hitter>) -> Option<Self> {
+        let is_once = |at: usize, hitter: &Hitter| {
+            !hitters.iter().take(at).any(|before| before.input == hitter.input)
+        };
+        let sound = hitters.len() <= CAPACITY
+            && hitters.iter().enumerate().all(|(at, hitter)| is_once(at, hitter))
+            && hitters.iter().all(|hitter| hitter.error <= hitter.count && hitter.count <= total);
+        sound.then_some(Self { total, hitters })
+    }
+
+    /// The inputs that are kept, in no order.
+    pub fn hitters(&self) -> &[Hitter] {
+        &self.hitters
+    }
+
     /// Inputs seen.
     pub const fn total(&self) -> u64 {
         self.total

@@ -11,12 +11,15 @@ use super::call;
 use super::ledger::Ledger;
 use super::log_lag::LogSight;
 use super::traffic::{self, Quiet};
+use super::values;
 use crate::domain::ids::ModelName;
 use crate::domain::spec::{AlarmRules, Intent};
 use crate::domain::stats::alarm::{AlarmKey, AlarmKind, Evidence, Reading, Rule, Watch};
+use crate::domain::stats::baseline::Baseline;
+use crate::domain::stats::counts::Counts;
 use crate::domain::stats::rate_band::Look;
 use crate::domain::stats::window::{Minute, WindowCounts, WindowLength};
-use crate::monitor::{Follower, MonitorReader, VersionKey};
+use crate::monitor::{Follower, MonitorReader, Standing, VersionKey};
 
 /// How often the traffic of models is written down, in minutes.
 const SAVE_EVERY: u64 = 60;
@@ -207,14 +210,38 @@ impl Sight<'_> {
             let counts = self.sum(std::slice::from_ref(key), rule.window);
             traffic::error_rate(&counts.traffic, &rules.limits, rule, self.now())
         });
+        let standing = self.reader.standing(key);
+        look(AlarmKind::BaselineMissing, &mut |rule| {
+            let counts = self.sum(std::slice::from_ref(key), rule.window);
+            values::baseline_missing(standing.as_ref(), counts.traffic.seen, rule, self.now())
+        });
+        let baseline = standing.as_ref().and_then(Standing::baseline);
+        let mut against = |alarm, read: &mut dyn FnMut(&Baseline, &Counts, &Rule) -> Reading| {
+            look(alarm, &mut |rule| {
+                let Some(baseline) = baseline else { return Reading::Insufficient };
+                let counts = self.sum(std::slice::from_ref(key), rule.window);
+                let counts = counts.values_by(baseline.layout().hash());
+                counts.map_or(Reading::Insufficient, |counts| read(baseline, counts, rule))
+            });
+        };
+        against(AlarmKind::SchemaShape, &mut |baseline, counts, rule| {
+            values::schema_shape(baseline, counts, rule, self.now())
+        });
+        against(AlarmKind::ClassShare, &mut |baseline, counts, rule| {
+            values::class_share(baseline, counts, &rules.limits, rule, self.now())
+        });
     }
 
     /// What was counted about versions in the last minutes.
     fn sum(&self, versions: &[VersionKey], minutes: u32) -> WindowCounts {
         let mut sum = WindowCounts::default();
         let first = Minute((self.minute.0 + 1).saturating_sub(minutes));
+        // Minutes are kept for an hour; what is longer is told by hours.
+        let length = if minutes <= 60 { WindowLength::Minute } else { WindowLength::Hour };
+        let first = length.start_of(first);
         for key in versions {
-            let windows = self.reader.windows(key, WindowLength::Minute);
+            let mut windows = self.reader.windows(key, length);
+            windows.extend(self.reader.filling(key, length));
             let windows = windows.iter().filter(|it| (first..=self.minute).contains(&it.start));
             windows.for_each(|window| sum.merge(&window.counts));
         }

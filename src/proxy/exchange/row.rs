@@ -12,7 +12,8 @@ use crate::domain::record::{
     Side,
 };
 use crate::domain::routing::TargetKind;
-use crate::domain::stats::window::Minute;
+use crate::domain::stats::window::{Minute, Unseen};
+use crate::monitor::Content;
 use crate::prediction_log::Offer;
 use crate::protocol::status::GrpcCode;
 use crate::proxy::capture::Capture;
@@ -73,6 +74,15 @@ impl SideNotes {
                 self.capture.replace(body.into());
             }
         }
+    }
+
+    /// What the monitor looks into.
+    pub(super) fn content(&self) -> Result<Content, Unseen> {
+        if self.capture.omission().is_some() {
+            return Err(Unseen::Omitted);
+        }
+        let headers = (self.content_type.clone(), self.content_encoding.clone());
+        Ok(Content::new(headers.0, headers.1, self.capture.payload()))
     }
 
     fn side(&self) -> Side<'_> {
