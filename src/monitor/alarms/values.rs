@@ -140,14 +140,20 @@ pub(super) fn baseline_missing(
         Some(Standing::Absent) | None => "absent".to_owned(),
     };
     Reading::Bad(Evidence {
-        definition: "exchanges whose values were looked at, without a baseline to hold them against"
-            .to_owned(),
+        definition:
+            "exchanges whose values were looked at, without a baseline to hold them against"
+                .to_owned(),
         value: float(seen),
         limit: 0.0,
         samples: seen,
         minutes: minutes(minute, rule),
         p: None,
-        findings: vec![Finding { subject: "baseline.json".to_owned(), what, value: 0.0, limit: 1.0 }],
+        findings: vec![Finding {
+            subject: "baseline.json".to_owned(),
+            what,
+            value: 0.0,
+            limit: 1.0,
+        }],
     })
 }
 
