@@ -3,6 +3,7 @@
 //! Owns its HTTP surface. Reads everything; what it is asked to change it asks of the controller.
 
 mod alarms;
+mod features;
 mod local;
 mod models;
 mod monitor;
@@ -300,6 +301,8 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/api/v1/models/{model}/monitor", get(monitor::model))
         .route("/api/v1/models/{model}/versions/{version}/monitor", get(monitor::version))
         .route("/api/v1/models/{model}/versions/{version}/series", get(monitor::series))
+        .route("/api/v1/models/{model}/versions/{version}/features", get(features::table))
+        .route("/api/v1/models/{model}/versions/{version}/features/{feature}", get(features::one))
         .route("/api/v1/models/{model}/versions/{version}/load", post(models::load))
         .route("/api/v1/models/{model}/versions/{version}/unload", post(models::unload))
         .with_state(admin)
