@@ -5,6 +5,7 @@
 mod local;
 mod models;
 mod sinks;
+mod windows;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -280,6 +281,7 @@ fn router(admin: Arc<Admin>) -> Router {
         )
         .route("/api/v1/models/{model}/versions/{version}/load", post(models::load))
         .route("/api/v1/models/{model}/versions/{version}/unload", post(models::unload))
+        .route("/api/v1/models/{model}/versions/{version}/windows", get(windows::windows))
         .with_state(admin)
 }
 
