@@ -8,6 +8,7 @@ mod local;
 mod models;
 mod monitor;
 mod sinks;
+mod windows;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -305,6 +306,7 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/api/v1/models/{model}/versions/{version}/features/{feature}", get(features::one))
         .route("/api/v1/models/{model}/versions/{version}/load", post(models::load))
         .route("/api/v1/models/{model}/versions/{version}/unload", post(models::unload))
+        .route("/api/v1/models/{model}/versions/{version}/windows", get(windows::windows))
         .with_state(admin)
 }
 

@@ -9,6 +9,7 @@ mod check;
 mod explain;
 mod health;
 mod log;
+mod monitor;
 mod run;
 mod schema;
 mod top;
@@ -69,6 +70,10 @@ fn dispatch(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Log(command) => {
             let intent = load(config, Checks::Offline)?;
             log::run(*command, &intent, out)
+        }
+        Command::Monitor(command) => {
+            let intent = load(config, Checks::Offline)?;
+            monitor::run(&command, &intent, out)
         }
         Command::Vet(vet) => {
             let limits = VetLimits { memory: vet.memory, time: Duration::from_secs(vet.seconds) };

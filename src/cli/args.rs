@@ -3,6 +3,7 @@
 //! Owns commands and options. Never acts on them.
 
 mod log;
+mod monitor;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -12,6 +13,8 @@ use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 pub(super) use self::log::{
     ExportArgs, ExportFormat, FilterArgs, FormArgs, LogCommand, QueryArgs, RowFormat, TailArgs,
 };
+
+pub(super) use self::monitor::{MonitorCommand, MonitorReplayArgs};
 
 /// An edge-oriented model gateway: routes predictions, records them, and guards releases.
 #[derive(Debug, Parser)]
@@ -49,6 +52,9 @@ pub(super) enum Command {
     /// Read the prediction log, of a running gateway or a stopped one.
     #[command(subcommand)]
     Log(Box<LogCommand>),
+    /// Count the exchanges of the prediction log again.
+    #[command(subcommand)]
+    Monitor(MonitorCommand),
     /// Look at a model file in a process of its own: what the gateway starts, not a person.
     #[command(name = crate::inference::VET_COMMAND, hide = true)]
     Vet(VetArgs),

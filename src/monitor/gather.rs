@@ -38,7 +38,7 @@ const TOLD_MAX: u32 = 24 * 60;
 const MARK_US: u64 = 1_000_000;
 
 /// Told of every minute that is closed, in order, on the monitor's thread.
-pub trait Follower: Send {
+pub trait Follower {
     /// All windows that end with `minute` or before it are closed.
     fn closed(&mut self, minute: Minute, reader: &MonitorReader);
 }
@@ -74,7 +74,7 @@ pub(super) struct Gatherer {
     /// The last record before this process.
     first_lsn: u64,
     references: References,
-    followers: Vec<Box<dyn Follower>>,
+    followers: Vec<Box<dyn Follower + Send>>,
     disk: Option<Disk>,
     /// The first minute that is not closed.
     open: Minute,
@@ -92,7 +92,7 @@ impl Gatherer {
         store: Arc<Store>,
         places: Places,
         budget: Budget,
-        followers: Vec<Box<dyn Follower>>,
+        followers: Vec<Box<dyn Follower + Send>>,
     ) -> Self {
         let state = places.state();
         let disk = Disk::open(&state);
