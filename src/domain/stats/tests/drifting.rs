@@ -137,6 +137,28 @@ fn a_feature_that_changes_its_unit_by_nine_percent_is_seen() {
     }
 }
 
+/// A thousand quarters of daily windows: the bound is one alarm a quarter on average. What longer
+/// simulations show, `cargo bench --bench drift_simulation` prints.
+#[test]
+fn a_thousand_quarters_without_drift_alarm_less_than_promised() {
+    let policy = Policy { windows: 90.0, ..Policy::default() };
+    let (mut alarms, mut generator) = (0_u32, SplitMix::new(77));
+    let baselines: Vec<Arc<Baseline>> = (0..10).map(|_| normal_baseline(1, 2000)).collect();
+    for quarter in 0..1000 {
+        let mut drift = Drift::new(Arc::clone(&baselines[quarter % baselines.len()]), policy);
+        let mut was_drifting = false;
+        for _ in 0..90 {
+            let counts = window(drift.baseline(), &mut generator, 100, 0.0);
+            let report = drift.observe(&counts).expect("fits");
+            let is_drifting = report.features[0].verdict.outcome == Outcome::Breach
+                || report.roles[0].verdict.outcome == Outcome::Breach;
+            alarms += u32::from(is_drifting && !was_drifting);
+            was_drifting = is_drifting;
+        }
+    }
+    assert!(alarms <= 50, "{alarms} alarms; the bound is 1000, and a point test would give thousands");
+}
+
 #[test]
 fn counts_of_another_layout_are_refused() {
     let mut drift = Drift::new(normal_baseline(1, 2000), Policy::default());
