@@ -147,7 +147,8 @@ fn a_feature_that_changes_its_unit_by_nine_percent_is_seen() {
 fn a_thousand_quarters_without_drift_alarm_less_than_promised() {
     let policy = Policy { windows: 90.0, ..Policy::default() };
     let (mut alarms, mut generator) = (0_u32, SplitMix::new(77));
-    let baselines: Vec<Arc<Baseline>> = (0..10).map(|i| normal_baseline_of(1000 + i, 1, 2000)).collect();
+    let baselines: Vec<Arc<Baseline>> =
+        (0..10).map(|i| normal_baseline_of(1000 + i, 1, 2000)).collect();
     for quarter in 0..1000 {
         let mut drift = Drift::new(Arc::clone(&baselines[quarter % baselines.len()]), policy);
         let mut was_drifting = false;
@@ -160,7 +161,10 @@ fn a_thousand_quarters_without_drift_alarm_less_than_promised() {
             was_drifting = is_drifting;
         }
     }
-    assert!(alarms <= 50, "{alarms} alarms; the bound is 1000, and a point test would give thousands");
+    assert!(
+        alarms <= 50,
+        "{alarms} alarms; the bound is 1000, and a point test would give thousands"
+    );
 }
 
 #[test]
