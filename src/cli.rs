@@ -4,6 +4,7 @@
 //! standard error. Each command is a function of its own module.
 
 mod args;
+mod baseline;
 mod check;
 mod explain;
 mod health;
@@ -67,6 +68,7 @@ fn dispatch(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
             let intent = load(config, Checks::Offline)?;
             log::run(*command, &intent, out)
         }
+        Command::Baseline(args) => baseline::baseline(&args, out),
         Command::Vet(vet) => {
             let limits = VetLimits { memory: vet.memory, time: Duration::from_secs(vet.seconds) };
             let load = LoadLimits { file_bytes: vet.file_bytes };

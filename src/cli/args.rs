@@ -2,6 +2,7 @@
 //!
 //! Owns commands and options. Never acts on them.
 
+mod baseline;
 mod log;
 
 use std::io::Write;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 
+pub(super) use self::baseline::BaselineArgs;
 pub(super) use self::log::{
     ExportArgs, ExportFormat, FilterArgs, FormArgs, LogCommand, QueryArgs, RowFormat, TailArgs,
 };
@@ -47,6 +49,8 @@ pub(super) enum Command {
     /// Read the prediction log, of a running gateway or a stopped one.
     #[command(subcommand)]
     Log(Box<LogCommand>),
+    /// Make a version's `baseline.json` of a pipeline's data: what its traffic is held against.
+    Baseline(Box<BaselineArgs>),
     /// Look at a model file in a process of its own: what the gateway starts, not a person.
     #[command(name = crate::inference::VET_COMMAND, hide = true)]
     Vet(VetArgs),
