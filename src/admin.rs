@@ -2,8 +2,10 @@
 //!
 //! Owns its HTTP surface. Reads everything; what it is asked to change it asks of the controller.
 
+mod alarms;
 mod local;
 mod models;
+mod monitor;
 mod sinks;
 
 use std::net::TcpListener;
@@ -25,7 +27,9 @@ use serde_json::{Value, json};
 use crate::domain::record::Omission;
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::SpokenDialect;
-use crate::monitor::{MonitorReader, MonitorStats};
+use crate::domain::stats::window::WindowLength;
+use crate::monitor::MonitorReader;
+use crate::monitor::alarms::AlarmReader;
 use crate::prediction_log::parquet::{Compactor, ParquetStats};
 use crate::prediction_log::{DropReason, LogStats, SYNC_BUCKETS_US, Sinks};
 use crate::protocol::open_inference::OPENAPI;
@@ -41,6 +45,9 @@ pub struct Admin {
     drain: Arc<Drain>,
     sinks: Arc<Sinks>,
     monitor: MonitorReader,
+    alarms: AlarmReader,
+    /// The name of this gateway.
+    node: String,
     listener: Mutex<Option<TcpListener>>,
 }
 
@@ -58,11 +65,21 @@ impl Admin {
         compactor: Option<Arc<Compactor>>,
         drain: Arc<Drain>,
         sinks: Arc<Sinks>,
-        monitor: MonitorReader,
+        (monitor, alarms, node): (MonitorReader, AlarmReader, &str),
         listener: TcpListener,
     ) -> Self {
         let listener = Mutex::new(Some(listener));
-        Self { gateway, registry, compactor, drain, sinks, monitor, listener }
+        Self {
+            gateway,
+            registry,
+            compactor,
+            drain,
+            sinks,
+            monitor,
+            alarms,
+            node: node.to_owned(),
+            listener,
+        }
     }
 
     /// Copies what other rooms have counted into the registry and renders it.
@@ -104,7 +121,8 @@ impl Admin {
         sinks::metrics(registry, &self.sinks.stats(log.written_lsn));
         let parquet = self.compactor.as_ref().map(|compactor| compactor.stats());
         parquet_metrics(registry, &parquet.unwrap_or_default());
-        monitor_metrics(registry, &self.monitor.stats());
+        monitor_metrics(registry, &self.monitor);
+        alarms::metrics(registry, &self.alarms);
         local::metrics(registry, &snapshot);
         let mut out = registry.render();
         local::batch_rows(&snapshot, &mut out);
@@ -216,11 +234,25 @@ fn log_metrics(registry: &Registry, log: &LogStats) {
     }
 }
 
-fn monitor_metrics(registry: &Registry, monitor: &MonitorStats) {
+fn monitor_metrics(registry: &Registry, reader: &MonitorReader) {
+    let monitor = reader.stats();
     registry.set("pointsman_monitor_memory_bytes", &[], float(monitor.memory as u64));
     registry.set("pointsman_monitor_memory_limit_bytes", &[], float(monitor.memory_max as u64));
     registry.set("pointsman_monitor_windows", &[], float(monitor.windows as u64));
     registry.copy("pointsman_monitor_windows_forgotten_total", &[], monitor.forgotten);
+    registry.set("pointsman_monitor_waiting_bytes", &[], float(monitor.waiting as u64));
+    let share = 1.0 / f64::from(monitor.one_of.max(1));
+    registry.set("pointsman_monitor_sampled_ratio", &[], share);
+    for (key, standing) in reader.standings() {
+        let labels = [("model", key.model.as_str()), ("version", key.version.as_str())];
+        let has = standing.baseline().is_some();
+        registry.set("pointsman_monitor_baseline", &labels, f64::from(u8::from(has)));
+        let last = reader.windows(&key, WindowLength::Minute).pop();
+        let share = last.and_then(|window| window.counts.traffic.share_seen());
+        if let Some(share) = share {
+            registry.set("pointsman_monitor_seen_ratio", &labels, share);
+        }
+    }
 }
 
 fn parquet_metrics(registry: &Registry, parquet: &ParquetStats) {
@@ -263,6 +295,11 @@ fn router(admin: Arc<Admin>) -> Router {
             "/api/v1/openapi.json",
             get(async || ([(CONTENT_TYPE, "application/json")], OPENAPI)),
         )
+        .route("/api/v1/alarms", get(alarms::list))
+        .route("/api/v1/monitor", get(monitor::overview))
+        .route("/api/v1/models/{model}/monitor", get(monitor::model))
+        .route("/api/v1/models/{model}/versions/{version}/monitor", get(monitor::version))
+        .route("/api/v1/models/{model}/versions/{version}/series", get(monitor::series))
         .route("/api/v1/models/{model}/versions/{version}/load", post(models::load))
         .route("/api/v1/models/{model}/versions/{version}/unload", post(models::unload))
         .with_state(admin)

@@ -27,7 +27,8 @@ use crate::admin::{Admin, AdminService};
 use crate::control::{Controller, LoadError, PublishError};
 use crate::domain::spec::Intent;
 use crate::inference::Executor;
-use crate::monitor::Monitor;
+use crate::monitor::alarms::{Alarms, AlarmsError, LogSight};
+use crate::monitor::{Monitor, Places};
 use crate::prediction_log::{OpenError, Recorder, SinkError};
 use crate::proxy::{BoundSockets, Drain, DrainHandle, Gateway, ListenError, Readiness, WorkerPlan};
 use crate::snapshot::{Command, Repository};
@@ -69,6 +70,9 @@ pub enum StartError {
     /// The monitor's thread cannot start.
     #[error("no thread for the monitor")]
     Monitor(#[source] std::io::Error),
+    /// Nobody can be called.
+    #[error("alarms cannot be delivered")]
+    Alarms(#[from] AlarmsError),
     /// A worker thread is gone.
     #[error("loading the models did not end")]
     Boot,
@@ -81,6 +85,7 @@ pub struct App {
     registry: Arc<Registry>,
     log: Log,
     monitor: Arc<Monitor>,
+    alarms: Alarms,
     controller: (Controller, tokio::sync::mpsc::Receiver<Command>),
     data: BoundSockets,
     admin: BoundSockets,
@@ -110,7 +115,14 @@ impl App {
         let threads = intent.inference.threads.unwrap_or_else(cores);
         let executor = Executor::new(threads).map_err(StartError::Executor)?;
         let monitor = Arc::new(Monitor::new(&intent, workers));
-        monitor.start(Vec::new()).map_err(StartError::Monitor)?;
+        let places = Places {
+            data_dir: intent.data_dir.clone(),
+            log: intent.records().then(|| log.recorder.progress()),
+        };
+        let alarms = Alarms::start(&intent)?;
+        let sight = LogSight::new(Arc::clone(&log.recorder), Arc::clone(&log.sinks));
+        let watch = Box::new(alarms.watch(&intent, sight));
+        monitor.start(places, vec![watch]).map_err(StartError::Monitor)?;
         let (controller, snapshots) =
             Controller::new(&intent, Arc::clone(&registry), Arc::clone(&monitor))
                 .map_err(StartError::Publish)?;
@@ -126,7 +138,7 @@ impl App {
         ));
         let intent = Arc::new(intent);
         let drain = Drain::new();
-        Ok(Self { intent, gateway, registry, log, monitor, controller, data, admin, drain })
+        Ok(Self { intent, gateway, registry, log, monitor, alarms, controller, data, admin, drain })
     }
 
     /// Runs to the end of the process.
@@ -135,7 +147,18 @@ impl App {
     ///
     /// [`StartError`] when the models cannot be served.
     pub fn run(self) -> Result<(), StartError> {
-        let Self { intent, gateway, registry, log, monitor, controller, data, admin, drain } = self;
+        let Self {
+            intent,
+            gateway,
+            registry,
+            log,
+            monitor,
+            alarms,
+            controller,
+            data,
+            admin,
+            drain,
+        } = self;
         let (drain, handle) = drain;
         tell_start(&intent, data.address(), admin.address(), &log.recorder);
         let mut server = Server::new_with_opt_and_conf(None, server_conf());
@@ -146,6 +169,7 @@ impl App {
         let boot = Boot::new(
             Arc::clone(&intent),
             Arc::clone(&gateway),
+            Arc::clone(&monitor),
             controller,
             Arc::clone(&failure),
             failed,
@@ -159,7 +183,7 @@ impl App {
                 log.compactor.clone(),
                 Arc::clone(&drain),
                 Arc::clone(&log.sinks),
-                monitor.reader(),
+                (monitor.reader(), alarms.reader(), &intent.node),
                 listener,
             );
             server.add_service(background_service("admin", AdminService::new(admin)));
@@ -171,8 +195,9 @@ impl App {
         let signals = Signals::new(Arc::clone(&gateway), handle, intent.drain, failures);
         server.run(RunArgs { shutdown_signal: Box::new(signals) });
 
-        monitor.close();
         log.close();
+        monitor.close();
+        alarms.close();
         // An executor thread may be in the middle of a model; it ends with the process.
         std::mem::forget(gateway);
         match failure.lock().take() {

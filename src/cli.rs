@@ -3,6 +3,7 @@
 //! Owns arguments, exit codes and what is printed. Data goes to standard output, everything else to
 //! standard error. Each command is a function of its own module.
 
+mod admin_client;
 mod args;
 mod baseline;
 mod check;
@@ -11,6 +12,7 @@ mod health;
 mod log;
 mod run;
 mod schema;
+mod top;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -64,6 +66,7 @@ fn dispatch(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
             explain::explain(&load(config, Checks::Offline)?, &request, out)
         }
         Command::Health => health::health(&load(config, Checks::Offline)?),
+        Command::Top(args) => top::top(&load(config, Checks::Offline)?, &args, out),
         Command::Log(command) => {
             let intent = load(config, Checks::Offline)?;
             log::run(*command, &intent, out)

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 pub use self::load::{LoadError, Loader};
-pub use self::publish::{Controller, PublishError};
+pub use self::publish::{Controller, PublishError, about_local, about_remote, champion};
 pub use self::repository::Residents;
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::{Intent, OnnxSpec, VersionSpec};

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use super::StartError;
 use crate::control::{Controller, Loader, Residents, load_models};
 use crate::domain::spec::Intent;
+use crate::monitor::Monitor;
 use crate::proxy::Gateway;
 use crate::snapshot::Command;
 use crate::telemetry::logging::chain;
@@ -22,6 +23,7 @@ use crate::telemetry::logging::chain;
 pub(super) struct Boot {
     intent: Arc<Intent>,
     gateway: Arc<Gateway>,
+    monitor: Arc<Monitor>,
     controller: Mutex<Option<(Controller, mpsc::Receiver<Command>)>>,
     failure: Arc<Mutex<Option<StartError>>>,
     failed: watch::Sender<bool>,
@@ -32,12 +34,14 @@ impl Boot {
     pub(super) fn new(
         intent: Arc<Intent>,
         gateway: Arc<Gateway>,
+        monitor: Arc<Monitor>,
         controller: (Controller, mpsc::Receiver<Command>),
         failure: Arc<Mutex<Option<StartError>>>,
         failed: watch::Sender<bool>,
     ) -> Self {
         let controller = Mutex::new(Some(controller));
-        Self { intent, gateway, controller, failure, failed, never_ready: Mutex::new(None) }
+        let never_ready = Mutex::new(None);
+        Self { intent, gateway, monitor, controller, failure, failed, never_ready }
     }
 
     async fn load_and_publish(&self, mut controller: Controller) -> Result<Residents, StartError> {
@@ -50,6 +54,9 @@ impl Boot {
         let models = models.await.map_err(|_gone| StartError::Boot)?.map_err(StartError::Models)?;
         let generation = controller.publish(&self.intent, &models).map_err(StartError::Publish)?;
         tracing::info!(generation = generation.0, "the snapshot is published");
+        // The first exchange is counted by the right baseline.
+        let monitor = Arc::clone(&self.monitor);
+        tokio::task::spawn_blocking(move || monitor.begin()).await.map_err(|_| StartError::Boot)?;
         Ok(Residents::new(Arc::clone(&self.intent), controller, loader, models))
     }
 }

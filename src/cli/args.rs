@@ -46,6 +46,8 @@ pub(super) enum Command {
     Explain(Request),
     /// Ask a running gateway whether it is ready; exit code 0 if so.
     Health,
+    /// Show models, versions and alarms of a running gateway.
+    Top(TopArgs),
     /// Read the prediction log, of a running gateway or a stopped one.
     #[command(subcommand)]
     Log(Box<LogCommand>),
@@ -75,6 +77,45 @@ pub(super) struct VetArgs {
     /// Seconds that it may take.
     #[arg(long)]
     pub(super) seconds: u64,
+}
+
+/// What `top` shows, and how often.
+#[derive(Debug, clap::Args)]
+pub(super) struct TopArgs {
+    /// Show it once and end; so it does where standard output is no terminal.
+    #[arg(long)]
+    pub(super) once: bool,
+    /// Seconds between two looks.
+    #[arg(long, default_value_t = 2.0)]
+    pub(super) interval: f64,
+    /// Over which time: the last closed minute, hour or day.
+    #[arg(long, value_enum, default_value_t = Last::Minute)]
+    pub(super) last: Last,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(super) format: Format,
+}
+
+/// A span of time up to the last closed minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Last {
+    /// A minute.
+    Minute,
+    /// An hour.
+    Hour,
+    /// A day.
+    Day,
+}
+
+impl Last {
+    /// The word for it.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Minute => "minute",
+            Self::Hour => "hour",
+            Self::Day => "day",
+        }
+    }
 }
 
 /// A request to explain.

@@ -4,6 +4,7 @@
 //! Owns the meaning of the settings and their defaults. Never knows the file they came from: the
 //! configuration builds an [`Intent`], and nothing can change it afterwards.
 
+mod alarms;
 mod backends;
 mod card;
 mod log;
@@ -16,6 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::alarms::{AlarmLimits, AlarmRules, AlarmsSpec, QualityFloors, Switched, WebhookSpec};
 pub use self::backends::{BackendsSpec, ProtocolSpec, RawSpec, SpokenDialect, StrictStatus};
 pub use self::card::{InputCard, ModelCard, OutputCard};
 pub use self::log::{
@@ -62,6 +64,8 @@ pub struct Intent {
     pub feedback: FeedbackSpec,
     /// What is counted about versions.
     pub monitor: MonitorSpec,
+    /// What someone is called for.
+    pub alarms: AlarmsSpec,
     /// How the process ends.
     pub drain: Drain,
     /// Logging of the gateway's own doings.
@@ -101,6 +105,8 @@ pub struct ModelSpec {
     pub recording: Recording,
     /// How it is monitored.
     pub monitor: ModelMonitorSpec,
+    /// What someone is called for about it.
+    pub alarms: AlarmRules,
 }
 
 /// Where one version's answers come from.

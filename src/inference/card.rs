@@ -39,6 +39,12 @@ impl FittedCard {
             Some(input) => FittedInput::new(input, spec),
         });
         let inputs = inputs.collect::<Result<_, _>>()?;
+        for spec in &signature.inputs {
+            let names = card.inputs.get(&spec.name).map(|input| input.names.clone());
+            if let Some(names) = names.filter(|names| !names.is_empty()) {
+                signature.columns.insert(spec.name.clone(), names);
+            }
+        }
         for spec in &signature.outputs {
             let Some(output) = card.outputs.get(&spec.name) else { continue };
             if output.labels.is_empty() {

@@ -39,6 +39,7 @@ use crate::domain::ids::{Entropy, RecordId};
 use crate::domain::record::{Latency, Outcome, Protocol};
 use crate::domain::routing::{self, Decision, ModelIx, TargetIx};
 use crate::domain::spec::Durability;
+use crate::monitor::Values;
 use crate::protocol::status::GrpcCode;
 use crate::protocol::tensor::Tensor;
 use crate::snapshot::{BackendGuard, Held, Keep, PolicyIx, RuntimeKind, Snapshot, TargetRuntime};
@@ -95,6 +96,8 @@ pub(super) struct Exchange {
     latency: Latency,
     /// Reading the request and writing the answer of a model in this process.
     codec_times: (Option<Duration>, Option<Duration>),
+    /// What the monitor counts of an answer of a model in this process.
+    values: Option<Box<Values>>,
     backend: Option<BackendGuard>,
     attempt: u8,
     recording: Recording,
@@ -237,6 +240,7 @@ impl Exchange {
             problem: None,
             latency: Latency::default(),
             codec_times: (None, None),
+            values: None,
             backend: None,
             attempt: 0,
             recording: Recording::Owed,
@@ -420,6 +424,16 @@ impl Exchange {
     /// Notes how long reading the request and writing the answer took.
     pub(super) fn set_codec_times(&mut self, input: Duration, output: Duration) {
         self.codec_times = (Some(input), Some(output));
+    }
+
+    /// Whether the values of an answer of a model in this process are counted.
+    pub(super) fn is_monitored(&self) -> bool {
+        self.target().is_some_and(|target| target.monitor.is_some())
+    }
+
+    /// Notes what the monitor counts.
+    pub(super) fn set_values(&mut self, values: Option<Box<Values>>) {
+        self.values = values;
     }
 
     /// Notes how many predictions the inputs of a request ask for.

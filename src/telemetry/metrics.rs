@@ -115,6 +115,12 @@ definitions! {
     gauge "pointsman_log_healthy", [], "1 while the last write succeeded.";
     counter "pointsman_feedback_items_total", ["status"], "Items of POST /v1/feedback: accepted, duplicate, replaced, pending, late, unknown, invalid or lost.";
     gauge "pointsman_feedback_names", [], "Names of predictions that are remembered for the answer to feedback; 0 until the first feedback.";
+    gauge "pointsman_alarm_active", ["model", "alarm"], "Active alarms of a model, over its versions; the model is empty for those of the gateway.";
+    counter "pointsman_alarms_fired_total", ["model", "alarm"], "Times that an alarm became active, whether or not someone was called.";
+    counter "pointsman_alarm_calls_total", ["result"], "Calls of the webhook: delivered, or given_up (refused for good, or more than may wait).";
+    counter "pointsman_alarm_call_failures_total", ["reason"], "Attempts to deliver a call that failed, by reason.";
+    gauge "pointsman_alarm_calls_waiting", [], "Calls that wait for the webhook.";
+    counter "pointsman_alarm_write_errors_total", [], "Times that the state of alarms could not be written down.";
     counter "pointsman_sink_records_total", ["sink"], "Records that a sink acknowledged, those that were sent again included.";
     counter "pointsman_sink_batches_total", ["sink"], "Deliveries that a sink acknowledged.";
     counter "pointsman_sink_retries_total", ["sink"], "Deliveries that were tried again.";
@@ -140,6 +146,10 @@ definitions! {
     gauge "pointsman_monitor_memory_limit_bytes", [], "The most that they may take: `monitor.memory`.";
     gauge "pointsman_monitor_windows", [], "Windows that the monitor keeps: minutes, hours and days of all versions.";
     counter "pointsman_monitor_windows_forgotten_total", [], "Windows forgotten before their time, to stay within the memory.";
+    gauge "pointsman_monitor_waiting_bytes", [], "Bytes of bodies of proxied versions that wait to be looked into.";
+    gauge "pointsman_monitor_sampled_ratio", [], "The share of the exchanges of proxied versions that is looked into: 1, a half, a quarter, …";
+    gauge "pointsman_monitor_seen_ratio", ["model", "version"], "Of the answers of the last minute that had some, the share whose values were counted.";
+    gauge "pointsman_monitor_baseline", ["model", "version"], "1 if a version has a baseline that it is held against.";
     gauge "pointsman_build_info", ["version"], "Always 1.";
     gauge "process_resident_memory_bytes", [], "Resident memory in bytes.";
     counter process::CPU_SECONDS, [], "User and system time in seconds.";

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::alarms::MODEL_ALARMS;
 use super::monitor::MODEL_MONITOR;
 use super::sections::{
     BACKENDS, BALANCE, HOUR, HTTP2, KEEP_ALIVE_KEY, MS, RECORDING_KEY, TIMEOUTS_KEY, key, section,
@@ -54,6 +55,12 @@ pub(in crate::config) static MODEL: Section = section(
         ),
         RECORDING_KEY,
         key("monitor", Kind::Table(&MODEL_MONITOR), Absent::Same("{}"), "How it is monitored."),
+        key(
+            "alarms",
+            Kind::Table(&MODEL_ALARMS),
+            Absent::Same("{}"),
+            "What someone is called for about it.",
+        ),
     ],
 );
 

@@ -31,7 +31,7 @@ pub(in crate::config) static MONITOR: Section = section(
         key(
             "cpu",
             Kind::Ratio(Permille::saturating(1), Permille::ALL),
-            Absent::Same("10%"),
+            Absent::Same("3%"),
             "The share of one core that looking into bodies may take. Where that is too little, a half, \
              a quarter, … of the exchanges is looked into.",
         ),

@@ -44,6 +44,7 @@ fn model(shares: &[(&str, u16)], sticky: Option<StickyKey>) -> ModelSpec {
         execution: Default::default(),
         recording: Default::default(),
         monitor: Default::default(),
+        alarms: Default::default(),
     }
 }
 
@@ -79,6 +80,7 @@ fn intent(models: &[(&str, ModelSpec)], routes: &[(&str, RouteMatch, RouteTarget
         sinks: BTreeMap::new(),
         feedback: Default::default(),
         monitor: Default::default(),
+        alarms: Default::default(),
         drain: Drain::default(),
         telemetry: TelemetrySpec::default(),
     }

@@ -22,7 +22,7 @@ pub struct MonitorSpec {
 
 impl Default for MonitorSpec {
     fn default() -> Self {
-        Self { enabled: true, memory: 64 * MIB, queue: 16 * MIB, cpu: Permille::saturating(100) }
+        Self { enabled: true, memory: 64 * MIB, queue: 16 * MIB, cpu: Permille::saturating(30) }
     }
 }
 
