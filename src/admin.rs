@@ -3,6 +3,7 @@
 //! Owns its HTTP surface. Reads everything; what it is asked to change it asks of the controller.
 
 mod alarms;
+mod drift;
 mod local;
 mod models;
 mod monitor;
@@ -14,11 +15,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::Json;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use parking_lot::Mutex;
 use pingora_core::server::ShutdownWatch;
 use pingora_core::services::background::BackgroundService;
@@ -27,9 +28,10 @@ use serde_json::{Value, json};
 use crate::domain::record::Omission;
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::SpokenDialect;
+use crate::domain::stats::baseline::FILE_BYTES_MAX;
 use crate::domain::stats::window::WindowLength;
-use crate::monitor::MonitorReader;
 use crate::monitor::alarms::AlarmReader;
+use crate::monitor::{Monitor, MonitorReader};
 use crate::prediction_log::parquet::{Compactor, ParquetStats};
 use crate::prediction_log::{DropReason, LogStats, SYNC_BUCKETS_US, Sinks};
 use crate::protocol::open_inference::OPENAPI;
@@ -45,6 +47,8 @@ pub struct Admin {
     drain: Arc<Drain>,
     sinks: Arc<Sinks>,
     monitor: MonitorReader,
+    /// Takes baselines.
+    references: Arc<Monitor>,
     alarms: AlarmReader,
     /// The name of this gateway.
     node: String,
@@ -65,7 +69,7 @@ impl Admin {
         compactor: Option<Arc<Compactor>>,
         drain: Arc<Drain>,
         sinks: Arc<Sinks>,
-        (monitor, alarms, node): (MonitorReader, AlarmReader, &str),
+        (references, alarms, node): (Arc<Monitor>, AlarmReader, &str),
         listener: TcpListener,
     ) -> Self {
         let listener = Mutex::new(Some(listener));
@@ -75,7 +79,8 @@ impl Admin {
             compactor,
             drain,
             sinks,
-            monitor,
+            monitor: references.reader(),
+            references,
             alarms,
             node: node.to_owned(),
             listener,
@@ -126,6 +131,7 @@ impl Admin {
         local::metrics(registry, &snapshot);
         let mut out = registry.render();
         local::batch_rows(&snapshot, &mut out);
+        drift::metrics(&self.monitor, &mut out);
         let (counts, seconds) = (&log.sync_buckets, log.sync_time.as_secs_f64());
         Registry::histogram(LOG_SYNC, &SYNC_BUCKETS_US, counts, seconds, &mut out);
         out
@@ -300,6 +306,12 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/api/v1/models/{model}/monitor", get(monitor::model))
         .route("/api/v1/models/{model}/versions/{version}/monitor", get(monitor::version))
         .route("/api/v1/models/{model}/versions/{version}/series", get(monitor::series))
+        .route("/api/v1/models/{model}/drift", get(drift::model))
+        .route("/api/v1/models/{model}/versions/{version}/drift", get(drift::version))
+        .route(
+            "/api/v1/models/{model}/versions/{version}/baseline",
+            put(drift::adopt).layer(DefaultBodyLimit::max(FILE_BYTES_MAX)),
+        )
         .route("/api/v1/models/{model}/versions/{version}/load", post(models::load))
         .route("/api/v1/models/{model}/versions/{version}/unload", post(models::unload))
         .with_state(admin)

@@ -7,6 +7,7 @@ mod admin_client;
 mod args;
 mod baseline;
 mod check;
+mod drift;
 mod explain;
 mod health;
 mod log;
@@ -71,6 +72,7 @@ fn dispatch(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
             let intent = load(config, Checks::Offline)?;
             log::run(*command, &intent, out)
         }
+        Command::Drift(args) => drift::drift(&load(config, Checks::Offline)?, &args, out),
         Command::Baseline(args) => baseline::baseline(&args, out),
         Command::Vet(vet) => {
             let limits = VetLimits { memory: vet.memory, time: Duration::from_secs(vet.seconds) };

@@ -51,6 +51,8 @@ pub(super) enum Command {
     /// Read the prediction log, of a running gateway or a stopped one.
     #[command(subcommand)]
     Log(Box<LogCommand>),
+    /// Show what was last concluded about the drift of a model's versions.
+    Drift(DriftArgs),
     /// Make a version's `baseline.json` of a pipeline's data: what its traffic is held against.
     Baseline(Box<BaselineArgs>),
     /// Look at a model file in a process of its own: what the gateway starts, not a person.
@@ -61,6 +63,19 @@ pub(super) enum Command {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+}
+
+/// What to show of drift.
+#[derive(Debug, clap::Args)]
+pub(super) struct DriftArgs {
+    /// The model.
+    pub(super) model: String,
+    /// This version only; otherwise all of the model.
+    #[arg(long, value_name = "VERSION")]
+    pub(super) of: Option<String>,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(super) format: Format,
 }
 
 /// A model file to look at, and the bounds.

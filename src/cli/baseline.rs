@@ -43,7 +43,9 @@ pub(super) fn baseline(args: &BaselineArgs, out: &mut dyn Write) -> Result<(), F
         version: name(&args.version)?,
         digest: digest(args)?,
         n: 0,
-        created: Some(jiff::Timestamp::now().round(jiff::Unit::Second).map_err(Failure::other)?.to_string()),
+        created: Some(
+            jiff::Timestamp::now().round(jiff::Unit::Second).map_err(Failure::other)?.to_string(),
+        ),
         source: args.source.clone(),
         origin: Origin::Data,
         features: Vec::new(),
@@ -56,8 +58,13 @@ pub(super) fn baseline(args: &BaselineArgs, out: &mut dyn Write) -> Result<(), F
     match (&args.from_sagemaker, &args.data) {
         (Some(statistics), _) => {
             let constraints = args.constraints.as_deref().map(read).transpose()?;
-            sagemaker::convert(&read(statistics)?, constraints.as_deref(), &args.outputs, &mut file)
-                .map_err(|error| in_file(statistics, error))?;
+            sagemaker::convert(
+                &read(statistics)?,
+                constraints.as_deref(),
+                &args.outputs,
+                &mut file,
+            )
+            .map_err(|error| in_file(statistics, error))?;
         }
         (None, Some(data)) => of_data(args, data, &mut file)?,
         (None, None) => return Err(Failure::Usage("`--data` is needed".to_owned())),
@@ -82,7 +89,8 @@ fn of_data(args: &BaselineArgs, data: &Path, file: &mut BaselineFile) -> Result<
         time: args.time.clone(),
     };
     let is_parquet = data.extension().is_some_and(|end| end == "parquet" || end == "pq");
-    let table = if is_parquet { typed::read(data, &choice) } else { delimited::read(data, &choice) };
+    let table =
+        if is_parquet { typed::read(data, &choice) } else { delimited::read(data, &choice) };
     let Table { rows, columns } = table.map_err(|error| in_file(data, error))?;
     file.n = rows;
     for column in columns {
@@ -100,7 +108,8 @@ fn of_data(args: &BaselineArgs, data: &Path, file: &mut BaselineFile) -> Result<
 
 fn digest(args: &BaselineArgs) -> Result<Option<String>, Failure> {
     let Some(path) = &args.artifact else { return Ok(args.digest.clone()) };
-    let hex: String = Sha256::digest(read(path)?).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String =
+        Sha256::digest(read(path)?).iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Some(format!("sha256:{hex}")))
 }
 
@@ -110,10 +119,10 @@ fn weigh(weights: &[String], features: &mut [FeatureFile]) -> Result<(), Failure
             .rsplit_once('=')
             .and_then(|(name, weight)| Some((name, weight.parse::<f64>().ok()?)))
             .ok_or_else(|| Failure::Usage(format!("`--weight {text}`: want COLUMN=NUMBER")))?;
-        let feature = features
-            .iter_mut()
-            .find(|feature| feature.name == name)
-            .ok_or_else(|| Failure::Usage(format!("`--weight {text}`: there is no feature `{name}`")))?;
+        let feature =
+            features.iter_mut().find(|feature| feature.name == name).ok_or_else(|| {
+                Failure::Usage(format!("`--weight {text}`: there is no feature `{name}`"))
+            })?;
         feature.weight = Some(weight);
     }
     Ok(())
@@ -122,7 +131,8 @@ fn weigh(weights: &[String], features: &mut [FeatureFile]) -> Result<(), Failure
 /// The file as text: one line for each feature, so that a difference of two files can be read.
 fn written(file: &BaselineFile) -> Result<String, Failure> {
     let text = |value: &serde_json::Value| serde_json::to_string(value).map_err(Failure::other);
-    let serde_json::Value::Object(fields) = serde_json::to_value(file).map_err(Failure::other)? else {
+    let serde_json::Value::Object(fields) = serde_json::to_value(file).map_err(Failure::other)?
+    else {
         return Err(Failure::other("a baseline is an object"));
     };
     let mut lines = Vec::with_capacity(fields.len());

@@ -32,9 +32,12 @@ impl Choice {
 
     /// Refuses names that the data does not have.
     pub(super) fn check(&self, names: &[String]) -> Result<(), String> {
-        let chosen = self.outputs.iter().chain(&self.categorical).chain(&self.ignored).chain(&self.time);
+        let chosen =
+            self.outputs.iter().chain(&self.categorical).chain(&self.ignored).chain(&self.time);
         match chosen.into_iter().find(|name| !names.contains(name)) {
-            Some(name) => Err(format!("there is no column `{name}`; there are: {}", names.join(", "))),
+            Some(name) => {
+                Err(format!("there is no column `{name}`; there are: {}", names.join(", ")))
+            }
             None => Ok(()),
         }
     }

@@ -9,8 +9,8 @@ use std::path::Path;
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{
     Date32Type, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
-    UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, ArrowPrimitiveType, RecordBatch};
 use arrow_schema::{DataType, TimeUnit};
@@ -23,7 +23,8 @@ use crate::domain::stats::layout::Value;
 /// Reads the columns that are chosen.
 pub(super) fn read(path: &Path, choice: &Choice) -> Result<Table, String> {
     let file = File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| error.to_string())?;
+    let builder =
+        ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| error.to_string())?;
     let schema = builder.schema().clone();
     let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
     choice.check(&names)?;
@@ -63,7 +64,8 @@ fn take(
 ) -> Result<(), String> {
     for column in &mut table.columns {
         let array = batch.column_by_name(&column.name);
-        let array = array.ok_or_else(|| format!("a row group lacks the column `{}`", column.name))?;
+        let array =
+            array.ok_or_else(|| format!("a row group lacks the column `{}`", column.name))?;
         each(array.as_ref(), |value| column.values.push(value))?;
     }
     if let Some(array) = choice.time.as_ref().and_then(|name| batch.column_by_name(name)) {
@@ -87,7 +89,9 @@ fn kind(of: &DataType) -> Option<KindWord> {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Some(KindWord::Categorical),
         DataType::Dictionary(_, values) => kind(values),
         DataType::Date32 | DataType::Timestamp(..) => Some(KindWord::Numeric),
-        of if of.is_numeric() && !matches!(of, DataType::Decimal128(..) | DataType::Decimal256(..)) => {
+        of if of.is_numeric()
+            && !matches!(of, DataType::Decimal128(..) | DataType::Decimal256(..)) =>
+        {
             Some(KindWord::Numeric)
         }
         _ => None,
@@ -111,18 +115,30 @@ fn each(array: &dyn Array, mut take: impl FnMut(Value<'_>)) -> Result<(), String
         DataType::Date32 => primitive::<Date32Type>(array, |x| Value::Integer(x.into()), take),
         DataType::Timestamp(unit, _) => match unit {
             TimeUnit::Second => primitive::<TimestampSecondType>(array, Value::Integer, take),
-            TimeUnit::Millisecond => primitive::<TimestampMillisecondType>(array, Value::Integer, take),
-            TimeUnit::Microsecond => primitive::<TimestampMicrosecondType>(array, Value::Integer, take),
-            TimeUnit::Nanosecond => primitive::<TimestampNanosecondType>(array, Value::Integer, take),
+            TimeUnit::Millisecond => {
+                primitive::<TimestampMillisecondType>(array, Value::Integer, take)
+            }
+            TimeUnit::Microsecond => {
+                primitive::<TimestampMicrosecondType>(array, Value::Integer, take)
+            }
+            TimeUnit::Nanosecond => {
+                primitive::<TimestampNanosecondType>(array, Value::Integer, take)
+            }
         },
         DataType::Boolean => {
             array.as_boolean().iter().for_each(|x| take(x.map_or(Value::Missing, Value::Boolean)));
         }
         DataType::Utf8 => {
-            array.as_string::<i32>().iter().for_each(|x| take(x.map_or(Value::Missing, Value::Text)));
+            array
+                .as_string::<i32>()
+                .iter()
+                .for_each(|x| take(x.map_or(Value::Missing, Value::Text)));
         }
         DataType::LargeUtf8 => {
-            array.as_string::<i64>().iter().for_each(|x| take(x.map_or(Value::Missing, Value::Text)));
+            array
+                .as_string::<i64>()
+                .iter()
+                .for_each(|x| take(x.map_or(Value::Missing, Value::Text)));
         }
         DataType::Utf8View => {
             array.as_string_view().iter().for_each(|x| take(x.map_or(Value::Missing, Value::Text)));
