@@ -6,16 +6,15 @@
 //! | path below `/api/v1/models/{model}` | answer |
 //! |---|---|
 //! | `/drift` | what was last concluded about each version |
-//! | `/versions/{version}/drift` | about one; with `?feature=NAME` also its histogram |
+//! | `/versions/{version}/drift` | about one |
 //! | `PUT /versions/{version}/baseline` | takes a `baseline.json` for a version |
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Admin;
@@ -39,28 +38,13 @@ pub(super) async fn model(State(admin): State<Arc<Admin>>, Path(model): Path<Str
     Ok(Json(json!({ "model": model, "versions": shown })))
 }
 
-/// What may be asked about a version.
-#[derive(Debug, Deserialize)]
-pub(super) struct Wanted {
-    feature: Option<String>,
-}
-
 /// `GET /api/v1/models/{model}/versions/{version}/drift`
 pub(super) async fn version(
     State(admin): State<Arc<Admin>>,
     Path((model, version)): Path<(String, String)>,
-    Query(wanted): Query<Wanted>,
 ) -> Answer {
     let key = admin.known(&model, &version)?;
-    let mut value = shown(&admin.monitor, &key);
-    if let Some(name) = wanted.feature {
-        let judgement = admin.monitor.judgement(&key);
-        let histogram = judgement.and_then(|judgement| verdicts::histogram(&judgement, &name));
-        value["histogram"] = histogram.ok_or_else(|| {
-            unknown(&format!("judged feature `{}` of {key}", name.escape_debug()))
-        })?;
-    }
-    Ok(Json(value))
+    Ok(Json(shown(&admin.monitor, &key)))
 }
 
 /// The last judgement of a version, or why there is none.

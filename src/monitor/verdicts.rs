@@ -5,15 +5,14 @@
 use serde_json::{Map, Value, json};
 
 use super::store::VersionKey;
-use crate::domain::stats::baseline::{Baseline, Reference};
-use crate::domain::stats::counts::FeatureCounts;
+use crate::domain::stats::baseline::Baseline;
 use crate::domain::stats::distance;
 use crate::domain::stats::drift::docket::Judgement;
 use crate::domain::stats::drift::report::FeatureReport;
 use crate::domain::stats::interval::{
     Interval, KOLMOGOROV_SMIRNOV_DEFINITION, WASSERSTEIN_DEFINITION,
 };
-use crate::domain::stats::layout::{Feature, FeatureKind, Guard};
+use crate::domain::stats::layout::Guard;
 use crate::domain::stats::verdict::Verdict;
 use crate::prediction_log::query::text::timestamp;
 
@@ -126,35 +125,4 @@ fn feature(baseline: &Baseline, report: &FeatureReport) -> Option<Value> {
         "missing_in_baseline": reference.missing,
         "unknown": measured.unknown,
     }))
-}
-
-/// One feature's histogram against that of its baseline; `None` where there is no such feature.
-pub fn histogram(judgement: &Judgement, name: &str) -> Option<Value> {
-    let features = judgement.baseline.layout().features();
-    let index = features.iter().position(|feature| feature.name() == name)?;
-    let (feature, reference) = (features.get(index)?, judgement.baseline.reference(index)?);
-    Some(bins(feature, reference, judgement.counts.feature(index)?))
-}
-
-fn bins(feature: &Feature, reference: &Reference, counts: &FeatureCounts) -> Value {
-    let now: Vec<f64> = counts.bins().iter().map(|&count| count as f64).collect();
-    let mut shown = json!({
-        "name": feature.name(),
-        "role": feature.role().as_str(),
-        "kind": feature.kind().as_str(),
-        "counts": counts.bins(),
-        "shares": distance::shares(&now),
-        "baseline_counts": reference.counts(),
-        "baseline_shares": distance::shares(reference.counts()),
-    });
-    match feature.kind() {
-        FeatureKind::Numeric(edges) => {
-            shown["edges"] = json!(edges.cuts());
-            shown["point_masses"] = json!(edges.point_masses());
-            shown["mean"] = counts.mean().into();
-        }
-        FeatureKind::Categorical(categories) => shown["values"] = json!(categories.values()),
-        FeatureKind::Boolean => shown["values"] = json!([false, true]),
-    }
-    shown
 }
