@@ -3,6 +3,7 @@
 //! Owns its HTTP surface. Reads everything; what it is asked to change it asks of the controller.
 
 mod alarms;
+mod drift;
 mod features;
 mod local;
 mod models;
@@ -16,11 +17,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::Json;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use parking_lot::Mutex;
 use pingora_core::server::ShutdownWatch;
 use pingora_core::services::background::BackgroundService;
@@ -29,9 +30,10 @@ use serde_json::{Value, json};
 use crate::domain::record::Omission;
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::SpokenDialect;
+use crate::domain::stats::baseline::FILE_BYTES_MAX;
 use crate::domain::stats::window::WindowLength;
-use crate::monitor::MonitorReader;
 use crate::monitor::alarms::AlarmReader;
+use crate::monitor::{Monitor, MonitorReader};
 use crate::prediction_log::parquet::{Compactor, ParquetStats};
 use crate::prediction_log::{DropReason, LogStats, SYNC_BUCKETS_US, Sinks};
 use crate::protocol::open_inference::OPENAPI;
@@ -47,6 +49,8 @@ pub struct Admin {
     drain: Arc<Drain>,
     sinks: Arc<Sinks>,
     monitor: MonitorReader,
+    /// Takes baselines.
+    references: Arc<Monitor>,
     alarms: AlarmReader,
     /// The name of this gateway.
     node: String,
@@ -67,7 +71,7 @@ impl Admin {
         compactor: Option<Arc<Compactor>>,
         drain: Arc<Drain>,
         sinks: Arc<Sinks>,
-        (monitor, alarms, node): (MonitorReader, AlarmReader, &str),
+        (references, alarms, node): (Arc<Monitor>, AlarmReader, &str),
         listener: TcpListener,
     ) -> Self {
         let listener = Mutex::new(Some(listener));
@@ -77,7 +81,8 @@ impl Admin {
             compactor,
             drain,
             sinks,
-            monitor,
+            monitor: references.reader(),
+            references,
             alarms,
             node: node.to_owned(),
             listener,
@@ -128,6 +133,7 @@ impl Admin {
         local::metrics(registry, &snapshot);
         let mut out = registry.render();
         local::batch_rows(&snapshot, &mut out);
+        drift::metrics(&self.monitor, &mut out);
         let (counts, seconds) = (&log.sync_buckets, log.sync_time.as_secs_f64());
         Registry::histogram(LOG_SYNC, &SYNC_BUCKETS_US, counts, seconds, &mut out);
         out
@@ -304,6 +310,12 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/api/v1/models/{model}/versions/{version}/series", get(monitor::series))
         .route("/api/v1/models/{model}/versions/{version}/features", get(features::table))
         .route("/api/v1/models/{model}/versions/{version}/features/{feature}", get(features::one))
+        .route("/api/v1/models/{model}/drift", get(drift::model))
+        .route("/api/v1/models/{model}/versions/{version}/drift", get(drift::version))
+        .route(
+            "/api/v1/models/{model}/versions/{version}/baseline",
+            put(drift::adopt).layer(DefaultBodyLimit::max(FILE_BYTES_MAX)),
+        )
         .route("/api/v1/models/{model}/versions/{version}/load", post(models::load))
         .route("/api/v1/models/{model}/versions/{version}/unload", post(models::unload))
         .route("/api/v1/models/{model}/versions/{version}/windows", get(windows::windows))

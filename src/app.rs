@@ -183,7 +183,7 @@ impl App {
                 log.compactor.clone(),
                 Arc::clone(&drain),
                 Arc::clone(&log.sinks),
-                (monitor.reader(), alarms.reader(), &intent.node),
+                (Arc::clone(&monitor), alarms.reader(), &intent.node),
                 listener,
             );
             server.add_service(background_service("admin", AdminService::new(admin)));

@@ -22,6 +22,7 @@ mod budget;
 mod codec;
 mod disk;
 mod gather;
+mod judge;
 mod learner;
 mod observe;
 mod plan;
@@ -32,6 +33,7 @@ pub mod show;
 mod store;
 mod tally;
 mod values;
+pub mod verdicts;
 mod waiting;
 mod wide;
 
@@ -46,6 +48,7 @@ pub use self::about::About;
 use self::budget::Budget;
 pub use self::gather::{Follower, Places};
 use self::gather::{Gatherer, Order};
+pub use self::judge::Judge;
 use self::observe::Versions;
 pub use self::observe::{Observation, VersionMonitor};
 pub use self::references::{Standing, baseline_beside};
@@ -54,7 +57,7 @@ pub use self::store::{MonitorReader, MonitorStats, VersionKey};
 pub use self::values::Values;
 pub use self::waiting::{Content, Path, Waiting};
 use crate::domain::routing::TargetKind;
-use crate::domain::spec::Intent;
+use crate::domain::spec::{DriftSpec, Intent};
 
 /// The monitor of a process.
 #[derive(Debug)]
@@ -64,6 +67,7 @@ pub struct Monitor {
     store: Arc<Store>,
     /// The share of a core that looking into bodies may take.
     cpu: f64,
+    drift: DriftSpec,
     thread: Mutex<Option<(Sender<Order>, JoinHandle<()>)>>,
 }
 
@@ -73,10 +77,17 @@ impl Monitor {
         let spec = &intent.monitor;
         let versions = spec.enabled.then(|| Arc::new(Versions::new(intent, workers)));
         let cpu = f64::from(spec.cpu.thousandths()) / 1000.0;
-        Self { versions, store: Arc::new(Store::new(spec.memory)), cpu, thread: Mutex::new(None) }
+        Self {
+            versions,
+            store: Arc::new(Store::new(spec.memory)),
+            cpu,
+            drift: spec.drift,
+            thread: Mutex::new(None),
+        }
     }
 
-    /// Starts the thread, before any worker records. `followers` are told of every minute that is closed.
+    /// Starts the thread, before any worker records. `followers` are told of every minute that is closed,
+    /// after the judge.
     ///
     /// # Errors
     ///
@@ -84,9 +95,10 @@ impl Monitor {
     pub fn start(
         &self,
         places: Places,
-        followers: Vec<Box<dyn Follower + Send>>,
+        mut followers: Vec<Box<dyn Follower + Send>>,
     ) -> io::Result<()> {
         let Some(versions) = &self.versions else { return Ok(()) };
+        followers.insert(0, Box::new(Judge::new(&self.drift)));
         let (versions, store) = (Arc::clone(versions), Arc::clone(&self.store));
         let budget = Budget::new(self.cpu);
         let gatherer = Gatherer::new(versions, store, places, budget, followers);

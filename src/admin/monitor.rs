@@ -17,7 +17,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Admin, alarms, features};
+use super::{Admin, alarms, drift, features};
 use crate::domain::ids::{ModelName, VersionName};
 use crate::domain::record::Outcome;
 use crate::domain::stats::window::{
@@ -96,6 +96,7 @@ pub(super) async fn overview(
             "model": key.model.as_str(),
             "version": key.version.as_str(),
             "traffic": traffic(&counts.traffic, minutes),
+            "drift": drift::worst(&admin.monitor, key),
             "alarms": alarms.count(),
         })
     };

@@ -2,6 +2,7 @@
 //!
 //! Owns commands and options. Never acts on them.
 
+mod baseline;
 mod log;
 mod monitor;
 
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 
+pub(super) use self::baseline::BaselineArgs;
 pub(super) use self::log::{
     ExportArgs, ExportFormat, FilterArgs, FormArgs, LogCommand, QueryArgs, RowFormat, TailArgs,
 };
@@ -55,6 +57,10 @@ pub(super) enum Command {
     /// Count the exchanges of the prediction log again.
     #[command(subcommand)]
     Monitor(MonitorCommand),
+    /// Show what was last concluded about the drift of a model's versions.
+    Drift(DriftArgs),
+    /// Make a version's `baseline.json` of a pipeline's data: what its traffic is held against.
+    Baseline(Box<BaselineArgs>),
     /// Look at a model file in a process of its own: what the gateway starts, not a person.
     #[command(name = crate::inference::VET_COMMAND, hide = true)]
     Vet(VetArgs),
@@ -63,6 +69,19 @@ pub(super) enum Command {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+}
+
+/// What to show of drift.
+#[derive(Debug, clap::Args)]
+pub(super) struct DriftArgs {
+    /// The model.
+    pub(super) model: String,
+    /// This version only; otherwise all of the model.
+    #[arg(long, value_name = "VERSION")]
+    pub(super) of: Option<String>,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(super) format: Format,
 }
 
 /// A model file to look at, and the bounds.

@@ -24,7 +24,7 @@ pub use self::log::{
     BodyPolicy, Durability, FeedbackSpec, FieldSource, LogSpec, ParquetSpec, Recording, RedactRule,
     Redaction, RedactionKind, Secret, SinkSpec, SinkTarget, WhenFull,
 };
-pub use self::monitor::{ModelMonitorSpec, MonitorSpec};
+pub use self::monitor::{DriftSpec, ModelMonitorSpec, MonitorSpec};
 pub use self::onnx::{BatchSpec, Execution, InferenceSpec, OnnxSpec};
 pub use self::pointer::{Extractors, JsonPointer, PointerError, Step};
 use super::ids::{ModelName, Permille, PoolName, RouteName, SinkName, VersionName};

@@ -149,6 +149,16 @@ definitions! {
     gauge "pointsman_monitor_waiting_bytes", [], "Bytes of bodies of proxied versions that wait to be looked into.";
     gauge "pointsman_monitor_sampled_ratio", [], "The share of the exchanges of proxied versions that is looked into: 1, a half, a quarter, …";
     gauge "pointsman_monitor_seen_ratio", ["model", "version"], "Of the answers of the last minute that had some, the share whose values were counted.";
+    gauge "pointsman_drift_breaches", ["model", "version"], "Features, and roles taken together, whose drift is in breach.";
+    gauge "pointsman_feature_psi", ["model", "version", "role", "feature"], "Population stability index of the last judged window; of the ten features with the strongest evidence, as all of pointsman_feature.";
+    gauge "pointsman_feature_psi_p", ["model", "version", "role", "feature"], "The probability of so large an index at the margin.";
+    gauge "pointsman_feature_ks_lower", ["model", "version", "role", "feature"], "The Kolmogorov-Smirnov statistic is at least this.";
+    gauge "pointsman_feature_ks_upper", ["model", "version", "role", "feature"], "The Kolmogorov-Smirnov statistic is at most this.";
+    gauge "pointsman_feature_wasserstein_lower", ["model", "version", "role", "feature"], "Wasserstein's distance is at least this.";
+    gauge "pointsman_feature_wasserstein_upper", ["model", "version", "role", "feature"], "Wasserstein's distance is at most this.";
+    gauge "pointsman_feature_values", ["model", "version", "role", "feature"], "Values of the last judged window.";
+    gauge "pointsman_feature_missing_ratio", ["model", "version", "role", "feature"], "The share of values that were missing.";
+    gauge "pointsman_feature_breach", ["model", "version", "role", "feature"], "1 if the drift of the feature is in breach.";
     gauge "pointsman_monitor_baseline", ["model", "version"], "1 if a version has a baseline that it is held against.";
     gauge "pointsman_build_info", ["version"], "Always 1.";
     gauge "process_resident_memory_bytes", [], "Resident memory in bytes.";
@@ -385,6 +395,24 @@ impl Registry {
             out.push_str(&format!(
                 "{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {total}\n"
             ));
+        }
+    }
+
+    /// Renders a gauge whose series come and go: the labels and the value of each. Values of labels are
+    /// escaped.
+    pub fn gauges(name: &str, series: &[(Vec<(&str, String)>, f64)], out: &mut String) {
+        if series.is_empty() {
+            return;
+        }
+        head(out, name, "gauge");
+        let escaped =
+            |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        for (labels, value) in series {
+            let labels: Vec<String> = labels
+                .iter()
+                .map(|(name, value)| format!("{name}=\"{}\"", escaped(value)))
+                .collect();
+            out.push_str(&format!("{name}{{{}}} {value}\n", labels.join(",")));
         }
     }
 

@@ -130,12 +130,28 @@ impl Column {
             (Self::Texts(texts), _) => texts.push(None),
             (Self::Truths(truths), Value::Boolean(truth)) => truths.push(Some(truth)),
             (Self::Truths(truths), Value::Integer(integer @ 0..=1)) => {
-                truths.push(Some(integer == 1))
+                truths.push(Some(integer == 1));
             }
             (Self::Truths(truths), Value::Number(number)) if number == 0.0 || number == 1.0 => {
                 truths.push(Some(number == 1.0));
             }
             (Self::Truths(truths), _) => truths.push(None),
+        }
+    }
+
+    /// Puts the values into another order: that of time, where the rows came in none. `order` has the old
+    /// place of each value; without effect where it does not have all of them.
+    pub fn reorder(&mut self, order: &[usize]) {
+        fn pick<T: Copy>(values: &mut Vec<T>, order: &[usize]) {
+            let picked: Vec<T> = order.iter().filter_map(|&at| values.get(at).copied()).collect();
+            if picked.len() == values.len() {
+                *values = picked;
+            }
+        }
+        match self {
+            Self::Numbers(numbers) => pick(&mut numbers.values, order),
+            Self::Texts(texts) => pick(&mut texts.codes, order),
+            Self::Truths(truths) => pick(&mut truths.values, order),
         }
     }
 

@@ -1,13 +1,18 @@
 //! What can be said of values against a baseline: the shape of the schema, and the shares of classes.
 //!
-//! Owns these readings. Drift is judged elsewhere, over many windows; here is what one window can tell.
+//! Owns these readings, and that of the judge's verdicts about drift, which take many windows together.
 
 use crate::domain::spec::AlarmLimits;
 use crate::domain::stats::alarm::{Evidence, FINDINGS_MAX, Finding, Reading, Rule};
 use crate::domain::stats::baseline::{Baseline, Reference};
 use crate::domain::stats::counts::{Counts, FeatureCounts};
+use crate::domain::stats::distance::PSI_DEFINITION;
+use crate::domain::stats::drift::docket::Judgement;
+use crate::domain::stats::drift::report::FeatureReport;
 use crate::domain::stats::layout::{Feature, FeatureKind, Guard, Role};
 use crate::domain::stats::rate_band::{CHANCE, Place, exceeds, place_share, share_band};
+
+use crate::domain::stats::verdict::Outcome;
 
 use super::traffic::{float, minutes, share};
 use crate::monitor::Standing;
@@ -189,6 +194,57 @@ fn verdict(
         minutes: minutes(minute, rule),
         p: Some(*p),
         findings: findings.iter().take(FINDINGS_MAX).map(|(_, finding)| finding.clone()).collect(),
+    })
+}
+
+/// What the judge concluded last: it holds for as long as no other window has been judged.
+pub(super) fn drift(judgement: &Judgement) -> Reading {
+    let is_insufficient = |report: &FeatureReport| report.verdict.outcome == Outcome::Insufficient;
+    let reports = &judgement.report.features;
+    if reports.iter().all(is_insufficient) && judgement.breaches() == 0 {
+        return Reading::Insufficient;
+    }
+    let features = judgement.baseline.layout().features();
+    let mut breaches: Vec<&FeatureReport> =
+        reports.iter().filter(|report| report.verdict.is_breach()).collect();
+    let roles = judgement.report.roles.iter().filter(|role| role.verdict.is_breach());
+    let together: Vec<&str> = roles.map(|role| role.role.as_str()).collect();
+    if breaches.is_empty() && together.is_empty() {
+        return Reading::Good;
+    }
+    // Where no feature alarms by itself, the strongest are told.
+    if breaches.is_empty() {
+        breaches.extend(reports);
+    }
+    let score = |report: &FeatureReport| report.verdict.evidence.score.unwrap_or(0.0);
+    breaches.sort_by(|a, b| score(b).total_cmp(&score(a)));
+    let finding = |report: &&FeatureReport| Finding {
+        subject: features.get(report.index).map_or("", |feature| feature.name()).to_owned(),
+        what: format!(
+            "population stability index {:.3} of {} values in {} groups, score {:.3e} of {:.3e}",
+            report.measured.psi,
+            report.measured.n,
+            report.measured.groups,
+            score(report),
+            report.verdict.evidence.threshold.unwrap_or(0.0),
+        ),
+        value: report.measured.psi,
+        limit: report.verdict.evidence.margin.unwrap_or(0.0),
+    };
+    let worst = breaches.first();
+    let of = if together.is_empty() {
+        String::new()
+    } else {
+        format!(", {}s together", together.join("s and "))
+    };
+    Reading::Bad(Evidence {
+        definition: format!("{PSI_DEFINITION}; the evidence of all windows so far{of}"),
+        value: worst.map_or(0.0, |report| report.measured.psi),
+        limit: worst.and_then(|report| report.verdict.evidence.margin).unwrap_or(0.0),
+        samples: worst.map_or(0, |report| report.measured.n),
+        minutes: (judgement.since.0.into(), judgement.until.0.into()),
+        p: worst.and_then(|report| report.measured.p),
+        findings: breaches.iter().take(FINDINGS_MAX).map(finding).collect(),
     })
 }
 

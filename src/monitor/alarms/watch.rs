@@ -215,6 +215,10 @@ impl Sight<'_> {
             let counts = self.sum(std::slice::from_ref(key), rule.window);
             values::baseline_missing(standing.as_ref(), counts.traffic.seen, rule, self.now())
         });
+        let judgement = self.reader.judgement(key);
+        look(AlarmKind::Drift, &mut |_rule| {
+            judgement.as_deref().map_or(Reading::Insufficient, values::drift)
+        });
         let baseline = standing.as_ref().and_then(Standing::baseline);
         let mut against = |alarm, read: &mut dyn FnMut(&Baseline, &Counts, &Rule) -> Reading| {
             look(alarm, &mut |rule| {
