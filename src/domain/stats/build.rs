@@ -130,7 +130,7 @@ impl Column {
             (Self::Texts(texts), _) => texts.push(None),
             (Self::Truths(truths), Value::Boolean(truth)) => truths.push(Some(truth)),
             (Self::Truths(truths), Value::Integer(integer @ 0..=1)) => {
-                truths.push(Some(integer == 1))
+                truths.push(Some(integer == 1));
             }
             (Self::Truths(truths), Value::Number(number)) if number == 0.0 || number == 1.0 => {
                 truths.push(Some(number == 1.0));

@@ -9,7 +9,9 @@
 //! What the pipeline measured on its own chunks changes this twice. Values that follow each other
 //! closely make all chunks vary more than independent values would: the median of the chunks says by
 //! which factor, and both sides are divided by it. Seasons make single chunks differ: what the largest
-//! is above chance becomes the margin, if it is larger than the one asked for.
+//! is above chance becomes the margin, if it is larger than the one asked for. A window that is smaller
+//! than a chunk gets a margin that is larger in proportion, because the noise of values that follow each
+//! other closely does not average out in it.
 
 use crate::domain::stats::baseline::{Noise, Reference};
 use crate::domain::stats::chi2;
@@ -32,8 +34,13 @@ pub struct Yardstick {
     /// The reference in bins.
     bins: Vec<f64>,
     total: f64,
+    /// The margin that is asked for.
     margin: f64,
     dispersion: f64,
+    /// What single chunks have beyond chance.
+    seasonal: f64,
+    /// The rows of such a chunk.
+    chunk: f64,
     numeric: Option<NumericPart>,
 }
 
@@ -100,8 +107,10 @@ impl Yardstick {
             groups,
             bins: reference.counts().to_vec(),
             total,
-            margin: margin.max(seasonal),
+            margin,
             dispersion,
+            seasonal,
+            chunk: reference.noise.map_or(0.0, |noise| noise.chunk as f64),
             numeric,
         }
     }
@@ -111,9 +120,10 @@ impl Yardstick {
         &self.groups
     }
 
-    /// The index that does not matter, noise included.
-    pub const fn margin(&self) -> f64 {
-        self.margin
+    /// The index that does not matter in a window of `n` values, noise included.
+    pub fn margin(&self, n: u64) -> f64 {
+        let stretch = (self.chunk / (n as f64).max(1.0)).max(1.0);
+        self.margin.max(self.seasonal * stretch)
     }
 
     /// By which factor chunks of the baseline vary more than independent values would.
@@ -164,7 +174,7 @@ impl Yardstick {
             return None;
         }
         let effective = effective(n as f64, self.total) / self.dispersion;
-        let (statistic, noncentrality) = (effective * psi, effective * self.margin);
+        let (statistic, noncentrality) = (effective * psi, effective * self.margin(n));
         Some(chi2::noncentral_survival(statistic, self.groups.df(), noncentrality))
     }
 
@@ -176,7 +186,7 @@ impl Yardstick {
             n: measured.n as f64,
             m: measured.m,
             value: (measured.n > 0).then_some(measured.psi),
-            margin: Some(self.margin),
+            margin: Some(self.margin(measured.n)),
             interval: None,
             p: measured.p,
             e_value: measured.p.map(e_value),

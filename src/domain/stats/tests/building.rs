@@ -101,7 +101,7 @@ fn independent_chunks_have_no_more_noise_than_chance() {
     let yardstick =
         Yardstick::new(&baseline.layout().features()[0], &baseline.references()[0], 0.02);
     assert!(yardstick.dispersion() < 1.35, "{}", yardstick.dispersion());
-    assert_eq!(yardstick.margin(), 0.02);
+    assert_eq!(yardstick.margin(1000), 0.02);
 }
 
 #[test]
@@ -117,7 +117,9 @@ fn what_is_normal_for_a_season_widens_the_margin() {
     let baseline = Baseline::try_from(baseline_of(feature, 60_000)).expect("sound");
     let yardstick =
         Yardstick::new(&baseline.layout().features()[0], &baseline.references()[0], 0.02);
-    assert!(yardstick.margin() > 0.2, "{}", yardstick.margin());
+    let margin = yardstick.margin(1000);
+    assert!(margin > 0.2 && yardstick.margin(10_000) == margin, "{margin}");
+    assert!(yardstick.margin(100) > 9.0 * margin, "small windows vary more");
 }
 
 #[test]
