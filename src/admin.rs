@@ -4,10 +4,12 @@
 
 mod alarms;
 mod drift;
+mod features;
 mod local;
 mod models;
 mod monitor;
 mod sinks;
+mod windows;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -312,8 +314,11 @@ fn router(admin: Arc<Admin>) -> Router {
             "/api/v1/models/{model}/versions/{version}/baseline",
             put(drift::adopt).layer(DefaultBodyLimit::max(FILE_BYTES_MAX)),
         )
+        .route("/api/v1/models/{model}/versions/{version}/features", get(features::table))
+        .route("/api/v1/models/{model}/versions/{version}/features/{feature}", get(features::one))
         .route("/api/v1/models/{model}/versions/{version}/load", post(models::load))
         .route("/api/v1/models/{model}/versions/{version}/unload", post(models::unload))
+        .route("/api/v1/models/{model}/versions/{version}/windows", get(windows::windows))
         .with_state(admin)
 }
 

@@ -11,6 +11,7 @@ mod drift;
 mod explain;
 mod health;
 mod log;
+mod monitor;
 mod run;
 mod schema;
 mod top;
@@ -74,6 +75,10 @@ fn dispatch(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         }
         Command::Drift(args) => drift::drift(&load(config, Checks::Offline)?, &args, out),
         Command::Baseline(args) => baseline::baseline(&args, out),
+        Command::Monitor(command) => {
+            let intent = load(config, Checks::Offline)?;
+            monitor::run(&command, &intent, out)
+        }
         Command::Vet(vet) => {
             let limits = VetLimits { memory: vet.memory, time: Duration::from_secs(vet.seconds) };
             let load = LoadLimits { file_bytes: vet.file_bytes };

@@ -13,6 +13,7 @@
 //!
 //! A window is keyed by the minute in which an exchange ended. Both numbers that say so stand in its
 //! record, so that the prediction log gives the same windows.
+#![doc = include_str!("docs/monitoring.md")]
 
 mod about;
 pub mod alarms;
@@ -28,6 +29,7 @@ mod plan;
 mod references;
 pub mod replay;
 mod sampling;
+pub mod show;
 mod store;
 mod tally;
 mod values;
@@ -90,7 +92,11 @@ impl Monitor {
     /// # Errors
     ///
     /// When the system gives no thread.
-    pub fn start(&self, places: Places, mut followers: Vec<Box<dyn Follower>>) -> io::Result<()> {
+    pub fn start(
+        &self,
+        places: Places,
+        mut followers: Vec<Box<dyn Follower + Send>>,
+    ) -> io::Result<()> {
         let Some(versions) = &self.versions else { return Ok(()) };
         followers.insert(0, Box::new(Judge::new(&self.drift)));
         let (versions, store) = (Arc::clone(versions), Arc::clone(&self.store));

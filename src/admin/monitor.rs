@@ -17,7 +17,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Admin, alarms, drift};
+use super::{Admin, alarms, drift, features};
 use crate::domain::ids::{ModelName, VersionName};
 use crate::domain::record::Outcome;
 use crate::domain::stats::window::{
@@ -228,6 +228,7 @@ impl Admin {
             "version": key.version.as_str(),
             "until": date(self.monitor.open().0.into()),
             "last": spans,
+            "baseline": features::standing_of(self.monitor.standing(key).as_ref()),
             "alarms": alarms,
         })
     }

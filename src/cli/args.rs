@@ -4,6 +4,7 @@
 
 mod baseline;
 mod log;
+mod monitor;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -14,6 +15,8 @@ pub(super) use self::baseline::BaselineArgs;
 pub(super) use self::log::{
     ExportArgs, ExportFormat, FilterArgs, FormArgs, LogCommand, QueryArgs, RowFormat, TailArgs,
 };
+
+pub(super) use self::monitor::{MonitorCommand, MonitorReplayArgs};
 
 /// An edge-oriented model gateway: routes predictions, records them, and guards releases.
 #[derive(Debug, Parser)]
@@ -55,6 +58,9 @@ pub(super) enum Command {
     Drift(DriftArgs),
     /// Make a version's `baseline.json` of a pipeline's data: what its traffic is held against.
     Baseline(Box<BaselineArgs>),
+    /// Count the exchanges of the prediction log again.
+    #[command(subcommand)]
+    Monitor(MonitorCommand),
     /// Look at a model file in a process of its own: what the gateway starts, not a person.
     #[command(name = crate::inference::VET_COMMAND, hide = true)]
     Vet(VetArgs),

@@ -253,3 +253,6 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(&temporary, path)?;
     File::open(dir)?.sync_all()
 }
+
+#[cfg(test)]
+mod tests;

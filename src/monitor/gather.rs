@@ -38,7 +38,10 @@ const TOLD_MAX: u32 = 24 * 60;
 const MARK_US: u64 = 1_000_000;
 
 /// Told of every minute that is closed, in order, on the monitor's thread.
-pub trait Follower: Send {
+pub trait Follower {
+    /// What was kept before this process is there again.
+    fn resumed(&mut self, _reader: &MonitorReader) {}
+
     /// All windows that end with `minute` or before it are closed.
     fn closed(&mut self, minute: Minute, reader: &MonitorReader);
 }
@@ -74,7 +77,7 @@ pub(super) struct Gatherer {
     /// The last record before this process.
     first_lsn: u64,
     references: References,
-    followers: Vec<Box<dyn Follower>>,
+    followers: Vec<Box<dyn Follower + Send>>,
     disk: Option<Disk>,
     /// The first minute that is not closed.
     open: Minute,
@@ -92,7 +95,7 @@ impl Gatherer {
         store: Arc<Store>,
         places: Places,
         budget: Budget,
-        followers: Vec<Box<dyn Follower>>,
+        followers: Vec<Box<dyn Follower + Send>>,
     ) -> Self {
         let state = places.state();
         let disk = Disk::open(&state);
@@ -125,6 +128,8 @@ impl Gatherer {
                     // Whoever waits may be gone.
                     let _gone = settled.send(());
                     self.resume();
+                    let reader = MonitorReader::new(Arc::clone(&self.store));
+                    self.followers.iter_mut().for_each(|follower| follower.resumed(&reader));
                     begun = true;
                 }
                 Ok(Order::Adopt(key, json, answer)) => {

@@ -387,3 +387,6 @@ pub(super) fn each_value(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -63,7 +63,7 @@ impl Replay {
     }
 
     /// Counts the exchanges that ended from minute `from` up to, but not in, `to`. `followers` are told of
-    /// every minute, in order.
+    /// every minute, in order. Only versions that are `wanted` are counted.
     ///
     /// # Errors
     ///
@@ -72,7 +72,7 @@ impl Replay {
         &mut self,
         data_dir: &Path,
         (from, to): (Minute, Minute),
-        only: Option<&VersionKey>,
+        wanted: &dyn Fn(&VersionKey) -> bool,
         followers: &mut [&mut dyn Follower],
     ) -> Result<Replayed, LogError> {
         let began = Minute(from.0.saturating_sub(LATE_MINUTES)).start_us();
@@ -97,11 +97,9 @@ impl Replay {
             if minute < from || minute >= to {
                 continue;
             }
-            let wanted = only.is_none_or(|key| {
-                key.model.as_str() == record.decision.model
-                    && key.version.as_str() == record.decision.model_version
-            });
-            if !wanted {
+            let decision = &record.decision;
+            let version = self.versions.find(decision.model, decision.model_version);
+            if version.as_ref().is_some_and(|version| !wanted(version.key())) {
                 continue;
             }
             let passed = Minute(minute.0.saturating_sub(LATE_MINUTES));

@@ -27,6 +27,7 @@ mod limits;
 mod log_commands;
 mod log_metrics;
 mod models;
+mod monitor;
 mod prediction_log;
 mod process;
 mod replay;

@@ -110,12 +110,17 @@ impl Exchange {
     /// Hands the exchange to the monitor, as it is in its record.
     fn observe(&mut self, recorded: bool) {
         let values = self.values.take();
-        let Some(monitor) = self.target().and_then(|target| target.monitor.clone()) else { return };
+        if !self.is_monitored() {
+            return;
+        }
         let is_local =
             self.target().is_some_and(|target| matches!(target.kind, RuntimeKind::Local(_)));
         if !recorded && !is_local {
             self.seal();
         }
+        let Some(monitor) = self.target().and_then(|target| target.monitor.as_ref()) else {
+            return;
+        };
         let worker = self.context.worker.index;
         let observation = Observation {
             minute: Minute::of_exchange(self.ts_us, self.latency.t_total),
