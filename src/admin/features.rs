@@ -200,15 +200,16 @@ fn values(feature: &Feature) -> Vec<&str> {
 
 fn guards(measured: &Measured) -> Value {
     let guards = Guard::ALL.iter().zip(measured.guards);
-    guards.map(|(guard, share)| (guard.as_str().to_owned(), json!(share))).collect::<Map<_, _>>().into()
+    guards
+        .map(|(guard, share)| (guard.as_str().to_owned(), json!(share)))
+        .collect::<Map<_, _>>()
+        .into()
 }
 
 /// Every distance, with what it means and rests on.
 fn distances(measured: &Measured) -> Value {
     let (n, m) = (measured.n, measured.m);
-    let distance = |definition: &str, bins: usize, value: Value| {
-        json!({ "definition": definition, "bins": bins, "n": n, "m": m, "value": value })
-    };
+    let distance = |definition: &str, bins: usize, value: Value| json!({ "definition": definition, "bins": bins, "n": n, "m": m, "value": value });
     let interval = |interval: Option<Interval>| {
         interval.map(|it| json!({ "lower": it.lower, "upper": it.upper })).into()
     };
