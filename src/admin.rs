@@ -308,14 +308,14 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/api/v1/models/{model}/monitor", get(monitor::model))
         .route("/api/v1/models/{model}/versions/{version}/monitor", get(monitor::version))
         .route("/api/v1/models/{model}/versions/{version}/series", get(monitor::series))
+        .route("/api/v1/models/{model}/versions/{version}/features", get(features::table))
+        .route("/api/v1/models/{model}/versions/{version}/features/{feature}", get(features::one))
         .route("/api/v1/models/{model}/drift", get(drift::model))
         .route("/api/v1/models/{model}/versions/{version}/drift", get(drift::version))
         .route(
             "/api/v1/models/{model}/versions/{version}/baseline",
             put(drift::adopt).layer(DefaultBodyLimit::max(FILE_BYTES_MAX)),
         )
-        .route("/api/v1/models/{model}/versions/{version}/features", get(features::table))
-        .route("/api/v1/models/{model}/versions/{version}/features/{feature}", get(features::one))
         .route("/api/v1/models/{model}/versions/{version}/load", post(models::load))
         .route("/api/v1/models/{model}/versions/{version}/unload", post(models::unload))
         .route("/api/v1/models/{model}/versions/{version}/windows", get(windows::windows))

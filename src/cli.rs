@@ -73,12 +73,12 @@ fn dispatch(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
             let intent = load(config, Checks::Offline)?;
             log::run(*command, &intent, out)
         }
-        Command::Drift(args) => drift::drift(&load(config, Checks::Offline)?, &args, out),
-        Command::Baseline(args) => baseline::baseline(&args, out),
         Command::Monitor(command) => {
             let intent = load(config, Checks::Offline)?;
             monitor::run(&command, &intent, out)
         }
+        Command::Drift(args) => drift::drift(&load(config, Checks::Offline)?, &args, out),
+        Command::Baseline(args) => baseline::baseline(&args, out),
         Command::Vet(vet) => {
             let limits = VetLimits { memory: vet.memory, time: Duration::from_secs(vet.seconds) };
             let load = LoadLimits { file_bytes: vet.file_bytes };

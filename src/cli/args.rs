@@ -54,13 +54,13 @@ pub(super) enum Command {
     /// Read the prediction log, of a running gateway or a stopped one.
     #[command(subcommand)]
     Log(Box<LogCommand>),
+    /// Count the exchanges of the prediction log again.
+    #[command(subcommand)]
+    Monitor(MonitorCommand),
     /// Show what was last concluded about the drift of a model's versions.
     Drift(DriftArgs),
     /// Make a version's `baseline.json` of a pipeline's data: what its traffic is held against.
     Baseline(Box<BaselineArgs>),
-    /// Count the exchanges of the prediction log again.
-    #[command(subcommand)]
-    Monitor(MonitorCommand),
     /// Look at a model file in a process of its own: what the gateway starts, not a person.
     #[command(name = crate::inference::VET_COMMAND, hide = true)]
     Vet(VetArgs),
