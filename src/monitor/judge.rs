@@ -22,18 +22,12 @@ pub struct Judge {
     length: WindowLength,
     policy: Policy,
     dockets: BTreeMap<VersionKey, Docket>,
-    has_begun: bool,
 }
 
 impl Judge {
     /// A judge that asks this.
     pub fn new(spec: &DriftSpec) -> Self {
-        Self {
-            length: spec.window,
-            policy: spec.policy(),
-            dockets: BTreeMap::new(),
-            has_begun: false,
-        }
+        Self { length: spec.window, policy: spec.policy(), dockets: BTreeMap::new() }
     }
 
     fn look(&mut self, reader: &MonitorReader) {
@@ -66,11 +60,13 @@ impl Judge {
 }
 
 impl Follower for Judge {
+    fn resumed(&mut self, reader: &MonitorReader) {
+        self.look(reader);
+    }
+
     fn closed(&mut self, minute: Minute, reader: &MonitorReader) {
         let next = minute.plus(1);
-        // Whatever was closed before this process is judged at once.
-        if self.length.start_of(next) == next || !self.has_begun {
-            self.has_begun = true;
+        if self.length.start_of(next) == next {
             self.look(reader);
         }
     }
