@@ -2,9 +2,9 @@
 //! values alone.
 //!
 //! Owns ids, the validated intent ([`spec`]), routing ([`routing`]), the life cycle of versions
-//! ([`lifecycle`]) and the schema of a prediction record ([`record`]). Never does I/O, reads a clock,
-//! draws a random number, takes a lock or awaits: `now` and `entropy` are arguments, so every decision can
-//! be repeated from what was logged.
+//! ([`lifecycle`]), the schema of a prediction record ([`record`]) and the mathematics of monitoring
+//! ([`stats`]). Never does I/O, reads a clock, draws a random number, takes a lock or awaits: `now`
+//! and `entropy` are arguments, so every decision can be repeated from what was logged.
 
 pub mod dialect;
 pub mod ids;
@@ -12,3 +12,4 @@ pub mod lifecycle;
 pub mod record;
 pub mod routing;
 pub mod spec;
+pub mod stats;
