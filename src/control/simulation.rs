@@ -13,6 +13,7 @@
 mod checks;
 mod operators;
 mod process;
+mod statistics;
 mod world;
 
 use std::collections::BTreeMap;

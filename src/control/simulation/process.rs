@@ -23,6 +23,8 @@ use crate::domain::lifecycle::proof::{Fetched, Look};
 use crate::domain::lifecycle::stage::Stage;
 use crate::domain::lifecycle::state::State;
 use crate::domain::lifecycle::time::{Now, Steady};
+use crate::domain::stats::confidence::difference_of_rates;
+use crate::domain::stats::two_by_two::{Prior, Tally, TwoByTwo};
 
 /// Rounds of one step: what is not settled then waits for the next.
 const ROUNDS: usize = 40;
@@ -36,6 +38,8 @@ pub(super) struct Process {
     trust: BTreeMap<ModelName, ListingTrust>,
     /// Candidates whose answers are counted, with the step.
     counting: BTreeMap<ModelName, (VersionName, usize)>,
+    /// The tests of their rollouts.
+    tests: BTreeMap<ModelName, TwoByTwo>,
     began: Now,
     began_at: u64,
     /// The last order overruled the guard.
@@ -63,6 +67,7 @@ impl Process {
             published: BTreeMap::new(),
             trust: BTreeMap::new(),
             counting: BTreeMap::new(),
+            tests: BTreeMap::new(),
             began,
             began_at: world.time,
             forced: false,
@@ -113,7 +118,10 @@ impl Process {
                 let skewed = world.chance(40);
                 let entry = seen.entry(candidate.version.clone()).or_default();
                 let Some(canary) = &mut entry.canary else { continue };
-                count(canary, part, bad, against, faults);
+                let none = || TwoByTwo::new(Prior::of(0.01, 1.0));
+                let test = self.tests.entry(model.clone()).or_insert_with(none);
+                test.observe(Tally::new(against, part), Tally::new(bad, part));
+                count(canary, part, bad, faults, test);
                 canary.sample_ratio = Some(if skewed { 1e-9 } else { 0.4 });
                 if lost {
                     canary.sample_ratio = None;
@@ -319,6 +327,9 @@ impl Process {
         let seen = self.seen.models.entry(model.clone()).or_default();
         let entry = seen.versions.entry(candidate.version.clone()).or_default();
         let goes_on = last.is_some_and(|(version, _)| version == candidate.version);
+        if !goes_on {
+            self.tests.remove(model);
+        }
         let rates = match entry.canary.take() {
             Some(canary) if goes_on => canary.rates,
             _ => Vec::new(),
@@ -505,45 +516,25 @@ fn compare(evidence: &mut ShadowEvidence, agreement: f64) {
     evidence.slower_high = (evidence.pairs >= 30).then_some(1.1);
 }
 
-/// Counts a block of answers: the two-by-two e-process of Turner, Ly and Grünwald, a block at a time.
-#[expect(clippy::cast_precision_loss, reason = "counts of a test")]
-fn count(canary: &mut CanaryEvidence, n: u64, bad: u64, control_bad: u64, faults: u64) {
+/// Counts a block of answers.
+fn count(canary: &mut CanaryEvidence, n: u64, bad: u64, faults: u64, test: &TwoByTwo) {
     if n == 0 {
         return;
     }
-    canary.responses += n;
-    canary.faults += faults;
-    let good_before = canary.responses - n > canary.failed_from_start;
-    if !good_before {
+    if canary.responses == canary.failed_from_start {
         canary.failed_from_start += if bad == n { n } else { bad.min(2) };
     }
-    if canary.rates.is_empty() {
-        canary.rates.push(RateEvidence {
-            metric: Metric::Errors,
-            n: 0,
-            bad: 0,
-            control_n: 0,
-            control_bad: 0,
-            ln_e: 0.0,
-            excess_high: None,
-        });
-    }
-    for rate in &mut canary.rates {
-        let share = |bad: u64, n: u64| (bad as f64 + 0.18) / (n as f64 + 18.0);
-        let a = share(rate.control_bad, rate.control_n);
-        let b = share(rate.bad, rate.n).max(a);
-        let p = f64::midpoint(a, b);
-        let ln = |x: u64, q: f64| {
-            x as f64 * (q / p).ln() + (n - x) as f64 * ((1.0 - q) / (1.0 - p)).ln()
-        };
-        rate.ln_e += ln(control_bad, a) + ln(bad, b);
-        rate.n += n;
-        rate.bad += bad;
-        rate.control_n += n;
-        rate.control_bad += control_bad;
-        let total = rate.n as f64;
-        let (x, y) = (rate.bad as f64 / total, rate.control_bad as f64 / total);
-        let sd = ((x * (1.0 - x) + y * (1.0 - y) + 0.01) / total).sqrt();
-        rate.excess_high = Some(x - y + 2.6 * sd);
-    }
+    canary.responses += n;
+    canary.faults += faults;
+    let (of, against) = (test.candidate(), test.control());
+    let pair = |tally: Tally| (tally.failures, tally.total);
+    canary.rates = vec![RateEvidence {
+        metric: Metric::Errors,
+        n: of.total,
+        bad: of.failures,
+        control_n: against.total,
+        control_bad: against.failures,
+        ln_e: test.ln_evidence(),
+        excess_high: difference_of_rates(pair(of), pair(against), 0.05).map(|d| d.upper),
+    }];
 }
