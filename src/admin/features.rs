@@ -12,12 +12,11 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Admin;
-use super::monitor::{Answer, span_of, unknown};
+use super::monitor::{Answer, Refused, span_of, unknown};
 use crate::domain::stats::baseline::Baseline;
 use crate::domain::stats::counts::{Counts, FeatureCounts};
 use crate::domain::stats::distance::{
@@ -127,7 +126,7 @@ impl Admin {
         &self,
         key: &VersionKey,
         last: Option<&str>,
-    ) -> Result<(Map<String, Value>, Option<Held>), (StatusCode, Json<Value>)> {
+    ) -> Result<(Map<String, Value>, Option<Held>), Refused> {
         let span = span_of(last.unwrap_or("hour"))?;
         let (counts, minutes) = span.counts(&self.monitor, key);
         let standing = self.monitor.standing(key);
