@@ -224,6 +224,7 @@ fn monitor_metrics(registry: &Registry, reader: &MonitorReader) {
     registry.set("pointsman_monitor_memory_limit_bytes", &[], float(monitor.memory_max as u64));
     registry.set("pointsman_monitor_windows", &[], float(monitor.windows as u64));
     registry.copy("pointsman_monitor_windows_forgotten_total", &[], monitor.forgotten);
+    registry.copy("pointsman_monitor_shards_lost_total", &[], monitor.lost);
     registry.set("pointsman_monitor_waiting_bytes", &[], float(monitor.waiting as u64));
     let share = 1.0 / f64::from(monitor.one_of.max(1));
     registry.set("pointsman_monitor_sampled_ratio", &[], share);
