@@ -35,10 +35,11 @@ use super::grpc;
 use super::problem::{Cause, Problem};
 use super::upstream::Link;
 use crate::domain::dialect::Dialect;
-use crate::domain::ids::{Entropy, RecordId};
+use crate::domain::ids::{Entropy, RecordId, VersionName};
 use crate::domain::record::{Latency, Outcome, Protocol};
 use crate::domain::routing::{self, Decision, ModelIx, TargetIx};
 use crate::domain::spec::Durability;
+use crate::protocol::dialect::Release;
 use crate::protocol::status::GrpcCode;
 use crate::protocol::tensor::Tensor;
 use crate::snapshot::{BackendGuard, Held, Keep, PolicyIx, RuntimeKind, Snapshot, TargetRuntime};
@@ -410,11 +411,17 @@ impl Exchange {
         self.decision.map(|decision| &self.snapshot.table.target(decision.target).kind)
     }
 
-    /// The names of all versions of the model that was decided for.
-    pub(super) fn versions_of_model(&self) -> Vec<String> {
-        let model = self.decision.and_then(|decision| decision.model);
-        let versions = model.map(|model| self.snapshot.table.model(model).versions());
-        versions.into_iter().flatten().map(|(name, _)| name.to_string()).collect()
+    /// The versions that an answer about the model names: the one that was asked for, else all of them;
+    /// each with whether it takes requests.
+    pub(super) fn versions_told(&self, release: &Release<'_>) -> Vec<(String, bool)> {
+        let Some(decision) = self.decision else { return Vec::new() };
+        let table = &self.snapshot.table;
+        let versions = decision.model.map(|model| table.model(model).versions());
+        let told = |(_, target): &(&VersionName, TargetIx)| {
+            *release == Release::Any || *target == decision.target
+        };
+        let versions = versions.into_iter().flatten().filter(told);
+        versions.map(|(name, target)| (name.to_string(), table.target(target).ready)).collect()
     }
 
     /// Notes how long reading the request and writing the answer took.

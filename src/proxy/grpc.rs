@@ -39,7 +39,7 @@ use crate::protocol::open_inference::grpc::{
     RepositoryIndexResponse, RepositoryModelRequest, RepositoryModelResponse, ServerLiveResponse,
     ServerMetadataResponse, TensorMetadata,
 };
-use crate::protocol::open_inference::{ModelConfigResponse, RepositoryAction};
+use crate::protocol::open_inference::{ModelConfigResponse, NotOffered, RepositoryAction};
 use crate::protocol::status::GrpcCode;
 use crate::protocol::tensor::TensorSpec;
 
@@ -146,6 +146,8 @@ pub(super) fn failure(code: GrpcCode, message: &str) -> Response<Bytes> {
 pub(super) enum Method {
     /// Of `inference.GRPCInferenceService`.
     Inference(inference::Method),
+    /// What Triton's service of that name has beside that.
+    NotOffered(NotOffered),
     HealthCheck,
     HealthWatch,
     Reflection,
@@ -158,7 +160,9 @@ impl Method {
             health::CHECK_PATH => Some(Self::HealthCheck),
             health::WATCH_PATH => Some(Self::HealthWatch),
             _ if reflection::PATHS.contains(&path) => Some(Self::Reflection),
-            _ => inference::Method::parse(path).map(Self::Inference),
+            _ => inference::Method::parse(path)
+                .map(Self::Inference)
+                .or_else(|| NotOffered::of_call(path).map(Self::NotOffered)),
         }
     }
 }
@@ -186,6 +190,10 @@ pub(super) async fn answer(
         }
         Method::Inference(inference::Method::ModelStreamInfer) => {
             talk::infer(exchange, parts, &admitted, incoming).await
+        }
+        Method::NotOffered(what) => {
+            exchange.owes_no_record();
+            Err(Problem::new(Cause::Unsupported, what.reason()))
         }
         Method::HealthWatch => {
             exchange.owes_no_record();

@@ -22,9 +22,10 @@ use http_body::Frame;
 use hyper::body::Incoming;
 use prost::Message as _;
 
-use super::infer::{names_of, spoken};
+use super::infer::{Names, names_of, spoken};
 use super::message::{encoding, framing, pass, plain, reader};
 use super::{ok_trailers, put_status, serving};
+use crate::domain::routing::TargetIx;
 use crate::protocol::dialect::{BackendFailure, Dialect, Operation};
 use crate::protocol::grpc::health::{HealthCheckRequest, HealthCheckResponse, ServingStatus};
 use crate::protocol::grpc::reflection::ServerReflectionRequest;
@@ -37,8 +38,8 @@ use crate::proxy::coding::Coding;
 use crate::proxy::exchange::{Answer, Exchange, Promise};
 use crate::proxy::names::origin;
 use crate::proxy::problem::{Cause, Problem};
-use crate::proxy::{local, remote, translate};
-use crate::snapshot::RuntimeKind;
+use crate::proxy::{local, remote, repository, translate};
+use crate::snapshot::{RuntimeKind, Snapshot};
 
 /// How often health that is watched is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -261,14 +262,17 @@ async fn predict(
     onward: Option<&Parts>,
     message: Bytes,
 ) -> Result<Bytes, Problem> {
+    let names = names_of(&message);
+    let id = names.as_ref().map(|names| names.id.clone()).unwrap_or_default();
     let answered = async {
-        let names = names_of(&message)?;
-        if names.model != model {
-            let detail = "all messages of a stream must name the model of the first";
-            return Err(Problem::new(Cause::BadInput, detail));
-        }
+        let names = names?;
         let snapshot = Arc::clone(exchange.held());
         let target = exchange.target_index();
+        if names.model != model || !leads_to(&snapshot, &names, target) {
+            let detail =
+                "all messages of a stream must name the model and the version of the first";
+            return Err(Problem::new(Cause::BadInput, detail));
+        }
         match (target.map(|target| &snapshot.target(target).kind), onward) {
             (Some(RuntimeKind::Local(Some(runtime))), _) => {
                 local::predict(exchange, runtime, Asked::message(message)?).await.map(Ok)
@@ -295,10 +299,19 @@ async fn predict(
         Err(problem) if problem.cause == Cause::RequestTimeout => return Err(problem),
         Ok(Err(BackendFailure { message: error_message, .. }))
         | Err(Problem { detail: error_message, .. }) => {
-            ModelStreamInferResponse { error_message, infer_response: None }
+            // Says which request it is about, as Triton does.
+            let infer_response = ModelInferResponse { id, ..ModelInferResponse::default() };
+            ModelStreamInferResponse { error_message, infer_response: Some(infer_response) }
         }
     };
     framed(&said)
+}
+
+/// Whether a message names the version that answers its stream, or none.
+fn leads_to(snapshot: &Snapshot, names: &Names, target: Option<TargetIx>) -> bool {
+    let entry = repository::model_named(snapshot, &names.model).ok();
+    names.version.is_empty()
+        || entry.and_then(|entry| entry.version_named(&names.version)) == target
 }
 
 /// `ModelStreamInfer`.
@@ -329,17 +342,14 @@ pub(super) async fn infer(
             Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded"))
         }
         RuntimeKind::Remote(runtime) => {
-            if spoken(runtime)? != Dialect::OpenInferenceGrpc {
+            // Where the names in its messages are others, each becomes a request of its own.
+            if spoken(runtime)? != Dialect::OpenInferenceGrpc || names.differ(&runtime.spoken.names)
+            {
                 remote::prepare(exchange, &mut parts, admitted);
                 let onward = Some(Box::new(parts));
                 let subject = Subject::Infer { model: names.model, first: Some(first), onward };
                 let talk = Talk { incoming: Some(incoming), reader, coding, subject };
                 return Ok(Answer::Talk(Box::new(talk)));
-            }
-            if names.differ(&runtime.spoken.names) {
-                let detail = "a stream of predictions passes as it is, and its backend knows the model or \
-                              the version by another name";
-                return Err(Problem::new(Cause::Unsupported, detail));
             }
             remote::prepare(exchange, &mut parts, admitted);
             parts.uri = origin(&parts.uri);
