@@ -52,6 +52,7 @@ fn model(count: usize, sticky: Option<StickyKey>) -> ModelSpec {
         keep_alive: Default::default(),
         execution: Default::default(),
         recording: Default::default(),
+        monitor: Default::default(),
     }
 }
 
@@ -88,6 +89,7 @@ fn table(
         log: LogSpec::default(),
         sinks: Default::default(),
         feedback: Default::default(),
+        monitor: Default::default(),
         drain: Drain::default(),
         telemetry: TelemetrySpec::default(),
     };

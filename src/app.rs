@@ -27,6 +27,7 @@ use crate::admin::{Admin, AdminService};
 use crate::control::{Controller, LoadError, PublishError};
 use crate::domain::spec::Intent;
 use crate::inference::Executor;
+use crate::monitor::Monitor;
 use crate::prediction_log::{OpenError, Recorder, SinkError};
 use crate::proxy::{BoundSockets, Drain, DrainHandle, Gateway, ListenError, Readiness, WorkerPlan};
 use crate::snapshot::{Command, Repository};
@@ -65,6 +66,9 @@ pub enum StartError {
     /// The system gives no thread.
     #[error("no threads for the executor")]
     Executor(#[source] std::io::Error),
+    /// The monitor's thread cannot start.
+    #[error("no thread for the monitor")]
+    Monitor(#[source] std::io::Error),
     /// A worker thread is gone.
     #[error("loading the models did not end")]
     Boot,
@@ -76,6 +80,7 @@ pub struct App {
     gateway: Arc<Gateway>,
     registry: Arc<Registry>,
     log: Log,
+    monitor: Arc<Monitor>,
     controller: (Controller, tokio::sync::mpsc::Receiver<Command>),
     data: BoundSockets,
     admin: BoundSockets,
@@ -104,8 +109,11 @@ impl App {
         let admin = crate::proxy::bind(intent.admin, 1)?;
         let threads = intent.inference.threads.unwrap_or_else(cores);
         let executor = Executor::new(threads).map_err(StartError::Executor)?;
+        let monitor = Arc::new(Monitor::new(&intent, workers));
+        monitor.start(Vec::new()).map_err(StartError::Monitor)?;
         let (controller, snapshots) =
-            Controller::new(&intent, Arc::clone(&registry)).map_err(StartError::Publish)?;
+            Controller::new(&intent, Arc::clone(&registry), Arc::clone(&monitor))
+                .map_err(StartError::Publish)?;
         let (repository, orders) = Repository::channel();
         let controller = (controller, orders);
         let gateway = Arc::new(Gateway::new(
@@ -117,7 +125,8 @@ impl App {
             &registry,
         ));
         let intent = Arc::new(intent);
-        Ok(Self { intent, gateway, registry, log, controller, data, admin, drain: Drain::new() })
+        let drain = Drain::new();
+        Ok(Self { intent, gateway, registry, log, monitor, controller, data, admin, drain })
     }
 
     /// Runs to the end of the process.
@@ -126,7 +135,7 @@ impl App {
     ///
     /// [`StartError`] when the models cannot be served.
     pub fn run(self) -> Result<(), StartError> {
-        let Self { intent, gateway, registry, log, controller, data, admin, drain } = self;
+        let Self { intent, gateway, registry, log, monitor, controller, data, admin, drain } = self;
         let (drain, handle) = drain;
         tell_start(&intent, data.address(), admin.address(), &log.recorder);
         let mut server = Server::new_with_opt_and_conf(None, server_conf());
@@ -150,6 +159,7 @@ impl App {
                 log.compactor.clone(),
                 Arc::clone(&drain),
                 Arc::clone(&log.sinks),
+                monitor.reader(),
                 listener,
             );
             server.add_service(background_service("admin", AdminService::new(admin)));
@@ -161,6 +171,7 @@ impl App {
         let signals = Signals::new(Arc::clone(&gateway), handle, intent.drain, failures);
         server.run(RunArgs { shutdown_signal: Box::new(signals) });
 
+        monitor.close();
         log.close();
         // An executor thread may be in the middle of a model; it ends with the process.
         std::mem::forget(gateway);

@@ -95,6 +95,7 @@ pub(super) fn intent(
         log,
         sinks,
         feedback: top.table("feedback", settings::feedback).unwrap_or_default(),
+        monitor: top.table("monitor", settings::monitor).unwrap_or_default(),
         drain: top.table("drain", settings::drain).unwrap_or_default(),
         telemetry: top.table("telemetry", settings::telemetry).unwrap_or_default(),
         models,

@@ -7,6 +7,7 @@
 mod backends;
 mod card;
 mod log;
+mod monitor;
 mod onnx;
 mod pointer;
 
@@ -21,6 +22,7 @@ pub use self::log::{
     BodyPolicy, Durability, FeedbackSpec, FieldSource, LogSpec, ParquetSpec, Recording, RedactRule,
     Redaction, RedactionKind, Secret, SinkSpec, SinkTarget, WhenFull,
 };
+pub use self::monitor::{ModelMonitorSpec, MonitorSpec};
 pub use self::onnx::{BatchSpec, Execution, InferenceSpec, OnnxSpec};
 pub use self::pointer::{Extractors, JsonPointer, PointerError, Step};
 use super::ids::{ModelName, Permille, PoolName, RouteName, SinkName, VersionName};
@@ -58,6 +60,8 @@ pub struct Intent {
     pub sinks: BTreeMap<SinkName, SinkSpec>,
     /// Delayed ground truth.
     pub feedback: FeedbackSpec,
+    /// What is counted about versions.
+    pub monitor: MonitorSpec,
     /// How the process ends.
     pub drain: Drain,
     /// Logging of the gateway's own doings.
@@ -95,6 +99,8 @@ pub struct ModelSpec {
     pub execution: Execution,
     /// What is recorded of its exchanges.
     pub recording: Recording,
+    /// How it is monitored.
+    pub monitor: ModelMonitorSpec,
 }
 
 /// Where one version's answers come from.

@@ -43,6 +43,7 @@ fn model(shares: &[(&str, u16)], sticky: Option<StickyKey>) -> ModelSpec {
         keep_alive: Default::default(),
         execution: Default::default(),
         recording: Default::default(),
+        monitor: Default::default(),
     }
 }
 
@@ -77,6 +78,7 @@ fn intent(models: &[(&str, ModelSpec)], routes: &[(&str, RouteMatch, RouteTarget
         log: LogSpec::default(),
         sinks: BTreeMap::new(),
         feedback: Default::default(),
+        monitor: Default::default(),
         drain: Drain::default(),
         telemetry: TelemetrySpec::default(),
     }
