@@ -39,7 +39,7 @@ use crate::domain::ids::{Entropy, RecordId, VersionName};
 use crate::domain::record::{Latency, Outcome, Protocol};
 use crate::domain::routing::{self, Decision, ModelIx, TargetIx};
 use crate::domain::spec::Durability;
-use crate::protocol::dialect::Release;
+use crate::protocol::dialect::{Operation, Release};
 use crate::protocol::status::GrpcCode;
 use crate::protocol::tensor::Tensor;
 use crate::snapshot::{BackendGuard, Held, Keep, PolicyIx, RuntimeKind, Snapshot, TargetRuntime};
@@ -99,6 +99,8 @@ pub(super) struct Exchange {
     backend: Option<BackendGuard>,
     attempt: u8,
     recording: Recording,
+    /// What is asked, where the path says it.
+    operation: Option<Operation>,
     /// The gateway is asked about itself or a model, not for a prediction.
     is_about_itself: bool,
     /// The connection ends with the answer, where it carries one exchange at a time.
@@ -241,6 +243,7 @@ impl Exchange {
             backend: None,
             attempt: 0,
             recording: Recording::Owed,
+            operation: None,
             is_about_itself: false,
             closes: false,
             is_http2: parts.version == Version::HTTP_2,

@@ -322,12 +322,20 @@ fn bodies_may_be_compressed_both_ways_within_the_limit() {
 
 #[test]
 fn tritons_statuses_are_answered_where_they_are_asked_for() {
-    let gateway = Gateway::start(&format!("{}[protocols]\nstrict_status = \"triton\"\n", iris()));
+    let gateway = Gateway::start(&format!(
+        "{}[protocols]\nstrict_status = \"triton\"\nrepository = true\n",
+        iris()
+    ));
     let infer = |body: &str| gateway.post("/v2/models/iris/infer", body).status;
     assert_eq!(infer("{bad"), 500);
     assert_eq!(infer(&IRIS_BODY.replace("[1,4]", "[1,5]")), 500);
     assert_eq!(infer(&IRIS_BODY.replace("input\"", "nope\"")), 400);
     assert_eq!(gateway.post("/v2/models/nope/infer", IRIS_BODY).status, 404);
+    assert_eq!(get(&gateway, "/v2/models/nope/ready").status, 400);
+    assert_eq!(get(&gateway, "/v2/models/iris/versions/v9/ready").status, 400);
+    assert_eq!(get(&gateway, "/v2/models/nope").status, 404);
+    assert_eq!(gateway.post("/v2/repository/models/nope/load", "").status, 500);
+    assert_eq!(gateway.post("/v2/repository/models/nope/unload", "").status, 200);
     let br = post("/v2/models/iris/infer", "content-encoding: br\r\n", "x");
     assert_eq!(gateway.request(&br).status, 501);
 }

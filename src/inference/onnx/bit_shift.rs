@@ -93,7 +93,6 @@ fn shifted<T: Datum + Copy + Default + TryInto<u32>>(
         let distance = distance.try_into().unwrap_or(u32::MAX);
         *number = shift(*number, distance).unwrap_or_default();
     }
-    drop(plain);
     Ok(numbers)
 }
 

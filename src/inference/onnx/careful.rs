@@ -178,7 +178,6 @@ fn extreme_of<T: Datum + Copy + PartialOrd, const LARGEST: bool>(
             *best = *other;
         }
     }
-    drop(plain);
     Ok(a)
 }
 

@@ -129,6 +129,7 @@ fn direct<'a>(
         let routed = call.dialect != Dialect::OpenInference
             && routing::route_of(&exchange.snapshot.table, &view).is_some();
         exchange.speaks(call.dialect);
+        exchange.operation = Some(call.operation);
         if repository::concerns(call.operation) {
             exchange.is_about_itself = true;
             if !matches!(call.operation, Operation::NotOffered(_)) {
