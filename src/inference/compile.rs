@@ -49,10 +49,6 @@ impl Compiled {
         ml::register(&mut tract);
         onnx::register(&mut tract);
         let interface = graph::check(&tract, &proto, bytes).map_err(refused)?;
-        // A table has a column for each feature; images and sequences have more dimensions.
-        if interface.inputs.iter().all(|input| input.dims.len() <= 2) {
-            onnx::register_careful(&mut tract);
-        }
         let own = proto.graph.iter().flat_map(|graph| &graph.node);
         let own = own.filter(|node| node.domain == ml::DOMAIN).map(Message::encoded_len);
         let rest = bytes.len().saturating_sub(own.sum()) as u64;

@@ -5,8 +5,8 @@
 //! (`tests/conformance/TABLE.md`) is where both were found. Never replaces what only is slow.
 
 mod bit_shift;
-mod careful;
 mod cast;
+mod extreme;
 mod log_softmax;
 mod mul;
 mod reduce_extreme;
@@ -27,24 +27,11 @@ pub(super) fn register(onnx: &mut Onnx) {
     onnx.op_register.insert("BitShift", build::<bit_shift::BitShift>);
     onnx.op_register.insert("Cast", cast::build);
     onnx.op_register.insert("LogSoftmax", build::<log_softmax::LogSoftmax>);
+    onnx.op_register.insert("Max", build::<extreme::Extreme<true>>);
+    onnx.op_register.insert("Min", build::<extreme::Extreme<false>>);
     onnx.op_register.insert("Mul", mul::build);
     onnx.op_register.insert("ReduceMax", reduce_extreme::build::<true>);
     onnx.op_register.insert("ReduceMin", reduce_extreme::build::<false>);
-}
-
-/// Puts in the operators that let NaN through, for graphs that take tables.
-pub(super) fn register_careful(onnx: &mut Onnx) {
-    onnx.op_register.insert("Clip", careful::clip);
-    onnx.op_register.insert("Max", build::<careful::Extreme<true>>);
-    onnx.op_register.insert("Min", build::<careful::Extreme<false>>);
-    onnx.op_register.insert("Relu", build::<careful::Relu>);
-}
-
-/// Whether `element` takes the place of `best`. NaN takes any and gives none away.
-fn exceeds<T: PartialOrd, const LARGEST: bool>(element: T, best: T) -> bool {
-    #[expect(clippy::eq_op, reason = "what does not equal itself is NaN")]
-    let (element_is_nan, best_is_nan) = (element != element, best != best);
-    !best_is_nan && (element_is_nan || if LARGEST { element > best } else { element < best })
 }
 
 /// What tract makes of a node whose operator is replaced.

@@ -11,7 +11,6 @@ use tract_onnx::prelude::{Datum, DatumType, TValue, TVec, Tensor, TractResult, t
 use tract_onnx::tract_hir::infer::InferenceOp;
 use tract_onnx::tract_hir::internal::{IntoTValue as _, TDim, bail};
 
-use super::exceeds;
 use crate::inference::ml::{self, Attributes, Form, Operator};
 
 /// The largest of the elements along some axes, or the smallest.
@@ -155,6 +154,13 @@ impl<const LARGEST: bool> ReduceExtreme<LARGEST> {
         let shape: TVec<usize> = squeezed.map(|(size, _)| *size).collect();
         tensor1(&places).into_shape(&shape)
     }
+}
+
+/// Whether `element` takes the place of `best`. NaN takes any and gives none away.
+fn exceeds<T: PartialOrd, const LARGEST: bool>(element: T, best: T) -> bool {
+    #[expect(clippy::eq_op, reason = "what does not equal itself is NaN")]
+    let (element_is_nan, best_is_nan) = (element != element, best != best);
+    !best_is_nan && (element_is_nan || if LARGEST { element > best } else { element < best })
 }
 
 #[cfg(test)]
