@@ -99,6 +99,8 @@ pub(super) struct Exchange {
     backend: Option<BackendGuard>,
     attempt: u8,
     recording: Recording,
+    /// What it consists of was counted piece by piece.
+    told_apart: bool,
     /// What is asked, where the path says it.
     operation: Option<Operation>,
     /// The gateway is asked about itself or a model, not for a prediction.
@@ -243,6 +245,7 @@ impl Exchange {
             backend: None,
             attempt: 0,
             recording: Recording::Owed,
+            told_apart: false,
             operation: None,
             is_about_itself: false,
             closes: false,
@@ -368,6 +371,14 @@ impl Exchange {
         &self.snapshot
     }
 
+    /// Goes on with the snapshot of now; for an exchange that was decided for no target.
+    pub(super) fn renew_snapshot(&mut self) {
+        if self.decision.is_none() {
+            self.snapshot = self.context.worker.snapshot();
+            self.policy = self.snapshot.policies.index_of(None, None);
+        }
+    }
+
     /// The target that was decided for.
     pub(super) fn target_index(&self) -> Option<TargetIx> {
         self.decision.map(|decision| decision.target)
@@ -436,6 +447,11 @@ impl Exchange {
     pub(super) fn note_rows(&mut self, inputs: &[Tensor]) {
         let rows = inputs.first().and_then(|input| input.shape().first());
         self.batch_size = rows.and_then(|&rows| u32::try_from(rows).ok());
+    }
+
+    /// How many predictions the request asks for, where that is known.
+    pub(super) fn batch_size(&self) -> Option<u32> {
+        self.batch_size
     }
 
     /// Notes how many predictions the request asks for.

@@ -129,6 +129,9 @@ async fn run(
     names: Names,
     asked: Asked,
 ) -> Result<Prediction, Problem> {
+    if exchange.deadline() <= Instant::now() {
+        return Err(exchange.overdue(Cause::QueueTimeout));
+    }
     let limit = runtime.execution.inline_below;
     if runtime.model.cost() < limit && asked.len() <= INLINE_BYTES_MAX {
         let began = Instant::now();

@@ -102,6 +102,13 @@ pub(super) async fn translated(
     // The answer is given its form here.
     OutputForms::take_from(&mut request);
     exchange.note_rows(&request.inputs);
+    // Backends of the Open Inference Protocol tell what is wrong by themselves; others guess.
+    let is_typed = matches!(spoken, Dialect::OpenInference | Dialect::OpenInferenceGrpc);
+    if let Some(signature) = terms.signature.filter(|_| !is_typed)
+        && let Some(misfit) = signature.misfit(&request)
+    {
+        return Err(Problem::new(Cause::BadInput, misfit));
+    }
     let target = target(runtime, spoken, model.as_str(), terms);
     let wanted = Wanted::of(&request);
     let outgoing = encode_request(&target, operation, request).map_err(unwritable)?;

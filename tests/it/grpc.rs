@@ -234,7 +234,7 @@ fn a_stream_of_predictions_has_an_answer_each_and_one_record() {
     assert_eq!(answers.len(), 4);
     assert_eq!(label(answers[0].infer_response.as_ref().unwrap()), 0);
     assert_eq!(label(answers[2].infer_response.as_ref().unwrap()), 0);
-    assert!(answers[1].error_message.contains("shape"), "{:?}", answers[1]);
+    assert!(answers[1].error_message.contains("expected 36 bytes"), "{:?}", answers[1]);
     assert!(answers[3].error_message.contains("the version of the first"), "{:?}", answers[3]);
     for (answer, id) in [(&answers[1], "bad"), (&answers[3], "42")] {
         let response = answer.infer_response.as_ref().unwrap();
@@ -388,5 +388,5 @@ fn a_message_that_is_none_is_recorded_as_it_came() {
     let reply = send(&client, &Method::ModelInfer.path(), body.clone());
     assert_eq!(reply.header("grpc-status"), Some("3"));
     let record = &gateway.records()[0];
-    assert_eq!(record["request_size"].as_u64(), Some(body.len() as u64), "{record}");
+    assert_eq!(record["req_bytes"].as_u64(), Some(body.len() as u64), "{record}");
 }

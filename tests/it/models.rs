@@ -124,7 +124,7 @@ fn a_request_that_would_fill_the_memory_is_refused_before_it_runs() {
     let reply = gateway.post("/v2/models/m/infer", &body(20_000));
     assert_eq!((reply.status, reply.error()), (400, "bad_input"), "{}", reply.text());
     assert!(
-        reply.text().contains("about 1527 MiB") && reply.text().contains("run_memory"),
+        reply.text().contains("about 1526 MiB") && reply.text().contains("run_memory"),
         "{}",
         reply.text()
     );
@@ -193,7 +193,8 @@ fn what_only_the_client_can_have_got_wrong_is_no_failure_of_the_model() {
 fn models_that_do_not_fit_into_the_memory_are_not_loaded() {
     let file = |version: &str| repository(&format!("config/models/iris/{version}/model.onnx"));
     let config = format!(
-        "[models.a.versions.v1]\nonnx = {:?}\n[models.b.versions.v1]\nonnx = {:?}\n\
+        "listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\
+         [models.a.versions.v1]\nonnx = {:?}\n[models.b.versions.v1]\nonnx = {:?}\n\
          [inference]\nmemory = \"1KiB\"\n",
         file("v1"),
         file("v2"),

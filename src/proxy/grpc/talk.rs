@@ -53,6 +53,29 @@ pub(in crate::proxy) struct Talk {
     reader: FrameReader,
     coding: Coding,
     subject: Subject,
+    /// What its predictions came to.
+    tally: Tally,
+}
+
+/// What the predictions of a stream came to.
+#[derive(Default)]
+struct Tally {
+    rows: u32,
+    /// The first failure that was not the client's, else the first.
+    problem: Option<Problem>,
+}
+
+impl Tally {
+    fn note(&mut self, problem: &Problem) {
+        let blames_client = |problem: &Problem| problem.cause.status().is_client_error();
+        let worse = match &self.problem {
+            None => true,
+            Some(noted) => blames_client(noted) && !blames_client(problem),
+        };
+        if worse {
+            self.problem = Some(problem.clone());
+        }
+    }
 }
 
 /// What it is about.
@@ -159,7 +182,10 @@ impl Talker {
         };
         match &self.talk.subject {
             Subject::Infer { model, onward, .. } => {
-                predict(&mut self.exchange, model, onward.as_deref(), message).await.map(Some)
+                let tally = &mut self.talk.tally;
+                predict(&mut self.exchange, tally, model, onward.as_deref(), message)
+                    .await
+                    .map(Some)
             }
             Subject::Watch { .. } | Subject::Reflection => {
                 let asked = ServerReflectionRequest::decode(message).map_err(|error| {
@@ -181,7 +207,9 @@ impl Talker {
             if self.exchange.context.worker.drain.is_begun() {
                 return Err(Problem::new(Cause::Shutdown, "the gateway ends"));
             }
-            let now = match serving(&self.exchange, service) {
+            // What was true at the beginning neither stays true nor is kept in memory for that long.
+            self.exchange.renew_snapshot();
+            let now = match serving(&self.exchange, self.exchange.snapshot(), service) {
                 Ok(status) => HealthCheckResponse::from(status),
                 Err(_unknown) => HealthCheckResponse::from(ServingStatus::ServiceUnknown),
             };
@@ -205,6 +233,10 @@ impl Talker {
         }
         self.exchange.note_trailers(&trailers);
         self.exchange.note_time();
+        if matches!(self.talk.subject, Subject::Infer { .. }) {
+            self.exchange.set_batch_size(Some(self.talk.tally.rows));
+        }
+        let problem = problem.or_else(|| self.talk.tally.problem.take());
         let promise = self.exchange.finish_with(problem);
         let safe = match promise {
             Promise::Kept => true,
@@ -258,10 +290,13 @@ fn framed(message: &impl prost::Message) -> Result<Bytes, Problem> {
 /// One prediction of a stream. What is wrong with it is told in the answer, and the stream goes on.
 async fn predict(
     exchange: &mut Exchange,
+    tally: &mut Tally,
     model: &str,
     onward: Option<&Parts>,
     message: Bytes,
 ) -> Result<Bytes, Problem> {
+    let began = Instant::now();
+    exchange.set_batch_size(None);
     let names = names_of(&message);
     let id = names.as_ref().map(|names| names.id.clone()).unwrap_or_default();
     let answered = async {
@@ -285,8 +320,11 @@ async fn predict(
             _ => Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded")),
         }
     };
-    let said = match answered.await {
+    let answered = answered.await;
+    exchange.tell_message(began, matches!(answered, Ok(Ok(_))));
+    let said = match answered {
         Ok(Ok(response)) => {
+            tally.rows = tally.rows.saturating_add(exchange.batch_size().unwrap_or(0));
             // The frame of a `ModelInferResponse`, which becomes a field of the stream's message.
             let message = response.into_body().slice(crate::protocol::grpc::PREFIX_BYTES..);
             let infer_response = ModelInferResponse::decode(message)
@@ -297,14 +335,23 @@ async fn predict(
             }
         }
         Err(problem) if problem.cause == Cause::RequestTimeout => return Err(problem),
-        Ok(Err(BackendFailure { message: error_message, .. }))
-        | Err(Problem { detail: error_message, .. }) => {
-            // Says which request it is about, as Triton does.
-            let infer_response = ModelInferResponse { id, ..ModelInferResponse::default() };
-            ModelStreamInferResponse { error_message, infer_response: Some(infer_response) }
-        }
+        Ok(Err(failure)) => told(tally, of_backend(failure), id),
+        Err(problem) => told(tally, problem, id),
     };
     framed(&said)
+}
+
+/// The answer to a message that failed; says which request it is about, as Triton does.
+fn told(tally: &mut Tally, problem: Problem, id: String) -> ModelStreamInferResponse {
+    tally.note(&problem);
+    let infer_response = ModelInferResponse { id, ..ModelInferResponse::default() };
+    ModelStreamInferResponse { error_message: problem.detail, infer_response: Some(infer_response) }
+}
+
+/// What a backend's refusal of one message counts as.
+fn of_backend(failure: BackendFailure) -> Problem {
+    let cause = if failure.status.is_client_error() { Cause::BadInput } else { Cause::Model };
+    Problem::new(cause, failure.message)
 }
 
 /// Whether a message names the version that answers its stream, or none.
@@ -335,7 +382,8 @@ pub(super) async fn infer(
     match &snapshot.target(decision.target).kind {
         RuntimeKind::Local(Some(_)) => {
             let subject = Subject::Infer { model: names.model, first: Some(first), onward: None };
-            let talk = Talk { incoming: Some(incoming), reader, coding, subject };
+            let talk =
+                Talk { incoming: Some(incoming), reader, coding, subject, tally: Tally::default() };
             Ok(Answer::Talk(Box::new(talk)))
         }
         RuntimeKind::Local(None) => {
@@ -348,7 +396,13 @@ pub(super) async fn infer(
                 remote::prepare(exchange, &mut parts, admitted);
                 let onward = Some(Box::new(parts));
                 let subject = Subject::Infer { model: names.model, first: Some(first), onward };
-                let talk = Talk { incoming: Some(incoming), reader, coding, subject };
+                let talk = Talk {
+                    incoming: Some(incoming),
+                    reader,
+                    coding,
+                    subject,
+                    tally: Tally::default(),
+                };
                 return Ok(Answer::Talk(Box::new(talk)));
             }
             remote::prepare(exchange, &mut parts, admitted);
@@ -396,12 +450,19 @@ pub(super) async fn watch(
     let asked: HealthCheckRequest = super::read_message(exchange, &parts.headers, incoming).await?;
     exchange.extend_deadline(WATCH_TIME);
     let subject = Subject::Watch { service: asked.service, last: None };
-    let talk = Talk { incoming: None, reader: reader(exchange), coding: Coding::Identity, subject };
+    let talk = Talk {
+        incoming: None,
+        reader: reader(exchange),
+        coding: Coding::Identity,
+        subject,
+        tally: Tally::default(),
+    };
     Ok(Answer::Talk(Box::new(talk)))
 }
 
 /// `ServerReflectionInfo`.
 pub(super) fn reflection(exchange: &Exchange, incoming: Incoming, coding: Coding) -> Talk {
     let subject = Subject::Reflection;
-    Talk { incoming: Some(incoming), reader: reader(exchange), coding, subject }
+    let reader = reader(exchange);
+    Talk { incoming: Some(incoming), reader, coding, subject, tally: Tally::default() }
 }
