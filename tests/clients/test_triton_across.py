@@ -72,7 +72,7 @@ def test_the_gateway_makes_the_classes_that_the_backend_does_not_have(client):
 
 
 def test_what_the_backend_refuses_is_told_with_its_status(client):
-    with pytest.raises(triton.InferenceServerException, match="expected") as error:
+    with pytest.raises(triton.InferenceServerException, match="expects") as error:
         client.infer("iris", given("input", ROWS[:, :3].copy(), "FP32", True))
     assert error.value.status() == "400"
 

@@ -70,6 +70,6 @@ def test_a_stream_is_answered_message_by_message(client):
 
 
 def test_what_the_backend_refuses_is_told_with_its_status(client):
-    with pytest.raises(triton.InferenceServerException, match="expected") as error:
+    with pytest.raises(triton.InferenceServerException, match="expects") as error:
         client.infer("iris", given("input", ROWS[:, :3].copy(), "FP32"))
     assert error.value.status() == "StatusCode.INVALID_ARGUMENT"

@@ -38,7 +38,7 @@ def _floats(shape, rows, seed):
     sizes = [size or 5 + rows % 4 for size in shape]
     values = numpy.random.default_rng(seed).normal(size=[rows or 3, *sizes]).astype(numpy.float32)
     if not rows:
-        values[0], values[1] = 0, 100 * values[1]
+        values[0], values[1] = 0, 10 * values[1]
     return {"x": values}
 
 

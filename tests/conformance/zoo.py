@@ -1,5 +1,6 @@
 """The models that `fitted.py` compares. Owns which they are and what a row for each looks like."""
 
+import contextlib
 import functools
 
 import nets as more_nets
@@ -194,9 +195,10 @@ def numeric_models():
     gaps = rows.copy()
     gaps[::7, 2] = numpy.nan
     hist = {"max_iter": 20, "random_state": 0}
-    yield from numeric("hist_boosting_classifier", HistGradientBoostingClassifier(**hist).fit(gaps, classes))
-    yield from numeric("hist_boosting_binary", HistGradientBoostingClassifier(**hist).fit(gaps, binary))
-    yield from numeric("hist_boosting_regressor", HistGradientBoostingRegressor(**hist).fit(gaps, score))
+    with booleans_for_integers():
+        yield from numeric("hist_boosting_classifier", HistGradientBoostingClassifier(**hist).fit(gaps, classes))
+        yield from numeric("hist_boosting_binary", HistGradientBoostingClassifier(**hist).fit(gaps, binary))
+        yield from numeric("hist_boosting_regressor", HistGradientBoostingRegressor(**hist).fit(gaps, score))
     several = numpy.stack([score, -2 * score], 1)
     yield from numeric("linear_regression_two_targets", LinearRegression().fit(rows, several))
     yield from numeric("random_forest_two_targets", RandomForestRegressor(5, random_state=0).fit(rows, several))
@@ -210,6 +212,23 @@ def numeric_models():
     }
     for name, estimator in others.items():
         yield from numeric(name, estimator.fit(rows))
+
+
+@contextlib.contextmanager
+def booleans_for_integers():
+    """Lets skl2onnx give booleans for integers, as it does for these models and onnx no longer takes."""
+    strict = onnx.helper.make_attribute
+
+    def tolerant(key, value, *rest, **options):
+        if isinstance(value, (list, tuple)):
+            value = [int(item) if isinstance(item, (bool, numpy.bool_)) else item for item in value]
+        return strict(key, value, *rest, **options)
+
+    onnx.helper.make_attribute = tolerant
+    try:
+        yield
+    finally:
+        onnx.helper.make_attribute = strict
 
 
 def numeric(name, estimator, zipmap=None):
