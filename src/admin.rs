@@ -115,7 +115,7 @@ impl Admin {
         registry.copy(refused, &[("reason", "full")], executor.refused);
         registry.copy(refused, &[("reason", "expired")], executor.expired);
         registry.copy(refused, &[("reason", "abandoned")], executor.abandoned);
-        registry.copy("pointsman_model_panics_total", &[], executor.panicked);
+        registry.copy("pointsman_executor_panics_total", &[], executor.panicked);
         let known = self.gateway.feedback_names();
         registry.set("pointsman_feedback_names", &[], float(known as u64));
         let log = self.gateway.recorder.stats();
@@ -248,6 +248,7 @@ fn monitor_metrics(registry: &Registry, reader: &MonitorReader) {
     registry.set("pointsman_monitor_memory_limit_bytes", &[], float(monitor.memory_max as u64));
     registry.set("pointsman_monitor_windows", &[], float(monitor.windows as u64));
     registry.copy("pointsman_monitor_windows_forgotten_total", &[], monitor.forgotten);
+    registry.copy("pointsman_monitor_shards_lost_total", &[], monitor.lost);
     registry.set("pointsman_monitor_waiting_bytes", &[], float(monitor.waiting as u64));
     let share = 1.0 / f64::from(monitor.one_of.max(1));
     registry.set("pointsman_monitor_sampled_ratio", &[], share);

@@ -113,15 +113,16 @@ impl Monitor {
     /// Finds the baselines of all versions that are described, so that the first exchange is counted by
     /// them; then counts what the last stop left open. Blocks until the former is done.
     pub fn begin(&self) {
+        let Some(orders) = self.orders() else { return };
         let (settled, wait) = sync_channel(1);
-        if let Some((orders, _)) = &*self.thread.lock()
-            && orders.send(Order::Begin(settled)).is_err()
-        {
-            tracing::error!("the monitor's thread is gone");
-            return;
+        if orders.send(Order::Begin(settled)).is_err() || wait.recv().is_err() {
+            tracing::error!("the monitor's thread is gone: nothing is monitored");
         }
-        // Nobody answers where nothing is monitored.
-        let _ended = wait.recv();
+    }
+
+    /// Gives orders to the thread; `None` where nothing is monitored.
+    fn orders(&self) -> Option<Sender<Order>> {
+        self.thread.lock().as_ref().map(|(orders, _)| orders.clone())
     }
 
     /// Gives a version a baseline, the content of a `baseline.json`, and keeps it. Blocks.
@@ -131,10 +132,9 @@ impl Monitor {
     /// A sentence that says what is wrong with it.
     pub fn adopt(&self, key: &VersionKey, json: Vec<u8>) -> Result<(), String> {
         let (answer, wait) = sync_channel(1);
-        let orders = self.thread.lock().as_ref().map(|(orders, _)| orders.clone());
         let gone = || "nothing is monitored".to_owned();
         let order = Order::Adopt(key.clone(), json, answer);
-        orders.ok_or_else(gone)?.send(order).map_err(|_gone| gone())?;
+        self.orders().ok_or_else(gone)?.send(order).map_err(|_gone| gone())?;
         wait.recv().map_err(|_gone| gone())?
     }
 

@@ -216,6 +216,9 @@ fn message(body: Bytes) -> Option<Bytes> {
     let mut reader = FrameReader::new(BODY_BYTES_MAX);
     reader.push(body);
     let frame = reader.next_frame().ok()??;
+    if reader.next_frame().ok()?.is_some() {
+        return None;
+    }
     (!frame.compressed).then_some(frame.payload)
 }
 

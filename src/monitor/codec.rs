@@ -328,7 +328,11 @@ impl<'a> Input<'a> {
         for _ in 0..self.count()? {
             slots.push(self.number()?);
         }
-        let len = self.count()?;
+        // Most sums take no byte: that of an empty bin is not there.
+        let len = usize::try_from(self.number()?).unwrap_or(usize::MAX);
+        if len > slots.len() {
+            return Err(CodecError::Unsound("the number of sums"));
+        }
         let mut sums = Vec::new();
         for at in 0..len {
             let filled = slots.get(at).is_some_and(|count| *count > 0);

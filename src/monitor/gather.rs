@@ -159,7 +159,8 @@ impl Gatherer {
         self.collect();
         self.look(true);
         let halvings = self.versions.sampling.halvings(Minute::of_us(now_us));
-        self.store.note_looking(self.versions.room.bytes(), halvings);
+        let room = &self.versions.room;
+        self.store.note_looking(room.bytes(), halvings, room.lost());
         let open = Minute::of_us(now_us.saturating_sub(GRACE_US));
         if open > self.open {
             self.close(open);

@@ -119,6 +119,10 @@ struct Shards {
 /// The most empty shards that a worker keeps for a version.
 const SPARE_MAX: usize = 2;
 
+/// The most shards that wait to be gathered, by worker and version: minutes in which the monitor's thread has
+/// done nothing. Beyond, the oldest is lost, and counted.
+const FILLED_MAX: usize = 16;
+
 /// What is recorded about one version; shared by all snapshots that have it.
 #[derive(Debug)]
 pub struct VersionMonitor {
@@ -137,6 +141,8 @@ pub struct VersionMonitor {
 pub(super) struct Room {
     /// For each worker.
     limit: usize,
+    /// Shards that were lost.
+    lost: AtomicU64,
     taken: Box<[Padded<AtomicUsize>]>,
 }
 
@@ -144,7 +150,8 @@ impl Room {
     fn new(bytes: u64, workers: usize) -> Self {
         let workers = workers.max(1);
         let limit = usize::try_from(bytes).unwrap_or(usize::MAX) / workers;
-        Self { limit, taken: (0..workers).map(|_| Padded::default()).collect() }
+        let lost = AtomicU64::new(0);
+        Self { limit, lost, taken: (0..workers).map(|_| Padded::default()).collect() }
     }
 
     /// Takes room for `bytes`, if there is any.
@@ -165,6 +172,12 @@ impl Room {
         }
     }
 
+    /// Shards that were lost for want of a thread that gathers them.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that wait.
     pub(super) fn bytes(&self) -> usize {
         self.taken.iter().map(|taken| taken.0.load(Ordering::Relaxed)).sum()
     }
@@ -275,6 +288,10 @@ impl VersionMonitor {
         let at = match last.or_else(|| filled.iter().position(is_it)) {
             Some(at) => at,
             None => {
+                if shards.filled.len() >= FILLED_MAX {
+                    shards.filled.remove(0);
+                    self.room.lost.fetch_add(1, Ordering::Relaxed);
+                }
                 let shard = self.begin(&mut shards.spare, minute, revision);
                 shards.filled.push(shard);
                 shards.filled.len() - 1

@@ -55,6 +55,8 @@ pub struct MonitorStats {
     pub windows: usize,
     /// Windows that were forgotten early for want of memory.
     pub forgotten: u64,
+    /// Minutes of one worker and version that were lost, because the monitor's thread did not come to them.
+    pub lost: u64,
     /// Bytes of bodies that wait to be looked into.
     pub waiting: usize,
     /// Of the exchanges of proxied versions, one of so many is looked into.
@@ -79,6 +81,7 @@ struct Kept {
     forgotten: u64,
     waiting: usize,
     halvings: u8,
+    lost: u64,
 }
 
 impl Store {
@@ -149,9 +152,9 @@ impl Store {
     }
 
     /// Says what waits to be looked into, and how often the share that is was halved.
-    pub(super) fn note_looking(&self, waiting: usize, halvings: u8) {
+    pub(super) fn note_looking(&self, waiting: usize, halvings: u8, lost: u64) {
         let mut kept = self.kept.lock();
-        (kept.waiting, kept.halvings) = (waiting, halvings);
+        (kept.waiting, kept.halvings, kept.lost) = (waiting, halvings, lost);
     }
 
     /// Says how a version stands with its baseline.
@@ -281,6 +284,7 @@ impl MonitorReader {
             memory_max: self.store.memory_max,
             windows: kept.versions.values().map(Rings::len).sum(),
             forgotten: kept.forgotten,
+            lost: kept.lost,
             waiting: kept.waiting,
             one_of: 1 << kept.halvings,
         }
