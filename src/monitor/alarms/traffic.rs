@@ -261,7 +261,11 @@ mod tests {
         let look = |requests| request_rate(requests, history.usual(minute), 4, &rule, minute);
         assert!(is_bad(&look(2000)));
         assert_eq!(look(1000), Reading::Good);
-        assert_eq!(look(10), Reading::Insufficient, "far fewer are no alarm before there is a week");
+        assert_eq!(
+            look(10),
+            Reading::Insufficient,
+            "far fewer are no alarm before there is a week"
+        );
         let history = self::history(8 * 1440, 40);
         let minute = MONDAY + 8 * 1440;
         let look = |requests| request_rate(requests, history.usual(minute), 4, &rule, minute);
