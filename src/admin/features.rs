@@ -12,12 +12,11 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Admin;
-use super::monitor::{Answer, span_of, unknown};
+use super::monitor::{Answer, Refused, span_of, unknown};
 use crate::domain::stats::baseline::Baseline;
 use crate::domain::stats::counts::{Counts, FeatureCounts};
 use crate::domain::stats::distance::{
@@ -26,7 +25,9 @@ use crate::domain::stats::distance::{
 };
 use crate::domain::stats::drift::Policy;
 use crate::domain::stats::drift::yardstick::{Measured, Yardstick};
-use crate::domain::stats::interval::Interval;
+use crate::domain::stats::interval::{
+    Interval, KOLMOGOROV_SMIRNOV_DEFINITION, WASSERSTEIN_DEFINITION,
+};
 use crate::domain::stats::layout::{Feature, FeatureKind, Guard};
 use crate::monitor::{Standing, VersionKey};
 
@@ -41,8 +42,6 @@ struct Held {
     baseline: Arc<Baseline>,
     /// `None` where nothing was counted by this baseline.
     counts: Option<Counts>,
-    /// What is said of both.
-    head: Map<String, Value>,
 }
 
 /// `GET /api/v1/models/{model}/versions/{version}/features`
@@ -127,7 +126,7 @@ impl Admin {
         &self,
         key: &VersionKey,
         last: Option<&str>,
-    ) -> Result<(Map<String, Value>, Option<Held>), (StatusCode, Json<Value>)> {
+    ) -> Result<(Map<String, Value>, Option<Held>), Refused> {
         let span = span_of(last.unwrap_or("hour"))?;
         let (counts, minutes) = span.counts(&self.monitor, key);
         let standing = self.monitor.standing(key);
@@ -210,7 +209,7 @@ fn guards(measured: &Measured) -> Value {
 fn distances(measured: &Measured) -> Value {
     let (n, m) = (measured.n, measured.m);
     let distance = |definition: &str, bins: usize, value: Value| json!({ "definition": definition, "bins": bins, "n": n, "m": m, "value": value });
-    let interval = |interval: Option<Interval>| {
+    let interval = |interval: Option<Interval>| -> Value {
         interval.map(|it| json!({ "lower": it.lower, "upper": it.upper })).into()
     };
     let (groups, bins) = (measured.groups, measured.bins);
@@ -225,12 +224,9 @@ fn distances(measured: &Measured) -> Value {
         "l_infinity": distance(L_INFINITY_DEFINITION, bins, measured.l_infinity.into()),
         "chi_squared": chi_squared,
         "kolmogorov_smirnov": distance(
-            "bounds of max |F - G|, from the bins alone", bins, interval(measured.kolmogorov_smirnov),
+            KOLMOGOROV_SMIRNOV_DEFINITION, bins, interval(measured.kolmogorov_smirnov),
         ),
-        "wasserstein": distance(
-            "bounds of the area between F and G, from bins and their means", bins,
-            interval(measured.wasserstein),
-        ),
+        "wasserstein": distance(WASSERSTEIN_DEFINITION, bins, interval(measured.wasserstein)),
         "margin_test": {
             "definition": "P(chi2(df, N margin) > N psi) with N = n m / (n + m)",
             "margin": Policy::default().margin,

@@ -26,8 +26,10 @@ use crate::domain::stats::window::{
 use crate::monitor::alarms::date;
 use crate::monitor::{MonitorReader, VersionKey};
 
+/// Why there is no answer.
+pub(super) type Refused = (StatusCode, Json<Value>);
 /// An answer, or why there is none.
-pub(super) type Answer = Result<Json<Value>, (StatusCode, Json<Value>)>;
+pub(super) type Answer = Result<Json<Value>, Refused>;
 
 /// The quantiles that are shown.
 const QUANTILES: [(&str, f64); 5] =
@@ -195,11 +197,7 @@ impl Admin {
     }
 
     /// The key of a version that there is.
-    pub(super) fn known(
-        &self,
-        model: &str,
-        version: &str,
-    ) -> Result<VersionKey, (StatusCode, Json<Value>)> {
+    pub(super) fn known(&self, model: &str, version: &str) -> Result<VersionKey, Refused> {
         let key = VersionKey { model: ModelName::new(model), version: VersionName::new(version) };
         match self.versions_of(model).contains(&key) {
             true => Ok(key),
@@ -235,7 +233,7 @@ impl Admin {
 }
 
 /// The span of that name.
-pub(super) fn span_of(name: &str) -> Result<Span, (StatusCode, Json<Value>)> {
+pub(super) fn span_of(name: &str) -> Result<Span, Refused> {
     let named = SPANS.into_iter().find(|span| span.name == name);
     named.ok_or_else(|| {
         let words = SPANS.map(|span| span.name).join(", ");
@@ -245,7 +243,7 @@ pub(super) fn span_of(name: &str) -> Result<Span, (StatusCode, Json<Value>)> {
 }
 
 /// Why there is no such thing.
-pub(super) fn unknown(what: &str) -> (StatusCode, Json<Value>) {
+pub(super) fn unknown(what: &str) -> Refused {
     (StatusCode::NOT_FOUND, Json(json!({ "error": format!("there is no {what}") })))
 }
 

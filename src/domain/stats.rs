@@ -1,10 +1,10 @@
 //! The mathematics of monitoring: what is counted, what the counts say, and how sure that is.
 //!
 //! Owns the layout of histograms ([`layout`]), their counts ([`counts`]), what they are held against
-//! ([`baseline`]) and how that is made of values ([`build`]); the windows that hold traffic with its
-//! counts ([`window`]) and their retention ([`rings`]); distances ([`distance`]) and what histograms say
-//! for certain about them ([`interval`]); the drift of a version over its windows ([`drift`]), with
-//! verdicts that carry their evidence ([`verdict`]); tests and intervals that hold at any number of looks
+//! ([`baseline`]) and how that is made of values ([`build`]); windows and their exact sum ([`window`])
+//! and the rings that keep them ([`rings`]); distances ([`distance`]), what histograms say for certain
+//! about them ([`interval`]), and the drift of a version over its windows ([`drift`]), with verdicts
+//! that carry their evidence ([`verdict`]); tests and intervals that hold at any number of looks
 //! ([`two_by_two`], [`confidence`], [`sample_ratio`]); what is known about predictions once the truth is
 //! ([`quality`], [`maturity`], [`detectors`] of change), and before that ([`cbpe`]); what someone is
 //! called for ([`alarm`]), and bands for counts ([`rate_band`], [`heavy_hitters`]). Never keeps time,

@@ -46,7 +46,7 @@ impl Budget {
             let saved_max = SAVED_MAX.as_secs_f64() * self.share;
             self.allowance = (self.allowance + passed * self.share).min(saved_max);
             self.cpu = Some(cpu_seconds());
-        } else if self.looked % STRIDE == 0 {
+        } else if self.looked.is_multiple_of(STRIDE) {
             self.charge();
         }
         self.allowance > 0.0

@@ -242,7 +242,7 @@ fn entries(windows: &[(VersionKey, Arc<Window>)]) -> Vec<Entry> {
 
 /// Puts `bytes` in the place of the file `path`, whole or not at all, and synced.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
+    let dir = path.parent().unwrap_or_else(|| Path::new("."));
     fs::create_dir_all(dir)?;
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".tmp");

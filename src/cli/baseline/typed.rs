@@ -116,13 +116,13 @@ fn each(array: &dyn Array, mut take: impl FnMut(Value<'_>)) -> Result<(), String
         DataType::Timestamp(unit, _) => match unit {
             TimeUnit::Second => primitive::<TimestampSecondType>(array, Value::Integer, take),
             TimeUnit::Millisecond => {
-                primitive::<TimestampMillisecondType>(array, Value::Integer, take)
+                primitive::<TimestampMillisecondType>(array, Value::Integer, take);
             }
             TimeUnit::Microsecond => {
-                primitive::<TimestampMicrosecondType>(array, Value::Integer, take)
+                primitive::<TimestampMicrosecondType>(array, Value::Integer, take);
             }
             TimeUnit::Nanosecond => {
-                primitive::<TimestampNanosecondType>(array, Value::Integer, take)
+                primitive::<TimestampNanosecondType>(array, Value::Integer, take);
             }
         },
         DataType::Boolean => {

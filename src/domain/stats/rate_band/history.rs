@@ -285,8 +285,10 @@ mod tests {
     }
 
     proptest! {
+        // Each case writes and reads weeks of hours many times.
+        #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
-        fn memory_is_bounded_and_is_kept_over_a_restart(jumps in proptest::collection::vec((0..20_000_u64, 0..5_u64), 1..60)) {
+        fn memory_is_bounded_and_is_kept_over_a_restart(jumps in proptest::collection::vec((0..20_000_u64, 0..5_u64), 1..30)) {
             let mut history = History::default();
             let mut minute = MONDAY;
             for (jump, requests) in jumps {
