@@ -25,9 +25,14 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// A judge that asks this.
+    /// The judge of a configuration.
     pub fn new(spec: &DriftSpec) -> Self {
-        Self { length: spec.window, policy: spec.policy(), dockets: BTreeMap::new() }
+        Self::asking(spec.window, spec.policy())
+    }
+
+    /// A judge of windows of this length by this policy.
+    pub fn asking(length: WindowLength, policy: Policy) -> Self {
+        Self { length, policy, dockets: BTreeMap::new() }
     }
 
     fn look(&mut self, reader: &MonitorReader) {
