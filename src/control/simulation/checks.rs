@@ -108,7 +108,7 @@ impl Checks {
     }
 
     pub(super) fn died(&mut self, world: &World) {
-        self.count(if world.torn.is_some() { "killed mid-write" } else { "killed" });
+        self.count(if world.torn { "killed mid-write" } else { "killed" });
     }
 
     pub(super) fn looked(&mut self, key: Key, at: Steady, passed: bool) {

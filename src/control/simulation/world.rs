@@ -76,10 +76,10 @@ pub(super) struct World {
     published: u64,
     /// Good weather from now on.
     pub clear: bool,
-    /// What is on the disk: one line each.
-    lines: Vec<String>,
-    /// Bytes of a line that was not written to its end.
-    pub torn: Option<String>,
+    /// What is on the disk.
+    journal: Vec<Event>,
+    /// The last event was not written to its end.
+    pub torn: bool,
 }
 
 impl World {
@@ -100,8 +100,8 @@ impl World {
             rate_until: 0,
             published: 0,
             clear: false,
-            lines: Vec::new(),
-            torn: None,
+            journal: Vec::new(),
+            torn: false,
             rng,
         }
     }
@@ -335,17 +335,13 @@ impl World {
         self.host_fault_until = 0;
     }
 
-    /// Writes a line and syncs it.
-    pub(super) fn append(&mut self, line: String) {
-        self.lines.push(line);
-    }
-
-    pub(super) fn lines(&self) -> &[String] {
-        &self.lines
+    /// Writes an event and syncs it.
+    pub(super) fn append(&mut self, event: Event) {
+        self.journal.push(event);
     }
 
     /// Everything that was written.
-    pub(super) fn events(&self) -> Vec<Event> {
-        self.lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    pub(super) fn events(&self) -> &[Event] {
+        &self.journal
     }
 }
