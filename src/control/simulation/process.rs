@@ -44,6 +44,8 @@ pub(super) struct Process {
     began_at: u64,
     /// The last order overruled the guard.
     pub forced: bool,
+    /// How long ago the clock was set by hours.
+    pub clock_set: Option<Duration>,
 }
 
 /// The process was killed.
@@ -71,6 +73,7 @@ impl Process {
             began,
             began_at: world.time,
             forced: false,
+            clock_set: None,
         };
         let draft = Draft { by: By::Gateway, what: What::Recovered };
         match process.record(world, checks, draft)? {
@@ -104,6 +107,17 @@ impl Process {
             let detail = format!("{errors} of {n} are errors");
             let window = Window { at: now, bad, crossed: false, samples: n, detail };
             live.health.observe(Signal::SloBurn, &window);
+            // Some callers ask for an earlier version by its name.
+            let asked = self.state.model(&model).map(|entry| entry.standbys()).unwrap_or_default();
+            for (standby, known) in asked.into_iter().filter(|_| n >= 100) {
+                let p = world.errors(&known.release().digest);
+                let errors = world.draw(n, p);
+                let bad = Some(errors * 20 > n * 3);
+                let detail = format!("{errors} of {n} are errors");
+                let window = Window { at: now, bad, crossed: false, samples: n, detail };
+                let entry = seen.entry(standby.clone()).or_default();
+                entry.health.observe(Signal::SloBurn, &window);
+            }
             if let Some(candidate) = &routes.candidate {
                 let part = world.draw(n, f64::from(candidate.share.thousandths()) / 1000.0);
                 let Some(digest) = digest(&candidate.version) else { continue };
@@ -199,6 +213,7 @@ impl Process {
             seen.memory = memory;
         }
         self.seen.lease_taken = world.chance(20);
+        self.clock_set = world.clock_set_at.map(|at| Duration::from_millis(world.time - at));
     }
 
     /// Plans, writes down, publishes and acts until nothing is left to do; `false` if it was killed.
