@@ -63,7 +63,12 @@ impl<'a> Verdicts<'a> {
         let strongest = (0..features.len()).max_by(|a, b| score(*a).total_cmp(&score(*b)));
         let strongest = strongest.and_then(|at| {
             let (feature, report) = (features.get(at)?, judgement.report.features.get(at)?);
-            Some(format!("{} psi {:.4} score {:.2e}", feature.name(), report.measured.psi, score(at)))
+            Some(format!(
+                "{} psi {:.4} score {:.2e}",
+                feature.name(),
+                report.measured.psi,
+                score(at)
+            ))
         });
         let until = timestamp(judgement.until.start_us());
         writeln!(
