@@ -89,6 +89,10 @@ fn kind(kind: &Kind, definitions: &mut Definitions) -> (Map<String, Value>, Stri
             let range = format!(" {min} to {max}.");
             (json!({ "type": "integer", "minimum": min, "maximum": max }), range)
         }
+        Kind::Number(min, max) => {
+            let range = format!(" {min} to {max:e}.");
+            (json!({ "type": "number", "minimum": min, "maximum": max }), range)
+        }
         Kind::Duration(min, max) => {
             let range = format!(" {} to {}.", show_duration(*min), show_duration(*max));
             (pattern("^[0-9]+(us|ms|s|m|h|d)$"), range)
@@ -198,7 +202,7 @@ fn reference(section: &'static Section, definitions: &mut Definitions) -> Value 
 
 fn default(kind: &Kind, text: &str) -> Value {
     match kind {
-        Kind::Flag | Kind::Integer(..) | Kind::List(..) => {
+        Kind::Flag | Kind::Integer(..) | Kind::Number(..) | Kind::List(..) => {
             serde_json::from_str(text).unwrap_or_else(|_| text.into())
         }
         _ => text.into(),
