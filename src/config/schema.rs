@@ -85,14 +85,8 @@ fn kind(kind: &Kind, definitions: &mut Definitions) -> (Map<String, Value>, Stri
             String::new(),
         ),
         Kind::Flag => (json!({ "type": "boolean" }), String::new()),
-        Kind::Integer(min, max) => {
-            let range = format!(" {min} to {max}.");
-            (json!({ "type": "integer", "minimum": min, "maximum": max }), range)
-        }
-        Kind::Number(min, max) => {
-            let range = format!(" {min} to {max:e}.");
-            (json!({ "type": "number", "minimum": min, "maximum": max }), range)
-        }
+        Kind::Integer(min, max) => bounded("integer", &json!(min), &json!(max)),
+        Kind::Number(min, max) => bounded("number", &json!(min), &json!(max)),
         Kind::Duration(min, max) => {
             let range = format!(" {} to {}.", show_duration(*min), show_duration(*max));
             (pattern("^[0-9]+(us|ms|s|m|h|d)$"), range)
@@ -152,6 +146,11 @@ fn kind(kind: &Kind, definitions: &mut Definitions) -> (Map<String, Value>, Stri
         Value::Object(object) => (object, range),
         _ => (Map::new(), range),
     }
+}
+
+fn bounded(kind: &str, min: &Value, max: &Value) -> (Value, String) {
+    let range = format!(" {min} to {max}.");
+    (json!({ "type": kind, "minimum": min, "maximum": max }), range)
 }
 
 fn table_of_strings(max: usize) -> Value {
