@@ -93,7 +93,7 @@ impl Admin {
         registry.copy(refused, &[("reason", "full")], executor.refused);
         registry.copy(refused, &[("reason", "expired")], executor.expired);
         registry.copy(refused, &[("reason", "abandoned")], executor.abandoned);
-        registry.copy("pointsman_model_panics_total", &[], executor.panicked);
+        registry.copy("pointsman_executor_panics_total", &[], executor.panicked);
         let known = self.gateway.feedback_names();
         registry.set("pointsman_feedback_names", &[], float(known as u64));
         let log = self.gateway.recorder.stats();
