@@ -1,8 +1,8 @@
 //! The monitor: what happens to each version, window by window.
 //!
 //! Owns the counts that workers keep, the thread that gathers them, the look into bodies of proxied
-//! versions, the windows that are kept in memory and on disk, and the baseline that each version is held
-//! against. Never blocks a worker, and never decides what the counts mean: that is `domain::stats`.
+//! versions, the windows that are kept in memory and on disk, the baseline that each version is held
+//! against, and the join of labels with predictions ([`QualityMonitor`]). Never blocks a worker, and never decides what the counts mean: that is `domain::stats`.
 //!
 //! ```text
 //! worker ─▶ its shard of the minute ─┐  (a lock that only the gatherer's swap contends)
@@ -21,6 +21,7 @@ mod bodies;
 mod budget;
 mod codec;
 mod disk;
+mod feedback;
 mod gather;
 mod judge;
 mod learner;
@@ -49,6 +50,11 @@ use self::budget::Budget;
 pub use self::gather::{Follower, Places};
 use self::gather::{Gatherer, Order};
 pub use self::judge::Judge;
+pub use self::feedback::{
+    QualityMonitor, QualityReader, QualityStats, Query as QualityQuery, ReportError, VersionStats,
+};
+pub use self::gather::Follower;
+use self::gather::Gatherer;
 use self::observe::Versions;
 pub use self::observe::{Observation, VersionMonitor};
 pub use self::references::{Standing, baseline_beside};
