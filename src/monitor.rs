@@ -47,14 +47,14 @@ use parking_lot::Mutex;
 
 pub use self::about::About;
 use self::budget::Budget;
-pub use self::gather::{Follower, Places};
-use self::gather::{Gatherer, Order};
-pub use self::judge::Judge;
 pub use self::feedback::{
     QualityMonitor, QualityReader, QualityStats, Query as QualityQuery, ReportError, VersionStats,
 };
 pub use self::gather::Follower;
 use self::gather::Gatherer;
+pub use self::gather::{Follower, Places};
+use self::gather::{Gatherer, Order};
+pub use self::judge::Judge;
 use self::observe::Versions;
 pub use self::observe::{Observation, VersionMonitor};
 pub use self::references::{Standing, baseline_beside};

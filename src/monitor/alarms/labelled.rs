@@ -25,8 +25,16 @@ pub(super) fn quality(
         samples = samples.max(metric.n);
         let most = metric.interval.as_ref().map_or(metric.value, |(_, interval)| interval.upper);
         if most < floor {
-            let what = format!("{:.4} of {} labelled predictions, at most {most:.4}", metric.value, metric.n);
-            findings.push(Finding { subject: name.to_owned(), what, value: metric.value, limit: floor });
+            let what = format!(
+                "{:.4} of {} labelled predictions, at most {most:.4}",
+                metric.value, metric.n
+            );
+            findings.push(Finding {
+                subject: name.to_owned(),
+                what,
+                value: metric.value,
+                limit: floor,
+            });
         }
     }
     if samples == 0 {
@@ -35,7 +43,10 @@ pub(super) fn quality(
     findings.sort_by(|a, b| (a.value - a.limit).total_cmp(&(b.value - b.limit)));
     let Some(worst) = findings.first() else { return Reading::Good };
     Reading::Bad(Evidence {
-        definition: format!("{} of labelled predictions, below its floor with its whole interval", worst.subject),
+        definition: format!(
+            "{} of labelled predictions, below its floor with its whole interval",
+            worst.subject
+        ),
         value: worst.value,
         limit: worst.limit,
         samples,
@@ -62,7 +73,8 @@ mod tests {
     fn a_floor_is_broken_where_the_whole_interval_lies_below_it() {
         let rules = AlarmRules::default();
         let rule = rules.rule(AlarmKind::Quality).expect("a rule");
-        let floors = QualityFloors { accuracy: Some(0.9), f1: Some(0.8), ..QualityFloors::default() };
+        let floors =
+            QualityFloors { accuracy: Some(0.9), f1: Some(0.8), ..QualityFloors::default() };
         let look = |metrics: &[Metric]| quality(metrics, &floors, rule, 100_000);
         assert_eq!(look(&[]), Reading::Insufficient);
         assert_eq!(look(&[metric("accuracy", 0.1, 0.01, 199)]), Reading::Insufficient);

@@ -14,12 +14,12 @@ use super::QualityReader;
 use super::follow::unix_us;
 use super::series::{Cell, VersionQuality};
 use super::state::{Fate, ModelQuality, State};
-use crate::monitor::VersionKey;
 use crate::domain::stats::cbpe::{self, Calibrator};
 use crate::domain::stats::maturity::{self, Cohort, Curve, Matched};
 use crate::domain::stats::quality::{Measure, Metric, Quality};
 use crate::domain::stats::two_by_two::{Prior, Tally};
 use crate::domain::stats::window::{Minute, WindowLength};
+use crate::monitor::VersionKey;
 
 /// The level of every interval: each holds with a probability of 95 %, at all times at once.
 pub(super) const ALPHA: f64 = 0.05;
@@ -159,7 +159,8 @@ impl QualityReader {
         let since = length.start_of(Minute(minute.0.saturating_sub(minutes)));
         let state = shared.state.lock();
         let found = state.models.iter().find(|own| own.name == key.model);
-        let version = found.and_then(|model| Some((of_name(model, key.version.as_str()).ok()?, model)));
+        let version =
+            found.and_then(|model| Some((of_name(model, key.version.as_str()).ok()?, model)));
         let Some((version, model)) = version else { return Vec::new() };
         let mut sum = Cell::new(&model.measure);
         let windows = version.slice(0).into_iter().flat_map(|series| series.of(length));
