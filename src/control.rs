@@ -5,6 +5,7 @@
 
 mod ask;
 mod enquiry;
+pub mod journal;
 mod lanes;
 mod load;
 mod publish;

@@ -27,6 +27,11 @@ pub mod dialects {
     #![doc = include_str!("docs/dialects.md")]
 }
 
+/// What is counted about versions, what it is held against, and what a restart changes.
+pub mod monitoring {
+    #![doc = include_str!("docs/monitoring.md")]
+}
+
 pub mod operations {
     #![doc = include_str!("docs/operations.md")]
 }
@@ -41,6 +46,11 @@ pub mod style {
 
 pub mod changelog {
     #![doc = include_str!("docs/changelog.md")]
+}
+
+/// The life cycle of versions: decided, not acted upon yet.
+pub mod releases {
+    #![doc = include_str!("docs/releases.md")]
 }
 
 /// Reading the prediction log: tail, query, export, verify, stats, replay.
@@ -112,5 +122,8 @@ pub mod decisions {
     }
     pub mod dialects {
         #![doc = include_str!("docs/decisions/0026-dialects-meet-in-tensors.md")]
+    }
+    pub mod releases {
+        #![doc = include_str!("docs/decisions/0027-proofs-plans-and-a-journal-before-a-route.md")]
     }
 }
