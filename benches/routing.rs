@@ -54,6 +54,7 @@ fn model(count: usize, sticky: Option<StickyKey>) -> ModelSpec {
         recording: Default::default(),
         monitor: Default::default(),
         alarms: Default::default(),
+        labels: None,
     }
 }
 

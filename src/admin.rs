@@ -8,6 +8,7 @@ mod features;
 mod local;
 mod models;
 mod monitor;
+mod quality;
 mod sinks;
 mod windows;
 
@@ -33,7 +34,7 @@ use crate::domain::spec::SpokenDialect;
 use crate::domain::stats::baseline::FILE_BYTES_MAX;
 use crate::domain::stats::window::WindowLength;
 use crate::monitor::alarms::AlarmReader;
-use crate::monitor::{Monitor, MonitorReader};
+use crate::monitor::{Monitor, MonitorReader, QualityReader};
 use crate::prediction_log::parquet::{Compactor, ParquetStats};
 use crate::prediction_log::{DropReason, LogStats, SYNC_BUCKETS_US, Sinks};
 use crate::protocol::open_inference::OPENAPI;
@@ -54,6 +55,7 @@ pub struct Admin {
     alarms: AlarmReader,
     /// The name of this gateway.
     node: String,
+    quality: QualityReader,
     listener: Mutex<Option<TcpListener>>,
 }
 
@@ -71,8 +73,8 @@ impl Admin {
         compactor: Option<Arc<Compactor>>,
         drain: Arc<Drain>,
         sinks: Arc<Sinks>,
-        (references, alarms, node): (Arc<Monitor>, AlarmReader, &str),
-        listener: TcpListener,
+        (references, quality, alarms): (Arc<Monitor>, QualityReader, AlarmReader),
+        (node, listener): (&str, TcpListener),
     ) -> Self {
         let listener = Mutex::new(Some(listener));
         Self {
@@ -83,6 +85,7 @@ impl Admin {
             sinks,
             monitor: references.reader(),
             references,
+            quality,
             alarms,
             node: node.to_owned(),
             listener,
@@ -130,6 +133,9 @@ impl Admin {
         parquet_metrics(registry, &parquet.unwrap_or_default());
         monitor_metrics(registry, &self.monitor);
         alarms::metrics(registry, &self.alarms);
+        if let Some(stats) = self.quality.stats() {
+            quality::metrics(registry, &stats, log.written_lsn);
+        }
         local::metrics(registry, &snapshot);
         let mut out = registry.render();
         local::batch_rows(&snapshot, &mut out);
@@ -320,6 +326,7 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/api/v1/models/{model}/versions/{version}/load", post(models::load))
         .route("/api/v1/models/{model}/versions/{version}/unload", post(models::unload))
         .route("/api/v1/models/{model}/versions/{version}/windows", get(windows::windows))
+        .route("/api/v1/models/{model}/versions/{version}/quality", get(quality::version))
         .with_state(admin)
 }
 

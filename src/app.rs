@@ -28,7 +28,7 @@ use crate::control::{Controller, LoadError, PublishError};
 use crate::domain::spec::Intent;
 use crate::inference::Executor;
 use crate::monitor::alarms::{Alarms, AlarmsError, LogSight};
-use crate::monitor::{Monitor, Places};
+use crate::monitor::{Monitor, Places, QualityMonitor};
 use crate::prediction_log::{OpenError, Recorder, SinkError};
 use crate::proxy::{BoundSockets, Drain, DrainHandle, Gateway, ListenError, Readiness, WorkerPlan};
 use crate::snapshot::{Command, Repository};
@@ -86,6 +86,7 @@ pub struct App {
     log: Log,
     monitor: Arc<Monitor>,
     alarms: Alarms,
+    quality: QualityMonitor,
     controller: (Controller, tokio::sync::mpsc::Receiver<Command>),
     data: BoundSockets,
     admin: BoundSockets,
@@ -123,6 +124,7 @@ impl App {
         let sight = LogSight::new(Arc::clone(&log.recorder), Arc::clone(&log.sinks));
         let watch = Box::new(alarms.watch(&intent, sight));
         monitor.start(places, vec![watch]).map_err(StartError::Monitor)?;
+        let quality = QualityMonitor::start(&intent, &log.recorder).map_err(StartError::Monitor)?;
         let (controller, snapshots) =
             Controller::new(&intent, Arc::clone(&registry), Arc::clone(&monitor))
                 .map_err(StartError::Publish)?;
@@ -138,7 +140,19 @@ impl App {
         ));
         let intent = Arc::new(intent);
         let drain = Drain::new();
-        Ok(Self { intent, gateway, registry, log, monitor, alarms, controller, data, admin, drain })
+        Ok(Self {
+            intent,
+            gateway,
+            registry,
+            log,
+            monitor,
+            alarms,
+            quality,
+            controller,
+            data,
+            admin,
+            drain,
+        })
     }
 
     /// Runs to the end of the process.
@@ -154,6 +168,7 @@ impl App {
             log,
             monitor,
             alarms,
+            quality,
             controller,
             data,
             admin,
@@ -183,8 +198,8 @@ impl App {
                 log.compactor.clone(),
                 Arc::clone(&drain),
                 Arc::clone(&log.sinks),
-                (Arc::clone(&monitor), alarms.reader(), &intent.node),
-                listener,
+                (Arc::clone(&monitor), quality.reader(), alarms.reader()),
+                (&intent.node, listener),
             );
             server.add_service(background_service("admin", AdminService::new(admin)));
         }
@@ -198,6 +213,7 @@ impl App {
         log.close();
         monitor.close();
         alarms.close();
+        quality.close();
         // An executor thread may be in the middle of a model; it ends with the process.
         std::mem::forget(gateway);
         match failure.lock().take() {

@@ -1,8 +1,9 @@
 //! The monitor: what happens to each version, window by window.
 //!
 //! Owns the counts that workers keep, the thread that gathers them, the look into bodies of proxied
-//! versions, the windows that are kept in memory and on disk, and the baseline that each version is held
-//! against. Never blocks a worker, and never decides what the counts mean: that is `domain::stats`.
+//! versions, the windows that are kept in memory and on disk, the baseline that each version is held
+//! against, and the join of labels with predictions ([`QualityMonitor`]). Never blocks a worker, and never
+//! decides what the counts mean: that is `domain::stats`.
 //!
 //! ```text
 //! worker ─▶ its shard of the minute ─┐  (a lock that only the gatherer's swap contends)
@@ -13,7 +14,6 @@
 //!
 //! A window is keyed by the minute in which an exchange ended. Both numbers that say so stand in its
 //! record, so that the prediction log gives the same windows.
-#![doc = include_str!("docs/monitoring.md")]
 
 mod about;
 pub mod alarms;
@@ -21,6 +21,7 @@ mod bodies;
 mod budget;
 mod codec;
 mod disk;
+mod feedback;
 mod gather;
 mod judge;
 mod learner;
@@ -46,6 +47,9 @@ use parking_lot::Mutex;
 
 pub use self::about::About;
 use self::budget::Budget;
+pub use self::feedback::{
+    QualityMonitor, QualityReader, QualityStats, Query as QualityQuery, ReportError, VersionStats,
+};
 pub use self::gather::{Follower, Places};
 use self::gather::{Gatherer, Order};
 pub use self::judge::Judge;

@@ -6,6 +6,7 @@
 
 mod alarms;
 mod card;
+mod labels;
 mod log;
 mod models;
 mod monitor;
@@ -17,9 +18,10 @@ use crate::domain::ids::Permille;
 
 pub(super) use alarms::{ALARM_KINDS, ALARMS, MODEL_ALARMS};
 pub(super) use card::{CARD, CARD_INPUT, CARD_OUTPUT};
+pub(super) use labels::LABELS;
 pub(super) use log::{FEEDBACK, LOG, PARQUET, RECORDING, REDACT, SINK};
 pub(super) use models::{BATCH, EXECUTION, MODEL, RAW, VERSION};
-pub(super) use monitor::{MODEL_MONITOR, MONITOR};
+pub(super) use monitor::{DRIFT, MODEL_MONITOR, MONITOR};
 pub(super) use sections::{
     DRAIN, FORWARDING, INFERENCE, KEEP_ALIVE, LIMITS, POOL, PROTOCOLS, ROUTE, TELEMETRY, TIMEOUTS,
     TOP,
@@ -90,6 +92,8 @@ pub(super) enum Kind {
     Ratio(Permille, Permille),
     /// A ratio above 0 and up to 1, as fine as wished.
     Fraction,
+    /// A number in a range.
+    Number(f64, f64),
     /// A list of strings of a form, with the least and the most entries.
     List(Form, usize, usize),
     /// A table with known keys.
@@ -169,6 +173,10 @@ pub(super) enum Form {
     Link,
     /// Hours of the day, and days of the week.
     MuteHours,
+    /// Where a response has something.
+    Output,
+    /// What divides predictions.
+    Slice,
 }
 
 impl Form {
@@ -203,6 +211,10 @@ impl Form {
             Self::Prose => "a text",
             Self::Link => "the URL of a page such as \"https://wiki/runbooks/{alarm}\"",
             Self::MuteHours => "hours in UTC such as \"22:00-06:00\" or \"sat-sun 00:00-24:00\"",
+            Self::Output => "the name of an output, or a JSON pointer such as \"/predictions/0\"",
+            Self::Slice => {
+                "\"session\", \"header:NAME\", \"request:/json/pointer\" or \"response:/json/pointer\""
+            }
             Self::HashKey => {
                 "a secret of at least 16 bytes, from \"${env:NAME}\" or \"${file:PATH}\""
             }
@@ -217,6 +229,7 @@ impl Form {
             Self::Sticky => Some("^((header|cookie|query):.+|client)$"),
             Self::Path | Self::PathPrefix | Self::Pointer => Some("^/"),
             Self::FieldSource => Some("^(header:.+|(request|response):/.*)$"),
+            Self::Slice => Some("^(session|header:.+|(request|response):/.*)$"),
             Self::SinkUrl | Self::Endpoint => Some("^http://[^/?#@\\s]+"),
             // What comes from elsewhere is all that matches, next to this.
             Self::Secret | Self::HashKey => Some("\\$\\{(env|file):"),
@@ -229,6 +242,7 @@ impl Form {
             Self::PublicKey => Some("^ed25519:[0-9A-Za-z+/]+=*$"),
             Self::File
             | Self::Prose
+            | Self::Output
             | Self::Glob
             | Self::Node
             | Self::HeaderName
@@ -253,6 +267,7 @@ impl Kind {
             }
             Self::Flag => "true or false".to_owned(),
             Self::Integer(..) => "a whole number".to_owned(),
+            Self::Number(..) => "a number such as 2.5".to_owned(),
             Self::Duration(..) => "a duration such as \"250ms\" or \"5s\"".to_owned(),
             Self::Size(..) => "a size such as \"64KiB\" or \"16MiB\"".to_owned(),
             Self::Ratio(..) | Self::Fraction => "a ratio such as \"1%\" or 0.01".to_owned(),
@@ -277,7 +292,7 @@ pub(super) fn is_secret(name: &str) -> bool {
 }
 
 /// Every section, and how it is written in the file.
-static HOMES: [(&Section, &str); 37] = [
+static HOMES: [(&Section, &str); 39] = [
     (&TOP, "the top of the file, above the first `[table]`"),
     (&LIMITS, "`[limits]`"),
     (&FORWARDING, "`[forwarding]`"),
@@ -291,6 +306,7 @@ static HOMES: [(&Section, &str); 37] = [
     (&SINK, "`[sinks.NAME]`"),
     (&FEEDBACK, "`[feedback]`"),
     (&MONITOR, "`[monitor]`"),
+    (&DRIFT, "`[monitor.drift]`"),
     (&MODEL_MONITOR, "`[models.NAME.monitor]`"),
     (&ALARMS, "`[alarms]`"),
     (&MODEL_ALARMS, "`[models.NAME.alarms]`"),
@@ -305,6 +321,7 @@ static HOMES: [(&Section, &str); 37] = [
     (ALARM_KINDS[8].1, "`baseline_missing = { … }` of alarms"),
     (ALARM_KINDS[9].1, "`stale_pipeline = { … }` of alarms"),
     (ALARM_KINDS[10].1, "`log_lag = { … }` of `[alarms]`"),
+    (&LABELS, "`[models.NAME.labels]`"),
     (&DRAIN, "`[drain]`"),
     (&TELEMETRY, "`[telemetry]`"),
     (&MODEL, "`[models.NAME]`"),

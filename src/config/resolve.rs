@@ -5,6 +5,7 @@
 //! refused.
 
 mod alarms;
+mod labels;
 mod models;
 mod recording;
 mod routes;

@@ -7,6 +7,7 @@
 mod alarms;
 mod backends;
 mod card;
+mod labels;
 mod log;
 mod monitor;
 mod onnx;
@@ -20,6 +21,7 @@ use std::time::Duration;
 pub use self::alarms::{AlarmLimits, AlarmRules, AlarmsSpec, QualityFloors, Switched, WebhookSpec};
 pub use self::backends::{BackendsSpec, ProtocolSpec, RawSpec, SpokenDialect, StrictStatus};
 pub use self::card::{InputCard, ModelCard, OutputCard};
+pub use self::labels::{LabelPolicy, LabelTask, LabelsSpec, OutputRef, SliceSource};
 pub use self::log::{
     BodyPolicy, Durability, FeedbackSpec, FieldSource, LogSpec, ParquetSpec, Recording, RedactRule,
     Redaction, RedactionKind, Secret, SinkSpec, SinkTarget, WhenFull,
@@ -107,6 +109,8 @@ pub struct ModelSpec {
     pub monitor: ModelMonitorSpec,
     /// What someone is called for about it.
     pub alarms: AlarmRules,
+    /// What its labels say; `None` where they are not looked at.
+    pub labels: Option<LabelsSpec>,
 }
 
 /// Where one version's answers come from.

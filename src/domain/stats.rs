@@ -30,7 +30,6 @@ pub mod quality;
 pub mod rate_band;
 pub mod rings;
 pub mod sample_ratio;
-pub mod special;
 pub mod two_by_two;
 pub mod verdict;
 pub mod window;

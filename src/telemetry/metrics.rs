@@ -162,6 +162,17 @@ definitions! {
     gauge "pointsman_feature_missing_ratio", ["model", "version", "role", "feature"], "The share of values that were missing.";
     gauge "pointsman_feature_breach", ["model", "version", "role", "feature"], "1 if the drift of the feature is in breach.";
     gauge "pointsman_monitor_baseline", ["model", "version"], "1 if a version has a baseline that it is held against.";
+    gauge "pointsman_quality", ["model", "version", "metric"], "The quality of predictions that have their label, over the join window, and the share that has one (coverage).";
+    counter "pointsman_quality_changes_total", ["model", "version"], "Changes of the error rate that the detector has seen since the start of the log that was read.";
+    counter "pointsman_labels_total", ["model", "status"], "Feedback about predictions of models with labels, by what became of it: joined, replaced, retracted, unchanged, late, unscorable, invalid or excess.";
+    counter "pointsman_labels_unmatched_total", [], "Feedback that found no prediction of a model with labels.";
+    gauge "pointsman_labels_waiting", [], "Feedback that waits for its prediction.";
+    gauge "pointsman_labels_predictions", [], "Predictions that may still get or change a label.";
+    counter "pointsman_labels_predictions_dropped_total", [], "Predictions dropped before the join window was over, to stay within the memory.";
+    counter "pointsman_labels_windows_forgotten_total", [], "Windows of quality dropped before their time, to stay within the memory.";
+    gauge "pointsman_labels_memory_bytes", [], "Bytes of predictions that may still get a label and of windows of quality, about.";
+    gauge "pointsman_labels_memory_limit_bytes", [], "The most that they may take: `feedback.memory`.";
+    gauge "pointsman_labels_lag_records", [], "Records of the log that are not taken into account yet.";
     gauge "pointsman_build_info", ["version"], "Always 1.";
     gauge "process_resident_memory_bytes", [], "Resident memory in bytes.";
     counter process::CPU_SECONDS, [], "User and system time in seconds.";

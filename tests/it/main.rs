@@ -31,6 +31,7 @@ mod models;
 mod monitor;
 mod prediction_log;
 mod process;
+mod quality;
 mod replay;
 mod repository;
 mod sinks;

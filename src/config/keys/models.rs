@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::alarms::MODEL_ALARMS;
+use super::labels::LABELS;
 use super::monitor::MODEL_MONITOR;
 use super::sections::{
     BACKENDS, BALANCE, HOUR, HTTP2, KEEP_ALIVE_KEY, MS, RECORDING_KEY, TIMEOUTS_KEY, key, section,
@@ -60,6 +61,12 @@ pub(in crate::config) static MODEL: Section = section(
             Kind::Table(&MODEL_ALARMS),
             Absent::Same("{}"),
             "What someone is called for about it.",
+        ),
+        key(
+            "labels",
+            Kind::Table(&LABELS),
+            Absent::Means("the quality of its predictions is not measured"),
+            "What feedback says about its predictions.",
         ),
     ],
 );

@@ -22,7 +22,7 @@ use crate::domain::spec::{
 };
 
 use super::recording::{self, Above, Level};
-use super::{Peer, Rules, alarms, settings};
+use super::{Peer, Rules, alarms, labels, settings};
 
 /// The most versions whose shares are written into a suggested line.
 const SUGGESTED_SHARES_MAX: usize = 8;
@@ -101,6 +101,9 @@ impl Rules<'_> {
             recording: level.recording.clone(),
             monitor: fields.table("monitor", settings::model_monitor).unwrap_or_default(),
             alarms: AlarmRules::default(),
+            labels: fields
+                .table("labels", |fields| labels::read(&fields, &level.recording))
+                .flatten(),
         };
         (spec, level)
     }

@@ -45,6 +45,7 @@ fn model(shares: &[(&str, u16)], sticky: Option<StickyKey>) -> ModelSpec {
         recording: Default::default(),
         monitor: Default::default(),
         alarms: Default::default(),
+        labels: None,
     }
 }
 
