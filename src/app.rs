@@ -146,6 +146,7 @@ impl App {
             registry,
             log,
             monitor,
+            alarms,
             quality,
             alarms,
             controller,

@@ -27,6 +27,11 @@ pub mod dialects {
     #![doc = include_str!("docs/dialects.md")]
 }
 
+/// What is counted about versions, what it is held against, and what a restart changes.
+pub mod monitoring {
+    #![doc = include_str!("docs/monitoring.md")]
+}
+
 pub mod operations {
     #![doc = include_str!("docs/operations.md")]
 }

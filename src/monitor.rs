@@ -13,7 +13,6 @@
 //!
 //! A window is keyed by the minute in which an exchange ended. Both numbers that say so stand in its
 //! record, so that the prediction log gives the same windows.
-#![doc = include_str!("docs/monitoring.md")]
 
 mod about;
 pub mod alarms;

@@ -21,7 +21,7 @@ pub(super) use card::{CARD, CARD_INPUT, CARD_OUTPUT};
 pub(super) use labels::LABELS;
 pub(super) use log::{FEEDBACK, LOG, PARQUET, RECORDING, REDACT, SINK};
 pub(super) use models::{BATCH, EXECUTION, MODEL, RAW, VERSION};
-pub(super) use monitor::{MODEL_MONITOR, MONITOR};
+pub(super) use monitor::{DRIFT, MODEL_MONITOR, MONITOR};
 pub(super) use sections::{
     DRAIN, FORWARDING, INFERENCE, KEEP_ALIVE, LIMITS, POOL, PROTOCOLS, ROUTE, TELEMETRY, TIMEOUTS,
     TOP,
@@ -306,6 +306,7 @@ static HOMES: [(&Section, &str); 38] = [
     (&SINK, "`[sinks.NAME]`"),
     (&FEEDBACK, "`[feedback]`"),
     (&MONITOR, "`[monitor]`"),
+    (&DRIFT, "`[monitor.drift]`"),
     (&MODEL_MONITOR, "`[models.NAME.monitor]`"),
     (&ALARMS, "`[alarms]`"),
     (&MODEL_ALARMS, "`[models.NAME.alarms]`"),

@@ -42,7 +42,7 @@ pub(in crate::config) static MONITOR: Section = section(
 );
 
 /// `[monitor.drift]`.
-static DRIFT: Section = section(
+pub(in crate::config) static DRIFT: Section = section(
     "drift",
     "When traffic counts as different from its baseline.",
     &[
