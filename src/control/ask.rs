@@ -1,8 +1,10 @@
 //! Asking backends what they speak and serve.
 //!
-//! Owns the requests and their bounds in time and size. Off the request path; never retries: the next
-//! round does.
+//! Owns the requests and their bounds in time and size. Backends of one version are interchangeable: the
+//! first that tells something speaks for all, and one that is silent holds nobody up. Off the request
+//! path; never retries: the next round does.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +13,7 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use crate::domain::dialect::Dialect;
 use crate::domain::spec::{BackendAddress, BackendsSpec, SpokenDialect};
@@ -18,6 +21,10 @@ use crate::protocol::dialect::{DeclaredModel, Extensions, Release, Target, probe
 
 /// How long one question may take.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
+/// How long all questions about one version may take.
+const VERSION_TIME: Duration = Duration::from_secs(5);
+/// How long a backend may say nothing until the next one is asked beside it.
+const PATIENCE: Duration = Duration::from_millis(300);
 /// The longest answer.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
@@ -51,17 +58,34 @@ pub(super) fn is_asked(spec: &BackendsSpec) -> bool {
     }
 }
 
-/// Asks the backends of one version, one after the other until one answers. `model` is its name here.
+/// Asks the backends of one version until one tells something. `model` is its name here.
 pub(super) async fn ask(spec: &BackendsSpec, model: &str) -> Known {
-    for address in &spec.addresses {
-        let known = ask_one(spec, model, address).await;
-        if known.description.is_some()
-            || (known.dialect.is_some() && spec.dialect == SpokenDialect::Asked)
-        {
-            return known;
+    let told = tokio::time::timeout(VERSION_TIME, first_to_tell(spec, model)).await;
+    told.ok().flatten().unwrap_or_else(|| Known::declared(spec))
+}
+
+/// Asks one after the other, and does not wait long for one before it asks the next as well.
+async fn first_to_tell(spec: &BackendsSpec, model: &str) -> Option<Known> {
+    let mut waiting = spec.addresses.iter().cloned();
+    // Whoever is still asked when another has told is not asked any more.
+    let mut asked = JoinSet::new();
+    loop {
+        let more = waiting.next().map(|address| {
+            let (spec, model) = (spec.clone(), model.to_owned());
+            asked.spawn(async move { ask_one(&spec, &model, &address).await })
+        });
+        let patience = if more.is_some() { PATIENCE } else { VERSION_TIME };
+        match tokio::time::timeout(patience, asked.join_next()).await {
+            Ok(Some(Ok(known))) if tells(spec, &known) => return Some(known),
+            Ok(None) => return None,
+            Ok(Some(_)) | Err(_) => {}
         }
     }
-    Known::declared(spec)
+}
+
+/// Whether an answer tells what is wanted.
+fn tells(spec: &BackendsSpec, known: &Known) -> bool {
+    known.description.is_some() || (known.dialect.is_some() && spec.dialect == SpokenDialect::Asked)
 }
 
 async fn ask_one(spec: &BackendsSpec, model: &str, address: &BackendAddress) -> Known {
@@ -75,14 +99,19 @@ async fn ask_one(spec: &BackendsSpec, model: &str, address: &BackendAddress) -> 
     for &dialect in candidates {
         let target = Target::new(dialect, name, release());
         let Some(path) = probe::recognition_path(&target) else { continue };
-        let Some((status, body)) = get(address, &path).await else { continue };
+        let (status, body) = match get(address, &path).await {
+            Ok(answer) => answer,
+            // To another question it would say nothing either.
+            Err(Unanswered::Silent) => break,
+            Err(Unanswered::Unusable) => continue,
+        };
         let is_it = probe::recognises(&target, status, &body);
         if is_it || declared.is_some() {
             // Of most dialects the same answer tells both.
             let description = probe::decode_metadata(&target, status, &body);
             let description = description.filter(|_| probe::metadata_path(&target).is_some());
             let extensions = match probe::extensions_path(dialect) {
-                Some(path) => get(address, path).await,
+                Some(path) => get(address, path).await.ok(),
                 None => None,
             };
             let extensions =
@@ -93,22 +122,43 @@ async fn ask_one(spec: &BackendsSpec, model: &str, address: &BackendAddress) -> 
     Known { dialect: declared, ..Known::default() }
 }
 
-/// One `GET`; `None` when there is no answer in time, or too long a one.
-async fn get(address: &BackendAddress, path: &str) -> Option<(StatusCode, Bytes)> {
-    let asked = async {
-        let stream = match address.socket_addr() {
-            Some(address) => TcpStream::connect(address).await,
-            None => TcpStream::connect((address.host.as_str(), address.port)).await,
-        };
-        let io = TokioIo::new(stream.ok()?);
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.ok()?;
-        let driven = tokio::spawn(connection);
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unanswered {
+    /// Nothing came in time.
+    Silent,
+    /// No connection, no HTTP, or too long an answer.
+    Unusable,
+}
+
+/// One `GET`.
+async fn get(address: &BackendAddress, path: &str) -> Result<(StatusCode, Bytes), Unanswered> {
+    let asked = tokio::time::timeout(ANSWER_TIME, exchange(address, path)).await;
+    asked.map_err(|_elapsed| Unanswered::Silent)?.ok_or(Unanswered::Unusable)
+}
+
+async fn exchange(address: &BackendAddress, path: &str) -> Option<(StatusCode, Bytes)> {
+    let stream = match address.socket_addr() {
+        Some(address) => TcpStream::connect(address).await,
+        None => TcpStream::connect((address.host.as_str(), address.port)).await,
+    };
+    let io = TokioIo::new(stream.ok()?);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.ok()?;
+    let mut asked = pin!(async move {
         let request = Request::builder().uri(path).header(HOST, address.authority());
-        let response = sender.send_request(request.body(Empty::<Bytes>::new()).ok()?).await.ok()?;
+        let request = request.body(Empty::<Bytes>::new()).ok()?;
+        let response = sender.send_request(request).await.ok()?;
         let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.ok()?;
-        driven.abort();
         Some((status, body.to_bytes()))
-    };
-    tokio::time::timeout(ANSWER_TIME, asked).await.ok().flatten()
+    });
+    // Driven from here, so that a connection ends with its question, whoever gives up.
+    tokio::select! {
+        biased;
+        answer = &mut asked => answer,
+        _ = connection => asked.await,
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,7 +39,7 @@ mod tests;
 use tract_onnx::Onnx;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
-use tract_onnx::prelude::TractResult;
+use tract_onnx::prelude::{TValue, TractResult};
 use tract_onnx::tract_hir::infer::InferenceOp;
 
 use self::array_feature_extractor::ArrayFeatureExtractor;
@@ -68,8 +68,11 @@ pub(super) const DOMAIN: &str = "ai.onnx.ml";
 type Build =
     fn(&ParsingContext<'_>, &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
 
+/// Reads the attributes of a node and runs it on inputs that it takes; whether it can be read.
+type Trial = fn(&NodeProto, i64, &[TValue]) -> bool;
+
 /// What this crate has of the domain.
-const OPERATORS: &[(&str, Build)] = &[
+const OPERATORS: &[(&str, Build, Trial)] = &[
     entry::<ArrayFeatureExtractor>(),
     entry::<Binarizer>(),
     entry::<CategoryMapper>(),
@@ -90,18 +93,25 @@ const OPERATORS: &[(&str, Build)] = &[
     entry::<ZipMap>(),
 ];
 
-const fn entry<O: Operator>() -> (&'static str, Build) {
-    (O::NAME, build::<O>)
+const fn entry<O: Operator>() -> (&'static str, Build, Trial) {
+    (O::NAME, build::<O>, operator::attempt::<O>)
 }
 
 /// Puts the operators of this module into `onnx`.
 pub(super) fn register(onnx: &mut Onnx) {
-    for (name, build) in OPERATORS {
+    for (name, build, _) in OPERATORS {
         onnx.op_register.insert(name, *build);
     }
 }
 
 /// Whether the domain's operator `name` can be run.
 pub(super) fn supports(name: &str) -> bool {
-    OPERATORS.iter().any(|(own, _)| *own == name)
+    OPERATORS.iter().any(|(own, ..)| *own == name)
+}
+
+/// Reads the attributes of a node of this domain and, where that works, runs it on each of `inputs`: for
+/// the fuzzer. Whether it can be read.
+pub(super) fn attempt(node: &NodeProto, version: i64, inputs: &[TValue]) -> bool {
+    let operator = OPERATORS.iter().find(|(own, ..)| *own == node.op_type);
+    operator.is_some_and(|(.., attempt)| attempt(node, version, inputs))
 }

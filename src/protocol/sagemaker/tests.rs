@@ -5,7 +5,12 @@ use crate::protocol::infer::Parameter;
 use crate::protocol::tensor::{Datatype, TensorData};
 
 fn spec(name: &str, datatype: Datatype, shape: &[i64]) -> TensorSpec {
-    TensorSpec { name: name.into(), datatype, shape: SmallVec::from_slice(shape) }
+    TensorSpec {
+        name: name.into(),
+        datatype,
+        shape: SmallVec::from_slice(shape),
+        places: Vec::new(),
+    }
 }
 
 fn floats(name: &str, shape: &[usize], values: &[f32]) -> Tensor {
