@@ -10,6 +10,8 @@ mod lanes;
 mod load;
 mod publish;
 mod repository;
+#[cfg(test)]
+mod simulation;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
