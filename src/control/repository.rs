@@ -147,8 +147,6 @@ impl Residents {
         let loader = Arc::clone(&self.loader);
         let (answer, loading) = oneshot::channel();
         let load = move || drop(answer.send(loader.load(&kind, &onnx)));
-        let failed =
-            |error: &dyn std::error::Error| RepositoryError::Load(chain(error).to_string());
         let thread = std::thread::Builder::new().name("model-loader".to_owned()).spawn(load);
         thread.map_err(|error| RepositoryError::Load(chain(&error).to_string()))?;
         match loading.await {

@@ -387,7 +387,7 @@ fn a_request_that_names_two_versions_is_refused() {
     ));
     let asked = |path: &str, version: &str| {
         let header = format!("x-pointsman-version: {version}\r\n");
-        gateway.request(&crate::support::client::post(path, &header, IRIS_BODY))
+        gateway.request(&post(path, &header, IRIS_BODY))
     };
     let path = "/v2/models/iris/versions/v1/infer";
     let refused = asked(path, "v2");
@@ -406,11 +406,7 @@ fn the_columns_of_a_data_frame_go_where_the_card_names_them() {
     let gateway = Gateway::start(&format!("[models.iris.versions.v1]\nonnx = {model:?}\n"));
     let asked = |columns: &str, row: &str| {
         let body = format!(r#"{{"dataframe_split":{{"columns":[{columns}],"data":[[{row}]]}}}}"#);
-        gateway.request(&crate::support::client::post(
-            "/models/iris/invoke",
-            "content-type: application/json\r\n",
-            &body,
-        ))
+        gateway.request(&post("/models/iris/invoke", "content-type: application/json\r\n", &body))
     };
     let straight = asked(r#""sl","sw","pl","pw""#, "5.1,3.5,1.4,0.2");
     assert_eq!(straight.status, 200, "{}", straight.text());

@@ -116,7 +116,7 @@ struct Reference {
 
 impl Wanted<'_> {
     /// Notes where the data of a tensor lies.
-    fn note(&mut self, tensor: &mut TensorProto) -> Result<(), ArtifactError> {
+    fn note(&mut self, tensor: &TensorProto) -> Result<(), ArtifactError> {
         let path = self.path.to_owned();
         let refuse = |location: &str, reason: String| ArtifactError::External {
             path: path.clone(),

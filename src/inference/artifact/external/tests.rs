@@ -101,7 +101,7 @@ fn whatever_leads_out_of_the_folder_or_beyond_the_file_is_refused() {
 #[test]
 fn tensors_in_any_order_and_on_the_same_bytes_come_out_of_one_reading() {
     let bench = Bench::new();
-    let bytes: Vec<u8> = (0..3 * PIECE_BYTES + 77).map(|at| (at * 31 >> 3) as u8).collect();
+    let bytes: Vec<u8> = (0..3 * PIECE_BYTES + 77).map(|at| (at * 31 / 8) as u8).collect();
     std::fs::write(bench.path("fraud/v1/weights.bin"), &bytes).expect("written");
     let ranges = [
         (2 * PIECE_BYTES - 3, 11),
