@@ -91,7 +91,7 @@ impl Admin {
         registry.copy(refused, &[("reason", "full")], executor.refused);
         registry.copy(refused, &[("reason", "expired")], executor.expired);
         registry.copy(refused, &[("reason", "abandoned")], executor.abandoned);
-        registry.copy("pointsman_model_panics_total", &[], executor.panicked);
+        registry.copy("pointsman_executor_panics_total", &[], executor.panicked);
         let held = self.gateway.held_body_bytes();
         registry.set("pointsman_held_body_bytes", &[], float(held));
         let known = self.gateway.feedback_names();

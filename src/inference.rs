@@ -15,6 +15,7 @@ mod card;
 mod compile;
 mod convert;
 mod executor;
+mod footprint;
 mod fuzz;
 mod graph;
 mod local_model;

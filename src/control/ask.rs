@@ -8,10 +8,10 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{CONTENT_TYPE, HOST, TE};
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_util::rt::TokioIo;
+use http_body_util::{BodyExt as _, Empty, Full, Limited};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -51,6 +51,7 @@ pub(super) fn is_asked(spec: &BackendsSpec) -> bool {
     match spec.dialect {
         SpokenDialect::OfTheClient => false,
         SpokenDialect::Asked => true,
+        SpokenDialect::Declared(Dialect::OpenInferenceGrpc) => true,
         SpokenDialect::Declared(dialect) => {
             let target = Target::new(dialect, "m", Release::Any);
             !spec.speaks_http2() && probe::metadata_path(&target).is_some()
@@ -98,6 +99,10 @@ async fn ask_one(spec: &BackendsSpec, model: &str, address: &BackendAddress) -> 
     };
     for &dialect in candidates {
         let target = Target::new(dialect, name, release());
+        if dialect == Dialect::OpenInferenceGrpc {
+            let description = call(address, &target).await;
+            return Known { dialect: declared, description, extensions: None };
+        }
         let Some(path) = probe::recognition_path(&target) else { continue };
         let (status, body) = match get(address, &path).await {
             Ok(answer) => answer,
@@ -122,6 +127,27 @@ async fn ask_one(spec: &BackendsSpec, model: &str, address: &BackendAddress) -> 
     Known { dialect: declared, ..Known::default() }
 }
 
+/// What a gRPC backend says about its model; `None` when it says nothing of use in time.
+async fn call(address: &BackendAddress, target: &Target<'_>) -> Option<DeclaredModel> {
+    let (path, frame) = probe::metadata_call(target)?;
+    let asked = async {
+        let io = TokioIo::new(connect(address).await?);
+        let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await;
+        let (mut sender, connection) = handshake.ok()?;
+        let asked = async move {
+            let request = Request::post(format!("http://{}{path}", address.authority()))
+                .header(CONTENT_TYPE, "application/grpc")
+                .header(TE, "trailers");
+            let request = request.body(Full::new(frame)).ok()?;
+            let response = sender.send_request(request).await.ok()?;
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.ok()?;
+            probe::decode_metadata_answer(body.to_bytes())
+        };
+        driving(connection, asked).await
+    };
+    tokio::time::timeout(ANSWER_TIME, asked).await.ok().flatten()
+}
+
 /// Why there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unanswered {
@@ -133,30 +159,39 @@ enum Unanswered {
 
 /// One `GET`.
 async fn get(address: &BackendAddress, path: &str) -> Result<(StatusCode, Bytes), Unanswered> {
-    let asked = tokio::time::timeout(ANSWER_TIME, exchange(address, path)).await;
+    let asked = async {
+        let io = TokioIo::new(connect(address).await?);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.ok()?;
+        let asked = async move {
+            let request = Request::builder().uri(path).header(HOST, address.authority());
+            let request = request.body(Empty::<Bytes>::new()).ok()?;
+            let response = sender.send_request(request).await.ok()?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.ok()?;
+            Some((status, body.to_bytes()))
+        };
+        driving(connection, asked).await
+    };
+    let asked = tokio::time::timeout(ANSWER_TIME, asked).await;
     asked.map_err(|_elapsed| Unanswered::Silent)?.ok_or(Unanswered::Unusable)
 }
 
-async fn exchange(address: &BackendAddress, path: &str) -> Option<(StatusCode, Bytes)> {
+async fn connect(address: &BackendAddress) -> Option<TcpStream> {
     let stream = match address.socket_addr() {
         Some(address) => TcpStream::connect(address).await,
         None => TcpStream::connect((address.host.as_str(), address.port)).await,
     };
-    let io = TokioIo::new(stream.ok()?);
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.ok()?;
-    let mut asked = pin!(async move {
-        let request = Request::builder().uri(path).header(HOST, address.authority());
-        let request = request.body(Empty::<Bytes>::new()).ok()?;
-        let response = sender.send_request(request).await.ok()?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.ok()?;
-        Some((status, body.to_bytes()))
-    });
-    // Driven from here, so that a connection ends with its question, whoever gives up.
+    stream.ok()
+}
+
+/// Drives a connection from here until there is an answer, so that it ends with its question, whoever
+/// gives up.
+async fn driving<T>(connection: impl Future, asked: impl Future<Output = Option<T>>) -> Option<T> {
+    let mut asked = pin!(asked);
     tokio::select! {
         biased;
         answer = &mut asked => answer,
-        _ = connection => asked.await,
+        _ended = connection => asked.await,
     }
 }
 

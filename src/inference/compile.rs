@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use prost::Message;
 use tract_onnx::prelude::{
     DatumType, InferenceFact, InferenceModel, InferenceModelExt as _, TVec, TractResult, TypedModel,
 };
@@ -46,13 +47,15 @@ impl Compiled {
         ml::register(&mut tract);
         onnx::register(&mut tract);
         let interface = graph::check(&tract, &proto, &bytes).map_err(refused)?;
-        let size = bytes.len() as u64;
+        let own = proto.graph.iter().flat_map(|graph| &graph.node);
+        let own = own.filter(|node| node.domain == ml::DOMAIN).map(Message::encoded_len);
+        let rest = bytes.len().saturating_sub(own.sum()) as u64;
         drop(bytes);
         let further = external::take_in(&mut proto, path, limit).map_err(CompileError::Artifact)?;
         let parsed = tract.parse(&proto, None).map_err(CompileError::Tract)?.model;
         drop(proto);
         let mut compiled =
-            Self::for_any_size(parsed, &interface, size).map_err(CompileError::Tract)?;
+            Self::for_any_size(parsed, &interface, rest).map_err(CompileError::Tract)?;
         compiled.further = further;
         let texts = |(name, labels): (String, ml::Labels)| (name, labels.texts());
         compiled.signature.columns = columns.into_iter().map(texts).collect();
@@ -65,15 +68,12 @@ impl Compiled {
     }
 
     /// Compiles for any batch size or, where tract cannot, for one row: what depends on the size of the
-    /// batch is a constant then.
-    fn for_any_size(
-        parsed: InferenceModel,
-        interface: &Interface,
-        bytes: u64,
-    ) -> TractResult<Self> {
+    /// batch is a constant then. `rest` is the length of the file without our own operators, whose values
+    /// all plans share.
+    fn for_any_size(parsed: InferenceModel, interface: &Interface, rest: u64) -> TractResult<Self> {
         // A copy shares the constants.
         let attempt = |interface: Interface| {
-            contained(|| Self::from_graph(parsed.clone(), interface, bytes))
+            contained(|| Self::from_graph(parsed.clone(), interface, rest))
                 .unwrap_or_else(|panic| Err(TractError::msg(format!("tract panicked: {panic}"))))
         };
         attempt(interface.clone()).or_else(|error| match interface.one_row().map(attempt) {
@@ -82,11 +82,7 @@ impl Compiled {
         })
     }
 
-    fn from_graph(
-        mut model: InferenceModel,
-        interface: Interface,
-        bytes: u64,
-    ) -> TractResult<Self> {
+    fn from_graph(mut model: InferenceModel, interface: Interface, rest: u64) -> TractResult<Self> {
         let mut open = OpenDims::default();
         let mut dims = Vec::with_capacity(interface.inputs.len());
         for (position, input) in interface.inputs.iter().enumerate() {
@@ -109,7 +105,8 @@ impl Compiled {
         let no_batch = open.no_batch(&model, &dims)?;
         let signature = signature(&model, interface, dims)?;
         let symbols = open.symbols.into_iter().map(|(_, symbol)| symbol).collect();
-        let constants = constant_bytes(&model).max(bytes);
+        // Graphs within the graph have constants of their own.
+        let constants = constant_bytes(&model).max(rest);
         let plans = Plans::new(model, symbols, constants)?;
         Ok(Self { signature, no_batch, plans, further: Further::default() })
     }

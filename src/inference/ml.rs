@@ -41,12 +41,14 @@ use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::{TValue, TractResult};
 use tract_onnx::tract_hir::infer::InferenceOp;
+use tract_onnx::tract_hir::internal::TypedOp;
 
 use self::array_feature_extractor::ArrayFeatureExtractor;
 pub(super) use self::attributes::Attributes;
 use self::binarizer::Binarizer;
 use self::category_mapper::CategoryMapper;
 pub(super) use self::dict_vectorizer::DictVectorizer;
+pub(super) use self::exponential::{exponentials, logistics};
 use self::feature_vectorizer::FeatureVectorizer;
 use self::imputer::Imputer;
 use self::label_encoder::LabelEncoder;
@@ -55,6 +57,7 @@ use self::linear_classifier::LinearClassifier;
 use self::linear_regressor::LinearRegressor;
 use self::normalizer::Normalizer;
 use self::one_hot_encoder::OneHotEncoder;
+use self::operator::held;
 pub(super) use self::operator::{Form, Operator, Unacceptable, build, parse, wrap};
 use self::scaler::Scaler;
 use self::svm::{SvmClassifier, SvmRegressor};
@@ -68,11 +71,14 @@ pub(super) const DOMAIN: &str = "ai.onnx.ml";
 type Build =
     fn(&ParsingContext<'_>, &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
 
+/// What an operator holds in bytes, if it is of a certain type.
+type Held = fn(&dyn TypedOp) -> Option<usize>;
+
 /// Reads the attributes of a node and runs it on inputs that it takes; whether it can be read.
 type Trial = fn(&NodeProto, i64, &[TValue]) -> bool;
 
 /// What this crate has of the domain.
-const OPERATORS: &[(&str, Build, Trial)] = &[
+const OPERATORS: &[(&str, Build, Held, Trial)] = &[
     entry::<ArrayFeatureExtractor>(),
     entry::<Binarizer>(),
     entry::<CategoryMapper>(),
@@ -93,15 +99,20 @@ const OPERATORS: &[(&str, Build, Trial)] = &[
     entry::<ZipMap>(),
 ];
 
-const fn entry<O: Operator>() -> (&'static str, Build, Trial) {
-    (O::NAME, build::<O>, operator::attempt::<O>)
+const fn entry<O: Operator>() -> (&'static str, Build, Held, Trial) {
+    (O::NAME, build::<O>, held::<O>, operator::attempt::<O>)
 }
 
 /// Puts the operators of this module into `onnx`.
 pub(super) fn register(onnx: &mut Onnx) {
-    for (name, build, _) in OPERATORS {
+    for (name, build, ..) in OPERATORS {
         onnx.op_register.insert(name, *build);
     }
+}
+
+/// What an operator of a typed graph holds beside its constants, in bytes; 0 for those of tract.
+pub(super) fn held_bytes(op: &dyn TypedOp) -> usize {
+    OPERATORS.iter().find_map(|(_, _, held, _)| held(op)).unwrap_or(0)
 }
 
 /// Whether the domain's operator `name` can be run.

@@ -85,10 +85,11 @@ definitions! {
     histogram BATCH_ROWS, ["model", "version"], "Rows that an executor thread ran together, for versions with `batch`.";
     counter "pointsman_batches_total", ["model", "version", "reason"], "Batches: full, or delay (the oldest request had waited long enough).";
     counter "pointsman_batches_taken_apart_total", ["model", "version"], "Batches that failed and were run again one by one.";
-    gauge "pointsman_model_memory_bytes", ["model", "version"], "An estimate of what a loaded model takes: its constants, once for each of its plans; 0 once unloaded.";
+    gauge "pointsman_model_memory_bytes", ["model", "version"], "An estimate of what a loaded model takes: the tables of its trees once, its constants once for each of its plans; 0 once unloaded.";
     gauge "pointsman_model_plans", ["model", "version"], "Compiled plans of a loaded model: the general one, one for single rows, some for frequent sizes.";
     counter "pointsman_model_plans_made_total", ["model", "version"], "Plans made for frequent sizes while the gateway ran.";
-    counter "pointsman_model_panics_total", [], "Panics inside models; each failed one request.";
+    counter "pointsman_model_panics_total", ["model", "version"], "Runs of a model that panicked since it was loaded; each failed its requests.";
+    counter "pointsman_executor_panics_total", [], "Panics of executor threads outside of models; each failed one request.";
     counter "pointsman_log_records_received_total", [], "Records offered to the prediction log.";
     counter "pointsman_log_records_written_total", [], "Records written to segments.";
     counter "pointsman_log_records_dropped_total", ["reason"], "Records lost. received = written + dropped + queued.";

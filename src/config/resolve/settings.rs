@@ -200,6 +200,8 @@ pub(super) fn inference(fields: Fields<'_>) -> InferenceSpec {
     InferenceSpec {
         threads: fields.integer("threads"),
         model_bytes: fields.size("model_bytes").unwrap_or(default.model_bytes),
+        memory: fields.size("memory"),
+        run_memory: fields.size("run_memory").unwrap_or(default.run_memory),
         isolate: fields.flag("isolate").unwrap_or(default.isolate),
         load_memory: fields.size("load_memory").unwrap_or(default.load_memory),
         load_time: fields.duration("load_time").unwrap_or(default.load_time),

@@ -113,6 +113,8 @@ via = true
 [inference]
 threads = 2
 model_bytes = "1MiB"
+memory = "3MiB"
+run_memory = "2MiB"
 isolate = false
 load_memory = "64MiB"
 load_time = "5s"
@@ -290,6 +292,8 @@ fn every_other_key_sets_its_field() {
         InferenceSpec {
             threads: Some(2),
             model_bytes: 1 << 20,
+            memory: Some(3 << 20),
+            run_memory: 2 << 20,
             isolate: false,
             load_memory: 64 << 20,
             load_time: ms(5000),
