@@ -216,7 +216,7 @@ fn scores_and_labels_agree_with_values_computed_by_hand() {
 fn one_row_of_coefficients_scores_the_second_of_two_labels() {
     let answer =
         |transform, x| classified(&classifier(&[4, 6], &[2.0], &[1.0], transform), 1, &[x]);
-    // As onnxruntime 1.26 answers.
+    // As onnxruntime 1.32 answers.
     for transform in ["NONE", "SOFTMAX", "SOFTMAX_ZERO"] {
         assert_eq!(answer(transform, 1.0), (vec![6], vec![-2.0, 3.0]));
         assert_eq!(answer(transform, -1.0), (vec![4], vec![2.0, -1.0]));

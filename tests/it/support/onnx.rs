@@ -8,7 +8,6 @@ use tract_onnx::pb::{
 };
 
 pub(crate) const FLOAT: i32 = 1;
-pub(crate) const UINT8: i32 = 2;
 pub(crate) const INT64: i32 = 7;
 
 /// A graph in the making.

@@ -1,7 +1,7 @@
 use std::os::unix::fs::symlink;
 
 use super::*;
-use crate::inference::tests::onnx::{FLOAT, Graph, UINT8, tensor};
+use crate::inference::tests::onnx::{FLOAT, Graph, tensor};
 
 /// A model in a folder of its own that adds a constant of two floats, which lies elsewhere.
 struct Bench {
@@ -114,7 +114,8 @@ fn tensors_in_any_order_and_on_the_same_bytes_come_out_of_one_reading() {
     let mut graph = Graph::default();
     for (number, (start, length)) in ranges.iter().enumerate() {
         let shape = i64::try_from(*length).expect("small");
-        let mut constant = tensor(&format!("w{number}"), UINT8, &[shape], Vec::new());
+        let mut constant =
+            tensor(&format!("w{number}"), DataType::Uint8 as i32, &[shape], Vec::new());
         constant.data_location = Some(DataLocation::External as i32);
         let entry =
             |key: &str, value: String| StringStringEntryProto { key: key.to_owned(), value };
