@@ -6,6 +6,7 @@
 mod ask;
 mod ebb;
 mod enquiry;
+pub mod journal;
 mod lanes;
 mod load;
 mod publish;
