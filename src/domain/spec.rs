@@ -6,6 +6,7 @@
 
 mod backends;
 mod card;
+mod labels;
 mod log;
 mod monitor;
 mod onnx;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 pub use self::backends::{BackendsSpec, ProtocolSpec, RawSpec, SpokenDialect, StrictStatus};
 pub use self::card::{InputCard, ModelCard, OutputCard};
+pub use self::labels::{LabelPolicy, LabelTask, LabelsSpec, OutputRef, SliceSource};
 pub use self::log::{
     BodyPolicy, Durability, FeedbackSpec, FieldSource, LogSpec, ParquetSpec, Recording, RedactRule,
     Redaction, RedactionKind, Secret, SinkSpec, SinkTarget, WhenFull,
@@ -101,6 +103,8 @@ pub struct ModelSpec {
     pub recording: Recording,
     /// How it is monitored.
     pub monitor: ModelMonitorSpec,
+    /// What its labels say; `None` where they are not looked at.
+    pub labels: Option<LabelsSpec>,
 }
 
 /// Where one version's answers come from.

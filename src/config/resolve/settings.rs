@@ -95,6 +95,7 @@ pub(super) fn feedback(fields: Fields<'_>) -> FeedbackSpec {
         window: fields.duration("window").unwrap_or(default.window),
         index: fields.integer("index").unwrap_or(default.index),
         body: fields.size("body").unwrap_or(default.body),
+        memory: fields.size("memory").unwrap_or(default.memory),
     }
 }
 

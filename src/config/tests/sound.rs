@@ -47,7 +47,10 @@ fn explicit() -> String {
         for key in section.keys.iter().filter(|key| !skip.contains(&key.name)) {
             match (key.kind, key.absent) {
                 (Kind::Table(inner), _) => tables.push((key.name, inner)),
-                (Kind::Flag | Kind::Integer(..) | Kind::List(..), Absent::Same(text)) => {
+                (
+                    Kind::Flag | Kind::Integer(..) | Kind::Number(..) | Kind::List(..),
+                    Absent::Same(text),
+                ) => {
                     out.push_str(&format!("{} = {text}\n", key.name));
                 }
                 (
@@ -72,7 +75,7 @@ fn explicit() -> String {
     let mut out = "listen = \"127.0.0.1:8080\"\n".to_owned();
     lines(&TOP, "", &[], &mut out);
     out.push_str("[models.iris]\n");
-    lines(&MODEL, "models.iris", &[], &mut out);
+    lines(&MODEL, "models.iris", &["labels"], &mut out);
     out.push_str("[models.iris.versions.v1]\nonnx = \"model.onnx\"\n");
     out
 }
