@@ -146,7 +146,6 @@ impl App {
             registry,
             log,
             monitor,
-            alarms,
             quality,
             alarms,
             controller,
