@@ -61,6 +61,7 @@ fn table(
 ) -> RoutingTable {
     let pool = PoolSpec {
         backends: Vec::new(),
+        discovered: None,
         http2: false,
         balance: Default::default(),
         timeouts: Default::default(),
@@ -87,6 +88,7 @@ fn table(
         inference: Default::default(),
         log: LogSpec::default(),
         sinks: Default::default(),
+        discovery: Default::default(),
         feedback: Default::default(),
         drain: Drain::default(),
         telemetry: TelemetrySpec::default(),

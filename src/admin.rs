@@ -2,6 +2,7 @@
 //!
 //! Owns its HTTP surface. Reads everything; what it is asked to change it asks of the controller.
 
+mod discovery;
 mod local;
 mod models;
 mod sinks;
@@ -16,12 +17,13 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use parking_lot::Mutex;
 use pingora_core::server::ShutdownWatch;
 use pingora_core::services::background::BackgroundService;
 use serde_json::{Value, json};
 
+use crate::control::discovery::DiscoveryHandle;
 use crate::domain::record::Omission;
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::SpokenDialect;
@@ -39,6 +41,7 @@ pub struct Admin {
     compactor: Option<Arc<Compactor>>,
     drain: Arc<Drain>,
     sinks: Arc<Sinks>,
+    discovery: DiscoveryHandle,
     listener: Mutex<Option<TcpListener>>,
 }
 
@@ -56,10 +59,11 @@ impl Admin {
         compactor: Option<Arc<Compactor>>,
         drain: Arc<Drain>,
         sinks: Arc<Sinks>,
+        discovery: DiscoveryHandle,
         listener: TcpListener,
     ) -> Self {
         let listener = Mutex::new(Some(listener));
-        Self { gateway, registry, compactor, drain, sinks, listener }
+        Self { gateway, registry, compactor, drain, sinks, discovery, listener }
     }
 
     /// Copies what other rooms have counted into the registry and renders it.
@@ -102,6 +106,7 @@ impl Admin {
         let parquet = self.compactor.as_ref().map(|compactor| compactor.stats());
         parquet_metrics(registry, &parquet.unwrap_or_default());
         local::metrics(registry, &snapshot);
+        discovery::metrics(registry, &self.discovery);
         let mut out = registry.render();
         local::batch_rows(&snapshot, &mut out);
         let (counts, seconds) = (&log.sync_buckets, log.sync_time.as_secs_f64());
@@ -254,6 +259,10 @@ fn router(admin: Arc<Admin>) -> Router {
         )
         .route("/api/v1/models/{model}/versions/{version}/load", post(models::load))
         .route("/api/v1/models/{model}/versions/{version}/unload", post(models::unload))
+        .route("/api/v1/discovery", get(discovery::show))
+        .route("/api/v1/events", get(discovery::events))
+        .route("/api/v1/registrations", post(discovery::register))
+        .route("/api/v1/registrations/{id}", put(discovery::renew).delete(discovery::deregister))
         .with_state(admin)
 }
 

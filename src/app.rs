@@ -24,12 +24,14 @@ use self::boot::Boot;
 use self::log::Log;
 use self::signals::Signals;
 use crate::admin::{Admin, AdminService};
+use crate::control::discovery::{Discovery, DiscoveryHandle};
+use crate::control::events::Events;
 use crate::control::{Controller, LoadError, PublishError};
 use crate::domain::spec::Intent;
 use crate::inference::Executor;
 use crate::prediction_log::{OpenError, Recorder, SinkError};
 use crate::proxy::{BoundSockets, Drain, DrainHandle, Gateway, ListenError, Readiness, WorkerPlan};
-use crate::snapshot::{Command, Repository};
+use crate::snapshot::Repository;
 use crate::telemetry::{Registry, logging};
 
 /// Where the prediction log lies below `data_dir`.
@@ -76,7 +78,8 @@ pub struct App {
     gateway: Arc<Gateway>,
     registry: Arc<Registry>,
     log: Log,
-    controller: (Controller, tokio::sync::mpsc::Receiver<Command>),
+    controller: boot::Parts,
+    discovery: DiscoveryHandle,
     data: BoundSockets,
     admin: BoundSockets,
     drain: (Arc<Drain>, DrainHandle),
@@ -107,7 +110,10 @@ impl App {
         let (controller, snapshots) =
             Controller::new(&intent, Arc::clone(&registry)).map_err(StartError::Publish)?;
         let (repository, orders) = Repository::channel();
-        let controller = (controller, orders);
+        let intent = Arc::new(intent);
+        let events = Arc::new(Events::open(&intent.data_dir));
+        let (running, discovery) = Discovery::open(&intent, events);
+        let controller = (controller, orders, running);
         let gateway = Arc::new(Gateway::new(
             &intent,
             (snapshots, repository),
@@ -116,8 +122,8 @@ impl App {
             Arc::new(Readiness::new(workers)),
             &registry,
         ));
-        let intent = Arc::new(intent);
-        Ok(Self { intent, gateway, registry, log, controller, data, admin, drain: Drain::new() })
+        let drain = Drain::new();
+        Ok(Self { intent, gateway, registry, log, controller, discovery, data, admin, drain })
     }
 
     /// Runs to the end of the process.
@@ -126,7 +132,8 @@ impl App {
     ///
     /// [`StartError`] when the models cannot be served.
     pub fn run(self) -> Result<(), StartError> {
-        let Self { intent, gateway, registry, log, controller, data, admin, drain } = self;
+        let Self { intent, gateway, registry, log, controller, discovery, data, admin, drain } =
+            self;
         let (drain, handle) = drain;
         tell_start(&intent, data.address(), admin.address(), &log.recorder);
         let mut server = Server::new_with_opt_and_conf(None, server_conf());
@@ -138,6 +145,7 @@ impl App {
             Arc::clone(&intent),
             Arc::clone(&gateway),
             controller,
+            discovery.clone(),
             Arc::clone(&failure),
             failed,
         );
@@ -150,6 +158,7 @@ impl App {
                 log.compactor.clone(),
                 Arc::clone(&drain),
                 Arc::clone(&log.sinks),
+                discovery.clone(),
                 listener,
             );
             server.add_service(background_service("admin", AdminService::new(admin)));

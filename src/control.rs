@@ -4,11 +4,17 @@
 //! writer of the snapshot. Never serves a request and never imports `proxy`.
 
 mod ask;
+pub mod discovery;
 mod enquiry;
+pub mod events;
+mod fetch;
 mod lanes;
 mod load;
+mod members;
 mod publish;
 mod repository;
+pub mod steady;
+mod store;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +24,7 @@ use parking_lot::Mutex;
 pub use self::load::{LoadError, Loader};
 pub use self::publish::{Controller, PublishError};
 pub use self::repository::Residents;
+pub use self::store::STATE_DIR;
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::{Intent, OnnxSpec, VersionSpec};
 use crate::inference::LocalModel;

@@ -6,12 +6,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HOST;
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use http::StatusCode;
 
+use super::fetch::{Question, fetch};
 use crate::domain::dialect::Dialect;
 use crate::domain::spec::{BackendAddress, BackendsSpec, SpokenDialect};
 use crate::protocol::dialect::{DeclaredModel, Extensions, Release, Target, probe};
@@ -95,20 +92,6 @@ async fn ask_one(spec: &BackendsSpec, model: &str, address: &BackendAddress) -> 
 
 /// One `GET`; `None` when there is no answer in time, or too long a one.
 async fn get(address: &BackendAddress, path: &str) -> Option<(StatusCode, Bytes)> {
-    let asked = async {
-        let stream = match address.socket_addr() {
-            Some(address) => TcpStream::connect(address).await,
-            None => TcpStream::connect((address.host.as_str(), address.port)).await,
-        };
-        let io = TokioIo::new(stream.ok()?);
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.ok()?;
-        let driven = tokio::spawn(connection);
-        let request = Request::builder().uri(path).header(HOST, address.authority());
-        let response = sender.send_request(request.body(Empty::<Bytes>::new()).ok()?).await.ok()?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.ok()?;
-        driven.abort();
-        Some((status, body.to_bytes()))
-    };
-    tokio::time::timeout(ANSWER_TIME, asked).await.ok().flatten()
+    let reply = fetch(Question::get(address, path), ANSWER_TIME, ANSWER_BYTES_MAX).await.ok()?;
+    Some((reply.status, reply.body))
 }

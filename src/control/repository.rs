@@ -1,16 +1,18 @@
 //! Loading and unloading versions while the gateway runs.
 //!
 //! Owns which versions are loaded. Takes one order after the other; a load runs on a thread of its own and
-//! requests go on meanwhile, with the snapshot as it is. Never unloads a version that routing needs.
+//! requests go on meanwhile, with the snapshot as it is. Publishes who was discovered. Never unloads a version that routing needs.
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::enquiry::Enquiry;
 use super::load::Loader;
+use super::members::members;
 use super::{Controller, LoadedModels};
+use crate::domain::discovery::Seen;
 use crate::domain::ids::{ModelName, Permille, VersionName};
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::{Intent, OnnxSpec, RouteTarget, VersionSpec};
@@ -25,6 +27,7 @@ pub struct Residents {
     loader: Arc<Loader>,
     models: LoadedModels,
     enquiry: Enquiry,
+    seen: watch::Receiver<Arc<Seen>>,
 }
 
 type Done = Result<(), RepositoryError>;
@@ -36,9 +39,10 @@ impl Residents {
         controller: Controller,
         loader: Arc<Loader>,
         models: LoadedModels,
+        seen: watch::Receiver<Arc<Seen>>,
     ) -> Self {
         let enquiry = Enquiry::new(&intent);
-        Self { intent, controller, loader, models, enquiry }
+        Self { intent, controller, loader, models, enquiry, seen }
     }
 
     /// Carries out orders until nobody can give any, and asks backends what they speak in between.
@@ -56,8 +60,21 @@ impl Residents {
                     // Whoever asked may be gone.
                     drop(answer.send(done));
                 }
+                Ok(()) = self.seen.changed() => self.meet(),
                 _ = rounds.tick(), if !self.enquiry.is_idle() => self.enquire().await,
             }
+        }
+    }
+
+    /// Publishes who was discovered, where that is new.
+    fn meet(&mut self) {
+        let members = members(&self.intent, &self.seen.borrow_and_update());
+        self.enquiry.meet(&members);
+        if !self.controller.meet(members) {
+            return;
+        }
+        if let Err(error) = self.publish() {
+            tracing::error!(%error, "who was discovered is not published");
         }
     }
 

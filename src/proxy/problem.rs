@@ -67,6 +67,7 @@ impl From<NoRoute> for Problem {
             NoRoute::UnknownModel => Cause::UnknownModel,
             NoRoute::UnknownVersion(_) => Cause::UnknownVersion,
             NoRoute::NoReadyVersion(_) => Cause::NoReadyVersion,
+            NoRoute::EmptyPool => Cause::EmptyPool,
         };
         Self::new(cause, no_route.to_string())
     }
@@ -169,6 +170,8 @@ table! {
     Forbidden => FORBIDDEN "forbidden" Rejected PermissionDenied,
     /// No version of the model can be used.
     NoReadyVersion => SERVICE_UNAVAILABLE "no_ready_version" Shed Unavailable,
+    /// No member of the pool has been discovered.
+    EmptyPool => SERVICE_UNAVAILABLE "empty_pool" Shed Unavailable,
     /// The queue of the model is full.
     QueueFull => SERVICE_UNAVAILABLE "queue_full" Shed Unavailable,
     /// The time in the queue ran out.

@@ -19,7 +19,7 @@ use super::external::Further;
 use crate::domain::spec::OnnxSpec;
 
 /// The name of the file that says that a folder is complete.
-const READY: &str = "READY";
+pub(super) const READY: &str = "READY";
 /// The most bytes of `READY` and of a signature.
 const SMALL_BYTES_MAX: u64 = 64 * 1024;
 
@@ -74,15 +74,21 @@ fn check_ready(path: &Path, required: bool, model: [u8; 32]) -> Result<(), Artif
         Err(error) => return Err(wrong(format!("it cannot be read: {error}"))),
     };
     let own = path.file_name().unwrap_or_default();
-    for line in text.lines() {
-        let Some((digest, name)) = line.split_once(' ') else { continue };
-        // `sha256sum` writes a blank or a star before the name.
-        let name = name.strip_prefix([' ', '*']).unwrap_or(name);
+    for (digest, name) in ready_lines(&text) {
         if own == name && !digest.eq_ignore_ascii_case(&hex(&model)) {
             return Err(wrong(format!("its digest is {}", hex(&model))));
         }
     }
     Ok(())
+}
+
+/// The digests and names in a `READY`.
+pub(super) fn ready_lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.lines().filter_map(|line| {
+        let (digest, name) = line.split_once(' ')?;
+        // `sha256sum` writes a blank or a star before the name.
+        Some((digest, name.strip_prefix([' ', '*']).unwrap_or(name)))
+    })
 }
 
 fn check_signature(path: &Path, key: &[u8; 32], digest: [u8; 32]) -> Result<(), ArtifactError> {
@@ -111,7 +117,7 @@ fn check_signature(path: &Path, key: &[u8; 32], digest: [u8; 32]) -> Result<(), 
 }
 
 /// Reads a file of at most [`SMALL_BYTES_MAX`] bytes.
-fn read_small(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     // Asked before the file is opened, because opening a pipe would wait for its writer.
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
