@@ -52,6 +52,7 @@ fn model(count: usize, sticky: Option<StickyKey>) -> ModelSpec {
         keep_alive: Default::default(),
         execution: Default::default(),
         recording: Default::default(),
+        monitor: Default::default(),
     }
 }
 
@@ -90,6 +91,7 @@ fn table(
         sinks: Default::default(),
         discovery: Default::default(),
         feedback: Default::default(),
+        monitor: Default::default(),
         drain: Drain::default(),
         telemetry: TelemetrySpec::default(),
     };

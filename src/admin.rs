@@ -27,6 +27,7 @@ use crate::control::discovery::DiscoveryHandle;
 use crate::domain::record::Omission;
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::SpokenDialect;
+use crate::monitor::{MonitorReader, MonitorStats};
 use crate::prediction_log::parquet::{Compactor, ParquetStats};
 use crate::prediction_log::{DropReason, LogStats, SYNC_BUCKETS_US, Sinks};
 use crate::protocol::open_inference::OPENAPI;
@@ -42,6 +43,7 @@ pub struct Admin {
     drain: Arc<Drain>,
     sinks: Arc<Sinks>,
     discovery: DiscoveryHandle,
+    monitor: MonitorReader,
     listener: Mutex<Option<TcpListener>>,
 }
 
@@ -56,14 +58,14 @@ impl Admin {
     pub fn new(
         gateway: Arc<Gateway>,
         registry: Arc<Registry>,
-        compactor: Option<Arc<Compactor>>,
+        (compactor, sinks): (Option<Arc<Compactor>>, Arc<Sinks>),
         drain: Arc<Drain>,
-        sinks: Arc<Sinks>,
+        monitor: MonitorReader,
         discovery: DiscoveryHandle,
         listener: TcpListener,
     ) -> Self {
         let listener = Mutex::new(Some(listener));
-        Self { gateway, registry, compactor, drain, sinks, discovery, listener }
+        Self { gateway, registry, compactor, drain, sinks, monitor, discovery, listener }
     }
 
     /// Copies what other rooms have counted into the registry and renders it.
@@ -105,6 +107,7 @@ impl Admin {
         sinks::metrics(registry, &self.sinks.stats(log.written_lsn));
         let parquet = self.compactor.as_ref().map(|compactor| compactor.stats());
         parquet_metrics(registry, &parquet.unwrap_or_default());
+        monitor_metrics(registry, &self.monitor.stats());
         local::metrics(registry, &snapshot);
         discovery::metrics(registry, &self.discovery);
         let mut out = registry.render();
@@ -215,6 +218,13 @@ fn log_metrics(registry: &Registry, log: &LogStats) {
     for (name, age) in ages {
         registry.set(name, &[], age.as_secs_f64());
     }
+}
+
+fn monitor_metrics(registry: &Registry, monitor: &MonitorStats) {
+    registry.set("pointsman_monitor_memory_bytes", &[], float(monitor.memory as u64));
+    registry.set("pointsman_monitor_memory_limit_bytes", &[], float(monitor.memory_max as u64));
+    registry.set("pointsman_monitor_windows", &[], float(monitor.windows as u64));
+    registry.copy("pointsman_monitor_windows_forgotten_total", &[], monitor.forgotten);
 }
 
 fn parquet_metrics(registry: &Registry, parquet: &ParquetStats) {

@@ -29,6 +29,7 @@ use crate::control::events::Events;
 use crate::control::{Controller, LoadError, PublishError};
 use crate::domain::spec::Intent;
 use crate::inference::Executor;
+use crate::monitor::Monitor;
 use crate::prediction_log::{OpenError, Recorder, SinkError};
 use crate::proxy::{BoundSockets, Drain, DrainHandle, Gateway, ListenError, Readiness, WorkerPlan};
 use crate::snapshot::Repository;
@@ -67,6 +68,9 @@ pub enum StartError {
     /// The system gives no thread.
     #[error("no threads for the executor")]
     Executor(#[source] std::io::Error),
+    /// The monitor's thread cannot start.
+    #[error("no thread for the monitor")]
+    Monitor(#[source] std::io::Error),
     /// A worker thread is gone.
     #[error("loading the models did not end")]
     Boot,
@@ -78,6 +82,7 @@ pub struct App {
     gateway: Arc<Gateway>,
     registry: Arc<Registry>,
     log: Log,
+    monitor: Arc<Monitor>,
     controller: boot::Parts,
     discovery: DiscoveryHandle,
     data: BoundSockets,
@@ -107,8 +112,11 @@ impl App {
         let admin = crate::proxy::bind(intent.admin, 1)?;
         let threads = intent.inference.threads.unwrap_or_else(cores);
         let executor = Executor::new(threads).map_err(StartError::Executor)?;
+        let monitor = Arc::new(Monitor::new(&intent, workers));
+        monitor.start(Vec::new()).map_err(StartError::Monitor)?;
         let (controller, snapshots) =
-            Controller::new(&intent, Arc::clone(&registry)).map_err(StartError::Publish)?;
+            Controller::new(&intent, Arc::clone(&registry), Arc::clone(&monitor))
+                .map_err(StartError::Publish)?;
         let (repository, orders) = Repository::channel();
         let intent = Arc::new(intent);
         let events = Arc::new(Events::open(&intent.data_dir));
@@ -123,7 +131,18 @@ impl App {
             &registry,
         ));
         let drain = Drain::new();
-        Ok(Self { intent, gateway, registry, log, controller, discovery, data, admin, drain })
+        Ok(Self {
+            intent,
+            gateway,
+            registry,
+            log,
+            monitor,
+            controller,
+            discovery,
+            data,
+            admin,
+            drain,
+        })
     }
 
     /// Runs to the end of the process.
@@ -132,8 +151,18 @@ impl App {
     ///
     /// [`StartError`] when the models cannot be served.
     pub fn run(self) -> Result<(), StartError> {
-        let Self { intent, gateway, registry, log, controller, discovery, data, admin, drain } =
-            self;
+        let Self {
+            intent,
+            gateway,
+            registry,
+            log,
+            monitor,
+            controller,
+            discovery,
+            data,
+            admin,
+            drain,
+        } = self;
         let (drain, handle) = drain;
         tell_start(&intent, data.address(), admin.address(), &log.recorder);
         let mut server = Server::new_with_opt_and_conf(None, server_conf());
@@ -155,9 +184,9 @@ impl App {
             let admin = Admin::new(
                 Arc::clone(&gateway),
                 Arc::clone(&registry),
-                log.compactor.clone(),
+                (log.compactor.clone(), Arc::clone(&log.sinks)),
                 Arc::clone(&drain),
-                Arc::clone(&log.sinks),
+                monitor.reader(),
                 discovery.clone(),
                 listener,
             );
@@ -170,6 +199,7 @@ impl App {
         let signals = Signals::new(Arc::clone(&gateway), handle, intent.drain, failures);
         server.run(RunArgs { shutdown_signal: Box::new(signals) });
 
+        monitor.close();
         log.close();
         // An executor thread may be in the middle of a model; it ends with the process.
         std::mem::forget(gateway);

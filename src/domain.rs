@@ -1,8 +1,10 @@
 //! The pure part: what the words of the product mean, and every decision that can be made from
 //! values alone.
 //!
-//! Owns ids, the validated intent ([`spec`]), routing ([`routing`]), what is believed of discovery's sources ([`discovery`]) and the schema of a prediction
-//! record ([`record`]). Never does I/O, reads a clock, draws a random number, takes a lock or awaits:
+//! Owns ids, the validated intent ([`spec`]), routing ([`routing`]), what is believed of the sources of
+//! discovery ([`discovery`]), the schema of a prediction
+//! record ([`record`]) and the mathematics of monitoring ([`stats`]). Never does I/O, reads a clock,
+//! draws a random number, takes a lock or awaits:
 //! `now` and `entropy` are arguments, so every decision can be repeated from what was logged.
 
 pub mod dialect;
@@ -11,3 +13,4 @@ pub mod ids;
 pub mod record;
 pub mod routing;
 pub mod spec;
+pub mod stats;

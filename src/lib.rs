@@ -13,6 +13,7 @@ pub mod control;
 pub mod domain;
 pub mod inference;
 pub mod manual;
+pub mod monitor;
 pub mod prediction_log;
 pub mod protocol;
 pub mod proxy;

@@ -23,6 +23,7 @@ use crate::domain::spec::{
     BackendAddress, Balance, Execution, Extractors, KeepAlive, SpokenDialect, Timeouts,
 };
 use crate::inference::{Lane, LocalModel};
+use crate::monitor::VersionMonitor;
 use crate::protocol::dialect::{DeclaredModel, Extensions};
 use crate::telemetry::{Padded, TargetMetrics};
 
@@ -53,6 +54,8 @@ pub struct TargetRuntime {
     pub kind: RuntimeKind,
     /// What is counted about it; outlives snapshots.
     pub metrics: Arc<TargetMetrics>,
+    /// What is monitored about it; outlives snapshots. None for pools, and where nothing is.
+    pub monitor: Option<Arc<VersionMonitor>>,
     /// The names of model and version for response headers; none for pools.
     pub headers: Option<(HeaderValue, HeaderValue)>,
 }

@@ -8,6 +8,7 @@ mod card;
 mod discovery;
 mod log;
 mod models;
+mod monitor;
 mod sections;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ pub(super) use card::{CARD, CARD_INPUT, CARD_OUTPUT};
 pub(super) use discovery::{DISCOVERY, KUBERNETES};
 pub(super) use log::{FEEDBACK, LOG, PARQUET, RECORDING, REDACT, SINK};
 pub(super) use models::{BATCH, EXECUTION, MODEL, RAW, VERSION};
+pub(super) use monitor::{MODEL_MONITOR, MONITOR};
 pub(super) use sections::{
     DRAIN, FORWARDING, INFERENCE, KEEP_ALIVE, LIMITS, POOL, PROTOCOLS, ROUTE, TELEMETRY, TIMEOUTS,
     TOP,
@@ -100,6 +102,8 @@ pub(super) enum Kind {
     Headers(usize),
     /// A table of declared names by another name, at most so many.
     Aliases(usize),
+    /// A table of JSON pointers by the name of what they lead to, at most so many.
+    Pointers(usize),
     /// A list of strings, at most so many.
     Texts(usize),
     /// A list of numbers, at most so many.
@@ -256,6 +260,7 @@ impl Kind {
             Self::Shares => "a table such as { v1 = \"90%\", v2 = \"10%\" }".to_owned(),
             Self::Headers(_) => "a table such as { x-tenant = \"acme\" }".to_owned(),
             Self::Aliases(_) => "a table such as { prod = \"v3\" }".to_owned(),
+            Self::Pointers(_) => "a table such as { age = \"/rows/*/age\" }".to_owned(),
             Self::Texts(_) => "a list of texts such as [\"a\", \"b\"]".to_owned(),
             Self::Numbers(_) => "a list of numbers such as [1, 2.5]".to_owned(),
             Self::Tensors(_, what, _) => format!("a table of {what}s by name"),
@@ -270,7 +275,7 @@ pub(super) fn is_secret(name: &str) -> bool {
 }
 
 /// Every section, and how it is written in the file.
-static HOMES: [(&Section, &str); 24] = [
+static HOMES: [(&Section, &str); 26] = [
     (&TOP, "the top of the file, above the first `[table]`"),
     (&LIMITS, "`[limits]`"),
     (&FORWARDING, "`[forwarding]`"),
@@ -285,6 +290,8 @@ static HOMES: [(&Section, &str); 24] = [
     (&FEEDBACK, "`[feedback]`"),
     (&DISCOVERY, "`[discovery.NAME]`"),
     (&KUBERNETES, "`kubernetes = { … }` of `[discovery.NAME]`"),
+    (&MONITOR, "`[monitor]`"),
+    (&MODEL_MONITOR, "`[models.NAME.monitor]`"),
     (&DRAIN, "`[drain]`"),
     (&TELEMETRY, "`[telemetry]`"),
     (&MODEL, "`[models.NAME]`"),

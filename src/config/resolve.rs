@@ -102,6 +102,7 @@ pub(super) fn intent(
         sinks,
         discovery,
         feedback: top.table("feedback", settings::feedback).unwrap_or_default(),
+        monitor: top.table("monitor", settings::monitor).unwrap_or_default(),
         drain: top.table("drain", settings::drain).unwrap_or_default(),
         telemetry: top.table("telemetry", settings::telemetry).unwrap_or_default(),
         models,

@@ -134,6 +134,14 @@ fn kind(kind: &Kind, definitions: &mut Definitions) -> (Map<String, Value>, Stri
             }),
             String::new(),
         ),
+        Kind::Pointers(max) => (
+            json!({
+                "type": "object",
+                "maxProperties": max,
+                "additionalProperties": text(Form::Pointer),
+            }),
+            String::new(),
+        ),
         Kind::Headers(max) | Kind::Aliases(max) => (table_of_strings(*max), String::new()),
     };
     match value {

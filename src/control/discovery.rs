@@ -210,7 +210,13 @@ impl Discovery {
         announce(&self.events, now_ms, source, keeper, &changes);
         for (thing, waits_for) in self.incomplete.look(now_ms, source, keeper) {
             let words = format!("{thing} has been incomplete for ten minutes: {waits_for}");
-            self.events.tell(now_ms, "discovery.incomplete", Weight::Alarm, source.as_str(), &words);
+            self.events.tell(
+                now_ms,
+                "discovery.incomplete",
+                Weight::Alarm,
+                source.as_str(),
+                &words,
+            );
         }
         // That a standing turned needs no file: every start begins with unasked sources.
         self.unsaved |= Changes { turn: None, ..changes } != Changes::default();

@@ -16,6 +16,7 @@ use crate::domain::routing::{RoutingTable, TableError, TargetKind};
 use crate::domain::spec::{
     BackendAddress, BackendsSpec, Balance, Intent, KeepAlive, ModelSpec, Timeouts, VersionSpec,
 };
+use crate::monitor::Monitor;
 use crate::snapshot::{
     self, Backend, LocalRuntime, Policies, Publisher, Reader, RemoteRuntime, RuntimeKind, Snapshot,
     TargetRuntime,
@@ -38,6 +39,7 @@ pub enum PublishError {
 #[derive(Debug)]
 pub struct Controller {
     registry: Arc<Registry>,
+    monitor: Arc<Monitor>,
     publisher: Publisher,
     generation: Generation,
     kept: Kept,
@@ -67,12 +69,16 @@ impl Controller {
     /// # Errors
     ///
     /// [`PublishError`], never for a validated intent.
-    pub fn new(intent: &Intent, registry: Arc<Registry>) -> Result<(Self, Reader), PublishError> {
+    pub fn new(
+        intent: &Intent,
+        registry: Arc<Registry>,
+        monitor: Arc<Monitor>,
+    ) -> Result<(Self, Reader), PublishError> {
         let mut kept = Kept::default();
         let generation = Generation(0);
-        let first = build(intent, None, &registry, &mut kept, generation)?;
+        let first = build(intent, None, (&registry, &monitor), &mut kept, generation)?;
         let (publisher, reader) = snapshot::channel(first);
-        Ok((Self { registry, publisher, generation, kept }, reader))
+        Ok((Self { registry, monitor, publisher, generation, kept }, reader))
     }
 
     /// Notes what backends have told; the next publication says it.
@@ -103,7 +109,8 @@ impl Controller {
         models: &LoadedModels,
     ) -> Result<Generation, PublishError> {
         let generation = Generation(self.generation.0 + 1);
-        let next = build(intent, Some(models), &self.registry, &mut self.kept, generation)?;
+        let counted = (&*self.registry, &*self.monitor);
+        let next = build(intent, Some(models), counted, &mut self.kept, generation)?;
         self.publisher.publish(next);
         self.kept.lanes.retain(models);
         self.kept.forget();
@@ -116,7 +123,7 @@ impl Controller {
 fn build(
     intent: &Intent,
     models: Option<&LoadedModels>,
-    registry: &Registry,
+    (registry, monitor): (&Registry, &Monitor),
     kept: &mut Kept,
     generation: Generation,
 ) -> Result<Snapshot, PublishError> {
@@ -138,6 +145,7 @@ fn build(
             Ok(TargetRuntime {
                 kind: runtime_of(intent, &target.kind, models, kept)?,
                 metrics: registry.target(&target.kind),
+                monitor: monitor.version(&target.kind),
                 headers: headers_of(&target.kind)?,
             })
         })

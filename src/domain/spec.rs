@@ -8,6 +8,7 @@ mod backends;
 mod card;
 mod discovery;
 mod log;
+mod monitor;
 mod onnx;
 mod pointer;
 
@@ -25,6 +26,7 @@ pub use self::log::{
     BodyPolicy, Durability, FeedbackSpec, FieldSource, LogSpec, ParquetSpec, Recording, RedactRule,
     Redaction, RedactionKind, Secret, SinkSpec, SinkTarget, WhenFull,
 };
+pub use self::monitor::{ModelMonitorSpec, MonitorSpec};
 pub use self::onnx::{BatchSpec, Execution, InferenceSpec, OnnxSpec};
 pub use self::pointer::{Extractors, JsonPointer, PointerError, Step};
 use super::ids::{ModelName, Permille, PoolName, RouteName, SinkName, SourceName, VersionName};
@@ -64,6 +66,8 @@ pub struct Intent {
     pub discovery: BTreeMap<SourceName, DiscoverySpec>,
     /// Delayed ground truth.
     pub feedback: FeedbackSpec,
+    /// What is counted about versions.
+    pub monitor: MonitorSpec,
     /// How the process ends.
     pub drain: Drain,
     /// Logging of the gateway's own doings.
@@ -112,6 +116,8 @@ pub struct ModelSpec {
     pub execution: Execution,
     /// What is recorded of its exchanges.
     pub recording: Recording,
+    /// How it is monitored.
+    pub monitor: ModelMonitorSpec,
 }
 
 /// Where one version's answers come from.

@@ -145,6 +145,10 @@ definitions! {
     counter "pointsman_parquet_given_up_total", [], "Segments that cannot be converted and were passed over with a gap row.";
     counter "pointsman_parquet_merged_total", [], "Parquet files merged into larger ones.";
     counter "pointsman_parquet_removed_total", [], "Parquet files removed to keep within the limits.";
+    gauge "pointsman_monitor_memory_bytes", [], "Bytes of the windows that the monitor keeps.";
+    gauge "pointsman_monitor_memory_limit_bytes", [], "The most that they may take: `monitor.memory`.";
+    gauge "pointsman_monitor_windows", [], "Windows that the monitor keeps: minutes, hours and days of all versions.";
+    counter "pointsman_monitor_windows_forgotten_total", [], "Windows forgotten before their time, to stay within the memory.";
     gauge "pointsman_build_info", ["version"], "Always 1.";
     gauge "process_resident_memory_bytes", [], "Resident memory in bytes.";
     counter process::CPU_SECONDS, [], "User and system time in seconds.";

@@ -63,10 +63,19 @@ const TABLE: &[(&str, Option<&[&str]>)] = &[
     ("manual", None),
 ];
 
-/// The external crates that `domain` may name: data structures, hashing and derives. (`uuid` is
-/// built without the features that read a clock or draw numbers.)
-const PURE_CRATES: &[&str] =
-    &["bytes", "hdrhistogram", "serde", "smallvec", "thiserror", "twox_hash", "uuid"];
+/// The external crates that `domain` may name: data structures, formats, functions, hashing and
+/// derives. (`uuid` and `statrs` are built without the features that read a clock or draw numbers.)
+const PURE_CRATES: &[&str] = &[
+    "bytes",
+    "hdrhistogram",
+    "serde",
+    "serde_json",
+    "smallvec",
+    "statrs",
+    "thiserror",
+    "twox_hash",
+    "uuid",
+];
 /// What of `std::net` is a value rather than a socket.
 const ADDRESSES: &[&str] =
     &["IpAddr", "Ipv4Addr", "Ipv6Addr", "SocketAddr", "SocketAddrV4", "SocketAddrV6"];

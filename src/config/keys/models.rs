@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::discovery::DISCOVERED;
+use super::monitor::MODEL_MONITOR;
 use super::sections::{
     BACKENDS, BALANCE, HOUR, HTTP2, KEEP_ALIVE_KEY, MS, RECORDING_KEY, TIMEOUTS_KEY, key, section,
 };
@@ -53,6 +54,7 @@ pub(in crate::config) static MODEL: Section = section(
             "How versions that run in this process are run.",
         ),
         RECORDING_KEY,
+        key("monitor", Kind::Table(&MODEL_MONITOR), Absent::Same("{}"), "How it is monitored."),
     ],
 );
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::discovery::{DISCOVERED, DISCOVERY};
 use super::log::{FEEDBACK, LOG, RECORDING, SINK};
 use super::models::MODEL;
+use super::monitor::MONITOR;
 use super::{Absent, Form, Key, Kind, Section};
 
 pub(super) const MS: Duration = Duration::from_millis(1);
@@ -109,6 +110,12 @@ pub(in crate::config) static TOP: Section = section(
             "Where else the prediction log is delivered, by name.",
         ),
         key("feedback", Kind::Table(&FEEDBACK), Absent::Same("{}"), "Delayed ground truth."),
+        key(
+            "monitor",
+            Kind::Table(&MONITOR),
+            Absent::Same("{}"),
+            "What is counted about versions, window by window.",
+        ),
         key("drain", Kind::Table(&DRAIN), Absent::Same("{}"), "How the process ends."),
         key(
             "telemetry",

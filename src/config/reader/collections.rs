@@ -2,6 +2,8 @@
 //!
 //! Owns the bounds on their sizes and what may be in them once. Never knows what an entry is for.
 
+use std::collections::BTreeMap;
+
 use crate::config::diagnostic::{Code, Finding};
 use crate::config::form;
 use crate::config::keys::{Form, Kind};
@@ -9,6 +11,7 @@ use crate::config::scalar::{self, Fault, show_percent};
 use crate::config::source::Place;
 use crate::config::tree::{Entry, Node, Value, join};
 use crate::domain::ids::{Permille, is_valid_name};
+use crate::domain::spec::JsonPointer;
 
 use super::{At, Fields, Named};
 
@@ -163,6 +166,32 @@ impl<'t> Fields<'t> {
             }
         }
         headers
+    }
+
+    /// JSON pointers by the name of what they lead to.
+    pub(in crate::config) fn pointers(&self, name: &str) -> BTreeMap<String, JsonPointer> {
+        let mut pointers = BTreeMap::new();
+        let Some(entry) = self.entry(name) else { return pointers };
+        let Kind::Pointers(max) = self.kind(name) else { return pointers };
+        let Some(table) = self.as_table(name, entry) else { return pointers };
+        if table.entries.len() > max {
+            let message = format!("{} pointers, more than {max}", table.entries.len());
+            self.add(Finding::error(Code::TooMany, entry.key, message));
+        }
+        let path = self.path_of(name);
+        for (key, inner) in table.entries.iter().take(max) {
+            let path = || join(&path, key);
+            let expected = || Form::Pointer.expected().to_owned();
+            let kind = Kind::Text(Form::Pointer);
+            let Some(text) = self.as_text(&inner.node, &path, kind, &expected) else { continue };
+            match form::pointer(text.value) {
+                Ok(pointer) => drop(pointers.insert(key.clone(), pointer)),
+                Err(fault) => {
+                    self.report_fault(&path(), text.place, text.hidden, fault, &expected());
+                }
+            }
+        }
+        pointers
     }
 
     fn item<T: PartialEq>(

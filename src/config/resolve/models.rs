@@ -95,6 +95,7 @@ impl Rules<'_> {
             keep_alive: fields.table("keep_alive", settings::keep_alive).unwrap_or_default(),
             execution: fields.table("execution", settings::execution).unwrap_or_default(),
             recording: level.recording.clone(),
+            monitor: fields.table("monitor", settings::model_monitor).unwrap_or_default(),
         };
         (spec, level)
     }

@@ -8,8 +8,8 @@ use crate::config::form;
 use crate::config::reader::Fields;
 use crate::domain::spec::{
     Balance, BatchSpec, Drain, Execution, Extractors, FeedbackSpec, Forwarding, InferenceSpec,
-    KeepAlive, Limits, LogFormat, LogSpec, ParquetSpec, ProtocolSpec, RawSpec, Recording,
-    StrictStatus, TelemetrySpec, Timeouts, WhenFull,
+    KeepAlive, Limits, LogFormat, LogSpec, ModelMonitorSpec, MonitorSpec, ParquetSpec,
+    ProtocolSpec, RawSpec, Recording, StrictStatus, TelemetrySpec, Timeouts, WhenFull,
 };
 
 use super::recording::{self, Above, Level};
@@ -87,6 +87,24 @@ pub(super) fn feedback(fields: Fields<'_>) -> FeedbackSpec {
         window: fields.duration("window").unwrap_or(default.window),
         index: fields.integer("index").unwrap_or(default.index),
         body: fields.size("body").unwrap_or(default.body),
+    }
+}
+
+pub(super) fn monitor(fields: Fields<'_>) -> MonitorSpec {
+    let default = MonitorSpec::default();
+    MonitorSpec {
+        enabled: fields.flag("enabled").unwrap_or(default.enabled),
+        memory: fields.size("memory").unwrap_or(default.memory),
+        queue: fields.size("queue").unwrap_or(default.queue),
+        cpu: fields.ratio("cpu").unwrap_or(default.cpu),
+    }
+}
+
+pub(super) fn model_monitor(fields: Fields<'_>) -> ModelMonitorSpec {
+    ModelMonitorSpec {
+        enabled: fields.flag("enabled").unwrap_or(true),
+        features: fields.pointers("features"),
+        outputs: fields.pointers("outputs"),
     }
 }
 

@@ -50,7 +50,14 @@ fn explicit() -> String {
                 (Kind::Flag | Kind::Integer(..) | Kind::List(..), Absent::Same(text)) => {
                     out.push_str(&format!("{} = {text}\n", key.name));
                 }
-                (Kind::Named(..) | Kind::Shares | Kind::Headers(_) | Kind::Aliases(_), _) => {}
+                (
+                    Kind::Named(..)
+                    | Kind::Shares
+                    | Kind::Headers(_)
+                    | Kind::Aliases(_)
+                    | Kind::Pointers(_),
+                    _,
+                ) => {}
                 (_, Absent::Same(text)) => out.push_str(&format!("{} = \"{text}\"\n", key.name)),
                 (_, Absent::Error | Absent::Means(_)) => {}
             }

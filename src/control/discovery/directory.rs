@@ -17,7 +17,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::source::{Look, Source};
-use crate::domain::discovery::{Answer, Artifact, Facts, Keeper, LISTED_MAX, Listing, Release, Thing};
+use crate::domain::discovery::{
+    Answer, Artifact, Facts, Keeper, LISTED_MAX, Listing, Release, Thing,
+};
 use crate::domain::ids::{ModelName, VersionName, is_valid_name};
 use crate::domain::spec::DirectorySpec;
 use crate::inference::folder::{self, Digests, MODEL_FILE, Marks, Ready};
@@ -55,13 +57,14 @@ impl Known {
 impl Directory {
     /// Looks where `spec` says; what `keeper` has kept from an earlier run need not settle again.
     pub(super) fn new(spec: DirectorySpec, keeper: &Keeper) -> Self {
-        let earlier = keeper.things().iter().filter_map(|(thing, kept)| match (thing, &kept.facts) {
-            (Thing::Artifact(model, version), Facts::Artifact(artifact)) => {
-                let known = Known::new(artifact.digests.clone());
-                Some(((model.clone(), version.clone()), known))
-            }
-            _ => None,
-        });
+        let earlier =
+            keeper.things().iter().filter_map(|(thing, kept)| match (thing, &kept.facts) {
+                (Thing::Artifact(model, version), Facts::Artifact(artifact)) => {
+                    let known = Known::new(artifact.digests.clone());
+                    Some(((model.clone(), version.clone()), known))
+                }
+                _ => None,
+            });
         Self { spec, folders: earlier.collect() }
     }
 }
@@ -104,9 +107,10 @@ impl Source for Directory {
     fn folders(&self) -> Vec<PathBuf> {
         let models = self.folders.keys().map(|(model, _)| self.spec.path.join(model.as_str()));
         let models: BTreeSet<PathBuf> = models.collect();
-        let versions = self.folders.keys().map(|(model, version)| {
-            self.spec.path.join(model.as_str()).join(version.as_str())
-        });
+        let versions = self
+            .folders
+            .keys()
+            .map(|(model, version)| self.spec.path.join(model.as_str()).join(version.as_str()));
         [self.spec.path.clone()].into_iter().chain(models).chain(versions).collect()
     }
 }
@@ -149,8 +153,7 @@ impl Round {
             self.trouble.get_or_insert_with(|| format!("more than {LISTED_MAX} versions"));
             return;
         }
-        let mut known =
-            self.folders.remove(&release).unwrap_or_else(|| Known::new(Digests::new()));
+        let mut known = self.folders.remove(&release).unwrap_or_else(|| Known::new(Digests::new()));
         match self.inspect(&path, &mut known) {
             Ok(waits_for) => {
                 let artifact = Artifact {
@@ -183,7 +186,8 @@ impl Round {
         if !known.marks.contains_key(MODEL_FILE) {
             return Ok(Some(format!("there is no {MODEL_FILE}")));
         }
-        let has_ready = matches!(folder::ready(path, &Digests::new())?, Ready::Agrees | Ready::Disagrees(_));
+        let has_ready =
+            matches!(folder::ready(path, &Digests::new())?, Ready::Agrees | Ready::Disagrees(_));
         if !has_ready && self.spec.ready {
             return Ok(Some("there is no READY".to_owned()));
         }
@@ -297,7 +301,10 @@ mod tests {
         // `printf abc | sha256sum`
         let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         bench.write("iris/v1/READY", &format!("{digest}  model.onnx\n"));
-        assert_eq!(bench.waits().await, waiting("iris/v1", "`model.onnx` is not yet what READY says"));
+        assert_eq!(
+            bench.waits().await,
+            waiting("iris/v1", "`model.onnx` is not yet what READY says")
+        );
         bench.write("iris/v1/model.onnx", "abc");
         assert_eq!(bench.waits().await, complete("iris/v1"));
     }
@@ -319,7 +326,8 @@ mod tests {
         bench.write("iris/v1/model.onnx", "abc");
         let mut keeper = Keeper::new(Policy { shrink_after_ms: 0, confirm_ms: 0 });
         keeper.observe(0, bench.look().await);
-        let spec = DirectorySpec { settle: Duration::from_secs(3600), ..bench.directory.spec.clone() };
+        let spec =
+            DirectorySpec { settle: Duration::from_secs(3600), ..bench.directory.spec.clone() };
         bench.directory = Directory::new(spec.clone(), &keeper);
         assert_eq!(bench.waits().await, complete("iris/v1"));
         bench.write("iris/v1/model.onnx", "abcd");

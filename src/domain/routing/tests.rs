@@ -43,6 +43,7 @@ fn model(shares: &[(&str, u16)], sticky: Option<StickyKey>) -> ModelSpec {
         keep_alive: Default::default(),
         execution: Default::default(),
         recording: Default::default(),
+        monitor: Default::default(),
     }
 }
 
@@ -79,6 +80,7 @@ fn intent(models: &[(&str, ModelSpec)], routes: &[(&str, RouteMatch, RouteTarget
         sinks: BTreeMap::new(),
         discovery: Default::default(),
         feedback: Default::default(),
+        monitor: Default::default(),
         drain: Drain::default(),
         telemetry: TelemetrySpec::default(),
     }

@@ -145,8 +145,12 @@ pub fn ready(folder: &Path, digests: &Digests) -> io::Result<Ready> {
     for (digest, name) in ready_lines(&text) {
         match digests.get(name) {
             Some(found) if hex(found).eq_ignore_ascii_case(digest) => {}
-            Some(_) => return Ok(Ready::Disagrees(format!("`{name}` is not yet what {READY} says"))),
-            None => return Ok(Ready::Disagrees(format!("`{name}`, which {READY} lists, is missing"))),
+            Some(_) => {
+                return Ok(Ready::Disagrees(format!("`{name}` is not yet what {READY} says")));
+            }
+            None => {
+                return Ok(Ready::Disagrees(format!("`{name}`, which {READY} lists, is missing")));
+            }
         }
     }
     Ok(Ready::Agrees)
@@ -175,7 +179,9 @@ mod tests {
         // `printf abc | sha256sum`
         let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         write("READY", &format!("{digest}  model.onnx\n{} *data/weights\n", "0".repeat(64)));
-        assert!(matches!(look().1, Ready::Disagrees(why) if why.starts_with("`data/weights` is not")));
+        assert!(
+            matches!(look().1, Ready::Disagrees(why) if why.starts_with("`data/weights` is not"))
+        );
         write("READY", &format!("{digest}  model.onnx\n{digest}  baseline.json\n"));
         assert!(matches!(look().1, Ready::Disagrees(why) if why.contains("is missing")));
         write("READY", &format!("{}  model.onnx\n", digest.to_uppercase()));

@@ -13,6 +13,8 @@ use super::{Exchange, Recording, micros};
 use crate::domain::ids::Entropy;
 use crate::domain::record::{Omission, Outcome};
 use crate::domain::spec::Durability;
+use crate::domain::stats::window::Minute;
+use crate::monitor::Observation;
 use crate::prediction_log::Offer;
 use crate::proxy::redact::find;
 use crate::snapshot::{Keep, KeySource, RecordingPolicy};
@@ -96,9 +98,22 @@ impl Exchange {
                     }
                 }
                 metrics.tell(worker.index, &self.ended(total));
+                if let Some(monitor) = &target.monitor {
+                    monitor.record(worker.index, &self.observation());
+                }
             }
         }
         if recorded { self.offer_sampled() } else { None }
+    }
+
+    /// What the monitor counts of it.
+    fn observation(&self) -> Observation<'_> {
+        Observation {
+            minute: Minute::of_exchange(self.ts_us, self.latency.t_total),
+            outcome: self.outcome,
+            rows: self.batch_size,
+            latency: &self.latency,
+        }
     }
 
     /// What the statistics count of it.

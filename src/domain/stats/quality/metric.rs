@@ -1,0 +1,57 @@
+//! One metric of a window, with what is known about its error.
+
+use crate::domain::stats::confidence::Interval;
+
+/// What an interval promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IntervalKind {
+    /// It holds the true value at all times at once, with the chosen probability, at any sample size.
+    Sequence,
+    /// The same, in the limit of many values.
+    AsymptoticSequence,
+    /// It holds the value of these very predictions for certain; the width is what the bins hide.
+    Certified,
+}
+
+impl IntervalKind {
+    /// The word in answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sequence => "confidence_sequence",
+            Self::AsymptoticSequence => "asymptotic_confidence_sequence",
+            Self::Certified => "certified",
+        }
+    }
+}
+
+/// A metric.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metric {
+    /// Its name, such as `accuracy`.
+    pub name: &'static str,
+    /// Its value; the middle of a certified interval.
+    pub value: f64,
+    /// Predictions behind it.
+    pub n: u64,
+    /// Where the truth lies.
+    pub interval: Option<(IntervalKind, Interval)>,
+}
+
+impl Metric {
+    /// A metric without an interval.
+    pub(super) fn plain(name: &'static str, value: f64, n: u64) -> Self {
+        Self { name, value, n, interval: None }
+    }
+
+    /// A metric that is known to lie in an interval.
+    pub(super) fn certified(name: &'static str, interval: Interval, n: u64) -> Self {
+        let value = f64::midpoint(interval.lower, interval.upper);
+        Self { name, value, n, interval: Some((IntervalKind::Certified, interval)) }
+    }
+
+    /// The same metric with a confidence sequence.
+    pub(super) fn with(mut self, kind: IntervalKind, interval: Option<Interval>) -> Self {
+        self.interval = interval.map(|interval| (kind, interval));
+        self
+    }
+}

@@ -1,0 +1,38 @@
+//! What the counts and the baseline promise.
+
+mod baselines;
+mod counting;
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::layout::{Categories, Edges, Feature, FeatureKind, Layout, Role};
+
+/// A numeric input.
+fn numeric(name: &str, edges: &[f64], points: &[f64]) -> Feature {
+    let edges = Edges::new(edges, points).expect("edges in order");
+    Feature::new(name, Role::Input, FeatureKind::Numeric(edges))
+}
+
+/// A categorical input.
+fn categorical(name: &str, values: &[&str]) -> Feature {
+    let categories = Categories::new(values).expect("different values");
+    Feature::new(name, Role::Input, FeatureKind::Categorical(categories))
+}
+
+/// One feature of each kind.
+fn mixed() -> Arc<Layout> {
+    let features = vec![
+        numeric("x", &[-1.0, 0.5, 2.0], &[0.0]),
+        categorical("country", &["de", "fr", "7"]),
+        Feature::new("flag", Role::Input, FeatureKind::Boolean),
+    ];
+    Arc::new(Layout::new(features).expect("different names"))
+}
+
+/// Edges that ascend at single precision.
+fn edge_lists() -> impl Strategy<Value = Vec<f64>> {
+    prop::collection::btree_set(-1_000_000_i32..1_000_000, 0..63)
+        .prop_map(|set| set.into_iter().map(|x| f64::from(x) / 64.0).collect())
+}

@@ -1,0 +1,179 @@
+//! The windows of all versions.
+//!
+//! Owns the rings and the bound on the memory that they take together. The monitor's thread writes;
+//! operators read. No worker ever waits for its lock.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::domain::ids::{ModelName, VersionName};
+use crate::domain::routing::TargetKind;
+use crate::domain::stats::rings::Rings;
+use crate::domain::stats::window::{Minute, Window, WindowCounts, WindowLength};
+
+/// A version of a model.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VersionKey {
+    /// The model.
+    pub model: ModelName,
+    /// The version.
+    pub version: VersionName,
+}
+
+impl VersionKey {
+    /// The key of a target; pools have none.
+    pub fn of(kind: &TargetKind) -> Option<Self> {
+        match kind {
+            TargetKind::Version(model, version) => {
+                Some(Self { model: model.clone(), version: version.clone() })
+            }
+            TargetKind::Pool(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for VersionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.model, self.version)
+    }
+}
+
+/// What the monitor tells about itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MonitorStats {
+    /// Bytes of all windows.
+    pub memory: usize,
+    /// The most that they may take.
+    pub memory_max: usize,
+    /// Windows that are kept.
+    pub windows: usize,
+    /// Windows that were forgotten early for want of memory.
+    pub forgotten: u64,
+}
+
+/// The windows of all versions.
+#[derive(Debug)]
+pub(super) struct Store {
+    memory_max: usize,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    versions: BTreeMap<VersionKey, Rings>,
+    /// The first minute that is not closed.
+    open: Minute,
+    bytes: usize,
+    forgotten: u64,
+}
+
+impl Store {
+    /// An empty store of at most `memory` bytes.
+    pub(super) fn new(memory: u64) -> Self {
+        let memory_max = usize::try_from(memory).unwrap_or(usize::MAX);
+        Self { memory_max, kept: Mutex::new(Kept::default()) }
+    }
+
+    /// Adds what was counted about a version in a minute.
+    pub(super) fn add(&self, key: &VersionKey, minute: Minute, counts: &WindowCounts) {
+        let mut kept = self.kept.lock();
+        let rings = match kept.versions.get_mut(key) {
+            Some(rings) => rings,
+            None => kept.versions.entry(key.clone()).or_default(),
+        };
+        rings.add(minute, counts);
+    }
+
+    /// Closes every minute before `open`, and keeps within the memory.
+    pub(super) fn close(&self, open: Minute) {
+        let mut kept = self.kept.lock();
+        kept.open = kept.open.max(open);
+        for rings in kept.versions.values_mut() {
+            rings.age(open);
+        }
+        kept.versions.retain(|_, rings| !rings.is_empty());
+        kept.bytes = kept.versions.values().map(Rings::bytes).sum();
+        while kept.bytes > self.memory_max {
+            let Some(bytes) = kept.forget() else { break };
+            kept.bytes = kept.bytes.saturating_sub(bytes);
+            kept.forgotten += 1;
+        }
+    }
+}
+
+impl Kept {
+    /// Forgets the oldest of the shortest windows that there are; returns the bytes that it took.
+    fn forget(&mut self) -> Option<usize> {
+        WindowLength::ALL.into_iter().find_map(|length| {
+            let oldest = |rings: &Rings| rings.oldest(length);
+            let rings = self.versions.values_mut().filter(|rings| oldest(rings).is_some());
+            Some(rings.min_by_key(|rings| oldest(rings))?.forget_oldest(length))
+        })
+    }
+}
+
+/// Reads what the monitor has counted.
+#[derive(Debug, Clone)]
+pub struct MonitorReader {
+    store: Arc<Store>,
+}
+
+impl MonitorReader {
+    pub(super) fn new(store: Arc<Store>) -> Self {
+        Self { store }
+    }
+
+    /// The versions of which something is kept.
+    pub fn versions(&self) -> Vec<VersionKey> {
+        self.store.kept.lock().versions.keys().cloned().collect()
+    }
+
+    /// The first minute that is not closed: windows that end no later never change again.
+    pub fn open(&self) -> Minute {
+        self.store.kept.lock().open
+    }
+
+    /// The closed windows of one length of a version, oldest first. A window without any exchange is not
+    /// there.
+    pub fn windows(&self, key: &VersionKey, length: WindowLength) -> Vec<Arc<Window>> {
+        let kept = self.store.kept.lock();
+        let Some(rings) = kept.versions.get(key) else { return Vec::new() };
+        let closed = rings.of(length).filter(|window| window.end() <= kept.open);
+        closed.cloned().collect()
+    }
+
+    /// The closed window of one length of a version that begins with `start`; `None` where no exchange
+    /// ended in it.
+    pub fn window(
+        &self,
+        key: &VersionKey,
+        length: WindowLength,
+        start: Minute,
+    ) -> Option<Arc<Window>> {
+        let kept = self.store.kept.lock();
+        let mut windows = kept.versions.get(key)?.of(length).rev();
+        let window = windows.find(|window| window.start == start);
+        window.filter(|window| window.end() <= kept.open).cloned()
+    }
+
+    /// The window of one length that closed minutes are still being added to.
+    pub fn filling(&self, key: &VersionKey, length: WindowLength) -> Option<Arc<Window>> {
+        let kept = self.store.kept.lock();
+        let window = kept.versions.get(key)?.of(length).next_back()?;
+        (window.end() > kept.open).then(|| Arc::clone(window))
+    }
+
+    /// What the monitor takes.
+    pub fn stats(&self) -> MonitorStats {
+        let kept = self.store.kept.lock();
+        MonitorStats {
+            memory: kept.bytes,
+            memory_max: self.store.memory_max,
+            windows: kept.versions.values().map(Rings::len).sum(),
+            forgotten: kept.forgotten,
+        }
+    }
+}
