@@ -12,15 +12,21 @@
 
 mod announce;
 mod asked;
+mod catalogue;
 mod counts;
+mod declared;
 mod directory;
+mod dns;
 mod file;
+mod hints;
 mod incomplete;
+#[cfg(feature = "discovery-kubernetes")]
+mod kubernetes;
 mod leases;
 mod listed;
 mod memory;
+mod resolver;
 mod source;
-mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -100,11 +106,17 @@ impl Discovery {
         let mut leases = BTreeMap::new();
         for (name, spec) in &intent.discovery {
             let (things, registrations) = known.take(name, spec);
-            keepers.insert(name.clone(), Arc::new(Keeper::restored(policy(spec), things)));
+            keepers.insert(
+                name.clone(),
+                Arc::new(Keeper::restored(policy_of(spec.shrink_after), things)),
+            );
             if let DiscoveryPlace::Lease(lease) = &spec.place {
                 let held = Leases::restored(name.clone(), *lease, registrations, steady.now_ms());
                 leases.insert(name.clone(), held);
             }
+        }
+        if let Some((name, keeper)) = declared::declared(intent, steady.now_ms()) {
+            keepers.insert(name, Arc::new(keeper));
         }
         let first = Seen::merge(0, steady.now_ms(), keepers.clone());
         let (seen, reader) = watch::channel(Arc::new(first));
@@ -336,8 +348,8 @@ fn named(registration: Registration, spec: Option<&DiscoverySpec>) -> Registrati
     Registration { serves: registration.serves.clone().or_else(default), ..registration }
 }
 
-fn policy(spec: &DiscoverySpec) -> Policy {
-    Policy { shrink_after_ms: millis(spec.shrink_after), confirm_ms: millis(CONFIRM) }
+fn policy_of(shrink_after: Duration) -> Policy {
+    Policy { shrink_after_ms: millis(shrink_after), confirm_ms: millis(CONFIRM) }
 }
 
 impl DiscoveryHandle {

@@ -6,6 +6,11 @@ use serde_json::{Value, json};
 
 use crate::support::{Backend, Client, Gateway, Reply, eventually};
 
+mod catalogue;
+mod directory;
+mod dns;
+#[cfg(feature = "discovery-kubernetes")]
+mod kubernetes;
 mod leases;
 
 /// A backend that answers everything with its name.

@@ -30,7 +30,7 @@ const OWN: [(&str, &[&str]); 6] = [
     ("ready", &["directory"]),
     ("settle", &["directory"]),
     ("registrations", &["lease"]),
-    ("ask", &["file", "dns", "srv", "catalogue", "kubernetes"]),
+    ("ask", &["file", "dns", "srv", "catalogue"]),
     ("model", &["file", "dns", "srv", "lease", "catalogue", "kubernetes"]),
 ];
 

@@ -11,15 +11,19 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::asked::Asker;
+use super::catalogue::Catalogue;
 use super::directory::Directory;
+use super::dns::Lookup;
 use super::file::ListFile;
-use super::watch::Watch;
+use super::hints::Watch;
+#[cfg(feature = "discovery-kubernetes")]
+use super::kubernetes::Cluster;
 use crate::domain::discovery::{Answer, Endpoint, Keeper, Listing};
 use crate::domain::ids::SourceName;
 use crate::domain::spec::{DiscoveryPlace, DiscoverySpec, Intent};
 
 /// How soon is looked again when something was missed.
-const CONFIRM: Duration = Duration::from_millis(1100);
+pub(super) const CONFIRM: Duration = Duration::from_millis(1100);
 /// No source is asked more often.
 const LEAST: Duration = Duration::from_millis(20);
 
@@ -105,8 +109,24 @@ pub(super) fn task(
             }
             Box::pin(rounds.run(Fixed(listing)))
         }
+        DiscoveryPlace::Dns(dns) => {
+            Box::pin(rounds.run(Lookup::addresses(dns.clone(), spec.clone())))
+        }
+        DiscoveryPlace::Srv(dns) => {
+            Box::pin(rounds.run(Lookup::services(dns.clone(), spec.clone())))
+        }
+        DiscoveryPlace::Catalogue(place) => {
+            Box::pin(rounds.run(Catalogue::new(place.clone(), spec.clone())))
+        }
+        #[cfg(feature = "discovery-kubernetes")]
+        DiscoveryPlace::Kubernetes(place) => {
+            let cluster = Cluster::new(place.clone(), spec.clone());
+            Box::pin(cluster.run(rounds.reporter))
+        }
+        // A configuration with one does not pass in a build without the feature.
+        #[cfg(not(feature = "discovery-kubernetes"))]
+        DiscoveryPlace::Kubernetes(_) => return None,
         DiscoveryPlace::Lease(_) => return None,
-        _ => return None,
     })
 }
 

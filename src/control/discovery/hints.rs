@@ -37,8 +37,7 @@ impl Watch {
     /// replaced by another of its name is watched again.
     pub(super) fn on(&mut self, folders: &[PathBuf]) {
         if self.inotify.is_none() && !folders.is_empty() {
-            let made = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC);
-            match made.map_err(io::Error::from).and_then(AsyncFd::new) {
+            match start() {
                 Ok(inotify) => self.inotify = Some(inotify),
                 Err(error) => self.tell(&error),
             }
@@ -72,6 +71,15 @@ impl Watch {
         while events.next().is_ok() {}
         ready.clear_ready();
     }
+}
+
+fn start() -> io::Result<AsyncFd<OwnedFd>> {
+    let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+    #[expect(
+        deprecated,
+        reason = "what may lie about its descriptor must not be given to it; an `OwnedFd` cannot"
+    )]
+    AsyncFd::new(inotify)
 }
 
 #[cfg(test)]
