@@ -1,13 +1,30 @@
 //! What the counts and the baseline promise.
 
 mod baselines;
+mod building;
 mod counting;
+mod drifting;
+mod golden;
+mod intervals;
+mod scipy;
+mod streams;
 
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::layout::{Categories, Edges, Feature, FeatureKind, Layout, Role};
+
+/// Whether `value` is `wanted`, relative to its size.
+fn is_close(value: f64, wanted: f64, slack: f64) -> bool {
+    (value - wanted).abs() <= slack * wanted.abs().max(f64::MIN_POSITIVE) || value == wanted
+}
+
+/// A list of numbers of a fixture.
+fn numbers(json: &serde_json::Value) -> Vec<f64> {
+    let list = json.as_array().expect("a list");
+    list.iter().map(|number| number.as_f64().expect("a number")).collect()
+}
 
 /// A numeric input.
 fn numeric(name: &str, edges: &[f64], points: &[f64]) -> Feature {

@@ -1,0 +1,277 @@
+//! How often drift detection alarms without drift, and how long it takes to see one.
+//!
+//! Simulates quarters of hourly windows and prints two tables in Markdown. Everything is seeded.
+//!
+//! ```text
+//! cargo bench --bench drift_simulation            # 20 quarters a row, seconds
+//! cargo bench --bench drift_simulation -- full    # 1 000 quarters a row, minutes
+//! ```
+
+#![expect(clippy::expect_used, reason = "a simulation may end where its own set-up is wrong")]
+#![expect(clippy::print_stdout, reason = "it prints tables")]
+
+use std::sync::Arc;
+use std::thread;
+
+use pointsman::domain::stats::baseline::{Baseline, BaselineFile};
+use pointsman::domain::stats::build::{Column, Numbers, Options};
+use pointsman::domain::stats::counts::Counts;
+use pointsman::domain::stats::drift::{Drift, Policy};
+use pointsman::domain::stats::verdict::Outcome;
+
+/// The hours of 90 days.
+const HOURS: usize = 90 * 24;
+/// The rows of a baseline chunk, and of an hour where nothing else is said.
+const HOURLY: usize = 1000;
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// About normal: a sum of twelve sixteen-bit uniforms.
+    fn normal(&mut self) -> f64 {
+        let sum: u64 = (0..3)
+            .map(|_| {
+                let bits = self.bits();
+                (bits & 0xffff) + (bits >> 16 & 0xffff) + (bits >> 32 & 0xffff) + (bits >> 48)
+            })
+            .sum();
+        (sum as f64 + 6.0) / 65536.0 - 6.0
+    }
+}
+
+/// Traffic without drift.
+#[derive(Clone, Copy)]
+enum Traffic {
+    /// Each value by itself.
+    Independent,
+    /// The mean goes up and down over the day, and is different at the weekend.
+    Seasonal { amplitude: f64 },
+    /// Each value leans on the one before.
+    Autocorrelated { rho: f64 },
+    /// The mean wanders from hour to hour and comes back.
+    Wandering { deviation: f64 },
+}
+
+impl Traffic {
+    fn name(self) -> String {
+        match self {
+            Self::Independent => "independent".to_owned(),
+            Self::Seasonal { amplitude } => format!("seasonal, ±{amplitude} sd over the day"),
+            Self::Autocorrelated { rho } => format!("autocorrelated, {rho} between values"),
+            Self::Wandering { deviation } => format!("hourly mean wanders by {deviation} sd"),
+        }
+    }
+}
+
+/// A stream of such traffic.
+struct Stream {
+    traffic: Traffic,
+    random: Random,
+    last: f64,
+    mean: f64,
+}
+
+impl Stream {
+    fn new(traffic: Traffic, seed: u64) -> Self {
+        let mut random = Random(seed);
+        let last = random.normal();
+        Self { traffic, random, last, mean: 0.0 }
+    }
+
+    /// The values of one hour.
+    fn hour(&mut self, hour: usize, n: usize, mut take: impl FnMut(f64)) {
+        let of_day = (hour % 24) as f64 / 24.0 * std::f64::consts::TAU;
+        let mean = match self.traffic {
+            Traffic::Independent | Traffic::Autocorrelated { .. } => 0.0,
+            Traffic::Seasonal { amplitude } => {
+                let weekend = if hour / 24 % 7 >= 5 { amplitude / 2.0 } else { 0.0 };
+                amplitude * of_day.sin() + weekend
+            }
+            Traffic::Wandering { deviation } => {
+                let step = deviation * (1.0_f64 - 0.8 * 0.8).sqrt() * self.random.normal();
+                self.mean = 0.8 * self.mean + step;
+                self.mean
+            }
+        };
+        for _ in 0..n {
+            let fresh = self.random.normal();
+            self.last = match self.traffic {
+                Traffic::Autocorrelated { rho } => {
+                    rho * self.last + (1.0 - rho * rho).sqrt() * fresh
+                }
+                Traffic::Independent | Traffic::Seasonal { .. } | Traffic::Wandering { .. } => {
+                    fresh
+                }
+            };
+            take(mean + self.last);
+        }
+    }
+}
+
+/// A baseline of `features` like columns, each of `hours` of the traffic; without what the chunks say,
+/// if so asked.
+fn baseline(
+    traffic: Traffic,
+    seed: u64,
+    features: usize,
+    hours: usize,
+    noise: bool,
+) -> Arc<Baseline> {
+    let mut file: BaselineFile =
+        serde_json::from_str(r#"{"format": 1, "model": "m", "version": "v", "n": 1}"#)
+            .expect("the form of a baseline");
+    for feature in 0..features {
+        let mut stream = Stream::new(traffic, seed ^ (feature as u64) << 40);
+        let mut column = Numbers::default();
+        for hour in 0..hours {
+            stream.hour(hour, HOURLY, |x| column.push(Some(x)));
+        }
+        let mut built = Column::Numbers(column).build(&format!("x{feature}"), Options::default());
+        if !noise {
+            built.noise = None;
+        }
+        file.features.push(built);
+    }
+    file.n = (hours * HOURLY) as u64;
+    Arc::new(Baseline::try_from(file).expect("a built baseline is sound"))
+}
+
+fn is_alarm(drift: &mut Drift, counts: &Counts) -> bool {
+    let report = drift.observe(counts).expect("its own layout");
+    let features = report.features.iter().map(|feature| feature.verdict.outcome);
+    let roles = report.roles.iter().map(|role| role.verdict.outcome);
+    features.chain(roles).any(|outcome| outcome == Outcome::Breach)
+}
+
+/// The alarms of one quarter: without and with the noise floor.
+fn quarter(traffic: Traffic, seed: u64, n: usize) -> [usize; 2] {
+    let hours = if matches!(traffic, Traffic::Independent) { 10 } else { 14 * 24 };
+    let policy = Policy { windows: HOURS as f64, ..Policy::default() };
+    let mut drifts = [false, true]
+        .map(|noise| Drift::new(baseline(traffic, seed << 1, 1, hours, noise), policy));
+    let layout = Arc::clone(drifts[0].baseline().layout());
+    let mut stream = Stream::new(traffic, seed << 1 | 1);
+    let mut counts = Counts::new(layout);
+    let (mut alarms, mut before) = ([0; 2], [false; 2]);
+    for hour in 0..HOURS {
+        counts.clear();
+        stream.hour(hour, n, |x| counts.record_row(0, &[x as f32]));
+        for ((drift, alarms), before) in drifts.iter_mut().zip(&mut alarms).zip(&mut before) {
+            let is_alarm = is_alarm(drift, &counts);
+            *alarms += usize::from(is_alarm && !*before);
+            *before = is_alarm;
+        }
+    }
+    alarms
+}
+
+/// Runs `work` for 0 to `times`, on two threads.
+fn spread<T: Send>(times: u64, work: impl Fn(u64) -> T + Sync) -> Vec<T> {
+    let half = |odd: u64| (0..times).filter(move |i| i % 2 == odd);
+    thread::scope(|scope| {
+        let other = scope.spawn(|| half(1).map(&work).collect::<Vec<T>>());
+        let mut all: Vec<T> = half(0).map(&work).collect();
+        all.extend(other.join().expect("the other half ends"));
+        all
+    })
+}
+
+fn false_alarms(quarters: u64) {
+    println!(
+        "| traffic without drift | values an hour | quarters with an alarm | alarms a quarter | with the noise floor | alarms a quarter |"
+    );
+    println!("|---|---|---|---|---|---|");
+    for (traffic, n) in [
+        (Traffic::Independent, 100),
+        (Traffic::Independent, 1000),
+        (Traffic::Seasonal { amplitude: 0.1 }, 1000),
+        (Traffic::Seasonal { amplitude: 0.3 }, 1000),
+        (Traffic::Autocorrelated { rho: 0.5 }, 1000),
+        (Traffic::Autocorrelated { rho: 0.9 }, 1000),
+        (Traffic::Autocorrelated { rho: 0.99 }, 1000),
+        (Traffic::Autocorrelated { rho: 0.9 }, 200),
+        (Traffic::Wandering { deviation: 0.1 }, 1000),
+        (Traffic::Wandering { deviation: 0.2 }, 1000),
+    ] {
+        let alarms = spread(quarters, |seed| quarter(traffic, seed + 1, n));
+        let column = |at: usize| {
+            let some = alarms.iter().filter(|a| a[at] > 0).count() as f64 / quarters as f64;
+            let mean = alarms.iter().map(|a| a[at]).sum::<usize>() as f64 / quarters as f64;
+            format!("{:.1} % | {mean:.3}", some * 100.0)
+        };
+        println!("| {} | {n} | {} | {} |", traffic.name(), column(0), column(1));
+    }
+}
+
+/// The windows up to an alarm on the first of `features` features, of which only that one changes;
+/// `None` for more than 500.
+fn delay(seed: u64, features: usize, n: usize, change: impl Fn(f64) -> f64) -> Option<usize> {
+    let policy = Policy { windows: HOURS as f64, ..Policy::default() };
+    let mut drift =
+        Drift::new(baseline(Traffic::Independent, seed << 1, features, 10, true), policy);
+    let mut counts = Counts::new(Arc::clone(drift.baseline().layout()));
+    let mut random = Random(seed << 1 | 1);
+    (1..=500).find(|_| {
+        counts.clear();
+        for _ in 0..n {
+            let row: Vec<f32> = (0..features)
+                .map(|feature| {
+                    let x = random.normal();
+                    (if feature == 0 { change(x) } else { x }) as f32
+                })
+                .collect();
+            counts.record_row(0, &row);
+        }
+        let report = drift.observe(&counts).expect("its own layout");
+        report.features.first().is_some_and(|f| f.verdict.outcome == Outcome::Breach)
+    })
+}
+
+fn row(name: &str, runs: u64, change: impl Fn(f64) -> f64 + Sync) {
+    let mut cells = vec![name.to_owned()];
+    for n in [100, 1000, 10_000] {
+        let runs = if n == 10_000 { runs.div_ceil(10) } else { runs };
+        let mut delays: Vec<usize> =
+            spread(runs, |seed| delay(seed + 7, 20, n, &change).unwrap_or(usize::MAX));
+        delays.sort_unstable();
+        let at = |share: f64| {
+            let place = ((runs - 1) as f64 * share).round() as usize;
+            match delays.get(place) {
+                Some(&usize::MAX) | None => "never".to_owned(),
+                Some(windows) => windows.to_string(),
+            }
+        };
+        cells.push(format!("{} / {}", at(0.5), at(0.9)));
+    }
+    println!("| {} |", cells.join(" | "));
+}
+
+fn delays(runs: u64) {
+    println!("\n| change of one of 20 features | 100 values a window | 1 000 | 10 000 |");
+    println!("|---|---|---|---|");
+    for shift in [0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 1.0, 2.0] {
+        row(&format!("mean + {shift} sd"), runs, |x| x + shift);
+    }
+    for factor in [1.1, 1.25, 1.5] {
+        row(&format!("spread × {factor}"), runs, |x| x * factor);
+    }
+    for mean in [1.0, 2.0, 5.0] {
+        row(&format!("metres to yards (× 1.0936), mean {mean} sd"), runs, |x| {
+            (x + mean) * 1.0936 - mean
+        });
+    }
+}
+
+fn main() {
+    let is_full = std::env::args().any(|argument| argument == "full");
+    false_alarms(if is_full { 1000 } else { 20 });
+    delays(if is_full { 200 } else { 20 });
+}

@@ -1,0 +1,217 @@
+//! Whether a version's traffic still looks like its baseline.
+//!
+//! Owns the test of one window ([`yardstick`]), the evidence that windows bring together
+//! ([`detector`]), and how both are divided over the features of a model. Never knows the time: a
+//! window is what it is given, and the same windows in the same order give the same verdicts, so the
+//! state after a restart is that of going through them again.
+//!
+//! ```text
+//! counts of a window ─▶ yardstick: gate, psi, margin test ─▶ p ─▶ e ─▶ detector of the feature ─▶ verdict
+//!                                                                 └─▶ mean ─▶ detector of the role ─▶ verdict
+//! ```
+//!
+//! The law: without drift beyond the margin, the expected number of windows up to a false alarm is at
+//! least [`Policy::windows`], over all features and roles together. Windows have to be independent for
+//! that; where they are not, [`Yardstick`] takes the noise that the pipeline measured into account.
+
+pub mod detector;
+pub mod report;
+pub mod yardstick;
+
+use std::sync::Arc;
+
+use self::detector::{Detector, Step, e_value};
+use self::report::{FeatureReport, Report, RoleReport, false_discoveries};
+use self::yardstick::Yardstick;
+use super::baseline::Baseline;
+use super::counts::{Counts, UnlikeLayouts};
+use super::layout::Role;
+use super::verdict::{Evidence, Outcome, Verdict};
+
+/// All windows are held against one finite reference and are not wholly independent; simulation asks
+/// for thresholds higher by this factor.
+const ONE_REFERENCE: f64 = 1.2;
+
+/// What is asked of drift detection.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Policy {
+    /// The population stability index that does not matter; .02 is a shift of a seventh of a standard
+    /// deviation.
+    pub margin: f64,
+    /// The windows in which one false alarm of the model is accepted.
+    pub windows: f64,
+    /// The share of false ones among the features that a report marks.
+    pub false_discovery: f64,
+}
+
+impl Default for Policy {
+    /// One false alarm in 90 days of windows of an hour.
+    fn default() -> Self {
+        Self { margin: 0.02, windows: 90.0 * 24.0, false_discovery: 0.05 }
+    }
+}
+
+/// The drift of one version: the state that windows change.
+#[derive(Debug, Clone)]
+pub struct Drift {
+    baseline: Arc<Baseline>,
+    policy: Policy,
+    yardsticks: Box<[Yardstick]>,
+    features: Box<[Detector]>,
+    roles: Vec<(Role, Detector)>,
+    /// The score at which a feature alarms.
+    feature_threshold: f64,
+    /// The score at which all features of a role together alarm.
+    role_threshold: f64,
+}
+
+impl Drift {
+    /// Nothing seen yet.
+    pub fn new(baseline: Arc<Baseline>, policy: Policy) -> Self {
+        let features = baseline.layout().features();
+        let yardsticks: Box<[Yardstick]> = features
+            .iter()
+            .zip(baseline.references())
+            .map(|(feature, reference)| Yardstick::new(feature, reference, policy.margin))
+            .collect();
+        let roles: Vec<(Role, Detector)> = [Role::Input, Role::Output]
+            .into_iter()
+            .filter(|role| features.iter().any(|feature| feature.role() == *role))
+            .map(|role| (role, Detector::default()))
+            .collect();
+        // Half of the budget is for the features, half for the roles.
+        let budget = 2.0 * ONE_REFERENCE * policy.windows.max(1.0);
+        Self {
+            feature_threshold: budget * yardsticks.len().max(1) as f64,
+            role_threshold: budget * roles.len().max(1) as f64,
+            features: vec![Detector::default(); yardsticks.len()].into(),
+            yardsticks,
+            roles,
+            policy,
+            baseline,
+        }
+    }
+
+    /// What traffic is held against.
+    pub const fn baseline(&self) -> &Arc<Baseline> {
+        &self.baseline
+    }
+
+    /// What is asked.
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The values from which on a window says something about every feature.
+    pub fn values_min(&self) -> u64 {
+        self.yardsticks.iter().map(|y| y.groups().values_min() as u64).max().unwrap_or(0)
+    }
+
+    /// Takes a closed window into account.
+    ///
+    /// # Errors
+    ///
+    /// Refuses counts of another layout than the baseline's.
+    pub fn observe(&mut self, window: &Counts) -> Result<Report, UnlikeLayouts> {
+        let (ours, theirs) = (self.baseline.layout().hash(), window.layout().hash());
+        if ours != theirs {
+            return Err(UnlikeLayouts { ours, theirs });
+        }
+        let layout = Arc::clone(self.baseline.layout());
+        let mut reports = Vec::with_capacity(self.yardsticks.len());
+        for (index, ((yardstick, detector), counts)) in
+            self.yardsticks.iter().zip(&mut self.features).zip(window.features()).enumerate()
+        {
+            let measured = yardstick.measure(counts);
+            let step = measured.p.map(|p| detector.observe(e_value(p), self.feature_threshold));
+            let verdict = Verdict {
+                outcome: outcome(step.as_ref()),
+                evidence: yardstick.evidence(&measured, step.as_ref(), self.feature_threshold),
+            };
+            reports.push(FeatureReport { index, measured, verdict, is_discovery: false });
+        }
+        let ps: Vec<Option<f64>> = reports.iter().map(|report| report.measured.p).collect();
+        for (report, is_discovery) in
+            reports.iter_mut().zip(false_discoveries(&ps, self.policy.false_discovery))
+        {
+            report.is_discovery = is_discovery;
+        }
+        let weights = self.baseline.references().iter().map(|r| r.weight);
+        let weighted: Vec<(Role, Option<f64>, Option<f64>)> = layout
+            .features()
+            .iter()
+            .zip(weights)
+            .zip(&ps)
+            .map(|((feature, weight), p)| (feature.role(), weight, p.map(e_value)))
+            .collect();
+        let threshold = self.role_threshold;
+        let roles = self
+            .roles
+            .iter_mut()
+            .map(|(role, detector)| {
+                let of_role =
+                    weighted.iter().filter(|(of, ..)| of == role).map(|(_, w, e)| (*w, *e));
+                let e = weighted_mean(of_role);
+                let step = e.map(|e| detector.observe(e, threshold));
+                RoleReport { role: *role, verdict: role_verdict(e, step.as_ref(), threshold) }
+            })
+            .collect();
+        Ok(Report { features: reports, roles })
+    }
+
+    /// The evidence that has come together, to be put back after a restart with [`Self::resume`].
+    pub fn state(&self) -> Vec<Detector> {
+        self.features
+            .iter()
+            .chain(self.roles.iter().map(|(_, detector)| detector))
+            .copied()
+            .collect()
+    }
+
+    /// Puts back what [`Self::state`] gave. Without effect where that was for another number of
+    /// features.
+    pub fn resume(&mut self, state: &[Detector]) -> bool {
+        if state.len() != self.features.len() + self.roles.len() {
+            return false;
+        }
+        let all =
+            self.features.iter_mut().chain(self.roles.iter_mut().map(|(_, detector)| detector));
+        for (ours, stored) in all.zip(state) {
+            *ours = *stored;
+        }
+        true
+    }
+}
+
+fn outcome(step: Option<&Step>) -> Outcome {
+    match step {
+        None => Outcome::Insufficient,
+        Some(step) if step.is_drifting => Outcome::Breach,
+        Some(_) => Outcome::Pass,
+    }
+}
+
+/// The mean of the e-values of one role. A mean of e-values is one, however they depend on each other;
+/// a product would not be.
+fn weighted_mean(values: impl Iterator<Item = (Option<f64>, Option<f64>)>) -> Option<f64> {
+    let known: Vec<(f64, f64)> =
+        values.filter_map(|(weight, e)| Some((weight.unwrap_or(1.0), e?))).collect();
+    let total: f64 = known.iter().map(|(weight, _)| weight).sum();
+    let count = known.len() as f64;
+    match known.len() {
+        0 => None,
+        _ if total > 0.0 => Some(known.iter().map(|(weight, e)| weight * e).sum::<f64>() / total),
+        _ => Some(known.iter().map(|(_, e)| e).sum::<f64>() / count),
+    }
+}
+
+fn role_verdict(e: Option<f64>, step: Option<&Step>, threshold: f64) -> Verdict {
+    let evidence = Evidence {
+        definition: "mean of the features' e-values, by weight",
+        e_value: e,
+        score: step.map(|step| step.score),
+        threshold: Some(threshold),
+        ..Evidence::default()
+    };
+    Verdict { outcome: outcome(step), evidence }
+}
