@@ -1,6 +1,7 @@
 //! The task of one source: look, report, wait.
 //!
-//! Owns when is looked again: after the interval, sooner when a time to live is over, when the system tells
+//! Owns when is looked again: after the interval, sooner when a time to live is over, when an answer
+//! was not whole, when the system tells
 //! of a change, or when something that was missed waits for a second answer. Never judges an answer.
 
 use std::future::Future;
@@ -24,6 +25,8 @@ use crate::domain::spec::{DiscoveryPlace, DiscoverySpec, Intent};
 
 /// How soon is looked again when something was missed.
 pub(super) const CONFIRM: Duration = Duration::from_millis(1100);
+/// How soon is looked again after an answer that is not whole.
+const AGAIN: Duration = Duration::from_secs(5);
 /// No source is asked more often.
 const LEAST: Duration = Duration::from_millis(20);
 
@@ -158,8 +161,10 @@ impl Rounds {
                 Some(asker) => asker.complete(answer).await,
                 None => answer,
             };
+            let is_whole = matches!(answer, Answer::Whole(_));
             let Some(awaits) = self.reporter.tell(answer).await else { return };
-            let mut wait = self.interval.min(good_for.unwrap_or(Duration::MAX)).max(LEAST);
+            let soon = good_for.unwrap_or(if is_whole { Duration::MAX } else { AGAIN });
+            let mut wait = self.interval.min(soon).max(LEAST);
             if awaits {
                 wait = wait.min(CONFIRM);
             }

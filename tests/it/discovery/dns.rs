@@ -84,9 +84,11 @@ fn services_of_a_name_are_members_and_a_name_that_vanishes_changes_nothing() {
         Zone::Ports(backends.iter().map(|backend| backend.address.port()).collect())
     };
     let server = NameServer::new(ports(&[&one]));
-    let gateway = in_dir(&format!("srv = \"_p._tcp.fleet.test\"\nserver = \"{}\"", server.address));
+    let gateway = in_dir(&format!(
+        "srv = \"_p._tcp.fleet.test\"\nserver = \"{}\"\ninterval = \"200ms\"",
+        server.address
+    ));
     assert_eq!(answers(&gateway), ["one"]);
-    // The time to live is a second, the interval half a minute.
     server.set(ports(&[&one, &two]));
     wait_for_answers(&gateway, &["one", "two"]);
     for (zone, clue) in [
@@ -115,6 +117,7 @@ fn addresses_of_a_name_are_members() {
         shown["things"].as_array().unwrap().iter().map(|thing| &thing["backend"]).collect();
     assert_eq!(backends, ["http://127.0.0.1:9", "http://127.0.0.2:9"]);
     let before = *server.asked.lock();
+    // The time to live is a second, the interval half a minute.
     eventually("it is asked again when the time to live is over", || {
         (*server.asked.lock() > before + 1).then_some(())
     });

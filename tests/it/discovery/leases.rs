@@ -62,7 +62,7 @@ fn a_registration_that_is_wrong_or_one_too_many_is_refused_with_a_reason() {
     let gateway = in_dir("lease = \"1h\"\nregistrations = 1");
     let post = |body: &str| admin(&gateway, "POST", "/api/v1/registrations", body);
     for (body, clue) in [
-        ("", "send {\"address\""),
+        ("", "EOF while parsing"),
         ("{\"address\": \"10.0.0.1:80\"}", "did you mean"),
         ("{\"address\": \"http://a:1\", \"model\": \"m\"}", "both or neither"),
         ("{\"address\": \"http://a:1\", \"modle\": \"m\"}", "unknown field"),
