@@ -13,6 +13,8 @@ mod load;
 mod members;
 mod publish;
 mod repository;
+#[cfg(test)]
+mod simulation;
 pub mod steady;
 mod store;
 

@@ -5,6 +5,9 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// Declares a cheap-to-clone name type over `Arc<str>`.
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident) => {
@@ -41,6 +44,23 @@ macro_rules! name_type {
                 write!(f, "{:?}", &*self.0)
             }
         }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                if is_valid_name(&text) {
+                    Ok(Self::new(text))
+                } else {
+                    Err(D::Error::custom(format_args!("{text:?} is not a name")))
+                }
+            }
+        }
     };
 }
 
@@ -59,6 +79,11 @@ name_type!(
 name_type!(
     /// The name of a set of interchangeable backends in the configuration.
     PoolName
+);
+name_type!(
+    /// What a version is, by its content: the sha256 of its artifact in hexadecimal digits, or the
+    /// identity that its backends declare.
+    Digest
 );
 name_type!(
     /// The name of a place to which the prediction log is delivered.
@@ -88,7 +113,8 @@ pub fn is_valid_name(name: &str) -> bool {
 pub struct Generation(pub u64);
 
 /// A share in thousandths, 0 to 1000.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u16", into = "u16")]
 pub struct Permille(u16);
 
 impl Permille {
@@ -110,6 +136,20 @@ impl Permille {
     /// The share in thousandths.
     pub fn thousandths(self) -> u16 {
         self.0
+    }
+}
+
+impl From<Permille> for u16 {
+    fn from(share: Permille) -> Self {
+        share.0
+    }
+}
+
+impl TryFrom<u16> for Permille {
+    type Error = String;
+
+    fn try_from(thousandths: u16) -> Result<Self, String> {
+        Self::new(thousandths).ok_or_else(|| format!("{thousandths} is more than 1000 thousandths"))
     }
 }
 

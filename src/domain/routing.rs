@@ -10,6 +10,7 @@
 //!         built-in model paths ────────┴─▶ model ─▶ pin, or split by key ──▶ target
 //! ```
 
+pub mod buckets;
 mod matcher;
 mod split;
 mod table;

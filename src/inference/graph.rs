@@ -89,6 +89,9 @@ const CONTRIB_OPERATORS: [&str; 11] = [
     "SkipSimplifiedLayerNormalization",
 ];
 
+/// The newest versions of `ai.onnx` and `ai.onnx.ml` that the conformance table covers.
+const NEWEST: (i64, i64) = (28, 5);
+
 /// Decodes a model file.
 pub(super) fn decode(bytes: &[u8]) -> Result<ModelProto, Refusal> {
     let model = ModelProto::decode(bytes).map_err(|error| Refusal::NotOnnx(error.to_string()))?;
@@ -110,6 +113,7 @@ pub(super) fn check(tract: &Onnx, model: &ModelProto, bytes: &[u8]) -> Result<In
     let is_input = |value: &&ValueInfoProto| !constants.contains(&*value.name);
     let inputs = graph.input.iter().filter(is_input).map(|value| check_input(value, bytes));
     let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+    check_versions(model)?;
     check_operators(tract, model, graph)?;
     check_wiring(graph)?;
     let outputs = graph.output.iter().map(|value| check_output(value, bytes));
@@ -180,6 +184,25 @@ fn element_name(element: i32) -> String {
     )
 }
 
+/// Checks that operators mean what they meant in the newest version that the conformance table covers.
+fn check_versions(model: &ModelProto) -> Result<(), Refusal> {
+    for import in &model.opset_import {
+        let (name, newest) = match import.domain.as_str() {
+            "" | "ai.onnx" => ("ai.onnx", NEWEST.0),
+            ml::DOMAIN => (ml::DOMAIN, NEWEST.1),
+            _ => continue,
+        };
+        if !(1..=newest).contains(&import.version) {
+            return Err(Refusal::Malformed(format!(
+                "it asks for version {} of the operators of {name}, and 1 to {newest} are known: convert it with \
+                 onnx.version_converter",
+                import.version
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Finds the first node, in any branch or loop body, that cannot be run.
 ///
 /// Recursion is bounded: the protobuf decoder refuses messages nested more than 100 deep.
@@ -225,8 +248,18 @@ fn check_wiring(graph: &GraphProto) -> Result<(), Refusal> {
     }
     let mut values: HashSet<&str> = HashSet::new();
     values.extend(graph.input.iter().map(|value| &*value.name));
+    // An input with a default is both.
     values.extend(graph.initializer.iter().map(|tensor| &*tensor.name));
-    values.extend(graph.node.iter().flat_map(|node| &node.output).map(|name| &**name));
+    for node in &graph.node {
+        for name in node.output.iter().filter(|name| !name.is_empty()) {
+            if !values.insert(name) {
+                let node = node_name(node);
+                let reason =
+                    format!("node '{node}' makes '{name}', which something else makes too");
+                return Err(Refusal::Malformed(reason));
+            }
+        }
+    }
     for node in &graph.node {
         let absent = |name: &&String| !name.is_empty() && !values.contains(&***name);
         if let Some(name) = node.input.iter().find(absent) {

@@ -47,6 +47,7 @@ pub(super) use self::attributes::Attributes;
 use self::binarizer::Binarizer;
 use self::category_mapper::CategoryMapper;
 pub(super) use self::dict_vectorizer::DictVectorizer;
+pub(super) use self::exponential::{exponentials, logistics};
 use self::feature_vectorizer::FeatureVectorizer;
 use self::imputer::Imputer;
 use self::label_encoder::LabelEncoder;

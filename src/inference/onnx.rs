@@ -7,26 +7,38 @@
 mod cast;
 mod log_softmax;
 mod mul;
+mod pointwise;
+mod reduce;
 mod reduce_extreme;
+mod reduce_log_sum_exp;
+mod unread;
 
 use std::sync::LazyLock;
 
 use tract_onnx::Onnx;
 use tract_onnx::model::ParsingContext;
-use tract_onnx::pb::{AttributeProto, NodeProto};
-use tract_onnx::prelude::TractResult;
+use tract_onnx::pb::NodeProto;
+use tract_onnx::prelude::{Tensor, TractResult};
 use tract_onnx::tract_hir::infer::InferenceOp;
 use tract_onnx::tract_hir::internal::bail;
 
+pub(super) use self::unread::beyond;
 use super::ml::build;
 
 /// Puts the operators of this module into `onnx`.
 pub(super) fn register(onnx: &mut Onnx) {
     onnx.op_register.insert("Cast", cast::build);
+    onnx.op_register.insert("Celu", pointwise::celu);
+    onnx.op_register.insert("Clip", pointwise::clip);
+    onnx.op_register.insert("HardSigmoid", pointwise::hard_sigmoid);
     onnx.op_register.insert("LogSoftmax", build::<log_softmax::LogSoftmax>);
     onnx.op_register.insert("Mul", mul::build);
+    onnx.op_register.insert("ReduceLogSumExp", reduce_log_sum_exp::build);
     onnx.op_register.insert("ReduceMax", reduce_extreme::build::<true>);
     onnx.op_register.insert("ReduceMin", reduce_extreme::build::<false>);
+    onnx.op_register.insert("Relu", pointwise::relu);
+    onnx.op_register.insert("Sigmoid", pointwise::sigmoid);
+    onnx.op_register.insert("Tanh", pointwise::tanh);
 }
 
 /// What tract makes of a node whose operator is replaced.
@@ -41,56 +53,15 @@ fn stock(
     }
 }
 
-/// An attribute or input of an operator that tract leaves out of account.
-struct Unread {
-    operators: &'static [&'static str],
-    attribute: &'static str,
-    /// Whether the attribute says what tract does anyway.
-    harmless: fn(&AttributeProto) -> bool,
-}
-
-const UNREAD: &[Unread] = &[
-    Unread {
-        operators: &["RNN", "GRU", "LSTM"],
-        attribute: "direction",
-        harmless: |attribute| attribute.s != b"reverse",
-    },
-    Unread { operators: &["RNN", "GRU", "LSTM"], attribute: "clip", harmless: |_| false },
-    Unread {
-        operators: &["LSTM"],
-        attribute: "input_forget",
-        harmless: |attribute| attribute.i == 0,
-    },
-    Unread {
-        operators: &["SpaceToDepth"],
-        attribute: "mode",
-        harmless: |attribute| attribute.s == b"DCR",
-    },
-    Unread { operators: &["Swish"], attribute: "alpha", harmless: |attribute| attribute.f == 1.0 },
-    Unread {
-        operators: &["Attention"],
-        attribute: "left_window_size",
-        harmless: |attribute| attribute.i < 0,
-    },
-    Unread {
-        operators: &["Attention"],
-        attribute: "right_window_size",
-        harmless: |attribute| attribute.i < 0,
-    },
-];
-
-/// What the node asks for that tract would leave out of account, `None` if there is nothing.
-pub(super) fn beyond(node: &NodeProto) -> Option<String> {
-    let operator = node.op_type.as_str();
-    for unread in UNREAD.iter().filter(|unread| unread.operators.contains(&operator)) {
-        let attribute = node.attribute.iter().find(|attribute| attribute.name == unread.attribute);
-        if attribute.is_some_and(|attribute| !(unread.harmless)(attribute)) {
-            return Some(format!("its attribute '{}'", unread.attribute));
-        }
-    }
-    let has_input = |position: usize| node.input.get(position).is_some_and(|name| !name.is_empty());
-    let causal = |attribute: &AttributeProto| attribute.name == "is_causal" && attribute.i != 0;
-    // The mask of what comes later starts at the past there, not at the query.
-    let with_past = operator == "Attention" && has_input(4) && node.attribute.iter().any(causal);
-    with_past.then(|| "a causal mask and past keys together".to_owned())
+/// The constant of that name, `None` for what is computed while the model runs.
+fn constant(context: &ParsingContext<'_>, name: &str) -> TractResult<Option<Tensor>> {
+    let found = context.parent_graphs.iter().find_map(|graph| {
+        let initializer = graph.initializer.iter().find(|tensor| tensor.name == name);
+        initializer.or_else(|| {
+            let is_it = |node: &&NodeProto| node.op_type == "Constant" && node.output == [name];
+            let node = graph.node.iter().find(is_it)?;
+            node.attribute.iter().find(|attribute| attribute.name == "value")?.t.as_ref()
+        })
+    });
+    found.map(|tensor| context.load_tensor(tensor)).transpose()
 }

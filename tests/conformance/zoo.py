@@ -12,6 +12,7 @@ from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringT
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
+from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from sklearn.ensemble import (
@@ -42,7 +43,7 @@ from sklearn.linear_model import (
     SGDClassifier,
 )
 from sklearn.multiclass import OneVsRestClassifier
-from sklearn.naive_bayes import BernoulliNB, GaussianNB
+from sklearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
@@ -79,6 +80,7 @@ def models():
     yield from text_models()
     yield from boosted_models()
     yield from nets()
+    yield from real_models()
 
 
 @functools.cache
@@ -441,3 +443,30 @@ def nets():
         return {"x": values.astype(numpy.float32)}
 
     yield "net_lstm", model(lstm, made), steps
+
+
+def real_models():
+    """Models fitted on data sets of everyday size, whose likelihoods are far from one."""
+    digits, cancer = load_digits(), load_breast_cancer()
+    scaled = make_pipeline(StandardScaler(), MLPClassifier((16,), max_iter=300, random_state=0))
+    fitted = {
+        "digits_multinomial_nb": (MultinomialNB(), digits),
+        "digits_complement_nb": (ComplementNB(), digits),
+        "digits_categorical_nb": (CategoricalNB(min_categories=17), digits),
+        "digits_gaussian_nb": (GaussianNB(), digits),
+        "cancer_gaussian_nb": (GaussianNB(), cancer),
+        "cancer_mlp": (scaled, cancer),
+        "cancer_one_vs_rest": (OneVsRestClassifier(LogisticRegression(max_iter=5000)), cancer),
+    }
+    for name, (estimator, data) in fitted.items():
+        rows = data.data.astype(numpy.float32)
+        model = convert_sklearn(
+            estimator.fit(rows, data.target),
+            initial_types=[("x", FloatTensorType([None, rows.shape[1]]))],
+            target_opset=OPSET,
+        )
+        yield name, model, functools.partial(real_inputs, rows)
+
+
+def real_inputs(rows, count, seed):
+    return {"x": numpy.random.default_rng(seed).permutation(rows)[: count or 40]}

@@ -24,6 +24,9 @@ const UDP_BYTES_MAX: usize = 4096;
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 const RESOLV_CONF_BYTES_MAX: u64 = 64 * 1024;
 const DNS_PORT: u16 = 53;
+/// Where a message says, and how, that the rest of it did not fit.
+const FLAGS: usize = 2;
+const TRUNCATED: u8 = 0x02;
 
 /// What a record says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,8 +125,7 @@ async fn ask(server: SocketAddr, name: &str, kind: Kind) -> Result<Records, Look
     let query = query(id, name, kind).ok_or_else(|| LookupError::Name(name.to_owned()))?;
     let silent = |error: io::Error| LookupError::Silent(server, error);
     let mut answer = in_time(over_udp(server, &query, id)).await.map_err(silent)?;
-    let is_cut = Packet::parse(&answer).map_or(true, |it| it.has_flags(PacketFlag::TRUNCATION));
-    if is_cut {
+    if answer.get(FLAGS).is_some_and(|flags| flags & TRUNCATED != 0) {
         answer = in_time(over_tcp(server, &query)).await.map_err(silent)?;
     }
     read(server, name, kind, id, &answer)

@@ -1,7 +1,7 @@
-//! The exponential function of several numbers at a time.
+//! The exponential function of several numbers at a time, and the logistic function on top of it.
 //!
-//! Owns the approximation that kernels and transforms share where they have many numbers. Never used
-//! for a single one, which the standard library does as well.
+//! Owns the approximation that kernels, transforms and nets share where they have many numbers. Never
+//! used for a single one, which the standard library does as well.
 
 /// The exponential function of each, to the last digit but one.
 ///
@@ -9,7 +9,9 @@
 /// polynomial for `exp(r)` (S. L. Moshier, Cephes, `expf`). Without a branch or a call in it, the compiler
 /// can do all lanes at once.
 #[inline]
-pub(super) fn exponentials<const LANES: usize>(numbers: [f32; LANES]) -> [f32; LANES] {
+pub(in crate::inference) fn exponentials<const LANES: usize>(
+    numbers: [f32; LANES],
+) -> [f32; LANES] {
     // Added to a number, it rounds it to an integer, in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     const POLYNOMIAL: [f32; 6] =
@@ -27,6 +29,22 @@ pub(super) fn exponentials<const LANES: usize>(numbers: [f32; LANES]) -> [f32; L
         let r = x - n * LN_2.0 - n * LN_2.1;
         let sum = POLYNOMIAL.into_iter().fold(0.0, |sum, factor| sum * r + factor);
         (sum * r * r + r + 1.0) * power
+    })
+}
+
+/// `1 / (1 + exp(-x))`, without the loss of digits for large negative `x`.
+pub(super) fn logistic(x: f32) -> f32 {
+    let power = (-x.abs()).exp();
+    let small = power / (1.0 + power);
+    if x < 0.0 { small } else { 1.0 / (1.0 + power) }
+}
+
+/// [`logistic`] of each.
+pub(in crate::inference) fn logistics<const LANES: usize>(numbers: [f32; LANES]) -> [f32; LANES] {
+    let powers = exponentials(numbers.map(|x| -x.abs()));
+    std::array::from_fn(|lane| {
+        let (x, power) = (numbers[lane], powers[lane]);
+        (if x < 0.0 { power } else { 1.0 }) / (1.0 + power)
     })
 }
 

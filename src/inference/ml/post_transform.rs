@@ -7,7 +7,7 @@
 use tract_onnx::prelude::TractResult;
 
 use super::attributes::Attributes;
-use super::exponential::exponentials;
+use super::exponential::{logistic, logistics};
 
 /// The attribute `post_transform`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,22 +99,6 @@ fn softmax_zero(scores: &mut [f32]) {
 
 fn largest(scores: &[f32]) -> f32 {
     scores.iter().copied().fold(f32::MIN, f32::max)
-}
-
-/// `1 / (1 + exp(-x))`, without the loss of digits for large negative `x`.
-fn logistic(x: f32) -> f32 {
-    let power = (-x.abs()).exp();
-    let small = power / (1.0 + power);
-    if x < 0.0 { small } else { 1.0 / (1.0 + power) }
-}
-
-/// [`logistic`] of each.
-fn logistics<const LANES: usize>(numbers: [f32; LANES]) -> [f32; LANES] {
-    let powers = exponentials(numbers.map(|x| -x.abs()));
-    std::array::from_fn(|lane| {
-        let (x, power) = (numbers[lane], powers[lane]);
-        (if x < 0.0 { power } else { 1.0 }) / (1.0 + power)
-    })
 }
 
 /// The quantile of the normal distribution at `x`, NaN outside of 0 to 1.

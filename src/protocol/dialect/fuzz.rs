@@ -115,8 +115,9 @@ fn echo(dialect: Dialect, request: &InferRequest<'_>, declared: &[TensorSpec]) {
     let (parts, content) = made.into_parts();
     let Ok(received) = Body::new(dialect, &parts.headers, content) else { return };
     let Ok(Some(call)) = parse_path(parts.uri.path()) else { return };
-    // One thing cannot be said in rows: that there are none.
-    let empty = request.inputs.iter().any(|input| input.data().is_empty());
+    // One thing cannot be said in rows: that there are none, or nothing in them.
+    let no_rows = request.inputs.iter().any(|input| input.data().is_empty());
+    let empty = no_rows || request.inputs.is_empty();
     let seen = decode_request(&call, &parts.headers, &received, &target.terms);
     assert!(empty || seen.is_ok(), "{dialect}: our own request can be read: {seen:?}");
     let Ok(seen) = seen else { return };

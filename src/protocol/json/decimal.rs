@@ -42,7 +42,7 @@ pub(super) fn scan(bytes: &[u8]) -> Option<Decimal<'_>> {
         exponent = -i32::try_from(at - start).ok()?;
         integer = false;
     }
-    if count > DIGITS_MAX && count - leading_zeros(bytes, start) > DIGITS_MAX {
+    if count > DIGITS_MAX && count - leading_zeros(bytes.get(start..at)?) > DIGITS_MAX {
         return None;
     }
     if let Some(b'e' | b'E') = bytes.get(at) {
@@ -63,9 +63,12 @@ pub(super) fn scan(bytes: &[u8]) -> Option<Decimal<'_>> {
 
 /// The zeros that a long number begins with, on both sides of the point; they add nothing to the mantissa.
 #[cold]
-fn leading_zeros(bytes: &[u8], start: usize) -> usize {
-    let number = bytes.get(start..).unwrap_or_default().iter();
-    number.take_while(|&&byte| matches!(byte, b'0' | b'.')).filter(|&&byte| byte == b'0').count()
+fn leading_zeros(number: &[u8]) -> usize {
+    number
+        .iter()
+        .take_while(|&&byte| matches!(byte, b'0' | b'.'))
+        .filter(|&&byte| byte == b'0')
+        .count()
 }
 
 /// Reads digits from `at` on into `mantissa`, which wraps around when there are too many.
@@ -269,6 +272,7 @@ mod tests {
             ("-2e3 ", "-2e3"),
             ("0x", "0"),
             ("12345678:", "12345678"),
+            ("0.00000000000000000000.0", "0.00000000000000000000"),
         ] {
             let decimal = scan(text.as_bytes()).expect(text);
             assert_eq!(decimal.text, number.as_bytes());

@@ -60,7 +60,7 @@ fn answer(query: &[u8], zone: &Zone) -> Vec<u8> {
     match zone {
         Zone::NoSuchName => *packet.rcode_mut() = RCODE::NameError,
         Zone::Broken => *packet.rcode_mut() = RCODE::ServerFailure,
-        Zone::Garbage => return [&query[..2], &[0xff; 9]].concat(),
+        Zone::Garbage => return [&query[..2], &[0x80; 9]].concat(),
         Zone::Hosts(hosts) if wanted(TYPE::A) => data.extend(hosts.iter().map(|last| a(*last))),
         Zone::Ports(_) if wanted(TYPE::A) => data.push(a(1)),
         Zone::Ports(ports) if wanted(TYPE::SRV) => {

@@ -1,0 +1,597 @@
+//! The invariants, held against what happened in the world.
+//!
+//! Owns its own books: which contents were stopped, which versions are proven, who was found sound when, what
+//! was last published. None of the guards of the life cycle is called here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use super::Tally;
+use super::process::Process;
+use super::world::{Key, World};
+use crate::domain::ids::{Digest, ModelName, Permille, VersionName};
+use crate::domain::lifecycle::event::{Alert, By, Event, Move, What};
+use crate::domain::lifecycle::explain::explain;
+use crate::domain::lifecycle::exposure::Exposure;
+use crate::domain::lifecycle::health::{Health, Level, Signal};
+use crate::domain::lifecycle::observed::ObservedVersion;
+use crate::domain::lifecycle::plan::Policies;
+use crate::domain::lifecycle::policy::Policy;
+use crate::domain::lifecycle::proof::Gate;
+use crate::domain::lifecycle::stage::{Edge, Rest, Stage};
+use crate::domain::lifecycle::state::{Model, State, Version};
+use crate::domain::lifecycle::time::Steady;
+
+/// What must have happened somewhere.
+pub(super) const EXPECTED: &[&str] = &[
+    "alert: correlated",
+    "alert: incomplete",
+    "alert: no way back",
+    "alert: overdue",
+    "alert: publisher held",
+    "alert: ratio",
+    "alert: republished",
+    "alert: would evict",
+    "clock set",
+    "deleted",
+    "evicted",
+    "exposed",
+    "extended",
+    "first",
+    "killed mid-write",
+    "promoted",
+    "promoted by order",
+    "proven by living",
+    "quarantined at admission",
+    "quarantined for want of evidence",
+    "quarantined in canary",
+    "quarantined in shadow",
+    "quarantined while standby",
+    "recovered",
+    "restored",
+    "retried",
+    "rolled back",
+    "stepped",
+    "superseded",
+    "unloaded",
+];
+
+/// An invariant that does not hold.
+#[derive(Debug)]
+pub(super) struct Broken(String);
+
+impl Broken {
+    pub(super) fn new(what: impl Into<String>) -> Self {
+        Self(what.into())
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn hold(holds: bool, what: impl FnOnce() -> String) -> Result<(), Broken> {
+    if holds { Ok(()) } else { Err(Broken(what())) }
+}
+
+/// The books.
+#[derive(Default)]
+pub(super) struct Checks {
+    policy: Policy,
+    /// What the journal adds up to, folded apart from the process.
+    durable: State,
+    stopped: BTreeMap<ModelName, BTreeSet<Digest>>,
+    proven: BTreeMap<ModelName, BTreeSet<VersionName>>,
+    looks: BTreeMap<Key, (Steady, bool)>,
+    /// The candidate's share as last published.
+    shares: BTreeMap<ModelName, (VersionName, Permille)>,
+    /// Shares that an event has granted since.
+    granted: BTreeMap<ModelName, (VersionName, Permille)>,
+    evictions: Vec<(ModelName, Steady)>,
+    tally: Tally,
+}
+
+impl Checks {
+    pub(super) fn new(policy: &Policy) -> Self {
+        Self { policy: policy.clone(), ..Self::default() }
+    }
+
+    pub(super) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.tally.entry(what).or_default() += 1;
+    }
+
+    pub(super) fn died(&mut self, world: &World) {
+        self.count(if world.torn.is_some() { "killed mid-write" } else { "killed" });
+    }
+
+    pub(super) fn looked(&mut self, key: Key, at: Steady, passed: bool) {
+        self.looks.insert(key, (at, passed));
+    }
+
+    /// An event is about to be written.
+    pub(super) fn written(&mut self, process: &Process, event: &Event) -> Result<(), Broken> {
+        let own = event.by == By::Gateway;
+        self.count(match &event.what {
+            What::Recovered => "recovered",
+            What::ClockSet { .. } => "clock set",
+            What::Proven { .. } => "proven by living",
+            What::Alerted { alert, on: true, .. } => alert_word(alert),
+            _ => "other",
+        });
+        if let What::Proven { model, version } = &event.what {
+            self.prove(model, version);
+        }
+        let What::Moved { model, moves, .. } = &event.what else { return Ok(()) };
+        let nothing = Model::default();
+        let before = process.state.model(model).unwrap_or(&nothing);
+        for m in moves {
+            self.edge(process, event, own, model, before, m)
+                .map_err(|broken| Broken(format!("{broken} ({} {})", m.version, m.edge.word())))?;
+        }
+        if moves.iter().any(|m| matches!(m.edge, Edge::Return(_))) {
+            self.count("rolled back");
+            self.rolled_back(process, event, model, before, moves)?;
+        }
+        let trial = |m: &&Move| matches!(m.edge, Edge::Retire(_) | Edge::Drain(Rest::Retired(_)));
+        if moves.iter().any(|m| matches!(m.edge, Edge::Validate(_)))
+            && moves.iter().any(|m| trial(&m))
+        {
+            self.count("superseded");
+        }
+        Ok(())
+    }
+
+    fn edge(
+        &mut self,
+        process: &Process,
+        event: &Event,
+        own: bool,
+        name: &ModelName,
+        before: &Model,
+        m: &Move,
+    ) -> Result<(), Broken> {
+        let at = event.at.steady;
+        let Some(version) = before.version(&m.version) else {
+            return Err(Broken::new("an edge of a version that is not there"));
+        };
+        let seen = process.seen.version(name, &m.version).cloned().unwrap_or_default();
+        let digest = version.release().digest.clone();
+        let stayed = at.since(version.since());
+        match &m.edge {
+            Edge::Begin(_) => self.count("first"),
+            Edge::Extend(_) => self.count("extended"),
+            Edge::Restore => {
+                self.count("restored");
+                if version.proven().is_some() {
+                    self.prove(name, &m.version);
+                }
+            }
+            Edge::Expose(_, share) => {
+                self.count("exposed");
+                let released = !m.version.as_str().starts_with("0.");
+                hold(own && released, || "I6: exposed by hand, or a prerelease".to_owned())?;
+                self.compared(&seen, version)?;
+                self.grant(name, &m.version, *share);
+            }
+            Edge::Step(_, share) => {
+                self.count("stepped");
+                self.enough(process, name, before, m, stayed)?;
+                self.grant(name, &m.version, *share);
+            }
+            Edge::Promote(proof) if proof.overruled().is_none() => {
+                self.count("promoted");
+                hold(own, || "I5: promoted by order without saying so".to_owned())?;
+                self.enough(process, name, before, m, stayed)?;
+                self.no_worse(&seen, version)?;
+                self.prove(name, &m.version);
+            }
+            Edge::Promote(_) => {
+                self.count("promoted by order");
+                hold(!own, || "I5: the gateway overrules its own evidence".to_owned())?;
+            }
+            Edge::Quarantine(verdict, _) | Edge::Drain(Rest::Quarantined(verdict)) => {
+                self.count(gate_word(verdict.gate));
+                let serves = before.champion().is_some_and(|(_, live)| {
+                    live.release().digest == digest && !matches!(version.stage(), Stage::Live(_))
+                });
+                if !matches!(verdict.gate, Gate::Fetch | Gate::Insufficient) && !serves {
+                    self.stopped.entry(name.clone()).or_default().insert(digest);
+                    self.proven.entry(name.clone()).or_default().remove(&m.version);
+                }
+                if verdict.gate == Gate::Standby {
+                    self.uncorrelated(process, name, before)?;
+                }
+            }
+            Edge::Retry => {
+                self.count("retried");
+                self.stopped.entry(name.clone()).or_default().remove(&digest);
+            }
+            Edge::Drain(Rest::Retired(_)) if matches!(version.stage(), Stage::Standby(_)) => {
+                self.count("unloaded");
+                self.window_is_over(before, version, stayed)?;
+                hold(version.pinned().is_none(), || "a pinned standby goes".to_owned())?;
+                self.uncorrelated(process, name, before)?;
+            }
+            Edge::Evict(_) => self.evicted(process, event, name, before, m)?,
+            Edge::Delete => {
+                self.count("deleted");
+                hold(!seen.on_disk, || "deleted and still there".to_owned())?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What the first requests of clients need.
+    fn compared(&self, seen: &ObservedVersion, version: &Version) -> Result<(), Broken> {
+        let policy = &self.policy.release;
+        if policy.unproven || policy.shadow.pairs == 0 {
+            return Ok(());
+        }
+        let Some(shadow) = &seen.shadow else { return Err(Broken::new("I6: nothing compared")) };
+        let agrees = shadow.agreement_low.is_some_and(|low| low >= 0.8);
+        let fast = shadow.slower_high.is_some_and(|high| high <= 1.5);
+        let enough = shadow.pairs >= policy.shadow.pairs && shadow.began >= version.since();
+        hold(enough && agrees && fast, || format!("I6: exposed on {shadow:?}"))
+    }
+
+    /// What a promotion needs besides a step.
+    fn no_worse(&self, seen: &ObservedVersion, version: &Version) -> Result<(), Broken> {
+        let excess = seen.canary.as_ref().and_then(|all| all.rates.first()?.excess_high);
+        hold(excess.is_some_and(|high| high <= self.policy.guard.margin), || {
+            format!("I5: promoted with an excess of up to {excess:?}")
+        })?;
+        let steps = self.policy.release.steps.len();
+        let last = matches!(version.stage(), Stage::Canary(at) if at.step() + 1 == steps);
+        hold(last, || "I5: promoted before its last step".to_owned())
+    }
+
+    fn window_is_over(
+        &self,
+        before: &Model,
+        version: &Version,
+        stayed: Duration,
+    ) -> Result<(), Broken> {
+        // Those that became live at the same moment, itself too, count as newer.
+        let newer = before.versions().filter(|(_, other)| {
+            matches!(other.stage(), Stage::Standby(_)) && other.lived() >= version.lived()
+        });
+        let guarded = newer.count() <= self.policy.release.standbys;
+        hold(!guarded || stayed >= self.policy.release.undo, || {
+            format!("a standby goes after {stayed:?}, within its undo window")
+        })
+    }
+
+    /// What a step and a promotion need.
+    fn enough(
+        &self,
+        process: &Process,
+        name: &ModelName,
+        before: &Model,
+        m: &Move,
+        stayed: Duration,
+    ) -> Result<(), Broken> {
+        let version = before.version(&m.version);
+        let Some(Stage::Canary(canary)) = version.map(|version| version.stage()) else {
+            return Err(Broken::new("I5: it is not in canary"));
+        };
+        let seen = process.seen.version(name, &m.version).and_then(|seen| seen.canary.clone());
+        let Some(seen) = seen else { return Err(Broken::new("I6: nothing was counted")) };
+        let wanted = self.policy.release.steps.get(canary.step()).map_or(u64::MAX, |s| s.responses);
+        hold(seen.responses >= wanted, || format!("I6: {} of {wanted} responses", seen.responses))?;
+        hold(stayed >= self.policy.release.dwell, || format!("I6: after {stayed:?} only"))?;
+        hold(version.is_some_and(|version| seen.began >= version.since()), || {
+            "I6: on counts of an earlier step".to_owned()
+        })?;
+        hold(seen.sample_ratio.is_some_and(|chance| chance >= 1e-4), || {
+            format!("I6: with a sample ratio of {:?}", seen.sample_ratio)
+        })?;
+        hold(seen.faults == 0 && seen.crashed.is_none(), || "I6: after faults".to_owned())?;
+        hold(seen.rates.first().is_some_and(|rate| rate.ln_e < 100f64.ln()), || {
+            "I6: with an e-value above its threshold".to_owned()
+        })?;
+        let control = before.champion();
+        hold(
+            control.is_some_and(|(control, version)| {
+                version.killed().is_none()
+                    && process.seen.version(name, control).is_some_and(|seen| seen.ready)
+            }),
+            || "I6: without a control".to_owned(),
+        )?;
+        hold(version.is_some_and(|version| version.held().is_none()), || {
+            "I6: while it is held".to_owned()
+        })
+    }
+
+    fn prove(&mut self, model: &ModelName, version: &VersionName) {
+        self.proven.entry(model.clone()).or_default().insert(version.clone());
+    }
+
+    fn grant(&mut self, model: &ModelName, version: &VersionName, share: Permille) {
+        self.granted.insert(model.clone(), (version.clone(), share));
+    }
+
+    fn rolled_back(
+        &self,
+        process: &Process,
+        event: &Event,
+        name: &ModelName,
+        before: &Model,
+        moves: &[Move],
+    ) -> Result<(), Broken> {
+        let target = moves.iter().find(|m| matches!(m.edge, Edge::Return(_)));
+        let Some(target) = target else { return Ok(()) };
+        let look = self.looks.get(&(name.clone(), target.version.clone()));
+        let fresh = look.is_some_and(|(at, passed)| {
+            *passed && event.at.steady.since(*at) <= self.policy.guard.fresh
+        });
+        hold(fresh, || format!("I7: {} was last looked at: {look:?}", target.version))?;
+        let ready = process.seen.version(name, &target.version).is_some_and(|seen| seen.ready);
+        hold(ready, || format!("I7: {} is not loaded", target.version))?;
+        let champion = before.champion().map(|(_, champion)| champion);
+        hold(champion.is_some_and(|champion| champion.held().is_none()), || {
+            "a held champion is rolled back".to_owned()
+        })?;
+        self.uncorrelated(process, name, before)
+    }
+
+    /// I11.
+    fn uncorrelated(
+        &self,
+        process: &Process,
+        name: &ModelName,
+        before: &Model,
+    ) -> Result<(), Broken> {
+        let degraded = |version: &VersionName| -> BTreeSet<Signal> {
+            let nothing = Health::default();
+            let seen = process.seen.version(name, version);
+            let health = seen.map_or(&nothing, |seen| &seen.health);
+            let degraded =
+                health.readings().filter(|(_, reading)| reading.level == Level::Degraded);
+            degraded.map(|(signal, _)| signal).collect()
+        };
+        let Some((champion, _)) = before.champion() else { return Ok(()) };
+        let bad = degraded(champion);
+        for (standby, version) in before.versions() {
+            if matches!(version.stage(), Stage::Standby(_)) {
+                let common: Vec<_> = degraded(standby).intersection(&bad).copied().collect();
+                hold(common.is_empty(), || {
+                    format!("I11: {champion} and {standby} are both degraded by {common:?}")
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn evicted(
+        &mut self,
+        process: &Process,
+        event: &Event,
+        name: &ModelName,
+        before: &Model,
+        m: &Move,
+    ) -> Result<(), Broken> {
+        self.count("evicted");
+        let at = event.at.steady;
+        let mut proven = self.proven.get(name).cloned().unwrap_or_default();
+        let was_proven = proven.remove(&m.version);
+        let routes = process.published.get(name).cloned().unwrap_or_default();
+        hold(!routes.reaches(&m.version), || "I2: evicted while requests reach it".to_owned())?;
+        let seen = process.seen.version(name, &m.version).cloned().unwrap_or_default();
+        hold(seen.in_flight == 0 && seen.references.is_empty(), || {
+            format!("I2: evicted with {} requests, used by {:?}", seen.in_flight, seen.references)
+        })?;
+        if !process.forced {
+            hold(!was_proven || !proven.is_empty(), || "I3: the last proven version".to_owned())?;
+            let pinned = before.version(&m.version).is_some_and(|v| v.pinned().is_some());
+            hold(!pinned, || "a pinned version is evicted".to_owned())?;
+            let model = process.seen.models.get(name);
+            hold(model.is_some_and(|model| model.listing_doubt.is_none()), || {
+                "evicted on a listing in doubt".to_owned()
+            })?;
+            self.uncorrelated(process, name, before)?;
+            hold(!process.seen.lease_taken, || "I12: evicted without the lease".to_owned())?;
+            let policy = &self.policy.evict;
+            let last = self.evictions.iter().rev().find(|(model, _)| model == name);
+            hold(last.is_none_or(|(_, last)| at.since(*last) >= policy.cool_down), || {
+                "I12: evicted within the cool-down".to_owned()
+            })?;
+            let hour = Duration::from_secs(3600);
+            let recent = self.evictions.iter().filter(|(_, last)| at.since(*last) < hour).count();
+            hold(recent < policy.hourly, || format!("I12: {recent} evictions within the hour"))?;
+            if event.by == By::Gateway {
+                hold(before.candidate().is_none(), || "evicted during a rollout".to_owned())?;
+                let doubt = process.state.clock().doubtful_until.is_some_and(|until| at < until);
+                let timed = matches!(&m.edge, Edge::Evict(why) if why.contains("old")
+                    || why.contains("trained") || why.contains("quarantine"));
+                hold(!doubt || !timed, || "evicted by a clock in doubt".to_owned())?;
+                hold(!policy.dry_run, || "evicted in a dry run".to_owned())?;
+            }
+        }
+        self.proven.insert(name.clone(), proven);
+        self.evictions.push((name.clone(), at));
+        Ok(())
+    }
+
+    /// An event was folded.
+    pub(super) fn folded(
+        &mut self,
+        had: &[ModelName],
+        after: &State,
+        event: &Event,
+    ) -> Result<(), Broken> {
+        self.durable.apply(event).map_err(|error| Broken(format!("I8: {error}")))?;
+        for name in had {
+            let still = after.model(name).is_some_and(|model| model.champion().is_some());
+            hold(still, || format!("I1: {name} has lost its champion"))?;
+        }
+        Ok(())
+    }
+
+    /// Routes are about to be published.
+    pub(super) fn published(
+        &mut self,
+        process: &Process,
+        name: &ModelName,
+        routes: &Exposure,
+    ) -> Result<(), Broken> {
+        let Some(model) = self.durable.model(name) else {
+            return Err(Broken::new("I8: a model that is not written down"));
+        };
+        let seen = |version: &VersionName| process.seen.version(name, version);
+        let ready = |version: &VersionName| seen(version).is_some_and(|seen| seen.ready);
+        let nothing = BTreeSet::new();
+        let stopped = self.stopped.get(name).unwrap_or(&nothing);
+        let cut = self.durable.killed().is_some() || model.killed().is_some();
+        let mut total = 0;
+        for (version, known) in model.versions() {
+            let share = routes.share_of(version);
+            total += u32::from(share.thousandths());
+            let reached = routes.reaches(version);
+            hold(!reached || ready(version), || format!("I1: {version} is not loaded"))?;
+            hold(!reached || !stopped.contains(&known.release().digest), || {
+                format!("I4: the content of {version} was stopped")
+            })?;
+            hold(!reached || !(cut || known.killed().is_some()), || {
+                format!("{version} is cut off and gets requests")
+            })?;
+            let serves = matches!(known.stage(), Stage::Live(_) | Stage::Standby(_));
+            let could = serves
+                && ready(version)
+                && !cut
+                && known.killed().is_none()
+                && !stopped.contains(&known.release().digest);
+            hold(!could || routes.champion.is_some(), || {
+                format!("I1: {version} could answer and nobody does")
+            })?;
+            if routes.shadow.as_ref() == Some(version) {
+                hold(share == Permille::NONE, || format!("I10: {version} answers in shadow"))?;
+            }
+        }
+        let whole = if routes.champion.is_some() { 1000 } else { 0 };
+        hold(total == whole, || format!("I9: shares add up to {total}"))?;
+        self.grew(name, routes)
+    }
+
+    /// I6 and I8: a candidate's share grows only by a grant, and never by coming back.
+    fn grew(&mut self, name: &ModelName, routes: &Exposure) -> Result<(), Broken> {
+        let Some(candidate) = &routes.candidate else { return Ok(()) };
+        let (version, share) = (candidate.version.clone(), candidate.share);
+        let granted = self.granted.get(name);
+        let allowed = granted.is_some_and(|(to, most)| *to == version && share <= *most);
+        hold(allowed, || format!("I6: {version} gets {share:?}, granted is {granted:?}"))?;
+        let last = self.shares.insert(name.clone(), (version.clone(), share));
+        hold(share <= Permille::saturating(500), || "the control slice is smaller".to_owned())?;
+        let shrank = last.is_some_and(|(last, before)| last == version && before > share);
+        // A new trial of the same version starts small again.
+        let first = self.policy.release.steps.first().map_or(Permille::NONE, |step| step.share);
+        hold(!shrank || share == first, || format!("{version} shrank to {share:?}"))
+    }
+
+    /// At the end of a step: what is in memory is what is written.
+    pub(super) fn agrees(&self, process: &Process) -> Result<(), Broken> {
+        hold(self.durable == process.state, || "I8: the journal says something else".to_owned())
+    }
+
+    /// I2.
+    pub(super) fn unloads(
+        &self,
+        process: &Process,
+        name: &ModelName,
+        version: &VersionName,
+    ) -> Result<(), Broken> {
+        let routes = process.published.get(name).cloned().unwrap_or_default();
+        hold(!routes.reaches(version), || format!("I2: {version} is unloaded in use"))?;
+        let seen = process.seen.version(name, version).cloned().unwrap_or_default();
+        hold(seen.in_flight == 0 && seen.references.is_empty(), || {
+            format!("I2: {version} is unloaded with {} requests", seen.in_flight)
+        })?;
+        let stage = process.state.model(name).and_then(|model| model.version(version));
+        hold(stage.is_some_and(|version| !version.stage().wants_loaded()), || {
+            format!("I2: {version} is unloaded and still wanted")
+        })
+    }
+
+    pub(super) fn deletes(
+        &self,
+        process: &Process,
+        name: &ModelName,
+        version: &VersionName,
+    ) -> Result<(), Broken> {
+        let known = process.state.model(name).and_then(|model| model.version(version));
+        let evicted = known.is_some_and(|version| {
+            matches!(version.stage(), Stage::Evicted(_)) && version.pinned().is_none()
+        });
+        hold(evicted || process.forced, || format!("{version} is deleted and not evicted"))?;
+        let seen = process.seen.version(name, version).cloned().unwrap_or_default();
+        hold(seen.in_flight == 0 && !seen.ready, || format!("I2: {version} is deleted in use"))
+    }
+
+    /// After a day and a half of good weather nothing is stuck, and everything can be explained.
+    pub(super) fn at_rest(
+        &self,
+        process: &Process,
+        policies: &Policies,
+        world: &World,
+    ) -> Result<(), Broken> {
+        let now = process.now(world);
+        for (name, model) in process.state.models() {
+            for (version, known) in model.versions() {
+                let told = explain(&process.state, &process.seen, policies, now, name, version);
+                let Some(told) = told.map(|told| told.to_string()) else {
+                    return Err(Broken(format!("{version} cannot be explained")));
+                };
+                hold(told.contains(version.as_str()) && told.ends_with('.'), || told.clone())?;
+                let stayed = now.steady.since(known.since());
+                let asks = ["approval", "prerelease", "hold", "its control", "a champion"];
+                let person = asks.iter().any(|word| told.contains(word));
+                let restless = known.stage().is_on_trial()
+                    || matches!(known.stage(), Stage::Warming(_) | Stage::Draining(_));
+                let waits = matches!(known.stage(), Stage::Staged(_))
+                    && !told.contains("trial of")
+                    && !told.contains("its turn");
+                hold(
+                    !(restless || waits) || person || stayed < Duration::from_secs(12 * 3600),
+                    || format!("stuck: {told}"),
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn gate_word(gate: Gate) -> &'static str {
+    match gate {
+        Gate::Fetch => "quarantined while fetching",
+        Gate::Known => "quarantined at discovery",
+        Gate::Admission => "quarantined at admission",
+        Gate::WarmUp => "quarantined at warm-up",
+        Gate::Shadow => "quarantined in shadow",
+        Gate::Canary => "quarantined in canary",
+        Gate::Insufficient => "quarantined for want of evidence",
+        Gate::Live => "quarantined while live",
+        Gate::Standby => "quarantined while standby",
+        Gate::Operator => "quarantined by an operator",
+    }
+}
+
+fn alert_word(alert: &Alert) -> &'static str {
+    match alert {
+        Alert::Incomplete(_) => "alert: incomplete",
+        Alert::Republished(_) => "alert: republished",
+        Alert::Overdue(_) => "alert: overdue",
+        Alert::NoWayBack(_) => "alert: no way back",
+        Alert::Correlated(_) => "alert: correlated",
+        Alert::Ratio(_) => "alert: ratio",
+        Alert::PublisherHeld(_) => "alert: publisher held",
+        Alert::TooMany => "alert: too many",
+        Alert::WouldEvict(_) => "alert: would evict",
+    }
+}

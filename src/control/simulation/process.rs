@@ -1,0 +1,540 @@
+//! The process: the loop that the controller runs around the plan, with what it holds in memory.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::checks::{Broken, Checks};
+use super::operators;
+use super::world::{Key, Truth, World};
+use crate::domain::ids::{Digest, ModelName, VersionName};
+use crate::domain::lifecycle::event::{By, Draft, Event, What};
+use crate::domain::lifecycle::evidence::{
+    CanaryEvidence, Check, CheckKind, Checks as CheckList, Metric, Outcome, RateEvidence,
+    ShadowEvidence, Warmth,
+};
+use crate::domain::lifecycle::explain::sentence;
+use crate::domain::lifecycle::exposure::{Exposure, exposure};
+use crate::domain::lifecycle::health::{Signal, Window};
+use crate::domain::lifecycle::observed::{
+    ListingTrust, Observed, ObservedVersion, Progress, Sighting,
+};
+use crate::domain::lifecycle::plan::{Effect, Policies, plan};
+use crate::domain::lifecycle::proof::{Fetched, Look};
+use crate::domain::lifecycle::stage::Stage;
+use crate::domain::lifecycle::state::State;
+use crate::domain::lifecycle::time::{Now, Steady};
+use crate::domain::stats::confidence::difference_of_rates;
+use crate::domain::stats::two_by_two::{Prior, Tally, TwoByTwo};
+
+/// Rounds of one step: what is not settled then waits for the next.
+const ROUNDS: usize = 40;
+
+/// What a running process holds.
+pub(super) struct Process {
+    pub state: State,
+    pub seen: Observed,
+    /// The routes that requests follow.
+    pub published: BTreeMap<ModelName, Exposure>,
+    trust: BTreeMap<ModelName, ListingTrust>,
+    /// Candidates whose answers are counted, with the step.
+    counting: BTreeMap<ModelName, (VersionName, usize)>,
+    /// The tests of their rollouts.
+    tests: BTreeMap<ModelName, TwoByTwo>,
+    began: Now,
+    began_at: u64,
+    /// The last order overruled the guard.
+    pub forced: bool,
+}
+
+/// The process was killed.
+struct Killed;
+
+type Step<T> = Result<Result<T, Killed>, Broken>;
+
+impl Process {
+    /// A process starts on what is written; `None` if it is killed again at once.
+    pub(super) fn start(world: &mut World, checks: &mut Checks) -> Result<Option<Self>, Broken> {
+        // What was not written to its end does not count.
+        world.torn = None;
+        let mut state = State::default();
+        for event in world.events() {
+            state.apply(&event).map_err(|error| Broken::new(format!("I8: {error}")))?;
+        }
+        let began = Now::resumed(state.clock().last, world.wall());
+        let mut process = Self {
+            state,
+            seen: Observed::default(),
+            published: BTreeMap::new(),
+            trust: BTreeMap::new(),
+            counting: BTreeMap::new(),
+            tests: BTreeMap::new(),
+            began,
+            began_at: world.time,
+            forced: false,
+        };
+        let draft = Draft { by: By::Gateway, what: What::Recovered };
+        match process.record(world, checks, draft)? {
+            Ok(()) => Ok(Some(process)),
+            Err(Killed) => Ok(None),
+        }
+    }
+
+    pub(super) fn now(&self, world: &World) -> Now {
+        let up = Duration::from_millis(world.time - self.began_at);
+        Now { steady: self.began.steady.after(up), wall: world.wall() }
+    }
+
+    /// Requests are answered along the published routes, and counted.
+    pub(super) fn traffic(&mut self, world: &mut World, pause: Duration) {
+        let now = self.now(world).steady;
+        let n = world.requests(pause);
+        for (model, routes) in self.published.clone() {
+            let digest = |version: &VersionName| {
+                let version = self.state.model(&model)?.version(version)?;
+                Some(version.release().digest.clone())
+            };
+            let Some(champion) = routes.champion.as_ref() else { continue };
+            let Some(control) = digest(champion) else { continue };
+            let p = world.errors(&control);
+            let errors = world.draw(n, p);
+            let seen = &mut self.seen.models.entry(model.clone()).or_default().versions;
+            let live = seen.entry(champion.clone()).or_default();
+            live.last_request = Some(now);
+            let bad = (n >= 100).then_some(errors * 20 > n * 3);
+            let detail = format!("{errors} of {n} are errors");
+            let window = Window { at: now, bad, crossed: false, samples: n, detail };
+            live.health.observe(Signal::SloBurn, &window);
+            if let Some(candidate) = &routes.candidate {
+                let part = world.draw(n, f64::from(candidate.share.thousandths()) / 1000.0);
+                let Some(digest) = digest(&candidate.version) else { continue };
+                let against = world.draw(part, p);
+                let (q, faults) = (
+                    world.errors(&digest),
+                    world.truth(&digest).map_or(0.0, |truth| truth.invalid),
+                );
+                let bad = world.draw(part, q);
+                let faults = world.draw(part, faults);
+                let lost = world.chance(12);
+                let skewed = world.chance(40);
+                let entry = seen.entry(candidate.version.clone()).or_default();
+                let Some(canary) = &mut entry.canary else { continue };
+                let none = || TwoByTwo::new(Prior::of(0.01, 1.0));
+                let test = self.tests.entry(model.clone()).or_insert_with(none);
+                test.observe(Tally::new(against, part), Tally::new(bad, part));
+                count(canary, part, bad, faults, test);
+                canary.sample_ratio = Some(if skewed { 1e-9 } else { 0.4 });
+                if lost {
+                    canary.sample_ratio = None;
+                    for rate in &mut canary.rates {
+                        rate.excess_high = None;
+                    }
+                }
+            }
+            if let Some(shadow) = &routes.shadow
+                && let Some(digest) = digest(shadow)
+                && let Some(truth) = world.truth(&digest).cloned()
+            {
+                let pairs = n.min(400);
+                let invalid = world.draw(pairs, truth.invalid);
+                let entered = entered(&self.state, &model, shadow);
+                let entry = seen.entry(shadow.clone()).or_default();
+                let evidence = since(&mut entry.shadow, entered, now);
+                evidence.pairs += pairs;
+                evidence.invalid += invalid;
+                compare(evidence, truth.agreement);
+            }
+        }
+    }
+
+    /// The process looks around: the store, its versions, what they hold.
+    pub(super) fn look(&mut self, world: &mut World) {
+        let now = self.now(world).steady;
+        for model in world.models.clone() {
+            let trust = self.trust.entry(model.clone()).or_default();
+            let listing = world.listing(&model);
+            trust.observe(listing.as_ref().map(Vec::len).ok_or("the store does not answer"));
+            let seen = self.seen.models.entry(model.clone()).or_default();
+            seen.listing_doubt = trust.doubt().map(str::to_owned);
+            // Absence is no decision: what was seen stays seen.
+            for (version, artifact) in listing.into_iter().flatten() {
+                let complete = artifact.complete_at <= world.time;
+                seen.sightings.insert(version, Sighting { release: artifact.release, complete });
+            }
+            let Some(entry) = self.state.model(&model) else { continue };
+            let routes = self.published.get(&model).cloned().unwrap_or_default();
+            let (mut disk, mut memory) = (0, 0);
+            for (version, known) in entry.versions() {
+                let key = (model.clone(), version.clone());
+                let digest = &known.release().digest;
+                let at = seen.versions.entry(version.clone()).or_default();
+                if at.digest.as_ref() != Some(digest) {
+                    *at = ObservedVersion { digest: Some(digest.clone()), ..Default::default() };
+                }
+                at.on_disk = world.disk.contains(&key);
+                disk += if at.on_disk { known.release().bytes } else { 0 };
+                memory += if at.ready { known.release().bytes } else { 0 };
+                if world.is_dead(digest) && at.ready {
+                    at.ready = false;
+                    if let Some(canary) = &mut at.canary {
+                        canary.crashed = Some("all its backends are gone".to_owned());
+                    }
+                }
+                at.in_flight = match routes.reaches(version) {
+                    true => world.rng.u64(..4),
+                    false => world.rng.u64(..=at.in_flight),
+                };
+                if world.clear {
+                    at.references.clear();
+                    at.in_flight = at.in_flight.min(u64::from(routes.reaches(version)));
+                } else if world.chance(200) {
+                    at.references = vec!["alias `prod`".to_owned()];
+                } else if world.chance(10) {
+                    at.references.clear();
+                }
+                if world.chance(300) {
+                    at.last_request = Some(now);
+                }
+            }
+            seen.disk = disk;
+            seen.memory = memory;
+        }
+        self.seen.lease_taken = world.chance(20);
+    }
+
+    /// Plans, writes down, publishes and acts until nothing is left to do; `false` if it was killed.
+    pub(super) fn act(
+        &mut self,
+        world: &mut World,
+        policies: &Policies,
+        checks: &mut Checks,
+    ) -> Result<bool, Broken> {
+        if self.publish(world, checks)?.is_err() {
+            return Ok(false);
+        }
+        for _ in 0..ROUNDS {
+            let now = self.now(world);
+            let planned = plan(&self.state, &self.seen, policies, now);
+            if world.rng.u8(..32) == 0 && planned != plan(&self.state, &self.seen, policies, now) {
+                return Err(Broken::new("a plan differs from the same plan"));
+            }
+            let idle = planned.drafts.is_empty() && planned.effects.is_empty();
+            for draft in planned.drafts {
+                if self.settle(world, checks, draft)?.is_err() {
+                    return Ok(false);
+                }
+            }
+            for effect in planned.effects {
+                if world.chance(400) {
+                    return Ok(false);
+                }
+                self.perform(world, checks, effect)?;
+            }
+            if self.publish(world, checks)?.is_err() {
+                return Ok(false);
+            }
+            // An order is carried out on what is now, not on what was planned with.
+            let order = operators::draw(world, self, policies);
+            if idle && order.is_none() {
+                break;
+            }
+            if let Some(order) = order {
+                if self.settle(world, checks, order)?.is_err() {
+                    return Ok(false);
+                }
+                self.forced = false;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes a draft down and publishes what follows from it.
+    fn settle(&mut self, world: &mut World, checks: &mut Checks, draft: Draft) -> Step<()> {
+        match self.record(world, checks, draft)? {
+            Ok(()) => self.publish(world, checks),
+            Err(Killed) => Ok(Err(Killed)),
+        }
+    }
+
+    /// Writes a draft down and folds it.
+    fn record(&mut self, world: &mut World, checks: &mut Checks, draft: Draft) -> Step<()> {
+        if world.chance(400) {
+            return Ok(Err(Killed));
+        }
+        let event = self.state.stamp(draft, self.now(world));
+        let line = serde_json::to_string(&event).map_err(|error| Broken::new(error.to_string()))?;
+        if line.contains('\n') {
+            return Err(Broken::new("an event takes more than one line"));
+        }
+        if world.chance(400) {
+            world.torn = line.get(..line.len() / 2).map(str::to_owned);
+            return Ok(Err(Killed));
+        }
+        if world.rng.u8(..4) == 0 {
+            let read: Event = serde_json::from_str(&line)
+                .map_err(|error| Broken::new(format!("I8: {error}: {line}")))?;
+            if sentence(&event) != sentence(&read) {
+                return Err(Broken::new(format!("I8: it reads back as another event: {line}")));
+            }
+        }
+        checks.written(self, &event)?;
+        world.append(line);
+        let had = champions(&self.state);
+        if let Err(error) = self.state.apply(&event) {
+            return Err(Broken::new(format!("a planned event does not fold: {error}: {event:?}")));
+        }
+        // From here on it is written, whether or not the process lives to know.
+        checks.folded(&had, &self.state, &event)?;
+        if world.chance(400) {
+            return Ok(Err(Killed));
+        }
+        Ok(Ok(()))
+    }
+
+    /// Publishes the routes that the state says.
+    fn publish(&mut self, world: &mut World, checks: &mut Checks) -> Step<()> {
+        let now = self.now(world).steady;
+        let models: Vec<ModelName> = self.state.models().map(|(name, _)| name.clone()).collect();
+        for model in models {
+            let ready = |version: &VersionName| {
+                self.seen.version(&model, version).is_some_and(|seen| seen.ready)
+            };
+            let routes = exposure(&self.state, &model, ready);
+            checks.published(self, &model, &routes)?;
+            self.start_counting(&model, &routes, now);
+            self.published.insert(model, routes);
+            if world.chance(4000) {
+                return Ok(Err(Killed));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Counts begin anew with each step of a candidate.
+    fn start_counting(&mut self, model: &ModelName, routes: &Exposure, now: Steady) {
+        let Some(candidate) = &routes.candidate else {
+            if self.state.model(model).is_none_or(|model| model.candidate().is_none()) {
+                self.counting.remove(model);
+            }
+            return;
+        };
+        let version = self.state.model(model).and_then(|model| model.version(&candidate.version));
+        let Some(Stage::Canary(canary)) = version.map(|version| version.stage()) else { return };
+        let key = (candidate.version.clone(), canary.step());
+        let last = self.counting.insert(model.clone(), key.clone());
+        if last.as_ref() == Some(&key) {
+            return;
+        }
+        let seen = self.seen.models.entry(model.clone()).or_default();
+        let entry = seen.versions.entry(candidate.version.clone()).or_default();
+        let goes_on = last.is_some_and(|(version, _)| version == candidate.version);
+        if !goes_on {
+            self.tests.remove(model);
+        }
+        let rates = match entry.canary.take() {
+            Some(canary) if goes_on => canary.rates,
+            _ => Vec::new(),
+        };
+        entry.canary = Some(CanaryEvidence { began: now, rates, ..CanaryEvidence::default() });
+    }
+
+    /// Does what is planned, as well as the world lets it.
+    fn perform(
+        &mut self,
+        world: &mut World,
+        checks: &mut Checks,
+        effect: Effect,
+    ) -> Result<(), Broken> {
+        let now = self.now(world).steady;
+        match effect {
+            Effect::Fetch(model, version) => self.fetch(world, (model, version)),
+            Effect::Check(model, version) => {
+                let Some(truth) = self.truth(world, &model, &version) else { return Ok(()) };
+                let list = checks_of(truth.admitted, truth.golden, world.rng.u8(..20) == 0);
+                if !world.chance(5) {
+                    self.entry(&model, &version).checks =
+                        Progress::Done(CheckList { began: now, checks: list });
+                }
+            }
+            Effect::Warm(model, version) | Effect::Load(model, version) => {
+                self.load(world, (model, version));
+            }
+            Effect::Replay(model, version, rows) => {
+                let Some(truth) = self.truth(world, &model, &version) else { return Ok(()) };
+                let invalid = world.draw(rows, truth.invalid);
+                let entered = entered(&self.state, &model, &version);
+                let evidence = since(&mut self.entry(&model, &version).shadow, entered, now);
+                evidence.pairs += rows;
+                evidence.replayed += rows;
+                evidence.invalid += invalid;
+                compare(evidence, truth.agreement);
+            }
+            Effect::Look(model, version) => self.check_again(world, checks, (model, version)),
+            Effect::Unload(model, version) => {
+                checks.unloads(self, &model, &version)?;
+                self.entry(&model, &version).ready = false;
+            }
+            Effect::Delete(model, version) => {
+                checks.deletes(self, &model, &version)?;
+                self.entry(&model, &version).on_disk = false;
+                if let Some(seen) = self.seen.models.get_mut(&model) {
+                    seen.sightings.remove(&version);
+                }
+                let trust = self.trust.entry(model.clone()).or_default();
+                let key = (model, version);
+                world.disk.remove(&key);
+                if world.is_honest() {
+                    world.store.remove(&key);
+                    trust.removed();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, world: &mut World, key: Key) {
+        let now = self.now(world).steady;
+        let Some(digest) = self.digest(&key.0, &key.1) else { return };
+        let loads = world.truth(&digest).is_some_and(|truth| truth.loads)
+            && !world.is_dead(&digest)
+            && world.disk.contains(&key);
+        let (slow, settled) = (world.chance(6), !world.chance(6));
+        let seen = self.entry(&key.0, &key.1);
+        let attempts = match &seen.warmth {
+            Progress::Failed { attempts, .. } => *attempts + 1,
+            _ => 1,
+        };
+        if !loads {
+            let why = "the graph cannot be read".to_owned();
+            seen.warmth = Progress::Failed { attempts, why, corrupt: false };
+        } else if !slow {
+            seen.ready = true;
+            seen.warmth = Progress::Done(Warmth {
+                began: now,
+                runs: 20,
+                cold_us: 900,
+                warm_us: 90,
+                bytes: 100,
+                settled,
+            });
+        }
+    }
+
+    /// Runs the golden set again.
+    fn check_again(&mut self, world: &World, checks: &mut Checks, key: Key) {
+        let now = self.now(world).steady;
+        let Some(digest) = self.digest(&key.0, &key.1) else { return };
+        let shows = world.truth(&digest).is_some_and(|truth| truth.shows);
+        let broken = world.is_broken(&digest) && shows;
+        let passed = !broken && !world.host_fails() && !world.is_dead(&digest);
+        let how = "the golden set was run again".to_owned();
+        let seen = self.entry(&key.0, &key.1);
+        seen.look = Some(Look { at: now, passed, how: how.clone() });
+        let window =
+            Window { at: now, bad: Some(!passed), crossed: false, samples: 50, detail: how };
+        seen.health.observe(Signal::Golden, &window);
+        checks.looked(key, now, passed);
+    }
+
+    fn truth(&self, world: &World, model: &ModelName, version: &VersionName) -> Option<Truth> {
+        world.truth(&self.digest(model, version)?).cloned()
+    }
+
+    fn fetch(&mut self, world: &mut World, key: Key) {
+        let fails = !world.is_honest() || world.chance(8) || !world.store.contains_key(&key);
+        let seen = self.entry(&key.0, &key.1);
+        let attempts = match &seen.fetch {
+            Progress::Failed { attempts, .. } => *attempts + 1,
+            _ => 1,
+        };
+        if fails {
+            let why = "the store does not answer".to_owned();
+            seen.fetch = Progress::Failed { attempts, why, corrupt: false };
+        } else {
+            seen.fetch = Progress::Done(Fetched::verified(100, 3));
+            world.disk.insert(key);
+        }
+    }
+
+    fn digest(&self, model: &ModelName, version: &VersionName) -> Option<Digest> {
+        Some(self.state.model(model)?.version(version)?.release().digest.clone())
+    }
+
+    fn entry(&mut self, model: &ModelName, version: &VersionName) -> &mut ObservedVersion {
+        let digest = self.digest(model, version);
+        let seen = self.seen.models.entry(model.clone()).or_default();
+        let entry = seen.versions.entry(version.clone()).or_default();
+        if entry.digest != digest {
+            *entry = ObservedVersion { digest, ..Default::default() };
+        }
+        entry
+    }
+}
+
+/// Models that somebody answers for.
+fn champions(state: &State) -> Vec<ModelName> {
+    let led = state.models().filter(|(_, model)| model.champion().is_some());
+    led.map(|(name, _)| name.clone()).collect()
+}
+
+/// When a version came to its stage.
+fn entered(state: &State, model: &ModelName, version: &VersionName) -> Steady {
+    let known = state.model(model).and_then(|model| model.version(version));
+    known.map_or(Steady(0), |version| version.since())
+}
+
+/// The evidence of this stay in shadow.
+fn since(
+    evidence: &mut Option<ShadowEvidence>,
+    entered: Steady,
+    now: Steady,
+) -> &mut ShadowEvidence {
+    if evidence.as_ref().is_some_and(|evidence| evidence.began < entered) {
+        *evidence = None;
+    }
+    evidence.get_or_insert(ShadowEvidence { began: now, ..ShadowEvidence::default() })
+}
+
+/// What the checks before any traffic find.
+fn checks_of(admitted: bool, golden: bool, asks: bool) -> Vec<Check> {
+    let check = |kind, outcome| Check { kind, outcome, detail: "48 rows".to_owned() };
+    let interface = if asks { Outcome::NeedsApproval } else { Outcome::Passed };
+    let probes = if admitted { Outcome::Passed } else { Outcome::Failed };
+    vec![
+        check(CheckKind::Identity, Outcome::Passed),
+        check(CheckKind::Interface, interface),
+        check(CheckKind::Probes, probes),
+        check(CheckKind::Determinism, Outcome::Passed),
+        check(CheckKind::Latency, Outcome::Passed),
+        check(CheckKind::Golden, if golden { Outcome::Passed } else { Outcome::Skipped }),
+    ]
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a bound for a test")]
+fn compare(evidence: &mut ShadowEvidence, agreement: f64) {
+    let noise = 1.0 / (evidence.pairs.max(1) as f64).sqrt();
+    evidence.agreement_low = (evidence.pairs >= 30).then_some(agreement - noise);
+    evidence.slower_high = (evidence.pairs >= 30).then_some(1.1);
+}
+
+/// Counts a block of answers.
+fn count(canary: &mut CanaryEvidence, n: u64, bad: u64, faults: u64, test: &TwoByTwo) {
+    if n == 0 {
+        return;
+    }
+    if canary.responses == canary.failed_from_start {
+        canary.failed_from_start += if bad == n { n } else { bad.min(2) };
+    }
+    canary.responses += n;
+    canary.faults += faults;
+    let (of, against) = (test.candidate(), test.control());
+    let pair = |tally: Tally| (tally.failures, tally.total);
+    canary.rates = vec![RateEvidence {
+        metric: Metric::Errors,
+        n: of.total,
+        bad: of.failures,
+        control_n: against.total,
+        control_bad: against.failures,
+        ln_e: test.ln_evidence(),
+        excess_high: difference_of_rates(pair(of), pair(against), 0.05).map(|d| d.upper),
+    }];
+}

@@ -1,0 +1,259 @@
+//! How often a good version is rolled back, and how soon a bad one.
+//!
+//! Whole rollouts through the real plan, at one request a time of true rates: traffic of a steady rate, counted
+//! by the minute, judged by the monitor's own tests.
+
+use std::time::Duration;
+
+use crate::domain::ids::{Digest, ModelName, VersionName};
+use crate::domain::lifecycle::event::What;
+use crate::domain::lifecycle::evidence::{
+    CanaryEvidence, Check, CheckKind, Checks, Metric, Outcome, RateEvidence, ShadowEvidence, Warmth,
+};
+use crate::domain::lifecycle::observed::{Observed, ObservedVersion, Progress, Sighting};
+use crate::domain::lifecycle::plan::{Policies, plan};
+use crate::domain::lifecycle::proof::{Fetched, Gate, Look};
+use crate::domain::lifecycle::release::Release;
+use crate::domain::lifecycle::stage::{Edge, Rest, Stage};
+use crate::domain::lifecycle::state::State;
+use crate::domain::lifecycle::time::{Now, Steady, Wall};
+use crate::domain::stats::confidence::difference_of_rates;
+use crate::domain::stats::sample_ratio::sample_ratio;
+use crate::domain::stats::two_by_two::{Prior, Tally, TwoByTwo};
+
+/// Requests a minute, of all arms.
+const RATE: u64 = 3000;
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A rollout of `v2` over `v1` that stands on its first step.
+#[derive(Clone)]
+struct Rollout {
+    state: State,
+    observed: Observed,
+    policies: Policies,
+    now: Now,
+    test: TwoByTwo,
+    /// Candidate and control, over the whole rollout.
+    counts: (Tally, Tally),
+    step: usize,
+}
+
+/// How a rollout ended, after so many answers of the candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Promoted,
+    RolledBack,
+    Insufficient,
+}
+
+fn model() -> ModelName {
+    ModelName::new("fraud")
+}
+
+fn version(name: &str) -> VersionName {
+    VersionName::new(name)
+}
+
+impl Rollout {
+    fn begin(champion: f64) -> Self {
+        let mut rollout = Self {
+            state: State::default(),
+            observed: Observed::default(),
+            policies: Policies::default(),
+            now: Now { steady: Steady(1000), wall: Wall(1_790_000_000_000) },
+            test: TwoByTwo::new(Prior::of(champion, 1.0)),
+            counts: (Tally::default(), Tally::default()),
+            step: 0,
+        };
+        for name in ["v1", "v2"] {
+            rollout.publish(name);
+            rollout.pass(Duration::from_secs(3600));
+            rollout.settle();
+        }
+        assert!(rollout.is_in_canary(), "v2 is on its first step");
+        rollout
+    }
+
+    /// A version for which everything before its canary is in order.
+    fn publish(&mut self, name: &str) {
+        let began = Steady(u64::MAX);
+        let digest = Digest::new(format!("digest-of-{name}"));
+        let release = Release {
+            digest: digest.clone(),
+            bytes: 100,
+            source: "store".to_owned(),
+            publisher: None,
+            trained_at: None,
+            named: false,
+        };
+        let check = |kind| Check { kind, outcome: Outcome::Passed, detail: "48 rows".to_owned() };
+        let kinds = self.policies.default.release.required.iter().copied();
+        let checks = kinds.chain([CheckKind::Golden]).map(check).collect();
+        let warmth =
+            Warmth { began, runs: 40, cold_us: 900, warm_us: 90, bytes: 100, settled: true };
+        let shadow = ShadowEvidence {
+            began,
+            pairs: 600,
+            agreement_low: Some(0.97),
+            slower_high: Some(1.1),
+            ..ShadowEvidence::default()
+        };
+        let seen = ObservedVersion {
+            digest: Some(digest),
+            fetch: Progress::Done(Fetched::verified(100, 3)),
+            checks: Progress::Done(Checks { began, checks }),
+            warmth: Progress::Done(warmth),
+            shadow: Some(shadow),
+            look: Some(Look { at: began, passed: true, how: "the golden set".to_owned() }),
+            ready: true,
+            on_disk: true,
+            ..ObservedVersion::default()
+        };
+        let entry = self.observed.models.entry(model()).or_default();
+        entry.sightings.insert(version(name), Sighting { release, complete: true });
+        entry.versions.insert(version(name), seen);
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let now = self.now.steady.after(time);
+        self.now.wall.0 += now.0 - self.now.steady.0;
+        self.now.steady = now;
+    }
+
+    /// Folds what is planned until nothing is.
+    fn settle(&mut self) -> Option<End> {
+        for _ in 0..100 {
+            let planned = plan(&self.state, &self.observed, &self.policies, self.now);
+            if planned.drafts.is_empty() {
+                return None;
+            }
+            for draft in planned.drafts {
+                let event = self.state.stamp(draft, self.now);
+                self.state.apply(&event).expect("a planned event folds");
+                if let Some(end) = end_of(&event.what) {
+                    return Some(end);
+                }
+            }
+        }
+        panic!("the plan does not settle");
+    }
+
+    fn is_in_canary(&self) -> bool {
+        let known = self.state.model(&model()).and_then(|model| model.version(&version("v2")));
+        known.is_some_and(|version| matches!(version.stage(), Stage::Canary(_)))
+    }
+
+    /// A minute of traffic with these rates of errors; how the rollout ended by it.
+    fn minute(&mut self, rng: &mut fastrand::Rng, champion: f64, candidate: f64) -> Option<End> {
+        let model_state = self.state.model(&model()).expect("the model");
+        let (_, known) = model_state.candidate().expect("a candidate");
+        let Stage::Canary(canary) = known.stage() else { panic!("it is in canary") };
+        let (step, since) = (canary.step(), known.since());
+        let part = f64::from(canary.share().thousandths()) / 1000.0;
+        let mut arms = (Tally::default(), Tally::default());
+        for _ in 0..RATE {
+            let at = rng.f64();
+            if at < part {
+                arms.0.count(rng.f64() < candidate);
+            } else if at < 2.0 * part {
+                arms.1.count(rng.f64() < champion);
+            }
+        }
+        self.pass(MINUTE);
+        self.test.observe(arms.1, arms.0);
+        self.counts.0.merge(arms.0);
+        self.counts.1.merge(arms.1);
+        let (of, against) = self.counts;
+        let pair = |tally: Tally| (tally.failures, tally.total);
+        let seen = self.observed.models.entry(model()).or_default();
+        let seen = seen.versions.entry(version("v2")).or_default();
+        let mut evidence = match seen.canary.take() {
+            Some(evidence) if self.step == step => evidence,
+            _ => CanaryEvidence { began: since, ..CanaryEvidence::default() },
+        };
+        self.step = step;
+        evidence.responses += arms.0.total;
+        evidence.failed_from_start = if of.failures == of.total { of.total } else { 0 };
+        evidence.rates = vec![RateEvidence {
+            metric: Metric::Errors,
+            n: of.total,
+            bad: of.failures,
+            control_n: against.total,
+            control_bad: against.failures,
+            ln_e: self.test.ln_evidence(),
+            excess_high: difference_of_rates(pair(of), pair(against), 0.05).map(|d| d.upper),
+        }];
+        let ratio = sample_ratio(&[of.total, against.total], &[1.0, 1.0]);
+        evidence.sample_ratio = ratio.map(|ratio| (-ratio.ln_evidence).exp().min(1.0));
+        seen.canary = Some(evidence);
+        self.settle()
+    }
+
+    fn run(mut self, seed: u64, champion: f64, candidate: f64) -> (End, u64) {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        for _ in 0..10_000 {
+            if let Some(end) = self.minute(&mut rng, champion, candidate) {
+                return (end, self.counts.0.total);
+            }
+        }
+        panic!("a rollout does not end");
+    }
+}
+
+fn end_of(what: &What) -> Option<End> {
+    let What::Moved { moves, .. } = what else { return None };
+    moves.iter().find_map(|m| match &m.edge {
+        Edge::Promote(_) => Some(End::Promoted),
+        Edge::Drain(Rest::Quarantined(verdict)) if verdict.gate == Gate::Insufficient => {
+            Some(End::Insufficient)
+        }
+        Edge::Drain(_) => Some(End::RolledBack),
+        _ => None,
+    })
+}
+
+/// How many of `runs` rollouts ended well, and after how many answers of the candidate the others ended.
+fn rollouts(runs: u64, champion: f64, candidate: f64) -> (u64, u64, Vec<u64>) {
+    let rollout = Rollout::begin(champion);
+    let (mut promoted, mut insufficient, mut stopped) = (0, 0, Vec::new());
+    for seed in 0..runs {
+        match rollout.clone().run(seed, champion, candidate) {
+            (End::Promoted, _) => promoted += 1,
+            (End::Insufficient, _) => insufficient += 1,
+            (End::RolledBack, after) => stopped.push(after),
+        }
+    }
+    stopped.sort_unstable();
+    (promoted, insufficient, stopped)
+}
+
+#[test]
+fn of_a_thousand_rollouts_of_an_equal_version_at_most_one_in_a_hundred_is_rolled_back() {
+    let (promoted, insufficient, stopped) = rollouts(1000, 0.01, 0.01);
+    println!("promoted {promoted}, insufficient {insufficient}, rolled back {}", stopped.len());
+    assert!(stopped.len() as u64 + insufficient <= 10, "{insufficient} and {stopped:?}");
+}
+
+#[test]
+fn versions_with_more_errors_are_rolled_back_soon() {
+    println!("| champion | candidate | rolled back | median answers of the candidate | 90% |");
+    for (champion, factor, runs, most) in [
+        (0.01, 2.0, 40, 12_000),
+        (0.01, 3.0, 40, 3000),
+        (0.01, 10.0, 40, 400),
+        (0.05, 3.0, 20, 800),
+    ] {
+        let (promoted, _, stopped) = rollouts(runs, champion, champion * factor);
+        let at = |percent: usize| stopped.get(stopped.len() * percent / 100).copied();
+        println!(
+            "| {:.1}% | {:.1}% | {}% | {:?} | {:?} |",
+            champion * 100.0,
+            champion * factor * 100.0,
+            stopped.len() as u64 * 100 / runs,
+            at(50),
+            at(90)
+        );
+        assert!(promoted == 0, "{promoted} with {factor} times the errors were promoted");
+        assert!(at(50).is_some_and(|median| median < most), "{factor} times: {:?}", at(50));
+    }
+}

@@ -1,0 +1,201 @@
+//! What the gateway sees of its versions at one moment: the input of a plan besides the state.
+//!
+//! Owns the types and the trust in listings. Never looks for itself: the controller fills this in.
+//! Everything here may be missing, late or wrong; what is missing never leads to more traffic or to less
+//! choice.
+
+use std::collections::BTreeMap;
+
+use super::evidence::{CanaryEvidence, Checks, ShadowEvidence, Warmth};
+use super::health::Health;
+use super::proof::{Fetched, Look};
+use super::release::Release;
+use super::time::Steady;
+use crate::domain::ids::{Digest, ModelName, VersionName};
+
+/// Everything that is seen.
+#[derive(Debug, Clone, Default)]
+pub struct Observed {
+    /// By model.
+    pub models: BTreeMap<ModelName, ObservedModel>,
+    /// Another gateway of the fleet is evicting: this one waits.
+    pub lease_taken: bool,
+}
+
+/// What is seen of one model.
+#[derive(Debug, Clone, Default)]
+pub struct ObservedModel {
+    /// What sources tell, complete or not.
+    pub sightings: BTreeMap<VersionName, Sighting>,
+    /// What is known of versions here.
+    pub versions: BTreeMap<VersionName, ObservedVersion>,
+    /// Why the listing of artifacts cannot be relied upon; `None` if it can.
+    pub listing_doubt: Option<String>,
+    /// Bytes of this model's artifacts on disk.
+    pub disk: u64,
+    /// Bytes of this model's loaded versions.
+    pub memory: u64,
+}
+
+/// A version that a source tells of.
+#[derive(Debug, Clone)]
+pub struct Sighting {
+    /// What is known of it.
+    pub release: Release,
+    /// Whether all of it is there.
+    pub complete: bool,
+}
+
+/// Work on a version that may take a while.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Progress<T> {
+    /// Nobody works on it.
+    #[default]
+    Idle,
+    /// It is under way.
+    Running,
+    /// It is done.
+    Done(T),
+    /// It failed so many times, the last time for this reason.
+    Failed {
+        /// Attempts so far.
+        attempts: u32,
+        /// Why.
+        why: String,
+        /// The content is not the one that was announced.
+        corrupt: bool,
+    },
+}
+
+/// What is seen of one version.
+#[derive(Debug, Clone, Default)]
+pub struct ObservedVersion {
+    /// The content that all of this is about: what was seen of an earlier release of the same name
+    /// says nothing.
+    pub digest: Option<Digest>,
+    /// The artifact's way here.
+    pub fetch: Progress<Fetched>,
+    /// The checks before any traffic.
+    pub checks: Progress<Checks>,
+    /// The warm-up.
+    pub warmth: Progress<Warmth>,
+    /// The trial on copies.
+    pub shadow: Option<ShadowEvidence>,
+    /// The trial on requests of clients.
+    pub canary: Option<CanaryEvidence>,
+    /// How it does where it serves.
+    pub health: Health,
+    /// The last fresh look at it.
+    pub look: Option<Look>,
+    /// Whether it can answer now.
+    pub ready: bool,
+    /// Requests that it holds.
+    pub in_flight: u64,
+    /// Routes, aliases and replays that name it.
+    pub references: Vec<String>,
+    /// When a client last asked for it.
+    pub last_request: Option<Steady>,
+    /// Whether the artifact is on disk.
+    pub on_disk: bool,
+    /// Requests a second that the model gets at its peak, and that the others can take; `None` where
+    /// nobody has measured.
+    pub capacity: Option<Capacity>,
+}
+
+/// Whether the others can take over.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Capacity {
+    /// What the model needs, in requests a second.
+    pub needed: f64,
+    /// What its other versions can take.
+    pub others: f64,
+}
+
+impl Observed {
+    /// What is seen of a version.
+    pub fn version(&self, model: &ModelName, version: &VersionName) -> Option<&ObservedVersion> {
+        self.models.get(model)?.versions.get(version)
+    }
+}
+
+/// How far a listing of artifacts can be relied upon: two good ones in a row, and not half of what was
+/// there gone at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListingTrust {
+    good_in_a_row: u32,
+    last_count: usize,
+    doubt: Option<String>,
+}
+
+impl Default for ListingTrust {
+    fn default() -> Self {
+        Self {
+            good_in_a_row: 0,
+            last_count: 0,
+            doubt: Some("the store has not been listed twice yet".to_owned()),
+        }
+    }
+}
+
+impl ListingTrust {
+    /// Takes in the outcome of a listing: how many versions it showed, or why it failed.
+    ///
+    /// A listing that is empty or has shrunk by half counts as a failure and does not become the new
+    /// measure, so that a store that stays wrong stays in doubt.
+    pub fn observe(&mut self, listing: Result<usize, &str>) {
+        let doubt = match listing {
+            Err(why) => Some(format!("the last listing failed: {why}")),
+            Ok(0) => Some("the last listing was empty".to_owned()),
+            Ok(count) if count.saturating_mul(2) <= self.last_count => Some(format!(
+                "the last listing shrank from {} versions to {count}",
+                self.last_count
+            )),
+            Ok(count) => {
+                self.last_count = count;
+                None
+            }
+        };
+        self.good_in_a_row = if doubt.is_none() { self.good_in_a_row.saturating_add(1) } else { 0 };
+        let too_few = || "it takes a second good listing".to_owned();
+        self.doubt = doubt.or_else(|| (self.good_in_a_row < 2).then(too_few));
+    }
+
+    /// The gateway has deleted an artifact itself: one fewer is no surprise.
+    pub fn removed(&mut self) {
+        self.last_count = self.last_count.saturating_sub(1);
+    }
+
+    /// Why the listing cannot be relied upon; `None` if it can.
+    pub fn doubt(&self) -> Option<&str> {
+        self.doubt.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_good_listings_in_a_row_are_trusted_and_a_bad_one_starts_again() {
+        let mut trust = ListingTrust::default();
+        assert!(trust.doubt().is_some());
+        trust.observe(Ok(4));
+        assert!(trust.doubt().is_some());
+        trust.observe(Ok(4));
+        assert_eq!(trust.doubt(), None);
+        trust.observe(Ok(2));
+        assert!(trust.doubt().is_some(), "half of it gone");
+        trust.observe(Ok(2));
+        assert!(trust.doubt().is_some(), "and still gone");
+        trust.observe(Ok(3));
+        assert!(trust.doubt().is_some(), "one good one");
+        trust.observe(Ok(3));
+        assert_eq!(trust.doubt(), None);
+        trust.observe(Err("timed out"));
+        trust.observe(Ok(3));
+        assert!(trust.doubt().is_some());
+        trust.observe(Ok(0));
+        trust.observe(Ok(3));
+        assert!(trust.doubt().is_some());
+    }
+}

@@ -1,0 +1,89 @@
+//! Conditions that someone should know of: raised once when they begin, cleared once when they end.
+
+use std::collections::BTreeMap;
+
+use super::Scene;
+use crate::domain::lifecycle::event::{Alert, What};
+use crate::domain::lifecycle::stage::Stage;
+use crate::domain::lifecycle::state::VERSIONS_MAX;
+use crate::domain::lifecycle::time::Spell;
+
+impl Scene<'_> {
+    /// The first condition that has begun or ended since it was last written down.
+    pub(super) fn alerted(&self) -> Option<What> {
+        let holds = self.conditions();
+        let told = |alert: &Alert, on: bool, detail: &str| What::Alerted {
+            model: self.name.clone(),
+            alert: alert.clone(),
+            on,
+            detail: detail.to_owned(),
+        };
+        let begun = holds.iter().find(|(alert, _)| !self.model.alerts.contains(alert));
+        begun.map(|(alert, detail)| told(alert, true, detail)).or_else(|| {
+            let ended = self.model.alerts().find(|alert| !holds.contains_key(alert));
+            ended.map(|alert| told(alert, false, "it no longer holds"))
+        })
+    }
+
+    /// Everything that holds now, with its numbers.
+    fn conditions(&self) -> BTreeMap<Alert, String> {
+        let mut holds = BTreeMap::new();
+        let now = self.now.steady;
+        for (name, version) in self.model.versions() {
+            let age = now.since(version.since());
+            if matches!(version.stage(), Stage::Discovered(_))
+                && age >= self.policy.release.incomplete
+            {
+                let detail = format!(
+                    "it has been incomplete for more than {}",
+                    Spell(self.policy.release.incomplete)
+                );
+                holds.insert(Alert::Incomplete(name.clone()), detail);
+            }
+            let waits = matches!(version.stage(), Stage::Discovered(_) | Stage::Staged(_));
+            if let Some(publisher) = self.held_publisher(version).filter(|_| waits) {
+                let failures = self.state.failures_of(publisher);
+                let detail = format!("its last {failures} releases failed; approve one to go on");
+                holds.insert(Alert::PublisherHeld(publisher.to_owned()), detail);
+            }
+        }
+        for (name, sighting) in &self.observed.sightings {
+            match self.model.version(name) {
+                Some(known)
+                    if !known.is_past() && known.release().digest != sighting.release.digest =>
+                {
+                    let source = &sighting.release.source;
+                    let detail = format!("{source} shows other content; publish under a new name");
+                    holds.insert(Alert::Republished(name.clone()), detail);
+                }
+                None if self.model.versions.len() >= VERSIONS_MAX => {
+                    holds.insert(Alert::TooMany, format!("there are {VERSIONS_MAX} already"));
+                }
+                _ => {}
+            }
+        }
+        if let Some((name, ground)) = self.overdue() {
+            holds.insert(Alert::Overdue(name.clone()), format!("{ground} and stays live"));
+        }
+        if let Some((name, why)) = self.stuck() {
+            holds.insert(Alert::NoWayBack(name.clone()), why);
+        }
+        if let (Some(signal), Some((name, _))) = (self.correlated(), self.champion) {
+            let detail = format!("{} speaks against the standby, too", signal.words());
+            holds.insert(Alert::Correlated(name.clone()), detail);
+        }
+        if let Some((name, _)) = self.candidate {
+            let ratio = self.seen(name).and_then(|seen| seen.canary.as_ref()?.sample_ratio);
+            if let Some(chance) = ratio.filter(|chance| *chance < self.policy.guard.sample_ratio) {
+                let detail = format!("the chance of such counts is {chance:.1e}");
+                holds.insert(Alert::Ratio(name.clone()), detail);
+            }
+        }
+        if self.policy.evict.dry_run {
+            for (name, _, _, ground) in self.removable() {
+                holds.insert(Alert::WouldEvict(name.clone()), ground.to_string());
+            }
+        }
+        holds
+    }
+}

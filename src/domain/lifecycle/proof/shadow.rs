@@ -1,0 +1,92 @@
+//! The guard between copies of requests and requests of clients.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Gate, Stop, Verdict};
+use crate::domain::lifecycle::evidence::ShadowEvidence;
+use crate::domain::lifecycle::policy::ShadowPolicy;
+
+/// A version may answer clients.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tried {
+    evidence: ShadowEvidence,
+    /// The policy lets it pass without the comparison that it lacks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unproven: Vec<String>,
+}
+
+impl Tried {
+    /// What was measured.
+    pub fn evidence(&self) -> &ShadowEvidence {
+        &self.evidence
+    }
+
+    /// What the policy let pass.
+    pub fn unproven(&self) -> &[String] {
+        &self.unproven
+    }
+
+    /// The trial ended without enough evidence, and the policy lets unproven versions answer.
+    pub(in crate::domain::lifecycle) fn by_policy(
+        evidence: ShadowEvidence,
+        lacking: Vec<String>,
+    ) -> Self {
+        Self { evidence, unproven: lacking }
+    }
+}
+
+/// Whether the comparison on copies lets a version answer clients.
+///
+/// # Errors
+///
+/// What is missing, or what disqualifies it.
+pub fn may_take_traffic(evidence: &ShadowEvidence, policy: &ShadowPolicy) -> Result<Tried, Stop> {
+    if evidence.invalid > 0 {
+        let why = format!(
+            "{} of {} answers to copied requests were no valid output where the champion's was",
+            evidence.invalid, evidence.pairs
+        );
+        return Err(Stop::Fail(Verdict { gate: Gate::Shadow, why }));
+    }
+    if policy.pairs == 0 {
+        return Ok(Tried { evidence: evidence.clone(), unproven: Vec::new() });
+    }
+    let mut lacking = Vec::new();
+    if evidence.pairs < policy.pairs {
+        lacking.push(format!("{} of {} compared pairs", evidence.pairs, policy.pairs));
+    }
+    if !evidence.labels_better {
+        match evidence.agreement_low {
+            None => lacking.push("a measured agreement".to_owned()),
+            Some(low) if low >= policy.agreement => {}
+            Some(low) => lacking.push(format!(
+                "an agreement of at least {:.3}; its lower bound is {low:.3}",
+                policy.agreement
+            )),
+        }
+    }
+    match evidence.slower_high {
+        None => lacking.push("a measured latency ratio".to_owned()),
+        Some(high) if high <= policy.slower => {}
+        Some(high) => lacking.push(format!(
+            "a p99 latency of at most {:.2} times the champion's; its upper bound is {high:.2}",
+            policy.slower
+        )),
+    }
+    // Written so that a NaN lacks.
+    if !matches!(evidence.drops.partial_cmp(&policy.drops), Some(order) if order.is_lt()) {
+        lacking.push(format!(
+            "fewer than {:.1}% dropped copies; it is {:.1}%",
+            policy.drops * 100.0,
+            evidence.drops * 100.0
+        ));
+    }
+    if evidence.outputs_fit == Some(false) {
+        lacking.push("outputs within the noise of its own baseline".to_owned());
+    }
+    if lacking.is_empty() {
+        Ok(Tried { evidence: evidence.clone(), unproven: Vec::new() })
+    } else {
+        Err(Stop::Wait(lacking))
+    }
+}

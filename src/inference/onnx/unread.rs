@@ -1,0 +1,127 @@
+//! What tract leaves out of account in operators that it has.
+//!
+//! Owns the table of attributes that change an answer and that tract does not read, so that a model that uses
+//! one is refused by name instead of answering wrongly. Found by comparing the attributes of every version of
+//! every operator in the `onnx` package with those that tract's source names. Never refuses an attribute that
+//! says what tract does anyway.
+
+use tract_onnx::pb::{AttributeProto, NodeProto};
+
+/// An attribute of an operator that tract leaves out of account.
+struct Unread {
+    operators: &'static [&'static str],
+    attribute: &'static str,
+    /// Whether the attribute says what tract does anyway.
+    harmless: fn(&AttributeProto) -> bool,
+}
+
+const RECURRENT: &[&str] = &["RNN", "GRU", "LSTM"];
+const NEVER: fn(&AttributeProto) -> bool = |_| false;
+const ZERO: fn(&AttributeProto) -> bool = |attribute| attribute.i == 0;
+const ZEROS: fn(&AttributeProto) -> bool = |attribute| attribute.ints.iter().all(|i| *i == 0);
+
+const fn unread(
+    operators: &'static [&'static str],
+    attribute: &'static str,
+    harmless: fn(&AttributeProto) -> bool,
+) -> Unread {
+    Unread { operators, attribute, harmless }
+}
+
+const UNREAD: &[Unread] = &[
+    unread(RECURRENT, "direction", |attribute| attribute.s != b"reverse"),
+    unread(RECURRENT, "clip", NEVER),
+    unread(&["RNN"], "activations", |attribute| are(attribute, &["Tanh"])),
+    unread(&["GRU"], "activations", |attribute| are(attribute, &["Sigmoid", "Tanh"])),
+    unread(&["LSTM"], "activations", |attribute| are(attribute, &["Sigmoid", "Tanh", "Tanh"])),
+    unread(&["LSTM"], "input_forget", ZERO),
+    unread(&["SpaceToDepth"], "mode", |attribute| attribute.s == b"DCR"),
+    unread(&["Swish"], "alpha", |attribute| attribute.f == 1.0),
+    unread(&["Attention"], "left_window_size", |attribute| attribute.i < 0),
+    unread(&["Attention"], "right_window_size", |attribute| attribute.i < 0),
+    unread(&["BatchNormalization"], "training_mode", ZERO),
+    unread(&["GlobalLpPool"], "p", |attribute| attribute.i % 2 == 0),
+    unread(&["Scan"], "directions", ZEROS),
+    unread(&["Scan"], "scan_input_directions", ZEROS),
+    unread(&["Scan"], "scan_output_directions", ZEROS),
+    unread(&["QuantizeLinear", "DequantizeLinear"], "output_dtype", ZERO),
+    // Where the second operand begins, before shapes were matched from the end (up to version 6).
+    unread(
+        &["Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Greater", "Less", "Equal"],
+        "axis",
+        NEVER,
+    ),
+];
+
+/// Operators that draw random numbers: the same request would have another answer each time.
+const RANDOM: &[&str] = &[
+    "Bernoulli",
+    "Multinomial",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+];
+
+/// Whether these are the default functions, once or once for each direction.
+fn are(attribute: &AttributeProto, defaults: &[&str]) -> bool {
+    let mut names = attribute.strings.iter().zip(defaults.iter().cycle());
+    attribute.strings.len().is_multiple_of(defaults.len())
+        && names.all(|(name, default)| name.eq_ignore_ascii_case(default.as_bytes()))
+}
+
+/// What the node asks for that tract would leave out of account, `None` if there is nothing.
+pub(in crate::inference) fn beyond(node: &NodeProto) -> Option<String> {
+    let operator = node.op_type.as_str();
+    for unread in UNREAD.iter().filter(|unread| unread.operators.contains(&operator)) {
+        let attribute = node.attribute.iter().find(|attribute| attribute.name == unread.attribute);
+        if attribute.is_some_and(|attribute| !(unread.harmless)(attribute)) {
+            return Some(format!("its attribute '{}'", unread.attribute));
+        }
+    }
+    if RANDOM.contains(&operator) {
+        return Some("random numbers, which no answer may depend on".to_owned());
+    }
+    let has_input = |position: usize| node.input.get(position).is_some_and(|name| !name.is_empty());
+    let causal = |attribute: &AttributeProto| attribute.name == "is_causal" && attribute.i != 0;
+    // The mask of what comes later starts at the past there, not at the query.
+    let with_past = operator == "Attention" && has_input(4) && node.attribute.iter().any(causal);
+    with_past.then(|| "a causal mask and past keys together".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(operator: &str, attribute: AttributeProto) -> NodeProto {
+        NodeProto {
+            op_type: operator.to_owned(),
+            attribute: vec![attribute],
+            ..NodeProto::default()
+        }
+    }
+
+    fn texts(name: &str, texts: &[&str]) -> AttributeProto {
+        let strings = texts.iter().map(|text| text.as_bytes().to_vec()).collect();
+        AttributeProto { name: name.to_owned(), strings, ..AttributeProto::default() }
+    }
+
+    fn int(name: &str, i: i64) -> AttributeProto {
+        AttributeProto { name: name.to_owned(), i, ..AttributeProto::default() }
+    }
+
+    #[test]
+    fn what_would_be_ignored_is_refused_and_defaults_are_not() {
+        let refused = |operator, attribute| beyond(&node(operator, attribute)).is_some();
+        assert!(refused("RNN", texts("activations", &["Relu"])));
+        assert!(!refused("RNN", texts("activations", &["Tanh", "tanh"])));
+        let hard = ["HardSigmoid", "Tanh", "Tanh"];
+        assert!(refused("LSTM", texts("activations", &hard)));
+        assert!(!refused("LSTM", texts("activations", &["Sigmoid", "Tanh", "Tanh"])));
+        assert!(refused("GRU", texts("activations", &["Sigmoid"])));
+        assert!(refused("Add", int("axis", 0)) && !refused("Softmax", int("axis", 0)));
+        assert!(refused("GlobalLpPool", int("p", 3)) && !refused("GlobalLpPool", int("p", 2)));
+        assert!(refused("BatchNormalization", int("training_mode", 1)));
+        assert!(refused("RandomUniform", int("dtype", 1)));
+    }
+}
