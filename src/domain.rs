@@ -2,9 +2,10 @@
 //! values alone.
 //!
 //! Owns ids, the validated intent ([`spec`]), routing ([`routing`]), what is believed of the sources of
-//! discovery ([`discovery`]), the life cycle of versions ([`lifecycle`]), the schema of a prediction record ([`record`]) and the mathematics of monitoring
-//! ([`stats`]). Never does I/O, reads a clock, draws a random number, takes a lock or awaits: `now`
-//! and `entropy` are arguments, so every decision can be repeated from what was logged.
+//! discovery ([`discovery`]), the life cycle of versions ([`lifecycle`]), the schema of a prediction record
+//! ([`record`]) and the mathematics of monitoring ([`stats`]). Never does I/O, reads a clock, draws a random
+//! number, takes a lock or awaits: `now` and `entropy` are arguments, so every decision can be repeated from
+//! what was logged.
 
 pub mod dialect;
 pub mod discovery;
