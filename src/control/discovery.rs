@@ -186,7 +186,7 @@ impl Discovery {
     }
 
     /// A source's task has no end of its own.
-    fn ended(&mut self, ended: Result<SourceName, tokio::task::JoinError>) {
+    fn ended(&self, ended: Result<SourceName, tokio::task::JoinError>) {
         let (about, why) = match ended {
             Ok(name) => (name.to_string(), "its task ended".to_owned()),
             Err(error) => ("discovery".to_owned(), error.to_string()),

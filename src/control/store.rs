@@ -12,7 +12,7 @@ pub const STATE_DIR: &str = "state";
 
 /// Replaces the file at `path`; whoever reads it sees the old one or the new one.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
     fs::create_dir_all(folder)?;
     let next = with_suffix(path, ".next");
     let mut file = File::create(&next)?;

@@ -43,13 +43,14 @@ impl Watch {
             }
         }
         let Some(inotify) = &self.inotify else { return };
-        let watched = folders.iter().take(FOLDERS_MAX).map(|folder| {
+        let mut failed = None;
+        for folder in folders.iter().take(FOLDERS_MAX) {
             match inotify::add_watch(inotify.get_ref(), folder, WORTH) {
-                Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
-                Err(error) => Err(error),
+                Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => {}
+                Err(error) => failed = Some(error),
             }
-        });
-        if let Some(error) = watched.filter_map(Result::err).last() {
+        }
+        if let Some(error) = failed {
             self.tell(&error.into());
         }
     }
