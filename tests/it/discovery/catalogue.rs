@@ -37,11 +37,13 @@ fn a_registry_that_answers_nothing_an_error_or_a_part_changes_nothing() {
     });
     assert!(registry.seen().iter().any(|request| request.header("if-none-match").is_some()));
     assert!(registry.seen()[0].line().starts_with("GET /list?of=backends "));
-    let cut = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{}", whole.len(), &whole[..20]);
+    let (head, _) = whole.split_at(20);
+    let cut = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{head}", whole.len());
+    let (truncated, _) = whole.split_at(whole.len() - 5);
     for (text, state) in [
         (reply("200 OK", "[]"), "empty"),
         (reply("500 Internal Server Error", &whole), "failed"),
-        (reply("200 OK", &whole[..whole.len() - 5]), "failed"),
+        (reply("200 OK", truncated), "failed"),
         (reply("200 OK", "<html>"), "failed"),
         (cut, "failed"),
         ("nonsense".to_owned(), "failed"),
