@@ -5,6 +5,7 @@
 mod discovery;
 mod local;
 mod models;
+mod quality;
 mod sinks;
 
 use std::net::TcpListener;
@@ -27,7 +28,7 @@ use crate::control::discovery::DiscoveryHandle;
 use crate::domain::record::Omission;
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::SpokenDialect;
-use crate::monitor::{MonitorReader, MonitorStats};
+use crate::monitor::{MonitorReader, MonitorStats, QualityReader};
 use crate::prediction_log::parquet::{Compactor, ParquetStats};
 use crate::prediction_log::{DropReason, LogStats, SYNC_BUCKETS_US, Sinks};
 use crate::protocol::open_inference::OPENAPI;
@@ -44,6 +45,7 @@ pub struct Admin {
     sinks: Arc<Sinks>,
     discovery: DiscoveryHandle,
     monitor: MonitorReader,
+    quality: QualityReader,
     listener: Mutex<Option<TcpListener>>,
 }
 
@@ -60,12 +62,12 @@ impl Admin {
         registry: Arc<Registry>,
         (compactor, sinks): (Option<Arc<Compactor>>, Arc<Sinks>),
         drain: Arc<Drain>,
-        monitor: MonitorReader,
+        (monitor, quality): (MonitorReader, QualityReader),
         discovery: DiscoveryHandle,
         listener: TcpListener,
     ) -> Self {
         let listener = Mutex::new(Some(listener));
-        Self { gateway, registry, compactor, drain, sinks, monitor, discovery, listener }
+        Self { gateway, registry, compactor, drain, sinks, monitor, discovery, quality, listener }
     }
 
     /// Copies what other rooms have counted into the registry and renders it.
@@ -94,7 +96,7 @@ impl Admin {
         registry.copy(refused, &[("reason", "full")], executor.refused);
         registry.copy(refused, &[("reason", "expired")], executor.expired);
         registry.copy(refused, &[("reason", "abandoned")], executor.abandoned);
-        registry.copy("pointsman_model_panics_total", &[], executor.panicked);
+        registry.copy("pointsman_executor_panics_total", &[], executor.panicked);
         let known = self.gateway.feedback_names();
         registry.set("pointsman_feedback_names", &[], float(known as u64));
         let log = self.gateway.recorder.stats();
@@ -108,6 +110,9 @@ impl Admin {
         let parquet = self.compactor.as_ref().map(|compactor| compactor.stats());
         parquet_metrics(registry, &parquet.unwrap_or_default());
         monitor_metrics(registry, &self.monitor.stats());
+        if let Some(stats) = self.quality.stats() {
+            quality::metrics(registry, &stats, log.written_lsn);
+        }
         local::metrics(registry, &snapshot);
         discovery::metrics(registry, &self.discovery);
         let mut out = registry.render();
@@ -273,6 +278,7 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/api/v1/events", get(discovery::events))
         .route("/api/v1/registrations", post(discovery::register))
         .route("/api/v1/registrations/{id}", put(discovery::renew).delete(discovery::deregister))
+        .route("/api/v1/models/{model}/versions/{version}/quality", get(quality::version))
         .with_state(admin)
 }
 

@@ -29,7 +29,7 @@ use crate::control::events::Events;
 use crate::control::{Controller, LoadError, PublishError};
 use crate::domain::spec::Intent;
 use crate::inference::Executor;
-use crate::monitor::Monitor;
+use crate::monitor::{Monitor, QualityMonitor};
 use crate::prediction_log::{OpenError, Recorder, SinkError};
 use crate::proxy::{BoundSockets, Drain, DrainHandle, Gateway, ListenError, Readiness, WorkerPlan};
 use crate::snapshot::Repository;
@@ -83,6 +83,7 @@ pub struct App {
     registry: Arc<Registry>,
     log: Log,
     monitor: Arc<Monitor>,
+    quality: QualityMonitor,
     controller: boot::Parts,
     discovery: DiscoveryHandle,
     data: BoundSockets,
@@ -114,6 +115,7 @@ impl App {
         let executor = Executor::new(threads).map_err(StartError::Executor)?;
         let monitor = Arc::new(Monitor::new(&intent, workers));
         monitor.start(Vec::new()).map_err(StartError::Monitor)?;
+        let quality = QualityMonitor::start(&intent, &log.recorder).map_err(StartError::Monitor)?;
         let (controller, snapshots) =
             Controller::new(&intent, Arc::clone(&registry), Arc::clone(&monitor))
                 .map_err(StartError::Publish)?;
@@ -137,6 +139,7 @@ impl App {
             registry,
             log,
             monitor,
+            quality,
             controller,
             discovery,
             data,
@@ -157,6 +160,7 @@ impl App {
             registry,
             log,
             monitor,
+            quality,
             controller,
             discovery,
             data,
@@ -186,7 +190,7 @@ impl App {
                 Arc::clone(&registry),
                 (log.compactor.clone(), Arc::clone(&log.sinks)),
                 Arc::clone(&drain),
-                monitor.reader(),
+                (monitor.reader(), quality.reader()),
                 discovery.clone(),
                 listener,
             );
@@ -201,6 +205,7 @@ impl App {
 
         monitor.close();
         log.close();
+        quality.close();
         // An executor thread may be in the middle of a model; it ends with the process.
         std::mem::forget(gateway);
         match failure.lock().take() {

@@ -69,7 +69,7 @@ fn dispatch(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         }
         Command::Vet(vet) => {
             let limits = VetLimits { memory: vet.memory, time: Duration::from_secs(vet.seconds) };
-            let load = LoadLimits { file_bytes: vet.file_bytes };
+            let load = LoadLimits { file_bytes: vet.file_bytes, ..LoadLimits::default() };
             Ok(vet_here(&Assignment { path: vet.path, load, limits }, out)?)
         }
         Command::Completions { shell } => {

@@ -8,6 +8,7 @@ pub mod discovery;
 mod enquiry;
 pub mod events;
 mod fetch;
+pub mod journal;
 mod lanes;
 mod load;
 mod members;
@@ -62,6 +63,8 @@ pub fn load_models(intent: &Intent, loader: &Loader) -> Result<LoadedModels, Vec
                     let Some((target, onnx)) = next.lock().next() else { return };
                     let result = loader.load(&target, onnx);
                     let mut done = done.lock();
+                    let result = result
+                        .and_then(|model| loader.admit(&target, &model, &done.0).map(|()| model));
                     match result {
                         Ok(model) => drop(done.0.insert(target, Arc::new(model))),
                         Err(error) => done.1.push(error),

@@ -15,6 +15,7 @@ mod card;
 mod compile;
 mod convert;
 mod executor;
+mod footprint;
 mod graph;
 mod local_model;
 mod ml;

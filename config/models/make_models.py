@@ -239,6 +239,15 @@ def broken():
           [x], [y], domains=["com.example"])
     write("string_input", [helper.make_node("Identity", ["words"], ["y"], name="echo")],
           [value("words", TensorProto.STRING, ["batch", 1])], [value("y", TensorProto.STRING, ["batch", 1])])
+    # Fine: texts in, texts and numbers out, both in the columns that a pipeline would have.
+    colours, numbers, wanted = ["red", "green", ""], [1, 2, 0], ["rot", "grün", "nichts"]
+    encode = {"domain": "ai.onnx.ml", "keys_strings": colours}
+    write("colours", [helper.make_node("LabelEncoder", ["colour"], ["number"], name="count", default_int64=-1,
+                                       values_int64s=numbers, **encode),
+                      helper.make_node("LabelEncoder", ["colour"], ["german"], name="translate", default_string="?",
+                                       values_strings=wanted, **encode)],
+          [value("colour", TensorProto.STRING, ["batch", 1])],
+          [value("number", TensorProto.INT64, ["batch", 1]), value("german", TensorProto.STRING, ["batch", 1])])
     write("half_input", [relu], [value("x", TensorProto.FLOAT16, ["batch", 2])],
           [value("y", TensorProto.FLOAT16, ["batch", 2])])
     sequence = helper.make_tensor_sequence_value_info

@@ -51,7 +51,9 @@ fn status(error: &RepositoryError) -> StatusCode {
         RepositoryError::UnknownModel(_) | RepositoryError::UnknownVersion(..) => {
             StatusCode::NOT_FOUND
         }
-        RepositoryError::NotHere(_) | RepositoryError::Needed(..) => StatusCode::CONFLICT,
+        RepositoryError::NotHere(_)
+        | RepositoryError::NothingHere(_)
+        | RepositoryError::Needed(..) => StatusCode::CONFLICT,
         RepositoryError::Load(_) => StatusCode::UNPROCESSABLE_ENTITY,
         RepositoryError::Busy | RepositoryError::Closed => StatusCode::SERVICE_UNAVAILABLE,
     }

@@ -5,6 +5,7 @@
 //! refused.
 
 mod discovery;
+mod labels;
 mod models;
 mod recording;
 mod routes;

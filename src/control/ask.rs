@@ -6,7 +6,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::header::{CONTENT_TYPE, TE};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
 
 use super::fetch::{Question, fetch};
 use crate::domain::dialect::Dialect;
@@ -41,6 +45,7 @@ pub(super) fn is_asked(spec: &BackendsSpec) -> bool {
     match spec.dialect {
         SpokenDialect::OfTheClient => false,
         SpokenDialect::Asked => true,
+        SpokenDialect::Declared(Dialect::OpenInferenceGrpc) => true,
         SpokenDialect::Declared(dialect) => {
             let target = Target::new(dialect, "m", Release::Any);
             !spec.speaks_http2() && probe::metadata_path(&target).is_some()
@@ -71,6 +76,10 @@ async fn ask_one(spec: &BackendsSpec, model: &str, address: &BackendAddress) -> 
     };
     for &dialect in candidates {
         let target = Target::new(dialect, name, release());
+        if dialect == Dialect::OpenInferenceGrpc {
+            let description = call(address, &target).await;
+            return Known { dialect: declared, description, extensions: None };
+        }
         let Some(path) = probe::recognition_path(&target) else { continue };
         let Some((status, body)) = get(address, &path).await else { continue };
         let is_it = probe::recognises(&target, status, &body);
@@ -88,6 +97,33 @@ async fn ask_one(spec: &BackendsSpec, model: &str, address: &BackendAddress) -> 
         }
     }
     Known { dialect: declared, ..Known::default() }
+}
+
+/// What a gRPC backend says about its model; `None` when it says nothing of use in time.
+async fn call(address: &BackendAddress, target: &Target<'_>) -> Option<DeclaredModel> {
+    let (path, frame) = probe::metadata_call(target)?;
+    let asked = async {
+        let io = TokioIo::new(connect(address).await?);
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.ok()?;
+        let driven = tokio::spawn(connection);
+        let request = Request::post(format!("http://{}{path}", address.authority()))
+            .header(CONTENT_TYPE, "application/grpc")
+            .header(TE, "trailers");
+        let response = sender.send_request(request.body(Full::new(frame)).ok()?).await.ok()?;
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.ok()?;
+        driven.abort();
+        probe::decode_metadata_answer(body.to_bytes())
+    };
+    tokio::time::timeout(ANSWER_TIME, asked).await.ok().flatten()
+}
+
+async fn connect(address: &BackendAddress) -> Option<TcpStream> {
+    let stream = match address.socket_addr() {
+        Some(address) => TcpStream::connect(address).await,
+        None => TcpStream::connect((address.host.as_str(), address.port)).await,
+    };
+    stream.ok()
 }
 
 /// One `GET`; `None` when there is no answer in time, or too long a one.

@@ -4,6 +4,7 @@
 
 use std::time::Instant;
 
+use super::LoadedModels;
 use crate::config::{self, Diagnostics};
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::{Intent, ModelCard, OnnxSpec};
@@ -28,12 +29,19 @@ enum Cause {
     Artifact(#[from] ArtifactError),
     #[error("{}", .0.render_human(false).trim_end())]
     Card(Diagnostics),
+    #[error(
+        "it takes about {wants} MiB, and loaded models take {held} MiB of the {limit} MiB of \
+         `inference.memory`: unload one of them, or raise the limit"
+    )]
+    Memory { wants: u64, held: u64, limit: u64 },
 }
 
 /// Loads models within the bounds of the configuration.
 #[derive(Debug)]
 pub struct Loader {
     limits: LoadLimits,
+    /// What all models may take together.
+    memory: Option<u64>,
     /// Absent where models are loaded without a first look.
     vetting: Option<(VetLimits, Remembered)>,
 }
@@ -42,10 +50,11 @@ impl Loader {
     /// With the bounds of `intent`.
     pub fn new(intent: &Intent) -> Self {
         let spec = &intent.inference;
-        let limits = LoadLimits { file_bytes: spec.model_bytes };
+        let limits = LoadLimits { file_bytes: spec.model_bytes, run_bytes: spec.run_memory };
         let vet = VetLimits { memory: spec.load_memory, time: spec.load_time };
         let remembered = Remembered::new(&intent.data_dir, limits, &vet);
-        Self { limits, vetting: spec.isolate.then_some((vet, remembered)) }
+        let memory = spec.memory;
+        Self { limits, memory, vetting: spec.isolate.then_some((vet, remembered)) }
     }
 
     /// Loads the model of `target`.
@@ -69,6 +78,30 @@ impl Loader {
             "a model is loaded"
         );
         Ok(model)
+    }
+
+    /// Checks that a model that was loaded fits beside those that are.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] when all together would take more than the configuration allows.
+    pub fn admit(
+        &self,
+        target: &TargetKind,
+        model: &LocalModel,
+        loaded: &LoadedModels,
+    ) -> Result<(), LoadError> {
+        const MIB: u64 = 1024 * 1024;
+        let Some(limit) = self.memory else { return Ok(()) };
+        let held: u64 = loaded.values().map(|model| model.memory()).sum();
+        let wants = model.memory();
+        if held.saturating_add(wants) <= limit {
+            return Ok(());
+        }
+        // What is asked for is rounded up, so that the sum is not below the limit.
+        let (wants, held) = (wants.div_ceil(MIB), held.div_ceil(MIB));
+        let source = Box::new(Cause::Memory { wants, held, limit: limit / MIB });
+        Err(LoadError { target: target.clone(), source })
     }
 
     fn model(

@@ -97,13 +97,26 @@ impl Residents {
                 }
             }
             Order::Unload(model, version) => {
-                let all = version.is_none();
-                for (kind, _) in self.versions(&model, version.as_ref())? {
-                    match self.unload(&kind) {
+                let versions = self.versions(&model, version.as_ref())?;
+                if versions.is_empty() {
+                    return Err(RepositoryError::NothingHere(model));
+                }
+                let mut kept = None;
+                let mut unloaded = 0;
+                for (kind, _) in &versions {
+                    match self.unload(kind) {
                         // Of all versions, those that are needed stay.
-                        Err(RepositoryError::Needed(..)) if all => {}
-                        done => done?,
+                        Err(needed @ RepositoryError::Needed(..)) => kept = Some(needed),
+                        done => {
+                            done?;
+                            unloaded += 1;
+                        }
                     }
+                }
+                // An order that can do nothing is not carried out.
+                match kept {
+                    Some(needed) if unloaded == 0 => return Err(needed),
+                    _ => {}
                 }
             }
         }
@@ -150,6 +163,8 @@ impl Residents {
             }
             Err(gone) => return Err(RepositoryError::Load(gone.to_string())),
         };
+        let admitted = self.loader.admit(&kind, &loaded, &self.models);
+        admitted.map_err(|error| RepositoryError::Load(chain(&error).to_string()))?;
         self.models.insert(kind.clone(), Arc::new(loaded));
         self.publish().inspect_err(|_| drop(self.models.remove(&kind)))
     }

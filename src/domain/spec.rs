@@ -7,6 +7,7 @@
 mod backends;
 mod card;
 mod discovery;
+mod labels;
 mod log;
 mod monitor;
 mod onnx;
@@ -22,6 +23,7 @@ pub use self::card::{InputCard, ModelCard, OutputCard};
 pub use self::discovery::{
     CatalogueSpec, DirectorySpec, DiscoveryPlace, DiscoverySpec, DnsSpec, KubernetesSpec, LeaseSpec,
 };
+pub use self::labels::{LabelPolicy, LabelTask, LabelsSpec, OutputRef, SliceSource};
 pub use self::log::{
     BodyPolicy, Durability, FeedbackSpec, FieldSource, LogSpec, ParquetSpec, Recording, RedactRule,
     Redaction, RedactionKind, Secret, SinkSpec, SinkTarget, WhenFull,
@@ -118,6 +120,8 @@ pub struct ModelSpec {
     pub recording: Recording,
     /// How it is monitored.
     pub monitor: ModelMonitorSpec,
+    /// What its labels say; `None` where they are not looked at.
+    pub labels: Option<LabelsSpec>,
 }
 
 /// Where one version's answers come from.

@@ -19,11 +19,13 @@ use sha2::{Digest as _, Sha256};
 pub struct LoadLimits {
     /// The size of a model file in bytes, with the data that it keeps in further files.
     pub file_bytes: u64,
+    /// What the tensors inside of one run may take, in bytes.
+    pub run_bytes: u64,
 }
 
 impl Default for LoadLimits {
     fn default() -> Self {
-        Self { file_bytes: 1024 * 1024 * 1024 }
+        Self { file_bytes: 1 << 30, run_bytes: 1 << 30 }
     }
 }
 
@@ -119,14 +121,14 @@ pub enum ArtifactError {
     /// An input that no request can carry.
     #[error(
         "model file {} takes {found} as input '{input}', which is not supported in process; inputs are \
-         tensors of booleans, integers, FP32 or FP64",
+         tensors of booleans, integers, FP32, FP64 or texts",
         .path.display()
     )]
     UnsupportedInput { path: PathBuf, input: String, found: String },
     /// An output that no response can carry.
     #[error(
         "model file {} returns {found} as output '{output}', which is not supported in process; \
-         outputs are tensors of booleans, integers, FP32, FP64 or strings",
+         outputs are tensors of booleans, integers, FP32, FP64 or texts",
         .path.display()
     )]
     UnsupportedOutput { path: PathBuf, output: String, found: String },
@@ -146,10 +148,10 @@ pub enum ArtifactError {
         .path.display()
     )]
     Batch { path: PathBuf, reason: String },
-    /// The graph compiles but fails on a trial input: its sample, or zeros.
+    /// The graph compiles but fails on a trial input: its sample, or zeros and ones.
     #[error(
-        "model file {} fails on a trial input with batch size 1 ({reason}); serve it from a \
-         backend",
+        "model file {} fails on a trial input with batch size 1 ({reason}); give it a `sample` row in \
+         model.toml, or serve it from a backend",
         .path.display()
     )]
     Trial { path: PathBuf, reason: String },

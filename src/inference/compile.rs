@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use prost::Message;
 use tract_onnx::Onnx;
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::{
@@ -48,9 +49,11 @@ impl Compiled {
         ml::register(&mut tract);
         onnx::register(&mut tract);
         let interface = graph::check(&tract, &proto, bytes).map_err(refused)?;
-        let size = bytes.len() as u64;
+        let own = proto.graph.iter().flat_map(|graph| &graph.node);
+        let own = own.filter(|node| node.domain == ml::DOMAIN).map(Message::encoded_len);
+        let rest = bytes.len().saturating_sub(own.sum()) as u64;
         let mut compiled =
-            Self::for_any_size(&tract, &proto, &interface, size).map_err(CompileError::Tract)?;
+            Self::for_any_size(&tract, &proto, &interface, rest).map_err(CompileError::Tract)?;
         compiled.further = further;
         let texts = |(name, labels): (String, ml::Labels)| (name, labels.texts());
         compiled.signature.columns = columns.into_iter().map(texts).collect();
@@ -58,15 +61,16 @@ impl Compiled {
     }
 
     /// Compiles for any batch size or, where tract cannot, for one row: what depends on the size of the
-    /// batch is a constant then.
+    /// batch is a constant then. `rest` is the length of the file without our own operators, whose values
+    /// all plans share.
     fn for_any_size(
         tract: &Onnx,
         proto: &ModelProto,
         interface: &Interface,
-        bytes: u64,
+        rest: u64,
     ) -> TractResult<Self> {
         let attempt = |interface: Interface| {
-            contained(|| Self::from_graph(tract, proto, interface, bytes))
+            contained(|| Self::from_graph(tract, proto, interface, rest))
                 .unwrap_or_else(|panic| Err(TractError::msg(format!("tract panicked: {panic}"))))
         };
         attempt(interface.clone()).or_else(|error| match interface.one_row().map(attempt) {
@@ -79,7 +83,7 @@ impl Compiled {
         tract: &Onnx,
         proto: &ModelProto,
         interface: Interface,
-        bytes: u64,
+        rest: u64,
     ) -> TractResult<Self> {
         let mut model = tract.parse(proto, None)?.model;
         let mut open = OpenDims::default();
@@ -104,7 +108,8 @@ impl Compiled {
         let no_batch = open.no_batch(&model, &dims)?;
         let signature = signature(&model, interface, dims)?;
         let symbols = open.symbols.into_iter().map(|(_, symbol)| symbol).collect();
-        let constants = constant_bytes(&model).max(bytes);
+        // Graphs within the graph have constants of their own.
+        let constants = constant_bytes(&model).max(rest);
         let plans = Plans::new(model, symbols, constants)?;
         Ok(Self { signature, no_batch, plans, further: Further::default() })
     }

@@ -1,7 +1,7 @@
 //! Between the tensors of the protocols and those of tract.
 
 use tract_onnx::prelude::{
-    Datum, DatumType, TValue, Tensor as TractTensor, TractError, TractResult, tensor1,
+    Datum, DatumType, TValue, Tensor as TractTensor, TractError, TractResult, tensor0, tensor1,
 };
 
 use crate::protocol::tensor::{Datatype, Shape, Tensor, TensorData, TensorSpec};
@@ -52,14 +52,27 @@ pub(super) fn to_tract(tensor: &Tensor) -> TractResult<TValue> {
     Ok(tensor.into())
 }
 
-/// A tensor of zeros or empty texts.
-pub(super) fn zeros(datatype: Datatype, shape: &[usize]) -> TractResult<TValue> {
-    let tensor = match datum_type(datatype) {
-        Some(DatumType::String) => {
+/// The number that every element of a made-up tensor is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fill {
+    Zeros,
+    Ones,
+}
+
+/// A tensor of one number, or of empty texts.
+pub(super) fn filled(datatype: Datatype, shape: &[usize], fill: Fill) -> TractResult<TValue> {
+    let tensor = match (datum_type(datatype), fill) {
+        (Some(DatumType::String), _) => {
             let count = shape.iter().product();
             tensor1(&vec![String::new(); count]).into_shape(shape)
         }
-        datum_type => TractTensor::zero_dt(datum_type.unwrap_or(DatumType::F32), shape),
+        (datum_type, Fill::Zeros) => {
+            TractTensor::zero_dt(datum_type.unwrap_or(DatumType::F32), shape)
+        }
+        (datum_type, Fill::Ones) => {
+            let one = tensor0(1_u8).cast_to_dt(datum_type.unwrap_or(DatumType::F32))?.into_owned();
+            one.broadcast_scalar_to_shape(shape)
+        }
     };
     Ok(tensor?.into())
 }

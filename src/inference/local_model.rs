@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
@@ -13,6 +14,7 @@ use tract_onnx::prelude::{TValue, TVec, Tensor as TractTensor, TractError, Tract
 use super::artifact::{self, Artifact, ArtifactError, LoadLimits, seal};
 use super::card::FittedCard;
 use super::compile::{CompileError, Compiled};
+use super::convert::Fill;
 use super::plans::Plans;
 use super::shapes::Sizes;
 use super::signature::{Dim, Dims, InputError, Ordered, Signature};
@@ -20,6 +22,8 @@ use super::vet::{self, Verdict};
 use super::{contained, convert, ml, shortened, trial};
 use crate::domain::spec::{ModelCard, OnnxSpec};
 use crate::protocol::tensor::{Datatype, Shape, Tensor, TensorSpec};
+
+const MIB: u64 = 1024 * 1024;
 
 /// An ONNX model that answers in this process.
 #[derive(Debug)]
@@ -35,6 +39,10 @@ pub struct LocalModel {
     /// Why requests cannot run together, if so.
     no_batch: Option<String>,
     plans: Arc<Plans>,
+    /// What the tensors inside of a run may take.
+    run_bytes: u64,
+    /// Requests that ended in a panic.
+    panics: AtomicU64,
 }
 
 /// A request that got no answer from the model.
@@ -77,21 +85,17 @@ impl Prepared {
         self.inputs.first().and_then(|input| input.shape().first()).copied().unwrap_or(0)
     }
 
+    /// Whether an input has no elements.
+    fn is_empty(&self) -> bool {
+        self.inputs.iter().any(|input| input.data().len() == 0)
+    }
+
     pub(super) fn likeness(&self) -> Likeness {
         let shape = |input: &Tensor| input.shape().iter().skip(1).copied().collect();
         Likeness {
             shapes: self.inputs.iter().map(shape).collect(),
             selected: self.selected.clone(),
         }
-    }
-}
-
-/// Runs `f` and sorts what goes wrong in it.
-fn failing<T>(f: impl FnOnce() -> TractResult<T>) -> Result<T, InferError> {
-    match contained(f) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(failure(&error)),
-        Err(reason) => Err(InferError::Panicked { reason }),
     }
 }
 
@@ -152,6 +156,8 @@ impl ModelFile {
             card: card.unwrap_or_default(),
             no_batch: compiled.no_batch,
             plans: Arc::new(compiled.plans),
+            run_bytes: limits.run_bytes,
+            panics: AtomicU64::new(0),
         };
         match model.measure() {
             Ok(cost) => model.cost = cost,
@@ -212,17 +218,25 @@ impl LocalModel {
     /// # Errors
     /// When the model fails on it.
     pub fn run(&self, prepared: &Prepared) -> Result<Vec<Tensor>, InferError> {
-        failing(|| {
+        let answer = self.failing(|| {
             let inputs = prepared.inputs.iter();
             let values = inputs.map(convert::to_tract).collect::<TractResult<TVec<_>>>()?;
             let outputs = self.run_plan(values)?;
             self.pick(&prepared.selected, |position| Ok(outputs.get(position).cloned()))
+        });
+        answer.map_err(|error| match error {
+            // Some operators have no answer to nothing, which is no failure of the model.
+            InferError::Model { reason } if prepared.is_empty() => {
+                let reason = format!("there are no rows in them ({reason})");
+                InputError::Value { reason }.into()
+            }
+            error => error,
         })
     }
 
     /// Answers several requests that are alike with one run, each with its own rows of the outputs.
     pub(super) fn run_together(&self, group: &[Prepared]) -> Result<Vec<Vec<Tensor>>, InferError> {
-        failing(|| {
+        self.failing(|| {
             let values = (0..self.signature.inputs.len()).map(|position| {
                 let parts = group.iter().filter_map(|prepared| prepared.inputs.get(position));
                 let parts = parts.map(convert::to_tract).collect::<TractResult<Vec<_>>>()?;
@@ -249,9 +263,31 @@ impl LocalModel {
         })
     }
 
+    /// Runs `f` and sorts what goes wrong in it.
+    fn failing<T>(&self, f: impl FnOnce() -> TractResult<T>) -> Result<T, InferError> {
+        match contained(f) {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(failure(&error)),
+            Err(reason) => {
+                self.panics.fetch_add(1, Relaxed);
+                Err(InferError::Panicked { reason })
+            }
+        }
+    }
+
     /// Runs the plan that was made for the shapes of `values`, or the general one.
     fn run_plan(&self, values: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        self.plans.run(&self.sizes(&values), values)
+        let sizes = self.sizes(&values);
+        let bytes = self.plans.peak(&sizes);
+        if bytes > self.run_bytes {
+            let (needs, limit) = (bytes.div_ceil(MIB), self.run_bytes / MIB);
+            let reason = format!(
+                "for inputs of these sizes the tensors inside of the model would take about {needs} MiB, \
+                 and `inference.run_memory` allows {limit} MiB"
+            );
+            return Err(ml::Unacceptable::new(reason).into());
+        }
+        self.plans.run(&sizes, values)
     }
 
     /// The selected outputs out of those that `output` gives by position.
@@ -306,9 +342,10 @@ impl LocalModel {
         self.cost.saturating_mul(u32::try_from(rows).unwrap_or(u32::MAX))
     }
 
-    /// An estimate of the memory that the model takes, in bytes: its constants, once for each plan.
+    /// An estimate of the memory that the model takes, in bytes: the tables of its trees and support
+    /// vectors once, its constants once for each plan.
     pub fn memory(&self) -> u64 {
-        self.plans.memory()
+        self.plans.memory().max(self.bytes)
     }
 
     /// The plans that the model holds: the general one, one for single rows, some for frequent sizes.
@@ -319,6 +356,21 @@ impl LocalModel {
     /// Plans that were made for frequent sizes since the model was loaded.
     pub fn plans_made(&self) -> u64 {
         self.plans.made()
+    }
+
+    /// The names of the classes of an output, in the order of its places; empty where nobody named them.
+    pub fn labels(&self, output: &str) -> &[String] {
+        self.signature.columns.get(output).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Whether all inputs and outputs begin with the same open dimension, one row for each prediction.
+    pub fn has_batch(&self) -> bool {
+        self.no_batch.is_none()
+    }
+
+    /// Runs that panicked since the model was loaded; each failed its requests.
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Relaxed)
     }
 
     /// What `model.toml` says about the contract with callers.
@@ -362,12 +414,20 @@ impl LocalModel {
         self.signature.dims.iter().flatten().map(number).max().unwrap_or(0)
     }
 
-    /// Runs the model at batch size 1 on its sample, or on zeros, which also warms it up; the median of a
-    /// few runs.
+    /// Runs the model at batch size 1 on its sample, or on zeros, which also warms it up. A model that
+    /// fails on zeros, as one that divides by an integer does, gets ones.
     fn measure(&self) -> Result<Duration, InferError> {
+        self.measure_on(Fill::Zeros).or_else(|error| match error {
+            InferError::Input(InputError::Value { .. }) => Err(error),
+            _ => self.measure_on(Fill::Ones),
+        })
+    }
+
+    /// The median of a few runs.
+    fn measure_on(&self, fill: Fill) -> Result<Duration, InferError> {
         const RUNS: usize = 7;
         const TIME_MAX: Duration = Duration::from_millis(500);
-        let inputs = self.sample().map_err(|error| failure(&error))?;
+        let inputs = self.sample(fill).map_err(|error| failure(&error))?;
         let started = Instant::now();
         let mut median = Duration::ZERO;
         for plan in self.plans.first() {
@@ -388,14 +448,14 @@ impl LocalModel {
         Ok(median)
     }
 
-    /// One row of each input: the sample of the card, zeros where it has none.
-    fn sample(&self) -> TractResult<TVec<TValue>> {
+    /// One row of each input: the sample of the card, and `fill` where it has none.
+    fn sample(&self, fill: Fill) -> TractResult<TVec<TValue>> {
         let specs = self.signature.inputs.iter().zip(&self.signature.dims).enumerate();
         let row = |(position, (spec, dims)): (usize, (&TensorSpec, &Dims))| {
             let shape = single_shape(dims);
             match self.card.sample(position, spec, &shape) {
                 Some(sample) => convert::to_tract(&sample),
-                None => convert::zeros(spec.datatype, &shape),
+                None => convert::filled(spec.datatype, &shape, fill),
             }
         };
         specs.map(row).collect()

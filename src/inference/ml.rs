@@ -41,6 +41,7 @@ use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::TractResult;
 use tract_onnx::tract_hir::infer::InferenceOp;
+use tract_onnx::tract_hir::internal::TypedOp;
 
 use self::array_feature_extractor::ArrayFeatureExtractor;
 pub(super) use self::attributes::Attributes;
@@ -56,6 +57,7 @@ use self::linear_classifier::LinearClassifier;
 use self::linear_regressor::LinearRegressor;
 use self::normalizer::Normalizer;
 use self::one_hot_encoder::OneHotEncoder;
+use self::operator::held;
 pub(super) use self::operator::{Form, Operator, Unacceptable, build, parse, wrap};
 use self::scaler::Scaler;
 use self::svm::{SvmClassifier, SvmRegressor};
@@ -69,8 +71,11 @@ pub(super) const DOMAIN: &str = "ai.onnx.ml";
 type Build =
     fn(&ParsingContext<'_>, &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
 
+/// What an operator holds in bytes, if it is of a certain type.
+type Held = fn(&dyn TypedOp) -> Option<usize>;
+
 /// What this crate has of the domain.
-const OPERATORS: &[(&str, Build)] = &[
+const OPERATORS: &[(&str, Build, Held)] = &[
     entry::<ArrayFeatureExtractor>(),
     entry::<Binarizer>(),
     entry::<CategoryMapper>(),
@@ -91,18 +96,23 @@ const OPERATORS: &[(&str, Build)] = &[
     entry::<ZipMap>(),
 ];
 
-const fn entry<O: Operator>() -> (&'static str, Build) {
-    (O::NAME, build::<O>)
+const fn entry<O: Operator>() -> (&'static str, Build, Held) {
+    (O::NAME, build::<O>, held::<O>)
 }
 
 /// Puts the operators of this module into `onnx`.
 pub(super) fn register(onnx: &mut Onnx) {
-    for (name, build) in OPERATORS {
+    for (name, build, _) in OPERATORS {
         onnx.op_register.insert(name, *build);
     }
 }
 
+/// What an operator of a typed graph holds beside its constants, in bytes; 0 for those of tract.
+pub(super) fn held_bytes(op: &dyn TypedOp) -> usize {
+    OPERATORS.iter().find_map(|(.., held)| held(op)).unwrap_or(0)
+}
+
 /// Whether the domain's operator `name` can be run.
 pub(super) fn supports(name: &str) -> bool {
-    OPERATORS.iter().any(|(own, _)| *own == name)
+    OPERATORS.iter().any(|(own, ..)| *own == name)
 }

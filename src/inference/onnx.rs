@@ -4,7 +4,9 @@
 //! some uses wrongly: those uses are refused by name ([`beyond`]). The conformance table
 //! (`tests/conformance/TABLE.md`) is where both were found. Never replaces what only is slow.
 
+mod bit_shift;
 mod cast;
+mod extreme;
 mod log_softmax;
 mod mul;
 mod pointwise;
@@ -27,11 +29,14 @@ use super::ml::build;
 
 /// Puts the operators of this module into `onnx`.
 pub(super) fn register(onnx: &mut Onnx) {
+    onnx.op_register.insert("BitShift", build::<bit_shift::BitShift>);
     onnx.op_register.insert("Cast", cast::build);
     onnx.op_register.insert("Celu", pointwise::celu);
     onnx.op_register.insert("Clip", pointwise::clip);
     onnx.op_register.insert("HardSigmoid", pointwise::hard_sigmoid);
     onnx.op_register.insert("LogSoftmax", build::<log_softmax::LogSoftmax>);
+    onnx.op_register.insert("Max", build::<extreme::Extreme<true>>);
+    onnx.op_register.insert("Min", build::<extreme::Extreme<false>>);
     onnx.op_register.insert("Mul", mul::build);
     onnx.op_register.insert("ReduceLogSumExp", reduce_log_sum_exp::build);
     onnx.op_register.insert("ReduceMax", reduce_extreme::build::<true>);

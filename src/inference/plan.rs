@@ -11,6 +11,8 @@ use tract_onnx::prelude::{
 };
 use tract_onnx::tract_hir::internal::{Symbol, TDim};
 
+use super::ml;
+
 /// A compiled graph. Cheap to share, runs on many threads at once.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -37,6 +39,12 @@ impl Plan {
         let sizes: HashMap<Symbol, TDim> =
             symbols.iter().map(|(symbol, size)| (symbol.clone(), TDim::from(*size))).collect();
         Self::compile(model.set_symbols(&sizes)?)
+    }
+
+    /// What our own operators hold, which all plans of a model share, in bytes.
+    pub(super) fn shared_bytes(&self) -> u64 {
+        let nodes = self.plan.model().nodes().iter();
+        nodes.map(|node| ml::held_bytes(node.op.as_ref()) as u64).sum()
     }
 
     /// Runs the graph once.

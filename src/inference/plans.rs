@@ -11,6 +11,7 @@ use tract_onnx::prelude::{TValue, TVec, TractResult, TypedModel};
 use tract_onnx::tract_hir::internal::Symbol;
 
 use super::contained;
+use super::footprint::Footprint;
 use super::plan::Plan;
 use super::shapes::{Choice, Shapes, Sizes};
 
@@ -33,6 +34,8 @@ pub(super) struct Plans {
     /// Taken for a moment by requests whose open dimensions are not all 1.
     shapes: Mutex<Shapes<Arc<Plan>>>,
     made: AtomicU64,
+    /// What a run takes for sizes that are not all 1; none where no dimension is open.
+    footprint: Option<Footprint>,
     /// What the constants of one plan take.
     bytes: u64,
 }
@@ -56,6 +59,8 @@ impl Plans {
         let affordable = (BYTES_MAX / bytes.max(1)).saturating_sub(1).min(PLANS_MAX);
         let further = !symbols.is_empty() && affordable > 0;
         let plans_max = if further { usize::try_from(affordable).unwrap_or(0) } else { 0 };
+        let open = !symbols.is_empty();
+        let footprint = open.then(|| Footprint::of(&model, &symbols)).transpose()?;
         let source = further.then(|| Source { model: model.clone(), symbols });
         Ok(Self {
             general: Plan::compile(model)?,
@@ -63,8 +68,18 @@ impl Plans {
             source,
             shapes: Mutex::new(Shapes::new(plans_max)),
             made: AtomicU64::new(0),
+            footprint,
             bytes,
         })
+    }
+
+    /// What the tensors inside of a run on `sizes` take, in bytes. Not counted for 1 in every open
+    /// dimension, which was tried when the model was loaded.
+    pub(super) fn peak(&self, sizes: &Sizes) -> u64 {
+        match &self.footprint {
+            Some(footprint) if sizes.iter().any(|size| *size != 1) => footprint.peak(sizes),
+            Some(_) | None => 0,
+        }
     }
 
     /// Runs the plan that fits `sizes` best.
@@ -100,10 +115,10 @@ impl Plans {
         self.made.load(Relaxed)
     }
 
-    /// An estimate of what the plans take.
+    /// An estimate of what the plans take: constants for each, and the tables that they share.
     pub(super) fn memory(&self) -> u64 {
         let graphs = self.held() as u64 + u64::from(self.source.is_some());
-        self.bytes.saturating_mul(graphs)
+        self.bytes.saturating_mul(graphs).saturating_add(self.general.shared_bytes())
     }
 
     /// Has a plan made for `sizes`. The thread ends with it; the model may be unloaded meanwhile.

@@ -125,7 +125,7 @@ fn files_that_are_no_models_are_refused() {
         let error = load(&write(bytes)).map(|_| ()).expect_err("no model");
         assert!(matches!(error, ArtifactError::NotOnnx { .. }), "{error}");
     }
-    let limits = LoadLimits { file_bytes: 10 };
+    let limits = LoadLimits { file_bytes: 10, ..LoadLimits::default() };
     let error = LocalModel::load(&write(&[0; 11]), &limits).map(|_| ()).expect_err("too large");
     assert!(matches!(error, ArtifactError::TooLarge { bytes: 11, limit: 10, .. }), "{error}");
 }

@@ -3,6 +3,7 @@
 //! Owns the form in which a backend's metadata and the state of a model's versions are kept, whichever
 //! dialect they came in. Never knows a wire format.
 
+use super::infer::InferRequest;
 use super::tensor::TensorSpec;
 
 /// What a model takes and returns, as a backend tells it.
@@ -34,6 +35,35 @@ impl<'a> Signature<'a> {
     pub fn of(model: &'a DeclaredModel) -> Option<Self> {
         let known = !model.inputs.is_empty();
         known.then_some(Self { inputs: &model.inputs, outputs: &model.outputs })
+    }
+}
+
+impl Signature<'_> {
+    /// What a request asks that the model does not take or return; `None` where it fits.
+    pub fn misfit(&self, request: &InferRequest<'_>) -> Option<String> {
+        for input in &request.inputs {
+            let name = input.name();
+            let Some(spec) = self.inputs.iter().find(|spec| spec.name == name) else {
+                return Some(format!("unexpected inference input '{name}'"));
+            };
+            if input.datatype() != spec.datatype {
+                let (found, expected) = (input.datatype(), spec.datatype);
+                return Some(format!(
+                    "inference input '{name}' data-type is '{found}', but the model expects '{expected}'"
+                ));
+            }
+            let fits = |(size, dim): (&usize, &i64)| *dim < 0 || usize::try_from(*dim) == Ok(*size);
+            let shape = input.shape();
+            if shape.len() != spec.shape.len() || !shape.iter().zip(&spec.shape).all(fits) {
+                let expected = &spec.shape;
+                return Some(format!(
+                    "inference input '{name}' has shape {shape:?}, but the model expects {expected:?}"
+                ));
+            }
+        }
+        let unknown = |name: &str| !self.outputs.iter().any(|spec| spec.name == name);
+        let wanted = request.outputs.iter().find(|output| unknown(&output.name));
+        wanted.map(|output| format!("unexpected inference output '{}'", output.name))
     }
 }
 

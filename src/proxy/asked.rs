@@ -13,8 +13,8 @@ use super::exchange::Exchange;
 use super::problem::{Cause, Problem};
 use super::remote::read_whole;
 use crate::protocol::dialect::{
-    self, Body, Call, Dialect, Operation, Pieces, Release, RequestError, Terms, decode_request,
-    encode_response,
+    self, Body, Call, Dialect, EncodeError, Operation, Pieces, Release, RequestError, Terms,
+    decode_request, encode_response,
 };
 use crate::protocol::infer::{InferRequest, InferResponse};
 use crate::protocol::open_inference::OutputForms;
@@ -127,13 +127,11 @@ impl Form {
         mut response: InferResponse<'_>,
         labels: impl Fn(&str) -> &'l [String],
     ) -> Result<Response<Bytes>, Problem> {
-        let no_form =
-            |error: &dyn std::fmt::Display| Problem::new(Cause::NoForm, error.to_string());
         if let Some(classes) = &self.classes {
-            classes.classify(&mut response, &labels).map_err(|error| no_form(&error))?;
+            let classified = classes.classify(&mut response, &labels);
+            classified.map_err(|error| unwritten(error.into()))?;
         }
-        let response =
-            encode_response(&self.form, response, labels).map_err(|error| no_form(&error))?;
+        let response = encode_response(&self.form, response, labels).map_err(unwritten)?;
         let (mut head, body) = joined(response).into_parts();
         let body = deflate(self.accepted, body, &mut head.headers);
         Ok(Response::from_parts(head, body))
@@ -146,6 +144,15 @@ pub(super) fn joined(response: Response<Pieces>) -> Response<Bytes> {
         1 => pieces.remove(0),
         _ => pieces.concat().into(),
     })
+}
+
+/// Why an answer has no form: classes are the client's wish, all else is the model's doing.
+fn unwritten(error: EncodeError) -> Problem {
+    let cause = match &error {
+        EncodeError::Classes(_) => Cause::BadInput,
+        _ => Cause::NoForm,
+    };
+    Problem::new(cause, error.to_string())
 }
 
 /// What is wrong with a body that cannot be read.

@@ -17,14 +17,13 @@ use crate::snapshot::Snapshot;
 pub(super) const NAME: &str = "pointsman";
 
 /// The extensions of the Open Inference Protocol that are served; clients read this list.
-pub(super) const EXTENSIONS: [&str; 7] = [
+pub(super) const EXTENSIONS: [&str; 6] = [
     "classification",
     "model_repository",
     "model_configuration",
     "binary_tensor_data",
     "parameters",
     "statistics",
-    "schedule_policy",
 ];
 
 /// What read-only paths allow.
@@ -63,7 +62,7 @@ pub(super) fn about_gateway(
 
 /// The state of a version that answers, or not.
 pub(super) fn version_status(version: &str, ready: bool) -> VersionStatus {
-    let state = if ready { VersionState::Available } else { VersionState::Loading };
+    let state = if ready { VersionState::Available } else { VersionState::End };
     VersionStatus { version: version.to_owned(), state, message: String::new() }
 }
 

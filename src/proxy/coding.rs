@@ -96,7 +96,16 @@ pub(super) fn inflate(coding: Coding, body: &[u8], limit: u64) -> Result<Bytes, 
     let read = match coding {
         Coding::Identity => return Ok(Bytes::copy_from_slice(body)),
         Coding::Gzip => MultiGzDecoder::new(body).take(most).read_to_end(&mut plain),
-        Coding::Deflate => ZlibDecoder::new(body).take(most).read_to_end(&mut plain),
+        Coding::Deflate => {
+            let mut decoder = ZlibDecoder::new(body);
+            let read = decoder.by_ref().take(most).read_to_end(&mut plain);
+            let behind = body.len() as u64 - decoder.total_in().min(body.len() as u64);
+            if read.is_ok() && plain.len() as u64 <= limit && behind > 0 {
+                let detail = format!("the body has {behind} bytes behind its deflate stream");
+                return Err(Problem::new(Cause::BadInput, detail));
+            }
+            read
+        }
     };
     match read {
         Ok(_) if plain.len() as u64 > limit => Err(too_large(limit, BODY_KEY)),
@@ -155,6 +164,8 @@ mod tests {
             if coding != Coding::Identity {
                 assert_eq!(inflate(coding, &coded, 4999).unwrap_err().cause, Cause::BodyTooLarge);
                 assert_eq!(inflate(coding, &body, 5000).unwrap_err().cause, Cause::BadInput);
+                let more = [&coded[..], b"more"].concat();
+                assert_eq!(inflate(coding, &more, 5000).unwrap_err().cause, Cause::BadInput);
                 let cut = inflate(coding, &coded[..coded.len() / 2], 5000);
                 assert_eq!(cut.unwrap_err().cause, Cause::BadInput);
             }

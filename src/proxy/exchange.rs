@@ -35,10 +35,11 @@ use super::grpc;
 use super::problem::{Cause, Problem};
 use super::upstream::Link;
 use crate::domain::dialect::Dialect;
-use crate::domain::ids::{Entropy, RecordId};
+use crate::domain::ids::{Entropy, RecordId, VersionName};
 use crate::domain::record::{Latency, Outcome, Protocol};
 use crate::domain::routing::{self, Decision, ModelIx, TargetIx};
 use crate::domain::spec::Durability;
+use crate::protocol::dialect::{Operation, Release};
 use crate::protocol::status::GrpcCode;
 use crate::protocol::tensor::Tensor;
 use crate::snapshot::{BackendGuard, Held, Keep, PolicyIx, RuntimeKind, Snapshot, TargetRuntime};
@@ -98,6 +99,10 @@ pub(super) struct Exchange {
     backend: Option<BackendGuard>,
     attempt: u8,
     recording: Recording,
+    /// What it consists of was counted piece by piece.
+    told_apart: bool,
+    /// What is asked, where the path says it.
+    operation: Option<Operation>,
     /// The gateway is asked about itself or a model, not for a prediction.
     is_about_itself: bool,
     /// The connection ends with the answer, where it carries one exchange at a time.
@@ -240,6 +245,8 @@ impl Exchange {
             backend: None,
             attempt: 0,
             recording: Recording::Owed,
+            told_apart: false,
+            operation: None,
             is_about_itself: false,
             closes: false,
             is_http2: parts.version == Version::HTTP_2,
@@ -364,6 +371,14 @@ impl Exchange {
         &self.snapshot
     }
 
+    /// Goes on with the snapshot of now; for an exchange that was decided for no target.
+    pub(super) fn renew_snapshot(&mut self) {
+        if self.decision.is_none() {
+            self.snapshot = self.context.worker.snapshot();
+            self.policy = self.snapshot.policies.index_of(None, None);
+        }
+    }
+
     /// The target that was decided for.
     pub(super) fn target_index(&self) -> Option<TargetIx> {
         self.decision.map(|decision| decision.target)
@@ -410,11 +425,17 @@ impl Exchange {
         self.decision.map(|decision| &self.snapshot.table.target(decision.target).kind)
     }
 
-    /// The names of all versions of the model that was decided for.
-    pub(super) fn versions_of_model(&self) -> Vec<String> {
-        let model = self.decision.and_then(|decision| decision.model);
-        let versions = model.map(|model| self.snapshot.table.model(model).versions());
-        versions.into_iter().flatten().map(|(name, _)| name.to_string()).collect()
+    /// The versions that an answer about the model names: the one that was asked for, else all of them;
+    /// each with whether it takes requests.
+    pub(super) fn versions_told(&self, release: &Release<'_>) -> Vec<(String, bool)> {
+        let Some(decision) = self.decision else { return Vec::new() };
+        let table = &self.snapshot.table;
+        let versions = decision.model.map(|model| table.model(model).versions());
+        let told = |(_, target): &(&VersionName, TargetIx)| {
+            *release == Release::Any || *target == decision.target
+        };
+        let versions = versions.into_iter().flatten().filter(told);
+        versions.map(|(name, target)| (name.to_string(), table.target(target).ready)).collect()
     }
 
     /// Notes how long reading the request and writing the answer took.
@@ -426,6 +447,11 @@ impl Exchange {
     pub(super) fn note_rows(&mut self, inputs: &[Tensor]) {
         let rows = inputs.first().and_then(|input| input.shape().first());
         self.batch_size = rows.and_then(|&rows| u32::try_from(rows).ok());
+    }
+
+    /// How many predictions the request asks for, where that is known.
+    pub(super) fn batch_size(&self) -> Option<u32> {
+        self.batch_size
     }
 
     /// Notes how many predictions the request asks for.

@@ -2,15 +2,14 @@
 //! extension of it.
 //!
 //! Owns whether a request needs what its backend does not have: binary tensors, or classes of outputs.
-//! Then it goes through tensors, as if the backend spoke another dialect; else it passes as it is. A
-//! body that is not held whole is told by its head alone. Never asks a backend what it has.
+//! Then it goes through tensors, as if the backend spoke another dialect; else it passes as it is. To
+//! tell, a body is read whole first. Never asks a backend what it has.
 
 use http::request::Parts;
 use hyper::body::Incoming;
 
-use super::admit::{Admitted, BodyLength};
+use super::admit::Admitted;
 use super::asked::Asked;
-use super::body::WHOLE_BYTES_MAX;
 use super::exchange::{Answer, Exchange};
 use super::problem::Problem;
 use super::remote::{self, read_whole};
@@ -40,9 +39,6 @@ pub(super) async fn answer(
     };
     if !known.binary_tensors && parts.headers.contains_key(&HEAD_LENGTH) {
         return translate::answer(exchange, runtime, spoken, call, parts, admitted, incoming).await;
-    }
-    if !matches!(admitted.body, BodyLength::Known(length) if length <= WHOLE_BYTES_MAX) {
-        return remote::answer(exchange, runtime, Some(call), parts, admitted, incoming).await;
     }
     let pieces = read_whole(exchange, incoming).await?;
     let form = (call.dialect, call.operation);

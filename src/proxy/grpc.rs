@@ -39,9 +39,10 @@ use crate::protocol::open_inference::grpc::{
     RepositoryIndexResponse, RepositoryModelRequest, RepositoryModelResponse, ServerLiveResponse,
     ServerMetadataResponse, TensorMetadata,
 };
-use crate::protocol::open_inference::{ModelConfigResponse, RepositoryAction};
+use crate::protocol::open_inference::{ModelConfigResponse, NotOffered, RepositoryAction};
 use crate::protocol::status::GrpcCode;
 use crate::protocol::tensor::TensorSpec;
+use crate::snapshot::Snapshot;
 
 /// Carries the code.
 pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -146,6 +147,8 @@ pub(super) fn failure(code: GrpcCode, message: &str) -> Response<Bytes> {
 pub(super) enum Method {
     /// Of `inference.GRPCInferenceService`.
     Inference(inference::Method),
+    /// What Triton's service of that name has beside that.
+    NotOffered(NotOffered),
     HealthCheck,
     HealthWatch,
     Reflection,
@@ -158,7 +161,9 @@ impl Method {
             health::CHECK_PATH => Some(Self::HealthCheck),
             health::WATCH_PATH => Some(Self::HealthWatch),
             _ if reflection::PATHS.contains(&path) => Some(Self::Reflection),
-            _ => inference::Method::parse(path).map(Self::Inference),
+            _ => inference::Method::parse(path)
+                .map(Self::Inference)
+                .or_else(|| NotOffered::of_call(path).map(Self::NotOffered)),
         }
     }
 }
@@ -187,6 +192,10 @@ pub(super) async fn answer(
         Method::Inference(inference::Method::ModelStreamInfer) => {
             talk::infer(exchange, parts, &admitted, incoming).await
         }
+        Method::NotOffered(what) => {
+            exchange.owes_no_record();
+            Err(Problem::new(Cause::Unsupported, what.reason()))
+        }
         Method::HealthWatch => {
             exchange.owes_no_record();
             talk::watch(exchange, &parts, incoming).await
@@ -200,7 +209,7 @@ pub(super) async fn answer(
             exchange.owes_no_record();
             let asked: HealthCheckRequest =
                 read_message(exchange, &parts.headers, incoming).await?;
-            let status = serving(exchange, &asked.service)?;
+            let status = serving(exchange, exchange.snapshot(), &asked.service)?;
             reply(&HealthCheckResponse::from(status))
         }
         Method::Inference(call) => {
@@ -211,15 +220,19 @@ pub(super) async fn answer(
 }
 
 /// Whether a service takes requests; a model counts as one, by its name.
-fn serving(exchange: &Exchange, service: &str) -> Result<ServingStatus, Problem> {
+fn serving(
+    exchange: &Exchange,
+    snapshot: &Snapshot,
+    service: &str,
+) -> Result<ServingStatus, Problem> {
     let ready = exchange.context.worker.gateway.readiness.is_ready();
     let is_ready = if service.is_empty() || gateway_services(exchange).any(|own| own == service) {
         ready
     } else {
         let unknown =
             || Problem::new(Cause::UnknownModel, "there is no service or model of this name");
-        let index = exchange.snapshot().table.model_named(service).ok_or_else(unknown)?;
-        ready && !exchange.snapshot().table.model(index).split.shares().is_empty()
+        let index = snapshot.table.model_named(service).ok_or_else(unknown)?;
+        ready && !snapshot.table.model(index).split.shares().is_empty()
     };
     Ok(if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing })
 }

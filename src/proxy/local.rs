@@ -17,7 +17,7 @@ use super::exchange::{Answer, Exchange, micros};
 use super::problem::{Cause, Problem};
 use crate::domain::routing::TargetKind;
 use crate::inference::{ExecutorError, InferError, LocalModel, Pending, Prepared, QueueFull, Ran};
-use crate::protocol::dialect::{Call, Dialect, Operation, Signature, Terms, about, no_labels};
+use crate::protocol::dialect::{Call, Dialect, Operation, Signature, Terms, about};
 use crate::protocol::infer::{InferRequest, InferResponse};
 use crate::protocol::open_inference::{ModelMetadata, PLATFORM_ONNX};
 use crate::protocol::tensor::Tensor;
@@ -56,13 +56,13 @@ fn about_model(
     runtime: &LocalRuntime,
     call: &Call<'_>,
 ) -> Result<Answer, Problem> {
-    let Some(TargetKind::Version(model, version)) = exchange.target_kind() else {
+    let Some(TargetKind::Version(model, _)) = exchange.target_kind() else {
         return Err(not_a_version());
     };
+    let versions = exchange.versions_told(&call.release);
     Ok(Answer::Whole(joined(match call.operation {
         Operation::Metadata => {
-            let versions = exchange.versions_of_model();
-            let versions: Vec<&str> = versions.iter().map(String::as_str).collect();
+            let versions: Vec<&str> = versions.iter().map(|(name, _)| name.as_str()).collect();
             let signature = runtime.model.signature();
             about::encode_metadata(
                 call,
@@ -76,7 +76,9 @@ fn about_model(
             )
         }
         Operation::ModelStatus => {
-            about::encode_status(call, model.as_str(), &[version_status(version.as_str(), true)])
+            let states: Vec<_> =
+                versions.iter().map(|(name, ready)| version_status(name, *ready)).collect();
+            about::encode_status(call, model.as_str(), &states)
         }
         _ => about::encode_readiness(call, true),
     })))
@@ -127,6 +129,9 @@ async fn run(
     names: Names,
     asked: Asked,
 ) -> Result<Prediction, Problem> {
+    if exchange.deadline() <= Instant::now() {
+        return Err(exchange.overdue(Cause::QueueTimeout));
+    }
     let limit = runtime.execution.inline_below;
     if runtime.model.cost() < limit && asked.len() <= INLINE_BYTES_MAX {
         let began = Instant::now();
@@ -151,6 +156,7 @@ async fn run(
     let ready = if asked.len() <= INLINE_BYTES_MAX {
         prepare(&loaded, &asked)?
     } else {
+        let loaded = Arc::clone(&loaded);
         let job = move || prepare(&loaded, &asked);
         answered(exchange, executor.submit(&runtime.lane, deadline, job)).await?
     };
@@ -159,7 +165,7 @@ async fn run(
     let finish = move |result: Result<Ran, InferError>| {
         let Ran { outputs, took } = result.map_err(model_problem)?;
         let began = Instant::now();
-        let response = encode(&form, &names, id.as_deref(), outputs)?;
+        let response = encode(&loaded, &form, &names, id.as_deref(), outputs)?;
         Ok(Prediction { response, input, infer: took, output: began.elapsed(), batch })
     };
     let pending = executor.submit_rows(&runtime.lane, deadline, prepared, finish);
@@ -245,12 +251,13 @@ fn run_here(
     let began = Instant::now();
     let outputs = loaded.infer(request.inputs, &wanted).map_err(model_problem)?;
     let ran = Instant::now();
-    let response = encode(form, names, request.id.as_deref(), outputs)?;
+    let response = encode(loaded, form, names, request.id.as_deref(), outputs)?;
     let (input, infer) = (began.duration_since(decoding), ran.duration_since(began));
     Ok(Prediction { response, input, infer, output: ran.elapsed(), batch })
 }
 
 fn encode(
+    loaded: &LocalModel,
     form: &Form,
     names: &Names,
     id: Option<&str>,
@@ -263,5 +270,5 @@ fn encode(
         outputs,
         ..InferResponse::default()
     };
-    form.encode(response, no_labels)
+    form.encode(response, |output| loaded.labels(output))
 }

@@ -9,6 +9,7 @@ use http::StatusCode;
 
 use crate::domain::record::Outcome;
 use crate::domain::routing::NoRoute;
+use crate::protocol::dialect::Operation;
 use crate::protocol::status::GrpcCode;
 
 /// The header that carries the reason word.
@@ -37,7 +38,16 @@ impl Problem {
     }
 
     /// The status that Triton answers, for clients that were written to it.
-    pub(super) fn triton_status(&self) -> StatusCode {
+    pub(super) fn triton_status(&self, operation: Option<Operation>) -> StatusCode {
+        let is_unknown = matches!(self.cause, Cause::UnknownModel | Cause::UnknownVersion);
+        match (operation, self.cause) {
+            (Some(Operation::ModelReady), Cause::NoReadyVersion) => return StatusCode::BAD_REQUEST,
+            (Some(Operation::ModelReady), _) if is_unknown => return StatusCode::BAD_REQUEST,
+            (Some(Operation::Load), _) if is_unknown => return StatusCode::INTERNAL_SERVER_ERROR,
+            // It is not loaded, which is what was asked for.
+            (Some(Operation::Unload), _) if is_unknown => return StatusCode::OK,
+            _ => {}
+        }
         match self.cause {
             Cause::BadInput if self.unreadable => StatusCode::INTERNAL_SERVER_ERROR,
             Cause::Encoding => StatusCode::NOT_IMPLEMENTED,

@@ -365,6 +365,10 @@ fn failure(exchange: &Exchange, error: LinkError) -> Problem {
             Cause::Reset,
             format!("the backend closed the connection before it answered: {error}"),
         ),
+        LinkError::Reset(error) => Problem::new(
+            Cause::Reset,
+            format!("the backend gave the request up before it answered: {error}"),
+        ),
         LinkError::Garbage(error) => {
             Problem::new(Cause::Garbage, format!("the backend's answer is not HTTP: {error}"))
         }

@@ -123,7 +123,9 @@ pub(super) async fn change(
         let cause = match &error {
             RepositoryError::UnknownModel(_) => Cause::UnknownModel,
             RepositoryError::UnknownVersion(..) => Cause::UnknownVersion,
-            RepositoryError::NotHere(_) | RepositoryError::Needed(..) => Cause::Refused,
+            RepositoryError::NotHere(_)
+            | RepositoryError::NothingHere(_)
+            | RepositoryError::Needed(..) => Cause::Refused,
             RepositoryError::Load(_) => Cause::Model,
             RepositoryError::Busy | RepositoryError::Closed => Cause::QueueFull,
         };
@@ -132,9 +134,22 @@ pub(super) async fn change(
 }
 
 /// The model of this name.
-fn model_named<'a>(snapshot: &'a Snapshot, name: &str) -> Result<&'a ModelEntry, Problem> {
+pub(super) fn model_named<'a>(
+    snapshot: &'a Snapshot,
+    name: &str,
+) -> Result<&'a ModelEntry, Problem> {
     let index = snapshot.table.model_named(name).ok_or(NoRoute::UnknownModel)?;
     Ok(snapshot.table.model(index))
+}
+
+/// The version that stands for a model where none is named: the one with the largest share of the
+/// traffic, the first of several; the first that is ready where none has a share.
+pub(super) fn main_version(snapshot: &Snapshot, entry: &ModelEntry) -> Option<TargetIx> {
+    let largest = entry.split.shares().iter().rev().max_by_key(|share| share.weight);
+    let ready = |target: &TargetIx| snapshot.table.target(*target).ready;
+    largest
+        .map(|share| share.target)
+        .or_else(|| entry.versions().map(|(_, target)| target).find(ready))
 }
 
 fn version_named(entry: &ModelEntry, version: &str) -> Result<TargetIx, Problem> {
@@ -193,6 +208,8 @@ fn counted(
 ) -> ModelStatistics {
     let tally = snapshot.target(target).metrics.tally();
     let time = |sum: Sum| Some(StatisticDuration { count: sum.count, ns: sum.ns });
+    // A request that did not have to wait waited for no time: clients look for this count.
+    let queue = Sum { count: tally.success.count.max(tally.queue.count), ns: tally.queue.ns };
     ModelStatistics {
         name: entry.name.to_string(),
         version: version.to_owned(),
@@ -202,7 +219,7 @@ fn counted(
         inference_stats: Some(InferStatistics {
             success: time(tally.success),
             fail: time(tally.fail),
-            queue: time(tally.queue),
+            queue: time(queue),
             compute_input: time(tally.input),
             compute_infer: time(tally.infer),
             compute_output: time(tally.output),
@@ -241,6 +258,8 @@ pub(super) struct Described<'a> {
     pub(super) platform: &'a str,
     pub(super) inputs: &'a [TensorSpec],
     pub(super) outputs: &'a [TensorSpec],
+    /// Whether all of them may begin with the same number of rows.
+    pub(super) has_batch: bool,
 }
 
 /// What a version takes and returns: the one that is named, or the first that is ready.
@@ -250,34 +269,36 @@ pub(super) fn described<'a>(
     version: Option<&str>,
 ) -> Result<Described<'a>, Problem> {
     let entry = model_named(snapshot, model)?;
-    let ready = |target: &TargetIx| snapshot.table.target(*target).ready;
     let (target, versions) = match version.filter(|version| !version.is_empty()) {
-        Some(version) => (version_named(entry, version)?, vec![version.to_owned()]),
+        Some(version) => {
+            let target = version_named(entry, version)?;
+            let own = entry.versions().filter(|(_, one)| *one == target);
+            (target, own.map(|(name, _)| name.to_string()).collect())
+        }
         None => {
-            let target =
-                entry.versions().map(|(_, target)| target).find(ready).ok_or_else(|| {
-                    Problem::new(Cause::NoReadyVersion, "the model has no version that is ready")
-                })?;
+            let target = main_version(snapshot, entry).ok_or_else(|| {
+                Problem::new(Cause::NoReadyVersion, "the model has no version that is ready")
+            })?;
             (target, entry.versions().map(|(name, _)| name.to_string()).collect())
         }
     };
-    let (platform, inputs, outputs) = match &snapshot.target(target).kind {
+    let (platform, inputs, outputs, has_batch) = match &snapshot.target(target).kind {
         RuntimeKind::Local(Some(runtime)) => {
             let signature = runtime.model.signature();
-            (PLATFORM_ONNX, &*signature.inputs, &*signature.outputs)
+            (PLATFORM_ONNX, &*signature.inputs, &*signature.outputs, runtime.model.has_batch())
         }
         RuntimeKind::Local(None) => {
             return Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded"));
         }
         RuntimeKind::Remote(runtime) => match &runtime.spoken.description {
-            Some(known) => (known.platform.as_str(), &*known.inputs, &*known.outputs),
+            Some(known) => (known.platform.as_str(), &*known.inputs, &*known.outputs, true),
             None => {
                 let detail = "the backends have not told what the model takes and returns";
                 return Err(Problem::new(Cause::Unsupported, detail));
             }
         },
     };
-    Ok(Described { name: entry.name.as_str(), versions, platform, inputs, outputs })
+    Ok(Described { name: entry.name.as_str(), versions, platform, inputs, outputs, has_batch })
 }
 
 /// The configuration of a version, as far as it follows from what it takes and returns.
@@ -287,5 +308,7 @@ pub(super) fn config(
     version: Option<&str>,
 ) -> Result<ModelConfig, Problem> {
     let known = described(snapshot, model, version)?;
-    Ok(ModelConfig::of(known.name, known.inputs, known.outputs, BATCH_MAX))
+    let batch_max = if known.has_batch { BATCH_MAX } else { 0 };
+    let config = ModelConfig::of(known.name, known.inputs, known.outputs, batch_max);
+    Ok(ModelConfig { platform: known.platform.to_owned(), ..config })
 }

@@ -38,8 +38,16 @@ const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 pub(super) const HEAD_LENGTH: HeaderName = HeaderName::from_static(HEAD_LENGTH_HEADER);
 
 /// What the client said about its own body and the form of its answer.
-const ABOUT_BODY: [HeaderName; 6] =
-    [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, ACCEPT, ACCEPT_ENCODING, HEAD_LENGTH];
+const ABOUT_BODY: [HeaderName; 8] = [
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    CONTENT_ENCODING,
+    ACCEPT,
+    ACCEPT_ENCODING,
+    HEAD_LENGTH,
+    HeaderName::from_static("grpc-encoding"),
+    HeaderName::from_static("grpc-accept-encoding"),
+];
 
 /// Gets the answer of a backend that speaks `spoken`.
 pub(super) async fn answer(
@@ -94,6 +102,13 @@ pub(super) async fn translated(
     // The answer is given its form here.
     OutputForms::take_from(&mut request);
     exchange.note_rows(&request.inputs);
+    // Backends of the Open Inference Protocol tell what is wrong by themselves; others guess.
+    let is_typed = matches!(spoken, Dialect::OpenInference | Dialect::OpenInferenceGrpc);
+    if let Some(signature) = terms.signature.filter(|_| !is_typed)
+        && let Some(misfit) = signature.misfit(&request)
+    {
+        return Err(Problem::new(Cause::BadInput, misfit));
+    }
     let target = target(runtime, spoken, model.as_str(), terms);
     let wanted = Wanted::of(&request);
     let outgoing = encode_request(&target, operation, request).map_err(unwritable)?;
@@ -224,8 +239,8 @@ async fn about_model(
             let detail = "the backends have not told what the model takes and returns";
             return Err(Problem::new(Cause::Unsupported, detail));
         };
-        let versions = exchange.versions_of_model();
-        let versions: Vec<&str> = versions.iter().map(String::as_str).collect();
+        let versions = exchange.versions_told(&call.release);
+        let versions: Vec<&str> = versions.iter().map(|(name, _)| name.as_str()).collect();
         let metadata = ModelMetadata {
             name: model.as_str(),
             versions: &versions,
@@ -253,7 +268,12 @@ async fn about_model(
     };
     Ok(Answer::Whole(joined(match call.operation {
         Operation::ModelStatus => {
-            about::encode_status(call, model.as_str(), &[version_status(version.as_str(), ready)])
+            let versions = exchange.versions_told(&call.release);
+            // The backend was asked about one of them.
+            let states = versions.iter().map(|(name, known)| {
+                version_status(name, if *name == version.as_str() { ready } else { *known })
+            });
+            about::encode_status(call, model.as_str(), &states.collect::<Vec<_>>())
         }
         _ => about::encode_readiness(call, ready),
     })))

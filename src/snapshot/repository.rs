@@ -43,6 +43,9 @@ pub enum RepositoryError {
     /// The version is served by backends.
     #[error("`{0}` does not run in this process")]
     NotHere(TargetKind),
+    /// All versions of the model are served by backends.
+    #[error("model `{0}` does not run in this process")]
+    NothingHere(ModelName),
     /// Requests go to the version.
     #[error("`{0}` is needed by {1}; take its traffic away first")]
     Needed(TargetKind, String),

@@ -15,6 +15,7 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
 MODELS = TOP / "config" / "models"
+COLOURS = TOP / "tests" / "data" / "models" / "colours.onnx"
 START_LIMIT_S = 30
 STOP_LIMIT_S = 40
 

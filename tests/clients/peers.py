@@ -1,6 +1,6 @@
-"""Starts real prediction servers of other projects on loopback: Triton, MLServer, KServe's model server.
+"""Starts prediction servers on loopback: the real Triton, MLServer and KServe's model server, and one that speaks TF Serving.
 
-All serve the same iris as the gateway's own version v1, computed by onnxruntime. A server that cannot run on
+All serve the same models as the gateway itself, computed by onnxruntime. A server that cannot run on
 this machine skips its tests and says why. Never leaves a process behind: the fixture that handed a server out
 stops it.
 """
@@ -16,7 +16,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from gateway import MODELS, free_port
+from gateway import COLOURS, MODELS, free_port
 
 HERE = Path(__file__).resolve().parent / "peers"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pointsman"
@@ -31,6 +31,8 @@ class Peer:
     version = None
     # Whether it lists binary tensors among its extensions.
     binary = False
+    # Where it tells that a model is ready.
+    ready = "/v2/models/{}/ready"
 
     def __init__(self, directory):
         self.directory = Path(directory)
@@ -56,7 +58,7 @@ class Peer:
             self.process = subprocess.Popen(
                 [str(part) for part in command],
                 cwd=self.directory,
-                env={**os.environ, "IRIS_MODEL": str(IRIS), "PYTHONDONTWRITEBYTECODE": "1", **environment},
+                env={**os.environ, "IRIS_MODEL": str(IRIS), "COLOURS_MODEL": str(COLOURS), "PYTHONDONTWRITEBYTECODE": "1", **environment},
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
@@ -70,10 +72,12 @@ class Peer:
 
     def _answers(self):
         try:
-            with urllib.request.urlopen(f"{self.url}/v2/models/iris/ready", timeout=2) as answer:
-                return answer.status == 200
+            for model in ("iris", "colours"):
+                with urllib.request.urlopen(self.url + self.ready.format(model), timeout=2):
+                    pass
         except OSError:
             return False
+        return True
 
     def output(self):
         return (self.directory / "output").read_text(errors="replace")[-4000:]
@@ -94,7 +98,7 @@ class KServe(Peer):
     """KServe's Python server: V1, Open Inference over REST with binary tensors, and gRPC; no versions."""
 
     def command(self):
-        return [sys.executable, HERE / "kserve_iris.py", self.http_port, self.grpc_port], {}
+        return [sys.executable, HERE / "kserve_models.py", self.http_port, self.grpc_port], {}
 
 
 class MLServer(Peer):
@@ -110,13 +114,7 @@ class MLServer(Peer):
             f'{{"host": "127.0.0.1", "http_port": {self.http_port}, "grpc_port": {self.grpc_port},'
             f' "metrics_port": {free_port()}, "parallel_workers": 0, "debug": false}}'
         )
-        (self.directory / "model-settings.json").write_text(
-            '{"name": "iris", "implementation": "mlserver_iris.IrisRuntime", "parameters": {"version": "v1"},'
-            ' "platform": "onnxruntime",'
-            ' "inputs": [{"name": "input", "datatype": "FP32", "shape": [-1, 4]}],'
-            ' "outputs": [{"name": "label", "datatype": "INT64", "shape": [-1]},'
-            ' {"name": "probabilities", "datatype": "FP32", "shape": [-1, 3]}]}'
-        )
+        shutil.copytree(HERE / "mlserver", self.directory / "models")
         return [python, "-m", "mlserver.cli.main", "start", "."], {"PYTHONPATH": str(HERE)}
 
 
@@ -144,12 +142,23 @@ class Triton(Peer):
         shutil.copytree(HERE / "triton", repository)
         command = [
             *(server / "bin" / "tritonserver", "--model-repository", repository),
-            *("--backend-directory", backend.parent, "--model-control-mode=explicit", "--load-model=iris"),
+            *("--backend-directory", backend.parent, "--model-control-mode=explicit"),
+            *("--load-model=iris", "--load-model=colours"),
             *("--http-address", "127.0.0.1", "--http-port", self.http_port),
             *("--grpc-address", "127.0.0.1", "--grpc-port", self.grpc_port),
             *("--allow-metrics", "false"),
         ]
-        return command, {**libraries, "IRIS_PATHS": f"{HERE}{os.pathsep}{site}"}
+        return command, {**libraries, "MODEL_PATHS": f"{HERE}{os.pathsep}{site}"}
+
+
+class TensorflowServing(Peer):
+    """A server that speaks TensorFlow Serving's REST API, for clients that speak something else."""
+
+    version = "1"
+    ready = "/v1/models/{}"
+
+    def command(self):
+        return [sys.executable, HERE / "tensorflow_serving_models.py", self.http_port], {}
 
 
 PEERS = {"triton": Triton, "mlserver": MLServer, "kserve": KServe}

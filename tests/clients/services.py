@@ -1,4 +1,4 @@
-"""The ways to the same iris that the clients of other projects are tried on.
+"""The ways to the same models that the clients of other projects are tried on.
 
 `in process` is the gateway's own model; the others are the gateway in front of a prediction server; `triton itself`
 has no gateway between, so that a test that expects too much or too little of Triton's protocol fails there.
@@ -8,19 +8,37 @@ import time
 import urllib.request
 from dataclasses import dataclass
 
-from gateway import MODELS, Gateway
-from peers import PEERS
+from gateway import COLOURS, MODELS, Gateway
+from peers import PEERS, TensorflowServing
 
 WAYS = ["in process", "triton itself", *PEERS]
+SERVERS = {**PEERS, "tensorflow serving": TensorflowServing}
 
 TOLD_LIMIT_S = 20
-LOG = '[log]\ndurability = "os"\n'
-IN_PROCESS = f'[models.iris.versions.v1]\nonnx = "{MODELS}/iris/v1/model.onnx"\n'
+# v2 of `spare` has no traffic: it may be unloaded.
+COMMON = f"""
+[protocols]
+repository = true
+[log]
+durability = "os"
+[models.spare]
+traffic = {{ v1 = "100%" }}
+[models.spare.versions.v1]
+onnx = "{MODELS}/iris/v1/model.onnx"
+[models.spare.versions.v2]
+onnx = "{MODELS}/iris/v2/model.onnx"
+"""
+IN_PROCESS = f"""
+[models.iris.versions.v1]
+onnx = "{MODELS}/iris/v1/model.onnx"
+[models.colours.versions.v1]
+onnx = "{COLOURS}"
+"""
 
 
 @dataclass
 class Service:
-    """Where iris is asked for. `version` is the version's name there, None where clients name none."""
+    """Where they are asked for. `version` is the name of their version there, None where clients name none."""
 
     way: str
     http: str
@@ -32,8 +50,10 @@ class Service:
 
 
 def proxied(peer):
-    """The configuration of iris/v1 on a prediction server, which is asked what it speaks."""
-    return f'[models.iris.versions.v1]\nbackends = ["{peer.url}"]\ndialect = "ask"\n'
+    """The configuration of the models on a prediction server, which is asked what it speaks."""
+    return "".join(
+        f'[models.{model}.versions.v1]\nbackends = ["{peer.url}"]\ndialect = "ask"\n' for model in ("iris", "colours")
+    )
 
 
 def await_ready(gateway):
@@ -41,8 +61,10 @@ def await_ready(gateway):
     limit = time.monotonic() + TOLD_LIMIT_S
     while True:
         try:
-            with urllib.request.urlopen(f"{gateway.url}/v2/models/iris/ready", timeout=5):
-                return
+            for model in ("iris", "colours"):
+                with urllib.request.urlopen(f"{gateway.url}/v2/models/{model}/ready", timeout=5):
+                    pass
+            return
         except OSError:
             assert time.monotonic() < limit, gateway.output()
             time.sleep(0.05)
@@ -50,7 +72,7 @@ def await_ready(gateway):
 
 def services(way, directory):
     """Yields the service, and stops at the end what was started for it."""
-    peer = None if way == "in process" else PEERS[way.split()[0]](directory / "server")
+    peer = None if way == "in process" else SERVERS[way.removesuffix(" itself")](directory / "server")
     gateway = None
     try:
         if peer is not None:
@@ -59,7 +81,7 @@ def services(way, directory):
             address = f"127.0.0.1:{peer.http_port}"
             yield Service(way, address, f"127.0.0.1:{peer.grpc_port}", peer.version, None, peer.version)
             return
-        gateway = Gateway(directory / "gateway", (IN_PROCESS if peer is None else proxied(peer)) + LOG)
+        gateway = Gateway(directory / "gateway", (IN_PROCESS if peer is None else proxied(peer)) + COMMON)
         gateway.start()
         await_ready(gateway)
         answered = peer.version if peer is not None and peer.binary else "v1"

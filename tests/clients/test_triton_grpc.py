@@ -3,6 +3,7 @@
 import queue
 import sys
 import threading
+import time
 
 import numpy
 import pytest
@@ -12,6 +13,7 @@ if "kserve" in sys.modules:
     pytest.skip(reason, allow_module_level=True)
 
 import tritonclient.grpc as triton
+from colours_cases import GERMAN, NUMBERS, TEXTS, as_text
 from iris_cases import LABELS, PROBABILITIES, ROWS, assert_right
 from services import WAYS, services
 
@@ -90,6 +92,14 @@ def test_messages_may_be_compressed(client, algorithm):
     numpy.testing.assert_array_equal(answer.as_numpy("label").ravel(), numpy.tile(LABELS, 50))
 
 
+def test_texts_are_bytes_tensors(client):
+    tensor = triton.InferInput("colour", list(TEXTS.shape), "BYTES")
+    tensor.set_data_from_numpy(TEXTS)
+    answer = client.infer("colours", [tensor], outputs=wanted("number", "german"))
+    numpy.testing.assert_array_equal(answer.as_numpy("number").reshape(-1, 1), NUMBERS)
+    assert as_text(answer.as_numpy("german").reshape(-1, 1)) == GERMAN
+
+
 def test_the_best_classes_with_their_numbers(client):
     answer = client.infer("iris", given(ROWS[:1]), outputs=wanted("probabilities", class_count=2))
     found = [text.decode().split(":") for text in answer.as_numpy("probabilities").ravel()]
@@ -144,6 +154,38 @@ def test_statistics_count_the_requests(client, service):
     for _ in range(5):
         client.infer("iris", given(ROWS))
     assert counted() - before == 5
+
+
+def states(client):
+    return {(entry.name, entry.version): entry.state for entry in client.get_model_repository_index().models}
+
+
+def test_the_repository_lists_loads_and_unloads(client, service):
+    assert states(client)["iris", service.version] == "READY"
+    if service.gateway is None:
+        name, version = "colours", service.version
+    else:
+        name, version = "spare", "v2"
+        # What runs elsewhere, or has traffic, is not unloaded by a client.
+        with pytest.raises(triton.InferenceServerException) as error:
+            client.unload_model("colours")
+        assert error.value.status() == "StatusCode.FAILED_PRECONDITION"
+    client.unload_model(name)
+    await_state(client, name, version, "UNAVAILABLE")
+    assert not client.is_model_ready(name, version)
+    client.load_model(name)
+    assert states(client)[name, version] == "READY"
+    assert client.is_model_ready(name, version)
+    with pytest.raises(triton.InferenceServerException):
+        client.load_model("nosuchmodel")
+
+
+def await_state(client, name, version, state):
+    """Waits for it: Triton unloads after it has answered."""
+    limit = time.monotonic() + LIMIT_S
+    while states(client)[name, version] != state:
+        assert time.monotonic() < limit
+        time.sleep(0.05)
 
 
 def test_mistakes_have_their_codes(client, service):

@@ -1,10 +1,12 @@
 """Triton's HTTP client with all that it can do: the same answers in process, from each server, and from Triton itself."""
 
 import concurrent.futures
+import time
 
 import numpy
 import pytest
 import tritonclient.http as triton
+from colours_cases import GERMAN, NUMBERS, TEXTS, as_text
 from iris_cases import LABELS, PROBABILITIES, ROWS, assert_right
 from services import WAYS, services
 
@@ -109,6 +111,18 @@ def test_bodies_may_be_compressed_both_ways(client, service, request_by, respons
     numpy.testing.assert_array_equal(answer.as_numpy("label").ravel(), numpy.tile(LABELS, 50))
 
 
+@pytest.mark.parametrize("binary_in", [True, False], ids=["binary", "json"])
+@pytest.mark.parametrize("binary_out", [True, False], ids=["to binary", "to json"])
+def test_texts_are_bytes_tensors(client, binary_in, binary_out):
+    tensor = triton.InferInput("colour", list(TEXTS.shape), "BYTES")
+    tensor.set_data_from_numpy(TEXTS, binary_data=binary_in)
+    outputs = wanted("number", "german", binary_data=binary_out)
+    headers = {} if binary_in else {"content-type": "application/json"}
+    answer = client.infer("colours", [tensor], outputs=outputs, headers=headers)
+    numpy.testing.assert_array_equal(answer.as_numpy("number").reshape(-1, 1), NUMBERS)
+    assert as_text(answer.as_numpy("german").reshape(-1, 1)) == GERMAN
+
+
 def test_the_best_classes_with_their_numbers(client):
     outputs = wanted("probabilities", class_count=2, binary_data=True)
     answer = client.infer("iris", given(ROWS[:1]), outputs=outputs)
@@ -151,6 +165,38 @@ def test_statistics_count_the_requests(client, service):
     after = counted()
     assert after[0] - before[0] == 5
     assert after[1] == before[1]
+
+
+def states(client):
+    return {(entry["name"], entry["version"]): entry.get("state") for entry in client.get_model_repository_index()}
+
+
+def test_the_repository_lists_loads_and_unloads(client, service):
+    assert states(client)["iris", service.version] == "READY"
+    if service.gateway is None:
+        name, version = "colours", service.version
+    else:
+        name, version = "spare", "v2"
+        # What runs elsewhere, or has traffic, is not unloaded by a client.
+        with pytest.raises(triton.InferenceServerException) as error:
+            client.unload_model("colours")
+        assert error.value.status() == "409"
+    client.unload_model(name)
+    await_state(client, name, version, "UNAVAILABLE")
+    assert not client.is_model_ready(name, version)
+    client.load_model(name)
+    assert states(client)[name, version] == "READY"
+    assert client.is_model_ready(name, version)
+    with pytest.raises(triton.InferenceServerException):
+        client.load_model("nosuchmodel")
+
+
+def await_state(client, name, version, state):
+    """Waits for it: Triton unloads after it has answered."""
+    limit = time.monotonic() + 20
+    while states(client)[name, version] != state:
+        assert time.monotonic() < limit
+        time.sleep(0.05)
 
 
 MISTAKES = {

@@ -39,11 +39,24 @@ def answered(session, inputs):
     """The inputs in the session's order with its answers, or nothing where it fails."""
     wanted = [declared.name for declared in session.get_inputs()]
     try:
-        answers = session.run(None, {name: inputs[name] for name in wanted})
+        answers = session.run(None, {name: as_map(inputs[name]) for name in wanted})
     except Exception as error:  # onnxruntime has no narrower type; some operators refuse NaN
         print(f"onnxruntime refuses an input: {str(error).splitlines()[0][:120]}", file=sys.stderr)
         return None
-    return [inputs[name] for name in wanted], [flat(answer) for answer in answers]
+    return [as_row(inputs[name]) for name in wanted], [flat(answer) for answer in answers]
+
+
+def as_map(value):
+    """A row of keys and numbers as onnxruntime takes it."""
+    return value.copy().pop() if isinstance(value, zoo.Keyed) else value
+
+
+def as_row(value):
+    """The same as the gateway takes it: a column for each key that the model knows."""
+    if isinstance(value, zoo.Keyed):
+        row = value.copy().pop()
+        return numpy.array([[row.get(key, 0.0) for key in value.vocabulary]], numpy.float32)
+    return value
 
 
 def flat(answer):

@@ -17,7 +17,7 @@ KINDS = {
     "pytorch-operator": "operators: exported by PyTorch, shipped with `onnx`",
     "pytorch-converted": "layers: converted from PyTorch, shipped with `onnx`",
     "simple": "small graphs, shipped with `onnx`",
-    "models": "fitted models and small nets",
+    "models": "fitted models and small nets, these in the shape of PyTorch's exports",
     "shipped": "models that PyPI packages ship",
 }
 HEAD = """# Conformance
@@ -31,6 +31,7 @@ Made by `tests/conformance/run`; do not edit.
   multi-layer perceptrons, neighbours and nets on finite numbers only.
 - **refused**: not loaded, with the message that names the reason.
 - **failed**: loaded, but no answer on this data; the client gets the message.
+  The build that made this fails where arithmetic of integers overflows, instead of going on with what is left.
 - **wrong**: another answer. There must be none: `tests/conformance/run` fails otherwise.
 """
 SHOWN_MAX = 110

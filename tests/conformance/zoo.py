@@ -1,14 +1,16 @@
 """The models that `fitted.py` compares. Owns which they are and what a row for each looks like."""
 
+import contextlib
 import functools
 
+import nets as more_nets
 import numpy
 import onnx
 from lightgbm import LGBMClassifier, LGBMRegressor
 from onnxmltools import convert_lightgbm, convert_xgboost
 from onnxmltools.convert.common import data_types as tools_types
 from skl2onnx import convert_sklearn
-from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringTensorType
+from skl2onnx.common.data_types import DictionaryType, FloatTensorType, Int64TensorType, StringTensorType
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
@@ -21,6 +23,8 @@ from sklearn.ensemble import (
     ExtraTreesClassifier,
     GradientBoostingClassifier,
     GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
     IsolationForest,
     RandomForestClassifier,
     RandomForestRegressor,
@@ -28,6 +32,7 @@ from sklearn.ensemble import (
     VotingClassifier,
     VotingRegressor,
 )
+from sklearn.feature_extraction import DictVectorizer
 from sklearn.feature_selection import SelectKBest, VarianceThreshold
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import (
@@ -79,7 +84,9 @@ def models():
     yield from mixed_models()
     yield from text_models()
     yield from boosted_models()
+    yield from keyed_models()
     yield from nets()
+    yield from more_nets.models()
     yield from real_models()
 
 
@@ -186,6 +193,14 @@ def numeric_models():
     positive = {"poisson": numpy.abs(score)}
     for name, estimator in regressors.items():
         yield from numeric(name, estimator.fit(rows, positive.get(name, score)))
+    # Fitted with gaps, which these take without imputation.
+    gaps = rows.copy()
+    gaps[::7, 2] = numpy.nan
+    hist = {"max_iter": 20, "random_state": 0}
+    with booleans_for_integers():
+        yield from numeric("hist_boosting_classifier", HistGradientBoostingClassifier(**hist).fit(gaps, classes))
+        yield from numeric("hist_boosting_binary", HistGradientBoostingClassifier(**hist).fit(gaps, binary))
+        yield from numeric("hist_boosting_regressor", HistGradientBoostingRegressor(**hist).fit(gaps, score))
     several = numpy.stack([score, -2 * score], 1)
     yield from numeric("linear_regression_two_targets", LinearRegression().fit(rows, several))
     yield from numeric("random_forest_two_targets", RandomForestRegressor(5, random_state=0).fit(rows, several))
@@ -199,6 +214,23 @@ def numeric_models():
     }
     for name, estimator in others.items():
         yield from numeric(name, estimator.fit(rows))
+
+
+@contextlib.contextmanager
+def booleans_for_integers():
+    """Lets skl2onnx give booleans for integers, as it does for these models and onnx no longer takes."""
+    strict = onnx.helper.make_attribute
+
+    def tolerant(key, value, *rest, **options):
+        if isinstance(value, (list, tuple)):
+            value = [int(item) if isinstance(item, (bool, numpy.bool_)) else item for item in value]
+        return strict(key, value, *rest, **options)
+
+    onnx.helper.make_attribute = tolerant
+    try:
+        yield
+    finally:
+        onnx.helper.make_attribute = strict
 
 
 def numeric(name, estimator, zipmap=None):
@@ -319,6 +351,39 @@ def text_models():
     labels = LabelEncoder().fit(columns["city"][:, 0])
     model = convert_sklearn(labels, initial_types=[("x", StringTensorType([None]))], target_opset=OPSET)
     yield "texts_label_encoder", model, words
+
+
+class Keyed(list):
+    """Rows that onnxruntime takes as maps; `vocabulary` are the columns of what the gateway takes."""
+
+    vocabulary = ()
+
+    def __getitem__(self, rows):
+        return keyed(super().__getitem__(rows), self.vocabulary)
+
+
+def keyed(rows, vocabulary):
+    made = Keyed(rows)
+    made.vocabulary = vocabulary
+    return made
+
+
+def keyed_models():
+    """A DictVectorizer in front, which takes one map at a time."""
+    random = numpy.random.default_rng(5)
+    keys = ["b", "a", "ü"]
+    samples = [{key: float(random.normal()) for key in keys if random.random() < 0.8} for _ in range(200)]
+    classes = [int(sum(sample.values()) > 0) for sample in samples]
+    vectors = DictVectorizer(sparse=False)
+    pipeline = make_pipeline(vectors, LogisticRegression()).fit(samples, classes)
+    types = [("x", DictionaryType(StringTensorType([1]), FloatTensorType([])))]
+    model = convert_sklearn(pipeline, initial_types=types, target_opset=OPSET)
+
+    def inputs(rows, seed):
+        edge = [{}, {"a": 1.0}, {"ü": -2.0, "unseen": 9.0}, {"a": 0.5, "b": -1e30, "ü": 3.0}]
+        return {"x": keyed(samples[rows : rows + 1] if rows else edge, list(vectors.feature_names_))}
+
+    yield "dict_vectorizer_logistic", model, inputs
 
 
 def boosted_models():

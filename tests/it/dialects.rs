@@ -1,6 +1,8 @@
 //! Every dialect in and out: built-in paths against a model in this process, and clients of one dialect
 //! answered by backends of another.
 
+use serde_json::json;
+
 use crate::support::client::post;
 use crate::support::{Backend, Gateway, IRIS_BODY, Reply, eventually, iris, repository};
 
@@ -228,6 +230,15 @@ fn what_an_open_inference_backend_lacks_is_made_up_for_and_all_else_passes() {
     let (reply, sent) = infer(&inference(CLASSES));
     assert!(!sent.contains("classification"), "{sent}");
     assert_eq!(reply.json()["outputs"][0]["data"][0], "2.500000:1", "{}", reply.text());
+    // However long they are, and whether or not they say how long.
+    let long = inference(&format!(r#","id":"{}"{BINARY_OUTPUTS}"#, "i".repeat(100_000)));
+    assert!(infer(&long).0.header("inference-header-content-length").is_some());
+    let chunked = gateway.request(&format!(
+        "POST /v2/models/m/infer HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n\
+         {:x}\r\n{long}\r\n0\r\n\r\n",
+        long.len()
+    ));
+    assert!(chunked.header("inference-header-content-length").is_some(), "{}", chunked.text());
     let head = r#"{"inputs":[{"name":"x","shape":[2],"datatype":"FP32","parameters":{"binary_data_size":8}}]}"#;
     let mut client = gateway.client();
     client.send(&format!(
@@ -311,12 +322,20 @@ fn bodies_may_be_compressed_both_ways_within_the_limit() {
 
 #[test]
 fn tritons_statuses_are_answered_where_they_are_asked_for() {
-    let gateway = Gateway::start(&format!("{}[protocols]\nstrict_status = \"triton\"\n", iris()));
+    let gateway = Gateway::start(&format!(
+        "{}[protocols]\nstrict_status = \"triton\"\nrepository = true\n",
+        iris()
+    ));
     let infer = |body: &str| gateway.post("/v2/models/iris/infer", body).status;
     assert_eq!(infer("{bad"), 500);
     assert_eq!(infer(&IRIS_BODY.replace("[1,4]", "[1,5]")), 500);
     assert_eq!(infer(&IRIS_BODY.replace("input\"", "nope\"")), 400);
     assert_eq!(gateway.post("/v2/models/nope/infer", IRIS_BODY).status, 404);
+    assert_eq!(get(&gateway, "/v2/models/nope/ready").status, 400);
+    assert_eq!(get(&gateway, "/v2/models/iris/versions/v9/ready").status, 400);
+    assert_eq!(get(&gateway, "/v2/models/nope").status, 404);
+    assert_eq!(gateway.post("/v2/repository/models/nope/load", "").status, 500);
+    assert_eq!(gateway.post("/v2/repository/models/nope/unload", "").status, 200);
     let br = post("/v2/models/iris/infer", "content-encoding: br\r\n", "x");
     assert_eq!(gateway.request(&br).status, 501);
 }
@@ -351,6 +370,37 @@ fn versions_are_unloaded_and_loaded_on_request_but_not_those_that_routing_needs(
 }
 
 #[test]
+fn questions_about_a_model_have_the_same_answer_each_time() {
+    // The versions take different inputs; two thirds of the requests go to v2.
+    let file = |name: &str| repository(&format!("config/models/{name}/model.onnx"));
+    let gateway = Gateway::start(&format!(
+        "[models.m]\ntraffic = {{ v1 = \"40%\", v2 = \"60%\" }}\naliases = {{ prod = \"v1\" }}\n\
+         [models.m.versions]\nv1 = {{ onnx = {:?} }}\nv2 = {{ onnx = {:?} }}\n",
+        file("iris/v1"),
+        file("digits/v1"),
+    ));
+    for _ in 0..12 {
+        let all = get(&gateway, "/v2/models/m").json();
+        assert_eq!(
+            (&all["versions"], &all["inputs"][0]["shape"]),
+            (&json!(["v1", "v2"]), &json!([-1, 64]))
+        );
+        let states = get(&gateway, "/v1/models/m").json();
+        let states = states["model_version_status"].as_array().unwrap().iter();
+        assert_eq!(states.map(|one| &one["version"]).collect::<Vec<_>>(), ["v1", "v2"]);
+    }
+    for version in ["v1", "prod"] {
+        let one = get(&gateway, &format!("/v2/models/m/versions/{version}")).json();
+        assert_eq!(
+            (&one["versions"], &one["inputs"][0]["shape"]),
+            (&json!(["v1"]), &json!([-1, 4]))
+        );
+    }
+    let states = get(&gateway, "/v1/models/m/versions/v2").json();
+    assert_eq!(states["model_version_status"].as_array().unwrap().len(), 1);
+}
+
+#[test]
 fn statistics_and_configuration_are_those_of_triton() {
     let gateway = Gateway::start(&format!("{}[log]\ndurability = \"os\"\n", two()));
     for _ in 0..3 {
@@ -372,6 +422,11 @@ fn statistics_and_configuration_are_those_of_triton() {
     assert_eq!(all["model_stats"].as_array().unwrap().len(), 2);
     let config = get(&gateway, "/v2/models/iris/config").json();
     assert_eq!(config["input"][0]["data_type"], "TYPE_FP32");
+    assert_eq!(
+        (&config["max_batch_size"], &config["platform"]),
+        (&json!(1024), &json!("onnx_onnxv1"))
+    );
+    assert_eq!(version["inference_stats"]["queue"]["count"], 3, "they waited for no time");
     assert_eq!(get(&gateway, "/v2/models/nope/config").error(), "unknown_model");
     assert_eq!(get(&gateway, "/v2/logging").status, 501);
 }

@@ -17,7 +17,7 @@ use pointsman::protocol::open_inference::grpc::{
 use pointsman::protocol::open_inference::{ModelConfigResponse, ModelStatisticsResponse};
 use prost::Message;
 
-use crate::support::{Gateway, Http2, Http2Reply, IRIS_BODY, iris};
+use crate::support::{Gateway, Http2, Http2Reply, IRIS_BODY, eventually, iris};
 
 const ROW: [f32; 4] = [5.1, 3.5, 1.4, 0.2];
 
@@ -220,19 +220,26 @@ fn health_and_reflection_are_served() {
 fn a_stream_of_predictions_has_an_answer_each_and_one_record() {
     let gateway = Gateway::start(&format!("{}[log]\ndurability = \"os\"\n", iris()));
     let client = Http2::connect(gateway.data);
-    let mut bad = request("iris", true);
+    let mut bad = ModelInferRequest { id: "bad".into(), ..request("iris", true) };
     bad.inputs[0].shape = vec![9];
-    let all: Vec<u8> = [request("iris", true), bad, request("iris", false)]
+    let other = ModelInferRequest { model_version: "v9".into(), ..request("iris", true) };
+    let own = ModelInferRequest { model_version: "v1".into(), ..request("iris", false) };
+    let all: Vec<u8> = [request("iris", true), bad, own, other]
         .iter()
         .flat_map(|request| encode_frame(request).unwrap())
         .collect();
     let reply = send(&client, &Method::ModelStreamInfer.path(), all.into());
     assert_eq!(reply.trailer("grpc-status"), Some("0"));
     let answers: Vec<ModelStreamInferResponse> = messages(&reply);
-    assert_eq!(answers.len(), 3);
+    assert_eq!(answers.len(), 4);
     assert_eq!(label(answers[0].infer_response.as_ref().unwrap()), 0);
-    assert!(answers[1].infer_response.is_none() && !answers[1].error_message.is_empty());
     assert_eq!(label(answers[2].infer_response.as_ref().unwrap()), 0);
+    assert!(answers[1].error_message.contains("expected 36 bytes"), "{:?}", answers[1]);
+    assert!(answers[3].error_message.contains("the version of the first"), "{:?}", answers[3]);
+    for (answer, id) in [(&answers[1], "bad"), (&answers[3], "42")] {
+        let response = answer.infer_response.as_ref().unwrap();
+        assert_eq!((response.id.as_str(), response.outputs.len()), (id, 0));
+    }
     let records = gateway.records();
     assert_eq!((records.len(), records[0]["grpc_status"].as_u64()), (1, Some(0)));
 }
@@ -301,8 +308,14 @@ fn a_client_of_grpc_is_answered_by_a_backend_of_rest() {
 
 #[test]
 fn each_message_of_a_stream_is_translated_and_a_mistake_ends_its_request_only() {
+    for dialect in ["open_inference", "open_inference_grpc"] {
+        translates_each_message(dialect);
+    }
+}
+
+fn translates_each_message(dialect: &str) {
     let backend = Gateway::start(&iris());
-    let gateway = front(&backend, "open_inference");
+    let gateway = front(&backend, dialect);
     let client = Http2::connect(gateway.data);
     let mut bad = request("flowers", true);
     bad.inputs[0].name = "nope".into();
@@ -320,8 +333,60 @@ fn each_message_of_a_stream_is_translated_and_a_mistake_ends_its_request_only() 
         assert_eq!((response.model_version.as_str(), label(response)), ("v7", 0));
     }
     for wrong in [&answers[1], &answers[2]] {
-        assert!(wrong.infer_response.is_none() && !wrong.error_message.is_empty(), "{wrong:?}");
+        let response = wrong.infer_response.as_ref().unwrap();
+        assert!(response.outputs.is_empty() && !wrong.error_message.is_empty(), "{wrong:?}");
     }
     let records = gateway.records();
     assert_eq!((records.len(), records[0]["grpc_status"].as_u64()), (1, Some(0)));
+}
+
+#[test]
+fn a_backend_of_grpc_is_asked_what_its_model_takes() {
+    let backend = Gateway::start(&iris());
+    let gateway = front(&backend, "open_inference_grpc");
+    let client = Http2::connect(gateway.data);
+    let asked = ModelRequest { name: "flowers".into(), version: String::new() };
+    let known = eventually("the backend has told", || {
+        let reply = call(&client, &Method::ModelMetadata.path(), &asked);
+        messages::<ModelMetadataResponse>(&reply).pop()
+    });
+    assert_eq!(
+        (known.name.as_str(), known.versions.as_slice()),
+        ("flowers", &["v7".to_owned()][..])
+    );
+    assert_eq!(
+        (known.inputs[0].name.as_str(), known.inputs[0].datatype.as_str()),
+        ("input", "FP32")
+    );
+    // So that rows without types become the types that it takes.
+    let reply = gateway.post("/v1/models/flowers:predict", r#"{"instances":[[5.1,3.5,1.4,0.2]]}"#);
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(reply.json()["predictions"][0]["label"], 0);
+}
+
+#[test]
+fn what_triton_has_beside_it_is_refused_with_the_reason() {
+    let gateway = Gateway::start(&iris());
+    let client = Http2::connect(gateway.data);
+    for (name, clue) in [
+        ("SystemSharedMemoryStatus", "shared memory"),
+        ("TraceSetting", "trace"),
+        ("LogSettings", "log"),
+    ] {
+        let path = format!("/inference.GRPCInferenceService/{name}");
+        let reply = call(&client, &path, &Empty::default());
+        assert_eq!(reply.header("grpc-status"), Some("12"), "{name}");
+        assert!(reply.header("grpc-message").unwrap().contains(clue), "{name}");
+    }
+}
+
+#[test]
+fn a_message_that_is_none_is_recorded_as_it_came() {
+    let gateway = Gateway::start(&format!("{}[log]\ndurability = \"os\"\n", iris()));
+    let client = Http2::connect(gateway.data);
+    let body = Bytes::from_static(b"\0\0\0\0\x03\xff\xff\xff");
+    let reply = send(&client, &Method::ModelInfer.path(), body.clone());
+    assert_eq!(reply.header("grpc-status"), Some("3"));
+    let record = &gateway.records()[0];
+    assert_eq!(record["req_bytes"].as_u64(), Some(body.len() as u64), "{record}");
 }

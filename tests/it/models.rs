@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::gateway::{records, run};
+use crate::support::onnx::{FLOAT, Graph, INT64, ints};
 use crate::support::{Gateway, IRIS_BODY, iris, repository};
 
 const INFER: &str = "/v2/models/iris/infer";
@@ -92,6 +93,116 @@ fn bad_input_is_a_400_that_says_where() {
         gateway.post(INFER, &tensor("[1,4]", "FP32", "[NaN,Infinity,-Infinity,1e39]")).status
             == 200
     );
+}
+
+/// A gateway with a model file of these bytes, and a card beside it.
+fn with_model(model: &[u8], card: &str, config: &str) -> Gateway {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("model.onnx"), model).unwrap();
+    std::fs::write(dir.path().join("model.toml"), card).unwrap();
+    let config = format!("[models.m.versions.v1]\nonnx = \"model.onnx\"\n{config}");
+    Gateway::start_in(dir, &config)
+}
+
+#[test]
+fn a_request_that_would_fill_the_memory_is_refused_before_it_runs() {
+    // Each row is compared with each other, so that the square of their number is held.
+    let graph = Graph::default()
+        .input("x", FLOAT, &["N", "1"])
+        .node("Transpose", &["x"], "t")
+        .node("MatMul", &["x", "t"], "pairs")
+        .node_with("ReduceMax", &["pairs"], "y", vec![ints("axes", &[1])])
+        .output("y", FLOAT, &["N", "1"]);
+    let gateway = with_model(&graph.encode(), "", "[inference]\nrun_memory = \"4MiB\"\n");
+    let body = |rows: usize| {
+        let data = vec!["1"; rows].join(",");
+        format!(
+            r#"{{"inputs":[{{"name":"x","datatype":"FP32","shape":[{rows},1],"data":[{data}]}}]}}"#
+        )
+    };
+    assert_eq!(gateway.post("/v2/models/m/infer", &body(900)).status, 200);
+    let reply = gateway.post("/v2/models/m/infer", &body(20_000));
+    assert_eq!((reply.status, reply.error()), (400, "bad_input"), "{}", reply.text());
+    assert!(
+        reply.text().contains("about 1526 MiB") && reply.text().contains("run_memory"),
+        "{}",
+        reply.text()
+    );
+    let config = gateway.request("GET /v2/models/m/config HTTP/1.1\r\nhost: a\r\n\r\n").json();
+    assert_eq!(config["max_batch_size"], 0, "rows that know of each other are no batch");
+}
+
+#[test]
+fn panics_of_a_model_are_counted_and_cost_their_request_only() {
+    let graph = Graph::default()
+        .input("a", INT64, &["N"])
+        .input("b", INT64, &["N"])
+        .node("Div", &["a", "b"], "y")
+        .output("y", INT64, &["N"]);
+    let gateway = with_model(&graph.encode(), "", "");
+    let body = |b: i64| {
+        format!(
+            r#"{{"inputs":[{{"name":"a","datatype":"INT64","shape":[1],"data":[7]}},
+               {{"name":"b","datatype":"INT64","shape":[1],"data":[{b}]}}]}}"#
+        )
+    };
+    assert_eq!(gateway.post("/v2/models/m/infer", &body(2)).json()["outputs"][0]["data"][0], 3);
+    let reply = gateway.post("/v2/models/m/infer", &body(0));
+    assert_eq!((reply.status, reply.error()), (500, "model_panic"), "{}", reply.text());
+    assert_eq!(gateway.post("/v2/models/m/infer", &body(7)).status, 200);
+    let series = "pointsman_model_panics_total{model=\"m\",version=\"v1\"}";
+    assert_eq!(gateway.metric(series).to_bits(), 1.0_f64.to_bits());
+}
+
+#[test]
+fn classes_have_the_names_of_the_card() {
+    let iris = std::fs::read(repository("config/models/iris/v1/model.onnx")).unwrap();
+    let card = "[outputs.probabilities]\nlabels = [\"setosa\", \"versicolor\", \"virginica\"]\n";
+    let gateway = with_model(&iris, card, "");
+    let outputs =
+        r#""outputs":[{"name":"probabilities","parameters":{"classification":1}}],"inputs""#;
+    let body = IRIS_BODY.replacen("\"inputs\"", outputs, 1);
+    let reply = gateway.post("/v2/models/m/infer", &body);
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let class = reply.json()["outputs"][0]["data"][0].as_str().unwrap().to_owned();
+    assert!(class.ends_with(":0:setosa"), "{class}");
+}
+
+#[test]
+fn what_only_the_client_can_have_got_wrong_is_no_failure_of_the_model() {
+    let file = |path: &str| repository(path).display().to_string();
+    let gateway = Gateway::start(&format!(
+        "[models.texts.versions.v1]\nonnx = {:?}\n[models.digits.versions.v1]\nonnx = {:?}\n",
+        file("tests/data/models/colours.onnx"),
+        file("config/models/digits/v1/model.onnx"),
+    ));
+    let classes = r#"{"inputs":[{"name":"colour","datatype":"BYTES","shape":[1,1],"data":["red"]}],
+        "outputs":[{"name":"german","parameters":{"classification":1}}]}"#;
+    let nothing = r#"{"inputs":[{"name":"input","datatype":"FP32","shape":[0,64],"data":[]}]}"#;
+    let twice = r#"{"parameters":{"a":1,"a":2},"inputs":[]}"#;
+    for (model, body, clue) in
+        [("texts", classes, "german"), ("digits", nothing, "no rows"), ("texts", twice, "twice")]
+    {
+        let reply = gateway.post(&format!("/v2/models/{model}/infer"), body);
+        assert_eq!((reply.status, reply.error()), (400, "bad_input"), "{}", reply.text());
+        assert!(reply.text().contains(clue), "{}", reply.text());
+    }
+}
+
+#[test]
+fn models_that_do_not_fit_into_the_memory_are_not_loaded() {
+    let file = |version: &str| repository(&format!("config/models/iris/{version}/model.onnx"));
+    let config = format!(
+        "listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\
+         [models.a.versions.v1]\nonnx = {:?}\n[models.b.versions.v1]\nonnx = {:?}\n\
+         [inference]\nmemory = \"1KiB\"\n",
+        file("v1"),
+        file("v2"),
+    );
+    let output = run(&["run"], &config);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(text.contains("inference.memory") && text.contains("raise the limit"), "{text}");
 }
 
 #[test]

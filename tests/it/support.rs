@@ -4,7 +4,6 @@ pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod gateway;
 pub(crate) mod http2;
-#[expect(dead_code, reason = "each user of this file needs a part of it")]
 pub(crate) mod onnx;
 
 pub(crate) use self::backend::Backend;

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::discovery::DISCOVERED;
+use super::labels::LABELS;
 use super::monitor::MODEL_MONITOR;
 use super::sections::{
     BACKENDS, BALANCE, HOUR, HTTP2, KEEP_ALIVE_KEY, MS, RECORDING_KEY, TIMEOUTS_KEY, key, section,
@@ -55,6 +56,12 @@ pub(in crate::config) static MODEL: Section = section(
         ),
         RECORDING_KEY,
         key("monitor", Kind::Table(&MODEL_MONITOR), Absent::Same("{}"), "How it is monitored."),
+        key(
+            "labels",
+            Kind::Table(&LABELS),
+            Absent::Means("the quality of its predictions is not measured"),
+            "What feedback says about its predictions.",
+        ),
     ],
 );
 

@@ -272,6 +272,20 @@ pub(in crate::config) static INFERENCE: Section = section(
             "Bytes of one model, with the data that it keeps in further files.",
         ),
         key(
+            "memory",
+            Kind::Size(1, TIB),
+            Absent::Means("no limit"),
+            "What all loaded models may take together, as `pointsman_model_memory_bytes` estimates it; \
+             a model beyond it is not loaded.",
+        ),
+        key(
+            "run_memory",
+            Kind::Size(MIB, TIB),
+            Absent::Same("1GiB"),
+            "What the tensors inside of one run may take, as estimated from the graph for the sizes of the \
+             request; a request beyond it is refused.",
+        ),
+        key(
             "isolate",
             Kind::Flag,
             Absent::Same("true"),

@@ -87,6 +87,7 @@ pub(super) fn feedback(fields: Fields<'_>) -> FeedbackSpec {
         window: fields.duration("window").unwrap_or(default.window),
         index: fields.integer("index").unwrap_or(default.index),
         body: fields.size("body").unwrap_or(default.body),
+        memory: fields.size("memory").unwrap_or(default.memory),
     }
 }
 
@@ -192,6 +193,8 @@ pub(super) fn inference(fields: Fields<'_>) -> InferenceSpec {
     InferenceSpec {
         threads: fields.integer("threads"),
         model_bytes: fields.size("model_bytes").unwrap_or(default.model_bytes),
+        memory: fields.size("memory"),
+        run_memory: fields.size("run_memory").unwrap_or(default.run_memory),
         isolate: fields.flag("isolate").unwrap_or(default.isolate),
         load_memory: fields.size("load_memory").unwrap_or(default.load_memory),
         load_time: fields.duration("load_time").unwrap_or(default.load_time),

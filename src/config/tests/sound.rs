@@ -47,7 +47,10 @@ fn explicit() -> String {
         for key in section.keys.iter().filter(|key| !skip.contains(&key.name)) {
             match (key.kind, key.absent) {
                 (Kind::Table(inner), _) => tables.push((key.name, inner)),
-                (Kind::Flag | Kind::Integer(..) | Kind::List(..), Absent::Same(text)) => {
+                (
+                    Kind::Flag | Kind::Integer(..) | Kind::Number(..) | Kind::List(..),
+                    Absent::Same(text),
+                ) => {
                     out.push_str(&format!("{} = {text}\n", key.name));
                 }
                 (
@@ -72,7 +75,7 @@ fn explicit() -> String {
     let mut out = "listen = \"127.0.0.1:8080\"\n".to_owned();
     lines(&TOP, "", &[], &mut out);
     out.push_str("[models.iris]\n");
-    lines(&MODEL, "models.iris", &[], &mut out);
+    lines(&MODEL, "models.iris", &["labels"], &mut out);
     out.push_str("[models.iris.versions.v1]\nonnx = \"model.onnx\"\n");
     out
 }
@@ -112,6 +115,8 @@ via = true
 [inference]
 threads = 2
 model_bytes = "1MiB"
+memory = "3MiB"
+run_memory = "2MiB"
 isolate = false
 load_memory = "64MiB"
 load_time = "5s"
@@ -289,6 +294,8 @@ fn every_other_key_sets_its_field() {
         InferenceSpec {
             threads: Some(2),
             model_bytes: 1 << 20,
+            memory: Some(3 << 20),
+            run_memory: 2 << 20,
             isolate: false,
             load_memory: 64 << 20,
             load_time: ms(5000),

@@ -44,6 +44,7 @@ fn model(shares: &[(&str, u16)], sticky: Option<StickyKey>) -> ModelSpec {
         execution: Default::default(),
         recording: Default::default(),
         monitor: Default::default(),
+        labels: None,
     }
 }
 

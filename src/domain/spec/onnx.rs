@@ -73,6 +73,10 @@ pub struct InferenceSpec {
     pub threads: Option<usize>,
     /// Bytes of one model, with the data that it keeps in further files.
     pub model_bytes: u64,
+    /// What all loaded models may take together, in bytes as they are estimated; `None` for no limit.
+    pub memory: Option<u64>,
+    /// What the tensors inside of one run may take, in bytes as they are estimated.
+    pub run_memory: u64,
     /// Whether a model is first looked at in a process of its own.
     pub isolate: bool,
     /// What that process may allocate, in bytes.
@@ -86,6 +90,8 @@ impl Default for InferenceSpec {
         Self {
             threads: None,
             model_bytes: 1 << 30,
+            memory: None,
+            run_memory: 1 << 30,
             isolate: true,
             load_memory: 2 << 30,
             load_time: Duration::from_secs(60),

@@ -49,7 +49,7 @@ impl<'a> Attributes<'a> {
     }
 
     /// A number.
-    pub(super) fn float(&self, name: &'static str) -> TractResult<Option<f32>> {
+    pub(in crate::inference) fn float(&self, name: &'static str) -> TractResult<Option<f32>> {
         Ok(self.typed(name, AttributeType::Float)?.map(|attribute| attribute.f))
     }
 
@@ -59,7 +59,7 @@ impl<'a> Attributes<'a> {
     }
 
     /// A text.
-    pub(super) fn text(&self, name: &'static str) -> TractResult<Option<&'a str>> {
+    pub(in crate::inference) fn text(&self, name: &'static str) -> TractResult<Option<&'a str>> {
         let Some(attribute) = self.typed(name, AttributeType::String)? else { return Ok(None) };
         self.utf8(name, &attribute.s).map(Some)
     }
@@ -104,7 +104,7 @@ impl<'a> Attributes<'a> {
     }
 
     /// The error about the attribute `name`: what is wrong with it, as the end of a sentence.
-    pub(super) fn refuse(&self, name: &str, reason: &str) -> TractError {
+    pub(in crate::inference) fn refuse(&self, name: &str, reason: &str) -> TractError {
         let operator = &self.node.op_type;
         TractError::msg(format!("attribute '{name}' of {operator} '{}' {reason}", self.node_name()))
     }

@@ -65,6 +65,11 @@ pub(in crate::inference) trait Operator:
     /// When the inputs have other forms than the operator takes.
     fn run(&self, inputs: TVec<TValue>) -> TractResult<TVec<TValue>>;
 
+    /// What it holds in memory, in bytes, if that is worth counting.
+    fn held_bytes(&self) -> usize {
+        0
+    }
+
     /// The only one of `inputs`.
     fn only<T>(inputs: impl IntoIterator<Item = T>) -> TractResult<T> {
         let mut inputs = inputs.into_iter();
@@ -141,6 +146,11 @@ pub(in crate::inference) fn wrap<O: Operator>(
     let wanted = node.output.iter().enumerate().filter(|(_, name)| !name.is_empty());
     let wanted = wanted.map(|(position, _)| position).collect();
     expand(Node { operator: Arc::new(operator), wanted })
+}
+
+/// What `op` holds if it is the operator `O`.
+pub(super) fn held<O: Operator>(op: &dyn TypedOp) -> Option<usize> {
+    op.downcast_ref::<Node<O>>().map(|node| node.operator.held_bytes())
 }
 
 /// Reads all attributes of a node.

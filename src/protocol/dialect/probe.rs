@@ -2,13 +2,17 @@
 //!
 //! Owns the paths and the reading of the answers. Never asks: whoever does, decides when and how often.
 
+use bytes::Bytes;
 use http::StatusCode;
+use prost::Message as _;
 use serde_json::Value;
 
 use super::backend::open_inference_path;
 use super::{DeclaredModel, Dialect, Extensions, Release, Target, VersionState};
+use crate::protocol::grpc::{FrameReader, encode_frame};
 use crate::protocol::kserve_v1;
 use crate::protocol::open_inference::decode_model_metadata;
+use crate::protocol::open_inference::grpc::{Method, ModelMetadataResponse, ModelRequest};
 use crate::protocol::tensorflow_serving::{self, path_of};
 
 /// The dialects that a backend is asked for when its own is not declared, in this order: one that
@@ -73,6 +77,25 @@ pub fn decode_metadata(
         (true, false) => decode_model_metadata(body).ok(),
         (false, _) => None,
     }
+}
+
+/// The call that tells what the model of a gRPC backend takes and returns: its path and its message.
+pub fn metadata_call(target: &Target<'_>) -> Option<(String, Bytes)> {
+    let version = match &target.release {
+        Release::Any => String::new(),
+        Release::Version(name) | Release::Label(name) => name.to_string(),
+    };
+    let message = ModelRequest { name: target.model.to_string(), version };
+    Some((Method::ModelMetadata.path(), encode_frame(&message).ok()?))
+}
+
+/// What the answer to [`metadata_call`] says; `None` when it is none, or says nothing of use.
+pub fn decode_metadata_answer(body: Bytes) -> Option<DeclaredModel> {
+    let mut reader = FrameReader::new(body.len());
+    reader.push(body);
+    let frame = reader.next_frame().ok()??;
+    let message = ModelMetadataResponse::decode(frame.payload).ok()?;
+    (!frame.compressed).then(|| DeclaredModel::try_from(message).ok()).flatten()
 }
 
 /// What `GET` tells which extensions a backend has; `None` where the dialect has nothing of the kind.

@@ -97,6 +97,12 @@ pub enum DecodeErrorKind {
     /// Shape and data disagree.
     #[error(transparent)]
     Shape(#[from] ShapeMismatch),
+    /// A parameter that stands twice in one object.
+    #[error("a parameter of this name occurs twice")]
+    DuplicateParameter,
+    /// More parameters than anybody has a use for.
+    #[error("there are more than 64 parameters")]
+    TooManyParameters,
     /// A parameter that is not a string, a number or a boolean.
     #[error("a parameter must be a string, a number or a boolean, not {0}")]
     InvalidParameter(&'static str),
@@ -199,6 +205,8 @@ impl DecodeError {
             | DecodeErrorKind::InvalidParameter(_)
             | DecodeErrorKind::WrongParameter(..)
             | DecodeErrorKind::ReservedParameter(_)
+            | DecodeErrorKind::DuplicateParameter
+            | DecodeErrorKind::TooManyParameters
             | DecodeErrorKind::DataTwice
             | DecodeErrorKind::BinaryShort { .. }
             | DecodeErrorKind::BinaryLeft { .. }

@@ -80,6 +80,16 @@ pub enum NotOffered {
 }
 
 impl NotOffered {
+    /// What a path of the gRPC service asks for, if it is one of these.
+    pub fn of_call(path: &str) -> Option<Self> {
+        match path.strip_prefix("/inference.GRPCInferenceService/")? {
+            "TraceSetting" => Some(Self::Trace),
+            "LogSettings" => Some(Self::Logging),
+            call if call.contains("SharedMemory") => Some(Self::SharedMemory),
+            _ => None,
+        }
+    }
+
     /// Why, and what to do instead.
     pub const fn reason(self) -> &'static str {
         match self {

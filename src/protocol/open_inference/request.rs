@@ -247,12 +247,22 @@ fn request_parameters<'a>(reader: &mut Reader<'a>) -> Result<Parameters<'a>, Dec
 /// The start of the names of parameters that are the server's own.
 pub(crate) const RESERVED_PREFIX: &str = "triton_";
 
+/// The most parameters of a request, an input or an output.
+const PARAMETERS_MAX: usize = 64;
+
 pub(in crate::protocol) fn read_parameters<'a>(
     reader: &mut Reader<'a>,
 ) -> Result<Parameters<'a>, DecodeError> {
     let mut parameters = Parameters::new();
     reader.object(|reader, key| {
         let start = reader.offset();
+        // Bounded, so that looking for a name that stands twice stays cheap.
+        if parameters.len() == PARAMETERS_MAX {
+            return Err(DecodeError::new(start, DecodeErrorKind::TooManyParameters));
+        }
+        if parameters.iter().any(|(name, _)| name == key) {
+            return Err(DecodeError::new(start, DecodeErrorKind::DuplicateParameter));
+        }
         let value = match reader.peek()? {
             Token::String => Parameter::String(reader.string()?),
             Token::Boolean => Parameter::Boolean(reader.boolean()?),

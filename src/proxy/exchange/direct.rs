@@ -13,7 +13,9 @@ use hyper::body::{Body as _, Incoming};
 
 use super::{Answer, Exchange, micros, without_port};
 use crate::domain::record::Protocol;
-use crate::domain::routing::{self, Decision, HeaderSource, ModelCall, Reason, RequestView};
+use crate::domain::routing::{
+    self, Decision, HeaderSource, ModelCall, Reason, RequestView, VERSION_HEADER,
+};
 use crate::domain::spec::SpokenDialect;
 use crate::protocol::dialect::{Call, Dialect, Operation, Release, parse_path, same_wire};
 use crate::proxy::admit::{self, Admitted, BodyLength};
@@ -127,6 +129,7 @@ fn direct<'a>(
         let routed = call.dialect != Dialect::OpenInference
             && routing::route_of(&exchange.snapshot.table, &view).is_some();
         exchange.speaks(call.dialect);
+        exchange.operation = Some(call.operation);
         if repository::concerns(call.operation) {
             exchange.is_about_itself = true;
             if !matches!(call.operation, Operation::NotOffered(_)) {
@@ -225,7 +228,7 @@ impl Exchange {
     ) -> Result<Decision, Problem> {
         let asked_for = call.and_then(|call| {
             let version = match &call.release {
-                Release::Any => None,
+                Release::Any => self.questioned(parts, call).map(Cow::Owned),
                 Release::Version(name) | Release::Label(name) => Some(name.clone()),
             };
             Some(ModelCall { model: call.model.clone()?, version })
@@ -239,6 +242,18 @@ impl Exchange {
         }
         self.enter(decision);
         Ok(decision)
+    }
+
+    /// The version that a question about a model is put to where none is named: always the same one.
+    fn questioned(&self, parts: &Parts, call: &Call<'_>) -> Option<String> {
+        if !translate::concerns_model(call.operation) || parts.headers.contains_key(VERSION_HEADER)
+        {
+            return None;
+        }
+        let entry = repository::model_named(&self.snapshot, call.model.as_deref()?).ok()?;
+        let target = repository::main_version(&self.snapshot, entry)?;
+        let mut versions = entry.versions();
+        versions.find_map(|(name, own)| (own == target).then(|| name.to_string()))
     }
 
     /// Chooses the target of a request that names `asked_for`.

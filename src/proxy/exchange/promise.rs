@@ -170,7 +170,8 @@ impl Exchange {
         }
         let triton = self.dialect == Dialect::OpenInference
             && self.context.worker.gateway.protocols.strict_status == StrictStatus::Triton;
-        let status = if triton { problem.triton_status() } else { problem.cause.status() };
+        let status =
+            if triton { problem.triton_status(self.operation) } else { problem.cause.status() };
         let mut response = joined(encode_failure(self.dialect, status, &problem.detail));
         let headers = response.headers_mut();
         headers.insert(ERROR_HEADER, HeaderValue::from_static(problem.cause.reason()));

@@ -4,7 +4,7 @@
 //! the log: [`super::promise`] does.
 
 use std::borrow::Cow;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -97,7 +97,10 @@ impl Exchange {
                         shards.record(worker.index, Duration::from_micros(us.into()));
                     }
                 }
-                metrics.tell(worker.index, &self.ended(total));
+                // The messages of a stream have counted for themselves.
+                if !self.told_apart {
+                    metrics.tell(worker.index, &self.ended(total));
+                }
                 if let Some(monitor) = &target.monitor {
                     monitor.record(worker.index, &self.observation());
                 }
@@ -114,6 +117,17 @@ impl Exchange {
             rows: self.batch_size,
             latency: &self.latency,
         }
+    }
+
+    /// Counts one message of a stream, which began at `began`, as a request of its own in the statistics.
+    pub(in crate::proxy) fn tell_message(&mut self, began: Instant, ok: bool) {
+        self.told_apart = true;
+        let Some(target) = self.target() else { return };
+        let total = began.elapsed();
+        let since = u64::try_from(began.duration_since(self.began).as_millis()).unwrap_or(u64::MAX);
+        let unix_ms = (self.ts_us / 1000).saturating_add(since);
+        let ended = Ended { ok, total, unix_ms, ..self.ended(total) };
+        target.metrics.tell(self.context.worker.index, &ended);
     }
 
     /// What the statistics count of it.

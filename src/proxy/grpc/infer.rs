@@ -33,6 +33,8 @@ pub(super) struct Names {
     pub(super) model: String,
     #[prost(string, tag = "2")]
     pub(super) version: String,
+    #[prost(string, tag = "3")]
+    pub(super) id: String,
 }
 
 impl Names {
@@ -59,10 +61,10 @@ pub(super) async fn answer(
     let read = read_names(exchange, &parts, incoming).await;
     // The record has what was sent, also where nothing can be made of it.
     let decided = match &read {
-        Ok((_, message)) => {
-            let names = names_of(message)?;
-            exchange.choose(&parts, admitted, Some(names.call())).map(|decision| (decision, names))
-        }
+        Ok((_, message)) => names_of(message).and_then(|names| {
+            let decision = exchange.choose(&parts, admitted, Some(names.call()));
+            decision.map(|decision| (decision, names))
+        }),
         Err((problem, _)) => Err(problem.clone()),
     };
     exchange.note_request(&parts.headers);

@@ -22,9 +22,10 @@ use http_body::Frame;
 use hyper::body::Incoming;
 use prost::Message as _;
 
-use super::infer::{names_of, spoken};
+use super::infer::{Names, names_of, spoken};
 use super::message::{encoding, framing, pass, plain, reader};
 use super::{ok_trailers, put_status, serving};
+use crate::domain::routing::TargetIx;
 use crate::protocol::dialect::{BackendFailure, Dialect, Operation};
 use crate::protocol::grpc::health::{HealthCheckRequest, HealthCheckResponse, ServingStatus};
 use crate::protocol::grpc::reflection::ServerReflectionRequest;
@@ -37,8 +38,8 @@ use crate::proxy::coding::Coding;
 use crate::proxy::exchange::{Answer, Exchange, Promise};
 use crate::proxy::names::origin;
 use crate::proxy::problem::{Cause, Problem};
-use crate::proxy::{local, remote, translate};
-use crate::snapshot::RuntimeKind;
+use crate::proxy::{local, remote, repository, translate};
+use crate::snapshot::{RuntimeKind, Snapshot};
 
 /// How often health that is watched is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -52,6 +53,29 @@ pub(in crate::proxy) struct Talk {
     reader: FrameReader,
     coding: Coding,
     subject: Subject,
+    /// What its predictions came to.
+    tally: Tally,
+}
+
+/// What the predictions of a stream came to.
+#[derive(Default)]
+struct Tally {
+    rows: u32,
+    /// The first failure that was not the client's, else the first.
+    problem: Option<Problem>,
+}
+
+impl Tally {
+    fn note(&mut self, problem: &Problem) {
+        let blames_client = |problem: &Problem| problem.cause.status().is_client_error();
+        let worse = match &self.problem {
+            None => true,
+            Some(noted) => blames_client(noted) && !blames_client(problem),
+        };
+        if worse {
+            self.problem = Some(problem.clone());
+        }
+    }
 }
 
 /// What it is about.
@@ -158,7 +182,10 @@ impl Talker {
         };
         match &self.talk.subject {
             Subject::Infer { model, onward, .. } => {
-                predict(&mut self.exchange, model, onward.as_deref(), message).await.map(Some)
+                let tally = &mut self.talk.tally;
+                predict(&mut self.exchange, tally, model, onward.as_deref(), message)
+                    .await
+                    .map(Some)
             }
             Subject::Watch { .. } | Subject::Reflection => {
                 let asked = ServerReflectionRequest::decode(message).map_err(|error| {
@@ -180,7 +207,9 @@ impl Talker {
             if self.exchange.context.worker.drain.is_begun() {
                 return Err(Problem::new(Cause::Shutdown, "the gateway ends"));
             }
-            let now = match serving(&self.exchange, service) {
+            // What was true at the beginning neither stays true nor is kept in memory for that long.
+            self.exchange.renew_snapshot();
+            let now = match serving(&self.exchange, self.exchange.snapshot(), service) {
                 Ok(status) => HealthCheckResponse::from(status),
                 Err(_unknown) => HealthCheckResponse::from(ServingStatus::ServiceUnknown),
             };
@@ -204,6 +233,10 @@ impl Talker {
         }
         self.exchange.note_trailers(&trailers);
         self.exchange.note_time();
+        if matches!(self.talk.subject, Subject::Infer { .. }) {
+            self.exchange.set_batch_size(Some(self.talk.tally.rows));
+        }
+        let problem = problem.or_else(|| self.talk.tally.problem.take());
         let promise = self.exchange.finish_with(problem);
         let safe = match promise {
             Promise::Kept => true,
@@ -257,18 +290,24 @@ fn framed(message: &impl prost::Message) -> Result<Bytes, Problem> {
 /// One prediction of a stream. What is wrong with it is told in the answer, and the stream goes on.
 async fn predict(
     exchange: &mut Exchange,
+    tally: &mut Tally,
     model: &str,
     onward: Option<&Parts>,
     message: Bytes,
 ) -> Result<Bytes, Problem> {
+    let began = Instant::now();
+    exchange.set_batch_size(None);
+    let names = names_of(&message);
+    let id = names.as_ref().map(|names| names.id.clone()).unwrap_or_default();
     let answered = async {
-        let names = names_of(&message)?;
-        if names.model != model {
-            let detail = "all messages of a stream must name the model of the first";
-            return Err(Problem::new(Cause::BadInput, detail));
-        }
+        let names = names?;
         let snapshot = Arc::clone(exchange.held());
         let target = exchange.target_index();
+        if names.model != model || !leads_to(&snapshot, &names, target) {
+            let detail =
+                "all messages of a stream must name the model and the version of the first";
+            return Err(Problem::new(Cause::BadInput, detail));
+        }
         match (target.map(|target| &snapshot.target(target).kind), onward) {
             (Some(RuntimeKind::Local(Some(runtime))), _) => {
                 local::predict(exchange, runtime, Asked::message(message)?).await.map(Ok)
@@ -281,8 +320,11 @@ async fn predict(
             _ => Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded")),
         }
     };
-    let said = match answered.await {
+    let answered = answered.await;
+    exchange.tell_message(began, matches!(answered, Ok(Ok(_))));
+    let said = match answered {
         Ok(Ok(response)) => {
+            tally.rows = tally.rows.saturating_add(exchange.batch_size().unwrap_or(0));
             // The frame of a `ModelInferResponse`, which becomes a field of the stream's message.
             let message = response.into_body().slice(crate::protocol::grpc::PREFIX_BYTES..);
             let infer_response = ModelInferResponse::decode(message)
@@ -293,12 +335,30 @@ async fn predict(
             }
         }
         Err(problem) if problem.cause == Cause::RequestTimeout => return Err(problem),
-        Ok(Err(BackendFailure { message: error_message, .. }))
-        | Err(Problem { detail: error_message, .. }) => {
-            ModelStreamInferResponse { error_message, infer_response: None }
-        }
+        Ok(Err(failure)) => told(tally, of_backend(failure), id),
+        Err(problem) => told(tally, problem, id),
     };
     framed(&said)
+}
+
+/// The answer to a message that failed; says which request it is about, as Triton does.
+fn told(tally: &mut Tally, problem: Problem, id: String) -> ModelStreamInferResponse {
+    tally.note(&problem);
+    let infer_response = ModelInferResponse { id, ..ModelInferResponse::default() };
+    ModelStreamInferResponse { error_message: problem.detail, infer_response: Some(infer_response) }
+}
+
+/// What a backend's refusal of one message counts as.
+fn of_backend(failure: BackendFailure) -> Problem {
+    let cause = if failure.status.is_client_error() { Cause::BadInput } else { Cause::Model };
+    Problem::new(cause, failure.message)
+}
+
+/// Whether a message names the version that answers its stream, or none.
+fn leads_to(snapshot: &Snapshot, names: &Names, target: Option<TargetIx>) -> bool {
+    let entry = repository::model_named(snapshot, &names.model).ok();
+    names.version.is_empty()
+        || entry.and_then(|entry| entry.version_named(&names.version)) == target
 }
 
 /// `ModelStreamInfer`.
@@ -322,24 +382,28 @@ pub(super) async fn infer(
     match &snapshot.target(decision.target).kind {
         RuntimeKind::Local(Some(_)) => {
             let subject = Subject::Infer { model: names.model, first: Some(first), onward: None };
-            let talk = Talk { incoming: Some(incoming), reader, coding, subject };
+            let talk =
+                Talk { incoming: Some(incoming), reader, coding, subject, tally: Tally::default() };
             Ok(Answer::Talk(Box::new(talk)))
         }
         RuntimeKind::Local(None) => {
             Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded"))
         }
         RuntimeKind::Remote(runtime) => {
-            if spoken(runtime)? != Dialect::OpenInferenceGrpc {
+            // Where the names in its messages are others, each becomes a request of its own.
+            if spoken(runtime)? != Dialect::OpenInferenceGrpc || names.differ(&runtime.spoken.names)
+            {
                 remote::prepare(exchange, &mut parts, admitted);
                 let onward = Some(Box::new(parts));
                 let subject = Subject::Infer { model: names.model, first: Some(first), onward };
-                let talk = Talk { incoming: Some(incoming), reader, coding, subject };
+                let talk = Talk {
+                    incoming: Some(incoming),
+                    reader,
+                    coding,
+                    subject,
+                    tally: Tally::default(),
+                };
                 return Ok(Answer::Talk(Box::new(talk)));
-            }
-            if names.differ(&runtime.spoken.names) {
-                let detail = "a stream of predictions passes as it is, and its backend knows the model or \
-                              the version by another name";
-                return Err(Problem::new(Cause::Unsupported, detail));
             }
             remote::prepare(exchange, &mut parts, admitted);
             parts.uri = origin(&parts.uri);
@@ -386,12 +450,19 @@ pub(super) async fn watch(
     let asked: HealthCheckRequest = super::read_message(exchange, &parts.headers, incoming).await?;
     exchange.extend_deadline(WATCH_TIME);
     let subject = Subject::Watch { service: asked.service, last: None };
-    let talk = Talk { incoming: None, reader: reader(exchange), coding: Coding::Identity, subject };
+    let talk = Talk {
+        incoming: None,
+        reader: reader(exchange),
+        coding: Coding::Identity,
+        subject,
+        tally: Tally::default(),
+    };
     Ok(Answer::Talk(Box::new(talk)))
 }
 
 /// `ServerReflectionInfo`.
 pub(super) fn reflection(exchange: &Exchange, incoming: Incoming, coding: Coding) -> Talk {
     let subject = Subject::Reflection;
-    Talk { incoming: Some(incoming), reader: reader(exchange), coding, subject }
+    let reader = reader(exchange);
+    Talk { incoming: Some(incoming), reader, coding, subject, tally: Tally::default() }
 }

@@ -52,6 +52,8 @@ pub(in crate::proxy) enum LinkError {
     NotSent(Box<Request<RequestBody>>),
     /// The connection ended before any byte of a response.
     Closed(hyper::Error),
+    /// The backend reset the request's own stream; the connection may go on.
+    Reset(hyper::Error),
     /// The response is not HTTP.
     Garbage(hyper::Error),
     /// The client's body broke off while it was sent.
@@ -197,9 +199,21 @@ fn classify(error: hyper::Error) -> LinkError {
         LinkError::Garbage(error)
     } else if error.is_user() || error.is_body_write_aborted() {
         LinkError::RequestBody(error)
+    } else if is_reset(&error) {
+        LinkError::Reset(error)
     } else {
         LinkError::Closed(error)
     }
+}
+
+/// Whether a backend of HTTP/2 gave up on one request that it may have begun to work on. Of one that it refused it
+/// says that it did not (RFC 9113 section 8.7).
+fn is_reset(error: &hyper::Error) -> bool {
+    let cause =
+        std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| {
+        cause.is_reset() && cause.is_remote() && cause.reason() != Some(h2::Reason::REFUSED_STREAM)
+    })
 }
 
 /// The idle limit that the backend states, less a second for the way.

@@ -106,6 +106,10 @@ impl Operator for SvmClassifier {
             rows.map(|(row, scores)| self.classify(row, scores, &mut scratch)).collect();
         Ok(tvec!(self.labels.pick(chosen.into_iter()).into_tvalue(), scores.into_tvalue()))
     }
+
+    fn held_bytes(&self) -> usize {
+        self.vectors.bytes()
+    }
 }
 
 /// Memory that rows share.

@@ -60,6 +60,11 @@ pub(super) struct SupportVectors {
 }
 
 impl SupportVectors {
+    /// What they take in memory.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(self.groups.as_slice())
+    }
+
     /// Takes `count` vectors, at least one, of equal length.
     pub(super) fn new(kernel: Kernel, vectors: &[f32], count: usize) -> Self {
         let features = vectors.len() / count.max(1);

@@ -86,4 +86,8 @@ impl Operator for SvmRegressor {
         }
         Ok(tvec!(answers.into_tvalue()))
     }
+
+    fn held_bytes(&self) -> usize {
+        self.vectors.bytes()
+    }
 }

@@ -126,6 +126,10 @@ impl Operator for TreeEnsembleClassifier {
         let labels = self.labels.pick(chosen.into_iter());
         Ok(tvec!(labels.into_tvalue(), into_type(scores, DatumType::F32)?))
     }
+
+    fn held_bytes(&self) -> usize {
+        self.ensemble.held_bytes()
+    }
 }
 
 impl TreeEnsembleClassifier {
@@ -180,6 +184,10 @@ impl Operator for TreeEnsembleRegressor {
     fn run(&self, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let answer = self.ensemble.regress(&self.regression, &*Self::only(inputs)?)?;
         Ok(tvec!(into_type(answer, DatumType::F32)?))
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.ensemble.held_bytes()
     }
 }
 
@@ -248,6 +256,10 @@ impl Operator for TreeEnsemble {
         let answer = self.ensemble.regress(&self.regression, &input)?;
         Ok(tvec!(into_type(answer, input.datum_type())?))
     }
+
+    fn held_bytes(&self) -> usize {
+        self.ensemble.held_bytes()
+    }
 }
 
 /// The trees of an operator, and the table that they become.
@@ -283,6 +295,14 @@ impl Ensemble {
                 AnyTable::Single(Table::build(&forest))
             }
         })
+    }
+
+    fn held_bytes(&self) -> usize {
+        match self.table.get() {
+            Some(AnyTable::Single(table)) => table.bytes(),
+            Some(AnyTable::Double(table)) => table.bytes(),
+            None => 0,
+        }
     }
 
     /// The number of rows in a tensor of this form.

@@ -83,6 +83,18 @@ impl<T: Real> Table<T> {
         let (trees, targets) = (forest.roots.len(), forest.targets);
         Self { records, trees, slots, votes, targets, features }
     }
+
+    /// What it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        let votes = match &self.votes {
+            Votes::One { .. } => 0,
+            Votes::Rows { weights } => size_of_val(weights.as_slice()),
+            Votes::Lists { ends, votes } => {
+                size_of_val(ends.as_slice()) + size_of_val(votes.as_slice())
+            }
+        };
+        size_of_val(self.records.as_slice()) + size_of_val(self.slots.as_slice()) + votes
+    }
 }
 
 /// A table that is being laid out.

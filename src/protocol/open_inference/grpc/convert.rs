@@ -124,10 +124,15 @@ pub enum MessageError {
     EmptyParameter(String),
 }
 
+/// The one reserved parameter that Triton's clients send.
+const EMPTY_FINAL_RESPONSE: &str = "triton_enable_empty_final_response";
+
 impl TryFrom<ModelInferRequest> for InferCall {
     type Error = MessageError;
 
-    fn try_from(message: ModelInferRequest) -> Result<Self, MessageError> {
+    fn try_from(mut message: ModelInferRequest) -> Result<Self, MessageError> {
+        // There is one response to a request here, which is the final one and never empty.
+        message.parameters.remove(EMPTY_FINAL_RESPONSE);
         let reserved = message.parameters.keys().find(|key| key.starts_with(RESERVED_PREFIX));
         if let Some(key) = reserved {
             return Err(MessageError::ReservedParameter(shown(key)));

@@ -1,30 +1,30 @@
-"""A real KServe model server with iris, for V1 and Open Inference calls: kserve_iris.py HTTP_PORT GRPC_PORT"""
+"""A real KServe model server with iris and colours, for V1 and Open Inference calls: kserve_models.py HTTP_PORT GRPC_PORT"""
 
 import sys
 import uuid
 
 import numpy
-from iris import Iris
 from kserve import InferOutput, InferRequest, InferResponse, Model, ModelServer
 from kserve.utils.numpy_codec import from_np_dtype
+from models import Colours, Iris
 
 
-class IrisModel(Model):
-    def __init__(self):
-        super().__init__("iris")
-        self.iris = Iris()
+class Served(Model):
+    def __init__(self, name, model):
+        super().__init__(name)
+        self.model = model
         self.ready = True
 
     def predict(self, payload, headers=None, response_headers=None):
         if isinstance(payload, InferRequest):
             return self._answer(payload)
         rows = numpy.asarray(payload["instances"], numpy.float32)
-        return {"predictions": self.iris.predict(rows)["label"].tolist()}
+        return {"predictions": self.model.predict(rows)["label"].tolist()}
 
     def _answer(self, payload):
         binary = payload.use_binary_outputs
         outputs = []
-        for name, value in self.iris.predict(payload.inputs[0].as_numpy()).items():
+        for name, value in self.model.predict(payload.inputs[0].as_numpy()).items():
             output = InferOutput(name, list(value.shape), from_np_dtype(value.dtype))
             output.set_data_from_numpy(value, binary_data=binary)
             outputs.append(output)
@@ -39,4 +39,4 @@ class IrisModel(Model):
 
 if __name__ == "__main__":
     server = ModelServer(http_port=int(sys.argv[1]), grpc_port=int(sys.argv[2]), enable_grpc=True, workers=1)
-    server.start([IrisModel()])
+    server.start([Served("iris", Iris()), Served("colours", Colours())])

@@ -1,0 +1,138 @@
+//! `ai.onnx` Max and Min.
+//!
+//! Owns that a value which is missing stays missing (IEEE 754-2019, section 9.6: maximum and minimum), as it does in
+//! onnxruntime; tract's own drop a NaN.
+
+use half::f16;
+use tract_onnx::prelude::{
+    Datum, DatumType, IntoTensor as _, TValue, TVec, Tensor, TractResult, tvec,
+};
+use tract_onnx::tract_hir::internal::{IntoTValue as _, TDim, bail};
+use tract_onnx::tract_hir::tract_core::broadcast::multi_broadcast;
+
+use crate::inference::ml::{Attributes, Form, Operator};
+
+/// The largest of the inputs, element by element, or the smallest.
+#[derive(Debug)]
+pub(super) struct Extreme<const LARGEST: bool>;
+
+impl<const LARGEST: bool> Operator for Extreme<LARGEST> {
+    const NAME: &'static str = if LARGEST { "Max" } else { "Min" };
+
+    fn parse(_attributes: &Attributes<'_>) -> TractResult<Self> {
+        Ok(Self)
+    }
+
+    fn forms(&self, inputs: &[Form]) -> TractResult<TVec<Form>> {
+        let Some(first) = inputs.first() else { bail!("{} takes an input", Self::NAME) };
+        let datum_type = first.datum_type;
+        if let Some(other) = inputs.iter().find(|input| input.datum_type != datum_type) {
+            let other = other.datum_type;
+            bail!("{} takes tensors of one type, not {datum_type:?} and {other:?}", Self::NAME);
+        }
+        let shapes: Vec<_> = inputs.iter().map(|input| &input.shape).collect();
+        Ok(tvec!(Form { datum_type, shape: multi_broadcast(&shapes)? }))
+    }
+
+    fn run(&self, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let mut inputs = inputs.into_iter();
+        let Some(first) = inputs.next() else { bail!("{} takes an input", Self::NAME) };
+        let mut best = first.into_tensor();
+        for other in inputs {
+            best = extreme::<LARGEST>(best, &other)?;
+        }
+        Ok(tvec!(best.into_tvalue()))
+    }
+}
+
+/// The larger or smaller of two tensors, element by element.
+fn extreme<const LARGEST: bool>(a: Tensor, b: &Tensor) -> TractResult<Tensor> {
+    match a.datum_type() {
+        DatumType::F32 => extreme_of::<f32, LARGEST>(a, b),
+        DatumType::F64 => extreme_of::<f64, LARGEST>(a, b),
+        DatumType::F16 => extreme_of::<f16, LARGEST>(a, b),
+        DatumType::I64 => extreme_of::<i64, LARGEST>(a, b),
+        DatumType::I32 => extreme_of::<i32, LARGEST>(a, b),
+        DatumType::I16 => extreme_of::<i16, LARGEST>(a, b),
+        DatumType::I8 => extreme_of::<i8, LARGEST>(a, b),
+        DatumType::U64 => extreme_of::<u64, LARGEST>(a, b),
+        DatumType::U32 => extreme_of::<u32, LARGEST>(a, b),
+        DatumType::U16 => extreme_of::<u16, LARGEST>(a, b),
+        DatumType::U8 => extreme_of::<u8, LARGEST>(a, b),
+        // What tract computes shapes in.
+        DatumType::TDim => {
+            let a = a.cast_to::<i64>()?.into_owned();
+            let output = extreme_of::<i64, LARGEST>(a, &*b.cast_to::<i64>()?)?;
+            Ok(output.cast_to::<TDim>()?.into_owned())
+        }
+        other => bail!("numbers are compared, not {other:?}"),
+    }
+}
+
+fn extreme_of<T: Datum + Copy + PartialOrd, const LARGEST: bool>(
+    mut a: Tensor,
+    b: &Tensor,
+) -> TractResult<Tensor> {
+    let shape = multi_broadcast(&[a.shape(), b.shape()])?;
+    if a.shape() != &*shape {
+        a = a.broadcast_to_shape(&shape)?;
+    }
+    let other;
+    let one = b.len() == 1;
+    let b = if one || b.shape() == &*shape {
+        b
+    } else {
+        other = b.broadcast_to_shape(&shape)?;
+        &other
+    };
+    let others = b.try_as_plain_ram()?.as_slice::<T>()?.iter().cycle();
+    let mut plain = a.try_as_plain_ram_mut()?;
+    for (best, other) in plain.as_slice_mut::<T>()?.iter_mut().zip(others) {
+        if exceeds::<T, LARGEST>(*other, *best) {
+            *best = *other;
+        }
+    }
+    Ok(a)
+}
+
+/// Whether `element` takes the place of `best`. NaN takes any and gives none away.
+fn exceeds<T: PartialOrd, const LARGEST: bool>(element: T, best: T) -> bool {
+    #[expect(clippy::eq_op, reason = "what does not equal itself is NaN")]
+    let (element_is_nan, best_is_nan) = (element != element, best != best);
+    !best_is_nan && (element_is_nan || if LARGEST { element > best } else { element < best })
+}
+
+#[cfg(test)]
+mod tests {
+    use tract_onnx::prelude::tensor1;
+
+    use super::*;
+
+    #[test]
+    fn what_is_missing_stays_missing() {
+        let values = tensor1(&[f32::NAN, -3.0, 0.5, 7.0, f32::INFINITY]).into_tvalue();
+        let others = tensor1(&[1.0, f32::NAN, 1.0, 1.0, 1.0]).into_tvalue();
+        let inputs = || tvec!(values.clone(), others.clone());
+        for (outputs, expected) in [
+            (Extreme::<true>.run(inputs()), [1.0, 7.0, f32::INFINITY]),
+            (Extreme::<false>.run(inputs()), [0.5, 1.0, 1.0]),
+        ] {
+            let output = outputs.unwrap().remove(0);
+            let found = output.try_as_plain_ram().unwrap().as_slice::<f32>().unwrap().to_vec();
+            assert!(found[0].is_nan() && found[1].is_nan());
+            assert_eq!(found[2..], expected);
+        }
+    }
+
+    #[test]
+    fn shapes_spread_and_types_other_than_floats_are_taken() {
+        let column = Tensor::from_shape(&[2, 1], &[1_i64, 5]).unwrap().into_tvalue();
+        let row = Tensor::from_shape(&[3], &[0_i64, 3, 9]).unwrap().into_tvalue();
+        let outputs = Extreme::<true>.run(tvec!(column, row)).unwrap();
+        assert_eq!(outputs[0].shape(), [2, 3]);
+        let plain = outputs[0].try_as_plain_ram().unwrap();
+        assert_eq!(plain.as_slice::<i64>().unwrap(), [1, 3, 9, 5, 5, 9]);
+        let truth = || tensor1(&[true]).into_tvalue();
+        assert!(Extreme::<true>.run(tvec!(truth(), truth())).is_err());
+    }
+}
