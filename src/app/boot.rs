@@ -1,6 +1,6 @@
 //! What stands between a process that runs and one that serves: models load, the sources of discovery
-//! are asked, the snapshot is published, readiness goes on. The workers' listeners wait for this service. It then carries out orders
-//! about models until the process ends.
+//! are asked, the snapshot is published, readiness goes on. The workers' listeners wait for this service.
+//! It then carries out orders about models until the process ends.
 
 use std::sync::Arc;
 use std::time::Duration;

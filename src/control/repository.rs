@@ -1,7 +1,8 @@
 //! Loading and unloading versions while the gateway runs.
 //!
 //! Owns which versions are loaded. Takes one order after the other; a load runs on a thread of its own and
-//! requests go on meanwhile, with the snapshot as it is. Publishes who was discovered. Never unloads a version that routing needs.
+//! requests go on meanwhile, with the snapshot as it is. Publishes who was discovered. Never unloads a version
+//! that routing needs.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! The task of one source: look, report, wait.
 //!
-//! Owns when is looked again: after the interval, sooner when a time to live is over, when an answer
-//! was not whole, when the system tells
-//! of a change, or when something that was missed waits for a second answer. Never judges an answer.
+//! Owns when is looked again: after the interval, sooner when a time to live is over, when an answer was
+//! not whole, when the system tells of a change, or when something that was missed waits for a second answer.
+//! Never judges an answer.
 
 use std::future::Future;
 use std::path::PathBuf;
