@@ -5,6 +5,7 @@
 
 mod ask;
 pub mod discovery;
+mod ebb;
 mod enquiry;
 pub mod events;
 mod fetch;

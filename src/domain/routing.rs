@@ -84,13 +84,17 @@ pub enum NoRoute {
     NoReadyVersion(ModelIx),
     /// The pool has no member yet: none was discovered.
     EmptyPool,
+    /// The request asks for two versions.
+    TwoVersions(ModelIx),
 }
 
 impl NoRoute {
     /// The model that was asked for, if it exists.
     pub fn model(&self) -> Option<ModelIx> {
         match self {
-            Self::UnknownVersion(model) | Self::NoReadyVersion(model) => Some(*model),
+            Self::UnknownVersion(model)
+            | Self::NoReadyVersion(model)
+            | Self::TwoVersions(model) => Some(*model),
             Self::NoRoute | Self::UnknownModel | Self::EmptyPool => None,
         }
     }
@@ -104,6 +108,9 @@ impl fmt::Display for NoRoute {
             Self::UnknownVersion(_) => "the model has no version of this name",
             Self::NoReadyVersion(_) => "the model has no version that is ready",
             Self::EmptyPool => "no member of the pool has been discovered yet",
+            Self::TwoVersions(_) => {
+                "the path or the message names one version and the header another; name one"
+            }
         })
     }
 }
@@ -214,10 +221,16 @@ fn version_of<H: HeaderSource>(
     trace: &mut impl Trace,
 ) -> Result<Decision, NoRoute> {
     let entry = table.model(model);
-    let pin = route_pin
-        .map(VersionName::as_str)
-        .or_else(|| view.call.as_ref().and_then(|call| call.version.as_deref()))
-        .or_else(|| view.version_pin());
+    let pin = match route_pin {
+        Some(pin) => Some(pin.as_str()),
+        None => match (view.call_version(), view.version_pin()) {
+            (Some(named), Some(header)) if differ(entry, named, header) => {
+                trace.note(|| format!("versions `{named}` and `{header}` are asked for at once"));
+                return Err(NoRoute::TwoVersions(model));
+            }
+            (named, header) => named.or(header),
+        },
+    };
     if let Some(pin) = pin {
         let Some(target) = entry.version_named(pin) else {
             trace.note(|| format!("version `{pin}` is asked for and does not exist"));
@@ -248,6 +261,12 @@ fn version_of<H: HeaderSource>(
     };
     trace.note(|| sentence(table, entry, target, reason));
     Ok(Decision { route, model: Some(model), target, reason })
+}
+
+/// Whether two names stand for different versions; an alias may be one of them.
+fn differ(entry: &ModelEntry, one: &str, other: &str) -> bool {
+    let target = entry.version_named(one);
+    one != other && (target.is_none() || target != entry.version_named(other))
 }
 
 /// One sentence about a drawn version.

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use super::seal::{READY, hex, read_small, ready_lines};
+use super::seal::{READY, digest_line, hex, read_small};
 
 /// The name of the model file in a folder.
 pub const MODEL_FILE: &str = "model.onnx";
@@ -129,7 +129,7 @@ pub fn digests(folder: &Path, marks: &Marks) -> io::Result<Digests> {
 }
 
 /// Holds `READY` against the files. It may be empty; where it has lines as `sha256sum` writes them, each
-/// must be true.
+/// must be true, and one must be about the model file.
 ///
 /// # Errors
 /// It cannot be read.
@@ -142,16 +142,25 @@ pub fn ready(folder: &Path, digests: &Digests) -> io::Result<Ready> {
     let Ok(text) = String::from_utf8(bytes) else {
         return Ok(Ready::Disagrees(format!("{READY} is not text")));
     };
-    for (digest, name) in ready_lines(&text) {
-        match digests.get(name) {
-            Some(found) if hex(found).eq_ignore_ascii_case(digest) => {}
-            Some(_) => {
-                return Ok(Ready::Disagrees(format!("`{name}` is not yet what {READY} says")));
-            }
-            None => {
-                return Ok(Ready::Disagrees(format!("`{name}`, which {READY} lists, is missing")));
-            }
+    let mut about_model = None;
+    for (digest, name) in text.lines().filter_map(digest_line) {
+        // Other lines are words for people.
+        if digest.len() != 64 {
+            continue;
         }
+        // As loading reads it: names may be those from any folder above.
+        let name = name.strip_prefix("./").unwrap_or(name);
+        let is_it = |file: &str| file == name || folder.join(file).ends_with(name);
+        let Some((file, found)) = digests.iter().find(|(file, _)| is_it(file)) else {
+            return Ok(Ready::Disagrees(format!("`{name}`, which {READY} lists, is missing")));
+        };
+        if !hex(found).eq_ignore_ascii_case(digest) {
+            return Ok(Ready::Disagrees(format!("`{file}` is not yet what {READY} says")));
+        }
+        about_model = Some(about_model == Some(true) || file == MODEL_FILE);
+    }
+    if about_model == Some(false) {
+        return Ok(Ready::Disagrees(format!("{READY} has digests, but none of `{MODEL_FILE}`")));
     }
     Ok(Ready::Agrees)
 }
@@ -184,7 +193,7 @@ mod tests {
         );
         write("READY", &format!("{digest}  model.onnx\n{digest}  baseline.json\n"));
         assert!(matches!(look().1, Ready::Disagrees(why) if why.contains("is missing")));
-        write("READY", &format!("{}  model.onnx\n", digest.to_uppercase()));
+        write("READY", &format!("{}  ./model.onnx\nby the pipeline\n", digest.to_uppercase()));
         assert_eq!(look().1, Ready::Agrees);
     }
 
