@@ -2,6 +2,7 @@
 
 mod alarms;
 mod broken;
+mod discovery;
 mod properties;
 mod recording;
 mod rendered;
