@@ -63,6 +63,7 @@ fn table(
 ) -> RoutingTable {
     let pool = PoolSpec {
         backends: Vec::new(),
+        discovered: None,
         http2: false,
         balance: Default::default(),
         timeouts: Default::default(),
@@ -89,6 +90,7 @@ fn table(
         inference: Default::default(),
         log: LogSpec::default(),
         sinks: Default::default(),
+        discovery: Default::default(),
         feedback: Default::default(),
         monitor: Default::default(),
         drain: Drain::default(),

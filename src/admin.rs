@@ -2,6 +2,7 @@
 //!
 //! Owns its HTTP surface. Reads everything; what it is asked to change it asks of the controller.
 
+mod discovery;
 mod local;
 mod models;
 mod quality;
@@ -18,12 +19,13 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use parking_lot::Mutex;
 use pingora_core::server::ShutdownWatch;
 use pingora_core::services::background::BackgroundService;
 use serde_json::{Value, json};
 
+use crate::control::discovery::DiscoveryHandle;
 use crate::domain::record::Omission;
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::SpokenDialect;
@@ -43,6 +45,7 @@ pub struct Admin {
     compactor: Option<Arc<Compactor>>,
     drain: Arc<Drain>,
     sinks: Arc<Sinks>,
+    discovery: DiscoveryHandle,
     monitor: MonitorReader,
     quality: QualityReader,
     listener: Mutex<Option<TcpListener>>,
@@ -59,14 +62,14 @@ impl Admin {
     pub fn new(
         gateway: Arc<Gateway>,
         registry: Arc<Registry>,
-        compactor: Option<Arc<Compactor>>,
+        (compactor, sinks): (Option<Arc<Compactor>>, Arc<Sinks>),
         drain: Arc<Drain>,
-        sinks: Arc<Sinks>,
         (monitor, quality): (MonitorReader, QualityReader),
+        discovery: DiscoveryHandle,
         listener: TcpListener,
     ) -> Self {
         let listener = Mutex::new(Some(listener));
-        Self { gateway, registry, compactor, drain, sinks, monitor, quality, listener }
+        Self { gateway, registry, compactor, drain, sinks, monitor, discovery, quality, listener }
     }
 
     /// Copies what other rooms have counted into the registry and renders it.
@@ -115,6 +118,7 @@ impl Admin {
             quality::metrics(registry, &stats, log.written_lsn);
         }
         local::metrics(registry, &snapshot);
+        discovery::metrics(registry, &self.discovery);
         let mut out = registry.render();
         local::batch_rows(&snapshot, &mut out);
         let (counts, seconds) = (&log.sync_buckets, log.sync_time.as_secs_f64());
@@ -290,6 +294,10 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/api/v1/models/{model}/versions/{version}/load", post(models::load))
         .route("/api/v1/models/{model}/versions/{version}/unload", post(models::unload))
         .route("/api/v1/models/{model}/versions/{version}/windows", get(windows::windows))
+        .route("/api/v1/discovery", get(discovery::show))
+        .route("/api/v1/events", get(discovery::events))
+        .route("/api/v1/registrations", post(discovery::register))
+        .route("/api/v1/registrations/{id}", put(discovery::renew).delete(discovery::deregister))
         .route("/api/v1/models/{model}/versions/{version}/quality", get(quality::version))
         .with_state(admin)
 }

@@ -24,13 +24,15 @@ use self::boot::Boot;
 use self::log::Log;
 use self::signals::Signals;
 use crate::admin::{Admin, AdminService};
+use crate::control::discovery::{Discovery, DiscoveryHandle};
+use crate::control::events::Events;
 use crate::control::{Controller, LoadError, PublishError};
 use crate::domain::spec::Intent;
 use crate::inference::Executor;
 use crate::monitor::{Monitor, Places, QualityMonitor};
 use crate::prediction_log::{OpenError, Recorder, SinkError};
 use crate::proxy::{BoundSockets, Drain, DrainHandle, Gateway, ListenError, Readiness, WorkerPlan};
-use crate::snapshot::{Command, Repository};
+use crate::snapshot::Repository;
 use crate::telemetry::{Registry, logging};
 
 /// Where the prediction log lies below `data_dir`.
@@ -82,7 +84,8 @@ pub struct App {
     log: Log,
     monitor: Arc<Monitor>,
     quality: QualityMonitor,
-    controller: (Controller, tokio::sync::mpsc::Receiver<Command>),
+    controller: boot::Parts,
+    discovery: DiscoveryHandle,
     data: BoundSockets,
     admin: BoundSockets,
     drain: (Arc<Drain>, DrainHandle),
@@ -121,7 +124,10 @@ impl App {
             Controller::new(&intent, Arc::clone(&registry), Arc::clone(&monitor))
                 .map_err(StartError::Publish)?;
         let (repository, orders) = Repository::channel();
-        let controller = (controller, orders);
+        let intent = Arc::new(intent);
+        let events = Arc::new(Events::open(&intent.data_dir));
+        let (running, discovery) = Discovery::open(&intent, events);
+        let controller = (controller, orders, running);
         let gateway = Arc::new(Gateway::new(
             &intent,
             (snapshots, repository),
@@ -130,7 +136,6 @@ impl App {
             Arc::new(Readiness::new(workers)),
             &registry,
         ));
-        let intent = Arc::new(intent);
         let drain = Drain::new();
         Ok(Self {
             intent,
@@ -140,6 +145,7 @@ impl App {
             monitor,
             quality,
             controller,
+            discovery,
             data,
             admin,
             drain,
@@ -160,6 +166,7 @@ impl App {
             monitor,
             quality,
             controller,
+            discovery,
             data,
             admin,
             drain,
@@ -176,6 +183,7 @@ impl App {
             Arc::clone(&gateway),
             Arc::clone(&monitor),
             controller,
+            discovery.clone(),
             Arc::clone(&failure),
             failed,
         );
@@ -185,10 +193,10 @@ impl App {
             let admin = Admin::new(
                 Arc::clone(&gateway),
                 Arc::clone(&registry),
-                log.compactor.clone(),
+                (log.compactor.clone(), Arc::clone(&log.sinks)),
                 Arc::clone(&drain),
-                Arc::clone(&log.sinks),
                 (monitor.reader(), quality.reader()),
+                discovery.clone(),
                 listener,
             );
             server.add_service(background_service("admin", AdminService::new(admin)));

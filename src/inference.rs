@@ -31,7 +31,7 @@ mod vet;
 #[cfg(test)]
 mod tests;
 
-pub use self::artifact::{ArtifactError, LoadLimits};
+pub use self::artifact::{ArtifactError, LoadLimits, folder};
 pub use self::executor::{
     Answer, BATCH_BOUNDS, Executor, ExecutorError, ExecutorStats, Lane, LaneLimits, LaneStats,
     Pending, QueueFull, Ran,

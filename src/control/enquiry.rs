@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use tokio::task::JoinSet;
 
 use super::ask::{Known, ask, is_asked};
+use super::members::Members;
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::{BackendsSpec, Intent, VersionSpec};
 
@@ -46,6 +47,15 @@ impl Enquiry {
     /// Whether there is nobody to ask.
     pub(super) fn is_idle(&self) -> bool {
         self.asked.is_empty()
+    }
+
+    /// Asks those who were discovered from now on.
+    pub(super) fn meet(&mut self, members: &Members) {
+        for (kind, spec) in &mut self.asked {
+            if let Some(members) = members.get(kind) {
+                spec.addresses.clone_from(members);
+            }
+        }
     }
 
     /// What is known.

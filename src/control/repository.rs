@@ -2,17 +2,19 @@
 //!
 //! Owns which versions are loaded. Takes one order after the other; a load runs on a thread of its own and
 //! requests go on meanwhile, with the snapshot as it is. Backends are asked beside that: however silent they
-//! are, no order waits for them. Never unloads a version that routing needs.
+//! are, no order waits for them. Publishes who was discovered. Never unloads a version that routing needs.
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::ebb::Ebb;
 use super::enquiry::Enquiry;
 use super::load::Loader;
+use super::members::members;
 use super::{Controller, LoadedModels};
+use crate::domain::discovery::Seen;
 use crate::domain::ids::{ModelName, Permille, VersionName};
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::{Intent, OnnxSpec, RouteTarget, VersionSpec};
@@ -28,6 +30,7 @@ pub struct Residents {
     loader: Arc<Loader>,
     models: LoadedModels,
     enquiry: Enquiry,
+    seen: watch::Receiver<Arc<Seen>>,
     ebb: Ebb,
 }
 
@@ -40,10 +43,11 @@ impl Residents {
         controller: Controller,
         loader: Arc<Loader>,
         models: LoadedModels,
+        seen: watch::Receiver<Arc<Seen>>,
     ) -> Self {
         let (enquiry, mut ebb) = (Enquiry::new(&intent), Ebb::default());
         ebb.begin(Instant::now());
-        Self { intent, controller, loader, models, enquiry, ebb }
+        Self { intent, controller, loader, models, enquiry, seen, ebb }
     }
 
     /// Carries out orders until nobody can give any, and asks backends what they speak in between.
@@ -61,6 +65,7 @@ impl Residents {
                     // Whoever asked may be gone.
                     drop(answer.send(done));
                 }
+                Ok(()) = self.seen.changed() => self.meet(),
                 _ = rounds.tick(), if !self.enquiry.is_idle() && !self.enquiry.is_asking() => {
                     self.enquiry.begin();
                 }
@@ -71,6 +76,18 @@ impl Residents {
                 }
                 () = self.ebb.turn() => self.ebb.give_back(Instant::now()),
             }
+        }
+    }
+
+    /// Publishes who was discovered, where that is new.
+    fn meet(&mut self) {
+        let members = members(&self.intent, &self.seen.borrow_and_update());
+        self.enquiry.meet(&members);
+        if !self.controller.meet(members) {
+            return;
+        }
+        if let Err(error) = self.publish() {
+            tracing::error!(%error, "who was discovered is not published");
         }
     }
 

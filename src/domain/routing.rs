@@ -82,6 +82,8 @@ pub enum NoRoute {
     UnknownVersion(ModelIx),
     /// The version that was asked for is not ready, or none is.
     NoReadyVersion(ModelIx),
+    /// The pool has no member yet: none was discovered.
+    EmptyPool,
     /// The request asks for two versions.
     TwoVersions(ModelIx),
 }
@@ -93,7 +95,7 @@ impl NoRoute {
             Self::UnknownVersion(model)
             | Self::NoReadyVersion(model)
             | Self::TwoVersions(model) => Some(*model),
-            Self::NoRoute | Self::UnknownModel => None,
+            Self::NoRoute | Self::UnknownModel | Self::EmptyPool => None,
         }
     }
 }
@@ -105,6 +107,7 @@ impl fmt::Display for NoRoute {
             Self::UnknownModel => "there is no model of this name",
             Self::UnknownVersion(_) => "the model has no version of this name",
             Self::NoReadyVersion(_) => "the model has no version that is ready",
+            Self::EmptyPool => "no member of the pool has been discovered yet",
             Self::TwoVersions(_) => {
                 "the path or the message names one version and the header another; name one"
             }
@@ -183,6 +186,10 @@ fn route<H: HeaderSource>(
         trace.note(|| format!("route `{}` matches", route.name));
         let index = Some(RouteIx::new(index));
         return match &route.leads_to {
+            table::LeadsTo::Pool(target) if !table.target(*target).ready => {
+                trace.note(|| "its pool has no member".to_owned());
+                Err(NoRoute::EmptyPool)
+            }
             table::LeadsTo::Pool(target) => {
                 Ok(Decision { route: index, model: None, target: *target, reason: Reason::Pool })
             }

@@ -1,9 +1,11 @@
 //! The model file: reading it within bounds, what must hold for it, and why it cannot be used.
 //!
 //! Owns every message about a bad artifact, the data that a model keeps in further files
-//! ([`external`]) and the digest and the signature over all of it ([`seal`]). Never looks at the graph.
+//! ([`external`]), the digest and the signature over all of it ([`seal`]), and when a folder is complete
+//! ([`folder`]). Never looks at the graph.
 
 pub(super) mod external;
+pub mod folder;
 pub(super) mod seal;
 
 use std::fs::File;

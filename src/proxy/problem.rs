@@ -77,6 +77,7 @@ impl From<NoRoute> for Problem {
             NoRoute::UnknownModel => Cause::UnknownModel,
             NoRoute::UnknownVersion(_) => Cause::UnknownVersion,
             NoRoute::NoReadyVersion(_) => Cause::NoReadyVersion,
+            NoRoute::EmptyPool => Cause::EmptyPool,
             NoRoute::TwoVersions(_) => Cause::TwoVersions,
         };
         Self::new(cause, no_route.to_string())
@@ -182,6 +183,8 @@ table! {
     Forbidden => FORBIDDEN "forbidden" Rejected PermissionDenied,
     /// No version of the model can be used.
     NoReadyVersion => SERVICE_UNAVAILABLE "no_ready_version" Shed Unavailable,
+    /// No member of the pool has been discovered.
+    EmptyPool => SERVICE_UNAVAILABLE "empty_pool" Shed Unavailable,
     /// Bodies that are held whole take as much memory as they may.
     Overloaded => SERVICE_UNAVAILABLE "overloaded" Shed ResourceExhausted,
     /// The queue of the model is full.

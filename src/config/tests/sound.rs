@@ -192,6 +192,7 @@ fn every_key_of_pools_sets_its_field() {
                     port: 1,
                 },
             ],
+            discovered: None,
             http2: true,
             balance: LeastInFlight,
             timeouts: Timeouts {

@@ -51,6 +51,7 @@ fn model(shares: &[(&str, u16)], sticky: Option<StickyKey>) -> ModelSpec {
 fn intent(models: &[(&str, ModelSpec)], routes: &[(&str, RouteMatch, RouteTarget)]) -> Intent {
     let pool = PoolSpec {
         backends: Vec::new(),
+        discovered: None,
         http2: false,
         balance: Default::default(),
         timeouts: Default::default(),
@@ -78,6 +79,7 @@ fn intent(models: &[(&str, ModelSpec)], routes: &[(&str, RouteMatch, RouteTarget
         inference: Default::default(),
         log: LogSpec::default(),
         sinks: BTreeMap::new(),
+        discovery: Default::default(),
         feedback: Default::default(),
         monitor: Default::default(),
         drain: Drain::default(),

@@ -19,7 +19,7 @@ use super::external::Further;
 use crate::domain::spec::OnnxSpec;
 
 /// The name of the file that says that a folder is complete.
-const READY: &str = "READY";
+pub(super) const READY: &str = "READY";
 /// The most bytes of `READY` and of a signature.
 const SMALL_BYTES_MAX: u64 = 64 * 1024;
 
@@ -113,7 +113,7 @@ fn agree(text: &str, path: &Path, model: [u8; 32], further: &Further) -> Result<
 }
 
 /// The digest and the name in a line as `sha256sum` writes it, with or without `--tag`.
-fn digest_line(line: &str) -> Option<(&str, &str)> {
+pub(super) fn digest_line(line: &str) -> Option<(&str, &str)> {
     if let Some(tagged) = line.strip_prefix("SHA256 (") {
         return tagged.rsplit_once(") = ").map(|(name, digest)| (digest, name));
     }
@@ -164,7 +164,7 @@ pub(in crate::inference) fn fuzz(bytes: &[u8]) {
 }
 
 /// Reads a file of at most [`SMALL_BYTES_MAX`] bytes.
-fn read_small(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     // Asked before the file is opened, because opening a pipe would wait for its writer.
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
