@@ -45,12 +45,6 @@ impl FittedCard {
             }
         });
         let inputs = inputs.collect::<Result<_, String>>()?;
-        for spec in &signature.inputs {
-            let names = card.inputs.get(&spec.name).map(|input| input.names.clone());
-            if let Some(names) = names.filter(|names| !names.is_empty()) {
-                signature.columns.insert(spec.name.clone(), names);
-            }
-        }
         for spec in &signature.outputs {
             let Some(output) = card.outputs.get(&spec.name) else { continue };
             if output.labels.is_empty() {
