@@ -1,6 +1,7 @@
 //! Tests of the room as a whole: files in, intent or diagnostics out.
 
 mod broken;
+mod labels;
 mod properties;
 mod recording;
 mod rendered;
