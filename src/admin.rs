@@ -94,6 +94,8 @@ impl Admin {
         registry.copy(refused, &[("reason", "expired")], executor.expired);
         registry.copy(refused, &[("reason", "abandoned")], executor.abandoned);
         registry.copy("pointsman_executor_panics_total", &[], executor.panicked);
+        let held = self.gateway.held_body_bytes();
+        registry.set("pointsman_held_body_bytes", &[], float(held));
         let known = self.gateway.feedback_names();
         registry.set("pointsman_feedback_names", &[], float(known as u64));
         let log = self.gateway.recorder.stats();

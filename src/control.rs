@@ -4,6 +4,7 @@
 //! writer of the snapshot. Never serves a request and never imports `proxy`.
 
 mod ask;
+mod ebb;
 mod enquiry;
 pub mod journal;
 mod lanes;

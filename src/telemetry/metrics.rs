@@ -75,6 +75,7 @@ definitions! {
     counter "pointsman_connections_refused_total", ["reason"], "Client connections closed before a request was served: limit or malformed; or because most of its streams were reset: resets.";
     counter "pointsman_http2_connections_total", [], "Client connections that speak HTTP/2.";
     counter "pointsman_http2_streams_total", [], "Requests that came over HTTP/2.";
+    gauge "pointsman_held_body_bytes", [], "Bytes of bodies that are held whole now, but for the first 64 KiB of each exchange; limits.held_bodies bounds them.";
     counter "pointsman_upstream_connects_total", ["result"], "Connections opened to backends: ok or failed.";
     counter "pointsman_upstream_reuses_total", [], "Requests sent on a kept backend connection.";
     counter "pointsman_retries_total", ["reason"], "Requests sent again: connect (nothing was sent) or stale (a kept connection turned out dead).";
