@@ -4,6 +4,7 @@ NannyML's synthetic car loans change at row 25,000 of their analysis part. A log
 the reference part runs in the gateway; the rows from 15,000 to 35,000 go to it, a thousand in each of its minutes.
 """
 
+import calendar
 import http.client
 import json
 import os
@@ -108,7 +109,7 @@ def test_the_drift_alarm_comes_within_two_windows_after_the_change_and_not_befor
         while not drift() and time.monotonic() < until:
             time.sleep(0.1)
         [alarm] = drift()
-        at = time.mktime(time.strptime(alarm["at"], "%Y-%m-%dT%H:%M:%SZ")) - time.timezone
+        at = calendar.timegm(time.strptime(alarm["at"], "%Y-%m-%dT%H:%M:%SZ"))
         begun = next(minute for first, minute in sent if first >= change)
         windows = int(at // 60) - begun + 1
         assert 1 <= windows <= 2, f"noticed {windows} windows after the change"
