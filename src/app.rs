@@ -29,6 +29,7 @@ use crate::control::events::Events;
 use crate::control::{Controller, LoadError, PublishError};
 use crate::domain::spec::Intent;
 use crate::inference::Executor;
+use crate::monitor::alarms::{Alarms, AlarmsError, LogSight};
 use crate::monitor::{Monitor, Places, QualityMonitor};
 use crate::prediction_log::{OpenError, Recorder, SinkError};
 use crate::proxy::{BoundSockets, Drain, DrainHandle, Gateway, ListenError, Readiness, WorkerPlan};
@@ -71,6 +72,9 @@ pub enum StartError {
     /// The monitor's thread cannot start.
     #[error("no thread for the monitor")]
     Monitor(#[source] std::io::Error),
+    /// Nobody can be called.
+    #[error("alarms cannot be delivered")]
+    Alarms(#[from] AlarmsError),
     /// A worker thread is gone.
     #[error("loading the models did not end")]
     Boot,
@@ -83,6 +87,7 @@ pub struct App {
     registry: Arc<Registry>,
     log: Log,
     monitor: Arc<Monitor>,
+    alarms: Alarms,
     quality: QualityMonitor,
     controller: boot::Parts,
     discovery: DiscoveryHandle,
@@ -118,7 +123,10 @@ impl App {
             data_dir: intent.data_dir.clone(),
             log: intent.records().then(|| log.recorder.progress()),
         };
-        monitor.start(places, Vec::new()).map_err(StartError::Monitor)?;
+        let alarms = Alarms::start(&intent)?;
+        let sight = LogSight::new(Arc::clone(&log.recorder), Arc::clone(&log.sinks));
+        let watch = Box::new(alarms.watch(&intent, sight));
+        monitor.start(places, vec![watch]).map_err(StartError::Monitor)?;
         let quality = QualityMonitor::start(&intent, &log.recorder).map_err(StartError::Monitor)?;
         let (controller, snapshots) =
             Controller::new(&intent, Arc::clone(&registry), Arc::clone(&monitor))
@@ -143,6 +151,7 @@ impl App {
             registry,
             log,
             monitor,
+            alarms,
             quality,
             controller,
             discovery,
@@ -164,6 +173,7 @@ impl App {
             registry,
             log,
             monitor,
+            alarms,
             quality,
             controller,
             discovery,
@@ -195,9 +205,9 @@ impl App {
                 Arc::clone(&registry),
                 (log.compactor.clone(), Arc::clone(&log.sinks)),
                 Arc::clone(&drain),
-                (monitor.reader(), quality.reader()),
+                (Arc::clone(&monitor), quality.reader(), alarms.reader()),
                 discovery.clone(),
-                listener,
+                (&intent.node, listener),
             );
             server.add_service(background_service("admin", AdminService::new(admin)));
         }
@@ -210,6 +220,7 @@ impl App {
 
         log.close();
         monitor.close();
+        alarms.close();
         quality.close();
         // An executor thread may be in the middle of a model; it ends with the process.
         std::mem::forget(gateway);

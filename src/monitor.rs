@@ -16,12 +16,14 @@
 //! record, so that the prediction log gives the same windows.
 
 mod about;
+pub mod alarms;
 mod bodies;
 mod budget;
 mod codec;
 mod disk;
 mod feedback;
 mod gather;
+mod judge;
 mod learner;
 mod observe;
 mod plan;
@@ -32,6 +34,7 @@ pub mod show;
 mod store;
 mod tally;
 mod values;
+pub mod verdicts;
 mod waiting;
 mod wide;
 
@@ -49,6 +52,7 @@ pub use self::feedback::{
 };
 pub use self::gather::{Follower, Places};
 use self::gather::{Gatherer, Order};
+pub use self::judge::Judge;
 use self::observe::Versions;
 pub use self::observe::{Observation, VersionMonitor};
 pub use self::references::{Standing, baseline_beside};
@@ -57,7 +61,7 @@ pub use self::store::{MonitorReader, MonitorStats, VersionKey};
 pub use self::values::Values;
 pub use self::waiting::{Content, Path, Waiting};
 use crate::domain::routing::TargetKind;
-use crate::domain::spec::Intent;
+use crate::domain::spec::{DriftSpec, Intent};
 
 /// The monitor of a process.
 #[derive(Debug)]
@@ -67,6 +71,7 @@ pub struct Monitor {
     store: Arc<Store>,
     /// The share of a core that looking into bodies may take.
     cpu: f64,
+    drift: DriftSpec,
     thread: Mutex<Option<(Sender<Order>, JoinHandle<()>)>>,
 }
 
@@ -76,10 +81,17 @@ impl Monitor {
         let spec = &intent.monitor;
         let versions = spec.enabled.then(|| Arc::new(Versions::new(intent, workers)));
         let cpu = f64::from(spec.cpu.thousandths()) / 1000.0;
-        Self { versions, store: Arc::new(Store::new(spec.memory)), cpu, thread: Mutex::new(None) }
+        Self {
+            versions,
+            store: Arc::new(Store::new(spec.memory)),
+            cpu,
+            drift: spec.drift,
+            thread: Mutex::new(None),
+        }
     }
 
-    /// Starts the thread, before any worker records. `followers` are told of every minute that is closed.
+    /// Starts the thread, before any worker records. `followers` are told of every minute that is closed,
+    /// after the judge.
     ///
     /// # Errors
     ///
@@ -87,9 +99,10 @@ impl Monitor {
     pub fn start(
         &self,
         places: Places,
-        followers: Vec<Box<dyn Follower + Send>>,
+        mut followers: Vec<Box<dyn Follower + Send>>,
     ) -> io::Result<()> {
         let Some(versions) = &self.versions else { return Ok(()) };
+        followers.insert(0, Box::new(Judge::new(&self.drift)));
         let (versions, store) = (Arc::clone(versions), Arc::clone(&self.store));
         let budget = Budget::new(self.cpu);
         let gatherer = Gatherer::new(versions, store, places, budget, followers);

@@ -2,8 +2,11 @@
 //!
 //! Owns what is printed. Counting is the monitor's.
 
+mod verdicts;
+
 use std::io::{self, Write};
 
+use self::verdicts::Verdicts;
 use super::Failure;
 use super::args::{Format, MonitorCommand, MonitorReplayArgs};
 use crate::control::{Loader, about_local, about_remote, champion, load_models};
@@ -39,13 +42,19 @@ fn replay(args: &MonitorReplayArgs, intent: &Intent, out: &mut dyn Write) -> Res
         return Err(Failure::Usage("`--from` is not before `--to`".to_owned()));
     }
     let mut replay = Replay::new(intent, versions(intent, args.model.as_deref())?);
-    let length = WindowLength::from(args.length);
-    let mut printer = Printer { args, length, out, head: false, failed: None, last: range.1 };
     let wanted = |key: &VersionKey| printer_takes(args, key);
-    let replayed = replay
-        .run(&intent.data_dir, range, &wanted, &mut [&mut printer])
-        .map_err(Failure::other)?;
-    if let Some(error) = printer.failed {
+    let mut count = |follower: &mut dyn Follower| {
+        replay.run(&intent.data_dir, range, &wanted, &mut [follower]).map_err(Failure::other)
+    };
+    let (replayed, failed) = if args.drift {
+        let mut verdicts = Verdicts::new(args, intent.monitor.drift, out);
+        (count(&mut verdicts)?, verdicts.failed)
+    } else {
+        let length = WindowLength::from(args.length);
+        let mut printer = Printer { args, length, out, head: false, failed: None, last: range.1 };
+        (count(&mut printer)?, printer.failed)
+    };
+    if let Some(error) = failed {
         return Err(error.into());
     }
     let mut notes = io::stderr();

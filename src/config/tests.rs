@@ -1,5 +1,6 @@
 //! Tests of the room as a whole: files in, intent or diagnostics out.
 
+mod alarms;
 mod broken;
 mod discovery;
 mod properties;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::store::VersionKey;
 use crate::domain::ids::{ModelName, VersionName, is_valid_name};
 use crate::domain::stats::counts::{Counts, FeatureCounts};
+use crate::domain::stats::heavy_hitters::{HeavyHitters, Hitter};
 use crate::domain::stats::layout::{
     Categories, Edges, Feature, FeatureKind, Layout, LayoutHash, Role,
 };
@@ -118,6 +119,17 @@ fn put_traffic(out: &mut Vec<u8>, counts: &WindowCounts) {
             number(out, *count);
             before = *us;
         }
+    }
+    put_inputs(out, &counts.inputs);
+}
+
+fn put_inputs(out: &mut Vec<u8>, inputs: &HeavyHitters) {
+    number(out, inputs.total());
+    number(out, inputs.hitters().len() as u64);
+    for hitter in inputs.hitters() {
+        out.extend(hitter.input.to_le_bytes());
+        number(out, hitter.count);
+        number(out, hitter.error);
     }
 }
 
@@ -297,7 +309,18 @@ impl<'a> Input<'a> {
             let times = LatencyCounts::from_parts(buckets, sum_us);
             *traffic.latency_mut(stage) = times.ok_or(CodecError::Unsound("a time"))?;
         }
+        counts.inputs = self.inputs()?;
         Ok(counts)
+    }
+
+    fn inputs(&mut self) -> Result<HeavyHitters, CodecError> {
+        let total = self.number()?;
+        let mut hitters = Vec::new();
+        for _ in 0..self.count()? {
+            let input = u128::from_le_bytes(self.array()?);
+            hitters.push(Hitter { input, count: self.number()?, error: self.number()? });
+        }
+        HeavyHitters::from_parts(total, hitters).ok_or(CodecError::Unsound("an input"))
     }
 
     fn feature(&mut self) -> Result<FeatureCounts, CodecError> {
@@ -354,6 +377,7 @@ mod tests {
         let mut window = WindowCounts::default();
         window.traffic.add_recorded(&traffic);
         window.add_values(&counts);
+        values.iter().for_each(|(_, us)| window.inputs.add(u128::from(*us) << 64));
         window
     }
 
@@ -372,6 +396,7 @@ mod tests {
             let entry = &stored.entries[0];
             prop_assert_eq!(entry.minute, Minute(9));
             prop_assert_eq!(&entry.counts.traffic, &written.traffic);
+            prop_assert_eq!(&entry.counts.inputs, &written.inputs);
             prop_assert_eq!(entry.counts.values()[0].features(), written.values()[0].features());
             prop_assert_eq!(entry.counts.values()[0].layout().hash(), layout().hash());
         }

@@ -39,6 +39,9 @@ const MARK_US: u64 = 1_000_000;
 
 /// Told of every minute that is closed, in order, on the monitor's thread.
 pub trait Follower {
+    /// What was kept before this process is there again.
+    fn resumed(&mut self, _reader: &MonitorReader) {}
+
     /// All windows that end with `minute` or before it are closed.
     fn closed(&mut self, minute: Minute, reader: &MonitorReader);
 }
@@ -125,6 +128,8 @@ impl Gatherer {
                     // Whoever waits may be gone.
                     let _gone = settled.send(());
                     self.resume();
+                    let reader = MonitorReader::new(Arc::clone(&self.store));
+                    self.followers.iter_mut().for_each(|follower| follower.resumed(&reader));
                     begun = true;
                 }
                 Ok(Order::Adopt(key, json, answer)) => {
@@ -243,6 +248,7 @@ impl Gatherer {
             version.take(open, |shard| {
                 let mut counts = WindowCounts::default();
                 counts.traffic.add_recorded(&shard.traffic);
+                counts.inputs.merge(&shard.inputs);
                 if let Some(counting) = &shard.counting {
                     counts.add_values(&counting.counts);
                 }

@@ -21,6 +21,7 @@ use crate::domain::record::{Latency, Outcome};
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::Intent;
 use crate::domain::stats::counts::Counts;
+use crate::domain::stats::heavy_hitters::HeavyHitters;
 use crate::domain::stats::window::{Minute, TrafficRecorder, Unseen};
 use crate::telemetry::Padded;
 
@@ -53,6 +54,7 @@ pub(super) struct Shard {
     /// Which plan it follows; a shard of another one is begun when that changes.
     revision: u64,
     pub(super) traffic: TrafficRecorder,
+    pub(super) inputs: HeavyHitters,
     pub(super) counting: Option<Counting>,
     /// Values that a baseline is learned from.
     pub(super) unplanned: Vec<Values>,
@@ -93,6 +95,7 @@ impl Shard {
     /// Makes it empty for later.
     fn clear(&mut self) {
         self.traffic.reset();
+        self.inputs.clear();
         self.unplanned.clear();
         if let Some(counting) = &mut self.counting {
             counting.counts.clear();
@@ -255,6 +258,11 @@ impl VersionMonitor {
                 shard.traffic.miss(reason);
             }
         });
+    }
+
+    /// Counts an input, by the hash of its body, on `worker`.
+    pub fn note_input(&self, worker: usize, minute: Minute, hash: u128) {
+        self.with_shard(worker, minute, |shard| shard.inputs.add(hash));
     }
 
     fn keep(&self, worker: usize, waiting: Result<Waiting, Unseen>) -> Result<(), Unseen> {

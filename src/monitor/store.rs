@@ -13,6 +13,7 @@ use super::references::Standing;
 use crate::domain::ids::{ModelName, VersionName};
 use crate::domain::routing::TargetKind;
 use crate::domain::stats::baseline::Baseline;
+use crate::domain::stats::drift::docket::Judgement;
 use crate::domain::stats::rings::Rings;
 use crate::domain::stats::window::{Minute, Window, WindowCounts, WindowLength};
 
@@ -73,6 +74,7 @@ pub(super) struct Store {
 struct Kept {
     versions: BTreeMap<VersionKey, Rings>,
     standings: BTreeMap<VersionKey, Standing>,
+    judgements: BTreeMap<VersionKey, Arc<Judgement>>,
     /// The first minute that is not closed.
     open: Minute,
     bytes: usize,
@@ -218,6 +220,27 @@ impl MonitorReader {
     /// What the values of a version are held against.
     pub fn baseline(&self, key: &VersionKey) -> Option<Arc<Baseline>> {
         self.store.kept.lock().standings.get(key)?.baseline().cloned()
+    }
+
+    /// What was last concluded about a version; `None` before there was enough to judge.
+    pub fn judgement(&self, key: &VersionKey) -> Option<Arc<Judgement>> {
+        self.store.kept.lock().judgements.get(key).cloned()
+    }
+
+    /// What was last concluded about each version.
+    pub fn judgements(&self) -> Vec<(VersionKey, Arc<Judgement>)> {
+        let kept = self.store.kept.lock();
+        kept.judgements.iter().map(|(key, it)| (key.clone(), Arc::clone(it))).collect()
+    }
+
+    /// Says what was concluded about a version.
+    pub(super) fn judge(&self, key: &VersionKey, judgement: Judgement) {
+        self.store.kept.lock().judgements.insert(key.clone(), Arc::new(judgement));
+    }
+
+    /// Forgets what was concluded about a version: it is held against something else now.
+    pub(super) fn retract(&self, key: &VersionKey) {
+        self.store.kept.lock().judgements.remove(key);
     }
 
     /// The first minute that is not closed: windows that end no later never change again.

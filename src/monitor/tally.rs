@@ -14,10 +14,17 @@ use super::values::Values;
 use super::waiting::Waiting;
 use crate::domain::record::{Kind, Outcome, PredictionRecord};
 use crate::domain::stats::counts::Counts;
+use crate::domain::stats::heavy_hitters::HeavyHitters;
 use crate::domain::stats::window::{Minute, TrafficRecorder, Unseen, WindowCounts};
 
 /// The most windows of a batch.
 const WINDOWS_MAX: usize = 256;
+
+/// The hash of the body of a request; `None` where there is none, or it was not hashed.
+fn input_of(record: &PredictionRecord<'_>) -> Option<u128> {
+    let hash = u128::from_be_bytes(record.request.hash);
+    (record.request.bytes > 0 && hash != 0).then_some(hash)
+}
 
 /// The counts of a batch.
 #[derive(Debug, Default)]
@@ -28,6 +35,7 @@ pub(super) struct Batch {
 #[derive(Debug, Default)]
 struct Tally {
     traffic: TrafficRecorder,
+    inputs: HeavyHitters,
     counts: Option<Counts>,
 }
 
@@ -61,6 +69,9 @@ impl Batch {
         let minute = Minute::of_exchange(record.ts_us, record.latency.t_total);
         let tally = self.tally(version.key(), minute, store);
         tally.traffic.record(record.outcome, record.batch_size, &record.latency);
+        if let Some(hash) = input_of(record) {
+            tally.inputs.add(hash);
+        }
         let answered = record.outcome == Outcome::Ok && (200..300).contains(&record.status);
         let is_local = version.about().is_local;
         let values = if !answered {
@@ -128,6 +139,7 @@ impl Batch {
         for ((key, minute), tally) in std::mem::take(&mut self.windows) {
             let mut window = WindowCounts::default();
             window.traffic.add_recorded(&tally.traffic);
+            window.inputs.merge(&tally.inputs);
             if let Some(counts) = &tally.counts {
                 window.add_values(counts);
             }

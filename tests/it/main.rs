@@ -18,6 +18,7 @@ mod corpus;
 mod data_path;
 mod dialects;
 mod discovery;
+mod drift;
 mod failures;
 mod feedback;
 mod framing;

@@ -32,9 +32,21 @@ pub(in crate::cli) struct MonitorReplayArgs {
     /// How long the windows are.
     #[arg(long, value_enum, default_value_t = Length::Hour)]
     pub(in crate::cli) length: Length,
+    /// Print the verdicts about drift instead: those of a running gateway with windows of this length.
+    #[arg(long)]
+    pub(in crate::cli) drift: bool,
+    /// Judge by this margin instead of the configured one: an index such as 0.02.
+    #[arg(long, requires = "drift", value_name = "INDEX", value_parser = index)]
+    pub(in crate::cli) margin: Option<f64>,
     /// How to print: a table, or one JSON object a window.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub(in crate::cli) format: Format,
+}
+
+/// A population stability index above zero.
+fn index(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "want a number such as 0.02".to_owned())?;
+    if number > 0.0 && number.is_finite() { Ok(number) } else { Err("must be above 0".to_owned()) }
 }
 
 /// The lengths of windows.

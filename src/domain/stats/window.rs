@@ -8,6 +8,7 @@
 use hdrhistogram::Histogram;
 
 use super::counts::Counts;
+use super::heavy_hitters::HeavyHitters;
 use super::layout::LayoutHash;
 use crate::domain::record::{Latency, Outcome};
 
@@ -439,6 +440,8 @@ impl TrafficRecorder {
 pub struct WindowCounts {
     /// Its traffic.
     pub traffic: Traffic,
+    /// Its inputs by how often they came, as far as they were recorded.
+    pub inputs: HeavyHitters,
     /// What its features and outputs were: one for each layout by which they were counted. There is more
     /// than one where the baseline was replaced within the window.
     values: Vec<Counts>,
@@ -451,6 +454,7 @@ impl WindowCounts {
     /// Adds other counts.
     pub fn merge(&mut self, other: &Self) {
         self.traffic.merge(&other.traffic);
+        self.inputs.merge(&other.inputs);
         for counts in &other.values {
             self.add_values(counts);
         }
@@ -480,7 +484,10 @@ impl WindowCounts {
     /// The bytes that it takes.
     pub fn bytes(&self) -> usize {
         let values = self.values.iter().map(|counts| Counts::bytes(counts.layout()));
-        size_of::<Self>() + self.traffic.heap_bytes() + values.sum::<usize>()
+        size_of::<Self>()
+            + self.traffic.heap_bytes()
+            + self.inputs.heap_bytes()
+            + values.sum::<usize>()
     }
 }
 
