@@ -119,15 +119,15 @@ impl App {
         let threads = intent.inference.threads.unwrap_or_else(cores);
         let executor = Executor::new(threads).map_err(StartError::Executor)?;
         let monitor = Arc::new(Monitor::new(&intent, workers));
+        let quality = QualityMonitor::start(&intent, &log.recorder).map_err(StartError::Monitor)?;
         let places = Places {
             data_dir: intent.data_dir.clone(),
             log: intent.records().then(|| log.recorder.progress()),
         };
         let alarms = Alarms::start(&intent)?;
         let sight = LogSight::new(Arc::clone(&log.recorder), Arc::clone(&log.sinks));
-        let watch = Box::new(alarms.watch(&intent, sight));
+        let watch = Box::new(alarms.watch(&intent, sight, quality.reader()));
         monitor.start(places, vec![watch]).map_err(StartError::Monitor)?;
-        let quality = QualityMonitor::start(&intent, &log.recorder).map_err(StartError::Monitor)?;
         let (controller, snapshots) =
             Controller::new(&intent, Arc::clone(&registry), Arc::clone(&monitor))
                 .map_err(StartError::Publish)?;
@@ -151,8 +151,8 @@ impl App {
             registry,
             log,
             monitor,
-            alarms,
             quality,
+            alarms,
             controller,
             discovery,
             data,

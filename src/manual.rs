@@ -41,6 +41,11 @@ pub mod operations {
     #![doc = include_str!("docs/operations.md")]
 }
 
+/// Labels, and what they say about predictions.
+pub mod quality {
+    #![doc = include_str!("docs/quality.md")]
+}
+
 pub mod glossary {
     #![doc = include_str!("docs/glossary.md")]
 }

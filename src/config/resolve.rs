@@ -70,8 +70,8 @@ pub(super) fn intent(
     let (log, level) =
         top.table("log", |log| settings::log(&log, feedback.is_some())).unwrap_or_default();
     let above = Above { recording: &log.recording, queue: log.queue, feedback: feedback.is_some() };
-    let discovery = rules.discovery(&top, environment);
     let alarms = rules.alarms(&top);
+    let discovery = rules.discovery(&top, environment);
     let models = rules.models(&top, above, &alarms.rules);
     let pools = rules.pools(&top);
     let routes = rules.routes(&top, &models, &pools, above);

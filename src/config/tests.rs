@@ -3,6 +3,7 @@
 mod alarms;
 mod broken;
 mod discovery;
+mod labels;
 mod properties;
 mod recording;
 mod rendered;
