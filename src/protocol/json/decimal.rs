@@ -64,7 +64,11 @@ pub(super) fn scan(bytes: &[u8]) -> Option<Decimal<'_>> {
 /// The zeros that a long number begins with, on both sides of the point; they add nothing to the mantissa.
 #[cold]
 fn leading_zeros(number: &[u8]) -> usize {
-    number.iter().take_while(|&&byte| matches!(byte, b'0' | b'.')).filter(|&&byte| byte == b'0').count()
+    number
+        .iter()
+        .take_while(|&&byte| matches!(byte, b'0' | b'.'))
+        .filter(|&&byte| byte == b'0')
+        .count()
 }
 
 /// Reads digits from `at` on into `mantissa`, which wraps around when there are too many.
