@@ -53,6 +53,7 @@ fn model(count: usize, sticky: Option<StickyKey>) -> ModelSpec {
         execution: Default::default(),
         recording: Default::default(),
         monitor: Default::default(),
+        labels: None,
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod local;
 mod models;
+mod quality;
 mod sinks;
 
 use std::net::TcpListener;
@@ -25,7 +26,7 @@ use serde_json::{Value, json};
 use crate::domain::record::Omission;
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::SpokenDialect;
-use crate::monitor::{MonitorReader, MonitorStats};
+use crate::monitor::{MonitorReader, MonitorStats, QualityReader};
 use crate::prediction_log::parquet::{Compactor, ParquetStats};
 use crate::prediction_log::{DropReason, LogStats, SYNC_BUCKETS_US, Sinks};
 use crate::protocol::open_inference::OPENAPI;
@@ -41,6 +42,7 @@ pub struct Admin {
     drain: Arc<Drain>,
     sinks: Arc<Sinks>,
     monitor: MonitorReader,
+    quality: QualityReader,
     listener: Mutex<Option<TcpListener>>,
 }
 
@@ -58,11 +60,11 @@ impl Admin {
         compactor: Option<Arc<Compactor>>,
         drain: Arc<Drain>,
         sinks: Arc<Sinks>,
-        monitor: MonitorReader,
+        (monitor, quality): (MonitorReader, QualityReader),
         listener: TcpListener,
     ) -> Self {
         let listener = Mutex::new(Some(listener));
-        Self { gateway, registry, compactor, drain, sinks, monitor, listener }
+        Self { gateway, registry, compactor, drain, sinks, monitor, quality, listener }
     }
 
     /// Copies what other rooms have counted into the registry and renders it.
@@ -92,6 +94,8 @@ impl Admin {
         registry.copy(refused, &[("reason", "expired")], executor.expired);
         registry.copy(refused, &[("reason", "abandoned")], executor.abandoned);
         registry.copy("pointsman_executor_panics_total", &[], executor.panicked);
+        let held = self.gateway.held_body_bytes();
+        registry.set("pointsman_held_body_bytes", &[], float(held));
         let known = self.gateway.feedback_names();
         registry.set("pointsman_feedback_names", &[], float(known as u64));
         let log = self.gateway.recorder.stats();
@@ -105,6 +109,9 @@ impl Admin {
         let parquet = self.compactor.as_ref().map(|compactor| compactor.stats());
         parquet_metrics(registry, &parquet.unwrap_or_default());
         monitor_metrics(registry, &self.monitor.stats());
+        if let Some(stats) = self.quality.stats() {
+            quality::metrics(registry, &stats, log.written_lsn);
+        }
         local::metrics(registry, &snapshot);
         let mut out = registry.render();
         local::batch_rows(&snapshot, &mut out);
@@ -265,6 +272,7 @@ fn router(admin: Arc<Admin>) -> Router {
         )
         .route("/api/v1/models/{model}/versions/{version}/load", post(models::load))
         .route("/api/v1/models/{model}/versions/{version}/unload", post(models::unload))
+        .route("/api/v1/models/{model}/versions/{version}/quality", get(quality::version))
         .with_state(admin)
 }
 

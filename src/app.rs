@@ -27,7 +27,7 @@ use crate::admin::{Admin, AdminService};
 use crate::control::{Controller, LoadError, PublishError};
 use crate::domain::spec::Intent;
 use crate::inference::Executor;
-use crate::monitor::Monitor;
+use crate::monitor::{Monitor, QualityMonitor};
 use crate::prediction_log::{OpenError, Recorder, SinkError};
 use crate::proxy::{BoundSockets, Drain, DrainHandle, Gateway, ListenError, Readiness, WorkerPlan};
 use crate::snapshot::{Command, Repository};
@@ -81,6 +81,7 @@ pub struct App {
     registry: Arc<Registry>,
     log: Log,
     monitor: Arc<Monitor>,
+    quality: QualityMonitor,
     controller: (Controller, tokio::sync::mpsc::Receiver<Command>),
     data: BoundSockets,
     admin: BoundSockets,
@@ -111,6 +112,7 @@ impl App {
         let executor = Executor::new(threads).map_err(StartError::Executor)?;
         let monitor = Arc::new(Monitor::new(&intent, workers));
         monitor.start(Vec::new()).map_err(StartError::Monitor)?;
+        let quality = QualityMonitor::start(&intent, &log.recorder).map_err(StartError::Monitor)?;
         let (controller, snapshots) =
             Controller::new(&intent, Arc::clone(&registry), Arc::clone(&monitor))
                 .map_err(StartError::Publish)?;
@@ -126,7 +128,18 @@ impl App {
         ));
         let intent = Arc::new(intent);
         let drain = Drain::new();
-        Ok(Self { intent, gateway, registry, log, monitor, controller, data, admin, drain })
+        Ok(Self {
+            intent,
+            gateway,
+            registry,
+            log,
+            monitor,
+            quality,
+            controller,
+            data,
+            admin,
+            drain,
+        })
     }
 
     /// Runs to the end of the process.
@@ -135,7 +148,18 @@ impl App {
     ///
     /// [`StartError`] when the models cannot be served.
     pub fn run(self) -> Result<(), StartError> {
-        let Self { intent, gateway, registry, log, monitor, controller, data, admin, drain } = self;
+        let Self {
+            intent,
+            gateway,
+            registry,
+            log,
+            monitor,
+            quality,
+            controller,
+            data,
+            admin,
+            drain,
+        } = self;
         let (drain, handle) = drain;
         tell_start(&intent, data.address(), admin.address(), &log.recorder);
         let mut server = Server::new_with_opt_and_conf(None, server_conf());
@@ -159,7 +183,7 @@ impl App {
                 log.compactor.clone(),
                 Arc::clone(&drain),
                 Arc::clone(&log.sinks),
-                monitor.reader(),
+                (monitor.reader(), quality.reader()),
                 listener,
             );
             server.add_service(background_service("admin", AdminService::new(admin)));
@@ -173,6 +197,7 @@ impl App {
 
         monitor.close();
         log.close();
+        quality.close();
         // An executor thread may be in the middle of a model; it ends with the process.
         std::mem::forget(gateway);
         match failure.lock().take() {

@@ -4,7 +4,9 @@
 //! writer of the snapshot. Never serves a request and never imports `proxy`.
 
 mod ask;
+mod ebb;
 mod enquiry;
+pub mod journal;
 mod lanes;
 mod load;
 mod publish;

@@ -43,6 +43,11 @@ pub mod changelog {
     #![doc = include_str!("docs/changelog.md")]
 }
 
+/// The life cycle of versions: decided, not acted upon yet.
+pub mod releases {
+    #![doc = include_str!("docs/releases.md")]
+}
+
 /// Reading the prediction log: tail, query, export, verify, stats, replay.
 pub mod log_commands {
     #![doc = include_str!("docs/log-commands.md")]
@@ -112,5 +117,8 @@ pub mod decisions {
     }
     pub mod dialects {
         #![doc = include_str!("docs/decisions/0026-dialects-meet-in-tensors.md")]
+    }
+    pub mod releases {
+        #![doc = include_str!("docs/decisions/0027-proofs-plans-and-a-journal-before-a-route.md")]
     }
 }

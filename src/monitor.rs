@@ -1,6 +1,7 @@
 //! The monitor: what happens to each version, window by window.
 //!
-//! Owns the counts that workers keep, the thread that gathers them, and the windows that are kept. Never
+//! Owns the counts that workers keep, the thread that gathers them, and the windows that are kept, and the
+//! join of labels with predictions ([`QualityMonitor`]). Never
 //! blocks a worker, and never decides what the counts mean: that is `domain::stats`.
 //!
 //! ```text
@@ -12,6 +13,7 @@
 //! A window is keyed by the minute in which an exchange ended. Both numbers that say so stand in its
 //! record, so that the prediction log gives the same windows.
 
+mod feedback;
 mod gather;
 mod observe;
 mod store;
@@ -23,6 +25,9 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
+pub use self::feedback::{
+    QualityMonitor, QualityReader, QualityStats, Query as QualityQuery, ReportError, VersionStats,
+};
 pub use self::gather::Follower;
 use self::gather::Gatherer;
 use self::observe::Versions;

@@ -14,7 +14,10 @@ use crate::domain::spec::{BackendAddress, IpNet, StickyKey};
 use super::diagnostic::{Code, closest};
 use super::scalar::Fault;
 
-pub(super) use log::{bucket, endpoint, field_source, hash_key, pointer, region, secret, sink_url};
+pub(super) use log::{
+    bucket, endpoint, field_source, hash_key, output, pointer, region, secret, sink_url,
+    slice_source,
+};
 
 /// The words for levels of the gateway's own log, as `tracing` knows them.
 pub(super) const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];

@@ -5,6 +5,7 @@
 //! [`crate::domain::spec`].
 
 mod card;
+mod labels;
 mod log;
 mod models;
 mod monitor;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use crate::domain::ids::Permille;
 
 pub(super) use card::{CARD, CARD_INPUT, CARD_OUTPUT};
+pub(super) use labels::LABELS;
 pub(super) use log::{FEEDBACK, LOG, PARQUET, RECORDING, REDACT, SINK};
 pub(super) use models::{BATCH, EXECUTION, MODEL, RAW, VERSION};
 pub(super) use monitor::{MODEL_MONITOR, MONITOR};
@@ -88,6 +90,8 @@ pub(super) enum Kind {
     Ratio(Permille, Permille),
     /// A ratio above 0 and up to 1, as fine as wished.
     Fraction,
+    /// A number in a range.
+    Number(f64, f64),
     /// A list of strings of a form, with the least and the most entries.
     List(Form, usize, usize),
     /// A table with known keys.
@@ -163,6 +167,10 @@ pub(super) enum Form {
     PublicKey,
     /// Words for people.
     Prose,
+    /// Where a response has something.
+    Output,
+    /// What divides predictions.
+    Slice,
 }
 
 impl Form {
@@ -195,6 +203,10 @@ impl Form {
             Self::Digest => "a digest such as \"sha256:4f5e…\", 64 hexadecimal digits",
             Self::PublicKey => "a key such as \"ed25519:MCow…\", 32 bytes in base64",
             Self::Prose => "a text",
+            Self::Output => "the name of an output, or a JSON pointer such as \"/predictions/0\"",
+            Self::Slice => {
+                "\"session\", \"header:NAME\", \"request:/json/pointer\" or \"response:/json/pointer\""
+            }
             Self::HashKey => {
                 "a secret of at least 16 bytes, from \"${env:NAME}\" or \"${file:PATH}\""
             }
@@ -209,6 +221,7 @@ impl Form {
             Self::Sticky => Some("^((header|cookie|query):.+|client)$"),
             Self::Path | Self::PathPrefix | Self::Pointer => Some("^/"),
             Self::FieldSource => Some("^(header:.+|(request|response):/.*)$"),
+            Self::Slice => Some("^(session|header:.+|(request|response):/.*)$"),
             Self::SinkUrl | Self::Endpoint => Some("^http://[^/?#@\\s]+"),
             // What comes from elsewhere is all that matches, next to this.
             Self::Secret | Self::HashKey => Some("\\$\\{(env|file):"),
@@ -217,6 +230,7 @@ impl Form {
             Self::PublicKey => Some("^ed25519:[0-9A-Za-z+/]+=*$"),
             Self::File
             | Self::Prose
+            | Self::Output
             | Self::Glob
             | Self::Node
             | Self::HeaderName
@@ -241,6 +255,7 @@ impl Kind {
             }
             Self::Flag => "true or false".to_owned(),
             Self::Integer(..) => "a whole number".to_owned(),
+            Self::Number(..) => "a number such as 2.5".to_owned(),
             Self::Duration(..) => "a duration such as \"250ms\" or \"5s\"".to_owned(),
             Self::Size(..) => "a size such as \"64KiB\" or \"16MiB\"".to_owned(),
             Self::Ratio(..) | Self::Fraction => "a ratio such as \"1%\" or 0.01".to_owned(),
@@ -265,7 +280,7 @@ pub(super) fn is_secret(name: &str) -> bool {
 }
 
 /// Every section, and how it is written in the file.
-static HOMES: [(&Section, &str); 24] = [
+static HOMES: [(&Section, &str); 25] = [
     (&TOP, "the top of the file, above the first `[table]`"),
     (&LIMITS, "`[limits]`"),
     (&FORWARDING, "`[forwarding]`"),
@@ -280,6 +295,7 @@ static HOMES: [(&Section, &str); 24] = [
     (&FEEDBACK, "`[feedback]`"),
     (&MONITOR, "`[monitor]`"),
     (&MODEL_MONITOR, "`[models.NAME.monitor]`"),
+    (&LABELS, "`[models.NAME.labels]`"),
     (&DRAIN, "`[drain]`"),
     (&TELEMETRY, "`[telemetry]`"),
     (&MODEL, "`[models.NAME]`"),

@@ -4,6 +4,7 @@
 //! value that is wrong is replaced by its default until all mistakes are known, and then the whole is
 //! refused.
 
+mod labels;
 mod models;
 mod recording;
 mod routes;

@@ -85,10 +85,8 @@ fn kind(kind: &Kind, definitions: &mut Definitions) -> (Map<String, Value>, Stri
             String::new(),
         ),
         Kind::Flag => (json!({ "type": "boolean" }), String::new()),
-        Kind::Integer(min, max) => {
-            let range = format!(" {min} to {max}.");
-            (json!({ "type": "integer", "minimum": min, "maximum": max }), range)
-        }
+        Kind::Integer(min, max) => bounded("integer", &json!(min), &json!(max)),
+        Kind::Number(min, max) => bounded("number", &json!(min), &json!(max)),
         Kind::Duration(min, max) => {
             let range = format!(" {} to {}.", show_duration(*min), show_duration(*max));
             (pattern("^[0-9]+(us|ms|s|m|h|d)$"), range)
@@ -150,6 +148,11 @@ fn kind(kind: &Kind, definitions: &mut Definitions) -> (Map<String, Value>, Stri
     }
 }
 
+fn bounded(kind: &str, min: &Value, max: &Value) -> (Value, String) {
+    let range = format!(" {min} to {max}.");
+    (json!({ "type": kind, "minimum": min, "maximum": max }), range)
+}
+
 fn table_of_strings(max: usize) -> Value {
     json!({
         "type": "object",
@@ -198,7 +201,7 @@ fn reference(section: &'static Section, definitions: &mut Definitions) -> Value 
 
 fn default(kind: &Kind, text: &str) -> Value {
     match kind {
-        Kind::Flag | Kind::Integer(..) | Kind::List(..) => {
+        Kind::Flag | Kind::Integer(..) | Kind::Number(..) | Kind::List(..) => {
             serde_json::from_str(text).unwrap_or_else(|_| text.into())
         }
         _ => text.into(),

@@ -48,3 +48,6 @@ pub mod release;
 pub mod stage;
 pub mod state;
 pub mod time;
+
+#[cfg(test)]
+mod tests;

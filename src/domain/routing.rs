@@ -82,13 +82,17 @@ pub enum NoRoute {
     UnknownVersion(ModelIx),
     /// The version that was asked for is not ready, or none is.
     NoReadyVersion(ModelIx),
+    /// The request asks for two versions.
+    TwoVersions(ModelIx),
 }
 
 impl NoRoute {
     /// The model that was asked for, if it exists.
     pub fn model(&self) -> Option<ModelIx> {
         match self {
-            Self::UnknownVersion(model) | Self::NoReadyVersion(model) => Some(*model),
+            Self::UnknownVersion(model)
+            | Self::NoReadyVersion(model)
+            | Self::TwoVersions(model) => Some(*model),
             Self::NoRoute | Self::UnknownModel => None,
         }
     }
@@ -101,6 +105,9 @@ impl fmt::Display for NoRoute {
             Self::UnknownModel => "there is no model of this name",
             Self::UnknownVersion(_) => "the model has no version of this name",
             Self::NoReadyVersion(_) => "the model has no version that is ready",
+            Self::TwoVersions(_) => {
+                "the path or the message names one version and the header another; name one"
+            }
         })
     }
 }
@@ -207,10 +214,16 @@ fn version_of<H: HeaderSource>(
     trace: &mut impl Trace,
 ) -> Result<Decision, NoRoute> {
     let entry = table.model(model);
-    let pin = route_pin
-        .map(VersionName::as_str)
-        .or_else(|| view.call.as_ref().and_then(|call| call.version.as_deref()))
-        .or_else(|| view.version_pin());
+    let pin = match route_pin {
+        Some(pin) => Some(pin.as_str()),
+        None => match (view.call_version(), view.version_pin()) {
+            (Some(named), Some(header)) if differ(entry, named, header) => {
+                trace.note(|| format!("versions `{named}` and `{header}` are asked for at once"));
+                return Err(NoRoute::TwoVersions(model));
+            }
+            (named, header) => named.or(header),
+        },
+    };
     if let Some(pin) = pin {
         let Some(target) = entry.version_named(pin) else {
             trace.note(|| format!("version `{pin}` is asked for and does not exist"));
@@ -241,6 +254,12 @@ fn version_of<H: HeaderSource>(
     };
     trace.note(|| sentence(table, entry, target, reason));
     Ok(Decision { route, model: Some(model), target, reason })
+}
+
+/// Whether two names stand for different versions; an alias may be one of them.
+fn differ(entry: &ModelEntry, one: &str, other: &str) -> bool {
+    let target = entry.version_named(one);
+    one != other && (target.is_none() || target != entry.version_named(other))
 }
 
 /// One sentence about a drawn version.

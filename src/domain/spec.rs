@@ -6,6 +6,7 @@
 
 mod backends;
 mod card;
+mod labels;
 mod log;
 mod monitor;
 mod onnx;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 pub use self::backends::{BackendsSpec, ProtocolSpec, RawSpec, SpokenDialect, StrictStatus};
 pub use self::card::{InputCard, ModelCard, OutputCard};
+pub use self::labels::{LabelPolicy, LabelTask, LabelsSpec, OutputRef, SliceSource};
 pub use self::log::{
     BodyPolicy, Durability, FeedbackSpec, FieldSource, LogSpec, ParquetSpec, Recording, RedactRule,
     Redaction, RedactionKind, Secret, SinkSpec, SinkTarget, WhenFull,
@@ -101,6 +103,8 @@ pub struct ModelSpec {
     pub recording: Recording,
     /// How it is monitored.
     pub monitor: ModelMonitorSpec,
+    /// What its labels say; `None` where they are not looked at.
+    pub labels: Option<LabelsSpec>,
 }
 
 /// Where one version's answers come from.
@@ -267,6 +271,8 @@ pub struct Limits {
     pub header_time: Duration,
     /// Bytes of a request body (413).
     pub body: u64,
+    /// Bytes of all bodies that are held whole at a time, over all clients (503).
+    pub held_bodies: u64,
     /// Whole request, from its head to the last byte of the response (504).
     pub request_time: Duration,
     /// How long an unused client connection is kept.
@@ -284,6 +290,7 @@ impl Default for Limits {
             header_count: 100,
             header_time: Duration::from_secs(10),
             body: 16 * 1024 * 1024,
+            held_bodies: 256 * 1024 * 1024,
             request_time: Duration::from_secs(60),
             idle: Duration::from_secs(75),
             connections: 16_384,

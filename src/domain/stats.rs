@@ -26,7 +26,6 @@ pub mod maturity;
 pub mod quality;
 pub mod rings;
 pub mod sample_ratio;
-pub mod special;
 pub mod two_by_two;
 pub mod verdict;
 pub mod window;

@@ -64,7 +64,7 @@ impl Asked {
 
     /// A body over REST that is here, decoded.
     pub(super) fn whole(
-        exchange: &Exchange,
+        exchange: &mut Exchange,
         (dialect, operation): (Dialect, Operation),
         headers: &HeaderMap,
         pieces: super::body::Pieces,
@@ -75,7 +75,9 @@ impl Asked {
             Coding::Identity => pieces,
             Coding::Gzip | Coding::Deflate => {
                 let whole = pieces.concat();
-                std::iter::once(inflate(coding, &whole, limit)?).collect()
+                let plain = inflate(coding, &whole, limit)?;
+                exchange.hold(plain.len())?;
+                std::iter::once(plain).collect()
             }
         };
         let length = pieces.iter().map(Bytes::len).sum();

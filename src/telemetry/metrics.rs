@@ -75,6 +75,7 @@ definitions! {
     counter "pointsman_connections_refused_total", ["reason"], "Client connections closed before a request was served: limit or malformed; or because most of its streams were reset: resets.";
     counter "pointsman_http2_connections_total", [], "Client connections that speak HTTP/2.";
     counter "pointsman_http2_streams_total", [], "Requests that came over HTTP/2.";
+    gauge "pointsman_held_body_bytes", [], "Bytes of bodies that are held whole now, but for the first 64 KiB of each exchange; limits.held_bodies bounds them.";
     counter "pointsman_upstream_connects_total", ["result"], "Connections opened to backends: ok or failed.";
     counter "pointsman_upstream_reuses_total", [], "Requests sent on a kept backend connection.";
     counter "pointsman_retries_total", ["reason"], "Requests sent again: connect (nothing was sent) or stale (a kept connection turned out dead).";
@@ -141,6 +142,17 @@ definitions! {
     gauge "pointsman_monitor_memory_limit_bytes", [], "The most that they may take: `monitor.memory`.";
     gauge "pointsman_monitor_windows", [], "Windows that the monitor keeps: minutes, hours and days of all versions.";
     counter "pointsman_monitor_windows_forgotten_total", [], "Windows forgotten before their time, to stay within the memory.";
+    gauge "pointsman_quality", ["model", "version", "metric"], "The quality of predictions that have their label, over the join window, and the share that has one (coverage).";
+    counter "pointsman_quality_changes_total", ["model", "version"], "Changes of the error rate that the detector has seen since the start of the log that was read.";
+    counter "pointsman_labels_total", ["model", "status"], "Feedback about predictions of models with labels, by what became of it: joined, replaced, retracted, unchanged, late, unscorable, invalid or excess.";
+    counter "pointsman_labels_unmatched_total", [], "Feedback that found no prediction of a model with labels.";
+    gauge "pointsman_labels_waiting", [], "Feedback that waits for its prediction.";
+    gauge "pointsman_labels_predictions", [], "Predictions that may still get or change a label.";
+    counter "pointsman_labels_predictions_dropped_total", [], "Predictions dropped before the join window was over, to stay within the memory.";
+    counter "pointsman_labels_windows_forgotten_total", [], "Windows of quality dropped before their time, to stay within the memory.";
+    gauge "pointsman_labels_memory_bytes", [], "Bytes of predictions that may still get a label and of windows of quality, about.";
+    gauge "pointsman_labels_memory_limit_bytes", [], "The most that they may take: `feedback.memory`.";
+    gauge "pointsman_labels_lag_records", [], "Records of the log that are not taken into account yet.";
     gauge "pointsman_build_info", ["version"], "Always 1.";
     gauge "process_resident_memory_bytes", [], "Resident memory in bytes.";
     counter process::CPU_SECONDS, [], "User and system time in seconds.";

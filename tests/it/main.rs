@@ -29,6 +29,7 @@ mod log_metrics;
 mod models;
 mod prediction_log;
 mod process;
+mod quality;
 mod replay;
 mod repository;
 mod sinks;

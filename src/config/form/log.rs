@@ -4,7 +4,7 @@
 
 use http::Uri;
 
-use crate::domain::spec::{BackendAddress, FieldSource, JsonPointer, Step};
+use crate::domain::spec::{BackendAddress, FieldSource, JsonPointer, OutputRef, SliceSource, Step};
 
 use super::{closest, header_name, header_value, host_and_port};
 use crate::config::scalar::Fault;
@@ -60,6 +60,25 @@ pub(in crate::config) fn field_source(text: &str) -> Result<FieldSource, Fault> 
             None => shape().help("cookies and queries cannot be recorded as a key"),
         }),
     }
+}
+
+/// Parses `session` or what [`field_source`] takes.
+pub(in crate::config) fn slice_source(text: &str) -> Result<SliceSource, Fault> {
+    match text {
+        "session" => Ok(SliceSource::Session),
+        text => field_source(text).map(SliceSource::Field),
+    }
+}
+
+/// Parses the name of an output or a JSON pointer.
+pub(in crate::config) fn output(text: &str) -> Result<OutputRef, Fault> {
+    if text.starts_with('/') {
+        return pointer(text).map(OutputRef::Pointer);
+    }
+    if text.is_empty() {
+        return Err(Fault::new("must not be empty"));
+    }
+    Ok(OutputRef::Name(text.to_owned()))
 }
 
 /// Parses `http://HOST[:PORT][/PATH][?QUERY]`; returns it with the address that it leads to.

@@ -394,5 +394,12 @@ pub(in crate::config) static FEEDBACK: Section = section(
             Absent::Same("8MiB"),
             "Bytes of one request, unless `limits.body` is less; more is answered with 413.",
         ),
+        key(
+            "memory",
+            Kind::Size(MIB, 256 * GIB),
+            Absent::Same("64MiB"),
+            "Bytes of predictions that may still get or change a label, and of what is counted about \
+             quality, for models with `labels`. The oldest go first, and are counted.",
+        ),
     ],
 );

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::labels::LABELS;
 use super::monitor::MODEL_MONITOR;
 use super::sections::{
     BACKENDS, BALANCE, HOUR, HTTP2, KEEP_ALIVE_KEY, MS, RECORDING_KEY, TIMEOUTS_KEY, key, section,
@@ -54,6 +55,12 @@ pub(in crate::config) static MODEL: Section = section(
         ),
         RECORDING_KEY,
         key("monitor", Kind::Table(&MODEL_MONITOR), Absent::Same("{}"), "How it is monitored."),
+        key(
+            "labels",
+            Kind::Table(&LABELS),
+            Absent::Means("the quality of its predictions is not measured"),
+            "What feedback says about its predictions.",
+        ),
     ],
 );
 

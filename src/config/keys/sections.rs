@@ -172,6 +172,13 @@ pub(in crate::config) static LIMITS: Section = section(
             "Bytes of a request body; more is answered with 413.",
         ),
         key(
+            "held_bodies",
+            Kind::Size(MIB, 16 * TIB),
+            Absent::Same("256MiB"),
+            "Bytes of bodies that are held whole at a time, over all clients, but for the first 64KiB of each; more \
+             is answered with 503.",
+        ),
+        key(
             "request_time",
             Kind::Duration(MS, DAY),
             Absent::Same("1m"),

@@ -19,6 +19,24 @@ impl<'t> Fields<'t> {
         self.entries(name, max, "a text", text)
     }
 
+    /// A number in the key's range.
+    pub(in crate::config) fn number(&self, name: &str) -> Option<f64> {
+        let entry = self.entry(name)?;
+        let Kind::Number(min, max) = self.kind(name) else { return None };
+        let number = match &entry.node.value {
+            #[expect(clippy::cast_precision_loss, reason = "as any reader of such a number does")]
+            Value::Integer(number) => number.map(|number| number as f64),
+            Value::Float(number) => Some(*number),
+            Value::Unknown => return None,
+            other => return self.wrong_type(name, &entry.node, other),
+        };
+        let good = number.filter(|number| (min..=max).contains(number));
+        if good.is_none() {
+            self.out_of_range(name, entry.node.place, &min, &max);
+        }
+        good
+    }
+
     /// The finite numbers of a list; none when it is not there.
     pub(in crate::config) fn numbers(&self, name: &str) -> Vec<f64> {
         let Kind::Numbers(max) = self.kind(name) else { return Vec::new() };

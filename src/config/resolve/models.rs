@@ -21,7 +21,7 @@ use crate::domain::spec::{
 };
 
 use super::recording::{self, Above, Level};
-use super::{Peer, Rules, settings};
+use super::{Peer, Rules, labels, settings};
 
 /// The most versions whose shares are written into a suggested line.
 const SUGGESTED_SHARES_MAX: usize = 8;
@@ -95,6 +95,9 @@ impl Rules<'_> {
             execution: fields.table("execution", settings::execution).unwrap_or_default(),
             recording: level.recording.clone(),
             monitor: fields.table("monitor", settings::model_monitor).unwrap_or_default(),
+            labels: fields
+                .table("labels", |fields| labels::read(&fields, &level.recording))
+                .flatten(),
         };
         (spec, level)
     }

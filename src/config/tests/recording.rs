@@ -184,7 +184,7 @@ fn a_build_without_buckets_says_so() {
 fn every_key_of_feedback_sets_its_field() {
     let feedback = intent("[feedback]\nwindow = \"2d\"\nindex = 5\nbody = \"1MiB\"\n").feedback;
     let window = Duration::from_secs(2 * 86_400);
-    assert_eq!(feedback, FeedbackSpec { window, index: 5, body: MIB });
+    assert_eq!(feedback, FeedbackSpec { window, index: 5, body: MIB, ..FeedbackSpec::default() });
 }
 
 #[test]

@@ -47,7 +47,10 @@ fn explicit() -> String {
         for key in section.keys.iter().filter(|key| !skip.contains(&key.name)) {
             match (key.kind, key.absent) {
                 (Kind::Table(inner), _) => tables.push((key.name, inner)),
-                (Kind::Flag | Kind::Integer(..) | Kind::List(..), Absent::Same(text)) => {
+                (
+                    Kind::Flag | Kind::Integer(..) | Kind::Number(..) | Kind::List(..),
+                    Absent::Same(text),
+                ) => {
                     out.push_str(&format!("{} = {text}\n", key.name));
                 }
                 (
@@ -72,7 +75,7 @@ fn explicit() -> String {
     let mut out = "listen = \"127.0.0.1:8080\"\n".to_owned();
     lines(&TOP, "", &[], &mut out);
     out.push_str("[models.iris]\n");
-    lines(&MODEL, "models.iris", &[], &mut out);
+    lines(&MODEL, "models.iris", &["labels"], &mut out);
     out.push_str("[models.iris.versions.v1]\nonnx = \"model.onnx\"\n");
     out
 }
@@ -99,6 +102,7 @@ header_bytes = "1KiB"
 header_count = 7
 header_time = "1s"
 body = "2MiB"
+held_bodies = "32MiB"
 request_time = "3s"
 idle = "4s"
 connections = 5
@@ -168,6 +172,7 @@ fn every_key_of_limits_sets_its_field() {
         header_count: 7,
         header_time: 1s,
         body: 2097152,
+        held_bodies: 33554432,
         request_time: 3s,
         idle: 4s,
         connections: 5,

@@ -108,7 +108,7 @@ impl Checks {
     }
 
     pub(super) fn died(&mut self, world: &World) {
-        self.count(if world.torn.is_some() { "killed mid-write" } else { "killed" });
+        self.count(if world.torn { "killed mid-write" } else { "killed" });
     }
 
     pub(super) fn looked(&mut self, key: Key, at: Steady, passed: bool) {
@@ -408,10 +408,10 @@ impl Checks {
             hold(recent < policy.hourly, || format!("I12: {recent} evictions within the hour"))?;
             if event.by == By::Gateway {
                 hold(before.candidate().is_none(), || "evicted during a rollout".to_owned())?;
-                let doubt = process.state.clock().doubtful_until.is_some_and(|until| at < until);
-                let timed = matches!(&m.edge, Edge::Evict(why) if why.contains("old")
-                    || why.contains("trained") || why.contains("quarantine"));
-                hold(!doubt || !timed, || "evicted by a clock in doubt".to_owned())?;
+                let hour = Duration::from_secs(3600);
+                let doubt = process.clock_set.is_some_and(|ago| ago < hour);
+                let dated = matches!(&m.edge, Edge::Evict(why) if why.contains("trained"));
+                hold(!doubt || !dated, || "evicted by a clock that was just set".to_owned())?;
                 hold(!policy.dry_run, || "evicted in a dry run".to_owned())?;
             }
         }

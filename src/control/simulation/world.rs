@@ -62,6 +62,8 @@ pub(super) struct World {
     pub time: u64,
     /// What the clock of the machine adds to it.
     skew: i64,
+    /// When it was last set by hours.
+    pub clock_set_at: Option<u64>,
     pub models: Vec<ModelName>,
     pub store: BTreeMap<Key, Artifact>,
     pub truths: BTreeMap<Digest, Truth>,
@@ -76,10 +78,10 @@ pub(super) struct World {
     published: u64,
     /// Good weather from now on.
     pub clear: bool,
-    /// What is on the disk: one line each.
-    lines: Vec<String>,
-    /// Bytes of a line that was not written to its end.
-    pub torn: Option<String>,
+    /// What is on the disk.
+    journal: Vec<Event>,
+    /// The last event was not written to its end.
+    pub torn: bool,
 }
 
 impl World {
@@ -89,6 +91,7 @@ impl World {
         Self {
             time: HOUR,
             skew: 0,
+            clock_set_at: None,
             models: (0..count).map(|i| ModelName::new(format!("m{i}"))).collect(),
             store: BTreeMap::new(),
             truths: BTreeMap::new(),
@@ -100,8 +103,8 @@ impl World {
             rate_until: 0,
             published: 0,
             clear: false,
-            lines: Vec::new(),
-            torn: None,
+            journal: Vec::new(),
+            torn: false,
             rng,
         }
     }
@@ -134,6 +137,8 @@ impl World {
             |thousandths, responses| Step { share: Permille::saturating(thousandths), responses };
         release.steps = vec![step(10, 20), step(50, 50), step(200, 100), step(500, 200)];
         release.dwell = minutes(5);
+        release.warming = minutes(90);
+        release.validating = minutes(90);
         release.between = minutes(5);
         release.daily = 40;
         release.undo = minutes(rng.u64(30..300));
@@ -182,7 +187,7 @@ impl World {
             self.mood_until = self.time + self.rng.u64(MINUTE..6 * HOUR);
         }
         if self.time > self.rate_until {
-            self.rate = *self.rng.choice(&[0.0, 0.2, 5.0, 20.0, 20.0, 50.0]).unwrap_or(&5.0);
+            self.rate = *self.rng.choice(&[0.0, 0.2, 20.0, 20.0, 50.0, 50.0]).unwrap_or(&5.0);
             self.rate_until = self.time + self.rng.u64(10 * MINUTE..4 * HOUR);
         }
         if self.chance(40) {
@@ -190,7 +195,11 @@ impl World {
         }
         if self.chance(60) {
             let day = 86_400_000;
-            self.skew += self.rng.i64(-2 * day..2 * day);
+            let step = self.rng.i64(-2 * day..2 * day);
+            self.skew += step;
+            if step.unsigned_abs() >= 2 * HOUR {
+                self.clock_set_at = Some(self.time);
+            }
         }
         if self.rng.u8(..4) == 0 && self.published < 14 {
             // Pipelines that run wild publish ten in a minute.
@@ -253,8 +262,8 @@ impl World {
             3 => truth.admitted = false,
             4 => truth.loads = false,
             5 => truth.agreement = 0.3,
-            6 | 7 => truth.breaks_at = Some(self.time + self.rng.u64(..24 * HOUR)),
-            8 => {
+            6..=8 => truth.breaks_at = Some(self.time + self.rng.u64(..24 * HOUR)),
+            9 => {
                 let from = self.time + self.rng.u64(..12 * HOUR);
                 truth.dies = Some((from, from + self.rng.u64(MINUTE..5 * HOUR)));
             }
@@ -335,17 +344,13 @@ impl World {
         self.host_fault_until = 0;
     }
 
-    /// Writes a line and syncs it.
-    pub(super) fn append(&mut self, line: String) {
-        self.lines.push(line);
-    }
-
-    pub(super) fn lines(&self) -> &[String] {
-        &self.lines
+    /// Writes an event and syncs it.
+    pub(super) fn append(&mut self, event: Event) {
+        self.journal.push(event);
     }
 
     /// Everything that was written.
-    pub(super) fn events(&self) -> Vec<Event> {
-        self.lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    pub(super) fn events(&self) -> &[Event] {
+        &self.journal
     }
 }

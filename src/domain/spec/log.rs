@@ -342,11 +342,14 @@ pub struct FeedbackSpec {
     pub index: usize,
     /// Bytes of one request.
     pub body: u64,
+    /// Bytes of predictions that may still get or change a label, and of what is counted about their quality.
+    pub memory: u64,
 }
 
 impl Default for FeedbackSpec {
     fn default() -> Self {
-        Self { window: Duration::from_secs(7 * 24 * 3600), index: 500_000, body: 8 * MIB }
+        let window = Duration::from_secs(7 * 24 * 3600);
+        Self { window, index: 500_000, body: 8 * MIB, memory: 64 * MIB }
     }
 }
 

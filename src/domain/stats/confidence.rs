@@ -4,7 +4,7 @@
 //! times at once with probability `1 - alpha`, so that it may be read after every request; an interval for one look
 //! ([`wilson`]) is narrower and means nothing when it is looked at until it pleases.
 
-use super::special::ln_beta;
+use statrs::function::gamma::ln_gamma;
 
 /// A closed interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -89,7 +89,8 @@ pub fn rate(successes: u64, n: u64, alpha: f64) -> Option<Interval> {
     if n == 0 {
         return Some(Interval { lower: 0.0, upper: 1.0 });
     }
-    let mixture = ln_beta(k + 1.0, rest + 1.0);
+    // The logarithm of the beta function.
+    let mixture = ln_gamma(k + 1.0) + ln_gamma(rest + 1.0) - ln_gamma(k + rest + 2.0);
     let limit = -alpha.ln();
     let term = |count: f64, p: f64| if count == 0.0 { 0.0 } else { count * p.ln() };
     let is_out = |p: f64| mixture - term(k, p) - term(rest, 1.0 - p) >= limit;

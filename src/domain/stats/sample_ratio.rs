@@ -4,7 +4,9 @@
 //! Owns the two tests: Pearson's chi-squared for a report, and an e-process that may be looked at all the time.
 //! Never decides what to do about it.
 
-use super::special::{chi2_upper, ln_gamma};
+use statrs::function::gamma::ln_gamma;
+
+use super::chi2;
 
 /// What the planned shares and the counts say.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,22 +51,22 @@ pub fn sample_ratio(counts: &[u64], weights: &[f64]) -> Option<SampleRatio> {
         return None;
     }
     let all = n as f64;
-    let mut chi2 = 0.0;
+    let mut statistic = 0.0;
     let mut ln_evidence = ln_gamma(CONCENTRATION) - ln_gamma(CONCENTRATION + all);
     for (&count, weight) in counts.iter().zip(weights) {
         let (count, share) = (count as f64, weight / whole);
         if share > 0.0 {
             let expected = all * share;
-            chi2 += (count - expected) * (count - expected) / expected;
+            statistic += (count - expected) * (count - expected) / expected;
             let prior = CONCENTRATION * share;
             ln_evidence += ln_gamma(prior + count) - ln_gamma(prior) - count * share.ln();
         } else if count > 0.0 {
-            (chi2, ln_evidence) = (f64::INFINITY, f64::INFINITY);
+            (statistic, ln_evidence) = (f64::INFINITY, f64::INFINITY);
         }
     }
-    let freedom = u32::try_from(arms - 1).unwrap_or(u32::MAX);
-    let p_value = if chi2.is_finite() { chi2_upper(chi2, freedom) } else { 0.0 };
-    Some(SampleRatio { n, chi2, p_value, ln_evidence })
+    let p_value =
+        if statistic.is_finite() { chi2::survival(statistic, (arms - 1) as f64) } else { 0.0 };
+    Some(SampleRatio { n, chi2: statistic, p_value, ln_evidence })
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use crate::prediction_log::tests::sample;
 const NOW: u64 = 1_700_000_000_000;
 
 fn index(capacity: usize) -> Index {
-    Index::new(&FeedbackSpec { window: Duration::from_secs(10), index: capacity, body: 0 })
+    let window = Duration::from_secs(10);
+    Index::new(&FeedbackSpec { window, index: capacity, ..FeedbackSpec::default() })
 }
 
 fn id(n: u8) -> RecordId {

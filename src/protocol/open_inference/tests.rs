@@ -80,6 +80,7 @@ fn responses_are_byte_for_byte_those_of_triton() {
         name: name.to_owned(),
         datatype,
         shape: shape.into_iter().collect(),
+        places: Vec::new(),
     };
     let metadata = ModelMetadata {
         name: "ident",
