@@ -177,6 +177,7 @@ fn untyped(c: &mut Criterion) {
         name: "x".to_owned(),
         datatype: Datatype::Fp32,
         shape: shape.into(),
+        places: Vec::new(),
     };
     let features = [spec(&[-1, 8])];
     let probabilities =

@@ -56,6 +56,7 @@ fn counting(criterion: &mut Criterion) {
         name: "x".to_owned(),
         datatype: Datatype::Fp32,
         shape: shape.into_iter().collect(),
+        places: Vec::new(),
     };
     let specs = vec![spec];
     version.describe(About { inputs: specs.clone(), is_local: true, ..About::default() });

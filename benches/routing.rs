@@ -64,6 +64,7 @@ fn table(
 ) -> RoutingTable {
     let pool = PoolSpec {
         backends: Vec::new(),
+        discovered: None,
         http2: false,
         balance: Default::default(),
         timeouts: Default::default(),
@@ -90,6 +91,7 @@ fn table(
         inference: Default::default(),
         log: LogSpec::default(),
         sinks: Default::default(),
+        discovery: Default::default(),
         feedback: Default::default(),
         monitor: Default::default(),
         alarms: Default::default(),

@@ -3,6 +3,7 @@
 //! Owns its HTTP surface. Reads everything; what it is asked to change it asks of the controller.
 
 mod alarms;
+mod discovery;
 mod drift;
 mod features;
 mod local;
@@ -28,6 +29,7 @@ use pingora_core::server::ShutdownWatch;
 use pingora_core::services::background::BackgroundService;
 use serde_json::{Value, json};
 
+use crate::control::discovery::DiscoveryHandle;
 use crate::domain::record::Omission;
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::SpokenDialect;
@@ -49,6 +51,7 @@ pub struct Admin {
     compactor: Option<Arc<Compactor>>,
     drain: Arc<Drain>,
     sinks: Arc<Sinks>,
+    discovery: DiscoveryHandle,
     monitor: MonitorReader,
     /// Takes baselines.
     references: Arc<Monitor>,
@@ -70,10 +73,10 @@ impl Admin {
     pub fn new(
         gateway: Arc<Gateway>,
         registry: Arc<Registry>,
-        compactor: Option<Arc<Compactor>>,
+        (compactor, sinks): (Option<Arc<Compactor>>, Arc<Sinks>),
         drain: Arc<Drain>,
-        sinks: Arc<Sinks>,
         (references, quality, alarms): (Arc<Monitor>, QualityReader, AlarmReader),
+        discovery: DiscoveryHandle,
         (node, listener): (&str, TcpListener),
     ) -> Self {
         let listener = Mutex::new(Some(listener));
@@ -83,6 +86,7 @@ impl Admin {
             compactor,
             drain,
             sinks,
+            discovery,
             monitor: references.reader(),
             references,
             quality,
@@ -119,6 +123,8 @@ impl Admin {
         registry.copy(refused, &[("reason", "expired")], executor.expired);
         registry.copy(refused, &[("reason", "abandoned")], executor.abandoned);
         registry.copy("pointsman_executor_panics_total", &[], executor.panicked);
+        let held = self.gateway.held_body_bytes();
+        registry.set("pointsman_held_body_bytes", &[], float(held));
         let known = self.gateway.feedback_names();
         registry.set("pointsman_feedback_names", &[], float(known as u64));
         let log = self.gateway.recorder.stats();
@@ -137,6 +143,7 @@ impl Admin {
             quality::metrics(registry, &stats, log.written_lsn);
         }
         local::metrics(registry, &snapshot);
+        discovery::metrics(registry, &self.discovery);
         let mut out = registry.render();
         local::batch_rows(&snapshot, &mut out);
         drift::metrics(&self.monitor, &mut out);
@@ -326,6 +333,10 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/api/v1/models/{model}/versions/{version}/load", post(models::load))
         .route("/api/v1/models/{model}/versions/{version}/unload", post(models::unload))
         .route("/api/v1/models/{model}/versions/{version}/windows", get(windows::windows))
+        .route("/api/v1/discovery", get(discovery::show))
+        .route("/api/v1/events", get(discovery::events))
+        .route("/api/v1/registrations", post(discovery::register))
+        .route("/api/v1/registrations/{id}", put(discovery::renew).delete(discovery::deregister))
         .route("/api/v1/models/{model}/versions/{version}/quality", get(quality::version))
         .with_state(admin)
 }

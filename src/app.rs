@@ -24,6 +24,8 @@ use self::boot::Boot;
 use self::log::Log;
 use self::signals::Signals;
 use crate::admin::{Admin, AdminService};
+use crate::control::discovery::{Discovery, DiscoveryHandle};
+use crate::control::events::Events;
 use crate::control::{Controller, LoadError, PublishError};
 use crate::domain::spec::Intent;
 use crate::inference::Executor;
@@ -31,7 +33,7 @@ use crate::monitor::alarms::{Alarms, AlarmsError, LogSight};
 use crate::monitor::{Monitor, Places, QualityMonitor};
 use crate::prediction_log::{OpenError, Recorder, SinkError};
 use crate::proxy::{BoundSockets, Drain, DrainHandle, Gateway, ListenError, Readiness, WorkerPlan};
-use crate::snapshot::{Command, Repository};
+use crate::snapshot::Repository;
 use crate::telemetry::{Registry, logging};
 
 /// Where the prediction log lies below `data_dir`.
@@ -87,7 +89,8 @@ pub struct App {
     monitor: Arc<Monitor>,
     alarms: Alarms,
     quality: QualityMonitor,
-    controller: (Controller, tokio::sync::mpsc::Receiver<Command>),
+    controller: boot::Parts,
+    discovery: DiscoveryHandle,
     data: BoundSockets,
     admin: BoundSockets,
     drain: (Arc<Drain>, DrainHandle),
@@ -116,20 +119,23 @@ impl App {
         let threads = intent.inference.threads.unwrap_or_else(cores);
         let executor = Executor::new(threads).map_err(StartError::Executor)?;
         let monitor = Arc::new(Monitor::new(&intent, workers));
+        let quality = QualityMonitor::start(&intent, &log.recorder).map_err(StartError::Monitor)?;
         let places = Places {
             data_dir: intent.data_dir.clone(),
             log: intent.records().then(|| log.recorder.progress()),
         };
         let alarms = Alarms::start(&intent)?;
         let sight = LogSight::new(Arc::clone(&log.recorder), Arc::clone(&log.sinks));
-        let watch = Box::new(alarms.watch(&intent, sight));
+        let watch = Box::new(alarms.watch(&intent, sight, quality.reader()));
         monitor.start(places, vec![watch]).map_err(StartError::Monitor)?;
-        let quality = QualityMonitor::start(&intent, &log.recorder).map_err(StartError::Monitor)?;
         let (controller, snapshots) =
             Controller::new(&intent, Arc::clone(&registry), Arc::clone(&monitor))
                 .map_err(StartError::Publish)?;
         let (repository, orders) = Repository::channel();
-        let controller = (controller, orders);
+        let intent = Arc::new(intent);
+        let events = Arc::new(Events::open(&intent.data_dir));
+        let (running, discovery) = Discovery::open(&intent, events);
+        let controller = (controller, orders, running);
         let gateway = Arc::new(Gateway::new(
             &intent,
             (snapshots, repository),
@@ -138,7 +144,6 @@ impl App {
             Arc::new(Readiness::new(workers)),
             &registry,
         ));
-        let intent = Arc::new(intent);
         let drain = Drain::new();
         Ok(Self {
             intent,
@@ -146,9 +151,10 @@ impl App {
             registry,
             log,
             monitor,
-            alarms,
             quality,
+            alarms,
             controller,
+            discovery,
             data,
             admin,
             drain,
@@ -170,6 +176,7 @@ impl App {
             alarms,
             quality,
             controller,
+            discovery,
             data,
             admin,
             drain,
@@ -186,6 +193,7 @@ impl App {
             Arc::clone(&gateway),
             Arc::clone(&monitor),
             controller,
+            discovery.clone(),
             Arc::clone(&failure),
             failed,
         );
@@ -195,10 +203,10 @@ impl App {
             let admin = Admin::new(
                 Arc::clone(&gateway),
                 Arc::clone(&registry),
-                log.compactor.clone(),
+                (log.compactor.clone(), Arc::clone(&log.sinks)),
                 Arc::clone(&drain),
-                Arc::clone(&log.sinks),
                 (Arc::clone(&monitor), quality.reader(), alarms.reader()),
+                discovery.clone(),
                 (&intent.node, listener),
             );
             server.add_service(background_service("admin", AdminService::new(admin)));

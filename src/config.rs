@@ -24,14 +24,26 @@ mod source;
 mod tree;
 
 use std::env::VarError;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::domain::spec::Intent;
+use crate::domain::spec::{BackendAddress, Intent};
 
 pub use card::{card_of, load_card};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Location, Related, Severity};
 pub(crate) use scalar::{show_duration, show_percent, show_size};
 pub use schema::schema;
+
+/// Parses the address of a backend, `http://HOST:PORT`, as the configuration does.
+///
+/// # Errors
+/// What is wrong with it, and what to write.
+pub(crate) fn backend_address(text: &str) -> Result<BackendAddress, String> {
+    form::backend(text).map_err(|fault| match fault.help {
+        Some(help) => format!("the address {}: {help}", fault.why),
+        None => format!("the address {}", fault.why),
+    })
+}
 
 use diagnostic::{Finding, Report};
 use interpolate::{Environment, Interpolator};
@@ -84,7 +96,7 @@ pub(crate) fn load_with(
 /// The state while files are read.
 struct Loading<'e> {
     checks: Checks,
-    host_name: String,
+    environment: &'e dyn Environment,
     interpolator: Interpolator<'e>,
     sources: Sources,
     report: Report,
@@ -94,7 +106,7 @@ impl<'e> Loading<'e> {
     fn new(checks: Checks, environment: &'e dyn Environment) -> Self {
         Self {
             checks,
-            host_name: environment.host_name(),
+            environment,
             interpolator: Interpolator::new(environment, checks),
             sources: Sources::default(),
             report: Report::default(),
@@ -127,7 +139,7 @@ impl<'e> Loading<'e> {
                 tree::merge(&mut root, table, "", &self.report);
             }
         }
-        let intent = resolve::intent(self.context(), &root, self.checks, &self.host_name);
+        let intent = resolve::intent(self.context(), &root, self.checks, self.environment);
         let errors = self.report.errors();
         let files = self.sources.paths().map(Path::to_owned).collect();
         let found = self.report.finish(&mut self.sources);
@@ -157,6 +169,15 @@ impl Environment for Process {
     )]
     fn variable(&self, name: &str) -> Result<String, VarError> {
         std::env::var(name)
+    }
+
+    fn variables(&self) -> Vec<(String, String)> {
+        let text = |(name, value): (OsString, OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        let mut all: Vec<_> = std::env::vars_os().filter_map(text).collect();
+        all.sort_unstable();
+        all
     }
 
     fn host_name(&self) -> String {

@@ -4,14 +4,21 @@
 //! writer of the snapshot. Never serves a request and never imports `proxy`.
 
 mod ask;
+pub mod discovery;
+mod ebb;
 mod enquiry;
+pub mod events;
+mod fetch;
 pub mod journal;
 mod lanes;
 mod load;
+mod members;
 mod publish;
 mod repository;
 #[cfg(test)]
 mod simulation;
+pub mod steady;
+mod store;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +28,7 @@ use parking_lot::Mutex;
 pub use self::load::{LoadError, Loader};
 pub use self::publish::{Controller, PublishError, about_local, about_remote, champion};
 pub use self::repository::Residents;
+pub use self::store::STATE_DIR;
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::{Intent, OnnxSpec, VersionSpec};
 use crate::inference::LocalModel;

@@ -16,6 +16,7 @@ mod compile;
 mod convert;
 mod executor;
 mod footprint;
+mod fuzz;
 mod graph;
 mod local_model;
 mod ml;
@@ -30,31 +31,16 @@ mod vet;
 #[cfg(test)]
 mod tests;
 
-pub use self::artifact::{ArtifactError, LoadLimits};
+pub use self::artifact::{ArtifactError, LoadLimits, folder};
 pub use self::executor::{
     Answer, BATCH_BOUNDS, Executor, ExecutorError, ExecutorStats, Lane, LaneLimits, LaneStats,
     Pending, QueueFull, Ran,
 };
+#[doc(hidden)]
+pub use self::fuzz::{fuzz_artifact, fuzz_graph, fuzz_operator};
 pub use self::local_model::{InferError, LocalModel, ModelFile, Prepared};
 pub use self::signature::{InputError, Signature};
 pub use self::vet::{Assignment, Remembered, VET_COMMAND, Verdict, VetLimits, vet, vet_here};
-
-/// Decodes `bytes` as a model and checks its graph, as loading does before tract sees it: the fuzz target for
-/// hostile files. Whether the model would go on to tract.
-#[doc(hidden)]
-pub fn fuzz_graph(bytes: &[u8]) -> bool {
-    static TRACT: std::sync::LazyLock<tract_onnx::Onnx> = std::sync::LazyLock::new(|| {
-        let mut tract = tract_onnx::onnx();
-        ml::register(&mut tract);
-        onnx::register(&mut tract);
-        tract
-    });
-    let checked = graph::decode(bytes).and_then(|mut model| {
-        boundary::flatten(&mut model, bytes)?;
-        graph::check(&TRACT, &model, bytes)
-    });
-    checked.is_ok()
-}
 
 /// Runs `f` and turns a panic inside of it into its message.
 ///

@@ -22,6 +22,11 @@ pub mod models {
     #![doc = include_str!("docs/models.md")]
 }
 
+/// How versions and prediction servers are found.
+pub mod discovery {
+    #![doc = include_str!("docs/discovery.md")]
+}
+
 /// What clients and backends may speak, and translation.
 pub mod dialects {
     #![doc = include_str!("docs/dialects.md")]
@@ -34,6 +39,11 @@ pub mod monitoring {
 
 pub mod operations {
     #![doc = include_str!("docs/operations.md")]
+}
+
+/// Labels, and what they say about predictions.
+pub mod quality {
+    #![doc = include_str!("docs/quality.md")]
 }
 
 pub mod glossary {

@@ -2,8 +2,7 @@
 //!
 //! Owns the counts that workers keep, the thread that gathers them, the look into bodies of proxied
 //! versions, the windows that are kept in memory and on disk, the baseline that each version is held
-//! against, and the join of labels with predictions ([`QualityMonitor`]). Never blocks a worker, and never
-//! decides what the counts mean: that is `domain::stats`.
+//! against, and the join of labels with predictions ([`QualityMonitor`]). Never blocks a worker, and never decides what the counts mean: that is `domain::stats`.
 //!
 //! ```text
 //! worker ─▶ its shard of the minute ─┐  (a lock that only the gatherer's swap contends)
@@ -50,6 +49,8 @@ use self::budget::Budget;
 pub use self::feedback::{
     QualityMonitor, QualityReader, QualityStats, Query as QualityQuery, ReportError, VersionStats,
 };
+pub use self::gather::Follower;
+use self::gather::Gatherer;
 pub use self::gather::{Follower, Places};
 use self::gather::{Gatherer, Order};
 pub use self::judge::Judge;

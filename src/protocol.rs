@@ -26,5 +26,6 @@ pub mod untyped;
 
 #[doc(hidden)]
 pub use self::fuzz::{
-    fuzz_binary_request, fuzz_grpc_body, fuzz_infer_request, fuzz_reflection, fuzz_small_bodies,
+    fuzz_binary_request, fuzz_grpc_body, fuzz_grpc_messages, fuzz_infer_request, fuzz_raw_request,
+    fuzz_reflection, fuzz_small_bodies,
 };

@@ -26,6 +26,7 @@ mod extensions;
 mod feedback;
 mod forward;
 mod grpc;
+mod held;
 mod http2;
 mod listen;
 mod local;
@@ -64,6 +65,7 @@ pub struct Gateway {
     pub(crate) executor: Arc<Executor>,
     pub(crate) readiness: Arc<Readiness>,
     limits: Limits,
+    held_bodies: Arc<held::HeldBodies>,
     forwarding: Forwarding,
     desk: feedback::Desk,
     /// How long an exchange waits for room in the log.
@@ -98,6 +100,7 @@ impl Gateway {
             executor,
             readiness,
             limits: intent.limits,
+            held_bodies: Arc::new(held::HeldBodies::new(intent.limits.held_bodies)),
             forwarding: intent.forwarding.clone(),
             desk: feedback::Desk::new(intent, &recorder, registry),
             log_block: intent.log.block,
@@ -110,6 +113,11 @@ impl Gateway {
         }
     }
 
+    /// Bytes of bodies that are held whole now, but for the first 64 KiB of each exchange.
+    pub fn held_body_bytes(&self) -> u64 {
+        self.held_bodies.taken()
+    }
+
     /// Names of predictions that are remembered for the answer to feedback.
     pub fn feedback_names(&self) -> usize {
         self.desk.feedback.names()
@@ -120,6 +128,19 @@ impl Gateway {
 #[doc(hidden)]
 pub fn fuzz_redact(bytes: &[u8]) {
     redact::fuzz(bytes);
+}
+
+/// Follows arbitrary bytes as the frames of an HTTP/2 connection, for fuzzing: however they are cut, the same
+/// is seen.
+#[doc(hidden)]
+pub fn fuzz_http2_frames(bytes: &[u8]) {
+    http2::fuzz_frames(bytes);
+}
+
+/// Inflates arbitrary bytes within a bound and reads them as headers about codings, for fuzzing.
+#[doc(hidden)]
+pub fn fuzz_coding(bytes: &[u8]) {
+    coding::fuzz(bytes);
 }
 
 /// Whether the gateway takes traffic: it is wanted, and every worker listens.

@@ -83,7 +83,7 @@ pub struct LocalRuntime {
 /// Backends that answer for a version or a pool.
 #[derive(Debug)]
 pub struct RemoteRuntime {
-    /// The members; at least one.
+    /// The members; at least one, where the target is ready.
     pub backends: Box<[Arc<Backend>]>,
     /// How one is chosen.
     pub balance: Balance,

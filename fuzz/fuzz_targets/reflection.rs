@@ -1,4 +1,4 @@
-//! Everything that a client can send as Open Inference JSON: no panic, and what is read can be written.
+//! Questions to the reflection service: each has an answer that repeats it.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| pointsman::protocol::fuzz_reflection(bytes));

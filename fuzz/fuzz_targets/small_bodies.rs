@@ -1,4 +1,4 @@
-//! Everything that a client can send as Open Inference JSON: no panic, and what is read can be written.
+//! The small JSON bodies, paths and content types: no panic.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| pointsman::protocol::fuzz_small_bodies(bytes));

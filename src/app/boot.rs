@@ -1,8 +1,9 @@
-//! What stands between a process that runs and one that serves: models load, the snapshot is
-//! published, readiness goes on. The workers' listeners wait for this service. It then carries out orders
-//! about models until the process ends.
+//! What stands between a process that runs and one that serves: models load, the sources of discovery
+//! are asked, the snapshot is published, readiness goes on. The workers' listeners wait for this service.
+//! It then carries out orders about models until the process ends.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -12,6 +13,7 @@ use pingora_core::services::background::BackgroundService;
 use tokio::sync::{mpsc, watch};
 
 use super::StartError;
+use crate::control::discovery::{Discovery, DiscoveryHandle};
 use crate::control::{Controller, Loader, Residents, load_models};
 use crate::domain::spec::Intent;
 use crate::monitor::Monitor;
@@ -19,12 +21,19 @@ use crate::proxy::Gateway;
 use crate::snapshot::Command;
 use crate::telemetry::logging::chain;
 
+/// How long the first answers of the sources of discovery are waited for.
+const FIRST_ROUND: Duration = Duration::from_secs(3);
+
+/// What runs in this service.
+pub(super) type Parts = (Controller, mpsc::Receiver<Command>, Discovery);
+
 /// Loads and publishes.
 pub(super) struct Boot {
     intent: Arc<Intent>,
     gateway: Arc<Gateway>,
     monitor: Arc<Monitor>,
-    controller: Mutex<Option<(Controller, mpsc::Receiver<Command>)>>,
+    controller: Mutex<Option<Parts>>,
+    discovery: DiscoveryHandle,
     failure: Arc<Mutex<Option<StartError>>>,
     failed: watch::Sender<bool>,
     never_ready: Mutex<Option<ServiceReadyNotifier>>,
@@ -35,13 +44,14 @@ impl Boot {
         intent: Arc<Intent>,
         gateway: Arc<Gateway>,
         monitor: Arc<Monitor>,
-        controller: (Controller, mpsc::Receiver<Command>),
+        controller: Parts,
+        discovery: DiscoveryHandle,
         failure: Arc<Mutex<Option<StartError>>>,
         failed: watch::Sender<bool>,
     ) -> Self {
         let controller = Mutex::new(Some(controller));
         let never_ready = Mutex::new(None);
-        Self { intent, gateway, monitor, controller, failure, failed, never_ready }
+        Self { intent, gateway, monitor, controller, discovery, failure, failed, never_ready }
     }
 
     async fn load_and_publish(&self, mut controller: Controller) -> Result<Residents, StartError> {
@@ -52,12 +62,17 @@ impl Boot {
             move || load_models(&intent, &loader)
         });
         let models = models.await.map_err(|_gone| StartError::Boot)?.map_err(StartError::Models)?;
+        if self.intent.discovers() {
+            self.discovery.first_round(FIRST_ROUND).await;
+        }
+        let seen = self.discovery.watch();
+        controller.see(&self.intent, &self.discovery.seen());
         let generation = controller.publish(&self.intent, &models).map_err(StartError::Publish)?;
         tracing::info!(generation = generation.0, "the snapshot is published");
         // The first exchange is counted by the right baseline.
         let monitor = Arc::clone(&self.monitor);
         tokio::task::spawn_blocking(move || monitor.begin()).await.map_err(|_| StartError::Boot)?;
-        Ok(Residents::new(Arc::clone(&self.intent), controller, loader, models))
+        Ok(Residents::new(Arc::clone(&self.intent), controller, loader, models, seen))
     }
 }
 
@@ -68,7 +83,10 @@ impl BackgroundService for Boot {
         mut shutdown: ShutdownWatch,
         ready: ServiceReadyNotifier,
     ) {
-        let Some((controller, mut orders)) = self.controller.lock().take() else { return };
+        let parts = self.controller.lock().take();
+        let Some((controller, mut orders, discovery)) = parts else { return };
+        // It ends with the process, or with the last handle.
+        drop(tokio::spawn(discovery.run()));
         match self.load_and_publish(controller).await {
             Ok(mut residents) => {
                 ready.notify_ready();

@@ -6,9 +6,10 @@ use std::fmt::{self, Write as _};
 use std::path::Path;
 
 use crate::config::{self, Checks, Diagnostics, Loaded};
+use crate::domain::ids::SourceName;
 use crate::domain::spec::{
-    BodyPolicy, Durability, LogSpec, ModelSpec, PathMatch, PoolSpec, Recording, RouteMatch,
-    RouteSpec, RouteTarget, SinkSpec, SinkTarget, VersionSpec,
+    BackendAddress, BodyPolicy, Durability, LogSpec, ModelSpec, PathMatch, PoolSpec, Recording,
+    RouteMatch, RouteSpec, RouteTarget, SinkSpec, SinkTarget, VersionSpec,
 };
 
 /// The exit code of a configuration with mistakes: `EX_CONFIG` of sysexits.h.
@@ -106,7 +107,10 @@ impl fmt::Display for Summary<'_> {
         let routes = intent.routes.iter().map(|(name, spec)| (name.as_str(), route(spec)));
         list(f, "routes", routes)?;
         let sinks = intent.sinks.iter().map(|(name, spec)| (name.as_str(), sink(spec)));
-        list(f, "sinks", sinks)
+        list(f, "sinks", sinks)?;
+        let sources = intent.discovery.iter();
+        let sources = sources.map(|(name, spec)| (name.as_str(), spec.place.kind().to_owned()));
+        list(f, "discovery", sources)
     }
 }
 
@@ -186,7 +190,7 @@ fn model(spec: &ModelSpec) -> String {
         match target {
             VersionSpec::Onnx(onnx) => format!("{name} {share} {}", onnx.path.display()),
             VersionSpec::Backends(backends) => {
-                format!("{name} {share} {}", count(backends.addresses.len(), "backend"))
+                format!("{name} {share} {}", members(&backends.addresses, &backends.discovered))
             }
         }
     };
@@ -199,7 +203,14 @@ fn model(spec: &ModelSpec) -> String {
 }
 
 fn pool(spec: &PoolSpec) -> String {
-    count(spec.backends.len(), "backend")
+    members(&spec.backends, &spec.discovered)
+}
+
+fn members(listed: &[BackendAddress], discovered: &Option<SourceName>) -> String {
+    match discovered {
+        Some(source) => format!("backends of {source}"),
+        None => count(listed.len(), "backend"),
+    }
 }
 
 fn route(spec: &RouteSpec) -> String {

@@ -106,6 +106,10 @@ impl Environment for Nothing {
         Err(VarError::NotPresent)
     }
 
+    fn variables(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
     fn host_name(&self) -> String {
         String::new()
     }

@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use http::{HeaderName, HeaderValue};
 
+use crate::domain::ids::is_valid_name;
 use crate::domain::spec::{BackendAddress, IpNet, StickyKey};
 
 use super::diagnostic::{Code, closest};
@@ -85,6 +86,26 @@ pub(super) fn backend(text: &str) -> Result<BackendAddress, Fault> {
             .help(format!("write \"http://{authority}\"; the client's path is passed on")));
     }
     host_and_port(authority).map_err(|help| shape().help(help))
+}
+
+/// Parses `HOST:PORT`.
+pub(super) fn host_port(text: &str) -> Result<BackendAddress, Fault> {
+    let shape = || {
+        Fault::new(format!("must be a host name and a port such as `a.internal:80`, not `{text}`"))
+    };
+    match text.split_once("://") {
+        Some((_, rest)) => Err(shape().help(format!("did you mean \"{rest}\"?"))),
+        None => host_and_port(text).map_err(|help| shape().help(help.replace("http://", ""))),
+    }
+}
+
+/// Checks a name of a model, a version or the like.
+pub(super) fn name(text: &str) -> Result<String, Fault> {
+    if is_valid_name(text) {
+        return Ok(text.to_owned());
+    }
+    Err(Fault::new(format!("cannot be a name: `{}`", text.escape_debug()))
+        .help("a name has 1 to 128 letters, digits, `-`, `_` and `.`, and no dot in front"))
 }
 
 fn host_and_port(authority: &str) -> Result<BackendAddress, String> {

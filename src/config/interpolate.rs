@@ -23,6 +23,9 @@ pub(crate) trait Environment {
     /// As [`std::env::var`].
     fn variable(&self, name: &str) -> Result<String, VarError>;
 
+    /// All environment variables whose names and values are text, by name.
+    fn variables(&self) -> Vec<(String, String)>;
+
     /// The host name, the default of `node`.
     fn host_name(&self) -> String;
 }
@@ -208,6 +211,10 @@ pub(super) mod tests {
     impl Environment for Fixed {
         fn variable(&self, name: &str) -> Result<String, VarError> {
             self.0.get(name).cloned().ok_or(VarError::NotPresent)
+        }
+
+        fn variables(&self) -> Vec<(String, String)> {
+            self.0.clone().into_iter().collect()
         }
 
         fn host_name(&self) -> String {

@@ -6,6 +6,7 @@
 
 mod alarms;
 mod card;
+mod discovery;
 mod labels;
 mod log;
 mod models;
@@ -18,6 +19,7 @@ use crate::domain::ids::Permille;
 
 pub(super) use alarms::{ALARM_KINDS, ALARMS, MODEL_ALARMS};
 pub(super) use card::{CARD, CARD_INPUT, CARD_OUTPUT};
+pub(super) use discovery::{DISCOVERY, KUBERNETES};
 pub(super) use labels::LABELS;
 pub(super) use log::{FEEDBACK, LOG, PARQUET, RECORDING, REDACT, SINK};
 pub(super) use models::{BATCH, EXECUTION, MODEL, RAW, VERSION};
@@ -123,6 +125,10 @@ pub(super) enum Form {
     Address,
     /// `http://HOST:PORT`.
     Backend,
+    /// `HOST:PORT`.
+    HostPort,
+    /// A name of a model, a version or the like, declared or not.
+    Name,
     /// A path of the file system.
     File,
     /// A pattern of file names.
@@ -185,6 +191,8 @@ impl Form {
         match self {
             Self::Address => "an address such as \"127.0.0.1:8080\"",
             Self::Backend => "a backend address such as \"http://10.0.0.1:8000\"",
+            Self::HostPort => "a host name and a port such as \"predictors.internal:8080\"",
+            Self::Name => "a name of 1 to 128 letters, digits, `-`, `_` and `.`",
             Self::File => "a path, relative to this file or absolute",
             Self::Glob => "a pattern of file names such as \"conf.d/*.toml\"",
             Self::Node => "a name of visible ASCII characters",
@@ -226,6 +234,8 @@ impl Form {
         match self {
             Self::Address => Some("^(\\[[0-9A-Fa-f:.]+\\]|[0-9.]+):[0-9]+$"),
             Self::Backend => Some("^http://[^/?#@\\s]+:[0-9]+$"),
+            Self::HostPort => Some("^[^/?#@\\s]+:[0-9]+$"),
+            Self::Name => Some("^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}$"),
             Self::Sticky => Some("^((header|cookie|query):.+|client)$"),
             Self::Path | Self::PathPrefix | Self::Pointer => Some("^/"),
             Self::FieldSource => Some("^(header:.+|(request|response):/.*)$"),
@@ -292,7 +302,7 @@ pub(super) fn is_secret(name: &str) -> bool {
 }
 
 /// Every section, and how it is written in the file.
-static HOMES: [(&Section, &str); 39] = [
+static HOMES: [(&Section, &str); 41] = [
     (&TOP, "the top of the file, above the first `[table]`"),
     (&LIMITS, "`[limits]`"),
     (&FORWARDING, "`[forwarding]`"),
@@ -305,6 +315,8 @@ static HOMES: [(&Section, &str); 39] = [
     (&REDACT, "`redact = { … }` of `[log]`, a model or a route"),
     (&SINK, "`[sinks.NAME]`"),
     (&FEEDBACK, "`[feedback]`"),
+    (&DISCOVERY, "`[discovery.NAME]`"),
+    (&KUBERNETES, "`kubernetes = { … }` of `[discovery.NAME]`"),
     (&MONITOR, "`[monitor]`"),
     (&DRIFT, "`[monitor.drift]`"),
     (&MODEL_MONITOR, "`[models.NAME.monitor]`"),

@@ -5,6 +5,7 @@
 //! refused.
 
 mod alarms;
+mod discovery;
 mod labels;
 mod models;
 mod recording;
@@ -15,11 +16,13 @@ mod sinks;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use crate::domain::ids::SourceName;
 use crate::domain::spec::{AlarmsSpec, BackendAddress, Intent};
 
 use super::Checks;
 use super::diagnostic::{Code, Finding};
 use super::form;
+use super::interpolate::Environment;
 use super::keys;
 use super::reader::{At, Context, Fields};
 use super::source::Place;
@@ -40,6 +43,8 @@ struct Rules<'t> {
     checks: Checks,
     /// Every address to which the gateway will connect.
     peers: Vec<Peer>,
+    /// The declared sources of discovery and their kinds; `None` where that is wrong.
+    sources: BTreeMap<SourceName, Option<&'static str>>,
 }
 
 /// An address to which the gateway will connect.
@@ -55,10 +60,10 @@ pub(super) fn intent(
     context: Context<'_>,
     root: &Table,
     checks: Checks,
-    host_name: &str,
+    environment: &dyn Environment,
 ) -> Intent {
     let top = Fields::new(context, root, &keys::TOP, "", Place::top(0));
-    let mut rules = Rules { context, checks, peers: Vec::new() };
+    let mut rules = Rules { context, checks, peers: Vec::new(), sources: BTreeMap::new() };
     let listen = top.parse("listen", form::address);
     let admin = top.parse("admin", form::address);
     let feedback = top.key_place("feedback");
@@ -66,6 +71,7 @@ pub(super) fn intent(
         top.table("log", |log| settings::log(&log, feedback.is_some())).unwrap_or_default();
     let above = Above { recording: &log.recording, queue: log.queue, feedback: feedback.is_some() };
     let alarms = rules.alarms(&top);
+    let discovery = rules.discovery(&top, environment);
     let models = rules.models(&top, above, &alarms.rules);
     let pools = rules.pools(&top);
     let routes = rules.routes(&top, &models, &pools, above);
@@ -84,7 +90,7 @@ pub(super) fn intent(
     let models = models.collect();
     recording::warn_idle(context.report, &level, &levels, &routes);
     let intent = Intent {
-        node: top.parse("node", form::node).map_or_else(|| host_name.to_owned(), |at| at.value),
+        node: top.parse("node", form::node).map_or_else(|| environment.host_name(), |at| at.value),
         listen: listen.map_or(NOWHERE, |at| at.value),
         admin: admin.map_or(ADMIN, |at| at.value),
         data_dir: top
@@ -97,6 +103,7 @@ pub(super) fn intent(
         inference: top.table("inference", settings::inference).unwrap_or_default(),
         log,
         sinks,
+        discovery,
         feedback: top.table("feedback", settings::feedback).unwrap_or_default(),
         monitor: top.table("monitor", settings::monitor).unwrap_or_default(),
         alarms: AlarmsSpec { rules: alarms::named(alarms.rules, None), ..alarms },

@@ -2,6 +2,8 @@
 
 mod alarms;
 mod broken;
+mod discovery;
+mod labels;
 mod properties;
 mod recording;
 mod rendered;

@@ -1,8 +1,10 @@
 //! Asking backends what they speak and serve.
 //!
-//! Owns the requests and their bounds in time and size. Off the request path; never retries: the next
-//! round does.
+//! Owns the requests and their bounds in time and size. Backends of one version are interchangeable: the
+//! first that tells something speaks for all, and one that is silent holds nobody up. Off the request
+//! path; never retries: the next round does.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +13,7 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Full, Limited};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use crate::domain::dialect::Dialect;
 use crate::domain::spec::{BackendAddress, BackendsSpec, SpokenDialect};
@@ -18,6 +21,10 @@ use crate::protocol::dialect::{DeclaredModel, Extensions, Release, Target, probe
 
 /// How long one question may take.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
+/// How long all questions about one version may take.
+const VERSION_TIME: Duration = Duration::from_secs(5);
+/// How long a backend may say nothing until the next one is asked beside it.
+const PATIENCE: Duration = Duration::from_millis(300);
 /// The longest answer.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
@@ -52,17 +59,34 @@ pub(super) fn is_asked(spec: &BackendsSpec) -> bool {
     }
 }
 
-/// Asks the backends of one version, one after the other until one answers. `model` is its name here.
+/// Asks the backends of one version until one tells something. `model` is its name here.
 pub(super) async fn ask(spec: &BackendsSpec, model: &str) -> Known {
-    for address in &spec.addresses {
-        let known = ask_one(spec, model, address).await;
-        if known.description.is_some()
-            || (known.dialect.is_some() && spec.dialect == SpokenDialect::Asked)
-        {
-            return known;
+    let told = tokio::time::timeout(VERSION_TIME, first_to_tell(spec, model)).await;
+    told.ok().flatten().unwrap_or_else(|| Known::declared(spec))
+}
+
+/// Asks one after the other, and does not wait long for one before it asks the next as well.
+async fn first_to_tell(spec: &BackendsSpec, model: &str) -> Option<Known> {
+    let mut waiting = spec.addresses.iter().cloned();
+    // Whoever is still asked when another has told is not asked any more.
+    let mut asked = JoinSet::new();
+    loop {
+        let more = waiting.next().map(|address| {
+            let (spec, model) = (spec.clone(), model.to_owned());
+            asked.spawn(async move { ask_one(&spec, &model, &address).await })
+        });
+        let patience = if more.is_some() { PATIENCE } else { VERSION_TIME };
+        match tokio::time::timeout(patience, asked.join_next()).await {
+            Ok(Some(Ok(known))) if tells(spec, &known) => return Some(known),
+            Ok(None) => return None,
+            Ok(Some(_)) | Err(_) => {}
         }
     }
-    Known::declared(spec)
+}
+
+/// Whether an answer tells what is wanted.
+fn tells(spec: &BackendsSpec, known: &Known) -> bool {
+    known.description.is_some() || (known.dialect.is_some() && spec.dialect == SpokenDialect::Asked)
 }
 
 async fn ask_one(spec: &BackendsSpec, model: &str, address: &BackendAddress) -> Known {
@@ -80,14 +104,19 @@ async fn ask_one(spec: &BackendsSpec, model: &str, address: &BackendAddress) -> 
             return Known { dialect: declared, description, extensions: None };
         }
         let Some(path) = probe::recognition_path(&target) else { continue };
-        let Some((status, body)) = get(address, &path).await else { continue };
+        let (status, body) = match get(address, &path).await {
+            Ok(answer) => answer,
+            // To another question it would say nothing either.
+            Err(Unanswered::Silent) => break,
+            Err(Unanswered::Unusable) => continue,
+        };
         let is_it = probe::recognises(&target, status, &body);
         if is_it || declared.is_some() {
             // Of most dialects the same answer tells both.
             let description = probe::decode_metadata(&target, status, &body);
             let description = description.filter(|_| probe::metadata_path(&target).is_some());
             let extensions = match probe::extensions_path(dialect) {
-                Some(path) => get(address, path).await,
+                Some(path) => get(address, path).await.ok(),
                 None => None,
             };
             let extensions =
@@ -103,18 +132,48 @@ async fn call(address: &BackendAddress, target: &Target<'_>) -> Option<DeclaredM
     let (path, frame) = probe::metadata_call(target)?;
     let asked = async {
         let io = TokioIo::new(connect(address).await?);
-        let (mut sender, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.ok()?;
-        let driven = tokio::spawn(connection);
-        let request = Request::post(format!("http://{}{path}", address.authority()))
-            .header(CONTENT_TYPE, "application/grpc")
-            .header(TE, "trailers");
-        let response = sender.send_request(request.body(Full::new(frame)).ok()?).await.ok()?;
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.ok()?;
-        driven.abort();
-        probe::decode_metadata_answer(body.to_bytes())
+        let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await;
+        let (mut sender, connection) = handshake.ok()?;
+        let asked = async move {
+            let request = Request::post(format!("http://{}{path}", address.authority()))
+                .header(CONTENT_TYPE, "application/grpc")
+                .header(TE, "trailers");
+            let request = request.body(Full::new(frame)).ok()?;
+            let response = sender.send_request(request).await.ok()?;
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.ok()?;
+            probe::decode_metadata_answer(body.to_bytes())
+        };
+        driving(connection, asked).await
     };
     tokio::time::timeout(ANSWER_TIME, asked).await.ok().flatten()
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unanswered {
+    /// Nothing came in time.
+    Silent,
+    /// No connection, no HTTP, or too long an answer.
+    Unusable,
+}
+
+/// One `GET`.
+async fn get(address: &BackendAddress, path: &str) -> Result<(StatusCode, Bytes), Unanswered> {
+    let asked = async {
+        let io = TokioIo::new(connect(address).await?);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.ok()?;
+        let asked = async move {
+            let request = Request::builder().uri(path).header(HOST, address.authority());
+            let request = request.body(Empty::<Bytes>::new()).ok()?;
+            let response = sender.send_request(request).await.ok()?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.ok()?;
+            Some((status, body.to_bytes()))
+        };
+        driving(connection, asked).await
+    };
+    let asked = tokio::time::timeout(ANSWER_TIME, asked).await;
+    asked.map_err(|_elapsed| Unanswered::Silent)?.ok_or(Unanswered::Unusable)
 }
 
 async fn connect(address: &BackendAddress) -> Option<TcpStream> {
@@ -125,18 +184,16 @@ async fn connect(address: &BackendAddress) -> Option<TcpStream> {
     stream.ok()
 }
 
-/// One `GET`; `None` when there is no answer in time, or too long a one.
-async fn get(address: &BackendAddress, path: &str) -> Option<(StatusCode, Bytes)> {
-    let asked = async {
-        let io = TokioIo::new(connect(address).await?);
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.ok()?;
-        let driven = tokio::spawn(connection);
-        let request = Request::builder().uri(path).header(HOST, address.authority());
-        let response = sender.send_request(request.body(Empty::<Bytes>::new()).ok()?).await.ok()?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.ok()?;
-        driven.abort();
-        Some((status, body.to_bytes()))
-    };
-    tokio::time::timeout(ANSWER_TIME, asked).await.ok().flatten()
+/// Drives a connection from here until there is an answer, so that it ends with its question, whoever
+/// gives up.
+async fn driving<T>(connection: impl Future, asked: impl Future<Output = Option<T>>) -> Option<T> {
+    let mut asked = pin!(asked);
+    tokio::select! {
+        biased;
+        answer = &mut asked => answer,
+        _ended = connection => asked.await,
+    }
 }
+
+#[cfg(test)]
+mod tests;

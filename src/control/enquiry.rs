@@ -1,13 +1,15 @@
 //! What backends speak and serve, as far as they tell.
 //!
-//! Owns the rounds in which they are asked and what is known after them. An answer that is missing takes
-//! nothing back: a backend that is down speaks no other dialect.
+//! Owns the rounds in which they are asked, each in tasks of its own, and what is known after them. An
+//! answer that is missing takes nothing back: a backend that is down speaks no other dialect. Never waits
+//! in the way of the controller: whoever awaits [`Enquiry::news`] may do something else at any time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use tokio::task::JoinSet;
 
 use super::ask::{Known, ask, is_asked};
+use super::members::Members;
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::{BackendsSpec, Intent, VersionSpec};
 
@@ -22,6 +24,9 @@ pub(super) type Spoken = BTreeMap<TargetKind, Known>;
 pub(super) struct Enquiry {
     asked: Vec<(TargetKind, BackendsSpec)>,
     known: Spoken,
+    /// Whose turn comes later in this round.
+    waiting: VecDeque<(TargetKind, BackendsSpec)>,
+    running: JoinSet<(TargetKind, Known)>,
 }
 
 impl Enquiry {
@@ -36,7 +41,7 @@ impl Enquiry {
             }
             VersionSpec::Backends(_) | VersionSpec::Onnx(_) => None,
         });
-        Self { asked: asked.collect(), known: Spoken::new() }
+        Self { asked: asked.collect(), ..Self::default() }
     }
 
     /// Whether there is nobody to ask.
@@ -44,31 +49,58 @@ impl Enquiry {
         self.asked.is_empty()
     }
 
+    /// Asks those who were discovered from now on.
+    pub(super) fn meet(&mut self, members: &Members) {
+        for (kind, spec) in &mut self.asked {
+            if let Some(members) = members.get(kind) {
+                spec.addresses.clone_from(members);
+            }
+        }
+    }
+
     /// What is known.
     pub(super) fn known(&self) -> &Spoken {
         &self.known
     }
 
-    /// Asks all of them; whether anything is new.
-    pub(super) async fn round(&mut self) -> bool {
-        let mut waiting = self.asked.clone().into_iter();
-        let mut running = JoinSet::new();
+    /// Whether a round is under way.
+    pub(super) fn is_asking(&self) -> bool {
+        !self.running.is_empty()
+    }
+
+    /// Begins to ask all of them.
+    pub(super) fn begin(&mut self) {
+        self.waiting.extend(self.asked.iter().cloned());
+        self.go_on();
+    }
+
+    /// Waits for the next answers of the round; whether they tell anything new. Loses nothing when it is
+    /// dropped before that.
+    pub(super) async fn news(&mut self) -> bool {
+        let mut next = self.running.join_next().await;
         let mut changed = false;
-        loop {
-            while running.len() < ASKED_AT_ONCE
-                && let Some((kind, spec)) = waiting.next()
-            {
-                running.spawn(async move {
-                    let TargetKind::Version(model, _) = &kind else { return None };
-                    let known = ask(&spec, model.as_str()).await;
-                    Some((kind, known))
-                });
+        while let Some(answer) = next {
+            if let Ok((kind, known)) = answer {
+                changed |= self.learn(kind, known);
             }
-            match running.join_next().await {
-                None => return changed,
-                Some(Ok(Some((kind, known)))) => changed |= self.learn(kind, known),
-                Some(Ok(None) | Err(_)) => {}
-            }
+            self.go_on();
+            next = self.running.try_join_next();
+        }
+        changed
+    }
+
+    /// Asks as many at once as may be.
+    fn go_on(&mut self) {
+        while self.running.len() < ASKED_AT_ONCE
+            && let Some((kind, spec)) = self.waiting.pop_front()
+        {
+            self.running.spawn(async move {
+                let known = match &kind {
+                    TargetKind::Version(model, _) => ask(&spec, model.as_str()).await,
+                    TargetKind::Pool(_) => Known::declared(&spec),
+                };
+                (kind, known)
+            });
         }
     }
 

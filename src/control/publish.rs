@@ -9,6 +9,8 @@ use super::LoadedModels;
 use super::ask::Known;
 use super::enquiry::Spoken;
 use super::lanes::Lanes;
+use super::members::{Members, members};
+use crate::domain::discovery::Seen;
 use crate::domain::ids::{Generation, Permille, VersionName};
 use crate::domain::routing::{RoutingTable, TableError, TargetKind};
 use crate::domain::spec::{
@@ -52,6 +54,15 @@ struct Kept {
     lanes: Lanes,
     /// What backends have told.
     spoken: Spoken,
+    /// Who was discovered.
+    members: Members,
+}
+
+impl Kept {
+    /// Forgets backends that no snapshot has any more.
+    fn forget(&mut self) {
+        self.backends.retain(|_, backend| Arc::strong_count(backend) > 1);
+    }
 }
 
 impl Controller {
@@ -77,6 +88,18 @@ impl Controller {
         self.kept.spoken = spoken.clone();
     }
 
+    /// Notes what discovery has seen; the next publication says who stands behind what.
+    pub fn see(&mut self, intent: &Intent, seen: &Seen) {
+        self.kept.members = members(intent, seen);
+    }
+
+    /// Notes who was discovered; the next publication says it. Whether that is new.
+    pub(super) fn meet(&mut self, members: Members) -> bool {
+        let is_new = self.kept.members != members;
+        self.kept.members = members;
+        is_new
+    }
+
     /// Publishes `intent` with the models that are loaded; remote versions count as ready.
     ///
     /// # Errors
@@ -92,6 +115,7 @@ impl Controller {
         let next = build(intent, Some(models), counted, &mut self.kept, generation)?;
         self.publisher.publish(next);
         self.kept.lanes.retain(models);
+        self.kept.forget();
         self.generation = generation;
         Ok(generation)
     }
@@ -105,10 +129,14 @@ fn build(
     kept: &mut Kept,
     generation: Generation,
 ) -> Result<Snapshot, PublishError> {
+    let members = &kept.members;
     let ready = |kind: &TargetKind| {
         models.is_some_and(|models| match version_spec(intent, kind) {
             Some(VersionSpec::Onnx(_)) => models.contains_key(kind),
-            Some(VersionSpec::Backends(_)) | None => true,
+            // Those whose members are discovered have some, or are not ready.
+            Some(VersionSpec::Backends(_)) | None => {
+                members.get(kind).is_none_or(|m| !m.is_empty())
+            }
         })
     };
     let table = RoutingTable::build(intent, ready).map_err(PublishError::Table)?;
@@ -171,7 +199,8 @@ fn runtime_of(
             }
             VersionSpec::Backends(spec) => {
                 let how = (model.balance, model.timeouts, model.keep_alive);
-                let mut runtime = remote(&spec.addresses, how, &mut kept.backends)?;
+                let addresses = kept.members.get(kind).unwrap_or(&spec.addresses);
+                let mut runtime = remote(addresses, how, &mut kept.backends)?;
                 runtime.http2 = spec.speaks_http2();
                 runtime.spoken = Box::new(spoken(spec, kept.spoken.get(kind)));
                 RuntimeKind::Remote(runtime)
@@ -184,7 +213,8 @@ fn runtime_of(
     };
     let Some(pool) = pool else { return Ok(RuntimeKind::Local(None)) };
     let how = (pool.balance, pool.timeouts, pool.keep_alive);
-    let mut runtime = remote(&pool.backends, how, &mut kept.backends)?;
+    let addresses = kept.members.get(kind).unwrap_or(&pool.backends);
+    let mut runtime = remote(addresses, how, &mut kept.backends)?;
     runtime.http2 = pool.http2;
     Ok(RuntimeKind::Remote(runtime))
 }

@@ -1,19 +1,24 @@
 //! Loading and unloading versions while the gateway runs.
 //!
 //! Owns which versions are loaded. Takes one order after the other; a load runs on a thread of its own and
-//! requests go on meanwhile, with the snapshot as it is. Never unloads a version that routing needs.
+//! requests go on meanwhile, with the snapshot as it is. Backends are asked beside that: however silent they
+//! are, no order waits for them. Publishes who was discovered. Never unloads a version that routing needs.
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior};
 
+use super::ebb::Ebb;
 use super::enquiry::Enquiry;
 use super::load::Loader;
+use super::members::members;
 use super::{Controller, LoadedModels};
+use crate::domain::discovery::Seen;
 use crate::domain::ids::{ModelName, Permille, VersionName};
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::{Intent, OnnxSpec, RouteTarget, VersionSpec};
+use crate::inference::LocalModel;
 use crate::snapshot::{Command, Order, RepositoryError};
 use crate::telemetry::logging::chain;
 
@@ -25,6 +30,8 @@ pub struct Residents {
     loader: Arc<Loader>,
     models: LoadedModels,
     enquiry: Enquiry,
+    seen: watch::Receiver<Arc<Seen>>,
+    ebb: Ebb,
 }
 
 type Done = Result<(), RepositoryError>;
@@ -36,9 +43,11 @@ impl Residents {
         controller: Controller,
         loader: Arc<Loader>,
         models: LoadedModels,
+        seen: watch::Receiver<Arc<Seen>>,
     ) -> Self {
-        let enquiry = Enquiry::new(&intent);
-        Self { intent, controller, loader, models, enquiry }
+        let (enquiry, mut ebb) = (Enquiry::new(&intent), Ebb::default());
+        ebb.begin(Instant::now());
+        Self { intent, controller, loader, models, enquiry, seen, ebb }
     }
 
     /// Carries out orders until nobody can give any, and asks backends what they speak in between.
@@ -56,16 +65,34 @@ impl Residents {
                     // Whoever asked may be gone.
                     drop(answer.send(done));
                 }
-                _ = rounds.tick(), if !self.enquiry.is_idle() => self.enquire().await,
+                Ok(()) = self.seen.changed() => self.meet(),
+                _ = rounds.tick(), if !self.enquiry.is_idle() && !self.enquiry.is_asking() => {
+                    self.enquiry.begin();
+                }
+                news = self.enquiry.news(), if self.enquiry.is_asking() => {
+                    if news {
+                        self.tell();
+                    }
+                }
+                () = self.ebb.turn() => self.ebb.give_back(Instant::now()),
             }
         }
     }
 
-    /// Asks backends, and publishes what is new.
-    async fn enquire(&mut self) {
-        if !self.enquiry.round().await {
+    /// Publishes who was discovered, where that is new.
+    fn meet(&mut self) {
+        let members = members(&self.intent, &self.seen.borrow_and_update());
+        self.enquiry.meet(&members);
+        if !self.controller.meet(members) {
             return;
         }
+        if let Err(error) = self.publish() {
+            tracing::error!(%error, "who was discovered is not published");
+        }
+    }
+
+    /// Publishes what backends have told.
+    fn tell(&mut self) {
         self.controller.learn(self.enquiry.known());
         if let Err(error) = self.publish() {
             tracing::error!(%error, "what backends have told is not published");
@@ -135,21 +162,30 @@ impl Residents {
         if self.models.contains_key(&kind) {
             return Ok(());
         }
-        let loader = Arc::clone(&self.loader);
-        let loading = tokio::task::spawn_blocking({
-            let kind = kind.clone();
-            move || loader.load(&kind, &onnx)
-        });
-        let loaded = match loading.await {
-            Ok(loaded) => {
-                loaded.map_err(|error| RepositoryError::Load(chain(&error).to_string()))?
-            }
-            Err(gone) => return Err(RepositoryError::Load(gone.to_string())),
-        };
+        let loaded = self.load_aside(kind.clone(), onnx).await;
+        self.ebb.begin(Instant::now());
+        let loaded = loaded?;
         let admitted = self.loader.admit(&kind, &loaded, &self.models);
         admitted.map_err(|error| RepositoryError::Load(chain(&error).to_string()))?;
         self.models.insert(kind.clone(), Arc::new(loaded));
         self.publish().inspect_err(|_| drop(self.models.remove(&kind)))
+    }
+
+    /// Loads a model on a thread that ends with it: what a thread has allocated is free for all only then.
+    async fn load_aside(
+        &self,
+        kind: TargetKind,
+        onnx: OnnxSpec,
+    ) -> Result<LocalModel, RepositoryError> {
+        let loader = Arc::clone(&self.loader);
+        let (answer, loading) = oneshot::channel();
+        let load = move || drop(answer.send(loader.load(&kind, &onnx)));
+        let thread = std::thread::Builder::new().name("model-loader".to_owned()).spawn(load);
+        thread.map_err(|error| RepositoryError::Load(chain(&error).to_string()))?;
+        match loading.await {
+            Ok(loaded) => loaded.map_err(|error| RepositoryError::Load(chain(&error).to_string())),
+            Err(gone) => Err(RepositoryError::Load(gone.to_string())),
+        }
     }
 
     fn unload(&mut self, kind: &TargetKind) -> Done {
@@ -159,6 +195,7 @@ impl Residents {
         let Some(model) = self.models.remove(kind) else { return Ok(()) };
         match self.publish() {
             Ok(()) => {
+                self.ebb.begin(Instant::now());
                 tracing::info!(target = %kind, "a model is unloaded");
                 Ok(())
             }

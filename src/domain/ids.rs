@@ -89,6 +89,10 @@ name_type!(
     /// The name of a place to which the prediction log is delivered.
     SinkName
 );
+name_type!(
+    /// The name of a source of discovery.
+    SourceName
+);
 
 /// The longest name, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;

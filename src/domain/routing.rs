@@ -82,14 +82,20 @@ pub enum NoRoute {
     UnknownVersion(ModelIx),
     /// The version that was asked for is not ready, or none is.
     NoReadyVersion(ModelIx),
+    /// The pool has no member yet: none was discovered.
+    EmptyPool,
+    /// The request asks for two versions.
+    TwoVersions(ModelIx),
 }
 
 impl NoRoute {
     /// The model that was asked for, if it exists.
     pub fn model(&self) -> Option<ModelIx> {
         match self {
-            Self::UnknownVersion(model) | Self::NoReadyVersion(model) => Some(*model),
-            Self::NoRoute | Self::UnknownModel => None,
+            Self::UnknownVersion(model)
+            | Self::NoReadyVersion(model)
+            | Self::TwoVersions(model) => Some(*model),
+            Self::NoRoute | Self::UnknownModel | Self::EmptyPool => None,
         }
     }
 }
@@ -101,6 +107,10 @@ impl fmt::Display for NoRoute {
             Self::UnknownModel => "there is no model of this name",
             Self::UnknownVersion(_) => "the model has no version of this name",
             Self::NoReadyVersion(_) => "the model has no version that is ready",
+            Self::EmptyPool => "no member of the pool has been discovered yet",
+            Self::TwoVersions(_) => {
+                "the path or the message names one version and the header another; name one"
+            }
         })
     }
 }
@@ -176,6 +186,10 @@ fn route<H: HeaderSource>(
         trace.note(|| format!("route `{}` matches", route.name));
         let index = Some(RouteIx::new(index));
         return match &route.leads_to {
+            table::LeadsTo::Pool(target) if !table.target(*target).ready => {
+                trace.note(|| "its pool has no member".to_owned());
+                Err(NoRoute::EmptyPool)
+            }
             table::LeadsTo::Pool(target) => {
                 Ok(Decision { route: index, model: None, target: *target, reason: Reason::Pool })
             }
@@ -207,10 +221,16 @@ fn version_of<H: HeaderSource>(
     trace: &mut impl Trace,
 ) -> Result<Decision, NoRoute> {
     let entry = table.model(model);
-    let pin = route_pin
-        .map(VersionName::as_str)
-        .or_else(|| view.call.as_ref().and_then(|call| call.version.as_deref()))
-        .or_else(|| view.version_pin());
+    let pin = match route_pin {
+        Some(pin) => Some(pin.as_str()),
+        None => match (view.call_version(), view.version_pin()) {
+            (Some(named), Some(header)) if differ(entry, named, header) => {
+                trace.note(|| format!("versions `{named}` and `{header}` are asked for at once"));
+                return Err(NoRoute::TwoVersions(model));
+            }
+            (named, header) => named.or(header),
+        },
+    };
     if let Some(pin) = pin {
         let Some(target) = entry.version_named(pin) else {
             trace.note(|| format!("version `{pin}` is asked for and does not exist"));
@@ -241,6 +261,12 @@ fn version_of<H: HeaderSource>(
     };
     trace.note(|| sentence(table, entry, target, reason));
     Ok(Decision { route, model: Some(model), target, reason })
+}
+
+/// Whether two names stand for different versions; an alias may be one of them.
+fn differ(entry: &ModelEntry, one: &str, other: &str) -> bool {
+    let target = entry.version_named(one);
+    one != other && (target.is_none() || target != entry.version_named(other))
 }
 
 /// One sentence about a drawn version.

@@ -7,6 +7,7 @@
 mod alarms;
 mod backends;
 mod card;
+mod discovery;
 mod labels;
 mod log;
 mod monitor;
@@ -21,6 +22,9 @@ use std::time::Duration;
 pub use self::alarms::{AlarmLimits, AlarmRules, AlarmsSpec, QualityFloors, Switched, WebhookSpec};
 pub use self::backends::{BackendsSpec, ProtocolSpec, RawSpec, SpokenDialect, StrictStatus};
 pub use self::card::{InputCard, ModelCard, OutputCard};
+pub use self::discovery::{
+    CatalogueSpec, DirectorySpec, DiscoveryPlace, DiscoverySpec, DnsSpec, KubernetesSpec, LeaseSpec,
+};
 pub use self::labels::{LabelPolicy, LabelTask, LabelsSpec, OutputRef, SliceSource};
 pub use self::log::{
     BodyPolicy, Durability, FeedbackSpec, FieldSource, LogSpec, ParquetSpec, Recording, RedactRule,
@@ -29,7 +33,7 @@ pub use self::log::{
 pub use self::monitor::{DriftSpec, ModelMonitorSpec, MonitorSpec};
 pub use self::onnx::{BatchSpec, Execution, InferenceSpec, OnnxSpec};
 pub use self::pointer::{Extractors, JsonPointer, PointerError, Step};
-use super::ids::{ModelName, Permille, PoolName, RouteName, SinkName, VersionName};
+use super::ids::{ModelName, Permille, PoolName, RouteName, SinkName, SourceName, VersionName};
 
 /// Everything one gateway is asked to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +66,8 @@ pub struct Intent {
     pub log: LogSpec,
     /// Where else the prediction log is delivered, by name.
     pub sinks: BTreeMap<SinkName, SinkSpec>,
+    /// Where versions and prediction servers are looked for, by name.
+    pub discovery: BTreeMap<SourceName, DiscoverySpec>,
     /// Delayed ground truth.
     pub feedback: FeedbackSpec,
     /// What is counted about versions.
@@ -81,6 +87,17 @@ impl Intent {
         let routes = self.routes.values().map(|route| &route.recording);
         let mut all = models.chain(routes).chain([&self.log.recording]);
         all.any(|recording| recording.durability != Durability::Off)
+    }
+
+    /// Whether the members of any version or pool are discovered.
+    pub fn discovers(&self) -> bool {
+        let pools = self.pools.values().map(|pool| &pool.discovered);
+        let versions = self.models.values().flat_map(|model| model.versions.values());
+        let versions = versions.filter_map(|version| match version {
+            VersionSpec::Backends(spec) => Some(&spec.discovered),
+            VersionSpec::Onnx(_) => None,
+        });
+        versions.chain(pools).any(Option::is_some)
     }
 }
 
@@ -125,8 +142,10 @@ pub enum VersionSpec {
 /// A set of interchangeable plain backends.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PoolSpec {
-    /// The members; at least one.
+    /// The members; none where they are discovered.
     pub backends: Vec<BackendAddress>,
+    /// The source of discovery whose servers are the members.
+    pub discovered: Option<SourceName>,
     /// Whether they are spoken to over HTTP/2.
     pub http2: bool,
     /// How a member is chosen.
@@ -277,6 +296,8 @@ pub struct Limits {
     pub header_time: Duration,
     /// Bytes of a request body (413).
     pub body: u64,
+    /// Bytes of all bodies that are held whole at a time, over all clients (503).
+    pub held_bodies: u64,
     /// Whole request, from its head to the last byte of the response (504).
     pub request_time: Duration,
     /// How long an unused client connection is kept.
@@ -294,6 +315,7 @@ impl Default for Limits {
             header_count: 100,
             header_time: Duration::from_secs(10),
             body: 16 * 1024 * 1024,
+            held_bodies: 256 * 1024 * 1024,
             request_time: Duration::from_secs(60),
             idle: Duration::from_secs(75),
             connections: 16_384,

@@ -1,9 +1,11 @@
 //! The model file: reading it within bounds, what must hold for it, and why it cannot be used.
 //!
 //! Owns every message about a bad artifact, the data that a model keeps in further files
-//! ([`external`]) and the digest and the signature over all of it ([`seal`]). Never looks at the graph.
+//! ([`external`]), the digest and the signature over all of it ([`seal`]), and when a folder is complete
+//! ([`folder`]). Never looks at the graph.
 
 pub(super) mod external;
+pub mod folder;
 pub(super) mod seal;
 
 use std::fs::File;
@@ -180,7 +182,12 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Artifact, ArtifactError> {
     if metadata.len() > limit {
         return Err(ArtifactError::TooLarge { path, bytes: metadata.len(), limit });
     }
+    // As many as there are, so that nothing is held twice.
     let mut bytes = Vec::new();
+    let expected = usize::try_from(metadata.len()).unwrap_or(usize::MAX).saturating_add(1);
+    if let Err(error) = bytes.try_reserve_exact(expected) {
+        return Err(ArtifactError::Read { path, source: io::Error::other(error) });
+    }
     // The file may grow while it is read: never take more than one byte beyond the limit.
     let read = File::open(&path)
         .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes));

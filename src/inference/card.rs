@@ -23,7 +23,7 @@ struct FittedInput {
 }
 
 impl FittedCard {
-    /// Fits `card` to the model; labels go into its signature.
+    /// Fits `card` to the model; names and labels go into its signature.
     pub(super) fn new(card: &ModelCard, signature: &mut Signature) -> Result<Self, String> {
         let known = |name: &str, specs: &[TensorSpec]| specs.iter().any(|spec| spec.name == name);
         if let Some(name) = card.inputs.keys().find(|name| !known(name, &signature.inputs)) {
@@ -34,17 +34,17 @@ impl FittedCard {
                 "it describes the output '{name}', which the model does not return"
             ));
         }
-        let inputs = signature.inputs.iter().map(|spec| match card.inputs.get(&spec.name) {
+        let inputs = signature.inputs.iter_mut().map(|spec| match card.inputs.get(&spec.name) {
             None => Ok(FittedInput::default()),
-            Some(input) => FittedInput::new(input, spec),
-        });
-        let inputs = inputs.collect::<Result<_, _>>()?;
-        for spec in &signature.inputs {
-            let names = card.inputs.get(&spec.name).map(|input| input.names.clone());
-            if let Some(names) = names.filter(|names| !names.is_empty()) {
-                signature.columns.insert(spec.name.clone(), names);
+            Some(input) => {
+                let fitted = FittedInput::new(input, spec)?;
+                if !input.names.is_empty() {
+                    spec.places.clone_from(&input.names);
+                }
+                Ok(fitted)
             }
-        }
+        });
+        let inputs = inputs.collect::<Result<_, String>>()?;
         for spec in &signature.outputs {
             let Some(output) = card.outputs.get(&spec.name) else { continue };
             if output.labels.is_empty() {
@@ -84,8 +84,7 @@ impl FittedCard {
         let sample = &fitted.sample;
         let data = match spec.datatype {
             _ if sample.is_empty() => return None,
-            #[expect(clippy::cast_possible_truncation, reason = "as a client's number would be")]
-            Datatype::Fp32 => TensorData::Fp32(sample.iter().map(|value| *value as f32).collect()),
+            Datatype::Fp32 => TensorData::Fp32(sample.iter().map(|value| single(*value)).collect()),
             Datatype::Fp64 => TensorData::Fp64(sample.clone()),
             #[expect(clippy::cast_possible_truncation, reason = "whole numbers were asked for")]
             Datatype::Int64 => {
@@ -124,10 +123,24 @@ impl FittedInput {
                 ));
             }
         }
+        let mut names: Vec<&str> = card.names.iter().map(String::as_str).collect();
+        names.sort_unstable();
+        if let Some(twice) =
+            names.iter().zip(names.iter().skip(1)).find_map(|(a, b)| (a == b).then_some(a))
+        {
+            return Err(format!("`names` of input '{name}' has '{twice}' more than once"));
+        }
         let scaled = !card.scale.is_empty() || !card.offset.is_empty();
         if scaled && !matches!(spec.datatype, Datatype::Fp32 | Datatype::Fp64) {
             let datatype = spec.datatype;
             return Err(format!("input '{name}' is {datatype}, and only FP32 and FP64 are scaled"));
+        }
+        if spec.datatype == Datatype::Fp32 {
+            for (list, values) in [("scale", &card.scale), ("offset", &card.offset)] {
+                if let Some(beyond) = values.iter().find(|value| !single(**value).is_finite()) {
+                    return Err(format!("`{list}` of input '{name}' has {beyond}, beyond FP32"));
+                }
+            }
         }
         let row =
             spec.shape.iter().map(|dim| usize::try_from(*dim).unwrap_or(1)).product::<usize>();
@@ -154,9 +167,8 @@ impl FittedInput {
     fn apply(&self, tensor: &mut Tensor) {
         let affine = self.affine.iter().cycle();
         if let Some(values) = tensor.fp32_mut() {
-            #[expect(clippy::cast_possible_truncation, reason = "the model computes with FP32")]
             for (value, (scale, offset)) in values.iter_mut().zip(affine) {
-                *value = *value * *scale as f32 + *offset as f32;
+                *value = *value * single(*scale) + single(*offset);
             }
         } else if let Some(values) = tensor.fp64_mut() {
             for (value, (scale, offset)) in values.iter_mut().zip(affine) {
@@ -164,6 +176,12 @@ impl FittedInput {
             }
         }
     }
+}
+
+/// A number of the card as the model sees it.
+#[expect(clippy::cast_possible_truncation, reason = "the model computes with FP32")]
+const fn single(value: f64) -> f32 {
+    value as f32
 }
 
 /// The size of the last dimension, if it is fixed.

@@ -8,10 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use prost::Message;
-use tract_onnx::Onnx;
-use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::{
-    DatumType, InferenceFact, InferenceModelExt as _, TVec, TractResult, TypedModel,
+    DatumType, InferenceFact, InferenceModel, InferenceModelExt as _, TVec, TractResult, TypedModel,
 };
 use tract_onnx::tract_hir::internal::{Factoid as _, Symbol, TDim, TractError};
 
@@ -39,38 +37,43 @@ pub(super) enum CompileError {
 }
 
 impl Compiled {
-    /// Compiles the model file at `path`, which has these bytes, with at most `limit` bytes beside it.
-    pub(super) fn new(path: &Path, bytes: &[u8], limit: u64) -> Result<Self, CompileError> {
+    /// Compiles the model file at `path`, which has these bytes, with at most `limit` bytes beside it. Each
+    /// form of the model is dropped as soon as the next is there: the constants may be large.
+    pub(super) fn new(path: &Path, bytes: Vec<u8>, limit: u64) -> Result<Self, CompileError> {
         let refused = |refusal: Refusal| CompileError::Artifact(refusal.at(path));
-        let mut proto = graph::decode(bytes).map_err(refused)?;
-        let further = external::take_in(&mut proto, path, limit).map_err(CompileError::Artifact)?;
-        let columns = boundary::flatten(&mut proto, bytes).map_err(refused)?;
+        let mut proto = graph::decode(&bytes).map_err(refused)?;
+        let columns = boundary::flatten(&mut proto, &bytes).map_err(refused)?;
         let mut tract = tract_onnx::onnx();
         ml::register(&mut tract);
         onnx::register(&mut tract);
-        let interface = graph::check(&tract, &proto, bytes).map_err(refused)?;
+        let interface = graph::check(&tract, &proto, &bytes).map_err(refused)?;
         let own = proto.graph.iter().flat_map(|graph| &graph.node);
         let own = own.filter(|node| node.domain == ml::DOMAIN).map(Message::encoded_len);
         let rest = bytes.len().saturating_sub(own.sum()) as u64;
+        drop(bytes);
+        let further = external::take_in(&mut proto, path, limit).map_err(CompileError::Artifact)?;
+        let parsed = tract.parse(&proto, None).map_err(CompileError::Tract)?.model;
+        drop(proto);
         let mut compiled =
-            Self::for_any_size(&tract, &proto, &interface, rest).map_err(CompileError::Tract)?;
+            Self::for_any_size(parsed, &interface, rest).map_err(CompileError::Tract)?;
         compiled.further = further;
         let texts = |(name, labels): (String, ml::Labels)| (name, labels.texts());
         compiled.signature.columns = columns.into_iter().map(texts).collect();
+        for input in &mut compiled.signature.inputs {
+            if let Some(keys) = compiled.signature.columns.get(&input.name) {
+                input.places.clone_from(keys);
+            }
+        }
         Ok(compiled)
     }
 
     /// Compiles for any batch size or, where tract cannot, for one row: what depends on the size of the
     /// batch is a constant then. `rest` is the length of the file without our own operators, whose values
     /// all plans share.
-    fn for_any_size(
-        tract: &Onnx,
-        proto: &ModelProto,
-        interface: &Interface,
-        rest: u64,
-    ) -> TractResult<Self> {
+    fn for_any_size(parsed: InferenceModel, interface: &Interface, rest: u64) -> TractResult<Self> {
+        // A copy shares the constants.
         let attempt = |interface: Interface| {
-            contained(|| Self::from_graph(tract, proto, interface, rest))
+            contained(|| Self::from_graph(parsed.clone(), interface, rest))
                 .unwrap_or_else(|panic| Err(TractError::msg(format!("tract panicked: {panic}"))))
         };
         attempt(interface.clone()).or_else(|error| match interface.one_row().map(attempt) {
@@ -79,13 +82,7 @@ impl Compiled {
         })
     }
 
-    fn from_graph(
-        tract: &Onnx,
-        proto: &ModelProto,
-        interface: Interface,
-        rest: u64,
-    ) -> TractResult<Self> {
-        let mut model = tract.parse(proto, None)?.model;
+    fn from_graph(mut model: InferenceModel, interface: Interface, rest: u64) -> TractResult<Self> {
         let mut open = OpenDims::default();
         let mut dims = Vec::with_capacity(interface.inputs.len());
         for (position, input) in interface.inputs.iter().enumerate() {
@@ -196,13 +193,23 @@ fn signature(model: &TypedModel, interface: Interface, dims: Vec<Dims>) -> Tract
             Dim::Fixed(size) => i64::try_from(*size).unwrap_or(i64::MAX),
             Dim::Free(_) => -1,
         });
-        TensorSpec { name: declared.name, datatype: declared.datatype, shape: shape.collect() }
+        TensorSpec {
+            name: declared.name,
+            datatype: declared.datatype,
+            shape: shape.collect(),
+            places: Vec::new(),
+        }
     });
     let inputs = inputs.collect();
     let outputs = interface.outputs.into_iter().enumerate().map(|(position, declared)| {
         let fact = model.output_fact(position)?;
         let shape = fact.shape.iter().map(|dim| dim.to_i64().unwrap_or(-1)).collect();
-        Ok(TensorSpec { name: declared.name, datatype: declared.datatype, shape })
+        Ok(TensorSpec {
+            name: declared.name,
+            datatype: declared.datatype,
+            shape,
+            places: Vec::new(),
+        })
     });
     let outputs = outputs.collect::<TractResult<Vec<_>>>()?;
     Ok(Signature { inputs, outputs, columns: HashMap::new(), dims })

@@ -123,25 +123,25 @@ impl ModelFile {
         card: Option<&ModelCard>,
         verdict: Option<&Verdict>,
     ) -> Result<LocalModel, ArtifactError> {
-        let Self { artifact, limits } = self;
+        let Self { artifact: Artifact { bytes: file, digest: sha256 }, limits } = self;
         let path = spec.path.as_path();
         let compile_error = |reason: &str| ArtifactError::Compile {
             path: path.to_owned(),
             reason: shortened(reason),
         };
-        let bytes = artifact.bytes.len() as u64;
+        let bytes = file.len() as u64;
         let beside = limits.file_bytes.saturating_sub(bytes);
-        let compiled = contained(|| Compiled::new(path, &artifact.bytes, beside))
+        let compiled = contained(|| Compiled::new(path, file, beside))
             .map_err(|panic| compile_error(&format!("tract panicked: {panic}")))?
             .map_err(|error| match error {
                 CompileError::Artifact(error) => error,
                 CompileError::Tract(error) => compile_error(&format!("{error:#}")),
             })?;
-        let digest = seal::version_digest(path, artifact.digest, &compiled.further);
+        let digest = seal::version_digest(path, sha256, &compiled.further);
         if verdict.is_some_and(|verdict| !vet::is_about(verdict, digest)) {
             return Err(ArtifactError::Changed { path: path.to_owned() });
         }
-        seal::check(spec, artifact.digest, digest)?;
+        seal::check(spec, sha256, &compiled.further, digest)?;
         let mut signature = compiled.signature;
         let card = card.map(|card| FittedCard::new(card, &mut signature)).transpose();
         let card = card.map_err(|reason| ArtifactError::Card { path: path.to_owned(), reason })?;

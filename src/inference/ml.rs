@@ -39,7 +39,7 @@ mod tests;
 use tract_onnx::Onnx;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
-use tract_onnx::prelude::TractResult;
+use tract_onnx::prelude::{TValue, TractResult};
 use tract_onnx::tract_hir::infer::InferenceOp;
 use tract_onnx::tract_hir::internal::TypedOp;
 
@@ -74,8 +74,11 @@ type Build =
 /// What an operator holds in bytes, if it is of a certain type.
 type Held = fn(&dyn TypedOp) -> Option<usize>;
 
+/// Reads the attributes of a node and runs it on inputs that it takes; whether it can be read.
+type Trial = fn(&NodeProto, i64, &[TValue]) -> bool;
+
 /// What this crate has of the domain.
-const OPERATORS: &[(&str, Build, Held)] = &[
+const OPERATORS: &[(&str, Build, Held, Trial)] = &[
     entry::<ArrayFeatureExtractor>(),
     entry::<Binarizer>(),
     entry::<CategoryMapper>(),
@@ -96,23 +99,30 @@ const OPERATORS: &[(&str, Build, Held)] = &[
     entry::<ZipMap>(),
 ];
 
-const fn entry<O: Operator>() -> (&'static str, Build, Held) {
-    (O::NAME, build::<O>, held::<O>)
+const fn entry<O: Operator>() -> (&'static str, Build, Held, Trial) {
+    (O::NAME, build::<O>, held::<O>, operator::attempt::<O>)
 }
 
 /// Puts the operators of this module into `onnx`.
 pub(super) fn register(onnx: &mut Onnx) {
-    for (name, build, _) in OPERATORS {
+    for (name, build, ..) in OPERATORS {
         onnx.op_register.insert(name, *build);
     }
 }
 
 /// What an operator of a typed graph holds beside its constants, in bytes; 0 for those of tract.
 pub(super) fn held_bytes(op: &dyn TypedOp) -> usize {
-    OPERATORS.iter().find_map(|(.., held)| held(op)).unwrap_or(0)
+    OPERATORS.iter().find_map(|(_, _, held, _)| held(op)).unwrap_or(0)
 }
 
 /// Whether the domain's operator `name` can be run.
 pub(super) fn supports(name: &str) -> bool {
     OPERATORS.iter().any(|(own, ..)| *own == name)
+}
+
+/// Reads the attributes of a node of this domain and, where that works, runs it on each of `inputs`: for
+/// the fuzzer. Whether it can be read.
+pub(super) fn attempt(node: &NodeProto, version: i64, inputs: &[TValue]) -> bool {
+    let operator = OPERATORS.iter().find(|(own, ..)| *own == node.op_type);
+    operator.is_some_and(|(.., attempt)| attempt(node, version, inputs))
 }

@@ -19,7 +19,8 @@ use super::shapes::{Choice, Shapes, Sizes};
 const NICE: i32 = 10;
 /// The most plans for sizes of one model.
 const PLANS_MAX: u64 = 8;
-/// What plans for sizes may take together, with the graph that they are made from, in bytes.
+/// What plans for sizes may take together, with the graph that they are made from, in bytes. Of a model with
+/// larger constants there is the general plan alone.
 const BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// The compiled forms of one model.
@@ -52,6 +53,7 @@ impl Plans {
         let ones: Vec<_> = symbols.iter().map(|symbol| (symbol.clone(), 1)).collect();
         let single = match ones.as_slice() {
             [] => None,
+            _ if bytes > BYTES_MAX => None,
             // Only an optimisation: a graph that cannot be specialised still runs as it is.
             ones => contained(|| Plan::specialise(&model, ones)).ok().and_then(Result::ok),
         };

@@ -17,7 +17,7 @@ pub struct Signature {
     /// The outputs.
     pub outputs: Vec<TensorSpec>,
     /// What the columns of an input or output stand for, by its name: the class labels of scores that
-    /// the model returns as maps, the keys of a map that it takes, the names in `model.toml`.
+    /// the model returns as maps, the keys of a map that it takes.
     pub columns: HashMap<String, Vec<String>>,
     /// The dimensions of each input.
     pub(super) dims: Vec<Dims>,

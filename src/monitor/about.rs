@@ -19,7 +19,7 @@ pub struct About {
     pub inputs: Vec<TensorSpec>,
     /// Its outputs.
     pub outputs: Vec<TensorSpec>,
-    /// The names of the columns of inputs, and the labels of the classes of outputs, by tensor.
+    /// What the columns of tensors stand for that do not say so themselves: the labels of classes.
     pub columns: BTreeMap<String, Vec<String>>,
     /// It runs in this process: workers take its values from tensors.
     pub is_local: bool,
@@ -52,7 +52,10 @@ impl About {
     pub(super) fn tensors(&self) -> Tensors {
         let about = |spec: &TensorSpec| TensorAbout {
             name: spec.name.clone(),
-            columns: self.columns.get(&spec.name).cloned().unwrap_or_default(),
+            columns: match self.columns.get(&spec.name) {
+                Some(columns) => columns.clone(),
+                None => spec.places.clone(),
+            },
             width: width(spec),
         };
         [self.inputs.iter().map(about).collect(), self.outputs.iter().map(about).collect()]

@@ -16,6 +16,7 @@
 
 mod call;
 mod file;
+mod labelled;
 mod ledger;
 mod log_lag;
 mod traffic;
@@ -38,6 +39,7 @@ pub use self::log_lag::LogSight;
 pub use self::watch::AlarmWatch;
 use self::webhook::Webhook;
 use crate::domain::spec::Intent;
+use crate::monitor::QualityReader;
 use crate::prediction_log::PostError;
 
 /// How long the end of the process waits for the call that is being delivered.
@@ -90,8 +92,8 @@ impl Alarms {
     }
 
     /// Looks at each minute that the monitor closes.
-    pub fn watch(&self, intent: &Intent, log: LogSight) -> AlarmWatch {
-        AlarmWatch::new(intent, Arc::clone(&self.ledger), self.wake.clone(), log)
+    pub fn watch(&self, intent: &Intent, log: LogSight, quality: QualityReader) -> AlarmWatch {
+        AlarmWatch::new(intent, Arc::clone(&self.ledger), self.wake.clone(), (log, quality))
     }
 
     /// Reads the alarms.

@@ -75,8 +75,8 @@ impl Disk {
         if let Some(open) = self.read(&self.dir.join(OPEN), &mut layouts) {
             let newer: Vec<_> =
                 open.entries.iter().filter(|entry| entry.minute > last.minute).collect();
-            // Once one of its minutes was closed after the restart, the file of that minute has it.
-            if newer.len() == open.entries.len() && open.lsn >= last.lsn {
+            // A minute that was closed after the restart has a file, which holds what was kept of it here.
+            if !newer.is_empty() || open.lsn >= last.lsn {
                 for entry in newer {
                     self.add(store, WindowLength::Minute, entry, &closed);
                     self.expect(WindowLength::Minute, entry.minute);

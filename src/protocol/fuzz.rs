@@ -4,8 +4,11 @@
 //! Encoded forms are compared instead of tensors, because a NaN does not equal itself.
 
 use bytes::Bytes;
+use http::StatusCode;
 use prost::Message as _;
+use smallvec::SmallVec;
 
+use super::dialect::probe;
 use super::grpc::reflection::{Reflection, ServerReflectionRequest};
 use super::grpc::{FrameReader, decode_message, encode_message, parse_timeout};
 use super::infer::{InferRequest, InferResponse};
@@ -13,6 +16,8 @@ use super::open_inference::{
     self, Body, OutputForms, decode_index_request, decode_infer_request, decode_load_request,
     decode_model_metadata, encode_infer_response, encode_infer_response_as, parse_path,
 };
+use super::sagemaker::Media;
+use super::tensor::{Datatype, TensorSpec};
 
 /// Decodes `bytes` as an Open Inference request and, when that works, encodes its tensors as a
 /// response and reads them back: everything that a client can send as JSON.
@@ -31,6 +36,29 @@ pub fn fuzz_infer_request(bytes: &[u8]) {
     let inputs = String::from_utf8_lossy(&body).replacen("\"outputs\":", "\"inputs\":", 1);
     let again = decode_infer_request(inputs.as_bytes());
     assert!(again.is_ok(), "our own output can be read: {again:?}");
+}
+
+/// Takes all but the first byte as a body that is nothing but the bytes of a tensor, whose declaration the
+/// first one chooses.
+pub fn fuzz_raw_request(bytes: &[u8]) {
+    const SHAPES: [&[i64]; 6] = [&[-1], &[-1, 2], &[2, 2], &[-1, -1], &[], &[-1, i64::MAX]];
+    let Some((choice, whole)) = bytes.split_first() else { return };
+    let datatype = Datatype::ALL.get(usize::from(choice >> 3) % Datatype::ALL.len());
+    let shape = SHAPES.get(usize::from(choice & 7) % SHAPES.len());
+    let (Some(&datatype), Some(shape)) = (datatype, shape) else { return };
+    let input = TensorSpec {
+        name: "x".to_owned(),
+        datatype,
+        shape: SmallVec::from_slice(shape),
+        places: Vec::new(),
+    };
+    let whole = Bytes::copy_from_slice(whole);
+    let pieces = [whole.slice(..whole.len() / 2), whole.slice(whole.len() / 2..)];
+    let Ok(body) = Body::new(pieces, Some(b"0")) else { return };
+    assert!(body.is_raw(), "a head of no bytes");
+    let Ok(request) = body.decode_raw_request(&input) else { return };
+    let encoded = binary(request);
+    assert!(read(&encoded).decode_request().is_ok(), "our own request can be read");
 }
 
 /// Takes the first two bytes as the length of the JSON and decodes the others as a body with binary
@@ -110,6 +138,38 @@ fn fuzz_grpc_message(message: Bytes) {
     }
 }
 
+/// Decodes all but the first byte as one of the messages that are no prediction, which the first one
+/// chooses; what can be read is written and read again.
+pub fn fuzz_grpc_messages(bytes: &[u8]) {
+    use super::grpc::health::{HealthCheckRequest, HealthCheckResponse};
+    use super::open_inference::grpc as messages;
+    const TRIALS: [fn(&[u8]); 12] = [
+        survives::<messages::Empty>,
+        survives::<messages::ModelRequest>,
+        survives::<messages::ReadyResponse>,
+        survives::<messages::ServerMetadataResponse>,
+        survives::<messages::ModelMetadataResponse>,
+        survives::<messages::RepositoryIndexRequest>,
+        survives::<messages::RepositoryIndexResponse>,
+        survives::<messages::RepositoryModelRequest>,
+        survives::<messages::RepositoryModelResponse>,
+        survives::<messages::ModelStreamInferResponse>,
+        survives::<HealthCheckRequest>,
+        survives::<HealthCheckResponse>,
+    ];
+    let Some((choice, message)) = bytes.split_first() else { return };
+    if let Some(trial) = TRIALS.get(usize::from(*choice) % TRIALS.len()) {
+        trial(message);
+    }
+}
+
+fn survives<M: prost::Message + Default>(bytes: &[u8]) {
+    let Ok(message) = M::decode(bytes) else { return };
+    let written = message.encode_to_vec();
+    let again = M::decode(&*written).map(|again| again.encode_to_vec());
+    assert_eq!(again.as_ref(), Ok(&written), "what is written can be read");
+}
+
 /// The only message of a frame of ours.
 fn payload(frame: &[u8]) -> Bytes {
     let mut reader = FrameReader::new(usize::MAX);
@@ -125,8 +185,10 @@ pub fn fuzz_small_bodies(bytes: &[u8]) {
     let _load = decode_load_request(bytes);
     let _metadata = decode_model_metadata(bytes);
     let _response = Body::json(Bytes::copy_from_slice(bytes)).decode_response();
-    if let Ok(path) = std::str::from_utf8(bytes) {
-        let _call = parse_path(path);
+    let _extensions = probe::decode_extensions(StatusCode::OK, bytes);
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _call = parse_path(text);
+        let _media = Media::parse(text);
     }
 }
 

@@ -194,6 +194,8 @@ pub struct TensorSpec {
     pub datatype: Datatype,
     /// The dimensions, outermost first; -1 where any size will do.
     pub shape: SmallVec<[i64; 4]>,
+    /// The names of the places of the last dimension, where they are known; each occurs once.
+    pub places: Vec<String>,
 }
 
 impl fmt::Display for TensorSpec {

@@ -13,11 +13,13 @@
 
 mod column;
 mod names;
+mod places;
 mod rows;
 mod shape;
 mod table;
 #[cfg(test)]
 mod tests;
+mod whole;
 mod write;
 
 use std::borrow::Cow;
@@ -104,6 +106,14 @@ pub enum ValueError {
     /// An object that is not bytes.
     #[error("an object where a value is expected; only {{\"b64\":\"…\"}} is one")]
     Object,
+    /// A number that is not whole.
+    #[error("{text} has a fraction, and {datatype} has none")]
+    Fraction {
+        /// The number, shortened.
+        text: String,
+        /// The declared datatype.
+        datatype: Datatype,
+    },
     /// Bytes that are not base64.
     #[error("the text of \"b64\" is not base64")]
     Base64,

@@ -144,6 +144,25 @@ pub(super) fn deflate(coding: Coding, body: Bytes, headers: &mut HeaderMap) -> B
     }
 }
 
+/// Inflates arbitrary bytes, and reads them as headers.
+pub(super) fn fuzz(bytes: &[u8]) {
+    const LIMIT: u64 = 1 << 16;
+    for coding in [Coding::Identity, Coding::Gzip, Coding::Deflate] {
+        let Ok(plain) = inflate(coding, bytes, LIMIT) else { continue };
+        assert!(coding == Coding::Identity || plain.len() as u64 <= LIMIT, "within the bound");
+        let mut headers = HeaderMap::new();
+        let coded = deflate(coding, plain.clone(), &mut headers);
+        let said = Coding::of_body(&headers).and_then(|coding| inflate(coding, &coded, u64::MAX));
+        assert_eq!(said.as_ref(), Ok(&plain), "what is coded here can be read here");
+    }
+    if let Ok(value) = HeaderValue::from_bytes(bytes) {
+        let headers = [ACCEPT_ENCODING, CONTENT_ENCODING].map(|name| (name, value.clone()));
+        let headers = HeaderMap::from_iter(headers);
+        let _body = Coding::of_body(&headers);
+        let _answer = Coding::accepted(&headers);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

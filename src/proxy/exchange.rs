@@ -32,6 +32,7 @@ use super::capture::Capture;
 use super::clock::{ConnClock, Phase};
 use super::forward::{REQUEST_ID, TRACEPARENT, TraceContext};
 use super::grpc;
+use super::held::Holding;
 use super::problem::{Cause, Problem};
 use super::upstream::Link;
 use crate::domain::dialect::Dialect;
@@ -90,6 +91,7 @@ pub(super) struct Exchange {
     batch_size: Option<u32>,
     request: SideNotes,
     upload: Option<Arc<Upload>>,
+    pub(super) holding: Holding,
     response: SideNotes,
     status: u16,
     outcome: Outcome,
@@ -239,6 +241,7 @@ impl Exchange {
             batch_size: None,
             request: SideNotes::empty(keep),
             upload: None,
+            holding: Holding::default(),
             response: SideNotes::empty(keep),
             status: 0,
             outcome: Outcome::ClientCancel,

@@ -213,7 +213,11 @@ fn is_lines(content_type: Option<&HeaderValue>) -> Result<bool, Problem> {
 }
 
 /// Reads a body within `bound`.
-async fn read(exchange: &Exchange, mut incoming: Incoming, bound: Bound) -> Result<Bytes, Problem> {
+async fn read(
+    exchange: &mut Exchange,
+    mut incoming: Incoming,
+    bound: Bound,
+) -> Result<Bytes, Problem> {
     let mut body = BytesMut::new();
     let idle = exchange.context.worker.gateway.limits.header_time;
     while !incoming.is_end_stream() {
@@ -228,6 +232,7 @@ async fn read(exchange: &Exchange, mut incoming: Incoming, bound: Bound) -> Resu
                 if body.len() as u64 + data.len() as u64 > bound.bytes {
                     return Err(bound.exceeded());
                 }
+                exchange.hold(data.len())?;
                 body.extend_from_slice(&data);
             }
         }

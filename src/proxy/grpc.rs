@@ -251,7 +251,7 @@ fn reply(message: &impl prost::Message) -> Result<Answer, Problem> {
 
 /// Answers a call that no model runs for.
 async fn about(
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     call: inference::Method,
     headers: &HeaderMap,
     incoming: Incoming,

@@ -30,6 +30,7 @@ use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use self::io::WatchedIo;
+pub(super) use self::io::fuzz_frames;
 use self::state::{ConnState, Due};
 use self::stream::Streams;
 use super::clock::ConnClock;
@@ -41,7 +42,8 @@ use crate::telemetry::logging::Throttle;
 
 /// What a client may send beyond what has been read of one request's body.
 const STREAM_WINDOW: u32 = 512 * 1024;
-/// The same for all streams of a connection together: the most memory that they can fill.
+/// The same for all streams of a connection together. What was read of bodies is let go again; where they
+/// are held whole, `limits.held_bodies` bounds them.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// What is held for a client that does not take its answer, by stream.
 const SEND_BYTES_MAX: usize = 128 * 1024;

@@ -77,6 +77,8 @@ impl From<NoRoute> for Problem {
             NoRoute::UnknownModel => Cause::UnknownModel,
             NoRoute::UnknownVersion(_) => Cause::UnknownVersion,
             NoRoute::NoReadyVersion(_) => Cause::NoReadyVersion,
+            NoRoute::EmptyPool => Cause::EmptyPool,
+            NoRoute::TwoVersions(_) => Cause::TwoVersions,
         };
         Self::new(cause, no_route.to_string())
     }
@@ -127,6 +129,8 @@ table! {
     Malformed => BAD_REQUEST "malformed_request" Rejected InvalidArgument,
     /// The body is not what the protocol or the model asks for.
     BadInput => BAD_REQUEST "bad_input" Rejected InvalidArgument,
+    /// The request asks for two versions.
+    TwoVersions => BAD_REQUEST "two_versions" Rejected InvalidArgument,
     /// No rule takes the request.
     NoRoute => NOT_FOUND "no_route" Rejected Unimplemented,
     /// The model does not exist.
@@ -179,6 +183,10 @@ table! {
     Forbidden => FORBIDDEN "forbidden" Rejected PermissionDenied,
     /// No version of the model can be used.
     NoReadyVersion => SERVICE_UNAVAILABLE "no_ready_version" Shed Unavailable,
+    /// No member of the pool has been discovered.
+    EmptyPool => SERVICE_UNAVAILABLE "empty_pool" Shed Unavailable,
+    /// Bodies that are held whole take as much memory as they may.
+    Overloaded => SERVICE_UNAVAILABLE "overloaded" Shed ResourceExhausted,
     /// The queue of the model is full.
     QueueFull => SERVICE_UNAVAILABLE "queue_full" Shed Unavailable,
     /// The time in the queue ran out.

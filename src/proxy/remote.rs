@@ -144,6 +144,9 @@ pub(super) async fn ask_whole(
         Coding::Gzip | Coding::Deflate => inflate(coding, &body, limit)
             .map_err(|problem| Problem::new(Cause::Translation, problem.detail))?,
     };
+    if coding != Coding::Identity {
+        exchange.hold(body.len())?;
+    }
     Ok(Whole { head, body, trailers })
 }
 
@@ -182,6 +185,7 @@ pub(super) async fn read_whole(
                 if seen > limit {
                     return Err(too_large(limit, BODY_KEY));
                 }
+                exchange.hold(data.len())?;
                 exchange.see_request(&data);
                 gather.add(data);
             }
@@ -385,7 +389,7 @@ fn stalled(exchange: &Exchange) -> Problem {
 
 /// Makes a backend's response the answer: a short one whole, a longer one as it comes.
 async fn receive(
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     runtime: &RemoteRuntime,
     response: Response<Incoming>,
     mut link: Box<Link>,
@@ -436,7 +440,7 @@ fn check_response(head: &http::response::Parts) -> Result<(), Problem> {
 
 /// Reads a response body to its end, with its trailers.
 async fn read_response(
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     runtime: &RemoteRuntime,
     link: &mut Link,
     incoming: &mut Incoming,
@@ -468,6 +472,7 @@ async fn read_response(
                     let detail = "the backend's answer is longer than `limits.body` allows";
                     return Err(Problem::new(Cause::Translation, detail));
                 }
+                exchange.hold(piece.len())?;
                 if whole.is_empty() && joined.is_none() {
                     whole = piece;
                 } else {

@@ -75,6 +75,7 @@ definitions! {
     counter "pointsman_connections_refused_total", ["reason"], "Client connections closed before a request was served: limit or malformed; or because most of its streams were reset: resets.";
     counter "pointsman_http2_connections_total", [], "Client connections that speak HTTP/2.";
     counter "pointsman_http2_streams_total", [], "Requests that came over HTTP/2.";
+    gauge "pointsman_held_body_bytes", [], "Bytes of bodies that are held whole now, but for the first 64 KiB of each exchange; limits.held_bodies bounds them.";
     counter "pointsman_upstream_connects_total", ["result"], "Connections opened to backends: ok or failed.";
     counter "pointsman_upstream_reuses_total", [], "Requests sent on a kept backend connection.";
     counter "pointsman_retries_total", ["reason"], "Requests sent again: connect (nothing was sent) or stale (a kept connection turned out dead).";
@@ -132,6 +133,15 @@ definitions! {
     gauge "pointsman_sink_lag_bytes", ["sink"], "Bytes behind a sink's position: an estimate from the mean length of what it took.";
     gauge "pointsman_sink_lag_seconds", ["sink"], "Age of the oldest record that a sink has not taken.";
     gauge "pointsman_sink_up", ["sink"], "1 while the last attempt of a sink succeeded.";
+    gauge "pointsman_discovery_trusted", ["source"], "1 while the last answer of a source is trusted, 0 while the last good set is kept instead.";
+    gauge "pointsman_discovery_trusted_age_seconds", ["source"], "How long ago the last trusted answer of a source was; absent until the first.";
+    counter "pointsman_discovery_answers_total", ["source", "result"], "Answers of a source, by what they were worth: trusted, empty, shrunken, partial or failed.";
+    gauge "pointsman_discovery_things", ["source", "state"], "Servers and folders that a source has listed, by state: present, damped, incomplete or absent.";
+    counter "pointsman_discovery_left_out_total", ["source"], "Servers and folders of a source beyond the bounds: listed and left out, or forgotten.";
+    counter "pointsman_registrations_refused_total", ["reason"], "Registrations, renewals and removals that were refused: full, unknown, source, unsaved, busy or closed.";
+    counter "pointsman_discovery_unsaved_total", [], "Attempts to write what discovery knows that failed; they are made again.";
+    counter "pointsman_events_total", [], "Events since the first start.";
+    counter "pointsman_events_lost_total", [], "Events that could not be written below `data_dir`.";
     gauge "pointsman_parquet_files", [], "Parquet files on disk.";
     gauge "pointsman_parquet_bytes", [], "Bytes of Parquet files on disk.";
     counter "pointsman_parquet_rows_total", [], "Rows written from segments to Parquet files.";

@@ -4,15 +4,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pointsman::config::{Checks, load};
-use pointsman::inference::fuzz_graph;
+use pointsman::config::{Checks, load, load_card};
+use pointsman::inference::{fuzz_artifact, fuzz_graph, fuzz_operator};
 use pointsman::prediction_log::query::expression::fuzz_expression;
 use pointsman::prediction_log::{fuzz_parquet_rows, fuzz_segment};
 use pointsman::protocol::dialect::{fuzz_answer, fuzz_request};
 use pointsman::protocol::{
-    fuzz_binary_request, fuzz_grpc_body, fuzz_infer_request, fuzz_reflection, fuzz_small_bodies,
+    fuzz_binary_request, fuzz_grpc_body, fuzz_grpc_messages, fuzz_infer_request, fuzz_raw_request,
+    fuzz_reflection, fuzz_small_bodies,
 };
-use pointsman::proxy::fuzz_redact;
+use pointsman::proxy::{fuzz_coding, fuzz_http2_frames, fuzz_redact};
 
 #[test]
 fn no_request_of_the_corpus_panics() {
@@ -29,6 +30,11 @@ fn no_body_of_the_corpus_breaks_a_codec() {
     replay("reflection", fuzz_reflection);
     replay("dialect_request", fuzz_request);
     replay("dialect_answer", fuzz_answer);
+    replay("raw_request", fuzz_raw_request);
+    replay("grpc_messages", fuzz_grpc_messages);
+    replay("http2_frames", fuzz_http2_frames);
+    replay("coding", fuzz_coding);
+    replay("artifact_files", fuzz_artifact);
 }
 
 fn replay(target: &str, decode: fn(&[u8])) {
@@ -57,6 +63,36 @@ fn no_graph_of_the_corpus_panics_when_a_byte_is_flipped_or_it_is_cut() {
                 fuzz_graph(&flipped);
             }
             fuzz_graph(&bytes[..at]);
+        }
+    }
+}
+
+#[test]
+fn every_operator_of_the_corpus_is_read_or_refused_and_keeps_its_promise() {
+    let mut sound = 0;
+    for (path, bytes) in corpus("operator") {
+        let read = fuzz_operator(&bytes);
+        let name = path.file_name().unwrap().to_string_lossy();
+        assert_eq!(read, !name.starts_with("refused_"), "{}", path.display());
+        sound += usize::from(read);
+        for at in 0..bytes.len() {
+            for mask in [0x01, 0x80, 0xff] {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= mask;
+                fuzz_operator(&flipped);
+            }
+        }
+    }
+    assert!(sound >= 17, "one of each operator");
+}
+
+#[test]
+fn every_model_card_of_the_corpus_loads_or_says_why_not() {
+    for (path, _) in corpus("model_card") {
+        let sound = path.file_name().unwrap().to_string_lossy().starts_with("sound_");
+        match load_card(&path) {
+            Ok(_card) => assert!(sound, "{}", path.display()),
+            Err(mistakes) => assert!(!sound && !mistakes.to_string().is_empty(), "{mistakes}"),
         }
     }
 }

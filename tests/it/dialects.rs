@@ -74,13 +74,19 @@ fn refusals_have_the_form_of_the_dialect() {
     let v1 = gateway.post("/v1/models/nope:predict", ROWS);
     assert_eq!((v1.status, v1.error()), (404, "unknown_model"));
     assert!(v1.json()["error"].is_string());
+    let signature = r#"{"signature_name":"nope","instances":[[5.1,3.5,1.4,0.2]]}"#;
+    let refused = gateway.post("/v1/models/iris:predict", signature);
+    assert_eq!((refused.status, refused.error()), (400, "bad_input"), "{}", refused.text());
+    let only = signature.replace("nope", "serving_default");
+    assert_eq!(gateway.post("/v1/models/iris:predict", &only).status, 200);
     let torch = gateway.post("/predictions/nope", "[1]");
     assert_eq!((torch.status, torch.json()["code"].as_u64()), (404, Some(404)), "{}", torch.text());
     let sagemaker = gateway.request(&post("/invocations", "content-type: image/png\r\n", "x"));
     assert_eq!((sagemaker.status, sagemaker.error()), (415, "unsupported_media_type"));
     assert!(sagemaker.json()["error_code"].is_string(), "{}", sagemaker.text());
-    let records = gateway.wait_for_records(3);
-    assert!(records.iter().all(|record| record["outcome"] == "rejected"));
+    let records = gateway.wait_for_records(5);
+    let rejected = records.iter().filter(|record| record["outcome"] == "rejected");
+    assert_eq!(rejected.count(), 4);
 }
 
 #[test]
@@ -429,4 +435,46 @@ fn statistics_and_configuration_are_those_of_triton() {
     assert_eq!(version["inference_stats"]["queue"]["count"], 3, "they waited for no time");
     assert_eq!(get(&gateway, "/v2/models/nope/config").error(), "unknown_model");
     assert_eq!(get(&gateway, "/v2/logging").status, 501);
+}
+
+#[test]
+fn a_request_that_names_two_versions_is_refused() {
+    let file = |version: &str| repository(&format!("config/models/iris/{version}/model.onnx"));
+    let gateway = Gateway::start(&format!(
+        "[models.iris]\ntraffic = {{ v1 = \"100%\" }}\naliases = {{ prod = \"v1\" }}\n\
+         [models.iris.versions]\nv1 = {{ onnx = {:?} }}\nv2 = {{ onnx = {:?} }}\n",
+        file("v1"),
+        file("v2"),
+    ));
+    let asked = |path: &str, version: &str| {
+        let header = format!("x-pointsman-version: {version}\r\n");
+        gateway.request(&post(path, &header, IRIS_BODY))
+    };
+    let path = "/v2/models/iris/versions/v1/infer";
+    let refused = asked(path, "v2");
+    assert_eq!((refused.status, refused.error()), (400, "two_versions"), "{}", refused.text());
+    assert_eq!(asked(path, "prod").status, 200);
+    assert_eq!(asked("/v2/models/iris/infer", "v2").header("x-pointsman-version"), Some("v2"));
+}
+
+#[test]
+fn the_columns_of_a_data_frame_go_where_the_card_names_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("model.onnx");
+    std::fs::copy(repository("config/models/iris/v1/model.onnx"), &model).unwrap();
+    let card = "[inputs.input]\nnames = [\"sl\", \"sw\", \"pl\", \"pw\"]\n";
+    std::fs::write(dir.path().join("model.toml"), card).unwrap();
+    let gateway = Gateway::start(&format!("[models.iris.versions.v1]\nonnx = {model:?}\n"));
+    let asked = |columns: &str, row: &str| {
+        let body = format!(r#"{{"dataframe_split":{{"columns":[{columns}],"data":[[{row}]]}}}}"#);
+        gateway.request(&post("/models/iris/invoke", "content-type: application/json\r\n", &body))
+    };
+    let straight = asked(r#""sl","sw","pl","pw""#, "5.1,3.5,1.4,0.2");
+    assert_eq!(straight.status, 200, "{}", straight.text());
+    let turned = asked(r#""pw","pl","sw","sl""#, "0.2,1.4,3.5,5.1");
+    assert_eq!(turned.text(), straight.text());
+    for columns in [r#""sl","sw","pl""#, r#""a","b","c","d""#] {
+        let refused = asked(columns, "5.1,3.5,1.4,0.2");
+        assert_eq!((refused.status, refused.error()), (400, "bad_input"), "{}", refused.text());
+    }
 }

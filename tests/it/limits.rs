@@ -45,6 +45,40 @@ fn bodies_over_the_limit_are_413_with_either_framing() {
     assert_eq!(gateway.post("/x", &"a".repeat(102_400)).status, 200);
 }
 
+/// The head of a request whose body is `length` bytes long, and `sent` bytes of that.
+fn unfinished(length: usize, sent: usize) -> String {
+    let head =
+        "POST /v2/models/iris/infer HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n";
+    format!("{head}content-length: {length}\r\n\r\n{}", " ".repeat(sent))
+}
+
+#[test]
+fn bodies_that_are_held_whole_share_a_budget() {
+    const MIB: usize = 1024 * 1024;
+    let limits = "[limits]\nbody = \"4MiB\"\nheld_bodies = \"4MiB\"\n";
+    let gateway = Gateway::start(&format!("{}{limits}", crate::support::iris()));
+    let held = || gateway.metric("pointsman_held_body_bytes");
+    let mut first = gateway.client();
+    first.send(&unfinished(4 * MIB, 3 * MIB));
+    eventually("the body is held", || (held() >= (2.8 * MIB as f64)).then_some(()));
+    let mut second = gateway.client();
+    second.send(&unfinished(4 * MIB, 2 * MIB));
+    let reply = second.reply();
+    assert_eq!((reply.status, reply.error()), (503, "overloaded"), "{}", reply.text());
+    assert!(gateway.metric("pointsman_errors_total{reason=\"overloaded\"}") >= 1.0);
+    let short = gateway.post("/v2/models/iris/infer", crate::support::IRIS_BODY);
+    assert_eq!(short.status, 200, "short bodies pass: {}", short.text());
+    first.send(&" ".repeat(MIB));
+    assert_eq!(first.reply().status, 400, "blanks are no request");
+    eventually("all is given back", || (held() < 1.0).then_some(()));
+    drop(first);
+    let mut third = gateway.client();
+    third.send(&unfinished(4 * MIB, 3 * MIB));
+    eventually("the body is held", || (held() > 0.0).then_some(()));
+    drop(third);
+    eventually("a client that is gone holds nothing", || (held() < 1.0).then_some(()));
+}
+
 #[test]
 fn tiny_chunks_cost_no_more_memory_than_their_bytes() {
     let gateway = Gateway::start(&crate::support::iris());

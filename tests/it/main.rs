@@ -17,6 +17,7 @@ mod conformance;
 mod corpus;
 mod data_path;
 mod dialects;
+mod discovery;
 mod drift;
 mod failures;
 mod feedback;

@@ -1,6 +1,9 @@
 //! Versions are loaded and unloaded while the gateway serves.
 
-use crate::support::{Client, Gateway, IRIS_BODY, Reply, repository};
+use std::time::{Duration, Instant};
+
+use crate::support::onnx::{FLOAT, Graph, tensor};
+use crate::support::{Backend, Client, Gateway, IRIS_BODY, Reply, eventually, repository};
 
 fn gateway() -> Gateway {
     let file = |version: &str| repository(&format!("config/models/iris/{version}/model.onnx"));
@@ -81,4 +84,60 @@ fn a_thousand_loads_and_unloads_take_no_memory() {
     let before = lowest(6);
     let after = lowest(14);
     assert!(after < before + 12e6, "{before} bytes grew to {after}");
+}
+
+#[test]
+fn silent_backends_hold_up_no_order() {
+    let silent: Vec<Backend> =
+        (0..4).map(|_| Backend::script(|connection| connection.wait_for_close())).collect();
+    let addresses: Vec<String> =
+        silent.iter().map(|backend| format!("http://{}", backend.address)).collect();
+    let file = repository("config/models/iris/v1/model.onnx");
+    let gateway = Gateway::start(&format!(
+        "[models.iris]\ntraffic = {{ v1 = \"100%\" }}\n\
+         [models.iris.versions]\nv1 = {{ onnx = {file:?} }}\nv2 = {{ onnx = {file:?} }}\n\
+         [models.far.versions.v1]\nbackends = {addresses:?}\ndialect = \"ask\"\n\
+         [protocols]\nask_interval = \"1s\"\n",
+    ));
+    eventually("the backends are asked", || (silent[3].connections() > 0).then_some(()));
+    let began = Instant::now();
+    for _ in 0..4 {
+        for what in ["unload", "load"] {
+            let done = order(&gateway, "iris/versions/v2", what);
+            assert_eq!(done.status, 200, "{}", done.text());
+        }
+    }
+    // Each of these would wait for a round of questions, of two seconds and more.
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[test]
+fn what_a_large_model_took_is_given_back() {
+    const COLUMNS: usize = 4_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    let weights = vec![0x3c; 4 * 4 * COLUMNS];
+    let graph = Graph::default()
+        .input("x", FLOAT, &["N", "4"])
+        .constant(tensor("w", FLOAT, &[4, COLUMNS as i64], weights))
+        .node("MatMul", &["x", "w"], "m")
+        .node("ReduceMax", &["m"], "y")
+        .output("y", FLOAT, &["1", "1"]);
+    let path = dir.path().join("model.onnx");
+    std::fs::write(&path, graph.encode()).unwrap();
+    let gateway = Gateway::start(&format!(
+        "[models.large]\ntraffic = {{ small = \"100%\" }}\n\
+         [models.large.versions]\nsmall = {{ onnx = {:?} }}\nlarge = {{ onnx = {path:?} }}\n",
+        repository("config/models/iris/v1/model.onnx"),
+    ));
+    let resident = || gateway.metric("process_resident_memory_bytes");
+    let unload = || assert_eq!(order(&gateway, "large/versions/large", "unload").status, 200);
+    unload();
+    let before = eventually("the memory is given back", || {
+        let bytes = resident();
+        (bytes < 100e6).then_some(bytes)
+    });
+    assert_eq!(order(&gateway, "large/versions/large", "load").status, 200);
+    assert!(resident() > before + 60e6, "64 MB of weights");
+    unload();
+    eventually("the memory is given back", || (resident() < before + 20e6).then_some(()));
 }

@@ -90,7 +90,7 @@ macro_rules! kind {
 
 kind! {
     /// `silence = { … }`.
-    SILENCE "the alarm `silence`" "No request for a model, for longer than it is used to.",
+    SILENCE "the silence alarm" "No request for a model, for longer than it is used to.",
     "critical", "10m", "1", "1m", "1m", "1h",
     [key(
         "after",
@@ -102,7 +102,7 @@ kind! {
 
 kind! {
     /// `request_rate = { … }`.
-    REQUEST_RATE "the alarm `request_rate`" "Many times more requests than at like hours, or far fewer.",
+    REQUEST_RATE "the request_rate alarm" "Many times more requests than at like hours, or far fewer.",
     "warning", "5m", "100", "2m", "5m", "1h",
     [key(
         "factor",
@@ -114,7 +114,7 @@ kind! {
 
 kind! {
     /// `repeated_input = { … }`.
-    REPEATED_INPUT "the alarm `repeated_input`" "One input that comes over and over.",
+    REPEATED_INPUT "the repeated_input alarm" "One input that comes over and over.",
     "warning", "5m", "200", "1m", "5m", "1h",
     [key(
         "share",
@@ -126,7 +126,7 @@ kind! {
 
 kind! {
     /// `class_share = { … }`.
-    CLASS_SHARE "the alarm `class_share`"
+    CLASS_SHARE "the class_share alarm"
     "A class that is predicted far more often than in the baseline, or never.",
     "warning", "1h", "500", "5m", "10m", "6h",
     [key(
@@ -139,19 +139,19 @@ kind! {
 
 kind! {
     /// `schema_shape = { … }`.
-    SCHEMA_SHAPE "the alarm `schema_shape`" "A field that went missing or changed its type.",
+    SCHEMA_SHAPE "the schema_shape alarm" "A field that went missing or changed its type.",
     "critical", "10m", "100", "2m", "5m", "1h", []
 }
 
 kind! {
     /// `drift = { … }`.
-    DRIFT "the alarm `drift`" "Values that no longer lie as in the baseline.",
+    DRIFT "the drift alarm" "Values that no longer lie as in the baseline.",
     "warning", "1h", "100", "1m", "1m", "6h", []
 }
 
 kind! {
     /// `error_rate = { … }`.
-    ERROR_RATE "the alarm `error_rate`" "A version whose exchanges fail.",
+    ERROR_RATE "the error_rate alarm" "A version whose exchanges fail.",
     "critical", "5m", "50", "2m", "5m", "1h",
     [key(
         "share",
@@ -167,7 +167,7 @@ const fn floor(name: &'static str, doc: &'static str) -> Key {
 
 kind! {
     /// `quality = { … }`.
-    QUALITY "the alarm `quality`" "A metric of delayed ground truth below its floor.",
+    QUALITY "the quality alarm" "A metric of delayed ground truth below its floor.",
     "warning", "1d", "200", "1m", "5m", "6h",
     [
         floor("accuracy", "The least share of predictions that were right."),
@@ -179,14 +179,14 @@ kind! {
 
 kind! {
     /// `baseline_missing = { … }`.
-    BASELINE_MISSING "the alarm `baseline_missing`"
+    BASELINE_MISSING "the baseline_missing alarm"
     "A version that has no baseline, so that drift cannot be judged.",
     "info", "1h", "100", "10m", "1m", "1d", []
 }
 
 kind! {
     /// `stale_pipeline = { … }`.
-    STALE_PIPELINE "the alarm `stale_pipeline`" "No new version for longer than promised.",
+    STALE_PIPELINE "the stale_pipeline alarm" "No new version for longer than promised.",
     "warning", "1m", "1", "1m", "1m", "1d",
     [key(
         "every",
@@ -198,7 +198,7 @@ kind! {
 
 kind! {
     /// `log_lag = { … }`.
-    LOG_LAG "the alarm `log_lag`" "The prediction log, or its delivery, is behind.",
+    LOG_LAG "the log_lag alarm" "The prediction log, or its delivery, is behind.",
     "critical", "1m", "1", "2m", "5m", "1h",
     [key(
         "lag",

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::alarms::MODEL_ALARMS;
+use super::discovery::DISCOVERED;
 use super::labels::LABELS;
 use super::monitor::MODEL_MONITOR;
 use super::sections::{
@@ -79,15 +80,16 @@ pub(in crate::config) static VERSION: Section = Section {
         key(
             "onnx",
             Kind::Text(Form::File),
-            Absent::Means("the version is served by `backends`"),
+            Absent::Means("the version is served by `backends` or `discovered`"),
             "An ONNX file that runs in this process, relative to this file.",
         ),
         key(
             "backends",
             BACKENDS,
-            Absent::Means("the version runs in this process, from `onnx`"),
+            Absent::Means("the version is in `onnx` or `discovered`"),
             "Prediction servers, each `http://HOST:PORT`.",
         ),
+        DISCOVERED,
         key(
             "dialect",
             Kind::Word(&[
@@ -148,7 +150,7 @@ pub(in crate::config) static VERSION: Section = Section {
             "Requests that wait for an executor thread are run together, a row or more of each.",
         ),
     ],
-    exactly_one: &["onnx", "backends"],
+    exactly_one: &["onnx", "backends", "discovered"],
     at_most_one: &[],
 };
 

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::alarms::ALARMS;
+use super::discovery::{DISCOVERED, DISCOVERY};
 use super::log::{FEEDBACK, LOG, RECORDING, SINK};
 use super::models::MODEL;
 use super::monitor::MONITOR;
@@ -23,6 +24,7 @@ pub(super) const TIB: u64 = 1 << 40;
 const MODELS_MAX: usize = 10_000;
 const POOLS_MAX: usize = 10_000;
 const ROUTES_MAX: usize = 10_000;
+const SOURCES_MAX: usize = 64;
 const BACKENDS_MAX: usize = 4096;
 const ROUTE_HEADERS_MAX: usize = 32;
 const SINKS_MAX: usize = 16;
@@ -124,6 +126,12 @@ pub(in crate::config) static TOP: Section = section(
             "Logging of the gateway's own doings.",
         ),
         key(
+            "discovery",
+            Kind::Named(&DISCOVERY, "source", SOURCES_MAX),
+            Absent::Same("{}"),
+            "Where versions and prediction servers are looked for, by name: `[discovery.fleet]`.",
+        ),
+        key(
             "models",
             Kind::Named(&MODEL, "model", MODELS_MAX),
             Absent::Same("{}"),
@@ -172,6 +180,13 @@ pub(in crate::config) static LIMITS: Section = section(
             Kind::Size(1, TIB),
             Absent::Same("16MiB"),
             "Bytes of a request body; more is answered with 413.",
+        ),
+        key(
+            "held_bodies",
+            Kind::Size(MIB, 16 * TIB),
+            Absent::Same("256MiB"),
+            "Bytes of bodies that are held whole at a time, over all clients, but for the first 64KiB of each; more \
+             is answered with 503.",
         ),
         key(
             "request_time",
@@ -421,22 +436,25 @@ pub(in crate::config) static KEEP_ALIVE: Section = section(
 );
 
 /// `[pools.NAME]`.
-pub(in crate::config) static POOL: Section = section(
-    "a pool",
-    "A set of interchangeable plain backends.",
-    &[
+pub(in crate::config) static POOL: Section = Section {
+    what: "a pool",
+    doc: "A set of interchangeable plain backends.",
+    keys: &[
         key(
             "backends",
             BACKENDS,
-            Absent::Error,
+            Absent::Means("the members are `discovered`"),
             "The members, each `http://HOST:PORT`; at least one.",
         ),
+        DISCOVERED,
         HTTP2,
         BALANCE,
         TIMEOUTS_KEY,
         KEEP_ALIVE_KEY,
     ],
-);
+    exactly_one: &["backends", "discovered"],
+    at_most_one: &[],
+};
 
 /// `[routes.NAME]`.
 pub(in crate::config) static ROUTE: Section = Section {

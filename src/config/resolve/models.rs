@@ -65,6 +65,7 @@ impl Rules<'_> {
             let fields = Fields::of(self.context, pool, &keys::POOL);
             let spec = PoolSpec {
                 backends: self.backends(&fields),
+                discovered: self.discovered(&fields),
                 http2: fields.flag("http2").unwrap_or_default(),
                 balance: settings::balance(&fields),
                 timeouts: fields.table("timeouts", settings::timeouts).unwrap_or_default(),
@@ -117,11 +118,13 @@ impl Rules<'_> {
             batch: fields.table("batch", settings::batch),
             path: onnx.as_ref().map(|at| at.value.clone()).unwrap_or_default(),
         };
-        if fields.key_place("backends").is_some() {
+        let remote = ["backends", "discovered"].iter().any(|key| fields.key_place(key).is_some());
+        if remote {
             needs(fields, "onnx", &["digest", "signature", "ready", "batch"]);
             let remote = |name: &str| fields.parse(name, form::remote_name).map(|at| at.value);
             return VersionSpec::Backends(BackendsSpec {
                 addresses: self.backends(fields),
+                discovered: self.discovered(fields),
                 dialect: fields.word("dialect", dialect).unwrap_or_default(),
                 http2: fields.flag("http2").unwrap_or_default(),
                 remote_model: remote("remote_model"),

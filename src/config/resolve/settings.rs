@@ -17,11 +17,12 @@ use super::recording::{self, Above, Level};
 
 pub(super) fn limits(fields: Fields<'_>) -> Limits {
     let default = Limits::default();
-    Limits {
+    let limits = Limits {
         header_bytes: bytes(&fields, "header_bytes", default.header_bytes),
         header_count: fields.integer("header_count").unwrap_or(default.header_count),
         header_time: fields.duration("header_time").unwrap_or(default.header_time),
         body: fields.size("body").unwrap_or(default.body),
+        held_bodies: fields.size("held_bodies").unwrap_or(default.held_bodies),
         request_time: fields.duration("request_time").unwrap_or(default.request_time),
         idle: fields.duration("idle").unwrap_or(default.idle),
         connections: fields.integer("connections").unwrap_or(default.connections),
@@ -29,7 +30,14 @@ pub(super) fn limits(fields: Fields<'_>) -> Limits {
             .integer("streams")
             .and_then(|streams| u32::try_from(streams).ok())
             .unwrap_or(default.streams),
+    };
+    if limits.held_bodies < limits.body {
+        let message = "`limits.held_bodies` is smaller than the longest body";
+        let key = if fields.key_place("held_bodies").is_some() { "held_bodies" } else { "body" };
+        let finding = Finding::error(Code::OutOfRange, fields.place(key), message);
+        fields.add(finding.help("allow at least `limits.body`, better several times as much"));
     }
+    limits
 }
 
 pub(super) fn forwarding(fields: Fields<'_>) -> Forwarding {

@@ -102,6 +102,7 @@ header_bytes = "1KiB"
 header_count = 7
 header_time = "1s"
 body = "2MiB"
+held_bodies = "32MiB"
 request_time = "3s"
 idle = "4s"
 connections = 5
@@ -171,6 +172,7 @@ fn every_key_of_limits_sets_its_field() {
         header_count: 7,
         header_time: 1s,
         body: 2097152,
+        held_bodies: 33554432,
         request_time: 3s,
         idle: 4s,
         connections: 5,
@@ -190,6 +192,7 @@ fn every_key_of_pools_sets_its_field() {
                     port: 1,
                 },
             ],
+            discovered: None,
             http2: true,
             balance: LeastInFlight,
             timeouts: Timeouts {

@@ -52,6 +52,7 @@ fn model(shares: &[(&str, u16)], sticky: Option<StickyKey>) -> ModelSpec {
 fn intent(models: &[(&str, ModelSpec)], routes: &[(&str, RouteMatch, RouteTarget)]) -> Intent {
     let pool = PoolSpec {
         backends: Vec::new(),
+        discovered: None,
         http2: false,
         balance: Default::default(),
         timeouts: Default::default(),
@@ -79,6 +80,7 @@ fn intent(models: &[(&str, ModelSpec)], routes: &[(&str, RouteMatch, RouteTarget
         inference: Default::default(),
         log: LogSpec::default(),
         sinks: BTreeMap::new(),
+        discovery: Default::default(),
         feedback: Default::default(),
         monitor: Default::default(),
         alarms: Default::default(),
@@ -175,10 +177,10 @@ fn pins_beat_weights_and_unknown_names_say_what_is_missing() {
     let decision = decide(&table, &view("/", Some("iris"), &pinned), Entropy(1)).unwrap();
     assert_eq!((version(&table, decision).as_str(), decision.reason), ("iris/v2", Reason::Pin));
 
-    let mut by_path = view("/", Some("iris"), &pinned);
-    by_path.call.as_mut().unwrap().version = Some("v1".into());
+    let mut by_path = view("/", Some("iris"), &none);
+    by_path.call.as_mut().unwrap().version = Some("v2".into());
     let decision = decide(&table, &by_path, Entropy(1)).unwrap();
-    assert_eq!(version(&table, decision), "iris/v1", "the path is closer than the header");
+    assert_eq!((version(&table, decision).as_str(), decision.reason), ("iris/v2", Reason::Pin));
 
     let unknown = headers(&[("x-pointsman-version", "v9")]);
     let error = decide(&table, &view("/", Some("iris"), &unknown), Entropy(1)).unwrap_err();
@@ -307,4 +309,29 @@ proptest! {
         prop_assert_eq!(decide(&table, &view, Entropy(entropy)), explained.result);
         prop_assert!(!explained.steps.is_empty());
     }
+}
+
+#[test]
+fn a_request_that_names_two_versions_is_told_so() {
+    let mut spec = model(&[("v1", 1000), ("v2", 0)], None);
+    spec.aliases.insert(VersionName::new("prod"), VersionName::new("v1"));
+    let rule = RouteMatch { path: Some(PathMatch::Exact("/pinned".into())), ..Default::default() };
+    let to = RouteTarget::Model(ModelName::new("m"), Some(VersionName::new("v2")));
+    let intent = intent(&[("m", spec)], &[("pinned", rule, to)]);
+    let table = all_ready(&intent);
+    let asked = |path: &str, named: &str, header: &str| {
+        let headers = headers(&[(VERSION_HEADER, header)]);
+        let mut view = view(path, Some("m"), &headers);
+        view.call = Some(ModelCall { model: "m".into(), version: Some(named.into()) });
+        let explained = explain(&table, &view, Entropy(1));
+        assert_eq!(explained.result, decide(&table, &view, Entropy(1)));
+        explained.result.map(|decision| version(&table, decision)).map_err(|e| e.to_string())
+    };
+    assert_eq!(asked("/x", "v2", "v2").as_deref(), Ok("m/v2"));
+    assert_eq!(asked("/x", "prod", "v1").as_deref(), Ok("m/v1"), "the same by another name");
+    for (named, header) in [("v1", "v2"), ("prod", "v2"), ("v1", "v9"), ("v9", "v8")] {
+        let refused = asked("/x", named, header).unwrap_err();
+        assert!(refused.contains("name one"), "{named} {header}: {refused}");
+    }
+    assert_eq!(asked("/pinned", "v1", "v1").as_deref(), Ok("m/v2"), "the operator's rule");
 }

@@ -43,6 +43,11 @@ pub struct ModelCall<'a> {
 }
 
 impl<H: HeaderSource> RequestView<'_, H> {
+    /// The version that the path or the message asks for.
+    pub(super) fn call_version(&self) -> Option<&str> {
+        self.call.as_ref()?.version.as_deref()
+    }
+
     /// The version that the header asks for.
     pub(super) fn version_pin(&self) -> Option<&str> {
         self.headers.value(VERSION_HEADER)

@@ -128,7 +128,7 @@ impl QualityFloors {
         let all = [
             ("accuracy", self.accuracy),
             ("balanced_accuracy", self.balanced_accuracy),
-            ("f1", self.f1),
+            ("macro_f1", self.f1),
             ("auc", self.auc),
         ];
         all.into_iter().filter_map(|(name, floor)| Some((name, floor?)))

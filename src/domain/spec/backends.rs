@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use super::{BackendAddress, Extractors};
 use crate::domain::dialect::Dialect;
+use crate::domain::ids::SourceName;
 
 /// Prediction servers for one version.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BackendsSpec {
-    /// The servers; at least one.
+    /// The servers; none where they are discovered.
     pub addresses: Vec<BackendAddress>,
+    /// The source of discovery whose servers are asked.
+    pub discovered: Option<SourceName>,
     /// What they speak.
     pub dialect: SpokenDialect,
     /// Whether they are spoken to over HTTP/2. gRPC always is.

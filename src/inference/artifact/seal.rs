@@ -19,7 +19,7 @@ use super::external::Further;
 use crate::domain::spec::OnnxSpec;
 
 /// The name of the file that says that a folder is complete.
-const READY: &str = "READY";
+pub(super) const READY: &str = "READY";
 /// The most bytes of `READY` and of a signature.
 const SMALL_BYTES_MAX: u64 = 64 * 1024;
 
@@ -41,14 +41,15 @@ pub(in crate::inference) fn version_digest(
     Sha256::digest(lines).into()
 }
 
-/// Checks what `spec` asks of the version with this digest.
+/// Checks what `spec` asks of the version with this digest, whose model file has the sha256 `model`.
 pub(in crate::inference) fn check(
     spec: &OnnxSpec,
     model: [u8; 32],
+    further: &Further,
     digest: [u8; 32],
 ) -> Result<(), ArtifactError> {
     let path = spec.path.as_path();
-    check_ready(path, spec.ready, model)?;
+    check_ready(path, spec.ready, model, further)?;
     if let Some(wanted) = spec.digest.filter(|wanted| *wanted != digest) {
         let (path, found, wanted) = (path.to_owned(), hex(&digest), hex(&wanted));
         return Err(ArtifactError::Digest { path, found, wanted });
@@ -59,9 +60,15 @@ pub(in crate::inference) fn check(
     }
 }
 
-/// Looks at `READY` beside the model file. It may be empty; where it has lines as `sha256sum` writes
-/// them, the one about the model file must be true.
-fn check_ready(path: &Path, required: bool, model: [u8; 32]) -> Result<(), ArtifactError> {
+/// Looks at `READY` beside the model file. It may be empty or say something to people; where it has
+/// digests as `sha256sum` writes them, one must be that of the model file, and all about files of the
+/// version must be true.
+fn check_ready(
+    path: &Path,
+    required: bool,
+    model: [u8; 32],
+    further: &Further,
+) -> Result<(), ArtifactError> {
     let wrong = |reason: String| ArtifactError::Ready { path: path.to_owned(), reason };
     let text = match read_small(&path.with_file_name(READY)) {
         Ok(bytes) => {
@@ -73,16 +80,46 @@ fn check_ready(path: &Path, required: bool, model: [u8; 32]) -> Result<(), Artif
         }
         Err(error) => return Err(wrong(format!("it cannot be read: {error}"))),
     };
-    let own = path.file_name().unwrap_or_default();
-    for line in text.lines() {
-        let Some((digest, name)) = line.split_once(' ') else { continue };
-        // `sha256sum` writes a blank or a star before the name.
-        let name = name.strip_prefix([' ', '*']).unwrap_or(name);
-        if own == name && !digest.eq_ignore_ascii_case(&hex(&model)) {
-            return Err(wrong(format!("its digest is {}", hex(&model))));
+    let path = std::path::absolute(path).unwrap_or_else(|_no_folder| path.to_owned());
+    agree(&text, &path, model, further).map_err(wrong)
+}
+
+/// Whether the lines of `READY` beside the model file at `path` are true. They may name a file from the
+/// folder of `READY` or from any folder above it.
+fn agree(text: &str, path: &Path, model: [u8; 32], further: &Further) -> Result<(), String> {
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    let (mut any, mut about_model) = (false, false);
+    for (digest, name) in text.lines().filter_map(digest_line) {
+        let name = name.strip_prefix("./").unwrap_or(name);
+        let beside = |file: &Path| folder.join(file).ends_with(name);
+        let actual = if path.ends_with(name) {
+            about_model = true;
+            Some(&model)
+        } else {
+            further.iter().find(|(file, _)| beside(Path::new(file))).map(|(_, digest)| digest)
+        };
+        any |= digest.len() == 2 * model.len();
+        if let Some(actual) = actual.map(|actual| hex(actual))
+            && !digest.eq_ignore_ascii_case(&actual)
+        {
+            return Err(format!("the digest of {name} is {actual}"));
         }
     }
+    if any && !about_model {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        return Err(format!("it has digests, but none of {name}"));
+    }
     Ok(())
+}
+
+/// The digest and the name in a line as `sha256sum` writes it, with or without `--tag`.
+pub(super) fn digest_line(line: &str) -> Option<(&str, &str)> {
+    if let Some(tagged) = line.strip_prefix("SHA256 (") {
+        return tagged.rsplit_once(") = ").map(|(name, digest)| (digest, name));
+    }
+    let (digest, name) = line.split_once(' ')?;
+    // A blank or a star stands before the name.
+    Some((digest, name.strip_prefix([' ', '*']).unwrap_or(name)))
 }
 
 fn check_signature(path: &Path, key: &[u8; 32], digest: [u8; 32]) -> Result<(), ArtifactError> {
@@ -96,13 +133,7 @@ fn check_signature(path: &Path, key: &[u8; 32], digest: [u8; 32]) -> Result<(), 
     };
     let bytes = read_small(&signature)
         .map_err(|error| refuse(format!("its signature cannot be read: {error}")))?;
-    // 64 bytes as they are, or as base64.
-    let decoded = if bytes.len() == 64 {
-        Some(bytes)
-    } else {
-        BASE64.decode(bytes.trim_ascii()).ok().filter(|decoded| decoded.len() == 64)
-    };
-    let decoded = decoded.ok_or_else(|| {
+    let decoded = signature_in(bytes).ok_or_else(|| {
         refuse("its signature is neither 64 bytes nor base64 of 64 bytes".to_owned())
     })?;
     UnparsedPublicKey::new(&ED25519, key)
@@ -110,8 +141,30 @@ fn check_signature(path: &Path, key: &[u8; 32], digest: [u8; 32]) -> Result<(), 
         .map_err(|_unspecified| refuse("its signature is for something else".to_owned()))
 }
 
+/// The 64 bytes of a signature file, which has them as they are or as base64.
+fn signature_in(bytes: Vec<u8>) -> Option<Vec<u8>> {
+    if bytes.len() == 64 {
+        return Some(bytes);
+    }
+    BASE64.decode(bytes.trim_ascii()).ok().filter(|decoded| decoded.len() == 64)
+}
+
+/// Reads arbitrary bytes as `READY` and as a signature: for the fuzzer.
+pub(in crate::inference) fn fuzz(bytes: &[u8]) {
+    let further = Further::from([("parts/weights.bin".to_owned(), [1; 32])]);
+    let path = Path::new("/models/iris/v1/model.onnx");
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let agrees = agree(text, path, [0; 32], &further);
+        assert!(agrees.is_ok() || !text.is_empty(), "an empty READY says nothing wrong");
+    }
+    if let Some(signature) = signature_in(bytes.to_vec()) {
+        let verified = UnparsedPublicKey::new(&ED25519, [7; 32]).verify(&[0; 32], &signature);
+        assert!(verified.is_err(), "nobody has the key");
+    }
+}
+
 /// Reads a file of at most [`SMALL_BYTES_MAX`] bytes.
-fn read_small(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     // Asked before the file is opened, because opening a pipe would wait for its writer.
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a regular file"));

@@ -2,8 +2,9 @@
 //!
 //! Owns the scores (features times coefficients plus intercepts) and the label of the highest, the
 //! first of equals (<https://onnx.ai/onnx/operators/onnx_aionnxml_LinearClassifier.html>). One row of
-//! coefficients for two labels scores the second: the first gets the opposite score, or the
-//! complementary probability. Never computes in anything but f32, as the output is.
+//! coefficients for two labels scores the second. What the first gets, the specification does not say;
+//! as in onnxruntime it is what is missing to 1, and only LOGISTIC is a transform then: the others are
+//! passed over. Never computes in anything but f32, as the output is.
 
 use tract_onnx::prelude::{DatumType, TValue, TVec, Tensor, TractResult, tvec};
 use tract_onnx::tract_hir::internal::{IntoTValue as _, TDim};
@@ -22,15 +23,15 @@ pub(super) struct LinearClassifier {
     features: usize,
     /// The label of each class; two where there is one model.
     labels: Labels,
-    /// Whether the only model scores the second of two classes and the first is its opposite.
-    opposite: bool,
+    /// Whether the only model scores the second of two classes and the first gets what is left.
+    alone: bool,
     transform: PostTransform,
 }
 
 impl LinearClassifier {
     /// How many scores a row of features gets.
     fn width(&self) -> usize {
-        if self.opposite { 2 } else { self.models.len() }
+        if self.alone { 2 } else { self.models.len() }
     }
 
     /// Writes the scores of one row of features, before the transform, and returns its class.
@@ -42,7 +43,10 @@ impl LinearClassifier {
             }
             ([model], [first, second]) => {
                 *second = model.score(features);
-                *first = -*second;
+                *first = match self.transform {
+                    PostTransform::Logistic => -*second,
+                    _ => 1.0 - *second,
+                };
                 usize::from(*second > 0.0)
             }
             (models, scores) => {
@@ -80,8 +84,8 @@ impl Operator for LinearClassifier {
             0 => labels.len(),
             count => count,
         };
-        let opposite = models == 1 && labels.len() == 2;
-        if !opposite && models != labels.len() {
+        let alone = models == 1 && labels.len() == 2;
+        if !alone && models != labels.len() {
             let reason = format!("{models} intercepts do not fit {} class labels", labels.len());
             return Err(attributes.misfit(&reason));
         }
@@ -90,7 +94,7 @@ impl Operator for LinearClassifier {
                 format!("has {} elements, which do not fill {models} rows", coefficients.len());
             return Err(attributes.refuse("coefficients", &reason));
         }
-        if opposite && transform == PostTransform::Probit {
+        if alone && transform == PostTransform::Probit {
             let reason =
                 "is PROBIT, which one row of coefficients for two class labels does not have";
             return Err(attributes.refuse("post_transform", reason));
@@ -98,7 +102,7 @@ impl Operator for LinearClassifier {
         let features = coefficients.len() / models;
         let models = Model::rows(coefficients, features, intercepts);
         let labels = if labels.len() == 1 { labels.signs() } else { labels };
-        Ok(Self { models, features, labels, opposite, transform })
+        Ok(Self { models, features, labels, alone, transform })
     }
 
     fn forms(&self, inputs: &[Form]) -> TractResult<TVec<Form>> {
@@ -122,7 +126,9 @@ impl Operator for LinearClassifier {
         let classes = rows.zip(places.chunks_exact_mut(self.width()));
         let classes = classes.map(|(row, scores)| self.classify(row, scores));
         let labels = self.labels.pick(classes);
-        self.transform.apply_rows(places, self.width());
+        if !self.alone || self.transform == PostTransform::Logistic {
+            self.transform.apply_rows(places, self.width());
+        }
         Ok(tvec!(labels.into_tvalue(), scores.into_tvalue()))
     }
 }

@@ -11,7 +11,7 @@ use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::{
     Arc, DatumType, DatumTypeExt as _, OutletId, SpecialOps as _, TValue, TVec, TractError,
-    TractResult, TypedFact, TypedModel,
+    TractResult, TypedFact, TypedModel, tvec,
 };
 use tract_onnx::tract_hir::infer::{InferenceOp, InferenceResult, Solver, TensorProxy};
 use tract_onnx::tract_hir::internal::{
@@ -159,6 +159,37 @@ pub(in crate::inference) fn parse<O: Operator>(node: &NodeProto, version: i64) -
     let operator = O::parse(&attributes)?;
     attributes.finish()?;
     Ok(operator)
+}
+
+/// The most elements of an output of [`attempt`].
+const TRIAL_ELEMENTS_MAX: usize = 1 << 20;
+
+/// Reads a node and runs it on those of `inputs` that it takes, alone and in pairs; whether it can be read.
+pub(super) fn attempt<O: Operator>(node: &NodeProto, version: i64, inputs: &[TValue]) -> bool {
+    let Ok(operator) = parse::<O>(node, version) else { return false };
+    let alone = inputs.iter().map(|input| tvec!(input.clone()));
+    let pairs = inputs.windows(2).map(|pair| pair.iter().cloned().collect());
+    for inputs in alone.chain(pairs) {
+        let form = |input: &TValue| Form {
+            datum_type: input.datum_type(),
+            shape: input.shape().iter().map(TDim::from).collect(),
+        };
+        let inputs: TVec<TValue> = inputs;
+        let given: Vec<Form> = inputs.iter().map(form).collect();
+        let Ok(promised) = operator.forms(&given) else { continue };
+        // What a file says may be as large as it likes; only the first look at it has bounds on memory.
+        let elements = |form: &Form| {
+            let dims = form.shape.iter().map(|dim| dim.to_usize().unwrap_or(usize::MAX));
+            dims.fold(1, usize::saturating_mul)
+        };
+        if promised.iter().any(|form| elements(form) > TRIAL_ELEMENTS_MAX) {
+            continue;
+        }
+        let Ok(outputs) = operator.run(inputs) else { continue };
+        let found: TVec<Form> = outputs.iter().map(form).collect();
+        assert_eq!(found, promised, "{} keeps what its forms promise", O::NAME);
+    }
+    true
 }
 
 /// An operator in a graph.

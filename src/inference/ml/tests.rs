@@ -216,13 +216,15 @@ fn scores_and_labels_agree_with_values_computed_by_hand() {
 fn one_row_of_coefficients_scores_the_second_of_two_labels() {
     let answer =
         |transform, x| classified(&classifier(&[4, 6], &[2.0], &[1.0], transform), 1, &[x]);
-    assert_eq!(answer("NONE", 1.0), (vec![6], vec![-3.0, 3.0]));
-    assert_eq!(answer("NONE", -1.0), (vec![4], vec![1.0, -1.0]));
+    // As onnxruntime 1.32 answers.
+    for transform in ["NONE", "SOFTMAX", "SOFTMAX_ZERO"] {
+        assert_eq!(answer(transform, 1.0), (vec![6], vec![-2.0, 3.0]));
+        assert_eq!(answer(transform, -1.0), (vec![4], vec![2.0, -1.0]));
+        assert_eq!(answer(transform, -0.375), (vec![6], vec![0.75, 0.25]));
+    }
     assert_eq!(answer("NONE", -0.5).0, [4], "a score of 0 is not positive");
     let (labels, scores) = answer("LOGISTIC", (3_f32.ln() - 1.0) / 2.0);
     assert_eq!(labels, [6]);
-    assert_near(&scores, &[0.25, 0.75]);
-    let (_, scores) = answer("SOFTMAX", (3_f32.ln() / 2.0 - 1.0) / 2.0);
     assert_near(&scores, &[0.25, 0.75]);
     // Neither intercepts nor `multi_class`: one row is taken for granted.
     assert_eq!(classified(&classifier(&[4, 6], &[1.0, 1.0], &[], "NONE"), 1, &[1.0, 1.0]).0, [6]);

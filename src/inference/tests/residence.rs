@@ -39,6 +39,15 @@ impl LocalModel {
 }
 
 #[test]
+fn a_batch_without_rows_gets_answers_without_rows() {
+    for name in ["iris/v1", "digits/v1"] {
+        let model = example(name);
+        let outputs = model.infer(model.zeros_of(0), &[]).expect("answers");
+        outputs.iter().for_each(|output| assert_eq!(output.shape()[0], 0, "{name}"));
+    }
+}
+
+#[test]
 fn frequent_sizes_get_a_plan_of_their_own_and_the_same_answers() {
     let model = example("convnet/v1");
     let (plans, memory) = (model.plans(), model.memory());
@@ -104,7 +113,7 @@ fn the_card_scales_inputs_and_names_classes() {
 #[test]
 fn a_card_that_does_not_fit_says_where() {
     let input = |names: usize, scale: usize, sample: usize| InputCard {
-        names: vec!["a".to_owned(); names],
+        names: (0..names).map(|name| name.to_string()).collect(),
         scale: vec![1.0; scale],
         sample: vec![0.5; sample],
         ..InputCard::default()
@@ -113,7 +122,14 @@ fn a_card_that_does_not_fit_says_where() {
         inputs: BTreeMap::from([(name.to_owned(), InputCard::default())]),
         ..ModelCard::default()
     };
+    let twice = InputCard {
+        names: ["a", "b", "a", "c"].map(str::to_owned).to_vec(),
+        ..InputCard::default()
+    };
+    let huge = InputCard { scale: vec![1e300], ..InputCard::default() };
     for (card, clue) in [
+        (card(twice, &[]), "`names` of input 'input' has 'a' more than once"),
+        (card(huge, &[]), "`scale` of input 'input' has"),
         (other("nope"), "it describes the input 'nope', which the model does not take"),
         (card(input(3, 0, 0), &[]), "input 'input' has 4 places, but `names` has 3 entries"),
         (card(input(4, 2, 0), &[]), "input 'input' has 4 places, but `scale` has 2 entries"),

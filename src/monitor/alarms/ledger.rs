@@ -129,10 +129,9 @@ impl Ledger {
             let State { kept, stats, .. } = &mut *state;
             let step = kept.board.step(minute, watched);
             for event in &step.events {
-                if event.change == Change::Started {
-                    let key = (event.key.model.clone(), event.key.alarm);
-                    *stats.fired.entry(key).or_default() += 1;
-                }
+                // One that ends is known from then on, too: it may have become active before the start.
+                let key = (event.key.model.clone(), event.key.alarm);
+                *stats.fired.entry(key).or_default() += u64::from(event.change == Change::Started);
             }
             let changed = !step.events.is_empty() || !step.notices.is_empty();
             kept.events.extend(step.events);

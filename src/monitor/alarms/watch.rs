@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use super::call;
+use super::labelled;
 use super::ledger::Ledger;
 use super::log_lag::LogSight;
 use super::traffic::{self, Quiet};
@@ -19,7 +20,7 @@ use crate::domain::stats::baseline::Baseline;
 use crate::domain::stats::counts::Counts;
 use crate::domain::stats::rate_band::Look;
 use crate::domain::stats::window::{Minute, WindowCounts, WindowLength};
-use crate::monitor::{Follower, MonitorReader, Standing, VersionKey};
+use crate::monitor::{Follower, MonitorReader, QualityReader, Standing, VersionKey};
 
 /// How often the traffic of models is written down, in minutes.
 const SAVE_EVERY: u64 = 60;
@@ -40,6 +41,7 @@ pub struct AlarmWatch {
     /// Wakes the one that delivers calls.
     wake: Option<SyncSender<()>>,
     log: LogSight,
+    quality: QualityReader,
     /// The first minute that this process saw from its beginning.
     whole_since: Option<u64>,
 }
@@ -49,7 +51,7 @@ impl AlarmWatch {
         intent: &Intent,
         ledger: Arc<Ledger>,
         wake: Option<SyncSender<()>>,
-        log: LogSight,
+        (log, quality): (LogSight, QualityReader),
     ) -> Self {
         let models = intent.models.iter();
         let (watched, left_out): (Vec<_>, Vec<_>) =
@@ -73,6 +75,7 @@ impl AlarmWatch {
             ledger,
             wake,
             log,
+            quality,
             whole_since: None,
         }
     }
@@ -105,7 +108,8 @@ impl Follower for AlarmWatch {
         for (model, versions) in &watched {
             let rules = self.models.get(model).unwrap_or(&self.rules);
             let quiet = self.quiet.entry(model.clone()).or_default();
-            let sight = Sight { reader, ledger: &self.ledger, minute, whole_since };
+            let (ledger, quality) = (&*self.ledger, &self.quality);
+            let sight = Sight { reader, ledger, quality, minute, whole_since };
             sight.model(model, versions, rules, quiet, &mut looks);
             for key in versions {
                 sight.version(key, rules, &mut looks);
@@ -135,6 +139,7 @@ impl Follower for AlarmWatch {
 struct Sight<'a> {
     reader: &'a MonitorReader,
     ledger: &'a Ledger,
+    quality: &'a QualityReader,
     minute: Minute,
     whole_since: u64,
 }
@@ -210,6 +215,12 @@ impl Sight<'_> {
             let counts = self.sum(std::slice::from_ref(key), rule.window);
             traffic::error_rate(&counts.traffic, &rules.limits, rule, self.now())
         });
+        if rules.limits.floors.set().next().is_some() {
+            look(AlarmKind::Quality, &mut |rule| {
+                let metrics = self.quality.recent(key, rule.window, self.minute);
+                labelled::quality(&metrics, &rules.limits.floors, rule, self.now())
+            });
+        }
         let standing = self.reader.standing(key);
         look(AlarmKind::BaselineMissing, &mut |rule| {
             let counts = self.sum(std::slice::from_ref(key), rule.window);

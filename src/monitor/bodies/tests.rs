@@ -153,6 +153,7 @@ fn binary_tensors_are_read_by_the_codec() {
         name: name.to_owned(),
         datatype: Datatype::Fp32,
         shape: smallvec![-1, width],
+        places: Vec::new(),
     };
     let about = About {
         inputs: vec![spec("x", 2)],

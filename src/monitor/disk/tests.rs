@@ -124,6 +124,30 @@ fn open_minutes_are_kept_at_the_end_and_counted_once() {
     assert_eq!(days[0].1.counts.traffic.exchanges(), 12);
 }
 
+/// A stop within the two seconds after a full minute keeps two minutes; one of them is closed before a kill.
+#[test]
+fn of_two_open_minutes_one_may_be_closed_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = layout(1);
+    let store = new_store();
+    let disk = Disk::open(dir.path()).unwrap();
+    disk.begin(Resume { lsn: 1, minute: Minute(999) }).unwrap();
+    for minute in [1000, 1001] {
+        store.add(&key("v1"), Minute(minute), &counts(&layout, 3));
+    }
+    disk.park(&store, Minute(1000), 20).unwrap();
+
+    let store = new_store();
+    let mut disk = Disk::open(dir.path()).unwrap();
+    disk.load(&store);
+    disk.close(&store, &[], Minute(1001), 25).unwrap();
+    let store = new_store();
+    // What came after the stop is counted from the log again, the rest is there.
+    assert_eq!(disk.load(&store), Some(Resume { lsn: 20, minute: Minute(1000) }));
+    let days = store.from(WindowLength::Day, Minute(0));
+    assert_eq!(days[0].1.counts.traffic.exchanges(), 6);
+}
+
 #[test]
 fn a_damaged_file_is_left_out_and_the_rest_is_read() {
     let dir = tempfile::tempdir().unwrap();

@@ -16,7 +16,7 @@ use crate::protocol::infer::{InferRequest, InferResponse};
 use crate::protocol::tensor::{Datatype, Tensor, TensorSpec};
 
 /// Paths and content types by the first byte of the input.
-const CALLS: [(&str, &str); 12] = [
+const CALLS: [(&str, &str); 13] = [
     ("/v1/models/m:predict", "application/json"),
     ("/v1/models/m/versions/1:predict", "application/json"),
     ("/v1/models/m:classify", "application/json"),
@@ -29,6 +29,7 @@ const CALLS: [(&str, &str); 12] = [
     ("/invocations", "application/jsonlines"),
     ("/invocations", ""),
     ("", "application/json"),
+    ("/invocations", "application/vnd.sagemaker-triton.binary+json;json-header-size=64"),
 ];
 
 static EXTRACTORS: LazyLock<Extractors> = LazyLock::new(|| Extractors {
@@ -43,6 +44,7 @@ fn specs(choice: u8) -> Option<Vec<TensorSpec>> {
         name: name.to_owned(),
         datatype,
         shape: shape.into(),
+        places: Vec::new(),
     };
     match choice % 4 {
         0 => None,
@@ -64,6 +66,7 @@ fn exactly(tensors: &[Tensor]) -> Vec<TensorSpec> {
         name: tensor.name().to_owned(),
         datatype: tensor.datatype(),
         shape: tensor.shape().iter().map(dim).collect(),
+        places: Vec::new(),
     };
     tensors.iter().map(spec).collect()
 }

@@ -8,7 +8,12 @@ use crate::protocol::infer::{InferRequest, InferResponse, RequestedOutput};
 use crate::protocol::tensor::{Datatype, Tensor, TensorData, TensorSpec};
 
 fn spec(name: &str, datatype: Datatype, shape: &[i64]) -> TensorSpec {
-    TensorSpec { name: name.into(), datatype, shape: SmallVec::from_slice(shape) }
+    TensorSpec {
+        name: name.into(),
+        datatype,
+        shape: SmallVec::from_slice(shape),
+        places: Vec::new(),
+    }
 }
 
 fn tensor(name: &str, shape: &[usize], data: TensorData) -> Tensor {

@@ -96,8 +96,12 @@ fn the_head_length_must_be_a_number_within_the_body() {
 
 #[test]
 fn a_raw_request_takes_its_shape_from_the_model() {
-    let spec =
-        |datatype, shape: &[i64]| TensorSpec { name: "X".into(), datatype, shape: shape.into() };
+    let spec = |datatype, shape: &[i64]| TensorSpec {
+        name: "X".into(),
+        datatype,
+        shape: shape.into(),
+        places: Vec::new(),
+    };
     let raw = |bytes: &'static [u8], spec: &TensorSpec| {
         let body = Body::new([Bytes::from_static(bytes)], Some(b"0")).expect("raw");
         let request: Result<InferRequest<'static>, _> = body.decode_raw_request(spec);

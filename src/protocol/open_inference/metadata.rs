@@ -162,6 +162,7 @@ fn read_spec(reader: &mut Reader<'_>) -> Result<TensorSpec, DecodeError> {
         name: name.ok_or_else(missing("name"))?.into_owned(),
         datatype: datatype.ok_or_else(missing("datatype"))?,
         shape: shape.ok_or_else(missing("shape"))?,
+        places: Vec::new(),
     })
 }
 
@@ -190,6 +191,7 @@ mod tests {
             name: name.into(),
             datatype,
             shape: shape.into(),
+            places: Vec::new(),
         };
         let inputs = [spec("X", Datatype::Fp32, &[-1, 4]), spec("S", Datatype::Bytes, &[])];
         let outputs = [spec("Y", Datatype::Bf16, &[1])];

@@ -5,7 +5,12 @@ use crate::protocol::infer::Parameter;
 use crate::protocol::tensor::{Datatype, TensorData};
 
 fn spec(name: &str, datatype: Datatype, shape: &[i64]) -> TensorSpec {
-    TensorSpec { name: name.into(), datatype, shape: SmallVec::from_slice(shape) }
+    TensorSpec {
+        name: name.into(),
+        datatype,
+        shape: SmallVec::from_slice(shape),
+        places: Vec::new(),
+    }
 }
 
 fn floats(name: &str, shape: &[usize], values: &[f32]) -> Tensor {
@@ -68,7 +73,7 @@ fn what_is_wrong_with_an_invocation_is_said_where_it_is() {
         (
             r#"{"dataframe_split":{"columns":["a","b"],"data":[[1,2],[1,2.5]]}}"#,
             "/dataframe_split/data/1/1",
-            "a fraction where INT64 is expected",
+            "has a fraction, and INT64 has none",
         ),
         (
             r#"{"dataframe_split":{"columns":["a","c"],"data":[[1,2]]}}"#,

@@ -114,5 +114,5 @@ fn spec(name: &str, info: &Value) -> Option<TensorSpec> {
         size => size.as_i64(),
     };
     let shape: Option<SmallVec<[i64; 4]>> = dims.iter().map(size).collect();
-    Some(TensorSpec { name: name.to_owned(), datatype, shape: shape? })
+    Some(TensorSpec { name: name.to_owned(), datatype, shape: shape?, places: Vec::new() })
 }

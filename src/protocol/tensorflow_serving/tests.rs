@@ -6,7 +6,12 @@ use crate::protocol::dialect::no_labels;
 use crate::protocol::tensor::{Datatype, Shape, TensorData};
 
 fn spec(name: &str, datatype: Datatype, shape: &[i64]) -> TensorSpec {
-    TensorSpec { name: name.into(), datatype, shape: SmallVec::from_slice(shape) }
+    TensorSpec {
+        name: name.into(),
+        datatype,
+        shape: SmallVec::from_slice(shape),
+        places: Vec::new(),
+    }
 }
 
 fn tensor(name: &str, shape: &[usize], data: TensorData) -> Tensor {

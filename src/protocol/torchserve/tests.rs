@@ -4,7 +4,12 @@ use super::*;
 use crate::protocol::tensor::Datatype;
 
 fn spec(name: &str, datatype: Datatype, shape: &[i64]) -> TensorSpec {
-    TensorSpec { name: name.into(), datatype, shape: SmallVec::from_slice(shape) }
+    TensorSpec {
+        name: name.into(),
+        datatype,
+        shape: SmallVec::from_slice(shape),
+        places: Vec::new(),
+    }
 }
 
 fn floats(name: &str, shape: &[usize], values: &[f32]) -> Tensor {

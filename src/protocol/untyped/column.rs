@@ -10,6 +10,7 @@ use half::{bf16, f16};
 
 use super::ValueError;
 use super::shape::{ValueShape, read_nested};
+use super::whole::{Whole, whole};
 use crate::protocol::json::{DecodeError, DecodeErrorKind, Number, Reader, Token};
 use crate::protocol::tensor::{Datatype, TensorData};
 
@@ -106,7 +107,7 @@ impl Column {
         /// Pushes what the field says, or fails.
         macro_rules! parsed {
             ($values:ident, $datatype:ident) => {
-                $values.push(text.parse().map_err(|_parse| wrong(Datatype::$datatype))?)
+                $values.push(field_integer(text).ok_or_else(|| wrong(Datatype::$datatype))?)
             };
         }
         match &mut self.sink {
@@ -323,7 +324,7 @@ fn read_base64(reader: &mut Reader<'_>) -> Result<Vec<u8>, DecodeError> {
 }
 
 /// Reads an integer; a fraction that is zero is let pass, as languages without integers write one.
-fn read_integer<T: std::str::FromStr + TryFrom<i64>>(
+fn read_integer<T: std::str::FromStr + TryFrom<i128>>(
     reader: &mut Reader<'_>,
     datatype: Datatype,
 ) -> Result<T, DecodeError> {
@@ -333,8 +334,12 @@ fn read_integer<T: std::str::FromStr + TryFrom<i64>>(
         Number::Integer("-0") => "0".parse().ok(),
         Number::Integer(text) => text.parse().ok(),
         Number::Fraction(text) => match whole(text) {
-            Some(whole) => T::try_from(whole).ok(),
-            None => return Err(wrong(start, datatype, "a fraction")),
+            Some(Whole::Integer(value)) => T::try_from(value).ok(),
+            Some(Whole::Beyond) => None,
+            Some(Whole::Fraction) | None => {
+                let error = ValueError::Fraction { text: shorten(text), datatype };
+                return Err(DecodeError::new(start, error));
+            }
         },
         Number::Nan | Number::Infinity | Number::NegativeInfinity => {
             return Err(wrong(start, datatype, "NaN or an infinity"));
@@ -343,11 +348,12 @@ fn read_integer<T: std::str::FromStr + TryFrom<i64>>(
     value.ok_or_else(|| out_of_range(reader, start, datatype))
 }
 
-/// The integer that a number with a fraction or an exponent is, where a double holds it exactly.
-fn whole(text: &str) -> Option<i64> {
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    let value: f64 = text.parse().ok()?;
-    (value.fract() == 0.0 && value.abs() <= EXACT).then_some(value as i64)
+/// A field of CSV as an integer, as [`read_integer`] would take it.
+fn field_integer<T: std::str::FromStr + TryFrom<i128>>(text: &str) -> Option<T> {
+    text.parse().ok().or_else(|| match whole(text)? {
+        Whole::Integer(value) => T::try_from(value).ok(),
+        Whole::Beyond | Whole::Fraction => None,
+    })
 }
 
 /// Reads a float that `f32` can hold; what is beyond it but within a double is an infinity.

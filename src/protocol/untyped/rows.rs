@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::column::{BASE64_KEY, Column, Guess, Sink, empty};
 use super::names::Names;
+use super::places::{Placement, order};
 use super::shape::fit;
 use super::{RowKind, ValueError, Values, table};
 use crate::protocol::json::{DecodeError, Reader, Token};
@@ -15,7 +16,7 @@ use crate::protocol::tensor::{Shape, Tensor, TensorSpec};
 
 /// The tensors in the making.
 #[derive(Debug)]
-pub(super) struct Columns {
+pub(super) struct Columns<'s> {
     pub(super) columns: Vec<Column>,
     /// The names of the columns.
     names: Names,
@@ -23,6 +24,8 @@ pub(super) struct Columns {
     pub(super) rows: Option<usize>,
     /// Whether a column that is not there may be added, and what one without a name is called.
     open: Option<String>,
+    /// The names of the places of the one column, where they are known.
+    places: &'s [String],
 }
 
 /// How the values of a row are told apart.
@@ -34,6 +37,8 @@ enum Layout {
     Positional(Vec<usize>),
     /// By name, all into one column in the order of these names.
     Packed(Names),
+    /// By position, all into one column in this order of cells; `None` for that in which they stand.
+    Cells(Option<Vec<usize>>),
     /// The row is the value of the one column.
     Single,
 }
@@ -42,14 +47,17 @@ impl Layout {
     const fn rows(&self) -> &'static str {
         match self {
             Self::Named | Self::Packed(_) => "objects",
-            Self::Positional(_) => "arrays",
+            Self::Positional(_) | Self::Cells(_) => "arrays",
             Self::Single => "values",
         }
     }
 }
 
 /// Reads all values into `columns`.
-pub(super) fn read(values: &Values<'_>, mut columns: Columns) -> Result<Columns, DecodeError> {
+pub(super) fn read<'s>(
+    values: &Values<'_>,
+    mut columns: Columns<'s>,
+) -> Result<Columns<'s>, DecodeError> {
     match values {
         Values::Rows { rows, kind } => columns.read_rows(&mut rows.clone(), *kind)?,
         Values::Lines(lines) => columns.read_lines(lines.clone())?,
@@ -61,15 +69,19 @@ pub(super) fn read(values: &Values<'_>, mut columns: Columns) -> Result<Columns,
     Ok(columns)
 }
 
-impl Columns {
+impl<'s> Columns<'s> {
     /// Columns for the tensors that a model declares.
-    pub(super) fn declared(specs: &[TensorSpec]) -> Self {
+    pub(super) fn declared(specs: &'s [TensorSpec]) -> Self {
         let column = |spec: &TensorSpec| {
             let sink = Sink::Typed(empty(spec.datatype));
             Column::new(&*spec.name, Some(spec.shape.to_vec()), sink)
         };
         let names = specs.iter().map(|spec| &*spec.name).collect();
-        Self { columns: specs.iter().map(column).collect(), names, rows: None, open: None }
+        let places = match specs {
+            [only] => only.places.as_slice(),
+            _ => &[],
+        };
+        Self { columns: specs.iter().map(column).collect(), names, rows: None, open: None, places }
     }
 
     /// Columns that are not known yet.
@@ -79,6 +91,7 @@ impl Columns {
             names: Names::default(),
             rows: None,
             open: Some(unnamed.to_owned()),
+            places: &[],
         }
     }
 
@@ -93,7 +106,7 @@ impl Columns {
             }
         };
         let columns = self.columns.into_iter().map(column).collect();
-        Self { columns, names: self.names, rows: None, open: None }
+        Self { columns, names: self.names, rows: None, open: None, places: &[] }
     }
 
     fn takes(&self) -> Vec<String> {
@@ -141,9 +154,10 @@ impl Columns {
     pub(super) fn packs<S: AsRef<str>>(&self, names: &[S]) -> bool {
         match self.columns.as_slice() {
             [column] => {
+                let other = names.iter().all(|name| name.as_ref() != column.name);
                 column.declared.as_ref().is_none_or(|shape| shape.len() > 1)
                     && self.open.is_none()
-                    && names.iter().all(|name| name.as_ref() != column.name)
+                    && (other || self.places.len() > 1)
             }
             _ => false,
         }
@@ -192,8 +206,11 @@ impl Columns {
         reader: &mut Reader<'_>,
     ) -> Result<(), DecodeError> {
         let start = reader.offset();
-        let mut layout =
-            self.table(Some(names), names.len()).map_err(|e| DecodeError::new(start, e))?;
+        let placement = self.placement(Some(names), names.len());
+        let mut layout = match placement.map_err(|error| DecodeError::new(start, error))? {
+            Placement::Each(positions) => Layout::Positional(positions),
+            Placement::One(order) => Layout::Cells(order),
+        };
         let mut rows = 0;
         self.rows = Some(0);
         reader.array(|reader| {
@@ -219,7 +236,12 @@ impl Columns {
                     let names =
                         if kind == RowKind::Records { keys(reader)? } else { Names::default() };
                     if kind == RowKind::Records && self.packs(names.list()) {
-                        Layout::Packed(names)
+                        let known = !self.places.is_empty();
+                        Layout::Packed(if known {
+                            self.places.iter().cloned().collect()
+                        } else {
+                            names
+                        })
                     } else {
                         Layout::Named
                     }
@@ -250,7 +272,7 @@ impl Columns {
         let start = reader.offset();
         let expected = match layout {
             Layout::Named | Layout::Packed(_) => Token::Object,
-            Layout::Positional(_) => Token::Array,
+            Layout::Positional(_) | Layout::Cells(_) => Token::Array,
             Layout::Single => found,
         };
         let fits = found == expected
@@ -263,6 +285,7 @@ impl Columns {
             Layout::Named => self.read_named(reader),
             Layout::Packed(names) => self.read_packed(reader, names),
             Layout::Positional(positions) => self.read_positional(reader, positions, width),
+            Layout::Cells(order) => self.read_cells(reader, order.as_deref(), width),
             Layout::Single => {
                 self.single().map_err(|error| DecodeError::new(start, error))?.read(reader)
             }
@@ -318,6 +341,42 @@ impl Columns {
         Err(DecodeError::new(start, ValueError::Width { expected: width, found: index }))
     }
 
+    /// Reads the cells of a row, an array of `width`, into the one column.
+    fn read_cells(
+        &mut self,
+        reader: &mut Reader<'_>,
+        order: Option<&[usize]>,
+        width: usize,
+    ) -> Result<(), DecodeError> {
+        let start = reader.offset();
+        let at = |error| DecodeError::new(start, error);
+        let column = self.single().map_err(at)?;
+        let (mut found, mut cells) = (0, SmallVec::<[Reader<'_>; 16]>::new());
+        reader.array(|reader| {
+            found += 1;
+            match order {
+                None => column.read_at(reader, 1),
+                Some(_) => {
+                    if found <= width {
+                        cells.push(reader.clone());
+                    }
+                    reader.skip()
+                }
+            }
+        })?;
+        if found != width {
+            return Err(at(ValueError::Width { expected: width, found }));
+        }
+        for &index in order.unwrap_or_default() {
+            if let Some(cell) = cells.get_mut(index) {
+                column.read_at(cell, 1).map_err(|error| error.in_index(index))?;
+            }
+        }
+        column.shape.close(0, width).map_err(at)?;
+        column.rows += 1;
+        Ok(())
+    }
+
     /// Reads the cells of a row in the order of `names`, whatever their order in the row.
     fn read_packed(&mut self, reader: &mut Reader<'_>, names: &Names) -> Result<(), DecodeError> {
         let start = reader.offset();
@@ -366,36 +425,24 @@ impl Columns {
         self.single().map_err(|error| DecodeError::new(start, error))?.read(reader)
     }
 
-    /// The layout of a table with `width` columns.
-    fn table(
-        &mut self,
-        names: Option<&[Cow<'_, str>]>,
-        width: usize,
-    ) -> Result<Layout, ValueError> {
-        Ok(match self.positions(names, width)? {
-            Some(positions) => Layout::Positional(positions),
-            None => Layout::Single,
-        })
-    }
-
-    /// Which tensor each column of a table belongs to; `None` when all belong to the one tensor.
-    pub(super) fn positions<S: AsRef<str>>(
+    /// Where each column of a table belongs.
+    pub(super) fn placement<S: AsRef<str>>(
         &mut self,
         names: Option<&[S]>,
         width: usize,
-    ) -> Result<Option<Vec<usize>>, ValueError> {
+    ) -> Result<Placement, ValueError> {
         let Some(names) = names else {
             if !self.several() {
-                return Ok(None);
+                return Ok(Placement::One(None));
             }
             let expected = self.columns.len();
             if width != expected {
                 return Err(ValueError::Width { expected, found: width });
             }
-            return Ok(Some((0..width).collect()));
+            return Ok(Placement::Each((0..width).collect()));
         };
         if self.packs(names) {
-            return Ok(None);
+            return order(self.places, names).map(Placement::One);
         }
         let mut positions = Vec::with_capacity(names.len());
         let mut taken = vec![false; self.columns.len()];
@@ -413,13 +460,13 @@ impl Columns {
         let missing = taken.iter().zip(&self.columns).find(|(taken, _)| !**taken);
         match missing {
             Some((_, column)) => Err(ValueError::MissingColumn { column: column.name.clone() }),
-            None => Ok(Some(positions)),
+            None => Ok(Placement::Each(positions)),
         }
     }
 
-    /// Whether the model declares a tensor of this name.
+    /// Whether the model declares a tensor of this name, or its only tensor a place.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.names.position(name).is_some()
+        self.names.position(name).is_some() || self.places.iter().any(|place| place == name)
     }
 
     /// The finished tensors; `batch` says whether a batch dimension may be implied.

@@ -6,6 +6,7 @@ use csv::{ByteRecord, ReaderBuilder};
 
 use super::ValueError;
 use super::column::Sink;
+use super::places::Placement;
 use super::rows::Columns;
 use crate::protocol::json::DecodeError;
 use crate::protocol::tensor::Datatype;
@@ -17,7 +18,7 @@ const COLUMNS_MAX: usize = 65_536;
 pub(super) fn read(
     text: &[u8],
     header: Option<bool>,
-    columns: &mut Columns,
+    columns: &mut Columns<'_>,
 ) -> Result<(), DecodeError> {
     let mut lines = Lines::new(text);
     let none = || DecodeError::new(text.len(), ValueError::NoRows);
@@ -29,12 +30,12 @@ pub(super) fn read(
         None => is_header(&first, text, columns)?,
     };
     let names: Option<Vec<String>> = header.then(|| first.clone());
-    let positions = columns.positions(names.as_deref(), width).map_err(at_first)?;
+    let placement = columns.placement(names.as_deref(), width).map_err(at_first)?;
     let mut rows = 0;
     columns.rows = Some(0);
     let mut line = if header { lines.next()? } else { Some(first) };
     while let Some(fields) = line {
-        let row = Row { fields: &fields, positions: positions.as_deref(), names: names.as_deref() };
+        let row = Row { fields: &fields, placement: &placement, names: names.as_deref() };
         row.read(width, columns).map_err(|error| error.at(lines.offset).in_index(rows))?;
         rows += 1;
         columns.rows = Some(rows);
@@ -46,7 +47,7 @@ pub(super) fn read(
 /// One line.
 struct Row<'a> {
     fields: &'a [String],
-    positions: Option<&'a [usize]>,
+    placement: &'a Placement,
     names: Option<&'a [String]>,
 }
 
@@ -64,7 +65,7 @@ impl RowError {
 }
 
 impl Row<'_> {
-    fn read(&self, width: usize, columns: &mut Columns) -> Result<(), RowError> {
+    fn read(&self, width: usize, columns: &mut Columns<'_>) -> Result<(), RowError> {
         let found = self.fields.len();
         if found != width {
             return Err(RowError(ValueError::Width { expected: width, found }, None));
@@ -73,14 +74,20 @@ impl Row<'_> {
             let named = self.names.and_then(|names| names.get(index)).cloned();
             Some(named.unwrap_or_else(|| index.to_string()))
         };
-        let Some(positions) = self.positions else {
-            let column = columns.single().map_err(|error| RowError(error, None))?;
-            for (index, field) in self.fields.iter().enumerate() {
-                column.take_field(field, 1).map_err(|error| RowError(error, name(index)))?;
+        let positions = match self.placement {
+            Placement::Each(positions) => positions,
+            Placement::One(order) => {
+                let column = columns.single().map_err(|error| RowError(error, None))?;
+                for place in 0..width {
+                    let cell = order.as_ref().and_then(|order| order.get(place));
+                    let index = cell.copied().unwrap_or(place);
+                    let Some(field) = self.fields.get(index) else { continue };
+                    column.take_field(field, 1).map_err(|error| RowError(error, name(index)))?;
+                }
+                column.shape.close(0, width).map_err(|error| RowError(error, None))?;
+                column.rows += 1;
+                return Ok(());
             }
-            column.shape.close(0, width).map_err(|error| RowError(error, None))?;
-            column.rows += 1;
-            return Ok(());
         };
         for (index, (field, &position)) in self.fields.iter().zip(positions).enumerate() {
             if let Some(column) = columns.columns.get_mut(position) {
@@ -94,7 +101,7 @@ impl Row<'_> {
 
 /// Whether a first line is a header, when nobody says so: its fields are the names of the model's
 /// tensors, or none of them is a number while the line after it has one.
-fn is_header(first: &[String], text: &[u8], columns: &Columns) -> Result<bool, DecodeError> {
+fn is_header(first: &[String], text: &[u8], columns: &Columns<'_>) -> Result<bool, DecodeError> {
     let is_number = |field: &String| field.trim().is_empty() || field.trim().parse::<f64>().is_ok();
     let declared = !columns.columns.is_empty();
     if declared && first.iter().all(|field| columns.has(field)) {

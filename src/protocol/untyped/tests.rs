@@ -5,7 +5,12 @@ use super::*;
 use crate::protocol::tensor::Shape;
 
 fn spec(name: &str, datatype: Datatype, shape: &[i64]) -> TensorSpec {
-    TensorSpec { name: name.into(), datatype, shape: SmallVec::from_slice(shape) }
+    TensorSpec {
+        name: name.into(),
+        datatype,
+        shape: SmallVec::from_slice(shape),
+        places: Vec::new(),
+    }
 }
 
 fn rows(json: &str, kind: RowKind) -> Values<'_> {
@@ -96,7 +101,7 @@ fn what_does_not_fit_is_named_by_row_and_column() {
             "unexpected column 'x'; there are 'age', 'sex'",
         ),
         (r#"[{"age":1,"age":2,"sex":"m"}]"#, &age, "/0/age", "column 'age' occurs twice"),
-        (r#"[{"age":1.5,"sex":"m"}]"#, &age, "/0/age", "a fraction where INT64 is expected"),
+        (r#"[{"age":1.5,"sex":"m"}]"#, &age, "/0/age", "has a fraction, and INT64 has none"),
         (r#"[{"age":1,"sex":7}]"#, &age, "/0/sex", "a number where BYTES is expected"),
         (r#"[{"age":18446744073709551615,"sex":"m"}]"#, &age, "/0/age", "out of range for INT64"),
         (r#"[{"age":1,"sex":{"b64":"***"}}]"#, &age, "/0/sex/b64", "is not base64"),
@@ -227,6 +232,76 @@ fn the_cells_of_a_data_frame_are_named_or_packed() {
     for (result, pointer, message) in cases {
         let (at, said) = wrong(result);
         assert_eq!(at, pointer, "{said}");
+        assert!(said.contains(message), "{said}");
+    }
+}
+
+#[test]
+fn names_of_places_decide_where_the_cells_of_a_data_frame_go() {
+    let places = ["w", "h", "x"].map(str::to_owned).to_vec();
+    let specs = [TensorSpec { places, ..spec("x", Datatype::Fp32, &[-1, 3]) }];
+    let expected = vec![tensor("x", &[2, 3], TensorData::Fp32(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]))];
+    let split = |names: &[&'static str], json: &'static str| {
+        let names = names.iter().map(|&name| name.into()).collect();
+        bind(&Values::Split { names, rows: Reader::new(json.as_bytes()) }, Some(&specs), "x")
+    };
+    let records = |json: &str| bind(&rows(json, RowKind::Records), Some(&specs), "x");
+    assert_eq!(split(&["x", "w", "h"], "[[3,1,2],[6,4,5]]"), Ok(expected.clone()));
+    assert_eq!(records(r#"[{"x":3,"w":1,"h":2},{"w":4,"h":5,"x":6}]"#), Ok(expected.clone()));
+    for text in ["h,x,w\n2,3,1\n5,6,4\n", "1,2,3\n4,5,6\n"] {
+        assert_eq!(csv(text, None, Some(&specs)), Ok(expected.clone()), "{text}");
+    }
+    for (result, pointer, message) in [
+        (
+            split(&["x", "w", "q"], "[[3,1,2]]"),
+            "",
+            "unexpected column 'q'; there are 'w', 'h', 'x'",
+        ),
+        (split(&["x", "w"], "[[3,1]]"), "", "column 'h' is missing"),
+        (split(&["x", "w", "h"], "[[3,1,2],[1,2]]"), "/1", "a row of 2 where 3 columns"),
+        (split(&["x", "w", "h"], "[[3,1,true]]"), "/0/2", "a boolean where FP32 is expected"),
+        (records(r#"[{"x":3,"w":1,"q":2}]"#), "/0/q", "unexpected column 'q'"),
+        (records(r#"[{"x":3,"w":1}]"#), "/0", "column 'h' is missing"),
+        (csv("h,x,q\n2,3,1\n", None, Some(&specs)), "", "unexpected column 'q'"),
+        (csv("h,x,w\n2,3,a\n", None, Some(&specs)), "/0/w", "\"a\" is not FP32"),
+    ] {
+        let (at, said) = wrong(result);
+        assert_eq!(at, pointer, "{said}");
+        assert!(said.contains(message), "{said}");
+    }
+}
+
+#[test]
+fn a_data_frame_has_as_many_names_as_cells() {
+    let specs = [spec("x", Datatype::Fp32, &[-1, 4])];
+    for (names, json) in
+        [(3, "[[1,2,3,4]]"), (5, "[[1,2,3,4]]"), (0, "[[1,2,3,4]]"), (4, "[[1,2,3]]")]
+    {
+        let names = (0..names).map(|name| name.to_string().into()).collect();
+        let values = Values::Split { names, rows: Reader::new(json.as_bytes()) };
+        let (at, said) = wrong(bind(&values, Some(&specs), "x"));
+        assert_eq!(at, "/0", "{said}");
+        assert!(said.contains("columns are expected"), "{said}");
+    }
+}
+
+#[test]
+fn integers_keep_all_their_bits_however_they_are_written() {
+    let specs = |datatype| [spec("x", datatype, &[-1])];
+    let read = |json: &str, datatype| instances(json, Some(&specs(datatype)));
+    let taken = read("[9007199254740993.0,-5e0]", Datatype::Int64).unwrap();
+    assert_eq!(taken[0].data(), &TensorData::Int64(vec![9_007_199_254_740_993, -5]));
+    let taken = read("[18446744073709551615.0]", Datatype::Uint64).unwrap();
+    assert_eq!(taken[0].data(), &TensorData::Uint64(vec![u64::MAX]));
+    let taken = csv("9007199254740993.0\n", None, Some(&specs(Datatype::Int64))).unwrap();
+    assert_eq!(taken[0].data(), &TensorData::Int64(vec![9_007_199_254_740_993]));
+    for (json, message) in [
+        ("[1e30]", "1e30 is out of range for INT64"),
+        ("[9223372036854775808.0]", "is out of range for INT64"),
+        ("[5.5]", "5.5 has a fraction, and INT64 has none"),
+    ] {
+        let (at, said) = wrong(read(json, Datatype::Int64));
+        assert_eq!(at, "/0");
         assert!(said.contains(message), "{said}");
     }
 }

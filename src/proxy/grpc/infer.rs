@@ -20,6 +20,7 @@ use crate::protocol::grpc::{PREFIX_BYTES, prefix};
 use crate::proxy::admit::Admitted;
 use crate::proxy::asked::Asked;
 use crate::proxy::body::{Pieces, RequestBody};
+use crate::proxy::coding::Coding;
 use crate::proxy::exchange::{Answer, Exchange};
 use crate::proxy::names::origin;
 use crate::proxy::problem::{Cause, Problem};
@@ -84,7 +85,7 @@ pub(super) async fn answer(
 
 /// Reads the body and its message, or says what was read and why it is none.
 async fn read_names(
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     parts: &Parts,
     incoming: Incoming,
 ) -> Result<(Pieces, Bytes), (Problem, Pieces)> {
@@ -93,8 +94,14 @@ async fn read_names(
         Err(problem) => return Err((problem, Pieces::new())),
     };
     let limit = exchange.context.worker.gateway.limits.body;
-    let message = encoding(&parts.headers)
-        .and_then(|coding| plain(only_frame(exchange, pieces.iter().cloned())?, coding, limit));
+    let message = encoding(&parts.headers).and_then(|coding| {
+        let message = plain(only_frame(exchange, pieces.iter().cloned())?, coding, limit)?;
+        // Of a frame that came in several pieces, or compressed, there are two copies.
+        if pieces.len() > 1 || coding != Coding::Identity {
+            exchange.hold(message.len())?;
+        }
+        Ok(message)
+    });
     match message {
         Ok(message) => Ok((pieces, message)),
         Err(problem) => Err((problem, pieces)),

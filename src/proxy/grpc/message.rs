@@ -78,7 +78,7 @@ pub(in crate::proxy) async fn pass(
 
 /// Reads a body to its end without noting it for the record.
 pub(in crate::proxy) async fn read_unnoted(
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     mut incoming: Incoming,
 ) -> Result<Pieces, Problem> {
     let limits = exchange.context.worker.gateway.limits;
@@ -90,6 +90,7 @@ pub(in crate::proxy) async fn read_unnoted(
         if seen > limits.body {
             return Err(too_large(limits.body, BODY_KEY));
         }
+        exchange.hold(piece.len())?;
         pieces.push(piece);
     }
     Ok(pieces)
@@ -115,7 +116,7 @@ pub(in crate::proxy) fn only_frame(
 
 /// Reads the only message of a body.
 pub(in crate::proxy) async fn read_message<M: prost::Message + Default>(
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     headers: &HeaderMap,
     incoming: Incoming,
 ) -> Result<M, Problem> {

@@ -259,9 +259,15 @@ impl Talk {
     /// The next message of the client; `None` at the end of its body.
     async fn hear(&mut self, exchange: &mut Exchange) -> Result<Option<Bytes>, Problem> {
         let limits = exchange.context.worker.gateway.limits;
+        // What came before is answered.
+        exchange.hold_only(self.reader.waiting());
         loop {
             if let Some(frame) = self.reader.next_frame().map_err(framing)? {
-                return plain(frame, self.coding, limits.body).map(Some);
+                let message = plain(frame, self.coding, limits.body)?;
+                if self.coding != Coding::Identity {
+                    exchange.hold(message.len())?;
+                }
+                return Ok(Some(message));
             }
             let Some(incoming) = &mut self.incoming else {
                 self.reader.finish().map_err(framing)?;
@@ -274,6 +280,7 @@ impl Talk {
             };
             match pass(exchange, incoming, until).await? {
                 Some(piece) => {
+                    exchange.hold(piece.len())?;
                     exchange.see_request(&piece);
                     self.reader.push(piece);
                 }
@@ -416,7 +423,7 @@ pub(super) async fn infer(
 
 /// Reads until the first message is whole; with all that was read.
 async fn first_message(
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     incoming: &mut Incoming,
     coding: Coding,
 ) -> Result<(Bytes, FrameReader, Pieces), Problem> {
@@ -430,6 +437,7 @@ async fn first_message(
         let until = exchange.deadline().min(Instant::now() + limits.header_time);
         match pass(exchange, incoming, until).await? {
             Some(piece) => {
+                exchange.hold(piece.len())?;
                 pieces.push(piece.clone());
                 reader.push(piece);
             }

@@ -8,6 +8,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -153,10 +154,32 @@ impl Frames {
     }
 }
 
+/// Follows `bytes` behind a preface, in pieces as long as their first byte says and all at once.
+pub(in crate::proxy) fn fuzz_frames(bytes: &[u8]) {
+    let Some((length, bytes)) = bytes.split_first() else { return };
+    let mut wire = vec![0; PREFACE_LEN];
+    wire.extend_from_slice(bytes);
+    let followed = |length: usize| {
+        let state = ConnState::new(Instant::now(), Duration::ZERO, Duration::ZERO);
+        let mut frames = Frames::default();
+        wire.chunks(length).for_each(|piece| frames.see(piece, &state));
+        state.seen()
+    };
+    let whole = followed(wire.len());
+    assert_eq!(followed(usize::from(*length).max(1)), whole, "in pieces");
+    // Heads and resets again, out of what is here as a whole.
+    let (mut rest, mut heads, mut resets) = (bytes, 0, 0);
+    while let Some(([a, b, c, kind, ..], behind)) = rest.split_first_chunk::<FRAME_HEAD_LEN>() {
+        heads += u32::from(*kind == HEADERS);
+        resets += u32::from(*kind == RST_STREAM);
+        let left = usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c);
+        rest = behind.get(left..).unwrap_or_default();
+    }
+    assert_eq!((whole.0, whole.1), (heads, resets), "what was seen");
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
     use super::super::state::Due;
     use super::*;
 

@@ -98,6 +98,12 @@ impl ConnState {
         }
     }
 
+    /// Heads, resets, and whether a frame is not complete.
+    pub(super) fn seen(&self) -> (u32, u32, bool) {
+        let incomplete = self.frame_began_us.load(Relaxed) != 0;
+        (self.heads.load(Relaxed), self.resets.load(Relaxed), incomplete)
+    }
+
     /// Whether the client resets more streams than a sound one does.
     pub(super) fn is_abused(&self) -> bool {
         self.abused.load(Relaxed)

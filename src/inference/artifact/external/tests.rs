@@ -57,7 +57,7 @@ fn data_in_the_folder_and_below_is_taken_in() {
         let taken = bench.take(&[("location", location), ("offset", "4"), ("length", "8")], 100);
         assert_eq!(taken.as_deref(), Ok(&*floats), "{location}");
     }
-    let taken = bench.take(&[("location", "weights.bin"), ("offset", "4")], 8);
+    let taken = bench.take(&[("location", "weights.bin"), ("offset", "4")], 12);
     assert_eq!(taken.as_deref(), Ok(&*floats), "the shape says how long it is");
 }
 
@@ -94,4 +94,40 @@ fn whatever_leads_out_of_the_folder_or_beyond_the_file_is_refused() {
     assert!(refusal.contains("it names no file"), "{refusal}");
     let refusal = bench.take(&[("location", "weights.bin")], 7).expect_err("too much");
     assert!(refusal.contains("more than the limit of 7"), "{refusal}");
+    let refusal = bench.take(&[("location", "weights.bin")], 11).expect_err("too long a file");
+    assert!(refusal.contains("has 12 bytes, more than the limit of 11"), "{refusal}");
+}
+
+#[test]
+fn tensors_in_any_order_and_on_the_same_bytes_come_out_of_one_reading() {
+    let bench = Bench::new();
+    let bytes: Vec<u8> = (0..3 * PIECE_BYTES + 77).map(|at| (at * 31 / 8) as u8).collect();
+    std::fs::write(bench.path("fraud/v1/weights.bin"), &bytes).expect("written");
+    let ranges = [
+        (2 * PIECE_BYTES - 3, 11),
+        (0, 3 * PIECE_BYTES),
+        (5, 0),
+        (PIECE_BYTES, PIECE_BYTES),
+        (3 * PIECE_BYTES + 70, 7),
+        (0, 1),
+    ];
+    let mut graph = Graph::default();
+    for (number, (start, length)) in ranges.iter().enumerate() {
+        let shape = i64::try_from(*length).expect("small");
+        let mut constant =
+            tensor(&format!("w{number}"), DataType::Uint8 as i32, &[shape], Vec::new());
+        constant.data_location = Some(DataLocation::External as i32);
+        let entry =
+            |key: &str, value: String| StringStringEntryProto { key: key.to_owned(), value };
+        constant.external_data =
+            vec![entry("location", "weights.bin".to_owned()), entry("offset", start.to_string())];
+        graph = graph.constant(constant);
+    }
+    let mut model = ModelProto { graph: Some(graph.0), ..ModelProto::default() };
+    let further = take_in(&mut model, &bench.path("fraud/v1/model.onnx"), 1 << 30).expect("taken");
+    assert_eq!(further["weights.bin"], <[u8; 32]>::from(Sha256::digest(&bytes)));
+    let taken = &model.graph.as_ref().expect("a graph").initializer;
+    for (tensor, (start, length)) in taken.iter().zip(ranges) {
+        assert!(tensor.raw_data == bytes[start..start + length], "{start} {length}");
+    }
 }

@@ -9,7 +9,7 @@ fn sealed(bench: &tempfile::TempDir) -> (OnnxSpec, [u8; 32]) {
 }
 
 fn refusal(spec: &OnnxSpec, digest: [u8; 32]) -> String {
-    check(spec, digest, digest).expect_err("refused").to_string()
+    check(spec, digest, &Further::new(), digest).expect_err("refused").to_string()
 }
 
 #[test]
@@ -17,7 +17,7 @@ fn a_digest_that_is_asked_for_must_be_the_artifacts() {
     let bench = tempfile::tempdir().expect("a directory");
     let (mut spec, digest) = sealed(&bench);
     spec.digest = Some(digest);
-    check(&spec, digest, digest).expect("it is");
+    check(&spec, digest, &Further::new(), digest).expect("it is");
     spec.digest = Some([0; 32]);
     let words = refusal(&spec, digest);
     assert!(words.contains(&format!("has the digest sha256:{}", hex(&digest))), "{words}");
@@ -53,9 +53,9 @@ fn only_the_key_of_the_configuration_signs() {
     };
     let signature = pair.sign(&digest);
     write(signature.as_ref());
-    check(&spec, digest, digest).expect("64 bytes");
+    check(&spec, digest, &Further::new(), digest).expect("64 bytes");
     write(format!("{}\n", BASE64.encode(signature.as_ref())).as_bytes());
-    check(&spec, digest, digest).expect("base64");
+    check(&spec, digest, &Further::new(), digest).expect("base64");
     let mut changed = digest;
     changed[0] ^= 1;
     assert!(refusal(&spec, changed).contains("its signature is for something else"));
@@ -72,7 +72,7 @@ fn only_the_key_of_the_configuration_signs() {
 fn ready_must_be_there_if_asked_for_and_true_if_there() {
     let bench = tempfile::tempdir().expect("a directory");
     let (mut spec, digest) = sealed(&bench);
-    check(&spec, digest, digest).expect("not asked for");
+    check(&spec, digest, &Further::new(), digest).expect("not asked for");
     spec.ready = true;
     assert!(refusal(&spec, digest).contains("is not released: there is no `READY`"));
     let write = |text: String| std::fs::write(bench.path().join("READY"), text).expect("written");
@@ -81,12 +81,35 @@ fn ready_must_be_there_if_asked_for_and_true_if_there() {
         "2026-11-26 by the pipeline\n".to_owned(),
         format!("{}  model.onnx\n", hex(&digest)),
         format!("{} *model.onnx\n", hex(&digest).to_uppercase()),
-        format!("{}  other.onnx\n", "0".repeat(64)),
+        format!("{}  ./model.onnx\n{}  other.onnx\n", hex(&digest), "0".repeat(64)),
+        format!("SHA256 (model.onnx) = {}\n", hex(&digest)),
     ] {
         write(good.clone());
-        check(&spec, digest, digest).unwrap_or_else(|error| panic!("{good}: {error}"));
+        check(&spec, digest, &Further::new(), digest)
+            .unwrap_or_else(|error| panic!("{good}: {error}"));
     }
     spec.ready = false;
-    write(format!("{}  model.onnx\n", "0".repeat(64)));
-    assert!(refusal(&spec, digest).contains("is not what `READY` beside it says"));
+    let folder = bench.path().file_name().expect("a name").to_string_lossy();
+    for name in ["model.onnx", "./model.onnx", &format!("{folder}/model.onnx"), "other.onnx"] {
+        write(format!("{}  {name}\n", "0".repeat(64)));
+        let words = refusal(&spec, digest);
+        assert!(words.contains("is not what `READY` beside it says"), "{name}: {words}");
+    }
+    write(format!("{}  other.onnx\n", hex(&digest)));
+    assert!(refusal(&spec, digest).contains("it has digests, but none of model.onnx"));
+}
+
+#[test]
+fn ready_must_be_true_about_the_data_beside_the_model_too() {
+    let path = Path::new("/models/m/v1/model.onnx");
+    let further = Further::from([("parts/w.bin".to_owned(), [1; 32])]);
+    let ready = |name: &str, digest: u8| {
+        let text = format!("{}  model.onnx\n{}  {name}\n", "00".repeat(32), hex(&[digest; 32]));
+        agree(&text, path, [0; 32], &further)
+    };
+    for name in ["parts/w.bin", "./parts/w.bin", "v1/parts/w.bin"] {
+        assert_eq!(ready(name, 1), Ok(()), "{name}");
+        assert!(ready(name, 2).is_err(), "{name}");
+    }
+    assert_eq!(ready("else/w.bin", 2), Ok(()), "another file");
 }

@@ -38,7 +38,7 @@ impl TryFrom<TensorMetadata> for TensorSpec {
             return Err(MessageError::Datatype { tensor, datatype });
         };
         let shape = metadata.shape.into_iter().map(|dim| dim.max(-1)).collect();
-        Ok(Self { name: metadata.name, datatype, shape })
+        Ok(Self { name: metadata.name, datatype, shape, places: Vec::new() })
     }
 }
 
@@ -69,6 +69,7 @@ mod tests {
             name: name.into(),
             datatype,
             shape: shape.into(),
+            places: Vec::new(),
         };
         let inputs = [spec("x", Datatype::Fp32, &[-1, 4])];
         let outputs = [spec("y", Datatype::Bytes, &[-1])];

@@ -1,0 +1,136 @@
+//! Discovery: what sources list, what is believed of it, and the view that comes out.
+//!
+//! Owns the rule that absence is not a decision: an answer that failed, that is empty, or that lacks more
+//! than half of what was there takes nothing away, and what is really gone stays in the view with the time
+//! since when. Flapping is damped. Pure: `now_ms` is an argument, milliseconds since the Unix epoch on a
+//! clock that never goes back within one run. Never asks a source, and never decides what follows from a
+//! sighting.
+//!
+//! ```text
+//! answer ─▶ Keeper (one a source: trusted? missed twice? flapping?) ─┐
+//! answer ─▶ Keeper ──────────────────────────────────────────────────┴─▶ Seen (versions, sources)
+//! ```
+
+mod damping;
+mod keeper;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+
+pub use self::damping::Damping;
+pub use self::keeper::{
+    Answer, Changes, Health, KEPT_MAX, Keeper, Kept, LISTED_MAX, Policy, Standing, Turn, Why,
+};
+pub use self::view::{Seen, Sighting, What};
+use super::dialect::Dialect;
+use super::ids::{ModelName, VersionName};
+use super::spec::BackendAddress;
+
+/// A version of a model, by both names.
+pub type Release = (ModelName, VersionName);
+
+/// What a source can list, by its identity.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Thing {
+    /// The files of a version.
+    Artifact(ModelName, VersionName),
+    /// A network endpoint.
+    Backend(BackendAddress),
+}
+
+impl fmt::Display for Thing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Artifact(model, version) => write!(f, "{model}/{version}"),
+            Self::Backend(address) => f.write_str(&address.authority()),
+        }
+    }
+}
+
+/// What is known about a thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Facts {
+    /// About the files of a version.
+    Artifact(Artifact),
+    /// About an endpoint.
+    Backend(Endpoint),
+}
+
+/// The files of a version, as a listing found them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Artifact {
+    /// Where they are.
+    pub folder: PathBuf,
+    /// The sha256 of each file by its name, once they are complete.
+    pub digests: BTreeMap<String, [u8; 32]>,
+    /// All bytes.
+    pub bytes: u64,
+    /// What is missing; `None` once the folder is complete.
+    pub waits_for: Option<String>,
+}
+
+/// What is known about an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Endpoint {
+    /// The versions that it is said to serve, by the names that it has for them; none where nothing is
+    /// said.
+    pub serves: BTreeSet<Release>,
+    /// What it is said to speak.
+    pub dialect: Option<Dialect>,
+}
+
+/// What one source has answered.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Listing(BTreeMap<Thing, Facts>);
+
+impl Listing {
+    /// Adds the files of a version.
+    pub fn artifact(&mut self, model: ModelName, version: VersionName, artifact: Artifact) {
+        self.0.insert(Thing::Artifact(model, version), Facts::Artifact(artifact));
+    }
+
+    /// Adds an endpoint. What is said about one that is there already adds up.
+    pub fn backend(&mut self, address: BackendAddress, endpoint: Endpoint) {
+        let thing = Thing::Backend(address);
+        match self.0.get_mut(&thing) {
+            Some(Facts::Backend(known)) => {
+                known.serves.extend(endpoint.serves);
+                known.dialect = endpoint.dialect.or(known.dialect);
+            }
+            Some(Facts::Artifact(_)) | None => {
+                self.0.insert(thing, Facts::Backend(endpoint));
+            }
+        }
+    }
+
+    /// How many things are listed.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nothing is listed.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The endpoints.
+    pub fn backends(&self) -> impl Iterator<Item = (&BackendAddress, &Endpoint)> {
+        self.0.iter().filter_map(|(thing, facts)| match (thing, facts) {
+            (Thing::Backend(address), Facts::Backend(endpoint)) => Some((address, endpoint)),
+            _ => None,
+        })
+    }
+
+    fn has(&self, thing: &Thing) -> bool {
+        self.0.contains_key(thing)
+    }
+
+    fn into_things(self) -> impl Iterator<Item = (Thing, Facts)> {
+        self.0.into_iter()
+    }
+}

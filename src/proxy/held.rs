@@ -1,0 +1,158 @@
+//! A bound on the bodies that are held whole, over all clients.
+//!
+//! Owns the budget of the process (`limits.held_bodies`) and what each exchange has taken of it. The first
+//! [`WHOLE_BYTES_MAX`] bytes of an exchange are free, so that short bodies, which connections and streams
+//! bound, share nothing between workers. Never holds a byte itself: bodies that stream are not counted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::body::WHOLE_BYTES_MAX;
+use super::exchange::Exchange;
+use super::problem::{Cause, Problem};
+
+/// What is taken at a time.
+const UNIT_BYTES: u64 = 64 * 1024;
+
+/// The budget of the process.
+#[derive(Debug)]
+pub(super) struct HeldBodies {
+    taken: AtomicU64,
+    limit: u64,
+}
+
+impl HeldBodies {
+    pub(super) const fn new(limit: u64) -> Self {
+        Self { taken: AtomicU64::new(0), limit }
+    }
+
+    /// What exchanges have taken, in bytes.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load(Relaxed)
+    }
+
+    fn take(&self, bytes: u64) -> bool {
+        let more = |taken: u64| taken.checked_add(bytes).filter(|sum| *sum <= self.limit);
+        self.taken.fetch_update(Relaxed, Relaxed, more).is_ok()
+    }
+}
+
+/// What one exchange holds; given back when it ends.
+#[derive(Debug, Default)]
+pub(super) struct Holding {
+    bytes: u64,
+    taken: u64,
+    /// The budget, once something was taken of it.
+    budget: Option<Arc<HeldBodies>>,
+}
+
+impl Holding {
+    /// Counts `bytes` more; whether there was room for them.
+    fn add(&mut self, budget: &Arc<HeldBodies>, bytes: u64) -> bool {
+        let held = self.bytes.saturating_add(bytes);
+        let more = cost(held).saturating_sub(self.taken);
+        if more > 0 {
+            if !budget.take(more) {
+                return false;
+            }
+            self.taken += more;
+            self.budget.get_or_insert_with(|| Arc::clone(budget));
+        }
+        self.bytes = held;
+        true
+    }
+
+    /// Gives back what is beyond `bytes`.
+    fn keep(&mut self, bytes: u64) {
+        self.bytes = self.bytes.min(bytes);
+        let back = self.taken.saturating_sub(cost(self.bytes));
+        if let Some(budget) = &self.budget {
+            budget.taken.fetch_sub(back, Relaxed);
+            self.taken -= back;
+        }
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.keep(0);
+    }
+}
+
+/// What is taken of the budget for so many bytes of one exchange.
+const fn cost(bytes: u64) -> u64 {
+    bytes.saturating_sub(WHOLE_BYTES_MAX).div_ceil(UNIT_BYTES).saturating_mul(UNIT_BYTES)
+}
+
+impl Exchange {
+    /// Makes room for `bytes` more of what is held whole.
+    pub(super) fn hold(&mut self, bytes: usize) -> Result<(), Problem> {
+        let budget = &self.context.worker.gateway.held_bodies;
+        if self.holding.add(budget, bytes as u64) {
+            return Ok(());
+        }
+        let detail =
+            "the gateway holds as many bytes of bodies as `limits.held_bodies` allows; try again";
+        Err(Problem::new(Cause::Overloaded, detail))
+    }
+
+    /// Notes that no more than `bytes` are held any longer.
+    pub(super) fn hold_only(&mut self, bytes: usize) {
+        self.holding.keep(bytes as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FREE: u64 = WHOLE_BYTES_MAX;
+
+    #[test]
+    fn short_bodies_take_nothing_and_long_ones_only_up_to_the_limit() {
+        let budget = Arc::new(HeldBodies::new(4 * UNIT_BYTES));
+        let mut short = Holding::default();
+        assert!(short.add(&budget, FREE));
+        assert_eq!(budget.taken(), 0);
+        let mut long = Holding::default();
+        assert!(long.add(&budget, FREE + 3 * UNIT_BYTES + 1));
+        assert_eq!(budget.taken(), 4 * UNIT_BYTES);
+        assert!(!short.add(&budget, 1), "there is no room");
+        assert!(long.add(&budget, UNIT_BYTES - 1), "that was paid for");
+        assert!(!long.add(&budget, 1));
+        drop(long);
+        assert_eq!(budget.taken(), 0);
+        assert!(short.add(&budget, 1));
+        short.keep(FREE);
+        assert_eq!(budget.taken(), 0);
+    }
+
+    proptest! {
+        /// Whatever exchanges take and give back, the sum stays within the limit and ends at nothing.
+        #[test]
+        fn nothing_is_lost_and_nothing_exceeds_the_limit(
+            steps in prop::collection::vec((0usize..3, 0u64..400_000, any::<bool>()), 0..60),
+        ) {
+            let budget = Arc::new(HeldBodies::new(500_000));
+            let mut exchanges = [Holding::default(), Holding::default(), Holding::default()];
+            for (which, bytes, gives_back) in steps {
+                let exchange = &mut exchanges[which];
+                let before = exchange.bytes;
+                if gives_back {
+                    exchange.keep(bytes);
+                    prop_assert_eq!(exchange.bytes, before.min(bytes));
+                } else {
+                    let fits = exchange.add(&budget, bytes);
+                    prop_assert_eq!(exchange.bytes, if fits { before + bytes } else { before });
+                }
+                let sum: u64 = exchanges.iter().map(|exchange| cost(exchange.bytes)).sum();
+                prop_assert_eq!(budget.taken(), sum);
+                prop_assert!(sum <= 500_000);
+            }
+            drop(exchanges);
+            prop_assert_eq!(budget.taken(), 0);
+        }
+    }
+}
