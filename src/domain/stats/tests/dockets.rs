@@ -52,8 +52,7 @@ fn a_day_with_too_little_is_told_as_insufficient() {
 fn windows_that_were_heard_change_nothing() {
     let baseline = normal_baseline(1, 5000);
     let mut generator = SplitMix::new(6);
-    let windows: Vec<Window> =
-        (0..10).map(|at| hour(&baseline, &mut generator, at, 150)).collect();
+    let windows: Vec<Window> = (0..10).map(|at| hour(&baseline, &mut generator, at, 150)).collect();
     let mut once = Docket::new(Arc::clone(&baseline), Policy::default());
     let wanted: Vec<Judgement> = windows.iter().filter_map(|window| once.hear(window)).collect();
     // As a running gateway hears them: all that are kept, each time that one is closed.

@@ -39,7 +39,12 @@ fn normal_baseline_of(seed: u64, features: usize, rows: usize) -> Arc<Baseline> 
     Arc::new(Baseline::try_from(file).expect("sound"))
 }
 
-pub(super) fn window(baseline: &Baseline, generator: &mut SplitMix, n: usize, shift: f64) -> Counts {
+pub(super) fn window(
+    baseline: &Baseline,
+    generator: &mut SplitMix,
+    n: usize,
+    shift: f64,
+) -> Counts {
     let mut counts = Counts::new(Arc::clone(baseline.layout()));
     let features = baseline.layout().features().len();
     for _ in 0..n {
