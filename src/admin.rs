@@ -75,9 +75,9 @@ impl Admin {
         registry: Arc<Registry>,
         (compactor, sinks): (Option<Arc<Compactor>>, Arc<Sinks>),
         drain: Arc<Drain>,
-        (references, quality, alarms, node): (Arc<Monitor>, QualityReader, AlarmReader, &str),
+        (references, quality, alarms): (Arc<Monitor>, QualityReader, AlarmReader),
         discovery: DiscoveryHandle,
-        listener: TcpListener,
+        (node, listener): (&str, TcpListener),
     ) -> Self {
         let listener = Mutex::new(Some(listener));
         Self {

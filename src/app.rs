@@ -205,9 +205,9 @@ impl App {
                 Arc::clone(&registry),
                 (log.compactor.clone(), Arc::clone(&log.sinks)),
                 Arc::clone(&drain),
-                (Arc::clone(&monitor), quality.reader(), alarms.reader(), &intent.node),
+                (Arc::clone(&monitor), quality.reader(), alarms.reader()),
                 discovery.clone(),
-                listener,
+                (&intent.node, listener),
             );
             server.add_service(background_service("admin", AdminService::new(admin)));
         }

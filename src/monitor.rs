@@ -49,8 +49,6 @@ use self::budget::Budget;
 pub use self::feedback::{
     QualityMonitor, QualityReader, QualityStats, Query as QualityQuery, ReportError, VersionStats,
 };
-pub use self::gather::Follower;
-use self::gather::Gatherer;
 pub use self::gather::{Follower, Places};
 use self::gather::{Gatherer, Order};
 pub use self::judge::Judge;

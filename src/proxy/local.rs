@@ -211,7 +211,9 @@ async fn answered<T>(
 fn decode<'a>(loaded: &LocalModel, asked: &'a Asked) -> Result<(InferRequest<'a>, Form), Problem> {
     let signature = loaded.signature();
     let signature = Signature { inputs: &signature.inputs, outputs: &signature.outputs };
-    asked.decode(&Terms { signature: Some(signature), extractors: None })
+    let (request, form) = asked.decode(&Terms { signature: Some(signature), extractors: None })?;
+    asked.check_signature(&request)?;
+    Ok((request, form))
 }
 
 /// A request that may run together with others.
