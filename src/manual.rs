@@ -136,4 +136,7 @@ pub mod decisions {
     pub mod releases {
         #![doc = include_str!("docs/decisions/0027-proofs-plans-and-a-journal-before-a-route.md")]
     }
+    pub mod drift {
+        #![doc = include_str!("docs/decisions/0028-drift-is-a-margin-test-over-time.md")]
+    }
 }
