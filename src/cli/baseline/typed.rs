@@ -66,10 +66,10 @@ fn take(
         let array = batch.column_by_name(&column.name);
         let array =
             array.ok_or_else(|| format!("a row group lacks the column `{}`", column.name))?;
-        each(array.as_ref(), |value| column.values.push(value))?;
+        each(array.as_ref(), &mut |value| column.values.push(value))?;
     }
     if let Some(array) = choice.time.as_ref().and_then(|name| batch.column_by_name(name)) {
-        each(array.as_ref(), |value| {
+        each(array.as_ref(), &mut |value| {
             times.push(match value {
                 Value::Number(number) => When::Number(number),
                 Value::Integer(integer) => When::Number(integer as f64),
@@ -99,7 +99,7 @@ fn kind(of: &DataType) -> Option<KindWord> {
 }
 
 /// Hands over each value of an array.
-fn each(array: &dyn Array, mut take: impl FnMut(Value<'_>)) -> Result<(), String> {
+fn each(array: &dyn Array, take: &mut dyn FnMut(Value<'_>)) -> Result<(), String> {
     match array.data_type() {
         DataType::Float64 => primitive::<Float64Type>(array, Value::Number, take),
         DataType::Float32 => primitive::<Float32Type>(array, |x| Value::Number(x.into()), take),
@@ -152,7 +152,7 @@ fn each(array: &dyn Array, mut take: impl FnMut(Value<'_>)) -> Result<(), String
 fn primitive<T: ArrowPrimitiveType>(
     array: &dyn Array,
     value: impl Fn(T::Native) -> Value<'static>,
-    mut take: impl FnMut(Value<'_>),
+    take: &mut dyn FnMut(Value<'_>),
 ) {
     for element in array.as_primitive::<T>() {
         take(element.map_or(Value::Missing, &value));
@@ -160,12 +160,12 @@ fn primitive<T: ArrowPrimitiveType>(
 }
 
 /// A dictionary: its values once, then a key for each row.
-fn dictionary(array: &dyn Array, mut take: impl FnMut(Value<'_>)) -> Result<(), String> {
+fn dictionary(array: &dyn Array, take: &mut dyn FnMut(Value<'_>)) -> Result<(), String> {
     let dictionary = array
         .as_any_dictionary_opt()
         .ok_or_else(|| "a dictionary has keys that cannot be read".to_owned())?;
     let mut texts: Vec<Option<String>> = Vec::new();
-    each(dictionary.values().as_ref(), |value| {
+    each(dictionary.values().as_ref(), &mut |value| {
         texts.push(match value {
             Value::Text(text) => Some(text.to_owned()),
             Value::Integer(integer) => Some(integer.to_string()),
