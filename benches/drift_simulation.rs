@@ -21,8 +21,6 @@ use pointsman::domain::stats::verdict::Outcome;
 
 /// The hours of 90 days.
 const HOURS: usize = 90 * 24;
-/// The rows of a baseline chunk, and of an hour where nothing else is said.
-const HOURLY: usize = 1000;
 
 /// SplitMix64.
 struct Random(u64);
@@ -116,13 +114,23 @@ impl Stream {
     }
 }
 
-/// A baseline of `features` like columns, each of `hours` of the traffic; without what the chunks say,
-/// if so asked.
+/// How much traffic there is, and how much of it the baseline has seen.
+#[derive(Clone, Copy)]
+struct Size {
+    /// The values of an hour.
+    hourly: usize,
+    /// The hours of the baseline.
+    hours: usize,
+    /// The rows of its chunks.
+    chunk: usize,
+}
+
+/// A baseline of `features` like columns; without what the chunks say, if so asked.
 fn baseline(
     traffic: Traffic,
     seed: u64,
     features: usize,
-    hours: usize,
+    size: Size,
     noise: bool,
 ) -> Arc<Baseline> {
     let mut file: BaselineFile =
@@ -130,17 +138,18 @@ fn baseline(
             .expect("the form of a baseline");
     for feature in 0..features {
         let mut stream = Stream::new(traffic, seed ^ (feature as u64) << 40);
+        let options = Options { chunk: size.chunk, ..Options::default() };
         let mut column = Numbers::default();
-        for hour in 0..hours {
-            stream.hour(hour, HOURLY, |x| column.push(Some(x)));
+        for hour in 0..size.hours {
+            stream.hour(hour, size.hourly, |x| column.push(Some(x)));
         }
-        let mut built = Column::Numbers(column).build(&format!("x{feature}"), Options::default());
+        let mut built = Column::Numbers(column).build(&format!("x{feature}"), options);
         if !noise {
             built.noise = None;
         }
         file.features.push(built);
     }
-    file.n = (hours * HOURLY) as u64;
+    file.n = (size.hours * size.hourly) as u64;
     Arc::new(Baseline::try_from(file).expect("a built baseline is sound"))
 }
 
@@ -152,18 +161,17 @@ fn is_alarm(drift: &mut Drift, counts: &Counts) -> bool {
 }
 
 /// The alarms of one quarter: without and with the noise floor.
-fn quarter(traffic: Traffic, seed: u64, n: usize) -> [usize; 2] {
-    let hours = if matches!(traffic, Traffic::Independent) { 10 } else { 14 * 24 };
+fn quarter(traffic: Traffic, seed: u64, size: Size) -> [usize; 2] {
     let policy = Policy { windows: HOURS as f64, ..Policy::default() };
-    let mut drifts = [false, true]
-        .map(|noise| Drift::new(baseline(traffic, seed << 1, 1, hours, noise), policy));
+    let mut drifts =
+        [false, true].map(|noise| Drift::new(baseline(traffic, seed << 1, 1, size, noise), policy));
     let layout = Arc::clone(drifts[0].baseline().layout());
     let mut stream = Stream::new(traffic, seed << 1 | 1);
     let mut counts = Counts::new(layout);
     let (mut alarms, mut before) = ([0; 2], [false; 2]);
     for hour in 0..HOURS {
         counts.clear();
-        stream.hour(hour, n, |x| counts.record_row(0, &[x as f32]));
+        stream.hour(hour, size.hourly, |x| counts.record_row(0, &[x as f32]));
         for ((drift, alarms), before) in drifts.iter_mut().zip(&mut alarms).zip(&mut before) {
             let is_alarm = is_alarm(drift, &counts);
             *alarms += usize::from(is_alarm && !*before);
@@ -186,28 +194,35 @@ fn spread<T: Send>(times: u64, work: impl Fn(u64) -> T + Sync) -> Vec<T> {
 
 fn false_alarms(quarters: u64) {
     println!(
-        "| traffic without drift | values an hour | quarters with an alarm | alarms a quarter | with the noise floor | alarms a quarter |"
+        "| traffic without drift | values an hour | rows of a chunk | quarters with an alarm | alarms a \
+         quarter | with the noise floor | alarms a quarter |"
     );
-    println!("|---|---|---|---|---|---|");
-    for (traffic, n) in [
-        (Traffic::Independent, 100),
-        (Traffic::Independent, 1000),
-        (Traffic::Seasonal { amplitude: 0.1 }, 1000),
-        (Traffic::Seasonal { amplitude: 0.3 }, 1000),
-        (Traffic::Autocorrelated { rho: 0.5 }, 1000),
-        (Traffic::Autocorrelated { rho: 0.9 }, 1000),
-        (Traffic::Autocorrelated { rho: 0.99 }, 1000),
-        (Traffic::Autocorrelated { rho: 0.9 }, 200),
-        (Traffic::Wandering { deviation: 0.1 }, 1000),
-        (Traffic::Wandering { deviation: 0.2 }, 1000),
+    println!("|---|---|---|---|---|---|---|");
+    // Two weeks of baseline: seasons are in it.
+    let weeks = |hourly, chunk| Size { hourly, hours: 14 * 24, chunk };
+    for (traffic, size) in [
+        (Traffic::Independent, Size { hourly: 100, hours: 100, chunk: 1000 }),
+        (Traffic::Independent, Size { hourly: 1000, hours: 10, chunk: 1000 }),
+        (Traffic::Seasonal { amplitude: 0.1 }, weeks(200, 200)),
+        (Traffic::Seasonal { amplitude: 0.3 }, weeks(200, 200)),
+        (Traffic::Seasonal { amplitude: 0.3 }, weeks(200, 1000)),
+        (Traffic::Autocorrelated { rho: 0.5 }, weeks(200, 200)),
+        (Traffic::Autocorrelated { rho: 0.9 }, weeks(200, 200)),
+        (Traffic::Autocorrelated { rho: 0.9 }, weeks(200, 1000)),
+        (Traffic::Autocorrelated { rho: 0.99 }, weeks(200, 200)),
+        (Traffic::Autocorrelated { rho: 0.99 }, weeks(200, 1000)),
+        (Traffic::Wandering { deviation: 0.1 }, weeks(200, 200)),
+        (Traffic::Wandering { deviation: 0.2 }, weeks(200, 200)),
+        (Traffic::Wandering { deviation: 0.2 }, weeks(200, 1000)),
     ] {
-        let alarms = spread(quarters, |seed| quarter(traffic, seed + 1, n));
+        let alarms = spread(quarters, |seed| quarter(traffic, seed + 1, size));
         let column = |at: usize| {
             let some = alarms.iter().filter(|a| a[at] > 0).count() as f64 / quarters as f64;
             let mean = alarms.iter().map(|a| a[at]).sum::<usize>() as f64 / quarters as f64;
             format!("{:.1} % | {mean:.3}", some * 100.0)
         };
-        println!("| {} | {n} | {} | {} |", traffic.name(), column(0), column(1));
+        let Size { hourly, chunk, .. } = size;
+        println!("| {} | {hourly} | {chunk} | {} | {} |", traffic.name(), column(0), column(1));
     }
 }
 
@@ -215,8 +230,9 @@ fn false_alarms(quarters: u64) {
 /// `None` for more than 500.
 fn delay(seed: u64, features: usize, n: usize, change: impl Fn(f64) -> f64) -> Option<usize> {
     let policy = Policy { windows: HOURS as f64, ..Policy::default() };
+    let size = Size { hourly: 1000, hours: 10, chunk: 1000 };
     let mut drift =
-        Drift::new(baseline(Traffic::Independent, seed << 1, features, 10, true), policy);
+        Drift::new(baseline(Traffic::Independent, seed << 1, features, size, true), policy);
     let mut counts = Counts::new(Arc::clone(drift.baseline().layout()));
     let mut random = Random(seed << 1 | 1);
     (1..=500).find(|_| {

@@ -53,6 +53,7 @@ fn model(count: usize, sticky: Option<StickyKey>) -> ModelSpec {
         execution: Default::default(),
         recording: Default::default(),
         monitor: Default::default(),
+        alarms: Default::default(),
         labels: None,
     }
 }
@@ -93,6 +94,7 @@ fn table(
         discovery: Default::default(),
         feedback: Default::default(),
         monitor: Default::default(),
+        alarms: Default::default(),
         drain: Drain::default(),
         telemetry: TelemetrySpec::default(),
     };

@@ -2,11 +2,16 @@
 //!
 //! Owns its HTTP surface. Reads everything; what it is asked to change it asks of the controller.
 
+mod alarms;
 mod discovery;
+mod drift;
+mod features;
 mod local;
 mod models;
+mod monitor;
 mod quality;
 mod sinks;
+mod windows;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -14,7 +19,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::Json;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
@@ -28,7 +33,10 @@ use crate::control::discovery::DiscoveryHandle;
 use crate::domain::record::Omission;
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::SpokenDialect;
-use crate::monitor::{MonitorReader, MonitorStats, QualityReader};
+use crate::domain::stats::baseline::FILE_BYTES_MAX;
+use crate::domain::stats::window::WindowLength;
+use crate::monitor::alarms::AlarmReader;
+use crate::monitor::{Monitor, MonitorReader, QualityReader};
 use crate::prediction_log::parquet::{Compactor, ParquetStats};
 use crate::prediction_log::{DropReason, LogStats, SYNC_BUCKETS_US, Sinks};
 use crate::protocol::open_inference::OPENAPI;
@@ -45,6 +53,11 @@ pub struct Admin {
     sinks: Arc<Sinks>,
     discovery: DiscoveryHandle,
     monitor: MonitorReader,
+    /// Takes baselines.
+    references: Arc<Monitor>,
+    alarms: AlarmReader,
+    /// The name of this gateway.
+    node: String,
     quality: QualityReader,
     listener: Mutex<Option<TcpListener>>,
 }
@@ -62,12 +75,25 @@ impl Admin {
         registry: Arc<Registry>,
         (compactor, sinks): (Option<Arc<Compactor>>, Arc<Sinks>),
         drain: Arc<Drain>,
-        (monitor, quality): (MonitorReader, QualityReader),
+        (references, quality, alarms): (Arc<Monitor>, QualityReader, AlarmReader),
         discovery: DiscoveryHandle,
-        listener: TcpListener,
+        (node, listener): (&str, TcpListener),
     ) -> Self {
         let listener = Mutex::new(Some(listener));
-        Self { gateway, registry, compactor, drain, sinks, monitor, discovery, quality, listener }
+        Self {
+            gateway,
+            registry,
+            compactor,
+            drain,
+            sinks,
+            discovery,
+            monitor: references.reader(),
+            references,
+            quality,
+            alarms,
+            node: node.to_owned(),
+            listener,
+        }
     }
 
     /// Copies what other rooms have counted into the registry and renders it.
@@ -111,7 +137,8 @@ impl Admin {
         sinks::metrics(registry, &self.sinks.stats(log.written_lsn));
         let parquet = self.compactor.as_ref().map(|compactor| compactor.stats());
         parquet_metrics(registry, &parquet.unwrap_or_default());
-        monitor_metrics(registry, &self.monitor.stats());
+        monitor_metrics(registry, &self.monitor);
+        alarms::metrics(registry, &self.alarms);
         if let Some(stats) = self.quality.stats() {
             quality::metrics(registry, &stats, log.written_lsn);
         }
@@ -119,6 +146,7 @@ impl Admin {
         discovery::metrics(registry, &self.discovery);
         let mut out = registry.render();
         local::batch_rows(&snapshot, &mut out);
+        drift::metrics(&self.monitor, &mut out);
         let (counts, seconds) = (&log.sync_buckets, log.sync_time.as_secs_f64());
         Registry::histogram(LOG_SYNC, &SYNC_BUCKETS_US, counts, seconds, &mut out);
         out
@@ -227,11 +255,26 @@ fn log_metrics(registry: &Registry, log: &LogStats) {
     }
 }
 
-fn monitor_metrics(registry: &Registry, monitor: &MonitorStats) {
+fn monitor_metrics(registry: &Registry, reader: &MonitorReader) {
+    let monitor = reader.stats();
     registry.set("pointsman_monitor_memory_bytes", &[], float(monitor.memory as u64));
     registry.set("pointsman_monitor_memory_limit_bytes", &[], float(monitor.memory_max as u64));
     registry.set("pointsman_monitor_windows", &[], float(monitor.windows as u64));
     registry.copy("pointsman_monitor_windows_forgotten_total", &[], monitor.forgotten);
+    registry.copy("pointsman_monitor_shards_lost_total", &[], monitor.lost);
+    registry.set("pointsman_monitor_waiting_bytes", &[], float(monitor.waiting as u64));
+    let share = 1.0 / f64::from(monitor.one_of.max(1));
+    registry.set("pointsman_monitor_sampled_ratio", &[], share);
+    for (key, standing) in reader.standings() {
+        let labels = [("model", key.model.as_str()), ("version", key.version.as_str())];
+        let has = standing.baseline().is_some();
+        registry.set("pointsman_monitor_baseline", &labels, f64::from(u8::from(has)));
+        let last = reader.windows(&key, WindowLength::Minute).pop();
+        let share = last.and_then(|window| window.counts.traffic.share_seen());
+        if let Some(share) = share {
+            registry.set("pointsman_monitor_seen_ratio", &labels, share);
+        }
+    }
 }
 
 fn parquet_metrics(registry: &Registry, parquet: &ParquetStats) {
@@ -274,8 +317,22 @@ fn router(admin: Arc<Admin>) -> Router {
             "/api/v1/openapi.json",
             get(async || ([(CONTENT_TYPE, "application/json")], OPENAPI)),
         )
+        .route("/api/v1/alarms", get(alarms::list))
+        .route("/api/v1/monitor", get(monitor::overview))
+        .route("/api/v1/models/{model}/monitor", get(monitor::model))
+        .route("/api/v1/models/{model}/versions/{version}/monitor", get(monitor::version))
+        .route("/api/v1/models/{model}/versions/{version}/series", get(monitor::series))
+        .route("/api/v1/models/{model}/versions/{version}/features", get(features::table))
+        .route("/api/v1/models/{model}/versions/{version}/features/{feature}", get(features::one))
+        .route("/api/v1/models/{model}/drift", get(drift::model))
+        .route("/api/v1/models/{model}/versions/{version}/drift", get(drift::version))
+        .route(
+            "/api/v1/models/{model}/versions/{version}/baseline",
+            put(drift::adopt).layer(DefaultBodyLimit::max(FILE_BYTES_MAX)),
+        )
         .route("/api/v1/models/{model}/versions/{version}/load", post(models::load))
         .route("/api/v1/models/{model}/versions/{version}/unload", post(models::unload))
+        .route("/api/v1/models/{model}/versions/{version}/windows", get(windows::windows))
         .route("/api/v1/discovery", get(discovery::show))
         .route("/api/v1/events", get(discovery::events))
         .route("/api/v1/registrations", post(discovery::register))

@@ -29,7 +29,8 @@ use crate::control::events::Events;
 use crate::control::{Controller, LoadError, PublishError};
 use crate::domain::spec::Intent;
 use crate::inference::Executor;
-use crate::monitor::{Monitor, QualityMonitor};
+use crate::monitor::alarms::{Alarms, AlarmsError, LogSight};
+use crate::monitor::{Monitor, Places, QualityMonitor};
 use crate::prediction_log::{OpenError, Recorder, SinkError};
 use crate::proxy::{BoundSockets, Drain, DrainHandle, Gateway, ListenError, Readiness, WorkerPlan};
 use crate::snapshot::Repository;
@@ -71,6 +72,9 @@ pub enum StartError {
     /// The monitor's thread cannot start.
     #[error("no thread for the monitor")]
     Monitor(#[source] std::io::Error),
+    /// Nobody can be called.
+    #[error("alarms cannot be delivered")]
+    Alarms(#[from] AlarmsError),
     /// A worker thread is gone.
     #[error("loading the models did not end")]
     Boot,
@@ -83,6 +87,7 @@ pub struct App {
     registry: Arc<Registry>,
     log: Log,
     monitor: Arc<Monitor>,
+    alarms: Alarms,
     quality: QualityMonitor,
     controller: boot::Parts,
     discovery: DiscoveryHandle,
@@ -114,8 +119,15 @@ impl App {
         let threads = intent.inference.threads.unwrap_or_else(cores);
         let executor = Executor::new(threads).map_err(StartError::Executor)?;
         let monitor = Arc::new(Monitor::new(&intent, workers));
-        monitor.start(Vec::new()).map_err(StartError::Monitor)?;
         let quality = QualityMonitor::start(&intent, &log.recorder).map_err(StartError::Monitor)?;
+        let places = Places {
+            data_dir: intent.data_dir.clone(),
+            log: intent.records().then(|| log.recorder.progress()),
+        };
+        let alarms = Alarms::start(&intent)?;
+        let sight = LogSight::new(Arc::clone(&log.recorder), Arc::clone(&log.sinks));
+        let watch = Box::new(alarms.watch(&intent, sight, quality.reader()));
+        monitor.start(places, vec![watch]).map_err(StartError::Monitor)?;
         let (controller, snapshots) =
             Controller::new(&intent, Arc::clone(&registry), Arc::clone(&monitor))
                 .map_err(StartError::Publish)?;
@@ -140,6 +152,7 @@ impl App {
             log,
             monitor,
             quality,
+            alarms,
             controller,
             discovery,
             data,
@@ -160,6 +173,7 @@ impl App {
             registry,
             log,
             monitor,
+            alarms,
             quality,
             controller,
             discovery,
@@ -177,6 +191,7 @@ impl App {
         let boot = Boot::new(
             Arc::clone(&intent),
             Arc::clone(&gateway),
+            Arc::clone(&monitor),
             controller,
             discovery.clone(),
             Arc::clone(&failure),
@@ -190,9 +205,9 @@ impl App {
                 Arc::clone(&registry),
                 (log.compactor.clone(), Arc::clone(&log.sinks)),
                 Arc::clone(&drain),
-                (monitor.reader(), quality.reader()),
+                (Arc::clone(&monitor), quality.reader(), alarms.reader()),
                 discovery.clone(),
-                listener,
+                (&intent.node, listener),
             );
             server.add_service(background_service("admin", AdminService::new(admin)));
         }
@@ -203,8 +218,9 @@ impl App {
         let signals = Signals::new(Arc::clone(&gateway), handle, intent.drain, failures);
         server.run(RunArgs { shutdown_signal: Box::new(signals) });
 
-        monitor.close();
         log.close();
+        monitor.close();
+        alarms.close();
         quality.close();
         // An executor thread may be in the middle of a model; it ends with the process.
         std::mem::forget(gateway);

@@ -3,13 +3,18 @@
 //! Owns arguments, exit codes and what is printed. Data goes to standard output, everything else to
 //! standard error. Each command is a function of its own module.
 
+mod admin_client;
 mod args;
+mod baseline;
 mod check;
+mod drift;
 mod explain;
 mod health;
 mod log;
+mod monitor;
 mod run;
 mod schema;
+mod top;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -63,10 +68,17 @@ fn dispatch(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
             explain::explain(&load(config, Checks::Offline)?, &request, out)
         }
         Command::Health => health::health(&load(config, Checks::Offline)?),
+        Command::Top(args) => top::top(&load(config, Checks::Offline)?, &args, out),
         Command::Log(command) => {
             let intent = load(config, Checks::Offline)?;
             log::run(*command, &intent, out)
         }
+        Command::Monitor(command) => {
+            let intent = load(config, Checks::Offline)?;
+            monitor::run(&command, &intent, out)
+        }
+        Command::Drift(args) => drift::drift(&load(config, Checks::Offline)?, &args, out),
+        Command::Baseline(args) => baseline::baseline(&args, out),
         Command::Vet(vet) => {
             let limits = VetLimits { memory: vet.memory, time: Duration::from_secs(vet.seconds) };
             let load = LoadLimits { file_bytes: vet.file_bytes, ..LoadLimits::default() };

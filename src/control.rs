@@ -26,7 +26,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 pub use self::load::{LoadError, Loader};
-pub use self::publish::{Controller, PublishError};
+pub use self::publish::{Controller, PublishError, about_local, about_remote, champion};
 pub use self::repository::Residents;
 pub use self::store::STATE_DIR;
 use crate::domain::routing::TargetKind;

@@ -32,8 +32,18 @@ pub mod dialects {
     #![doc = include_str!("docs/dialects.md")]
 }
 
+/// What is counted about versions, what it is held against, and what a restart changes.
+pub mod monitoring {
+    #![doc = include_str!("docs/monitoring.md")]
+}
+
 pub mod operations {
     #![doc = include_str!("docs/operations.md")]
+}
+
+/// Labels, and what they say about predictions.
+pub mod quality {
+    #![doc = include_str!("docs/quality.md")]
 }
 
 pub mod glossary {
@@ -125,5 +135,8 @@ pub mod decisions {
     }
     pub mod releases {
         #![doc = include_str!("docs/decisions/0027-proofs-plans-and-a-journal-before-a-route.md")]
+    }
+    pub mod drift {
+        #![doc = include_str!("docs/decisions/0028-drift-is-a-margin-test-over-time.md")]
     }
 }

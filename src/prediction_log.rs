@@ -55,7 +55,9 @@ pub use recorder::{Offer, OpenError, Recorder, Ticket};
 pub use recovery::{LostTail, Recovery};
 pub use row::RowError;
 pub use settlement::Lost;
-pub use sinks::{FailureReason, LogPlace, SinkError, SinkStats, Sinks};
+pub use sinks::{
+    Backoff, Failure, FailureReason, HttpPost, LogPlace, PostError, SinkError, SinkStats, Sinks,
+};
 pub use stats::{DropReason, Dropped, LogStats, Omitted, SYNC_BUCKETS_US};
 pub use survey::{Survey, survey};
 

@@ -16,6 +16,7 @@ use super::StartError;
 use crate::control::discovery::{Discovery, DiscoveryHandle};
 use crate::control::{Controller, Loader, Residents, load_models};
 use crate::domain::spec::Intent;
+use crate::monitor::Monitor;
 use crate::proxy::Gateway;
 use crate::snapshot::Command;
 use crate::telemetry::logging::chain;
@@ -30,6 +31,7 @@ pub(super) type Parts = (Controller, mpsc::Receiver<Command>, Discovery);
 pub(super) struct Boot {
     intent: Arc<Intent>,
     gateway: Arc<Gateway>,
+    monitor: Arc<Monitor>,
     controller: Mutex<Option<Parts>>,
     discovery: DiscoveryHandle,
     failure: Arc<Mutex<Option<StartError>>>,
@@ -41,6 +43,7 @@ impl Boot {
     pub(super) fn new(
         intent: Arc<Intent>,
         gateway: Arc<Gateway>,
+        monitor: Arc<Monitor>,
         controller: Parts,
         discovery: DiscoveryHandle,
         failure: Arc<Mutex<Option<StartError>>>,
@@ -48,7 +51,7 @@ impl Boot {
     ) -> Self {
         let controller = Mutex::new(Some(controller));
         let never_ready = Mutex::new(None);
-        Self { intent, gateway, controller, discovery, failure, failed, never_ready }
+        Self { intent, gateway, monitor, controller, discovery, failure, failed, never_ready }
     }
 
     async fn load_and_publish(&self, mut controller: Controller) -> Result<Residents, StartError> {
@@ -66,6 +69,9 @@ impl Boot {
         controller.see(&self.intent, &self.discovery.seen());
         let generation = controller.publish(&self.intent, &models).map_err(StartError::Publish)?;
         tracing::info!(generation = generation.0, "the snapshot is published");
+        // The first exchange is counted by the right baseline.
+        let monitor = Arc::clone(&self.monitor);
+        tokio::task::spawn_blocking(move || monitor.begin()).await.map_err(|_| StartError::Boot)?;
         Ok(Residents::new(Arc::clone(&self.intent), controller, loader, models, seen))
     }
 }

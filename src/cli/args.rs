@@ -2,16 +2,21 @@
 //!
 //! Owns commands and options. Never acts on them.
 
+mod baseline;
 mod log;
+mod monitor;
 
 use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 
+pub(super) use self::baseline::BaselineArgs;
 pub(super) use self::log::{
     ExportArgs, ExportFormat, FilterArgs, FormArgs, LogCommand, QueryArgs, RowFormat, TailArgs,
 };
+
+pub(super) use self::monitor::{MonitorCommand, MonitorReplayArgs};
 
 /// An edge-oriented model gateway: routes predictions, records them, and guards releases.
 #[derive(Debug, Parser)]
@@ -44,9 +49,18 @@ pub(super) enum Command {
     Explain(Request),
     /// Ask a running gateway whether it is ready; exit code 0 if so.
     Health,
+    /// Show models, versions and alarms of a running gateway.
+    Top(TopArgs),
     /// Read the prediction log, of a running gateway or a stopped one.
     #[command(subcommand)]
     Log(Box<LogCommand>),
+    /// Count the exchanges of the prediction log again.
+    #[command(subcommand)]
+    Monitor(MonitorCommand),
+    /// Show what was last concluded about the drift of a model's versions.
+    Drift(DriftArgs),
+    /// Make a version's `baseline.json` of a pipeline's data: what its traffic is held against.
+    Baseline(Box<BaselineArgs>),
     /// Look at a model file in a process of its own: what the gateway starts, not a person.
     #[command(name = crate::inference::VET_COMMAND, hide = true)]
     Vet(VetArgs),
@@ -55,6 +69,19 @@ pub(super) enum Command {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+}
+
+/// What to show of drift.
+#[derive(Debug, clap::Args)]
+pub(super) struct DriftArgs {
+    /// The model.
+    pub(super) model: String,
+    /// This version only; otherwise all of the model.
+    #[arg(long, value_name = "VERSION")]
+    pub(super) of: Option<String>,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(super) format: Format,
 }
 
 /// A model file to look at, and the bounds.
@@ -71,6 +98,45 @@ pub(super) struct VetArgs {
     /// Seconds that it may take.
     #[arg(long)]
     pub(super) seconds: u64,
+}
+
+/// What `top` shows, and how often.
+#[derive(Debug, clap::Args)]
+pub(super) struct TopArgs {
+    /// Show it once and end; so it does where standard output is no terminal.
+    #[arg(long)]
+    pub(super) once: bool,
+    /// Seconds between two looks.
+    #[arg(long, default_value_t = 2.0)]
+    pub(super) interval: f64,
+    /// Over which time: the last closed minute, hour or day.
+    #[arg(long, value_enum, default_value_t = Last::Minute)]
+    pub(super) last: Last,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(super) format: Format,
+}
+
+/// A span of time up to the last closed minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Last {
+    /// A minute.
+    Minute,
+    /// An hour.
+    Hour,
+    /// A day.
+    Day,
+}
+
+impl Last {
+    /// The word for it.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Minute => "minute",
+            Self::Hour => "hour",
+            Self::Day => "day",
+        }
+    }
 }
 
 /// A request to explain.

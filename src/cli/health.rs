@@ -1,10 +1,11 @@
 //! `pointsman health`
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use super::Failure;
+use super::admin_client::reachable;
 use crate::domain::spec::Intent;
 
 /// The longest wait for each step.
@@ -21,16 +22,6 @@ pub(super) fn health(intent: &Intent) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::other(format!("the gateway at {address} is not ready: {}", status.trim_end())))
-}
-
-/// Where a listener on any address can be reached from this machine.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 /// The status line of `/readyz`.

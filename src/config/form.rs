@@ -3,6 +3,7 @@
 //! Owns how each is written and what to say when it is not. Never looks anything up: no file, no
 //! name resolution.
 
+mod alarms;
 mod log;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -15,6 +16,7 @@ use crate::domain::spec::{BackendAddress, IpNet, StickyKey};
 use super::diagnostic::{Code, closest};
 use super::scalar::Fault;
 
+pub(super) use alarms::{link, mute_hours};
 pub(super) use log::{
     bucket, endpoint, field_source, hash_key, output, pointer, region, secret, sink_url,
     slice_source,

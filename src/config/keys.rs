@@ -4,6 +4,7 @@
 //! Defaults here are what the schema shows; a test holds them against the defaults of
 //! [`crate::domain::spec`].
 
+mod alarms;
 mod card;
 mod discovery;
 mod labels;
@@ -16,12 +17,13 @@ use std::time::Duration;
 
 use crate::domain::ids::Permille;
 
+pub(super) use alarms::{ALARM_KINDS, ALARMS, MODEL_ALARMS};
 pub(super) use card::{CARD, CARD_INPUT, CARD_OUTPUT};
 pub(super) use discovery::{DISCOVERY, KUBERNETES};
 pub(super) use labels::LABELS;
 pub(super) use log::{FEEDBACK, LOG, PARQUET, RECORDING, REDACT, SINK};
 pub(super) use models::{BATCH, EXECUTION, MODEL, RAW, VERSION};
-pub(super) use monitor::{MODEL_MONITOR, MONITOR};
+pub(super) use monitor::{DRIFT, MODEL_MONITOR, MONITOR};
 pub(super) use sections::{
     DRAIN, FORWARDING, INFERENCE, KEEP_ALIVE, LIMITS, POOL, PROTOCOLS, ROUTE, TELEMETRY, TIMEOUTS,
     TOP,
@@ -173,6 +175,10 @@ pub(super) enum Form {
     PublicKey,
     /// Words for people.
     Prose,
+    /// The URL of a page.
+    Link,
+    /// Hours of the day, and days of the week.
+    MuteHours,
     /// Where a response has something.
     Output,
     /// What divides predictions.
@@ -211,6 +217,8 @@ impl Form {
             Self::Digest => "a digest such as \"sha256:4f5e…\", 64 hexadecimal digits",
             Self::PublicKey => "a key such as \"ed25519:MCow…\", 32 bytes in base64",
             Self::Prose => "a text",
+            Self::Link => "the URL of a page such as \"https://wiki/runbooks/{alarm}\"",
+            Self::MuteHours => "hours in UTC such as \"22:00-06:00\" or \"sat-sun 00:00-24:00\"",
             Self::Output => "the name of an output, or a JSON pointer such as \"/predictions/0\"",
             Self::Slice => {
                 "\"session\", \"header:NAME\", \"request:/json/pointer\" or \"response:/json/pointer\""
@@ -235,6 +243,10 @@ impl Form {
             Self::SinkUrl | Self::Endpoint => Some("^http://[^/?#@\\s]+"),
             // What comes from elsewhere is all that matches, next to this.
             Self::Secret | Self::HashKey => Some("\\$\\{(env|file):"),
+            Self::Link => Some("^https?://"),
+            Self::MuteHours => {
+                Some("^([a-z]{3}(-[a-z]{3})? +)?[0-9]{2}:[0-9]{2}-[0-9]{2}:[0-9]{2}$")
+            }
             Self::Cidr => Some("^[0-9A-Fa-f:.]+(/[0-9]+)?$"),
             Self::Digest => Some("^sha256:[0-9A-Fa-f]{64}$"),
             Self::PublicKey => Some("^ed25519:[0-9A-Za-z+/]+=*$"),
@@ -290,7 +302,7 @@ pub(super) fn is_secret(name: &str) -> bool {
 }
 
 /// Every section, and how it is written in the file.
-static HOMES: [(&Section, &str); 27] = [
+static HOMES: [(&Section, &str); 41] = [
     (&TOP, "the top of the file, above the first `[table]`"),
     (&LIMITS, "`[limits]`"),
     (&FORWARDING, "`[forwarding]`"),
@@ -306,7 +318,21 @@ static HOMES: [(&Section, &str); 27] = [
     (&DISCOVERY, "`[discovery.NAME]`"),
     (&KUBERNETES, "`kubernetes = { … }` of `[discovery.NAME]`"),
     (&MONITOR, "`[monitor]`"),
+    (&DRIFT, "`[monitor.drift]`"),
     (&MODEL_MONITOR, "`[models.NAME.monitor]`"),
+    (&ALARMS, "`[alarms]`"),
+    (&MODEL_ALARMS, "`[models.NAME.alarms]`"),
+    (ALARM_KINDS[0].1, "`silence = { … }` of alarms"),
+    (ALARM_KINDS[1].1, "`request_rate = { … }` of alarms"),
+    (ALARM_KINDS[2].1, "`repeated_input = { … }` of alarms"),
+    (ALARM_KINDS[3].1, "`class_share = { … }` of alarms"),
+    (ALARM_KINDS[4].1, "`schema_shape = { … }` of alarms"),
+    (ALARM_KINDS[5].1, "`drift = { … }` of alarms"),
+    (ALARM_KINDS[6].1, "`error_rate = { … }` of alarms"),
+    (ALARM_KINDS[7].1, "`quality = { … }` of alarms"),
+    (ALARM_KINDS[8].1, "`baseline_missing = { … }` of alarms"),
+    (ALARM_KINDS[9].1, "`stale_pipeline = { … }` of alarms"),
+    (ALARM_KINDS[10].1, "`log_lag = { … }` of `[alarms]`"),
     (&LABELS, "`[models.NAME.labels]`"),
     (&DRAIN, "`[drain]`"),
     (&TELEMETRY, "`[telemetry]`"),

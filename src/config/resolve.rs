@@ -4,6 +4,7 @@
 //! value that is wrong is replaced by its default until all mistakes are known, and then the whole is
 //! refused.
 
+mod alarms;
 mod discovery;
 mod labels;
 mod models;
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::domain::ids::SourceName;
-use crate::domain::spec::{BackendAddress, Intent};
+use crate::domain::spec::{AlarmsSpec, BackendAddress, Intent};
 
 use super::Checks;
 use super::diagnostic::{Code, Finding};
@@ -69,8 +70,9 @@ pub(super) fn intent(
     let (log, level) =
         top.table("log", |log| settings::log(&log, feedback.is_some())).unwrap_or_default();
     let above = Above { recording: &log.recording, queue: log.queue, feedback: feedback.is_some() };
+    let alarms = rules.alarms(&top);
     let discovery = rules.discovery(&top, environment);
-    let models = rules.models(&top, above);
+    let models = rules.models(&top, above, &alarms.rules);
     let pools = rules.pools(&top);
     let routes = rules.routes(&top, &models, &pools, above);
     let sinks = rules.sinks(&top);
@@ -104,6 +106,7 @@ pub(super) fn intent(
         discovery,
         feedback: top.table("feedback", settings::feedback).unwrap_or_default(),
         monitor: top.table("monitor", settings::monitor).unwrap_or_default(),
+        alarms: AlarmsSpec { rules: alarms::named(alarms.rules, None), ..alarms },
         drain: top.table("drain", settings::drain).unwrap_or_default(),
         telemetry: top.table("telemetry", settings::telemetry).unwrap_or_default(),
         models,

@@ -1,7 +1,9 @@
 //! Tests of the room as a whole: files in, intent or diagnostics out.
 
+mod alarms;
 mod broken;
 mod discovery;
+mod labels;
 mod properties;
 mod recording;
 mod rendered;

@@ -11,12 +11,14 @@ use super::enquiry::Spoken;
 use super::lanes::Lanes;
 use super::members::{Members, members};
 use crate::domain::discovery::Seen;
-use crate::domain::ids::Generation;
+use crate::domain::ids::{Generation, Permille, VersionName};
 use crate::domain::routing::{RoutingTable, TableError, TargetKind};
 use crate::domain::spec::{
-    BackendAddress, BackendsSpec, Balance, Intent, KeepAlive, ModelSpec, Timeouts, VersionSpec,
+    BackendAddress, BackendsSpec, Balance, Intent, KeepAlive, ModelSpec, OnnxSpec, Timeouts,
+    VersionSpec,
 };
-use crate::monitor::Monitor;
+use crate::inference::LocalModel;
+use crate::monitor::{About, Monitor, VersionKey, VersionMonitor, baseline_beside};
 use crate::snapshot::{
     self, Backend, LocalRuntime, Policies, Publisher, Reader, RemoteRuntime, RuntimeKind, Snapshot,
     TargetRuntime,
@@ -142,10 +144,15 @@ fn build(
         .targets()
         .iter()
         .map(|target| {
+            let kind = runtime_of(intent, &target.kind, models, kept)?;
+            let monitor = monitor.version(&target.kind);
+            if let Some(monitor) = &monitor {
+                describe(monitor, intent, &target.kind, &kind);
+            }
             Ok(TargetRuntime {
-                kind: runtime_of(intent, &target.kind, models, kept)?,
+                kind,
                 metrics: registry.target(&target.kind),
-                monitor: monitor.version(&target.kind),
+                monitor,
                 headers: headers_of(&target.kind)?,
             })
         })
@@ -210,6 +217,55 @@ fn runtime_of(
     let mut runtime = remote(addresses, how, &mut kept.backends)?;
     runtime.http2 = pool.http2;
     Ok(RuntimeKind::Remote(runtime))
+}
+
+/// Tells the monitor what is known about a version, once it can answer.
+fn describe(monitor: &VersionMonitor, intent: &Intent, kind: &TargetKind, runtime: &RuntimeKind) {
+    let Some((model, version)) = model_and_version(intent, kind) else { return };
+    let about = match (version, runtime) {
+        (VersionSpec::Onnx(onnx), RuntimeKind::Local(Some(runtime))) => {
+            about_local(onnx, &runtime.model)
+        }
+        (VersionSpec::Backends(_), RuntimeKind::Remote(runtime)) => about_remote(&runtime.spoken),
+        (VersionSpec::Onnx(_) | VersionSpec::Backends(_), _) => return,
+    };
+    let champion = champion(model).filter(|champion| *champion != monitor.key().version);
+    let champion =
+        champion.map(|version| VersionKey { model: monitor.key().model.clone(), version });
+    monitor.describe(About { champion, ..about.configured(&model.monitor) });
+}
+
+/// What is known about a version in this process.
+pub fn about_local(onnx: &OnnxSpec, model: &LocalModel) -> About {
+    let signature = model.signature();
+    let columns = signature.columns.iter();
+    About {
+        inputs: signature.inputs.clone(),
+        outputs: signature.outputs.clone(),
+        columns: columns.map(|(name, columns)| (name.clone(), columns.clone())).collect(),
+        is_local: true,
+        digest: Some(model.digest()),
+        baseline: Some(baseline_beside(&onnx.path)),
+        ..About::default()
+    }
+}
+
+/// What is known about a version at backends.
+pub fn about_remote(spoken: &snapshot::Spoken) -> About {
+    let described = spoken.description.as_deref();
+    About {
+        inputs: described.map(|known| known.inputs.clone()).unwrap_or_default(),
+        outputs: described.map(|known| known.outputs.clone()).unwrap_or_default(),
+        dialect: spoken.dialect,
+        extractors: spoken.extractors.clone(),
+        ..About::default()
+    }
+}
+
+/// The version with the largest share of a model's traffic; the others are on trial, or standing by.
+pub fn champion(model: &ModelSpec) -> Option<VersionName> {
+    let shares = model.traffic.iter().filter(|(_, share)| **share > Permille::NONE);
+    shares.max_by_key(|(_, share)| **share).map(|(version, _)| version.clone())
 }
 
 fn remote(

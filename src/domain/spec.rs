@@ -4,6 +4,7 @@
 //! Owns the meaning of the settings and their defaults. Never knows the file they came from: the
 //! configuration builds an [`Intent`], and nothing can change it afterwards.
 
+mod alarms;
 mod backends;
 mod card;
 mod discovery;
@@ -18,6 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use self::alarms::{AlarmLimits, AlarmRules, AlarmsSpec, QualityFloors, Switched, WebhookSpec};
 pub use self::backends::{BackendsSpec, ProtocolSpec, RawSpec, SpokenDialect, StrictStatus};
 pub use self::card::{InputCard, ModelCard, OutputCard};
 pub use self::discovery::{
@@ -28,7 +30,7 @@ pub use self::log::{
     BodyPolicy, Durability, FeedbackSpec, FieldSource, LogSpec, ParquetSpec, Recording, RedactRule,
     Redaction, RedactionKind, Secret, SinkSpec, SinkTarget, WhenFull,
 };
-pub use self::monitor::{ModelMonitorSpec, MonitorSpec};
+pub use self::monitor::{DriftSpec, ModelMonitorSpec, MonitorSpec};
 pub use self::onnx::{BatchSpec, Execution, InferenceSpec, OnnxSpec};
 pub use self::pointer::{Extractors, JsonPointer, PointerError, Step};
 use super::ids::{ModelName, Permille, PoolName, RouteName, SinkName, SourceName, VersionName};
@@ -70,6 +72,8 @@ pub struct Intent {
     pub feedback: FeedbackSpec,
     /// What is counted about versions.
     pub monitor: MonitorSpec,
+    /// What someone is called for.
+    pub alarms: AlarmsSpec,
     /// How the process ends.
     pub drain: Drain,
     /// Logging of the gateway's own doings.
@@ -120,6 +124,8 @@ pub struct ModelSpec {
     pub recording: Recording,
     /// How it is monitored.
     pub monitor: ModelMonitorSpec,
+    /// What someone is called for about it.
+    pub alarms: AlarmRules,
     /// What its labels say; `None` where they are not looked at.
     pub labels: Option<LabelsSpec>,
 }

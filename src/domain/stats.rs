@@ -6,9 +6,11 @@
 //! about them ([`interval`]), and the drift of a version over its windows ([`drift`]), with verdicts
 //! that carry their evidence ([`verdict`]); tests and intervals that hold at any number of looks
 //! ([`two_by_two`], [`confidence`], [`sample_ratio`]); what is known about predictions once the truth is
-//! ([`quality`], [`maturity`], [`detectors`] of change), and before that ([`cbpe`]). Never keeps time,
+//! ([`quality`], [`maturity`], [`detectors`] of change), and before that ([`cbpe`]); what someone is
+//! called for ([`alarm`]), and bands for counts ([`rate_band`], [`heavy_hitters`]). Never keeps time,
 //! draws numbers or reads files: windows and files are given, and the same input gives the same verdict.
 
+pub mod alarm;
 pub mod baseline;
 pub mod build;
 pub mod cbpe;
@@ -20,10 +22,12 @@ pub mod distance;
 pub mod drift;
 pub mod exact_sum;
 pub mod groups;
+pub mod heavy_hitters;
 pub mod interval;
 pub mod layout;
 pub mod maturity;
 pub mod quality;
+pub mod rate_band;
 pub mod rings;
 pub mod sample_ratio;
 pub mod two_by_two;

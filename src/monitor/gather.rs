@@ -1,63 +1,225 @@
-//! The monitor's thread: gathers the shards of minutes that are over, closes windows, and tells those who
-//! follow.
+//! The monitor's thread: gathers the shards of minutes that are over, looks into bodies that wait, closes
+//! windows, and tells those who follow.
 //!
-//! Owns the time at which a minute is closed. Never runs on a worker.
+//! Owns the time at which a minute is closed, and what looking into bodies may cost. Never runs on a worker.
+//!
+//! ```text
+//! begin: baselines ─▶ stored windows ─▶ the log is counted from there
+//! each tick: bodies that wait ─▶ values ─▶ counts
+//! each minute: shards ─▶ store ─▶ closed ─▶ files ─▶ followers
+//! ```
 
+use std::collections::{BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::observe::Versions;
-use super::store::{MonitorReader, Store};
-use crate::domain::stats::window::{Minute, WindowCounts};
+use super::budget::Budget;
+use super::disk::{Disk, Resume};
+use super::observe::{VersionMonitor, Versions};
+use super::references::References;
+use super::store::{MonitorReader, Store, VersionKey};
+use super::tally::Batch;
+use super::waiting::Waiting;
+use crate::domain::record::Entry;
+use crate::domain::stats::window::{Minute, Unseen, WindowCounts, WindowLength};
+use crate::prediction_log::query::{Log, LogError, Scope};
+use crate::prediction_log::{Item, Progress};
 
 /// How long after its end a minute is closed: the end of an exchange is told by a clock that is read at
 /// its beginning, and one that measures durations.
 const GRACE_US: u64 = 2_000_000;
-/// How often it is looked whether a minute is over.
-const TICK: Duration = Duration::from_millis(500);
+/// How often it is looked what waits.
+const TICK: Duration = Duration::from_millis(100);
 /// The most closed minutes that followers are told of at once, after the machine has slept.
 const TOLD_MAX: u32 = 24 * 60;
+/// How long before the end of a minute the log's position is noted for it.
+const MARK_US: u64 = 1_000_000;
 
 /// Told of every minute that is closed, in order, on the monitor's thread.
-pub trait Follower: Send {
+pub trait Follower {
+    /// What was kept before this process is there again.
+    fn resumed(&mut self, _reader: &MonitorReader) {}
+
     /// All windows that end with `minute` or before it are closed.
     fn closed(&mut self, minute: Minute, reader: &MonitorReader);
+}
+
+/// What the thread is asked to do.
+pub(super) enum Order {
+    /// The snapshot is published: begin.
+    Begin(SyncSender<()>),
+    /// Take a baseline for a version.
+    Adopt(VersionKey, Vec<u8>, SyncSender<Result<(), String>>),
+}
+
+/// Where the thread finds and keeps what it needs.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// The data directory, with the log.
+    pub data_dir: PathBuf,
+    /// How far the log has come; `None` without a log.
+    pub log: Option<Arc<Progress>>,
+}
+
+impl Places {
+    pub(super) fn state(&self) -> PathBuf {
+        self.data_dir.join("state").join("monitor")
+    }
 }
 
 /// The state of the thread.
 pub(super) struct Gatherer {
     versions: Arc<Versions>,
     store: Arc<Store>,
-    followers: Vec<Box<dyn Follower>>,
+    places: Places,
+    /// The last record before this process.
+    first_lsn: u64,
+    references: References,
+    followers: Vec<Box<dyn Follower + Send>>,
+    disk: Option<Disk>,
     /// The first minute that is not closed.
     open: Minute,
+    /// When the log was where.
+    marks: VecDeque<(u64, u64)>,
+    waiting: VecDeque<(usize, Arc<VersionMonitor>, Waiting)>,
+    /// Minutes to which something was added since they were last written.
+    touched: BTreeSet<Minute>,
+    budget: Budget,
 }
 
 impl Gatherer {
     pub(super) fn new(
         versions: Arc<Versions>,
         store: Arc<Store>,
-        followers: Vec<Box<dyn Follower>>,
+        places: Places,
+        budget: Budget,
+        followers: Vec<Box<dyn Follower + Send>>,
     ) -> Self {
-        Self { versions, store, followers, open: Minute::of_us(unix_us()) }
+        let state = places.state();
+        let disk = Disk::open(&state);
+        let disk = disk.inspect_err(|error| {
+            tracing::error!(path = %state.display(), %error, "windows cannot be kept: a restart forgets them");
+        });
+        Self {
+            first_lsn: places.log.as_ref().map_or(0, |log| log.written()),
+            references: References::new(&state),
+            open: Minute::of_us(unix_us()),
+            marks: VecDeque::new(),
+            waiting: VecDeque::new(),
+            touched: BTreeSet::new(),
+            disk: disk.ok(),
+            versions,
+            store,
+            places,
+            budget,
+            followers,
+        }
     }
 
-    /// Runs until the other end of `end` is dropped.
-    pub(super) fn run(mut self, end: &Receiver<()>) {
-        while matches!(end.recv_timeout(TICK), Err(RecvTimeoutError::Timeout)) {
-            self.tick(Minute::of_us(unix_us().saturating_sub(GRACE_US)));
+    /// Runs until the other end of `orders` is dropped; then everything is gathered and kept.
+    pub(super) fn run(mut self, orders: &Receiver<Order>) {
+        let mut begun = false;
+        loop {
+            match orders.recv_timeout(TICK) {
+                Ok(Order::Begin(settled)) => {
+                    self.references.settle(&self.versions, &self.store);
+                    // Whoever waits may be gone.
+                    let _gone = settled.send(());
+                    self.resume();
+                    let reader = MonitorReader::new(Arc::clone(&self.store));
+                    self.followers.iter_mut().for_each(|follower| follower.resumed(&reader));
+                    begun = true;
+                }
+                Ok(Order::Adopt(key, json, answer)) => {
+                    let _gone = answer.send(self.adopt(&key, &json));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if begun {
+                self.tick(unix_us());
+            }
         }
-        self.gather(Minute(u32::MAX));
+        if begun {
+            self.park();
+        }
+    }
+
+    fn adopt(&mut self, key: &VersionKey, json: &[u8]) -> Result<(), String> {
+        let version = self.versions.find(key.model.as_str(), key.version.as_str());
+        let version = version.ok_or_else(|| format!("there is no version {key}"))?;
+        self.references.adopt(&version, json, &self.store)
+    }
+
+    fn tick(&mut self, now_us: u64) {
+        self.mark(now_us);
+        self.references.settle(&self.versions, &self.store);
+        self.collect();
+        self.look(true);
+        let halvings = self.versions.sampling.halvings(Minute::of_us(now_us));
+        let room = &self.versions.room;
+        self.store.note_looking(room.bytes(), halvings, room.lost());
+        let open = Minute::of_us(now_us.saturating_sub(GRACE_US));
+        if open > self.open {
+            self.close(open);
+        }
+    }
+
+    /// Notes where the log is.
+    fn mark(&mut self, now_us: u64) {
+        let Some(log) = &self.places.log else { return };
+        // A clock that was set back makes later notes useless.
+        self.marks.retain(|(us, _)| *us <= now_us);
+        self.marks.push_back((now_us, log.written()));
+        while self.marks.len() > 1200 {
+            self.marks.pop_front();
+        }
+    }
+
+    /// A record before all that ended in `open` or later.
+    fn lsn_before(&self, open: Minute) -> u64 {
+        let limit = open.start_us().saturating_sub(MARK_US);
+        let before = self.marks.iter().rev().find(|(us, _)| *us <= limit);
+        before.map_or(self.first_lsn, |(_, lsn)| *lsn)
+    }
+
+    /// Takes what waits from the workers.
+    fn collect(&mut self) {
+        for version in self.versions.all() {
+            version.take_waiting(|worker, waiting| {
+                self.waiting.push_back((worker, Arc::clone(&version), waiting));
+            });
+        }
+    }
+
+    /// Looks into what waits, as far as the budget goes where it is `bounded`.
+    fn look(&mut self, bounded: bool) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let mut batch = Batch::default();
+        while !bounded || self.budget.has_any() {
+            let Some((worker, version, waiting)) = self.waiting.pop_front() else { break };
+            batch.look(&version, &waiting, &mut self.references, &self.store);
+            self.versions.room.give(worker, waiting.bytes());
+            self.budget.looked();
+        }
+        self.budget.pause();
+        self.touched.extend(batch.flush(&self.store));
     }
 
     /// Closes every minute before `open`.
-    fn tick(&mut self, open: Minute) {
-        if open <= self.open {
-            return;
-        }
+    fn close(&mut self, open: Minute) {
         self.gather(open);
+        // Bodies that arrived with the last shards.
+        self.collect();
+        self.look(true);
+        self.pass_over(open);
         self.store.close(open);
+        self.write(open);
+        self.choose_share(open);
         let reader = MonitorReader::new(Arc::clone(&self.store));
         let first = self.open.max(Minute(open.0.saturating_sub(TOLD_MAX)));
         for minute in (first.0..open.0).map(Minute) {
@@ -66,14 +228,148 @@ impl Gatherer {
         self.open = open;
     }
 
+    /// Counts what still waits of minutes that are closed now as not seen.
+    fn pass_over(&mut self, open: Minute) {
+        let mut batch = Batch::default();
+        let (over, later) =
+            self.waiting.drain(..).partition(|(_, _, waiting)| waiting.minute < open);
+        self.waiting = later;
+        let over: VecDeque<_> = over;
+        for (worker, version, waiting) in over {
+            batch.pass_over(&version, &waiting, &self.store);
+            self.versions.room.give(worker, waiting.bytes());
+        }
+        self.touched.extend(batch.flush(&self.store));
+    }
+
     /// Takes what was counted before `open`.
-    fn gather(&self, open: Minute) {
+    fn gather(&mut self, open: Minute) {
         for version in self.versions.all() {
             version.take(open, |shard| {
                 let mut counts = WindowCounts::default();
                 counts.traffic.add_recorded(&shard.traffic);
+                counts.inputs.merge(&shard.inputs);
+                if let Some(counting) = &shard.counting {
+                    counts.add_values(&counting.counts);
+                }
+                for values in &shard.unplanned {
+                    self.references.learn(&version, values, &self.store);
+                }
                 self.store.add(version.key(), shard.minute, &counts);
+                self.touched.insert(shard.minute);
             });
+        }
+    }
+
+    fn write(&mut self, open: Minute) {
+        let lsn = self.lsn_before(open);
+        let touched: Vec<_> = self.touched.range(..open).copied().collect();
+        let Some(disk) = &mut self.disk else { return };
+        match disk.close(&self.store, &touched, open, lsn) {
+            Ok(()) => self.touched.retain(|minute| *minute >= open),
+            Err(error) => {
+                tracing::error!(%error, "closed windows cannot be written; it is tried again with the next minute");
+            }
+        }
+    }
+
+    /// Chooses the share that is looked into in the minute after the one that has begun.
+    fn choose_share(&mut self, open: Minute) {
+        let mut offered = 0;
+        for version in self.versions.all() {
+            let minute = Minute(open.0.saturating_sub(1));
+            let window = self.store.window(version.key(), WindowLength::Minute, minute);
+            if let Some(window) = window.filter(|_| !version.about().is_local) {
+                let traffic = &window.counts.traffic;
+                let missed = [Unseen::Sampled, Unseen::Busy, Unseen::Unreadable];
+                let missed: u64 = missed.into_iter().map(|reason| traffic.not_seen(reason)).sum();
+                offered += traffic.seen + missed;
+            }
+        }
+        let next = Minute::of_us(unix_us()).plus(1);
+        let current = self.versions.sampling.halvings(next);
+        let wanted = self.budget.halvings(offered, current);
+        if wanted == current {
+            return;
+        }
+        if let Some(disk) = &mut self.disk
+            && let Err(error) = disk.note_rate(next, wanted)
+        {
+            tracing::warn!(%error, "the share of exchanges that is looked into stays as it is: it cannot be kept");
+            return;
+        }
+        self.versions.sampling.change(next, wanted);
+        tracing::info!(
+            one_of = 1u32 << wanted,
+            "the share of exchanges that is looked into changes"
+        );
+    }
+
+    /// Reads what was kept, and counts the records that came after it.
+    fn resume(&mut self) {
+        let began = Instant::now();
+        let Some(disk) = &mut self.disk else { return };
+        let now = Minute::of_us(unix_us());
+        let halvings = disk.halvings(now);
+        self.versions.sampling.change(now, halvings);
+        let Some(resume) = disk.load(&self.store) else {
+            let resume = Resume { lsn: self.first_lsn, minute: Minute(now.0.saturating_sub(1)) };
+            if let Err(error) = disk.begin(resume) {
+                tracing::error!(%error, "windows cannot be kept: a restart forgets them");
+            }
+            return;
+        };
+        // What was counted before the last stop is closed, however long ago that was.
+        self.store.close(resume.minute.plus(1));
+        self.open = resume.minute.plus(1).min(now);
+        if self.places.log.is_none() || resume.lsn >= self.first_lsn {
+            return;
+        }
+        match self.recount(resume) {
+            Ok(records) => tracing::info!(
+                records,
+                after_lsn = resume.lsn,
+                ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+                "what the last stop left open is counted from the prediction log"
+            ),
+            Err(error) => {
+                tracing::error!(%error, "the prediction log cannot be counted; counts of the last minutes are missing");
+            }
+        }
+    }
+
+    fn recount(&mut self, resume: Resume) -> Result<u64, LogError> {
+        let scope = Scope::of_lsns(resume.lsn + 1, self.first_lsn);
+        let mut log = Log::open_scope(&self.places.data_dir, scope)?;
+        let mut batch = Batch::default();
+        let mut records = 0;
+        while let Some(item) = log.next_item()? {
+            let Item::Row(row) = item else { continue };
+            let Entry::Prediction(record) = &row.entry else { continue };
+            if Minute::of_exchange(record.ts_us, record.latency.t_total) <= resume.minute {
+                continue;
+            }
+            let halvings = |minute| self.disk.as_ref().map_or(0, |disk| disk.halvings(minute));
+            let (versions, store) = (&self.versions, &self.store);
+            let counted = batch.recount(versions, record, &mut self.references, store, halvings);
+            records += u64::from(counted.is_some());
+            self.touched.extend(counted);
+        }
+        batch.flush(&self.store);
+        Ok(records)
+    }
+
+    /// Keeps everything at the end of the process. Workers have ended, and the log is closed.
+    fn park(mut self) {
+        self.tick(unix_us());
+        self.collect();
+        self.look(false);
+        self.gather(Minute(u32::MAX));
+        let lsn = self.places.log.as_ref().map_or(0, |log| log.written());
+        if let Some(disk) = &self.disk
+            && let Err(error) = disk.park(&self.store, self.open, lsn)
+        {
+            tracing::error!(%error, "open windows cannot be written; they are counted from the log at the next start");
         }
     }
 }

@@ -1,49 +1,109 @@
 //! What workers record into: for each version, one shard a worker and minute.
 //!
 //! Owns the shards and their hand-over. A worker records into its own; the lock around it is contended
-//! only in the moment in which the gatherer takes what is closed, once a minute. Never waits for anyone,
-//! and never loses a count: a shard that is not gathered stays.
+//! only in the moment in which the gatherer takes what is closed. Never waits for anyone, and never loses
+//! a count: a shard that is not gathered stays.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use super::about::About;
+use super::plan::Plan;
+use super::sampling::Sampling;
 use super::store::VersionKey;
+use super::values::Values;
+use super::waiting::Waiting;
+use crate::domain::ids::RecordId;
 use crate::domain::record::{Latency, Outcome};
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::Intent;
-use crate::domain::stats::window::{Minute, TrafficRecorder};
+use crate::domain::stats::counts::Counts;
+use crate::domain::stats::heavy_hitters::HeavyHitters;
+use crate::domain::stats::window::{Minute, TrafficRecorder, Unseen};
 use crate::telemetry::Padded;
 
 /// An exchange that has ended.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Observation<'a> {
     /// The minute in which it ended.
     pub minute: Minute,
     /// How.
     pub outcome: Outcome,
+    /// The status that the client was sent.
+    pub status: u16,
     /// How many predictions it asked for, where the gateway looked inside.
     pub rows: Option<u32>,
     /// Where the time went.
     pub latency: &'a Latency,
 }
 
+impl Observation<'_> {
+    /// Whether the client has an answer of the model.
+    pub(super) fn is_answered(&self) -> bool {
+        self.outcome == Outcome::Ok && (200..300).contains(&self.status)
+    }
+}
+
 /// What one worker has counted about one version in one minute.
 #[derive(Debug, Default)]
 pub(super) struct Shard {
     pub(super) minute: Minute,
+    /// Which plan it follows; a shard of another one is begun when that changes.
+    revision: u64,
     pub(super) traffic: TrafficRecorder,
+    pub(super) inputs: HeavyHitters,
+    pub(super) counting: Option<Counting>,
+    /// Values that a baseline is learned from.
+    pub(super) unplanned: Vec<Values>,
 }
 
-impl Shard {
-    fn record(&mut self, observation: &Observation<'_>) {
-        let Observation { outcome, rows, latency, .. } = *observation;
-        self.traffic.record(outcome, rows, latency);
+/// Counts and how they are made.
+#[derive(Debug)]
+pub(super) struct Counting {
+    plan: Arc<Plan>,
+    pub(super) counts: Counts,
+}
+
+impl Counting {
+    pub(super) fn new(plan: Arc<Plan>) -> Self {
+        let counts = Counts::new(Arc::clone(plan.layout()));
+        Self { plan, counts }
+    }
+
+    pub(super) fn count(&mut self, values: &Values, strict: bool) {
+        self.plan.count(values, strict, &mut self.counts);
     }
 }
 
-/// The shards of one worker.
+/// Exchanges of one shard whose values are kept to learn from.
+const UNPLANNED_MAX: usize = 2000;
+
+impl Shard {
+    /// Counts values, or keeps them to learn from.
+    fn see(&mut self, values: Values) {
+        self.traffic.see();
+        match &mut self.counting {
+            Some(counting) => counting.count(&values, false),
+            None if self.unplanned.len() < UNPLANNED_MAX => self.unplanned.push(values),
+            None => {}
+        }
+    }
+
+    /// Makes it empty for later.
+    fn clear(&mut self) {
+        self.traffic.reset();
+        self.inputs.clear();
+        self.unplanned.clear();
+        if let Some(counting) = &mut self.counting {
+            counting.counts.clear();
+        }
+    }
+}
+
+/// What one worker keeps about one version.
 #[derive(Debug, Default)]
 struct Shards {
     /// Of the minutes that still get exchanges, and of those that were not gathered yet; the one that was
@@ -52,37 +112,88 @@ struct Shards {
     filled: Vec<Shard>,
     /// Empty, for later.
     spare: Vec<Shard>,
-}
-
-impl Shards {
-    fn of(&mut self, minute: Minute) -> Option<&mut Shard> {
-        let last = self.filled.len().checked_sub(1);
-        let at = last
-            .filter(|last| self.filled[*last].minute == minute)
-            .or_else(|| self.filled.iter().position(|shard| shard.minute == minute));
-        let at = at.unwrap_or_else(|| {
-            let mut shard = self.spare.pop().unwrap_or_default();
-            shard.minute = minute;
-            self.filled.push(shard);
-            self.filled.len() - 1
-        });
-        self.filled.get_mut(at)
-    }
+    /// Exchanges whose bodies are looked into on the monitor's thread.
+    waiting: Vec<Waiting>,
 }
 
 /// The most empty shards that a worker keeps for a version.
 const SPARE_MAX: usize = 2;
 
+/// The most shards that wait to be gathered, by worker and version: minutes in which the monitor's thread has
+/// done nothing. Beyond, the oldest is lost, and counted.
+const FILLED_MAX: usize = 16;
+
 /// What is recorded about one version; shared by all snapshots that have it.
 #[derive(Debug)]
 pub struct VersionMonitor {
     key: VersionKey,
+    about: Mutex<Arc<About>>,
+    plan: Mutex<Option<Arc<Plan>>>,
+    /// Counts changes of the plan.
+    revision: AtomicU64,
     shards: Box<[Padded<Mutex<Shards>>]>,
+    sampling: Arc<Sampling>,
+    room: Arc<Room>,
+}
+
+/// The bytes of bodies that wait, by worker.
+#[derive(Debug)]
+pub(super) struct Room {
+    /// For each worker.
+    limit: usize,
+    /// Shards that were lost.
+    lost: AtomicU64,
+    taken: Box<[Padded<AtomicUsize>]>,
+}
+
+impl Room {
+    fn new(bytes: u64, workers: usize) -> Self {
+        let workers = workers.max(1);
+        let limit = usize::try_from(bytes).unwrap_or(usize::MAX) / workers;
+        let lost = AtomicU64::new(0);
+        Self { limit, lost, taken: (0..workers).map(|_| Padded::default()).collect() }
+    }
+
+    /// Takes room for `bytes`, if there is any.
+    fn take(&self, worker: usize, bytes: usize) -> bool {
+        let Some(taken) = self.taken.get(worker) else { return false };
+        // Only this worker adds, so that the sum cannot grow in between.
+        let fits = taken.0.load(Ordering::Relaxed).saturating_add(bytes) <= self.limit;
+        if fits {
+            taken.0.fetch_add(bytes, Ordering::Relaxed);
+        }
+        fits
+    }
+
+    /// Gives room back.
+    pub(super) fn give(&self, worker: usize, bytes: usize) {
+        if let Some(taken) = self.taken.get(worker) {
+            taken.0.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Shards that were lost for want of a thread that gathers them.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.taken.iter().map(|taken| taken.0.load(Ordering::Relaxed)).sum()
+    }
 }
 
 impl VersionMonitor {
-    fn new(key: VersionKey, workers: usize) -> Self {
-        Self { key, shards: (0..workers.max(1)).map(|_| Padded::default()).collect() }
+    fn new(key: VersionKey, workers: usize, sampling: Arc<Sampling>, room: Arc<Room>) -> Self {
+        Self {
+            key,
+            about: Mutex::default(),
+            plan: Mutex::default(),
+            revision: AtomicU64::new(0),
+            shards: (0..workers.max(1)).map(|_| Padded::default()).collect(),
+            sampling,
+            room,
+        }
     }
 
     /// The version.
@@ -90,26 +201,139 @@ impl VersionMonitor {
         &self.key
     }
 
-    /// Counts an exchange on `worker`.
-    pub fn record(&self, worker: usize, observation: &Observation<'_>) {
-        let Some(shards) = self.shards.get(worker % self.shards.len()) else { return };
-        if let Some(shard) = shards.0.lock().of(observation.minute) {
-            shard.record(observation);
+    /// Says what is known about the version.
+    pub fn describe(&self, about: About) {
+        let mut known = self.about.lock();
+        if **known != about {
+            *known = Arc::new(about);
         }
     }
 
+    pub(super) fn about(&self) -> Arc<About> {
+        Arc::clone(&self.about.lock())
+    }
+
+    /// Counts by another plan from now on, or by none.
+    pub(super) fn follow(&self, plan: Option<Arc<Plan>>) {
+        *self.plan.lock() = plan;
+        self.revision.fetch_add(1, Ordering::Release);
+    }
+
+    pub(super) fn plan(&self) -> Option<Arc<Plan>> {
+        self.plan.lock().clone()
+    }
+
+    /// Counts an exchange on `worker`. `values` are those of a version in this process, where it has
+    /// answered.
+    pub fn record(&self, worker: usize, observation: &Observation<'_>, values: Option<Values>) {
+        self.with_shard(worker, observation.minute, |shard| {
+            shard.traffic.record(observation.outcome, observation.rows, observation.latency);
+            match values.filter(|values| !values.is_empty()) {
+                _ if !observation.is_answered() => shard.traffic.miss(Unseen::Failed),
+                Some(values) => shard.see(values),
+                None => shard.traffic.miss(Unseen::Unreadable),
+            }
+        });
+    }
+
+    /// Counts an exchange of a proxied version on `worker`. What is taken from its bodies is looked into
+    /// later, if it belongs to the share that is, and there is room.
+    pub fn record_later(
+        &self,
+        worker: usize,
+        observation: &Observation<'_>,
+        id: RecordId,
+        take: impl FnOnce() -> Result<Waiting, Unseen>,
+    ) {
+        let missed = if !observation.is_answered() {
+            Some(Unseen::Failed)
+        } else if !self.sampling.takes(observation.minute, id) {
+            Some(Unseen::Sampled)
+        } else {
+            self.keep(worker, take()).err()
+        };
+        self.with_shard(worker, observation.minute, |shard| {
+            shard.traffic.record(observation.outcome, observation.rows, observation.latency);
+            if let Some(reason) = missed {
+                shard.traffic.miss(reason);
+            }
+        });
+    }
+
+    /// Counts an input, by the hash of its body, on `worker`.
+    pub fn note_input(&self, worker: usize, minute: Minute, hash: u128) {
+        self.with_shard(worker, minute, |shard| shard.inputs.add(hash));
+    }
+
+    fn keep(&self, worker: usize, waiting: Result<Waiting, Unseen>) -> Result<(), Unseen> {
+        let worker = worker % self.shards.len();
+        let waiting = waiting?;
+        if !self.room.take(worker, waiting.bytes()) {
+            return Err(Unseen::Busy);
+        }
+        if let Some(shards) = self.shards.get(worker) {
+            shards.0.lock().waiting.push(waiting);
+        }
+        Ok(())
+    }
+
+    fn with_shard(&self, worker: usize, minute: Minute, record: impl FnOnce(&mut Shard)) {
+        let Some(shards) = self.shards.get(worker % self.shards.len()) else { return };
+        let mut shards = shards.0.lock();
+        let revision = self.revision.load(Ordering::Acquire);
+        let is_it = |shard: &Shard| shard.minute == minute && shard.revision == revision;
+        let filled = &shards.filled;
+        let last = filled.len().checked_sub(1);
+        let last = last.filter(|last| filled.get(*last).is_some_and(is_it));
+        let at = match last.or_else(|| filled.iter().position(is_it)) {
+            Some(at) => at,
+            None => {
+                if shards.filled.len() >= FILLED_MAX {
+                    shards.filled.remove(0);
+                    self.room.lost.fetch_add(1, Ordering::Relaxed);
+                }
+                let shard = self.begin(&mut shards.spare, minute, revision);
+                shards.filled.push(shard);
+                shards.filled.len() - 1
+            }
+        };
+        if let Some(shard) = shards.filled.get_mut(at) {
+            record(shard);
+        }
+    }
+
+    /// A shard for `minute`: once a minute for each worker, or when the plan has changed.
+    fn begin(&self, spare: &mut Vec<Shard>, minute: Minute, revision: u64) -> Shard {
+        let kept = spare.pop();
+        if let Some(shard) = kept
+            && shard.revision == revision
+        {
+            return Shard { minute, ..shard };
+        }
+        let counting = self.plan().map(Counting::new);
+        Shard { minute, revision, counting, ..Shard::default() }
+    }
+
     /// Takes the shards of all minutes before `open`, and hands each to `gather`.
-    pub(super) fn take(&self, open: Minute, mut gather: impl FnMut(&Shard)) {
+    pub(super) fn take(&self, open: Minute, mut gather: impl FnMut(&mut Shard)) {
         for shards in &self.shards {
             let is_closed = |shard: &mut Shard| shard.minute < open;
             let mut taken: Vec<_> = shards.0.lock().filled.extract_if(.., is_closed).collect();
             for shard in &mut taken {
                 gather(shard);
-                shard.traffic.reset();
+                shard.clear();
             }
             let mut shards = shards.0.lock();
             let room = SPARE_MAX.saturating_sub(shards.spare.len());
             shards.spare.extend(taken.into_iter().take(room));
+        }
+    }
+
+    /// Takes the exchanges that wait, each with the worker that it was counted on.
+    pub(super) fn take_waiting(&self, mut look: impl FnMut(usize, Waiting)) {
+        for (worker, shards) in self.shards.iter().enumerate() {
+            let waiting = std::mem::take(&mut shards.0.lock().waiting);
+            waiting.into_iter().for_each(|waiting| look(worker, waiting));
         }
     }
 }
@@ -120,6 +344,8 @@ pub(super) struct Versions {
     workers: usize,
     /// Models that are not.
     left_out: Vec<String>,
+    pub(super) sampling: Arc<Sampling>,
+    pub(super) room: Arc<Room>,
     known: Mutex<BTreeMap<VersionKey, Arc<VersionMonitor>>>,
 }
 
@@ -127,7 +353,8 @@ impl Versions {
     pub(super) fn new(intent: &Intent, workers: usize) -> Self {
         let left_out = intent.models.iter().filter(|(_, model)| !model.monitor.enabled);
         let left_out = left_out.map(|(name, _)| name.to_string()).collect();
-        Self { workers, left_out, known: Mutex::default() }
+        let room = Arc::new(Room::new(intent.monitor.queue, workers));
+        Self { workers, left_out, sampling: Arc::default(), room, known: Mutex::default() }
     }
 
     /// The monitor of a version, made at its first mention.
@@ -137,10 +364,19 @@ impl Versions {
             return None;
         }
         let mut known = self.known.lock();
-        let version = known
-            .entry(key)
-            .or_insert_with_key(|key| Arc::new(VersionMonitor::new(key.clone(), self.workers)));
-        Some(Arc::clone(version))
+        let new = |key: &VersionKey| {
+            let (sampling, room) = (Arc::clone(&self.sampling), Arc::clone(&self.room));
+            Arc::new(VersionMonitor::new(key.clone(), self.workers, sampling, room))
+        };
+        Some(Arc::clone(known.entry(key).or_insert_with_key(new)))
+    }
+
+    pub(super) fn find(&self, model: &str, version: &str) -> Option<Arc<VersionMonitor>> {
+        let known = self.known.lock();
+        let mut found = known.values().filter(|known| {
+            known.key.model.as_str() == model && known.key.version.as_str() == version
+        });
+        found.next().cloned()
     }
 
     pub(super) fn all(&self) -> Vec<Arc<VersionMonitor>> {

@@ -9,8 +9,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::references::Standing;
 use crate::domain::ids::{ModelName, VersionName};
 use crate::domain::routing::TargetKind;
+use crate::domain::stats::baseline::Baseline;
+use crate::domain::stats::drift::docket::Judgement;
 use crate::domain::stats::rings::Rings;
 use crate::domain::stats::window::{Minute, Window, WindowCounts, WindowLength};
 
@@ -52,6 +55,12 @@ pub struct MonitorStats {
     pub windows: usize,
     /// Windows that were forgotten early for want of memory.
     pub forgotten: u64,
+    /// Minutes of one worker and version that were lost, because the monitor's thread did not come to them.
+    pub lost: u64,
+    /// Bytes of bodies that wait to be looked into.
+    pub waiting: usize,
+    /// Of the exchanges of proxied versions, one of so many is looked into.
+    pub one_of: u32,
 }
 
 /// The windows of all versions.
@@ -64,10 +73,15 @@ pub(super) struct Store {
 #[derive(Debug, Default)]
 struct Kept {
     versions: BTreeMap<VersionKey, Rings>,
+    standings: BTreeMap<VersionKey, Standing>,
+    judgements: BTreeMap<VersionKey, Arc<Judgement>>,
     /// The first minute that is not closed.
     open: Minute,
     bytes: usize,
     forgotten: u64,
+    waiting: usize,
+    halvings: u8,
+    lost: u64,
 }
 
 impl Store {
@@ -85,6 +99,67 @@ impl Store {
             None => kept.versions.entry(key.clone()).or_default(),
         };
         rings.add(minute, counts);
+    }
+
+    /// Adds counts to the window of one length.
+    pub(super) fn add_to(
+        &self,
+        key: &VersionKey,
+        length: WindowLength,
+        minute: Minute,
+        counts: &WindowCounts,
+    ) {
+        let mut kept = self.kept.lock();
+        kept.versions.entry(key.clone()).or_default().add_to(length, minute, counts);
+    }
+
+    /// The windows of one length that begin with `start`, closed or not.
+    pub(super) fn at(&self, length: WindowLength, start: Minute) -> Vec<(VersionKey, Arc<Window>)> {
+        self.select(length, |window| window.start == start)
+    }
+
+    /// The windows of one length from `start` on, closed or not.
+    pub(super) fn from(
+        &self,
+        length: WindowLength,
+        start: Minute,
+    ) -> Vec<(VersionKey, Arc<Window>)> {
+        self.select(length, |window| window.start >= start)
+    }
+
+    fn select(
+        &self,
+        length: WindowLength,
+        wanted: impl Fn(&Window) -> bool,
+    ) -> Vec<(VersionKey, Arc<Window>)> {
+        let kept = self.kept.lock();
+        let of = |(key, rings): (&VersionKey, &Rings)| {
+            let windows = rings.of(length).filter(|window| wanted(window));
+            windows.map(|window| (key.clone(), Arc::clone(window))).collect::<Vec<_>>()
+        };
+        kept.versions.iter().flat_map(of).collect()
+    }
+
+    /// The window of one length of a version, closed or not.
+    pub(super) fn window(
+        &self,
+        key: &VersionKey,
+        length: WindowLength,
+        start: Minute,
+    ) -> Option<Arc<Window>> {
+        let kept = self.kept.lock();
+        kept.versions.get(key)?.of(length).rev().find(|window| window.start == start).cloned()
+    }
+
+    /// Says what waits to be looked into, and how often the share that is was halved.
+    pub(super) fn note_looking(&self, waiting: usize, halvings: u8, lost: u64) {
+        let mut kept = self.kept.lock();
+        (kept.waiting, kept.halvings, kept.lost) = (waiting, halvings, lost);
+    }
+
+    /// Says how a version stands with its baseline.
+    pub(super) fn stand(&self, key: &VersionKey, standing: Standing) {
+        self.kept.lock().standings.insert(key.clone(), standing);
     }
 
     /// Closes every minute before `open`, and keeps within the memory.
@@ -131,6 +206,43 @@ impl MonitorReader {
         self.store.kept.lock().versions.keys().cloned().collect()
     }
 
+    /// How each monitored version stands with its baseline.
+    pub fn standings(&self) -> Vec<(VersionKey, Standing)> {
+        let kept = self.store.kept.lock();
+        kept.standings.iter().map(|(key, standing)| (key.clone(), standing.clone())).collect()
+    }
+
+    /// How a version stands with its baseline; `None` for one that is not monitored.
+    pub fn standing(&self, key: &VersionKey) -> Option<Standing> {
+        self.store.kept.lock().standings.get(key).cloned()
+    }
+
+    /// What the values of a version are held against.
+    pub fn baseline(&self, key: &VersionKey) -> Option<Arc<Baseline>> {
+        self.store.kept.lock().standings.get(key)?.baseline().cloned()
+    }
+
+    /// What was last concluded about a version; `None` before there was enough to judge.
+    pub fn judgement(&self, key: &VersionKey) -> Option<Arc<Judgement>> {
+        self.store.kept.lock().judgements.get(key).cloned()
+    }
+
+    /// What was last concluded about each version.
+    pub fn judgements(&self) -> Vec<(VersionKey, Arc<Judgement>)> {
+        let kept = self.store.kept.lock();
+        kept.judgements.iter().map(|(key, it)| (key.clone(), Arc::clone(it))).collect()
+    }
+
+    /// Says what was concluded about a version.
+    pub(super) fn judge(&self, key: &VersionKey, judgement: Judgement) {
+        self.store.kept.lock().judgements.insert(key.clone(), Arc::new(judgement));
+    }
+
+    /// Forgets what was concluded about a version: it is held against something else now.
+    pub(super) fn retract(&self, key: &VersionKey) {
+        self.store.kept.lock().judgements.remove(key);
+    }
+
     /// The first minute that is not closed: windows that end no later never change again.
     pub fn open(&self) -> Minute {
         self.store.kept.lock().open
@@ -153,10 +265,8 @@ impl MonitorReader {
         length: WindowLength,
         start: Minute,
     ) -> Option<Arc<Window>> {
-        let kept = self.store.kept.lock();
-        let mut windows = kept.versions.get(key)?.of(length).rev();
-        let window = windows.find(|window| window.start == start);
-        window.filter(|window| window.end() <= kept.open).cloned()
+        let open = self.open();
+        self.store.window(key, length, start).filter(|window| window.end() <= open)
     }
 
     /// The window of one length that closed minutes are still being added to.
@@ -174,6 +284,9 @@ impl MonitorReader {
             memory_max: self.store.memory_max,
             windows: kept.versions.values().map(Rings::len).sum(),
             forgotten: kept.forgotten,
+            lost: kept.lost,
+            waiting: kept.waiting,
+            one_of: 1 << kept.halvings,
         }
     }
 }

@@ -18,6 +18,7 @@
 mod backoff;
 mod driver;
 mod http;
+mod post;
 mod rows;
 #[cfg(feature = "sink-s3")]
 mod s3;
@@ -35,6 +36,8 @@ use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+pub use self::backoff::Backoff;
+pub use self::post::{HttpPost, PostError};
 pub use self::state::{FailureReason, SinkStats};
 
 use self::driver::{Driver, Pace};
@@ -121,15 +124,15 @@ pub(super) struct Lot<C> {
 
 /// Why a delivery failed, and what follows from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Failure {
+pub struct Failure {
     /// In one word, for counting.
-    pub(super) reason: FailureReason,
+    pub reason: FailureReason,
     /// For people; never holds what was delivered.
-    pub(super) detail: String,
-    /// Whether these parcels will never be taken, however often they are sent.
-    pub(super) is_final: bool,
+    pub detail: String,
+    /// Whether this will never be taken, however often it is sent.
+    pub is_final: bool,
     /// What the destination asked to be left alone for.
-    pub(super) retry_after: Option<Duration>,
+    pub retry_after: Option<Duration>,
 }
 
 impl Failure {

@@ -20,7 +20,6 @@ mod repository;
 mod request;
 mod response;
 mod statistics;
-mod strict;
 
 #[cfg(test)]
 mod binary_tests;
@@ -55,7 +54,6 @@ pub use self::statistics::{
     InferBatchStatistics, InferResponseStatistics, InferStatistics, MemoryUsage, ModelStatistics,
     ModelStatisticsResponse, StatisticDuration, encode_statistics,
 };
-pub use self::strict::triton_status;
 
 /// The REST protocol as an OpenAPI 3.1 document.
 pub static OPENAPI: &str = include_str!("open_inference/openapi.json");

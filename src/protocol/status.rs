@@ -141,20 +141,6 @@ impl FailureKind {
             Self::Internal => GrpcCode::Internal,
         }
     }
-
-    /// The HTTP status that Triton 2.51 answers, for clients that were written to it. It knows 400, 404,
-    /// 500, 501 and 503, and 403 for what an operator closed; a body that cannot be parsed is its own
-    /// error there, not the client's.
-    pub const fn triton_status(self) -> u16 {
-        match self {
-            Self::Malformed | Self::Internal | Self::BadBackend => 500,
-            Self::InvalidArgument | Self::TooLarge | Self::Cancelled => 400,
-            Self::Unauthenticated | Self::PermissionDenied => 403,
-            Self::NotFound => 404,
-            Self::Unimplemented => 501,
-            Self::QuotaExhausted | Self::Unavailable | Self::DeadlineExceeded => 503,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -170,14 +156,5 @@ mod tests {
         for value in [b"17".as_slice(), b"", b"-1", b"x", b"\xff", b"999999999999999999999999"] {
             assert_eq!(GrpcCode::parse(value), GrpcCode::Unknown);
         }
-    }
-
-    #[test]
-    fn tritons_statuses_are_those_that_the_oracle_recorded() {
-        assert_eq!(FailureKind::Malformed.triton_status(), 500);
-        assert_eq!(FailureKind::InvalidArgument.triton_status(), 400);
-        assert_eq!(FailureKind::NotFound.triton_status(), 404);
-        assert_eq!(FailureKind::Unimplemented.triton_status(), 501);
-        assert_eq!(FailureKind::PermissionDenied.triton_status(), 403);
     }
 }

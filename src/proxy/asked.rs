@@ -16,9 +16,15 @@ use crate::protocol::dialect::{
     self, Body, Call, Dialect, EncodeError, Operation, Pieces, Release, RequestError, Terms,
     decode_request, encode_response,
 };
-use crate::protocol::infer::{InferRequest, InferResponse};
+use crate::protocol::infer::{InferRequest, InferResponse, Parameter};
 use crate::protocol::open_inference::OutputForms;
 use crate::protocol::status::FailureKind;
+
+/// TensorFlow Serving's word for the function of a model that is asked for, and what names the only one.
+const SIGNATURE_NAME: &str = "signature_name";
+const SIGNATURES: [&str; 2] = ["", "serving_default"];
+/// The most characters of a client's text in a refusal.
+const TEXT_SHOWN: usize = 64;
 
 /// A request for a prediction.
 pub(super) struct Asked {
@@ -104,6 +110,22 @@ impl Asked {
     /// The length of the body.
     pub(super) fn len(&self) -> usize {
         self.length
+    }
+
+    /// Refuses a signature of TensorFlow Serving other than the only one that a model has here.
+    pub(super) fn check_signature(&self, request: &InferRequest<'_>) -> Result<(), Problem> {
+        if !matches!(self.call.dialect, Dialect::TensorflowServing | Dialect::KserveV1) {
+            return Ok(());
+        }
+        let named = request.parameters.iter().find(|(name, _)| name == SIGNATURE_NAME);
+        match named {
+            Some((_, Parameter::String(name))) if !SIGNATURES.contains(&name.as_ref()) => {
+                let shown: String = name.chars().take(TEXT_SHOWN).collect();
+                let detail = format!("there is no signature {shown:?}, only \"serving_default\"");
+                Err(Problem::new(Cause::BadInput, detail))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Reads what is asked.

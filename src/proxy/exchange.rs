@@ -40,6 +40,7 @@ use crate::domain::ids::{Entropy, RecordId, VersionName};
 use crate::domain::record::{Latency, Outcome, Protocol};
 use crate::domain::routing::{self, Decision, ModelIx, TargetIx};
 use crate::domain::spec::Durability;
+use crate::monitor::Values;
 use crate::protocol::dialect::{Operation, Release};
 use crate::protocol::status::GrpcCode;
 use crate::protocol::tensor::Tensor;
@@ -98,6 +99,8 @@ pub(super) struct Exchange {
     latency: Latency,
     /// Reading the request and writing the answer of a model in this process.
     codec_times: (Option<Duration>, Option<Duration>),
+    /// What the monitor counts of an answer of a model in this process.
+    values: Option<Box<Values>>,
     backend: Option<BackendGuard>,
     attempt: u8,
     recording: Recording,
@@ -245,6 +248,7 @@ impl Exchange {
             problem: None,
             latency: Latency::default(),
             codec_times: (None, None),
+            values: None,
             backend: None,
             attempt: 0,
             recording: Recording::Owed,
@@ -444,6 +448,16 @@ impl Exchange {
     /// Notes how long reading the request and writing the answer took.
     pub(super) fn set_codec_times(&mut self, input: Duration, output: Duration) {
         self.codec_times = (Some(input), Some(output));
+    }
+
+    /// Whether the values of an answer of a model in this process are counted.
+    pub(super) fn is_monitored(&self) -> bool {
+        self.target().is_some_and(|target| target.monitor.is_some())
+    }
+
+    /// Notes what the monitor counts.
+    pub(super) fn set_values(&mut self, values: Option<Box<Values>>) {
+        self.values = values;
     }
 
     /// Notes how many predictions the inputs of a request ask for.

@@ -16,11 +16,13 @@ use super::builtin::version_status;
 use super::exchange::{Answer, Exchange, micros};
 use super::problem::{Cause, Problem};
 use crate::domain::routing::TargetKind;
+use crate::domain::stats::layout::Role;
 use crate::inference::{ExecutorError, InferError, LocalModel, Pending, Prepared, QueueFull, Ran};
+use crate::monitor::Values;
 use crate::protocol::dialect::{Call, Dialect, Operation, Signature, Terms, about};
 use crate::protocol::infer::{InferRequest, InferResponse};
 use crate::protocol::open_inference::{ModelMetadata, PLATFORM_ONNX};
-use crate::protocol::tensor::Tensor;
+use crate::protocol::tensor::{Tensor, TensorSpec};
 use crate::snapshot::LocalRuntime;
 
 /// The longest body that is decoded on a worker: some tens of microseconds.
@@ -97,6 +99,8 @@ struct Prediction {
     output: Duration,
     /// The first dimension of the first input.
     batch: Option<u32>,
+    /// What the monitor counts.
+    values: Option<Box<Values>>,
 }
 
 /// Gets a prediction, and notes what it took.
@@ -113,6 +117,7 @@ pub(super) async fn predict(
     exchange.latency().t_infer = Some(micros(prediction.infer));
     exchange.set_batch_size(prediction.batch);
     exchange.set_codec_times(prediction.input, prediction.output);
+    exchange.set_values(prediction.values);
     Ok(prediction.response)
 }
 
@@ -132,12 +137,13 @@ async fn run(
     if exchange.deadline() <= Instant::now() {
         return Err(exchange.overdue(Cause::QueueTimeout));
     }
+    let monitored = exchange.is_monitored();
     let limit = runtime.execution.inline_below;
     if runtime.model.cost() < limit && asked.len() <= INLINE_BYTES_MAX {
         let began = Instant::now();
         let (request, form) = decode(&runtime.model, &asked)?;
         if runtime.model.cost_of(&request.inputs) < limit {
-            return run_here(&runtime.model, &names, request, &form, began);
+            return run_here(&runtime.model, &names, request, &form, (began, monitored));
         }
     }
     let worker = Arc::clone(&exchange.context.worker);
@@ -148,25 +154,26 @@ async fn run(
         let job = move || {
             let began = Instant::now();
             let (request, form) = decode(&loaded, &asked)?;
-            run_here(&loaded, &names, request, &form, began)
+            run_here(&loaded, &names, request, &form, (began, monitored))
         };
         return answered(exchange, executor.submit(&runtime.lane, deadline, job)).await;
     }
     // What runs together must be decoded before it is put together.
     let ready = if asked.len() <= INLINE_BYTES_MAX {
-        prepare(&loaded, &asked)?
+        prepare(&loaded, &asked, monitored)?
     } else {
         let loaded = Arc::clone(&loaded);
-        let job = move || prepare(&loaded, &asked);
+        let job = move || prepare(&loaded, &asked, monitored);
         answered(exchange, executor.submit(&runtime.lane, deadline, job)).await?
     };
-    let Ready { id, prepared, form, input } = ready;
+    let Ready { id, prepared, form, input, mut values } = ready;
     let batch = u32::try_from(prepared.rows()).ok();
     let finish = move |result: Result<Ran, InferError>| {
         let Ran { outputs, took } = result.map_err(model_problem)?;
         let began = Instant::now();
+        see(&mut values, Role::Output, &outputs, &loaded.signature().outputs);
         let response = encode(&loaded, &form, &names, id.as_deref(), outputs)?;
-        Ok(Prediction { response, input, infer: took, output: began.elapsed(), batch })
+        Ok(Prediction { response, input, infer: took, output: began.elapsed(), batch, values })
     };
     let pending = executor.submit_rows(&runtime.lane, deadline, prepared, finish);
     answered(exchange, pending).await
@@ -204,7 +211,9 @@ async fn answered<T>(
 fn decode<'a>(loaded: &LocalModel, asked: &'a Asked) -> Result<(InferRequest<'a>, Form), Problem> {
     let signature = loaded.signature();
     let signature = Signature { inputs: &signature.inputs, outputs: &signature.outputs };
-    asked.decode(&Terms { signature: Some(signature), extractors: None })
+    let (request, form) = asked.decode(&Terms { signature: Some(signature), extractors: None })?;
+    asked.check_signature(&request)?;
+    Ok((request, form))
 }
 
 /// A request that may run together with others.
@@ -214,17 +223,28 @@ struct Ready {
     form: Form,
     /// What reading it took.
     input: Duration,
+    /// What the monitor counts of it.
+    values: Option<Box<Values>>,
+}
+
+/// Takes what the monitor counts of `tensors`, where it does.
+fn see(values: &mut Option<Box<Values>>, role: Role, tensors: &[Tensor], specs: &[TensorSpec]) {
+    if let Some(values) = values {
+        values.read(role, tensors, |name| specs.iter().position(|spec| spec.name == name));
+    }
 }
 
 /// Decodes a request and checks that it fits.
-fn prepare(loaded: &LocalModel, asked: &Asked) -> Result<Ready, Problem> {
+fn prepare(loaded: &LocalModel, asked: &Asked, monitored: bool) -> Result<Ready, Problem> {
     let began = Instant::now();
     let (request, form) = decode(loaded, asked)?;
     let wanted: Vec<&str> = request.outputs.iter().map(|output| output.name.as_ref()).collect();
+    let mut values = monitored.then(Box::default);
+    see(&mut values, Role::Input, &request.inputs, &loaded.signature().inputs);
     let prepared = loaded.prepare(request.inputs, &wanted);
     let prepared = prepared.map_err(|error| model_problem(error.into()))?;
     let id = request.id.map(|id| id.to_string());
-    Ok(Ready { id, prepared, form, input: began.elapsed() })
+    Ok(Ready { id, prepared, form, input: began.elapsed(), values })
 }
 
 /// Whose fault it is that a model gave no answer.
@@ -243,17 +263,20 @@ fn run_here(
     names: &Names,
     request: InferRequest<'_>,
     form: &Form,
-    decoding: Instant,
+    (decoding, monitored): (Instant, bool),
 ) -> Result<Prediction, Problem> {
+    let mut values = monitored.then(Box::default);
+    see(&mut values, Role::Input, &request.inputs, &loaded.signature().inputs);
     let wanted: Vec<&str> = request.outputs.iter().map(|output| output.name.as_ref()).collect();
     let rows = request.inputs.first().and_then(|input| input.shape().first());
     let batch = rows.and_then(|&rows| u32::try_from(rows).ok());
     let began = Instant::now();
     let outputs = loaded.infer(request.inputs, &wanted).map_err(model_problem)?;
     let ran = Instant::now();
+    see(&mut values, Role::Output, &outputs, &loaded.signature().outputs);
     let response = encode(loaded, form, names, request.id.as_deref(), outputs)?;
     let (input, infer) = (began.duration_since(decoding), ran.duration_since(began));
-    Ok(Prediction { response, input, infer, output: ran.elapsed(), batch })
+    Ok(Prediction { response, input, infer, output: ran.elapsed(), batch, values })
 }
 
 fn encode(

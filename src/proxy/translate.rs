@@ -99,6 +99,9 @@ pub(super) async fn translated(
     };
     let terms = terms(runtime);
     let (mut request, form) = asked.decode(&terms)?;
+    if spoken != Dialect::TensorflowServing {
+        asked.check_signature(&request)?;
+    }
     // The answer is given its form here.
     OutputForms::take_from(&mut request);
     exchange.note_rows(&request.inputs);

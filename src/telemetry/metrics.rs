@@ -117,6 +117,12 @@ definitions! {
     gauge "pointsman_log_healthy", [], "1 while the last write succeeded.";
     counter "pointsman_feedback_items_total", ["status"], "Items of POST /v1/feedback: accepted, duplicate, replaced, pending, late, unknown, invalid or lost.";
     gauge "pointsman_feedback_names", [], "Names of predictions that are remembered for the answer to feedback; 0 until the first feedback.";
+    gauge "pointsman_alarm_active", ["model", "alarm"], "Active alarms of a model, over its versions; the model is empty for those of the gateway.";
+    counter "pointsman_alarms_fired_total", ["model", "alarm"], "Times that an alarm became active, whether or not someone was called.";
+    counter "pointsman_alarm_calls_total", ["result"], "Calls of the webhook: delivered, or given_up (refused for good, or more than may wait).";
+    counter "pointsman_alarm_call_failures_total", ["reason"], "Attempts to deliver a call that failed, by reason.";
+    gauge "pointsman_alarm_calls_waiting", [], "Calls that wait for the webhook.";
+    counter "pointsman_alarm_write_errors_total", [], "Times that the state of alarms could not be written down.";
     counter "pointsman_sink_records_total", ["sink"], "Records that a sink acknowledged, those that were sent again included.";
     counter "pointsman_sink_batches_total", ["sink"], "Deliveries that a sink acknowledged.";
     counter "pointsman_sink_retries_total", ["sink"], "Deliveries that were tried again.";
@@ -151,6 +157,21 @@ definitions! {
     gauge "pointsman_monitor_memory_limit_bytes", [], "The most that they may take: `monitor.memory`.";
     gauge "pointsman_monitor_windows", [], "Windows that the monitor keeps: minutes, hours and days of all versions.";
     counter "pointsman_monitor_windows_forgotten_total", [], "Windows forgotten before their time, to stay within the memory.";
+    counter "pointsman_monitor_shards_lost_total", [], "Counts of a minute of one worker and version that were lost, because the monitor did not gather them in time.";
+    gauge "pointsman_monitor_waiting_bytes", [], "Bytes of bodies of proxied versions that wait to be looked into.";
+    gauge "pointsman_monitor_sampled_ratio", [], "The share of the exchanges of proxied versions that is looked into: 1, a half, a quarter, …";
+    gauge "pointsman_monitor_seen_ratio", ["model", "version"], "Of the answers of the last minute that had some, the share whose values were counted.";
+    gauge "pointsman_drift_breaches", ["model", "version"], "Features, and roles taken together, whose drift is in breach.";
+    gauge "pointsman_feature_psi", ["model", "version", "role", "feature"], "Population stability index of the last judged window; of the ten features with the strongest evidence, as all of pointsman_feature.";
+    gauge "pointsman_feature_psi_p", ["model", "version", "role", "feature"], "The probability of so large an index at the margin.";
+    gauge "pointsman_feature_ks_lower", ["model", "version", "role", "feature"], "The Kolmogorov-Smirnov statistic is at least this.";
+    gauge "pointsman_feature_ks_upper", ["model", "version", "role", "feature"], "The Kolmogorov-Smirnov statistic is at most this.";
+    gauge "pointsman_feature_wasserstein_lower", ["model", "version", "role", "feature"], "Wasserstein's distance is at least this.";
+    gauge "pointsman_feature_wasserstein_upper", ["model", "version", "role", "feature"], "Wasserstein's distance is at most this.";
+    gauge "pointsman_feature_values", ["model", "version", "role", "feature"], "Values of the last judged window.";
+    gauge "pointsman_feature_missing_ratio", ["model", "version", "role", "feature"], "The share of values that were missing.";
+    gauge "pointsman_feature_breach", ["model", "version", "role", "feature"], "1 if the drift of the feature is in breach.";
+    gauge "pointsman_monitor_baseline", ["model", "version"], "1 if a version has a baseline that it is held against.";
     gauge "pointsman_quality", ["model", "version", "metric"], "The quality of predictions that have their label, over the join window, and the share that has one (coverage).";
     counter "pointsman_quality_changes_total", ["model", "version"], "Changes of the error rate that the detector has seen since the start of the log that was read.";
     counter "pointsman_labels_total", ["model", "status"], "Feedback about predictions of models with labels, by what became of it: joined, replaced, retracted, unchanged, late, unscorable, invalid or excess.";
@@ -397,6 +418,24 @@ impl Registry {
             out.push_str(&format!(
                 "{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {total}\n"
             ));
+        }
+    }
+
+    /// Renders a gauge whose series come and go: the labels and the value of each. Values of labels are
+    /// escaped.
+    pub fn gauges(name: &str, series: &[(Vec<(&str, String)>, f64)], out: &mut String) {
+        if series.is_empty() {
+            return;
+        }
+        head(out, name, "gauge");
+        let escaped =
+            |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        for (labels, value) in series {
+            let labels: Vec<String> = labels
+                .iter()
+                .map(|(name, value)| format!("{name}=\"{}\"", escaped(value)))
+                .collect();
+            out.push_str(&format!("{name}{{{}}} {value}\n", labels.join(",")));
         }
     }
 

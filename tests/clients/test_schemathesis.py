@@ -19,6 +19,8 @@ LIMIT_S = 400
 
 # All but one: that every request that fits the schema is accepted. Which tensors a model takes, no schema tells.
 NOT_PROMISED = "positive_data_acceptance"
+# Nor where there are models: a request whose JSON has no bytes is one tensor, of no rows if the body is empty.
+NOT_PROMISED_WITH_NAMES = f"{NOT_PROMISED},negative_data_rejection"
 # Of a schema that is not ours: its statuses are those of another server, and so is what it refuses.
 PROMISED_TO_ALL = "not_a_server_error,response_schema_conformance,content_type_conformance"
 
@@ -66,9 +68,10 @@ IRIS_REQUEST = {
 }
 
 
-def with_names(schema):
-    """A copy of a schema whose paths lead to models that there are, and whose requests sometimes fit one."""
-    schema = json.loads(json.dumps(schema))
+def with_names(text):
+    """A schema whose paths lead to models that there are, and whose requests sometimes fit one."""
+    # There is no type of that name.
+    schema = json.loads(text.replace('"type": "bytes"', '"type": "string"'))
     for path in [path for path in schema["paths"] if FOREIGN.search(path)]:
         del schema["paths"][path]
     for item in schema["paths"].values():
@@ -91,6 +94,7 @@ def predictions(gateway):
 
 
 def check(gateway, folder, schema, *checks):
+    """Runs schemathesis, which must find nothing."""
     file = folder / "openapi.json"
     file.write_text(json.dumps(schema))
     command = [
@@ -115,8 +119,7 @@ def test_no_500_and_no_answer_outside_the_schema(gateway, tmp_path):
 
 
 def test_the_same_for_models_that_there_are(gateway, tmp_path):
-    schema = with_names(json.loads(SCHEMA.read_text()))
-    check(gateway, tmp_path, schema, "--exclude-checks", NOT_PROMISED)
+    check(gateway, tmp_path, with_names(SCHEMA.read_text()), "--exclude-checks", NOT_PROMISED_WITH_NAMES)
     assert predictions(gateway) >= 10
 
 
@@ -125,6 +128,5 @@ def test_the_same_for_the_schema_that_others_have_written(gateway, tmp_path):
     file = next((CACHE / "venv-mlserver").glob(package), None)
     if file is None:
         pytest.skip(f"MLServer is not installed in {CACHE / 'venv-mlserver'}: run tests/setup test")
-    schema = with_names(json.loads(file.read_text()))
-    check(gateway, tmp_path, schema, "--checks", PROMISED_TO_ALL)
+    check(gateway, tmp_path, with_names(file.read_text()), "--checks", PROMISED_TO_ALL)
     assert predictions(gateway) >= 10

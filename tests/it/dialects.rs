@@ -74,13 +74,19 @@ fn refusals_have_the_form_of_the_dialect() {
     let v1 = gateway.post("/v1/models/nope:predict", ROWS);
     assert_eq!((v1.status, v1.error()), (404, "unknown_model"));
     assert!(v1.json()["error"].is_string());
+    let signature = r#"{"signature_name":"nope","instances":[[5.1,3.5,1.4,0.2]]}"#;
+    let refused = gateway.post("/v1/models/iris:predict", signature);
+    assert_eq!((refused.status, refused.error()), (400, "bad_input"), "{}", refused.text());
+    let only = signature.replace("nope", "serving_default");
+    assert_eq!(gateway.post("/v1/models/iris:predict", &only).status, 200);
     let torch = gateway.post("/predictions/nope", "[1]");
     assert_eq!((torch.status, torch.json()["code"].as_u64()), (404, Some(404)), "{}", torch.text());
     let sagemaker = gateway.request(&post("/invocations", "content-type: image/png\r\n", "x"));
     assert_eq!((sagemaker.status, sagemaker.error()), (415, "unsupported_media_type"));
     assert!(sagemaker.json()["error_code"].is_string(), "{}", sagemaker.text());
-    let records = gateway.wait_for_records(3);
-    assert!(records.iter().all(|record| record["outcome"] == "rejected"));
+    let records = gateway.wait_for_records(5);
+    let rejected = records.iter().filter(|record| record["outcome"] == "rejected");
+    assert_eq!(rejected.count(), 4);
 }
 
 #[test]

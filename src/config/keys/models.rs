@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::alarms::MODEL_ALARMS;
 use super::discovery::DISCOVERED;
 use super::labels::LABELS;
 use super::monitor::MODEL_MONITOR;
@@ -56,6 +57,12 @@ pub(in crate::config) static MODEL: Section = section(
         ),
         RECORDING_KEY,
         key("monitor", Kind::Table(&MODEL_MONITOR), Absent::Same("{}"), "How it is monitored."),
+        key(
+            "alarms",
+            Kind::Table(&MODEL_ALARMS),
+            Absent::Same("{}"),
+            "What someone is called for about it.",
+        ),
         key(
             "labels",
             Kind::Table(&LABELS),

@@ -2,6 +2,8 @@
 //!
 //! Owns names, ranges, defaults and descriptions. Never does anything with them.
 
+use std::time::Duration;
+
 use super::sections::{GIB, KIB, MIB, key, section};
 use super::{Absent, Kind, Section};
 use crate::domain::ids::Permille;
@@ -31,9 +33,41 @@ pub(in crate::config) static MONITOR: Section = section(
         key(
             "cpu",
             Kind::Ratio(Permille::saturating(1), Permille::ALL),
-            Absent::Same("10%"),
+            Absent::Same("3%"),
             "The share of one core that looking into bodies may take. Where that is too little, a half, \
              a quarter, … of the exchanges is looked into.",
+        ),
+        key("drift", Kind::Table(&DRIFT), Absent::Same("{}"), "How drift is judged."),
+    ],
+);
+
+/// `[monitor.drift]`.
+pub(in crate::config) static DRIFT: Section = section(
+    "drift",
+    "When traffic counts as different from its baseline.",
+    &[
+        key(
+            "window",
+            Kind::Word(&["minute", "hour", "day"]),
+            Absent::Same("hour"),
+            "The windows that are judged. Shorter ones see large changes sooner; where one has too few \
+             values, several are judged together.",
+        ),
+        key(
+            "margin",
+            Kind::Ratio(Permille::saturating(1), Permille::ALL),
+            Absent::Same("2%"),
+            "The population stability index that does not matter. 2% is a shift by a seventh of a \
+             standard deviation.",
+        ),
+        key(
+            "quiet",
+            Kind::Duration(
+                Duration::from_secs(24 * 60 * 60),
+                Duration::from_secs(3660 * 24 * 60 * 60),
+            ),
+            Absent::Same("90d"),
+            "The time in which one false alarm of a model is accepted, over all of its features.",
         ),
     ],
 );

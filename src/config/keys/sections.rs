@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::alarms::ALARMS;
 use super::discovery::{DISCOVERED, DISCOVERY};
 use super::log::{FEEDBACK, LOG, RECORDING, SINK};
 use super::models::MODEL;
@@ -116,6 +117,7 @@ pub(in crate::config) static TOP: Section = section(
             Absent::Same("{}"),
             "What is counted about versions, window by window.",
         ),
+        key("alarms", Kind::Table(&ALARMS), Absent::Same("{}"), "What someone is called for."),
         key("drain", Kind::Table(&DRAIN), Absent::Same("{}"), "How the process ends."),
         key(
             "telemetry",

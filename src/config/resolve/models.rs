@@ -17,11 +17,12 @@ use crate::config::{Checks, card_of, load_card};
 use crate::domain::dialect::Dialect;
 use crate::domain::ids::{ModelName, Permille, PoolName, VersionName};
 use crate::domain::spec::{
-    BackendAddress, BackendsSpec, ModelSpec, OnnxSpec, PoolSpec, SpokenDialect, VersionSpec,
+    AlarmRules, BackendAddress, BackendsSpec, ModelSpec, OnnxSpec, PoolSpec, SpokenDialect,
+    VersionSpec,
 };
 
 use super::recording::{self, Above, Level};
-use super::{Peer, Rules, labels, settings};
+use super::{Peer, Rules, alarms, labels, settings};
 
 /// The most versions whose shares are written into a suggested line.
 const SUGGESTED_SHARES_MAX: usize = 8;
@@ -41,12 +42,16 @@ impl Rules<'_> {
         &mut self,
         top: &Fields<'_>,
         above: Above<'_>,
+        above_alarms: &AlarmRules,
     ) -> BTreeMap<ModelName, Declared<(ModelSpec, Level)>> {
         let named = top.named("models");
         let mut models = BTreeMap::new();
         for model in &named {
             let fields = Fields::of(self.context, model, &keys::MODEL);
-            let spec = self.model(&fields, above);
+            let mut spec = self.model(&fields, above);
+            let rules = fields.table("alarms", |own| alarms::model(&own, above_alarms.clone()));
+            let rules = rules.unwrap_or_else(|| above_alarms.clone());
+            spec.0.alarms = alarms::named(rules, Some(model.name));
             models.insert(ModelName::new(model.name), Declared { spec, key: model.key });
         }
         models
@@ -96,6 +101,7 @@ impl Rules<'_> {
             execution: fields.table("execution", settings::execution).unwrap_or_default(),
             recording: level.recording.clone(),
             monitor: fields.table("monitor", settings::model_monitor).unwrap_or_default(),
+            alarms: AlarmRules::default(),
             labels: fields
                 .table("labels", |fields| labels::read(&fields, &level.recording))
                 .flatten(),

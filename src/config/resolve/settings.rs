@@ -7,10 +7,11 @@ use crate::config::diagnostic::{Code, Finding};
 use crate::config::form;
 use crate::config::reader::Fields;
 use crate::domain::spec::{
-    Balance, BatchSpec, Drain, Execution, Extractors, FeedbackSpec, Forwarding, InferenceSpec,
-    KeepAlive, Limits, LogFormat, LogSpec, ModelMonitorSpec, MonitorSpec, ParquetSpec,
-    ProtocolSpec, RawSpec, Recording, StrictStatus, TelemetrySpec, Timeouts, WhenFull,
+    Balance, BatchSpec, Drain, DriftSpec, Execution, Extractors, FeedbackSpec, Forwarding,
+    InferenceSpec, KeepAlive, Limits, LogFormat, LogSpec, ModelMonitorSpec, MonitorSpec,
+    ParquetSpec, ProtocolSpec, RawSpec, Recording, StrictStatus, TelemetrySpec, Timeouts, WhenFull,
 };
+use crate::domain::stats::window::WindowLength;
 
 use super::recording::{self, Above, Level};
 
@@ -106,6 +107,16 @@ pub(super) fn monitor(fields: Fields<'_>) -> MonitorSpec {
         memory: fields.size("memory").unwrap_or(default.memory),
         queue: fields.size("queue").unwrap_or(default.queue),
         cpu: fields.ratio("cpu").unwrap_or(default.cpu),
+        drift: fields.table("drift", drift).unwrap_or_default(),
+    }
+}
+
+fn drift(fields: Fields<'_>) -> DriftSpec {
+    let default = DriftSpec::default();
+    DriftSpec {
+        window: fields.word("window", WindowLength::from_word).unwrap_or(default.window),
+        margin: fields.ratio("margin").unwrap_or(default.margin),
+        quiet: fields.duration("quiet").unwrap_or(default.quiet),
     }
 }
 

@@ -25,8 +25,8 @@ async fn backend(answer: Option<&'static str>) -> BackendAddress {
     BackendAddress { host: "127.0.0.1".into(), port }
 }
 
-const TRITON: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 72\r\n\r\n\
-    {\"name\":\"m\",\"versions\":[\"1\"],\"platform\":\"\",\"inputs\":[],\"outputs\":[]}  ";
+const TRITON: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 68\r\n\r\n\
+    {\"name\":\"m\",\"versions\":[\"1\"],\"platform\":\"\",\"inputs\":[],\"outputs\":[]}";
 
 async fn asked(backends: Vec<BackendAddress>) -> (Known, Duration) {
     let spec = BackendsSpec { dialect: SpokenDialect::Asked, ..BackendsSpec::new(backends) };

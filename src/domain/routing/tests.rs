@@ -44,6 +44,7 @@ fn model(shares: &[(&str, u16)], sticky: Option<StickyKey>) -> ModelSpec {
         execution: Default::default(),
         recording: Default::default(),
         monitor: Default::default(),
+        alarms: Default::default(),
         labels: None,
     }
 }
@@ -82,6 +83,7 @@ fn intent(models: &[(&str, ModelSpec)], routes: &[(&str, RouteMatch, RouteTarget
         discovery: Default::default(),
         feedback: Default::default(),
         monitor: Default::default(),
+        alarms: Default::default(),
         drain: Drain::default(),
         telemetry: TelemetrySpec::default(),
     }

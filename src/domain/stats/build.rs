@@ -139,6 +139,22 @@ impl Column {
         }
     }
 
+    /// Puts the values into another order: that of time, where the rows came in none. `order` has the old
+    /// place of each value; without effect where it does not have all of them.
+    pub fn reorder(&mut self, order: &[usize]) {
+        fn pick<T: Copy>(values: &mut Vec<T>, order: &[usize]) {
+            let picked: Vec<T> = order.iter().filter_map(|&at| values.get(at).copied()).collect();
+            if picked.len() == values.len() {
+                *values = picked;
+            }
+        }
+        match self {
+            Self::Numbers(numbers) => pick(&mut numbers.values, order),
+            Self::Texts(texts) => pick(&mut texts.codes, order),
+            Self::Truths(truths) => pick(&mut truths.values, order),
+        }
+    }
+
     /// How many values were added.
     pub fn len(&self) -> usize {
         match self {

@@ -21,7 +21,7 @@ pub struct Calibrator {
 /// Why points are no calibration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CalibrationError {
-    /// There must be as many scores as chances, at least one and at most [`POINTS_MAX`].
+    /// There must be as many scores as chances, at least one and at most 4096.
     #[error("a calibration needs as many `x` as `y`, at least 1 and at most 4096")]
     Length,
     /// A number is none, or beyond 0 and 1.

@@ -1,7 +1,8 @@
 //! Whether a version's traffic still looks like its baseline.
 //!
 //! Owns the test of one window ([`yardstick`]), the evidence that windows bring together
-//! ([`detector`]), and how both are divided over the features of a model. Never knows the time: a
+//! ([`detector`]), how both are divided over the features of a model, and which windows are judged
+//! together ([`docket`]). Never knows the time: a
 //! window is what it is given, and the same windows in the same order give the same verdicts, so the
 //! state after a restart is that of going through them again.
 //!
@@ -15,6 +16,7 @@
 //! that; where they are not, [`Yardstick`] takes the noise that the pipeline measured into account.
 
 pub mod detector;
+pub mod docket;
 pub mod report;
 pub mod yardstick;
 

@@ -3,6 +3,7 @@
 mod baselines;
 mod building;
 mod counting;
+mod dockets;
 mod drifting;
 mod golden;
 mod intervals;

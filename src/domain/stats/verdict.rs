@@ -34,6 +34,13 @@ pub struct Verdict {
     pub evidence: Evidence,
 }
 
+impl Verdict {
+    /// Whether the promise is broken.
+    pub const fn is_breach(&self) -> bool {
+        matches!(self.outcome, Outcome::Breach)
+    }
+}
+
 /// The numbers behind a verdict. What does not apply is absent.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Evidence {

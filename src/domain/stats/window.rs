@@ -5,9 +5,13 @@
 //! both numbers that say so stand in its record, so that the same window can be counted again from the
 //! prediction log.
 
+#[cfg(test)]
+mod tests;
+
 use hdrhistogram::Histogram;
 
 use super::counts::Counts;
+use super::heavy_hitters::HeavyHitters;
 use super::layout::LayoutHash;
 use crate::domain::record::{Latency, Outcome};
 
@@ -439,6 +443,8 @@ impl TrafficRecorder {
 pub struct WindowCounts {
     /// Its traffic.
     pub traffic: Traffic,
+    /// Its inputs by how often they came, as far as they were recorded.
+    pub inputs: HeavyHitters,
     /// What its features and outputs were: one for each layout by which they were counted. There is more
     /// than one where the baseline was replaced within the window.
     values: Vec<Counts>,
@@ -451,6 +457,7 @@ impl WindowCounts {
     /// Adds other counts.
     pub fn merge(&mut self, other: &Self) {
         self.traffic.merge(&other.traffic);
+        self.inputs.merge(&other.inputs);
         for counts in &other.values {
             self.add_values(counts);
         }
@@ -480,7 +487,10 @@ impl WindowCounts {
     /// The bytes that it takes.
     pub fn bytes(&self) -> usize {
         let values = self.values.iter().map(|counts| Counts::bytes(counts.layout()));
-        size_of::<Self>() + self.traffic.heap_bytes() + values.sum::<usize>()
+        size_of::<Self>()
+            + self.traffic.heap_bytes()
+            + self.inputs.heap_bytes()
+            + values.sum::<usize>()
     }
 }
 
@@ -499,104 +509,5 @@ impl Window {
     /// The first minute after it.
     pub fn end(&self) -> Minute {
         self.start.plus(self.length.minutes())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn latencies() -> impl Strategy<Value = Vec<(u32, Option<u32>, Option<u32>)>> {
-        let time = 0u32..20_000_000;
-        prop::collection::vec(
-            (time.clone(), prop::option::of(time.clone()), prop::option::of(time)),
-            0..60,
-        )
-    }
-
-    fn recorded(exchanges: &[(u32, Option<u32>, Option<u32>)]) -> Traffic {
-        let mut recorder = TrafficRecorder::default();
-        for (t_total, t_queue, t_infer) in exchanges {
-            let latency = Latency {
-                t_total: *t_total,
-                t_queue: *t_queue,
-                t_infer: *t_infer,
-                ..Latency::default()
-            };
-            recorder.record(
-                Outcome::ALL[*t_total as usize % Outcome::ALL.len()],
-                *t_queue,
-                &latency,
-            );
-            if t_infer.is_some() { recorder.see() } else { recorder.miss(Unseen::Failed) }
-        }
-        let mut traffic = Traffic::default();
-        traffic.add_recorded(&recorder);
-        traffic
-    }
-
-    proptest! {
-        /// Two shards that are merged are the one that saw everything, in either order.
-        #[test]
-        fn shards_add_up_exactly(exchanges in latencies(), at in any::<prop::sample::Index>()) {
-            let (a, b) = exchanges.split_at(at.index(exchanges.len() + 1));
-            let whole = recorded(&exchanges);
-            for (first, second) in [(a, b), (b, a)] {
-                let mut merged = recorded(first);
-                merged.merge(&recorded(second));
-                prop_assert_eq!(&merged, &whole);
-            }
-            prop_assert_eq!(whole.exchanges(), exchanges.len() as u64);
-            let total = whole.latency(Stage::Total);
-            prop_assert_eq!(total.sum_us(), exchanges.iter().map(|e| u64::from(e.0)).sum::<u64>());
-            let parts = (total.buckets().to_vec(), total.sum_us());
-            let stored = LatencyCounts::from_parts(parts.0, parts.1);
-            prop_assert_eq!(stored.as_ref(), Some(total));
-        }
-
-        /// A quantile is a recorded time to within one percent.
-        #[test]
-        fn quantiles_are_within_one_percent(
-            mut times in prop::collection::vec(1u32..3_000_000_000, 1..200),
-            share in 0.0f64..=1.0,
-        ) {
-            let mut recorder = LatencyRecorder::new();
-            times.iter().for_each(|us| recorder.record(*us));
-            let mut counts = LatencyCounts::default();
-            counts.add_recorded(&recorder);
-            times.sort_unstable();
-            let rank = ((share * times.len() as f64).ceil() as usize).clamp(1, times.len());
-            let exact = f64::from(times[rank - 1]);
-            let told = f64::from(counts.quantile_us(share).unwrap());
-            prop_assert!(told >= exact && told <= exact * 1.01 + 1.0, "{told} for {exact}");
-        }
-    }
-
-    #[test]
-    fn the_minute_of_an_exchange_is_the_one_in_which_it_ended() {
-        assert_eq!(Minute::of_exchange(59_999_999, 0), Minute(0));
-        assert_eq!(Minute::of_exchange(59_999_999, 1), Minute(1));
-        assert_eq!(Minute(7).start_us(), 420_000_000);
-        let minute = Minute(24 * 60 * 3 + 61);
-        assert_eq!(WindowLength::Minute.start_of(minute), minute);
-        assert_eq!(WindowLength::Hour.start_of(minute), Minute(24 * 60 * 3 + 60));
-        assert_eq!(WindowLength::Day.start_of(minute), Minute(24 * 60 * 3));
-    }
-
-    #[test]
-    fn the_overhead_is_what_neither_the_model_nor_the_queue_took() {
-        let latency =
-            Latency { t_total: 100, t_queue: Some(10), t_infer: Some(60), ..Latency::default() };
-        assert_eq!(Stage::Overhead.of(&latency), Some(30));
-        // Clocks of two threads may disagree by a little.
-        let latency = Latency { t_total: 50, t_ttfb: Some(51), ..Latency::default() };
-        assert_eq!(Stage::Overhead.of(&latency), Some(0));
-    }
-
-    #[test]
-    fn stored_times_out_of_order_are_refused() {
-        assert!(LatencyCounts::from_parts(vec![(2, 1), (1, 1)], 0).is_none());
-        assert!(LatencyCounts::from_parts(vec![(1, 0)], 0).is_none());
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Owns the selection of elements along the last axis, by indices
 //! (<https://onnx.ai/onnx/operators/onnx_aionnxml_ArrayFeatureExtractor.html>). As in onnxruntime a tensor
-//! of rank 1 is one row, and the indices are taken as a flat list, which is not empty. Never counts from
-//! the end: an index below zero is out of range.
+//! of rank 1 is one row, and the indices are taken as a flat list. No indices select nothing, where
+//! onnxruntime fails: classifiers look up the labels of their rows, and a batch may have none. Never counts
+//! from the end: an index below zero is out of range.
 
 use tract_onnx::prelude::{Datum, DatumType, TValue, TVec, Tensor, TractResult, tensor1, tvec};
 use tract_onnx::tract_hir::internal::{IntoTValue as _, TDim, bail, ensure};
@@ -54,7 +55,6 @@ impl Operator for ArrayFeatureExtractor {
         };
         let indices = indices.try_as_plain_ram()?.as_slice::<i64>()?.iter().map(index);
         let indices = indices.collect::<TractResult<Vec<usize>>>()?;
-        ensure!(!indices.is_empty(), "ArrayFeatureExtractor got no indices");
         let shape: TVec<usize> = rows.iter().copied().chain([indices.len()]).collect();
         let output = match data.datum_type() {
             DatumType::String => pick::<String>(data, columns, &indices)?,

@@ -161,6 +161,9 @@ pub(in crate::inference) fn parse<O: Operator>(node: &NodeProto, version: i64) -
     Ok(operator)
 }
 
+/// The most elements of an output of [`attempt`].
+const TRIAL_ELEMENTS_MAX: usize = 1 << 20;
+
 /// Reads a node and runs it on those of `inputs` that it takes, alone and in pairs; whether it can be read.
 pub(super) fn attempt<O: Operator>(node: &NodeProto, version: i64, inputs: &[TValue]) -> bool {
     let Ok(operator) = parse::<O>(node, version) else { return false };
@@ -174,6 +177,14 @@ pub(super) fn attempt<O: Operator>(node: &NodeProto, version: i64, inputs: &[TVa
         let inputs: TVec<TValue> = inputs;
         let given: Vec<Form> = inputs.iter().map(form).collect();
         let Ok(promised) = operator.forms(&given) else { continue };
+        // What a file says may be as large as it likes; only the first look at it has bounds on memory.
+        let elements = |form: &Form| {
+            let dims = form.shape.iter().map(|dim| dim.to_usize().unwrap_or(usize::MAX));
+            dims.fold(1, usize::saturating_mul)
+        };
+        if promised.iter().any(|form| elements(form) > TRIAL_ELEMENTS_MAX) {
+            continue;
+        }
         let Ok(outputs) = operator.run(inputs) else { continue };
         let found: TVec<Form> = outputs.iter().map(form).collect();
         assert_eq!(found, promised, "{} keeps what its forms promise", O::NAME);

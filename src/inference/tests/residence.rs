@@ -39,6 +39,15 @@ impl LocalModel {
 }
 
 #[test]
+fn a_batch_without_rows_gets_answers_without_rows() {
+    for name in ["iris/v1", "digits/v1"] {
+        let model = example(name);
+        let outputs = model.infer(model.zeros_of(0), &[]).expect("answers");
+        outputs.iter().for_each(|output| assert_eq!(output.shape()[0], 0, "{name}"));
+    }
+}
+
+#[test]
 fn frequent_sizes_get_a_plan_of_their_own_and_the_same_answers() {
     let model = example("convnet/v1");
     let (plans, memory) = (model.plans(), model.memory());

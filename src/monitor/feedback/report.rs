@@ -19,6 +19,7 @@ use crate::domain::stats::maturity::{self, Cohort, Curve, Matched};
 use crate::domain::stats::quality::{Measure, Metric, Quality};
 use crate::domain::stats::two_by_two::{Prior, Tally};
 use crate::domain::stats::window::{Minute, WindowLength};
+use crate::monitor::VersionKey;
 
 /// The level of every interval: each holds with a probability of 95 %, at all times at once.
 pub(super) const ALPHA: f64 = 0.05;
@@ -147,6 +148,24 @@ impl QualityReader {
             }
         }
         Some(stats)
+    }
+
+    /// The metrics of the predictions of the last `minutes` up to `minute` that have their label: of whole
+    /// days where that is a day or more, of whole hours else. Empty where nothing is known.
+    pub fn recent(&self, key: &VersionKey, minutes: u32, minute: Minute) -> Vec<Metric> {
+        let Some(shared) = self.shared.as_ref() else { return Vec::new() };
+        let day = WindowLength::Day;
+        let length = if minutes < day.minutes() { WindowLength::Hour } else { day };
+        let since = length.start_of(Minute(minute.0.saturating_sub(minutes)));
+        let state = shared.state.lock();
+        let found = state.models.iter().find(|own| own.name == key.model);
+        let version =
+            found.and_then(|model| Some((of_name(model, key.version.as_str()).ok()?, model)));
+        let Some((version, model)) = version else { return Vec::new() };
+        let mut sum = Cell::new(&model.measure);
+        let windows = version.slice(0).into_iter().flat_map(|series| series.of(length));
+        windows.filter(|(start, _)| *start >= since).for_each(|(_, window)| sum.merge(window));
+        sum.quality.metrics(&model.measure, ALPHA)
     }
 
     /// The quality of a version.

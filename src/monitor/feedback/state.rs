@@ -206,6 +206,7 @@ impl State {
         let Some(model) = self.models.iter().position(|model| model.name.as_str() == wanted) else {
             return;
         };
+        let Ok(place) = u16::try_from(model) else { return };
         self.advance(ended_us, clock_us);
         if self.store.contains(record.record_id) || minute < self.floors.of(WindowLength::Day) {
             return;
@@ -213,9 +214,9 @@ impl State {
         let Some(quality) = self.models.get_mut(model) else { return };
         let Some(version) = quality.version(record.decision.model_version) else { return };
         let slice = quality.slice(record);
-        let home = Home { model, version, slice, minute };
+        let home = Home { model: place, version, slice, minute };
         let answer = answer::read(record, &quality.spec);
-        if let Some(own) = quality.versions.get_mut(version) {
+        if let Some(own) = quality.versions.get_mut(usize::from(version)) {
             match &answer {
                 Ok(answer) => own.predict(home, &quality.measure, &self.floors, answer),
                 Err(why) => *own.unscored.entry(*why).or_default() += 1,
@@ -226,13 +227,13 @@ impl State {
         let waited_for = [store::name(FeedbackTarget::Prediction(record.record_id))];
         let waited_for: SmallVec<[_; 3]> =
             waited_for.into_iter().chain(names.iter().copied()).collect();
-        let ledger = parent.and_then(|parent| self.store.ledger(parent)).cloned();
+        let ledger = parent.and_then(|parent| self.store.ledger(parent));
         let is_labelled = ledger.is_some();
         let entry = Entry {
             home,
             ts_us: record.ts_us,
             answer: answer.ok(),
-            ledger: ledger.unwrap_or_default(),
+            ledger,
             labelled_after_us: None,
             is_watched: false,
             names,
@@ -283,7 +284,7 @@ impl State {
     /// Applies a statement to a prediction.
     fn apply(&mut self, id: RecordId, waiting: &Waiting) {
         let Some(entry) = self.store.get_mut(id) else { return };
-        let Some(model) = self.models.get_mut(entry.home.model) else { return };
+        let Some(model) = self.models.get_mut(usize::from(entry.home.model)) else { return };
         if !model.is_meant(&waiting.metric, &waiting.source) {
             return;
         }
@@ -303,9 +304,10 @@ impl State {
         if entry.answer.is_none() {
             return model.count(Fate::Unscorable);
         }
-        let before = entry.ledger.truth(model.spec.policy);
-        let bytes = entry.ledger.heap_bytes();
-        match entry.ledger.take(&Statement { truth, ..waiting.statement }, model.spec.policy) {
+        let before = entry.truth(model.spec.policy);
+        let bytes = entry.ledger_bytes();
+        let statement = Statement { truth, ..waiting.statement };
+        match entry.ledger.get_or_insert_default().take(&statement, model.spec.policy) {
             Effect::Repeated => return model.count(Fate::Unchanged),
             Effect::Excess => return model.count(Fate::Excess),
             Effect::Taken => {}
@@ -317,10 +319,10 @@ impl State {
     /// Takes the label `before` of a prediction back and counts the one that it has now.
     fn recount(&mut self, id: RecordId, before: Option<Truth>, ts_us: u64) {
         let Some(entry) = self.store.get_mut(id) else { return };
-        let Some(model) = self.models.get_mut(entry.home.model) else { return };
-        let Some(version) = model.versions.get_mut(entry.home.version) else { return };
+        let Some(model) = self.models.get_mut(usize::from(entry.home.model)) else { return };
+        let Some(version) = model.versions.get_mut(usize::from(entry.home.version)) else { return };
         let Some(answer) = &entry.answer else { return };
-        let after = entry.ledger.truth(model.spec.policy);
+        let after = entry.truth(model.spec.policy);
         if before == after {
             return model.count(Fate::Unchanged);
         }
@@ -361,12 +363,12 @@ impl ModelQuality {
     }
 
     /// The place of a version; `None` for one too many.
-    fn version(&mut self, name: &str) -> Option<usize> {
+    fn version(&mut self, name: &str) -> Option<u16> {
         if name.is_empty() {
             return None;
         }
         if let Some(at) = self.names.iter().position(|own| own.as_str() == name) {
-            return Some(at);
+            return u16::try_from(at).ok();
         }
         if self.names.len() >= VERSIONS_MAX {
             if let Some(last) = self.versions.last_mut() {
@@ -376,7 +378,7 @@ impl ModelQuality {
         }
         self.names.push(VersionName::new(name));
         self.versions.push(VersionQuality::new(self.spec.detector));
-        Some(self.names.len() - 1)
+        u16::try_from(self.names.len() - 1).ok()
     }
 
     /// The place of the slice of a prediction, 0 for none.
@@ -402,7 +404,9 @@ impl ModelQuality {
 /// What else a prediction is called.
 fn names(record: &PredictionRecord<'_>) -> SmallVec<[store::Name; 2]> {
     let mut names = SmallVec::new();
-    if !record.request_id.is_empty() {
+    // A request id that was minted is the record's own id.
+    if !record.request_id.is_empty() && RecordId::parse(record.request_id) != Some(record.record_id)
+    {
         names.push(store::name(FeedbackTarget::Request(record.request_id)));
     }
     if !record.feedback_key.is_empty() {

@@ -9,9 +9,10 @@ use smallvec::SmallVec;
 use twox_hash::XxHash3_128;
 
 use super::answer::Answer;
-use super::ledger::{Ledger, Statement};
+use super::ledger::{Ledger, Statement, Truth};
 use crate::domain::ids::RecordId;
 use crate::domain::record::FeedbackTarget;
+use crate::domain::spec::LabelPolicy;
 use crate::domain::stats::window::Minute;
 
 /// The most statements that wait for their prediction.
@@ -35,9 +36,9 @@ pub(super) fn name(target: FeedbackTarget<'_>) -> Name {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Home {
     /// The model, by its place in the table.
-    pub(super) model: usize,
+    pub(super) model: u16,
     /// The version, by its place in the model's.
-    pub(super) version: usize,
+    pub(super) version: u16,
     /// The slice, by its place in the model's; 0 is all.
     pub(super) slice: u16,
     /// The minute in which the exchange ended.
@@ -52,7 +53,8 @@ pub(super) struct Entry {
     pub(super) ts_us: u64,
     /// `None` if it cannot be scored.
     pub(super) answer: Option<Answer>,
-    pub(super) ledger: Ledger,
+    /// What was stated about it; most predictions never get a label.
+    pub(super) ledger: Option<Box<Ledger>>,
     /// How long after it its label came, in microseconds; `None` while it has none.
     pub(super) labelled_after_us: Option<u64>,
     /// The detector has seen its first label.
@@ -62,6 +64,16 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// What is true of it, as far as is stated.
+    pub(super) fn truth(&self, policy: LabelPolicy) -> Option<Truth> {
+        self.ledger.as_ref()?.truth(policy)
+    }
+
+    /// Bytes of what was stated.
+    pub(super) fn ledger_bytes(&self) -> usize {
+        self.ledger.as_ref().map_or(0, |ledger| size_of::<Ledger>() + ledger.heap_bytes())
+    }
+
     /// Bytes with its places in the tables.
     fn bytes(&self) -> usize {
         let probabilities = match &self.answer {
@@ -72,7 +84,7 @@ impl Entry {
         2 * (size_of::<(RecordId, Self)>() + self.names.len() * size_of::<(Name, RecordId)>())
             + size_of::<RecordId>()
             + probabilities
-            + self.ledger.heap_bytes()
+            + self.ledger_bytes()
     }
 }
 
@@ -139,8 +151,8 @@ impl Store {
     }
 
     /// The ledger of a prediction.
-    pub(super) fn ledger(&self, id: RecordId) -> Option<&Ledger> {
-        self.entries.get(&id).map(|entry| &entry.ledger)
+    pub(super) fn ledger(&self, id: RecordId) -> Option<Box<Ledger>> {
+        self.entries.get(&id)?.ledger.clone()
     }
 
     /// Keeps a prediction; the latest with a name is the one that is meant by it.
@@ -171,7 +183,7 @@ impl Store {
 
     /// Says that the size of an entry has changed.
     pub(super) fn resized(&mut self, before: usize, id: RecordId) {
-        let after = self.entries.get(&id).map_or(0, |entry| entry.ledger.heap_bytes());
+        let after = self.entries.get(&id).map_or(0, Entry::ledger_bytes);
         self.bytes = (self.bytes + after).saturating_sub(before);
     }
 

@@ -360,6 +360,10 @@ fn the_store_drops_the_oldest_when_memory_is_full() {
     let (bytes, most) = state.bytes();
     assert!(bytes <= most && state.store.len() > 1000, "{bytes} bytes, {}", state.store.len());
     assert_eq!(state.dropped + state.store.len() as u64, 20_000);
+    assert!(
+        state.store.bytes() / state.store.len() < 500,
+        "bytes of one with two names and three classes"
+    );
     assert_eq!(whole(&state).cohort.predicted(), 20_000);
 }
 

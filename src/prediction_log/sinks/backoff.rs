@@ -12,20 +12,20 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
 /// The pauses between attempts at one thing.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub struct Backoff {
     ceiling: Duration,
     longest: Duration,
 }
 
 impl Backoff {
     /// Pauses of at most `longest`.
-    pub(super) fn new(longest: Duration) -> Self {
+    pub fn new(longest: Duration) -> Self {
         Self { ceiling: FIRST.min(longest), longest }
     }
 
     /// The next pause: anything up to a ceiling that doubles each time, and not less than what the
     /// destination asked for.
-    pub(super) fn pause(&mut self, asked: Option<Duration>) -> Duration {
+    pub fn pause(&mut self, asked: Option<Duration>) -> Duration {
         let ceiling = self.ceiling;
         self.ceiling = ceiling.saturating_mul(2).min(self.longest);
         let jitter = ceiling.mul_f64(fastrand::f64());

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::protocol::infer::{InferResponse, Parameter};
 use crate::protocol::json::DecodeErrorKind;
+use crate::protocol::status::FailureKind;
 use crate::protocol::tensor::{Datatype, Tensor, TensorData, TensorSpec, arbitrary};
 
 /// A request with one input whose members are `input`.
@@ -335,5 +336,30 @@ proptest! {
         if let Ok(Some(Call::Model { model, .. })) = parse_path(&below) {
             prop_assert!(!model.contains('/') && model != "..");
         }
+    }
+}
+
+/// By what Triton 2.51.0 answered: 500 for what it could not read, 400 for what made no sense to it.
+#[test]
+fn what_cannot_be_read_is_told_from_what_makes_no_sense() {
+    let kind = |body: &str| decode_infer_request(body.as_bytes()).expect_err(body).failure_kind();
+    let input = |members: &str| format!("{{\"inputs\":[{{\"name\":\"X\",{members}}}]}}");
+    for unreadable in [
+        "{bad".to_owned(),
+        input(r#""shape":[1,2],"datatype":"FP32","data":[1]"#),
+        input(r#""shape":[1,2],"datatype":"FP32","data":[1,"a"]"#),
+        input(r#""shape":[-1],"datatype":"FP32","data":[1]"#),
+        r#"{"id":1,"inputs":[]}"#.to_owned(),
+        "{}".to_owned(),
+    ] {
+        assert_eq!(kind(&unreadable), FailureKind::Malformed, "{unreadable}");
+    }
+    for senseless in [
+        input(r#""shape":[1],"datatype":"X","data":[1]"#),
+        r#"{"parameters":{"a":[]},"inputs":[]}"#.to_owned(),
+        r#"{"parameters":{"triton_a":1},"inputs":[]}"#.to_owned(),
+        r#"{"parameters":{"a":1,"a":2},"inputs":[]}"#.to_owned(),
+    ] {
+        assert_eq!(kind(&senseless), FailureKind::InvalidArgument, "{senseless}");
     }
 }

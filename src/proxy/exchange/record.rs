@@ -14,10 +14,10 @@ use crate::domain::ids::Entropy;
 use crate::domain::record::{Omission, Outcome};
 use crate::domain::spec::Durability;
 use crate::domain::stats::window::Minute;
-use crate::monitor::Observation;
+use crate::monitor::{self, Observation, Waiting};
 use crate::prediction_log::Offer;
 use crate::proxy::redact::find;
-use crate::snapshot::{Keep, KeySource, RecordingPolicy};
+use crate::snapshot::{Keep, KeySource, RecordingPolicy, RuntimeKind};
 use crate::telemetry::Ended;
 
 /// Asks, where the policy allows it, that both bodies are left out of the record.
@@ -101,22 +101,52 @@ impl Exchange {
                 if !self.told_apart {
                     metrics.tell(worker.index, &self.ended(total));
                 }
-                if let Some(monitor) = &target.monitor {
-                    monitor.record(worker.index, &self.observation());
-                }
             }
         }
-        if recorded { self.offer_sampled() } else { None }
+        let offer = if recorded { self.offer_sampled() } else { None };
+        if owed {
+            self.observe(recorded);
+        }
+        offer
     }
 
-    /// What the monitor counts of it.
-    fn observation(&self) -> Observation<'_> {
-        Observation {
+    /// Hands the exchange to the monitor, as it is in its record.
+    fn observe(&mut self, recorded: bool) {
+        // A stream has several messages and one record.
+        let values = self.values.take().filter(|_| !self.told_apart);
+        if !self.is_monitored() {
+            return;
+        }
+        let is_local =
+            self.target().is_some_and(|target| matches!(target.kind, RuntimeKind::Local(_)));
+        if !recorded && !is_local {
+            self.seal();
+        }
+        let Some(monitor) = self.target().and_then(|target| target.monitor.as_ref()) else {
+            return;
+        };
+        let worker = self.context.worker.index;
+        let observation = Observation {
             minute: Minute::of_exchange(self.ts_us, self.latency.t_total),
             outcome: self.outcome,
+            status: self.status,
             rows: self.batch_size,
             latency: &self.latency,
+        };
+        if is_local {
+            monitor.record(worker, &observation, values.map(|values| *values));
+            return;
         }
+        let minute = observation.minute;
+        monitor.record_later(worker, &observation, self.id, || {
+            Ok(Waiting {
+                minute,
+                protocol: self.protocol,
+                path: monitor::Path::Of(self.uri.clone()),
+                request: self.request.content()?,
+                response: self.response.content()?,
+            })
+        });
     }
 
     /// Counts one message of a stream, which began at `began`, as a request of its own in the statistics.

@@ -12,6 +12,8 @@ use crate::domain::record::{
     Side,
 };
 use crate::domain::routing::TargetKind;
+use crate::domain::stats::window::{Minute, Unseen};
+use crate::monitor::Content;
 use crate::prediction_log::Offer;
 use crate::protocol::status::GrpcCode;
 use crate::proxy::capture::Capture;
@@ -74,6 +76,15 @@ impl SideNotes {
         }
     }
 
+    /// What the monitor looks into.
+    pub(super) fn content(&self) -> Result<Content, Unseen> {
+        if self.capture.omission().is_some() {
+            return Err(Unseen::Omitted);
+        }
+        let headers = (self.content_type.clone(), self.content_encoding.clone());
+        Ok(Content::new(headers.0, headers.1, self.capture.payload()))
+    }
+
     fn side(&self) -> Side<'_> {
         let capture = &self.capture;
         Side {
@@ -126,7 +137,18 @@ impl Exchange {
             ..self.row(&mut scratch, self.problem.as_ref())
         };
         let worker = &self.context.worker;
+        self.note_input(record.request.hash);
         worker.gateway.recorder.offer(worker.index, &record)
+    }
+
+    /// Tells the monitor which input it was; zero stands for a body that was not hashed.
+    fn note_input(&self, hash: [u8; 16]) {
+        let hash = u128::from_be_bytes(hash);
+        let monitor = self.target().and_then(|target| target.monitor.as_ref());
+        if let Some(monitor) = monitor.filter(|_| hash != 0 && self.request.capture.bytes() > 0) {
+            let minute = Minute::of_exchange(self.ts_us, self.latency.t_total);
+            monitor.note_input(self.context.worker.index, minute, hash);
+        }
     }
 
     /// Offers a row for an attempt at a backend that failed and is followed by another.

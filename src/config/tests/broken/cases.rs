@@ -170,6 +170,17 @@
     (Code::Backend, "[pools.p]\nbackends = [⟪\"http://a:0\"]\n[routes.r]\npool = \"p\""),
     (Code::Backend, "[pools.p]\nbackends = [⟪\"\"]\n[routes.r]\npool = \"p\""),
     (Code::Choice, "[pools.⟪p]\nbalance = \"round_robin\"\n[routes.r]\npool = \"p\""),
+    // Alarms.
+    (Code::Malformed, "[alarms]\nmute = [⟪\"22-06\"]"),
+    (Code::Malformed, "[alarms]\nmute = [⟪\"so 10:00-11:00\"]"),
+    (Code::Malformed, "[alarms]\nrunbook = ⟪\"wiki/x\""),
+    (Code::Malformed, "[alarms]\nwebhook = ⟪\"https://a/\""),
+    (Code::UnknownKey, "[alarms]\n⟪drifts = { }"),
+    (Code::UnknownKey, "[alarms.drift]\n⟪after = \"1m\""),
+    (Code::UnknownKey, "[models.sound.alarms]\n⟪log_lag = { }"),
+    (Code::OutOfRange, "[alarms.drift]\nwindow = ⟪\"59s\""),
+    (Code::OutOfRange, "[alarms.request_rate]\nfactor = ⟪1"),
+    (Code::Malformed, "[alarms.silence]\nseverity = ⟪\"fatal\""),
     // Routes.
     (Code::Choice, "[routes.⟪r]\npath = \"/x\""),
     (Code::Choice, "[routes.r]\nmodel = \"sound\"\n⟪pool = \"p\"\n[pools.p]\nbackends = [\"http://a:1\"]"),

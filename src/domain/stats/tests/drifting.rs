@@ -17,7 +17,7 @@ use crate::domain::stats::layout::{Layout, Role, Value};
 use crate::domain::stats::verdict::Outcome;
 
 /// A baseline of features of standard normal numbers.
-fn normal_baseline(features: usize, rows: usize) -> Arc<Baseline> {
+pub(super) fn normal_baseline(features: usize, rows: usize) -> Arc<Baseline> {
     normal_baseline_of(100, features, rows)
 }
 
@@ -39,7 +39,12 @@ fn normal_baseline_of(seed: u64, features: usize, rows: usize) -> Arc<Baseline> 
     Arc::new(Baseline::try_from(file).expect("sound"))
 }
 
-fn window(baseline: &Baseline, generator: &mut SplitMix, n: usize, shift: f64) -> Counts {
+pub(super) fn window(
+    baseline: &Baseline,
+    generator: &mut SplitMix,
+    n: usize,
+    shift: f64,
+) -> Counts {
     let mut counts = Counts::new(Arc::clone(baseline.layout()));
     let features = baseline.layout().features().len();
     for _ in 0..n {

@@ -1,0 +1,105 @@
+"""Writes a baseline.json for pointsman. Needs numpy only; `pointsman baseline --python` prints this file.
+
+    import pointsman_baseline
+    pointsman_baseline.write("baseline.json", "fraud", "v7", features={"age": ages, "country": countries},
+                             outputs={"p": scores}, scores=["p"], digest="sha256:...")
+
+Columns are arrays in time order: numbers (NaN is NaN), truth values, or texts (None is missing). The file is
+the one that `pointsman baseline` makes of the same data, but for the last digits of numbers.
+"""
+
+import json
+import numpy as np
+
+
+def _psi(p, q):
+    p, q = ((c + 0.5) / (c.sum() + 0.5 * len(c)) for c in (p, q))
+    return float(np.sum((p - q) * np.log(p / q)))
+
+
+def _noise(bins, groups, chunk):
+    """How far each chunk is from the rows without it. `bins` has -1 for what has no bin."""
+    of_row = np.where(bins < 0, -1, groups[bins])
+    size = int(groups.max()) + 1
+    total, psis = np.bincount(of_row[of_row >= 0], minlength=size), []
+    for at in range(0, len(of_row) // chunk * chunk, chunk):
+        rows = of_row[at : at + chunk]
+        inside = np.bincount(rows[rows >= 0], minlength=size)
+        if inside.sum() >= max(10 * size, 50):
+            psis.append(_psi(inside, total - inside))
+    if len(psis) < 5:
+        return {}
+    return {"noise": {"chunk": chunk, "psi_q50": float(np.quantile(psis, 0.5)), "psi_q999": float(np.quantile(psis, 0.999))}}
+
+
+def _numeric(values, bins, chunk, even):
+    with np.errstate(over="ignore"):
+        x = np.clip(values, -np.finfo("f4").max, np.finfo("f4").max, where=np.isfinite(values), out=values.copy()).astype("f4")
+    ok, points = np.sort(x[np.isfinite(x)]) + np.float32(0), np.array([], "f4")
+    if even:
+        edges = (even[0] + (even[1] - even[0]) * np.arange(1, bins) / bins).astype("f4")
+    else:
+        edges = np.unique(np.quantile(ok.astype("f8"), np.arange(1, bins) / bins).astype("f4") + np.float32(0)) if len(ok) else points
+        found, count = np.unique(ok, return_counts=True)
+        for k in np.lexsort((found, -count)):
+            others = edges[(edges != found[k]) & ~np.isin(edges, points) & ~np.isin(edges, np.nextafter(points, np.float32(np.inf)))]
+            if count[k] * bins > len(ok) and len(others) + 2 * (len(points) + 1) < 64:
+                points = np.append(points, found[k])
+        points = np.sort(points)
+    after = np.nextafter(points, np.float32(np.inf))
+    edges = edges[~np.isin(edges, points) & ~np.isin(edges, after)]
+    cuts = np.unique(np.concatenate([edges, points, after]))
+    of_row = np.where(np.isfinite(x), np.searchsorted(cuts, x, side="right"), -1)
+    valid = of_row >= 0
+    counts = np.bincount(of_row[valid], minlength=len(cuts) + 1)
+    sums = np.bincount(of_row[valid], weights=x[valid].astype("f8"), minlength=len(cuts) + 1)
+    middles = (np.cumsum(counts) - counts / 2) / max(len(ok), 1) * 10 + 1e-9
+    tenths = np.minimum(middles.astype(int), 9)
+    groups = np.concatenate([[0], np.cumsum(np.diff(tenths) != 0)])
+    out = {"kind": "numeric", "n": len(ok), "edges": edges.tolist(), "point_masses": points.tolist(), "mass": (counts / max(len(ok), 1)).tolist()}
+    out["means"] = [s / c if c else None for s, c in zip(sums.tolist(), counts.tolist())]
+    out |= {"min": float(ok[0]), "max": float(ok[-1])} if len(ok) else {}
+    return out | {"nan": float(np.isnan(x).mean()), "infinite": float(np.isinf(x).mean())} | _noise(of_row, groups, chunk)
+
+
+def _categorical(values, chunk):
+    missing = np.array([v is None for v in values])
+    texts = np.array([str(v) for v in values])[~missing]
+    found, inverse, count = np.unique(texts, return_inverse=True, return_counts=True)
+    order = sorted(range(len(found)), key=lambda k: (-count[k], found[k].encode()))[:255]
+    place = np.full(len(found), len(order))
+    place[order] = np.arange(len(order))
+    of_row = np.full(len(values), -1)
+    of_row[~missing] = place[inverse]
+    counts = np.bincount(of_row[~missing], minlength=len(order) + 1)
+    total = max(counts.sum(), 1)
+    often = [k for k in range(len(order)) if counts[k] >= 0.01 * counts.sum()][:19]
+    groups = np.full(len(counts), len(often))
+    groups[often] = np.arange(len(often))
+    out = {"kind": "categorical", "n": int(counts.sum()), "values": [str(found[k]) for k in order], "mass": (counts[:-1] / total).tolist()}
+    return out | {"other": float(counts[-1] / total), "missing": float(missing.mean())} | _noise(of_row, groups, chunk)
+
+
+def _boolean(values, chunk):
+    of_row = values.astype(int)
+    counts = np.bincount(of_row, minlength=3)
+    return {"kind": "boolean", "n": len(values), "mass": (counts[:2] / max(len(values), 1)).tolist(), "other": 0.0} | _noise(of_row, np.arange(3), chunk)
+
+
+def feature(name, values, bins=60, chunk=1000, even=None):
+    """One feature of the file. `even` asks for equally wide bins between two numbers."""
+    values = np.asarray(values)
+    if values.dtype == bool:
+        return {"name": name} | _boolean(values, chunk)
+    if np.issubdtype(values.dtype, np.number):
+        return {"name": name} | _numeric(values.astype("f8"), bins, chunk, even)
+    return {"name": name} | _categorical(values, chunk)
+
+
+def write(path, model, version, features, outputs=(), scores=(), **more):
+    """Writes the file; `scores` are the outputs from 0 to 1. `more`: digest, source, created, metrics, ..."""
+    of = lambda columns: [feature(k, v, 64, even=(0, 1)) if k in scores else feature(k, v) for k, v in dict(columns).items()]
+    rows = max(len(v) for v in [*features.values(), *dict(outputs).values()])
+    file = {"format": 1, "model": model, "version": version, "n": rows} | more
+    with open(path, "w") as out:
+        json.dump(file | {"features": of(features), "outputs": of(outputs)}, out, indent=1)

@@ -1,0 +1,75 @@
+//! Which windows are judged together.
+
+use std::sync::Arc;
+
+use super::drifting::{normal_baseline, window};
+use super::streams::SplitMix;
+use crate::domain::stats::baseline::Baseline;
+use crate::domain::stats::drift::Policy;
+use crate::domain::stats::drift::docket::{Docket, Judgement};
+use crate::domain::stats::verdict::Outcome;
+use crate::domain::stats::window::{Minute, Window, WindowCounts, WindowLength};
+
+/// The hour that begins so many hours after the epoch, with `n` values.
+fn hour(baseline: &Baseline, generator: &mut SplitMix, at: u32, n: usize) -> Window {
+    let mut counts = WindowCounts::default();
+    counts.add_values(&window(baseline, generator, n, 0.0));
+    Window { start: Minute(at * 60), length: WindowLength::Hour, counts }
+}
+
+#[test]
+fn windows_with_few_values_are_judged_together() {
+    let baseline = normal_baseline(2, 5000);
+    let mut docket = Docket::new(Arc::clone(&baseline), Policy::default());
+    let mut generator = SplitMix::new(4);
+    assert!(docket.hear(&hour(&baseline, &mut generator, 1, 40)).is_none());
+    // An hour without requests does not come at all.
+    assert!(docket.hear(&hour(&baseline, &mut generator, 3, 59)).is_none());
+    let judged = docket.hear(&hour(&baseline, &mut generator, 4, 1)).expect("a hundred values");
+    assert_eq!((judged.since, judged.until), (Minute(60), Minute(300)));
+    assert_eq!(judged.report.features[0].measured.n, 100);
+    assert_eq!(judged.report.features[0].verdict.outcome, Outcome::Pass);
+    let next = docket.hear(&hour(&baseline, &mut generator, 5, 200)).expect("enough by itself");
+    assert_eq!((next.since, next.judged), (Minute(300), 2));
+    assert_eq!(next.report.features[0].measured.n, 200, "nothing is judged twice");
+}
+
+#[test]
+fn a_day_with_too_little_is_told_as_insufficient() {
+    let baseline = normal_baseline(1, 5000);
+    let mut docket = Docket::new(Arc::clone(&baseline), Policy::default());
+    let mut generator = SplitMix::new(5);
+    let judged: Vec<Judgement> =
+        (0..48).filter_map(|at| docket.hear(&hour(&baseline, &mut generator, at, 2))).collect();
+    assert_eq!(judged.len(), 2, "one a day");
+    for judgement in judged {
+        assert_eq!(judgement.report.features[0].verdict.outcome, Outcome::Insufficient);
+        assert_eq!(judgement.breaches(), 0);
+    }
+}
+
+#[test]
+fn windows_that_were_heard_change_nothing() {
+    let baseline = normal_baseline(1, 5000);
+    let mut generator = SplitMix::new(6);
+    let windows: Vec<Window> = (0..10).map(|at| hour(&baseline, &mut generator, at, 150)).collect();
+    let mut once = Docket::new(Arc::clone(&baseline), Policy::default());
+    let wanted: Vec<Judgement> = windows.iter().filter_map(|window| once.hear(window)).collect();
+    // As a running gateway hears them: all that are kept, each time that one is closed.
+    let mut again = Docket::new(Arc::clone(&baseline), Policy::default());
+    let mut found = Vec::new();
+    for closed in 1..=windows.len() {
+        found.extend(windows[..closed].iter().filter_map(|window| again.hear(window)));
+    }
+    assert_eq!(found.len(), wanted.len());
+    for (found, wanted) in found.iter().zip(&wanted) {
+        assert_eq!(found.report, wanted.report);
+    }
+}
+
+#[test]
+fn values_that_were_counted_by_another_baseline_are_passed_over() {
+    let (ours, other) = (normal_baseline(1, 5000), normal_baseline(2, 5000));
+    let mut docket = Docket::new(ours, Policy::default());
+    assert!(docket.hear(&hour(&other, &mut SplitMix::new(7), 1, 500)).is_none());
+}

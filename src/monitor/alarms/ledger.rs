@@ -1,0 +1,427 @@
+//! What is known of alarms: the board, the last events, and calls that are not delivered yet.
+//!
+//! Owns this state and its file. The monitor's thread steps it once a minute, the thread of the webhook
+//! takes calls off it, operators read it; none of them is a worker. It is written down after every change
+//! that someone was or will be told of, before anyone is.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use super::file;
+use crate::domain::spec::WebhookSpec;
+use crate::domain::stats::alarm::{
+    AlarmKey, AlarmKind, Board, Change, Event, Notice, Standing, Watch,
+};
+use crate::domain::stats::rate_band::History;
+use crate::prediction_log::FailureReason;
+
+/// Events that are kept.
+const EVENTS_MAX: usize = 500;
+/// The most versions of a model that are remembered as seen.
+const VERSIONS_MAX: usize = 1000;
+
+/// What is written down.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Kept {
+    board: Board,
+    /// Oldest first.
+    events: VecDeque<Event>,
+    /// Calls that are not delivered, oldest first.
+    outbox: VecDeque<Call>,
+    /// The number of the next call.
+    next_call: u64,
+    /// When versions came, by model.
+    arrivals: BTreeMap<String, Arrivals>,
+}
+
+/// A call and its number.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Call {
+    pub(super) number: u64,
+    pub(super) notice: Notice,
+}
+
+/// When the versions of a model came.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Arrivals {
+    /// Those that were there already.
+    versions: BTreeSet<String>,
+    /// The minute in which the last one came, since the Unix epoch.
+    pub(super) latest: u64,
+}
+
+/// How calls went since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CallStats {
+    /// Calls that the receiver acknowledged.
+    pub delivered: u64,
+    /// Attempts that failed, in the order of [`FailureReason::ALL`].
+    pub failures: Vec<u64>,
+    /// Calls that were given up: refused for good, or more than may wait.
+    pub given_up: u64,
+    /// Calls that wait.
+    pub waiting: u64,
+    /// What went wrong last, until a call is delivered.
+    pub last_error: Option<String>,
+}
+
+/// What alarms tell about themselves.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AlarmStats {
+    /// How often each became active since the start.
+    pub fired: BTreeMap<(String, AlarmKind), u64>,
+    /// How calls went; `None` without a webhook.
+    pub calls: Option<CallStats>,
+    /// Times that the state could not be written down.
+    pub write_errors: u64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    kept: Kept,
+    stats: AlarmStats,
+    /// The traffic of models, for what is usual.
+    histories: BTreeMap<String, History>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    path: PathBuf,
+    histories_path: PathBuf,
+    /// Calls that may wait; 0 where nobody takes them.
+    queue: usize,
+    /// Never held while something is written, or by a worker.
+    state: Mutex<State>,
+    /// Keeps the versions of the file in order.
+    writing: Mutex<()>,
+    stopped: AtomicBool,
+}
+
+impl Ledger {
+    /// Takes up what lies in `dir`.
+    pub(super) fn open(dir: &Path, webhook: Option<&WebhookSpec>) -> Self {
+        let (path, histories_path) = (dir.join("alarms.json"), dir.join("traffic.json"));
+        let mut kept: Kept = file::read(&path);
+        let histories = file::read(&histories_path);
+        let queue = webhook.map_or(0, |webhook| webhook.queue);
+        let mut stats = AlarmStats::default();
+        if webhook.is_some() {
+            let failures = vec![0; FailureReason::ALL.len()];
+            stats.calls = Some(CallStats { failures, ..CallStats::default() });
+        }
+        bound(&mut kept, queue, &mut stats);
+        let state = Mutex::new(State { kept, stats, histories });
+        let stopped = AtomicBool::new(false);
+        Self { path, histories_path, queue, state, writing: Mutex::new(()), stopped }
+    }
+
+    /// Takes in the looks of one minute, writes down what follows, and returns whom to tell.
+    pub(super) fn step(&self, minute: u64, watched: Vec<Watch<'_>>) -> Vec<Notice> {
+        let (notices, changed) = {
+            let mut state = self.state.lock();
+            let State { kept, stats, .. } = &mut *state;
+            let step = kept.board.step(minute, watched);
+            for event in &step.events {
+                // One that ends is known from then on, too: it may have become active before the start.
+                let key = (event.key.model.clone(), event.key.alarm);
+                *stats.fired.entry(key).or_default() += u64::from(event.change == Change::Started);
+            }
+            let changed = !step.events.is_empty() || !step.notices.is_empty();
+            kept.events.extend(step.events);
+            if self.queue > 0 {
+                for notice in &step.notices {
+                    let call = Call { number: kept.next_call, notice: notice.clone() };
+                    kept.next_call += 1;
+                    kept.outbox.push_back(call);
+                }
+            }
+            bound(kept, self.queue, stats);
+            (step.notices, changed)
+        };
+        if changed {
+            self.save();
+        }
+        notices
+    }
+
+    /// Notes which versions a model has; returns when the last one came.
+    pub(super) fn arrivals(&self, model: &str, minute: u64, versions: &[String]) -> u64 {
+        let (latest, changed) = {
+            let mut state = self.state.lock();
+            let arrivals = match state.kept.arrivals.get_mut(model) {
+                Some(arrivals) => arrivals,
+                None => state.kept.arrivals.entry(model.to_owned()).or_default(),
+            };
+            let mut changed = false;
+            for version in versions {
+                if arrivals.versions.len() < VERSIONS_MAX
+                    && arrivals.versions.insert(version.clone())
+                {
+                    (arrivals.latest, changed) = (minute, true);
+                }
+            }
+            (arrivals.latest, changed)
+        };
+        if changed {
+            self.save();
+        }
+        latest
+    }
+
+    /// Works on the memory of a model's traffic.
+    pub(super) fn with_history<T>(&self, model: &str, work: impl FnOnce(&mut History) -> T) -> T {
+        let mut state = self.state.lock();
+        match state.histories.get_mut(model) {
+            Some(history) => work(history),
+            None => work(state.histories.entry(model.to_owned()).or_default()),
+        }
+    }
+
+    /// Forgets the traffic of models that are no longer there.
+    pub(super) fn forget_other_models(&self, is_there: impl Fn(&str) -> bool) {
+        let mut state = self.state.lock();
+        state.histories.retain(|model, _| is_there(model));
+        state.kept.arrivals.retain(|model, _| is_there(model));
+    }
+
+    /// The oldest call that waits.
+    pub(super) fn next_call(&self) -> Option<Call> {
+        self.state.lock().kept.outbox.front().cloned()
+    }
+
+    /// A call was acknowledged.
+    pub(super) fn delivered(&self, number: u64) {
+        self.end(number, |stats| {
+            stats.delivered += 1;
+            stats.last_error = None;
+        });
+    }
+
+    /// A call will never be taken.
+    pub(super) fn refused(&self, number: u64) {
+        self.end(number, |stats| stats.given_up += 1);
+    }
+
+    /// An attempt failed.
+    pub(super) fn failed(&self, reason: FailureReason, detail: String) {
+        if let Some(stats) = &mut self.state.lock().stats.calls {
+            let at = FailureReason::ALL.iter().position(|it| *it == reason);
+            if let Some(count) = at.and_then(|at| stats.failures.get_mut(at)) {
+                *count += 1;
+            }
+            stats.last_error = Some(detail);
+        }
+    }
+
+    fn end(&self, number: u64, count: impl FnOnce(&mut CallStats)) {
+        {
+            let mut state = self.state.lock();
+            let State { kept, stats, .. } = &mut *state;
+            kept.outbox.retain(|call| call.number != number);
+            if let Some(stats) = &mut stats.calls {
+                count(stats);
+            }
+        }
+        self.save();
+    }
+
+    /// Whether the end has begun.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Begins the end: what is not delivered stays.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+    }
+
+    /// Writes down the board, the events and the calls.
+    fn save(&self) {
+        let _order = self.writing.lock();
+        let kept = self.state.lock().kept.clone();
+        self.note(file::write(&self.path, &kept), &self.path);
+    }
+
+    /// Writes down the traffic of models.
+    pub(super) fn save_histories(&self) {
+        let _order = self.writing.lock();
+        let histories = self.state.lock().histories.clone();
+        self.note(file::write(&self.histories_path, &histories), &self.histories_path);
+    }
+
+    /// Writes down everything.
+    pub(super) fn save_all(&self) {
+        self.save();
+        self.save_histories();
+    }
+
+    fn note(&self, written: std::io::Result<()>, path: &Path) {
+        if let Err(error) = written {
+            self.state.lock().stats.write_errors += 1;
+            tracing::error!(path = %path.display(), %error, "the state of alarms cannot be written");
+        }
+    }
+}
+
+/// Keeps what is kept within its bounds.
+fn bound(kept: &mut Kept, queue: usize, stats: &mut AlarmStats) {
+    let old = kept.events.len().saturating_sub(EVENTS_MAX);
+    kept.events.drain(..old);
+    let over = kept.outbox.len().saturating_sub(queue);
+    kept.outbox.drain(..over);
+    if let Some(calls) = &mut stats.calls {
+        calls.given_up += over as u64;
+    }
+}
+
+/// Reads the alarms: what is active and why, and what happened last.
+#[derive(Debug, Clone)]
+pub struct AlarmReader {
+    ledger: Arc<Ledger>,
+}
+
+impl AlarmReader {
+    pub(super) const fn new(ledger: Arc<Ledger>) -> Self {
+        Self { ledger }
+    }
+
+    /// The active alarms, in the order of their keys.
+    pub fn active(&self) -> Vec<(AlarmKey, Standing)> {
+        let state = self.ledger.state.lock();
+        let active = state.kept.board.active();
+        active.map(|(key, standing)| (key.clone(), standing.clone())).collect()
+    }
+
+    /// The active alarms that concern one version: its own, and those of its model as a whole.
+    pub fn active_for(&self, model: &str, version: &str) -> Vec<(AlarmKey, Standing)> {
+        let mut active = self.active();
+        active.retain(|(key, _)| {
+            key.model == model && (key.version.is_empty() || key.version == version)
+        });
+        active
+    }
+
+    /// The last events, oldest first.
+    pub fn events(&self) -> Vec<Event> {
+        self.ledger.state.lock().kept.events.iter().cloned().collect()
+    }
+
+    /// What alarms tell about themselves.
+    pub fn stats(&self) -> AlarmStats {
+        let state = self.ledger.state.lock();
+        let mut stats = state.stats.clone();
+        if let Some(calls) = &mut stats.calls {
+            calls.waiting = state.kept.outbox.len() as u64;
+        }
+        stats
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::spec::AlarmRules;
+    use crate::domain::stats::alarm::{Evidence, Reading, Rule};
+    use std::time::Duration;
+
+    const START: u64 = 29_000_000;
+
+    fn webhook(queue: usize) -> WebhookSpec {
+        let second = Duration::from_secs(1);
+        let url = "http://127.0.0.1:1/".to_owned();
+        WebhookSpec { url, authorization: None, timeout: second, backoff: second, queue }
+    }
+
+    fn rule() -> Rule {
+        let rules = AlarmRules::default();
+        Rule { hold: 1, ..rules.rule(AlarmKind::StalePipeline).expect("a rule").clone() }
+    }
+
+    /// One bad look at each of the models.
+    fn bad<'r>(rule: &'r Rule, models: &[&str]) -> Vec<Watch<'r>> {
+        let watch = |model: &&str| Watch {
+            key: AlarmKey {
+                model: (*model).to_owned(),
+                version: String::new(),
+                alarm: AlarmKind::StalePipeline,
+            },
+            rule,
+            reading: Reading::Bad(Evidence {
+                definition: "d".to_owned(),
+                value: 2.0,
+                limit: 1.0,
+                samples: 1,
+                minutes: (0, 1),
+                p: None,
+                findings: Vec::new(),
+            }),
+        };
+        models.iter().map(watch).collect()
+    }
+
+    #[test]
+    fn after_a_restart_alarms_are_active_and_nobody_is_called_again() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let rule = rule();
+        let ledger = Ledger::open(dir.path(), Some(&webhook(10)));
+        assert_eq!(ledger.step(START, bad(&rule, &["a"])).len(), 1);
+        drop(ledger);
+        let ledger = Arc::new(Ledger::open(dir.path(), Some(&webhook(10))));
+        let reader = AlarmReader::new(Arc::clone(&ledger));
+        assert_eq!((reader.active().len(), reader.events().len()), (1, 1));
+        let call = ledger.next_call().expect("it was not delivered");
+        assert_eq!(ledger.step(START + 1, bad(&rule, &["a"])), []);
+        ledger.delivered(call.number);
+        drop((ledger, reader));
+        let ledger = Ledger::open(dir.path(), Some(&webhook(10)));
+        assert_eq!(ledger.next_call(), None, "it was delivered");
+    }
+
+    #[test]
+    fn of_more_calls_than_may_wait_the_oldest_are_given_up_and_counted() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let rule = rule();
+        let ledger = Arc::new(Ledger::open(dir.path(), Some(&webhook(2))));
+        ledger.step(START, bad(&rule, &["a", "b", "c"]));
+        let stats = AlarmReader::new(Arc::clone(&ledger)).stats();
+        let calls = stats.calls.expect("a webhook");
+        assert_eq!((calls.given_up, calls.waiting, stats.fired.len()), (1, 2, 3));
+        assert_eq!(ledger.next_call().expect("a call").notice.key.model, "b");
+        // Delivering a call that was given up meanwhile changes nothing else.
+        ledger.delivered(0);
+        assert_eq!(ledger.next_call().expect("a call").notice.key.model, "b");
+    }
+
+    #[test]
+    fn a_version_that_was_seen_before_is_no_new_one_after_a_restart() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let versions =
+            |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let ledger = Ledger::open(dir.path(), None);
+        assert_eq!(ledger.arrivals("m", START, &versions(&["v1"])), START);
+        assert_eq!(ledger.arrivals("m", START + 9, &versions(&["v1", "v2"])), START + 9);
+        drop(ledger);
+        let ledger = Ledger::open(dir.path(), None);
+        assert_eq!(ledger.arrivals("m", START + 99, &versions(&["v2", "v1"])), START + 9);
+    }
+
+    #[test]
+    fn events_are_bounded() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let rule = rule();
+        let ledger = Arc::new(Ledger::open(dir.path(), None));
+        let names: Vec<String> = (0..600).map(|n| format!("m{n}")).collect();
+        let models: Vec<&str> = names.iter().map(String::as_str).collect();
+        ledger.step(START, bad(&rule, &models));
+        let reader = AlarmReader::new(Arc::clone(&ledger));
+        assert_eq!((reader.events().len(), reader.active().len()), (EVENTS_MAX, 600));
+        assert_eq!(ledger.next_call(), None, "nobody takes calls");
+    }
+}

@@ -1,0 +1,369 @@
+//! What can be said of values against a baseline: the shape of the schema, and the shares of classes.
+//!
+//! Owns these readings, and that of the judge's verdicts about drift, which take many windows together.
+
+use crate::domain::spec::AlarmLimits;
+use crate::domain::stats::alarm::{Evidence, FINDINGS_MAX, Finding, Reading, Rule};
+use crate::domain::stats::baseline::{Baseline, Reference};
+use crate::domain::stats::counts::{Counts, FeatureCounts};
+use crate::domain::stats::distance::PSI_DEFINITION;
+use crate::domain::stats::drift::docket::Judgement;
+use crate::domain::stats::drift::report::FeatureReport;
+use crate::domain::stats::layout::{Feature, FeatureKind, Guard, Role};
+use crate::domain::stats::rate_band::{CHANCE, Place, exceeds, place_share, share_band};
+
+use crate::domain::stats::verdict::Outcome;
+
+use super::traffic::{float, minutes, share};
+use crate::monitor::Standing;
+
+/// How many times the odds of the baseline a share of missing or wrong values may be, and by how much it
+/// may be larger. A point null would be rejected by any difference once there is enough traffic; what is
+/// asked is whether a field has changed its shape.
+const SHAPE_FACTOR: f64 = 4.0;
+const SHAPE_MARGIN: f64 = 0.05;
+
+/// A field that is missing, or of another type, far more often than in the baseline: it was renamed, left
+/// out, or retyped.
+pub(super) fn schema_shape(
+    baseline: &Baseline,
+    counts: &Counts,
+    rule: &Rule,
+    minute: u64,
+) -> Reading {
+    let features = baseline.layout().features();
+    // Every slot of every feature is looked at: the chance of one wrong decision is divided.
+    let chance = CHANCE / float((features.len() * Guard::ALL.len()).max(1) as u64);
+    let mut findings = Vec::new();
+    let mut enough = 0;
+    for ((feature, reference), seen) in
+        features.iter().zip(baseline.references()).zip(counts.features())
+    {
+        if feature.role() != Role::Input || seen.seen() < rule.samples {
+            continue;
+        }
+        enough = enough.max(seen.seen());
+        findings.extend(Guard::ALL.iter().filter_map(|guard| {
+            let limit = limit_of(reference, *guard);
+            let count = seen.guard(*guard);
+            let p = exceeds(count, seen.seen(), limit, chance)?;
+            let value = share(count, seen.seen());
+            let what = format!("{} in {:.1} % of the values", guard.as_str(), value * 100.0);
+            Some((p, Finding { subject: feature.name().to_owned(), what, value, limit }))
+        }));
+    }
+    let definition = "the share of values that are missing or of another type, against four times the \
+                      odds in the baseline and five percent more";
+    verdict(findings, enough, definition, rule, minute)
+}
+
+/// How often a guard slot may be used.
+fn limit_of(reference: &Reference, guard: Guard) -> f64 {
+    let usual = match guard {
+        Guard::Missing => reference.missing,
+        Guard::Nan => reference.nan,
+        Guard::Infinite => reference.infinite,
+        Guard::Wrong => 0.0,
+    };
+    let (_, band) = share_band(usual, whole(reference.total()), SHAPE_FACTOR);
+    band.max(usual + SHAPE_MARGIN).min(1.0)
+}
+
+/// A class that is predicted far more often, or less often, than in the baseline.
+pub(super) fn class_share(
+    baseline: &Baseline,
+    counts: &Counts,
+    limits: &AlarmLimits,
+    rule: &Rule,
+    minute: u64,
+) -> Reading {
+    let features = baseline.layout().features();
+    let outputs = features.iter().zip(baseline.references()).zip(counts.features());
+    let classes = outputs.filter(|((feature, _), _)| {
+        feature.role() == Role::Output && !matches!(feature.kind(), FeatureKind::Numeric(_))
+    });
+    let mut findings = Vec::new();
+    let mut enough = 0;
+    for ((feature, reference), seen) in classes {
+        if seen.valid() < rule.samples {
+            continue;
+        }
+        enough = enough.max(seen.valid());
+        findings.extend(classes_of(feature, reference, seen, limits, rule));
+    }
+    let definition = format!(
+        "the share of a class among predictions in {} minutes, against {} times its odds in the baseline",
+        rule.window, limits.class_factor
+    );
+    verdict(findings, enough, &definition, rule, minute)
+}
+
+/// The classes of one output that lie outside of their bands, with the bounds on their chances.
+fn classes_of(
+    feature: &Feature,
+    reference: &Reference,
+    seen: &FeatureCounts,
+    limits: &AlarmLimits,
+    rule: &Rule,
+) -> Vec<(f64, Finding)> {
+    let n = seen.valid();
+    let m = whole(reference.total());
+    let factor = f64::from(limits.class_factor);
+    // Two sides of every class.
+    let chance = CHANCE / (2.0 * float(feature.bins().max(1) as u64));
+    let bins = seen.bins().iter().zip(reference.counts()).enumerate();
+    let class = |(bin, (count, usual)): (usize, (&u64, &f64))| {
+        let usual = usual / reference.total().max(1.0);
+        let (low, high) = share_band(usual, m, factor);
+        let (p, limit) = match place_share(*count, n, usual, m, factor, rule.samples, chance) {
+            Place::Above(p) => (p, high),
+            Place::Below(p) => (p, low),
+            Place::Within | Place::Unknown => return None,
+        };
+        let value = share(*count, n);
+        let what = format!("{:.2} % instead of {:.2} %", value * 100.0, usual * 100.0);
+        let subject = format!("{}={}", feature.name(), name_of(feature, bin));
+        Some((p, Finding { subject, what, value, limit }))
+    };
+    bins.filter_map(class).collect()
+}
+
+/// A version whose values are looked at and that has nothing to hold them against.
+pub(super) fn baseline_missing(
+    standing: Option<&Standing>,
+    seen: u64,
+    rule: &Rule,
+    minute: u64,
+) -> Reading {
+    let what = match standing {
+        Some(Standing::Ready { .. }) => return Reading::Good,
+        _ if seen < rule.samples => return Reading::Insufficient,
+        Some(Standing::Refused { reason }) => format!("refused: {reason}"),
+        Some(Standing::Learning { rows, wanted }) => {
+            format!("being learned from traffic: {rows} of {wanted} rows")
+        }
+        Some(Standing::Absent) | None => "absent".to_owned(),
+    };
+    Reading::Bad(Evidence {
+        definition:
+            "exchanges whose values were looked at, without a baseline to hold them against"
+                .to_owned(),
+        value: float(seen),
+        limit: 0.0,
+        samples: seen,
+        minutes: minutes(minute, rule),
+        p: None,
+        findings: vec![Finding {
+            subject: "baseline.json".to_owned(),
+            what,
+            value: 0.0,
+            limit: 1.0,
+        }],
+    })
+}
+
+/// The name of a class.
+pub(super) fn name_of(feature: &Feature, bin: usize) -> &str {
+    match feature.kind() {
+        FeatureKind::Categorical(categories) => {
+            categories.values().get(bin).map_or("(other)", |value| value)
+        }
+        FeatureKind::Boolean => ["false", "true"].get(bin).copied().unwrap_or("(other)"),
+        FeatureKind::Numeric(_) => "",
+    }
+}
+
+/// A reading from findings and the bounds on their chances; `samples` is 0 where nothing could be decided.
+fn verdict(
+    mut findings: Vec<(f64, Finding)>,
+    samples: u64,
+    definition: &str,
+    rule: &Rule,
+    minute: u64,
+) -> Reading {
+    if samples == 0 {
+        return Reading::Insufficient;
+    }
+    findings.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    let Some((p, worst)) = findings.first() else { return Reading::Good };
+    Reading::Bad(Evidence {
+        definition: definition.to_owned(),
+        value: worst.value,
+        limit: worst.limit,
+        samples,
+        minutes: minutes(minute, rule),
+        p: Some(*p),
+        findings: findings.iter().take(FINDINGS_MAX).map(|(_, finding)| finding.clone()).collect(),
+    })
+}
+
+/// What the judge concluded last: it holds for as long as no other window has been judged.
+pub(super) fn drift(judgement: &Judgement) -> Reading {
+    let is_insufficient = |report: &FeatureReport| report.verdict.outcome == Outcome::Insufficient;
+    let reports = &judgement.report.features;
+    if reports.iter().all(is_insufficient) && judgement.breaches() == 0 {
+        return Reading::Insufficient;
+    }
+    let features = judgement.baseline.layout().features();
+    let mut breaches: Vec<&FeatureReport> =
+        reports.iter().filter(|report| report.verdict.is_breach()).collect();
+    let roles = judgement.report.roles.iter().filter(|role| role.verdict.is_breach());
+    let together: Vec<&str> = roles.map(|role| role.role.as_str()).collect();
+    if breaches.is_empty() && together.is_empty() {
+        return Reading::Good;
+    }
+    // Where no feature alarms by itself, the strongest are told.
+    if breaches.is_empty() {
+        breaches.extend(reports);
+    }
+    let score = |report: &FeatureReport| report.verdict.evidence.score.unwrap_or(0.0);
+    breaches.sort_by(|a, b| score(b).total_cmp(&score(a)));
+    let finding = |report: &&FeatureReport| Finding {
+        subject: features.get(report.index).map_or("", |feature| feature.name()).to_owned(),
+        what: format!(
+            "population stability index {:.3} of {} values in {} groups, score {:.3e} of {:.3e}",
+            report.measured.psi,
+            report.measured.n,
+            report.measured.groups,
+            score(report),
+            report.verdict.evidence.threshold.unwrap_or(0.0),
+        ),
+        value: report.measured.psi,
+        limit: report.verdict.evidence.margin.unwrap_or(0.0),
+    };
+    let worst = breaches.first();
+    let of = if together.is_empty() {
+        String::new()
+    } else {
+        format!(", {}s together", together.join("s and "))
+    };
+    Reading::Bad(Evidence {
+        definition: format!("{PSI_DEFINITION}; the evidence of all windows so far{of}"),
+        value: worst.map_or(0.0, |report| report.measured.psi),
+        limit: worst.and_then(|report| report.verdict.evidence.margin).unwrap_or(0.0),
+        samples: worst.map_or(0, |report| report.measured.n),
+        minutes: (judgement.since.0.into(), judgement.until.0.into()),
+        p: worst.and_then(|report| report.measured.p),
+        findings: breaches.iter().take(FINDINGS_MAX).map(finding).collect(),
+    })
+}
+
+/// Values of a reference as a whole number.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a count, which is neither negative nor beyond 2^53"
+)]
+const fn whole(count: f64) -> u64 {
+    count as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::spec::AlarmRules;
+    use crate::domain::stats::alarm::AlarmKind;
+    use crate::domain::stats::layout::Value;
+
+    const BASELINE: &str = r#"{
+        "format": 1, "model": "m", "version": "v1", "n": 10000,
+        "features": [
+            {"name": "age", "kind": "numeric", "edges": [20.0, 40.0, 60.0], "mass": [0.25, 0.25, 0.25, 0.25], "missing": 0.02},
+            {"name": "income", "kind": "numeric", "edges": [1000.0], "mass": [0.5, 0.5]}
+        ],
+        "outputs": [{"name": "class", "kind": "categorical", "values": ["no", "yes"], "mass": [0.9, 0.1], "other": 0.0}]
+    }"#;
+
+    fn baseline() -> Baseline {
+        Baseline::from_json(BASELINE.as_bytes()).expect("a baseline")
+    }
+
+    fn rule(kind: AlarmKind) -> Rule {
+        AlarmRules::default().rule(kind).expect("a rule").clone()
+    }
+
+    /// Counts of rows of age, income and class.
+    fn counts<'a>(rows: impl IntoIterator<Item = [Value<'a>; 3]>) -> Counts {
+        let mut counts = Counts::new(std::sync::Arc::clone(baseline().layout()));
+        for row in rows {
+            row.into_iter().enumerate().for_each(|(index, value)| counts.record(index, value));
+        }
+        counts
+    }
+
+    fn row(at: u32, rare: u32) -> [Value<'static>; 3] {
+        let class = if at.is_multiple_of(rare) { "yes" } else { "no" };
+        [Value::Number(f64::from(at % 80)), Value::Number(f64::from(at)), Value::Text(class)]
+    }
+
+    fn shape(counts: &Counts) -> Reading {
+        schema_shape(&baseline(), counts, &rule(AlarmKind::SchemaShape), 100)
+    }
+
+    fn classes(counts: &Counts) -> Reading {
+        let limits = AlarmLimits::default();
+        class_share(&baseline(), counts, &limits, &rule(AlarmKind::ClassShare), 100)
+    }
+
+    fn subjects(reading: &Reading) -> Vec<&str> {
+        match reading {
+            Reading::Bad(evidence) => {
+                evidence.findings.iter().map(|finding| finding.subject.as_str()).collect()
+            }
+            Reading::Good | Reading::Insufficient => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn traffic_as_in_the_baseline_is_good_and_a_little_of_it_is_insufficient() {
+        let good = counts((0..2000).map(|at| row(at, 10)));
+        assert_eq!((shape(&good), classes(&good)), (Reading::Good, Reading::Good));
+        let few = counts((0..50).map(|at| row(at, 10)));
+        assert_eq!((shape(&few), classes(&few)), (Reading::Insufficient, Reading::Insufficient));
+    }
+
+    #[test]
+    fn a_field_that_was_renamed_or_retyped_is_named() {
+        let renamed = counts((0..200).map(|at| {
+            let [_, income, class] = row(at, 10);
+            [Value::Missing, income, class]
+        }));
+        assert_eq!(subjects(&shape(&renamed)), ["age"]);
+        let retyped = counts((0..200).map(|at| {
+            let [age, _, class] = row(at, 10);
+            [age, Value::Wrong, class]
+        }));
+        let Reading::Bad(evidence) = shape(&retyped) else { panic!("income is no number") };
+        assert_eq!(evidence.findings[0].what, "wrong in 100.0 % of the values");
+        assert!(evidence.p.expect("a bound") < 1e-100);
+        // Two more missing values of a hundred than in the baseline are no other shape.
+        let little = counts((0..200).map(|at| {
+            let [age, income, class] = row(at, 10);
+            [if at.is_multiple_of(25) { Value::Missing } else { age }, income, class]
+        }));
+        assert_eq!(shape(&little), Reading::Good);
+    }
+
+    #[test]
+    fn a_baseline_that_is_missing_or_refused_is_told_once_values_are_seen() {
+        let rule = rule(AlarmKind::BaselineMissing);
+        let look = |standing: &Standing, seen| baseline_missing(Some(standing), seen, &rule, 100);
+        let refused = Standing::Refused { reason: "another digest".to_owned() };
+        assert_eq!(look(&refused, 10), Reading::Insufficient);
+        let Reading::Bad(evidence) = look(&refused, 500) else { panic!("it was refused") };
+        assert_eq!(evidence.findings[0].what, "refused: another digest");
+        let baseline = std::sync::Arc::new(baseline());
+        assert_eq!(look(&Standing::Ready { baseline, of: None }, 500), Reading::Good);
+        assert!(matches!(look(&Standing::Absent, 500), Reading::Bad(_)));
+    }
+
+    #[test]
+    fn a_class_that_never_comes_or_floods_is_named() {
+        let never = counts((1..2001).map(|at| row(at, 5000)));
+        assert_eq!(subjects(&classes(&never)), ["class=no", "class=yes"]);
+        let flood = counts((0..2000).map(|at| row(at, 1)));
+        assert_eq!(subjects(&classes(&flood)).len(), 2);
+        let twice = counts((0..2000).map(|at| row(at, 5)));
+        assert_eq!(classes(&twice), Reading::Good);
+    }
+}

@@ -1,0 +1,287 @@
+//! The looks: once for each minute that is closed, at all that is watched.
+//!
+//! Owns which models and versions are watched, by which rules, and what a look reads. Runs on the
+//! monitor's thread, never on a worker.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use super::call;
+use super::labelled;
+use super::ledger::Ledger;
+use super::log_lag::LogSight;
+use super::traffic::{self, Quiet};
+use super::values;
+use crate::domain::ids::ModelName;
+use crate::domain::spec::{AlarmRules, Intent};
+use crate::domain::stats::alarm::{AlarmKey, AlarmKind, Evidence, Reading, Rule, Watch};
+use crate::domain::stats::baseline::Baseline;
+use crate::domain::stats::counts::Counts;
+use crate::domain::stats::rate_band::Look;
+use crate::domain::stats::window::{Minute, WindowCounts, WindowLength};
+use crate::monitor::{Follower, MonitorReader, QualityReader, Standing, VersionKey};
+
+/// How often the traffic of models is written down, in minutes.
+const SAVE_EVERY: u64 = 60;
+
+/// Looks at each minute that the monitor closes.
+#[derive(Debug)]
+pub struct AlarmWatch {
+    /// The rules of the models that the configuration names.
+    models: BTreeMap<ModelName, AlarmRules>,
+    /// Models that are not monitored.
+    left_out: BTreeSet<ModelName>,
+    /// Versions that the configuration names.
+    versions: BTreeSet<VersionKey>,
+    /// The rules for everything else.
+    rules: AlarmRules,
+    quiet: BTreeMap<ModelName, Quiet>,
+    ledger: Arc<Ledger>,
+    /// Wakes the one that delivers calls.
+    wake: Option<SyncSender<()>>,
+    log: LogSight,
+    quality: QualityReader,
+    /// The first minute that this process saw from its beginning.
+    whole_since: Option<u64>,
+}
+
+impl AlarmWatch {
+    pub(super) fn new(
+        intent: &Intent,
+        ledger: Arc<Ledger>,
+        wake: Option<SyncSender<()>>,
+        (log, quality): (LogSight, QualityReader),
+    ) -> Self {
+        let models = intent.models.iter();
+        let (watched, left_out): (Vec<_>, Vec<_>) =
+            models.partition(|(_, model)| model.monitor.enabled);
+        let versions = watched.iter().flat_map(|(name, model)| {
+            let key = |version: &crate::domain::ids::VersionName| VersionKey {
+                model: (*name).clone(),
+                version: version.clone(),
+            };
+            model.versions.keys().map(key)
+        });
+        Self {
+            versions: versions.collect(),
+            models: watched
+                .iter()
+                .map(|(name, model)| ((*name).clone(), model.alarms.clone()))
+                .collect(),
+            left_out: left_out.into_iter().map(|(name, _)| name.clone()).collect(),
+            rules: intent.alarms.rules.clone(),
+            quiet: BTreeMap::new(),
+            ledger,
+            wake,
+            log,
+            quality,
+            whole_since: None,
+        }
+    }
+
+    /// The models and their versions that are watched: those of the configuration, and those that had
+    /// requests.
+    fn watched(&self, reader: &MonitorReader) -> BTreeMap<ModelName, Vec<VersionKey>> {
+        let mut watched: BTreeMap<ModelName, Vec<VersionKey>> =
+            self.models.keys().map(|model| (model.clone(), Vec::new())).collect();
+        let seen = reader.versions().into_iter().filter(|key| !self.left_out.contains(&key.model));
+        let keys: BTreeSet<VersionKey> = self.versions.iter().cloned().chain(seen).collect();
+        for key in keys {
+            watched.entry(key.model.clone()).or_default().push(key);
+        }
+        watched
+    }
+}
+
+impl Follower for AlarmWatch {
+    fn closed(&mut self, minute: Minute, reader: &MonitorReader) {
+        let now = u64::from(minute.0);
+        // The process began in the middle of the first one.
+        let whole_since = *self.whole_since.get_or_insert(now + 1);
+        if now < whole_since {
+            return;
+        }
+        let watched = self.watched(reader);
+        self.ledger.forget_other_models(|model| watched.contains_key(model));
+        let mut looks = Vec::new();
+        for (model, versions) in &watched {
+            let rules = self.models.get(model).unwrap_or(&self.rules);
+            let quiet = self.quiet.entry(model.clone()).or_default();
+            let (ledger, quality) = (&*self.ledger, &self.quality);
+            let sight = Sight { reader, ledger, quality, minute, whole_since };
+            sight.model(model, versions, rules, quiet, &mut looks);
+            for key in versions {
+                sight.version(key, rules, &mut looks);
+            }
+        }
+        if let Some(rule) = self.rules.rule(AlarmKind::LogLag)
+            && let Some(reading) = self.log.look(now, self.rules.limits.log_lag)
+        {
+            let key = key("", "", AlarmKind::LogLag);
+            looks.push(Watch { key, rule, reading });
+        }
+        let notices = self.ledger.step(now, looks);
+        notices.iter().for_each(call::log);
+        if !notices.is_empty()
+            && let Some(wake) = &self.wake
+        {
+            // A full channel wakes as well.
+            let _woken = wake.try_send(());
+        }
+        if now % SAVE_EVERY == 0 {
+            self.ledger.save_histories();
+        }
+    }
+}
+
+/// What one look works with.
+struct Sight<'a> {
+    reader: &'a MonitorReader,
+    ledger: &'a Ledger,
+    quality: &'a QualityReader,
+    minute: Minute,
+    whole_since: u64,
+}
+
+impl Sight<'_> {
+    fn now(&self) -> u64 {
+        u64::from(self.minute.0)
+    }
+
+    /// What concerns a model as a whole.
+    fn model<'r>(
+        &self,
+        model: &ModelName,
+        versions: &[VersionKey],
+        rules: &'r AlarmRules,
+        quiet: &mut Quiet,
+        looks: &mut Vec<Watch<'r>>,
+    ) {
+        let mut look = |alarm: AlarmKind, read: &mut dyn FnMut(&Rule) -> Reading| {
+            if let Some(rule) = rules.rule(alarm) {
+                let key = key(model.as_str(), "", alarm);
+                looks.push(Watch { key, rule, reading: read(rule) });
+            }
+        };
+        let in_last = |minutes: u32| self.sum(versions, minutes);
+        let requests = in_last(1).traffic.exchanges();
+        quiet.minutes = if requests == 0 { quiet.minutes + 1 } else { 0 };
+        let rate = rules.rule(AlarmKind::RequestRate);
+        let window = rate.map_or(1, |rule| rule.window);
+        let in_window = in_last(window).traffic.exchanges();
+        // Of a window that this process did not see from its beginning, a part may be missing.
+        let is_whole = self.whole_since + u64::from(window) <= self.now() + 1;
+        self.ledger.with_history(model.as_str(), |history| {
+            let usual = history.usual(self.now());
+            if is_whole {
+                history.add(Look { minute: self.now(), requests, window: in_window });
+            }
+            look(AlarmKind::Silence, &mut |rule| {
+                let after = rules.limits.silence_after;
+                traffic::silence(*quiet, history, usual, after, rule, self.now())
+            });
+            look(AlarmKind::RequestRate, &mut |rule| match is_whole {
+                true => traffic::request_rate(
+                    in_window,
+                    usual,
+                    rules.limits.rate_factor,
+                    rule,
+                    self.now(),
+                ),
+                false => Reading::Insufficient,
+            });
+        });
+        look(AlarmKind::RepeatedInput, &mut |rule| {
+            let inputs = in_last(rule.window).inputs;
+            traffic::repeated_input(&inputs, &rules.limits, rule, self.now())
+        });
+        let names: Vec<String> = versions.iter().map(|key| key.version.to_string()).collect();
+        let latest = self.ledger.arrivals(model.as_str(), self.now(), &names);
+        if let Some(every) = rules.limits.new_version_every {
+            look(AlarmKind::StalePipeline, &mut |rule| stale(latest, every, rule, self.now()));
+        }
+    }
+
+    /// What concerns one version.
+    fn version<'r>(&self, key: &VersionKey, rules: &'r AlarmRules, looks: &mut Vec<Watch<'r>>) {
+        let mut look = |alarm: AlarmKind, read: &mut dyn FnMut(&Rule) -> Reading| {
+            if let Some(rule) = rules.rule(alarm) {
+                let key = self::key(key.model.as_str(), key.version.as_str(), alarm);
+                looks.push(Watch { key, rule, reading: read(rule) });
+            }
+        };
+        look(AlarmKind::ErrorRate, &mut |rule| {
+            let counts = self.sum(std::slice::from_ref(key), rule.window);
+            traffic::error_rate(&counts.traffic, &rules.limits, rule, self.now())
+        });
+        if rules.limits.floors.set().next().is_some() {
+            look(AlarmKind::Quality, &mut |rule| {
+                let metrics = self.quality.recent(key, rule.window, self.minute);
+                labelled::quality(&metrics, &rules.limits.floors, rule, self.now())
+            });
+        }
+        let standing = self.reader.standing(key);
+        look(AlarmKind::BaselineMissing, &mut |rule| {
+            let counts = self.sum(std::slice::from_ref(key), rule.window);
+            values::baseline_missing(standing.as_ref(), counts.traffic.seen, rule, self.now())
+        });
+        let judgement = self.reader.judgement(key);
+        look(AlarmKind::Drift, &mut |_rule| {
+            judgement.as_deref().map_or(Reading::Insufficient, values::drift)
+        });
+        let baseline = standing.as_ref().and_then(Standing::baseline);
+        let mut against = |alarm, read: &mut dyn FnMut(&Baseline, &Counts, &Rule) -> Reading| {
+            look(alarm, &mut |rule| {
+                let Some(baseline) = baseline else { return Reading::Insufficient };
+                let counts = self.sum(std::slice::from_ref(key), rule.window);
+                let counts = counts.values_by(baseline.layout().hash());
+                counts.map_or(Reading::Insufficient, |counts| read(baseline, counts, rule))
+            });
+        };
+        against(AlarmKind::SchemaShape, &mut |baseline, counts, rule| {
+            values::schema_shape(baseline, counts, rule, self.now())
+        });
+        against(AlarmKind::ClassShare, &mut |baseline, counts, rule| {
+            values::class_share(baseline, counts, &rules.limits, rule, self.now())
+        });
+    }
+
+    /// What was counted about versions in the last minutes.
+    fn sum(&self, versions: &[VersionKey], minutes: u32) -> WindowCounts {
+        let mut sum = WindowCounts::default();
+        let first = Minute((self.minute.0 + 1).saturating_sub(minutes));
+        // Minutes are kept for an hour; what is longer is told by hours.
+        let length = if minutes <= 60 { WindowLength::Minute } else { WindowLength::Hour };
+        let first = length.start_of(first);
+        for key in versions {
+            let mut windows = self.reader.windows(key, length);
+            windows.extend(self.reader.filling(key, length));
+            let windows = windows.iter().filter(|it| (first..=self.minute).contains(&it.start));
+            windows.for_each(|window| sum.merge(&window.counts));
+        }
+        sum
+    }
+}
+
+/// No new version for longer than promised.
+fn stale(latest: u64, every: u32, rule: &Rule, now: u64) -> Reading {
+    let age = now.saturating_sub(latest);
+    if age <= u64::from(every) {
+        return Reading::Good;
+    }
+    Reading::Bad(Evidence {
+        definition: "minutes since the last new version; one was promised for each so many"
+            .to_owned(),
+        value: traffic::float(age),
+        limit: f64::from(every),
+        samples: 1,
+        minutes: traffic::minutes(now, rule),
+        p: None,
+        findings: Vec::new(),
+    })
+}
+
+fn key(model: &str, version: &str, alarm: AlarmKind) -> AlarmKey {
+    AlarmKey { model: model.to_owned(), version: version.to_owned(), alarm }
+}

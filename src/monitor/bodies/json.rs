@@ -1,0 +1,246 @@
+//! Rows in JSON, in whichever of the usual shapes.
+//!
+//! Owns where each dialect keeps its rows and what it calls their columns. Takes what there is: a value that
+//! is null is missing, one of a type that no feature has is wrong. Pure.
+//!
+//! | shape | of |
+//! |---|---|
+//! | `{"inputs": [{"name": …, "shape": …, "data": …}]}` | the Open Inference Protocol |
+//! | `{"instances": [row, …]}`, `{"examples": [row, …]}` | KServe V1, TensorFlow Serving, MLflow |
+//! | `{"inputs": {"age": [1, 2], …}}` | TensorFlow Serving in columns |
+//! | `{"dataframe_split": {"columns": […], "data": [row, …]}}`, `{"dataframe_records": [row, …]}` | MLflow |
+//! | `{"data": [row, …]}`, `[row, …]`, one row | TorchServe, SageMaker, others |
+//! | a row: `3`, `[3, "de"]`, `{"age": 3, "country": "de"}` | |
+
+use serde_json::Value as Json;
+
+use super::Found;
+use crate::domain::spec::{Extractors, JsonPointer, Step};
+use crate::monitor::values::{Cell, single};
+use crate::protocol::tensor::{Tensor, TensorData};
+
+/// The most values of one name in one body.
+const CELLS_MAX: usize = 1 << 20;
+
+/// The inputs of a request.
+pub(in crate::monitor) fn inputs(body: &Json, raw: Option<&Extractors>) -> Vec<Found> {
+    const NAME: &str = "input";
+    if let Some(extractors) = raw {
+        let rows = extractors.rows.as_ref().and_then(|at| matches(body, at).into_iter().next());
+        return rows_of(NAME, rows.unwrap_or(body));
+    }
+    if let Some(found) = tensors(body, "inputs") {
+        return found;
+    }
+    if let Some(frame) = body.get("dataframe_split").and_then(Json::as_object) {
+        let names = frame.get("columns").and_then(Json::as_array);
+        let columns = names.map(|names| names.iter().map(text).collect()).unwrap_or_default();
+        let mut found = frame.get("data").map(|rows| rows_of(NAME, rows)).unwrap_or_default();
+        if let [only] = found.as_mut_slice() {
+            only.columns = columns;
+        }
+        return found;
+    }
+    for key in ["instances", "dataframe_records", "examples", "inputs", "data"] {
+        match body.get(key) {
+            Some(Json::Object(columns)) => return columns_of(columns),
+            Some(rows) => return rows_of(NAME, rows),
+            None => {}
+        }
+    }
+    rows_of(NAME, body)
+}
+
+/// The outputs of a response.
+pub(in crate::monitor) fn outputs(body: &Json, raw: Option<&Extractors>) -> Vec<Found> {
+    const NAME: &str = "output";
+    if let Some(extractors) = raw {
+        let sides = [("prediction", &extractors.prediction), ("label", &extractors.label)];
+        let named = sides.into_iter().filter_map(|(name, at)| Some((name, at.as_ref()?)));
+        let found: Vec<_> = named
+            .filter_map(|(name, at)| Some((name, matches(body, at).into_iter().next()?)))
+            .flat_map(|(name, rows)| rows_of(name, rows))
+            .collect();
+        return if found.is_empty() { rows_of(NAME, body) } else { found };
+    }
+    if let Some(found) = tensors(body, "outputs") {
+        return found;
+    }
+    for key in ["predictions", "outputs", "results"] {
+        match body.get(key) {
+            Some(Json::Object(columns)) => return columns_of(columns),
+            Some(rows) => return rows_of(NAME, rows),
+            None => {}
+        }
+    }
+    rows_of(NAME, body)
+}
+
+/// The values that a pointer leads to, as a feature of that name.
+pub(in crate::monitor) fn at(body: &Json, name: &str, pointer: &JsonPointer) -> Found {
+    let mut cells: Vec<Cell> = matches(body, pointer).into_iter().map(cell).collect();
+    if cells.is_empty() {
+        cells.push(Cell::Missing);
+    }
+    Found { name: name.to_owned(), columns: Vec::new(), width: 1, cells }
+}
+
+/// What a pointer leads to, in the order of the document.
+fn matches<'j>(body: &'j Json, pointer: &JsonPointer) -> Vec<&'j Json> {
+    fn walk<'j>(at: &'j Json, steps: &[Step], found: &mut Vec<&'j Json>) {
+        let Some((step, rest)) = steps.split_first() else {
+            if found.len() < CELLS_MAX {
+                found.push(at);
+            }
+            return;
+        };
+        match at {
+            Json::Object(members) => {
+                let taken = members.iter().filter(|(name, _)| step.takes_name(name));
+                taken.for_each(|(_, value)| walk(value, rest, found));
+            }
+            Json::Array(elements) => {
+                let taken = elements.iter().enumerate().filter(|(at, _)| step.takes_index(*at));
+                taken.for_each(|(_, value)| walk(value, rest, found));
+            }
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    walk(body, pointer.steps(), &mut found);
+    found
+}
+
+/// Tensors of the Open Inference Protocol; `None` where there are none.
+fn tensors(body: &Json, key: &str) -> Option<Vec<Found>> {
+    let tensors = body.get(key)?.as_array()?;
+    let found = tensors.iter().map(|tensor| {
+        let name = tensor.get("name")?.as_str()?;
+        let shape = tensor.get("shape")?.as_array()?;
+        let mut cells = Vec::new();
+        flatten(tensor.get("data")?, &mut cells);
+        let rows = shape.first().and_then(Json::as_u64).unwrap_or(1);
+        let rows = usize::try_from(rows).unwrap_or(1).max(1);
+        let width = (cells.len() / rows).max(1);
+        Some(Found { name: name.to_owned(), columns: Vec::new(), width, cells })
+    });
+    found.collect()
+}
+
+/// Columns by name, a value for each row.
+fn columns_of(columns: &serde_json::Map<String, Json>) -> Vec<Found> {
+    columns.iter().flat_map(|(name, rows)| rows_of(name, rows)).collect()
+}
+
+/// Rows; a single one where it is no array.
+fn rows_of(name: &str, rows: &Json) -> Vec<Found> {
+    let rows: Vec<&Json> = match rows {
+        Json::Array(rows) => rows.iter().collect(),
+        one => vec![one],
+    };
+    // Members of rows that are objects have names of their own.
+    if rows.iter().any(|row| row.is_object()) {
+        let mut names: Vec<&str> = Vec::new();
+        for row in rows.iter().filter_map(|row| row.as_object()) {
+            for name in row.keys() {
+                if !names.contains(&name.as_str()) {
+                    names.push(name);
+                }
+            }
+        }
+        return names
+            .into_iter()
+            .map(|member| {
+                let values: Vec<_> = rows.iter().map(|row| row.get(member)).collect();
+                flat(member, &values)
+            })
+            .collect();
+    }
+    let rows: Vec<_> = rows.into_iter().map(Some).collect();
+    vec![flat(name, &rows)]
+}
+
+/// Rows of equal width; where they are not, each counts as one value of the wrong type.
+fn flat(name: &str, rows: &[Option<&Json>]) -> Found {
+    let name = name.to_owned();
+    let mut cells = Vec::new();
+    let mut width = None;
+    for row in rows {
+        let before = cells.len();
+        match row {
+            Some(row) => flatten(row, &mut cells),
+            None => cells.push(Cell::Missing),
+        }
+        let own = cells.len() - before;
+        if *width.get_or_insert(own) != own || own == 0 {
+            let cells = vec![Cell::Wrong; rows.len()];
+            return Found { name, columns: Vec::new(), width: 1, cells };
+        }
+    }
+    Found { name, columns: Vec::new(), width: width.unwrap_or(1), cells }
+}
+
+/// The values of arrays in arrays, in order.
+fn flatten(value: &Json, cells: &mut Vec<Cell>) {
+    match value {
+        Json::Array(elements) => elements.iter().for_each(|element| flatten(element, cells)),
+        one if cells.len() < CELLS_MAX => cells.push(cell(one)),
+        _ => {}
+    }
+}
+
+fn cell(value: &Json) -> Cell {
+    match value {
+        Json::Null => Cell::Missing,
+        Json::Bool(truth) => Cell::Boolean(*truth),
+        Json::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(integer), _) => Cell::Integer(integer),
+            (None, Some(number)) => Cell::Number(number),
+            (None, None) => Cell::Wrong,
+        },
+        // What JSON has no numbers for is written as text by some clients.
+        Json::String(text) if text == "NaN" => Cell::Number(f64::NAN),
+        Json::String(text) if text == "Infinity" => Cell::Number(f64::INFINITY),
+        Json::String(text) if text == "-Infinity" => Cell::Number(f64::NEG_INFINITY),
+        Json::String(text) => Cell::Text(text.as_str().into()),
+        Json::Array(_) | Json::Object(_) => Cell::Wrong,
+    }
+}
+
+fn text(value: &Json) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// What a tensor has.
+pub(in crate::monitor) fn of_tensor(tensor: &Tensor) -> Found {
+    let rows = tensor.shape().first().copied().unwrap_or(1).max(1);
+    let width = (tensor.data().len() / rows).max(1);
+    macro_rules! cells {
+        ($values:expr, $of:expr) => {
+            $values.iter().take(CELLS_MAX).map($of).collect()
+        };
+    }
+    let cells: Vec<Cell> = match tensor.data() {
+        TensorData::Fp32(values) => cells!(values, |value| Cell::Number((*value).into())),
+        TensorData::Fp64(values) => cells!(values, |value| Cell::Number(*value)),
+        TensorData::Fp16(values) => cells!(values, |value| Cell::Number(value.to_f64())),
+        TensorData::Bf16(values) => cells!(values, |value| Cell::Number(value.to_f64())),
+        TensorData::Int8(values) => cells!(values, |value| Cell::Integer((*value).into())),
+        TensorData::Int16(values) => cells!(values, |value| Cell::Integer((*value).into())),
+        TensorData::Int32(values) => cells!(values, |value| Cell::Integer((*value).into())),
+        TensorData::Int64(values) => cells!(values, |value| Cell::Integer(*value)),
+        TensorData::Uint8(values) => cells!(values, |value| Cell::Integer((*value).into())),
+        TensorData::Uint16(values) => cells!(values, |value| Cell::Integer((*value).into())),
+        TensorData::Uint32(values) => cells!(values, |value| Cell::Integer((*value).into())),
+        TensorData::Uint64(values) => cells!(values, |value| match i64::try_from(*value) {
+            Ok(integer) => Cell::Integer(integer),
+            Err(_) => Cell::Number(single(*value as f64).into()),
+        }),
+        TensorData::Bool(values) => cells!(values, |value| Cell::Boolean(*value)),
+        TensorData::Bytes(values) => cells!(values, |value| match std::str::from_utf8(value) {
+            Ok(text) => Cell::Text(text.into()),
+            Err(_) => Cell::Wrong,
+        }),
+    };
+    Found { name: tensor.name().to_owned(), columns: Vec::new(), width, cells }
+}

@@ -1,0 +1,320 @@
+//! What the traffic of each version is held against, and how its values are counted for that.
+//!
+//! Owns the choice of the baseline: the file beside the artifact; else the one that was kept for the
+//! version, uploaded or learned; else that of the champion; else it is learned from the first traffic,
+//! unless the version is on trial. A baseline that cannot be taken is refused with its reason, and the version
+//! is served and counted without one: another would hide the mistake. Runs on the monitor's thread alone.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::about::About;
+use super::bodies;
+use super::learner::{Learner, ROWS};
+use super::observe::{VersionMonitor, Versions};
+use super::plan::{Plan, ROLES, Tensors, names, place};
+use super::store::{Store, VersionKey};
+use super::values::Values;
+use super::waiting::Waiting;
+use crate::domain::stats::baseline::{Baseline, BaselineError, FILE_BYTES_MAX};
+use crate::domain::stats::window::Unseen;
+
+/// How a version stands with its baseline.
+#[derive(Debug, Clone)]
+pub enum Standing {
+    /// It has one.
+    Ready {
+        /// The baseline.
+        baseline: Arc<Baseline>,
+        /// The version that it was made for, where it is another's.
+        of: Option<VersionKey>,
+    },
+    /// It is being learned from the first traffic.
+    Learning {
+        /// Rows seen.
+        rows: usize,
+        /// Rows wanted.
+        wanted: usize,
+    },
+    /// There is none, and none is learned from a version on trial.
+    Absent,
+    /// There is one that cannot be taken.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Standing {
+    /// The word for it.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Ready { .. } => "ready",
+            Self::Learning { .. } => "learning",
+            Self::Absent => "absent",
+            Self::Refused { .. } => "refused",
+        }
+    }
+
+    /// The baseline, if there is one.
+    pub fn baseline(&self) -> Option<&Arc<Baseline>> {
+        match self {
+            Self::Ready { baseline, .. } => Some(baseline),
+            Self::Learning { .. } | Self::Absent | Self::Refused { .. } => None,
+        }
+    }
+}
+
+/// Why a baseline cannot be taken.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("cannot read the baseline `{path}`: {source}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("the baseline `{path}` is refused: {source}")]
+    Content { path: PathBuf, source: BaselineError },
+}
+
+/// All references.
+#[derive(Debug)]
+pub(super) struct References {
+    /// Where baselines are kept that have no artifact to lie beside.
+    kept: PathBuf,
+    writes: bool,
+    known: BTreeMap<VersionKey, Reference>,
+}
+
+#[derive(Debug)]
+struct Reference {
+    about: Arc<About>,
+    tensors: Tensors,
+    baseline: Option<Arc<Baseline>>,
+    plan: Option<Arc<Plan>>,
+    learner: Option<Learner>,
+}
+
+impl References {
+    /// Keeps what is learned below `state`.
+    pub(super) fn new(state: &Path) -> Self {
+        Self { kept: state.join("baselines"), writes: true, known: BTreeMap::new() }
+    }
+
+    /// Reads what was kept below `state`, and keeps nothing there.
+    pub(super) fn reading(state: &Path) -> Self {
+        Self { writes: false, ..Self::new(state) }
+    }
+
+    /// Looks for versions that are new or described anew.
+    pub(super) fn settle(&mut self, versions: &Versions, store: &Store) {
+        let all = versions.all();
+        // Those that stand for themselves first: others may borrow from them.
+        let (own, borrowing): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|version| version.about().champion.is_none());
+        for version in own.iter().chain(&borrowing) {
+            let about = version.about();
+            let same = |known: &Reference| Arc::ptr_eq(&known.about, &about) && !known.may_borrow();
+            if !self.known.get(version.key()).is_some_and(same) {
+                self.resolve(version, about, store);
+            }
+        }
+    }
+
+    fn resolve(&mut self, version: &VersionMonitor, about: Arc<About>, store: &Store) {
+        let key = version.key();
+        let champion = about.champion.as_ref().and_then(|key| Some((key, self.known.get(key)?)));
+        let found = find(&about, &self.kept_path(key));
+        let standing = match (found, champion) {
+            (Ok(Some(baseline)), _) => Standing::Ready { baseline: Arc::new(baseline), of: None },
+            (Err(refusal), _) => {
+                tracing::error!(version = %key, reason = %refusal, "a baseline is refused; the version is served without one");
+                Standing::Refused { reason: refusal.to_string() }
+            }
+            (Ok(None), Some((of, Reference { baseline: Some(baseline), .. }))) => {
+                Standing::Ready { baseline: Arc::clone(baseline), of: Some(of.clone()) }
+            }
+            (Ok(None), None) if about.champion.is_none() => {
+                Standing::Learning { rows: 0, wanted: ROWS }
+            }
+            (Ok(None), _) => Standing::Absent,
+        };
+        let baseline = standing.baseline().cloned();
+        let tensors = match self.known.get(key) {
+            // What was discovered in bodies stays.
+            Some(known) if !about.is_local => known.tensors.clone(),
+            _ => about.tensors(),
+        };
+        let plan =
+            baseline.as_ref().map(|baseline| Plan::new(Arc::clone(baseline.layout()), &tensors));
+        let plan = plan.map(Arc::new);
+        version.follow(plan.clone());
+        let learner = matches!(standing, Standing::Learning { .. }).then(Learner::default);
+        store.stand(key, standing);
+        let reference = Reference { about, tensors, baseline, plan, learner };
+        self.known.insert(key.clone(), reference);
+    }
+
+    /// Takes a baseline that an operator hands over, and keeps it.
+    pub(super) fn adopt(
+        &mut self,
+        version: &VersionMonitor,
+        json: &[u8],
+        store: &Store,
+    ) -> Result<(), String> {
+        let baseline = Baseline::from_json(json).map_err(|error| error.to_string())?;
+        let about = version.about();
+        check(&baseline, &about).map_err(|error| error.to_string())?;
+        let path = self.kept_path(version.key());
+        super::disk::write_whole(&path, json).map_err(|error| {
+            format!("cannot keep the baseline in `{}`: {error}", path.display())
+        })?;
+        self.resolve(version, about, store);
+        Ok(())
+    }
+
+    fn kept_path(&self, key: &VersionKey) -> PathBuf {
+        // Names have no `@`.
+        self.kept.join(format!("{}@{}.json", key.model, key.version))
+    }
+
+    /// The values of an exchange that waits, or of a record.
+    pub(super) fn values(
+        &mut self,
+        version: &VersionMonitor,
+        waiting: &Waiting,
+    ) -> Result<Values, Unseen> {
+        let reference = self.known.get_mut(version.key()).ok_or(Unseen::Unreadable)?;
+        if reference.about.is_local {
+            return bodies::of_tensors(waiting, &reference.about);
+        }
+        let found = bodies::of_bodies(waiting, &reference.about, &mut reference.tensors);
+        let (values, grown) = found?;
+        if grown && let Some(baseline) = &reference.baseline {
+            let plan = Plan::new(Arc::clone(baseline.layout()), &reference.tensors);
+            reference.plan = Some(Arc::new(plan));
+        }
+        Ok(values)
+    }
+
+    /// How the values of a version are counted; `None` while that is not known.
+    pub(super) fn plan(&self, key: &VersionKey) -> Option<&Arc<Plan>> {
+        self.known.get(key)?.plan.as_ref()
+    }
+
+    /// Whether features that an exchange does not have count as missing.
+    pub(super) fn is_strict(&self, key: &VersionKey) -> bool {
+        self.known.get(key).is_some_and(|reference| !reference.about.is_local)
+    }
+
+    /// Learns from values, where a baseline is being learned, and keeps it once there are enough.
+    pub(super) fn learn(&mut self, version: &VersionMonitor, values: &Values, store: &Store) {
+        let key = version.key();
+        let path = self.writes.then(|| self.kept_path(key));
+        let Some(reference) = self.known.get_mut(key) else { return };
+        let Some(learner) = &mut reference.learner else { return };
+        learner.learn(values, &reference.tensors);
+        let rows = learner.rows();
+        if !learner.is_full() {
+            store.stand(key, Standing::Learning { rows, wanted: ROWS });
+            return;
+        }
+        match learner.finish(key, reference.about.digest) {
+            Ok((file, baseline)) => {
+                let baseline = Arc::new(baseline);
+                let plan = Plan::new(Arc::clone(baseline.layout()), &reference.tensors);
+                let plan = Arc::new(plan);
+                reference.plan = Some(Arc::clone(&plan));
+                reference.baseline = Some(Arc::clone(&baseline));
+                version.follow(Some(plan));
+                store.stand(key, Standing::Ready { baseline, of: None });
+                tracing::info!(version = %key, rows, "a baseline is learned from the first traffic");
+                let json = serde_json::to_vec_pretty(&file).map_err(io::Error::from);
+                let kept = json.and_then(|json| {
+                    path.map_or(Ok(()), |path| super::disk::write_whole(&path, &json))
+                });
+                if let Err(error) = kept {
+                    tracing::warn!(version = %key, %error, "a learned baseline cannot be kept; it is learned again after a restart");
+                }
+            }
+            Err(error) => {
+                tracing::error!(version = %key, %error, "no baseline can be learned");
+                store.stand(key, Standing::Refused { reason: error.to_string() });
+            }
+        }
+        reference.learner = None;
+    }
+
+    /// Whether a baseline is being learned for a version.
+    pub(super) fn learns(&self, key: &VersionKey) -> bool {
+        self.known.get(key).is_some_and(|reference| reference.learner.is_some())
+    }
+}
+
+impl Reference {
+    /// Whether it still waits for the champion to have a baseline.
+    fn may_borrow(&self) -> bool {
+        self.about.champion.is_some() && self.baseline.is_none()
+    }
+}
+
+/// The baseline of a version, if there is one.
+fn find(about: &About, kept: &PathBuf) -> Result<Option<Baseline>, Refusal> {
+    for path in about.baseline.iter().chain([kept]) {
+        let Some(json) =
+            read(path).map_err(|source| Refusal::Read { path: path.clone(), source })?
+        else {
+            continue;
+        };
+        let baseline = Baseline::from_json(&json).and_then(|baseline| {
+            check(&baseline, about)?;
+            Ok(baseline)
+        });
+        match baseline {
+            Ok(baseline) => return Ok(Some(baseline)),
+            // What was kept for another artifact of the same name is over.
+            Err(BaselineError::WrongDigest { .. }) if path == kept => {}
+            Err(source) => return Err(Refusal::Content { path: path.clone(), source }),
+        }
+    }
+    Ok(None)
+}
+
+fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut json = Vec::new();
+    file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut json)?;
+    Ok(Some(json))
+}
+
+/// Whether a baseline fits a version.
+fn check(baseline: &Baseline, about: &About) -> Result<(), BaselineError> {
+    if let Some(digest) = &about.digest {
+        baseline.check_digest(digest)?;
+    }
+    if !about.is_local {
+        return Ok(());
+    }
+    let tensors = about.tensors();
+    let plan = Plan::new(Arc::clone(baseline.layout()), &tensors);
+    for role in ROLES {
+        if plan.leaves_out(role) {
+            let names = names(&tensors[place(role)], role);
+            let mut known: Vec<&str> = names.iter().map(String::as_str).collect();
+            let found = baseline.layout().features().iter().enumerate();
+            let found = found.filter(|(at, feature)| feature.role() == role && plan.finds(*at));
+            known.extend(found.map(|(_, feature)| feature.name()));
+            baseline.check_features(role, &known)?;
+        }
+    }
+    Ok(())
+}
+
+/// The file that holds the baseline of a model file.
+pub fn baseline_beside(model: &Path) -> PathBuf {
+    model.with_file_name("baseline.json")
+}

@@ -1,0 +1,78 @@
+"""The writer for Python makes the file that `pointsman baseline` makes of the same data."""
+
+import importlib.util
+import json
+import math
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+from gateway import TOP, binary
+
+DATA = TOP / "tests" / "data" / "stats" / "columns.parquet"
+
+
+def made(*arguments):
+    done = subprocess.run([binary(), "baseline", *arguments], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def writer(tmp_path):
+    """The module that the binary prints."""
+    path = tmp_path / "pointsman_baseline.py"
+    path.write_text(made("--python"))
+    spec = importlib.util.spec_from_file_location("pointsman_baseline", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def differences(ours, theirs, at=""):
+    """Where two values of JSON differ, but for the last digits of numbers and what is absent or zero."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for name in ours.keys() | theirs.keys():
+            yield from differences(ours.get(name), theirs.get(name), f"{at}/{name}")
+    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        for place, pair in enumerate(zip(ours, theirs)):
+            yield from differences(*pair, f"{at}/{place}")
+    elif isinstance(ours, (int, float)) and isinstance(theirs, (int, float)):
+        if not math.isclose(ours, theirs, rel_tol=1e-9, abs_tol=1e-12):
+            yield f"{at}: {ours} is not {theirs}"
+    elif (ours or None) != (theirs or None):
+        yield f"{at}: {ours} is not {theirs}"
+
+
+def test_the_python_writer_makes_the_same_file(writer, tmp_path):
+    rows = pd.read_parquet(DATA)
+    # A missing number is NaN to numpy, and missing to Parquet; the file says which.
+    rows["x"] = rows["x"].fillna(0.5)
+    rows.to_parquet(tmp_path / "rows.parquet", index=False)
+    theirs = json.loads(made(
+        "m", "v1", "--data", str(tmp_path / "rows.parquet"), "--time", "at", "--ignore", "label", "--score", "p"
+    ))
+    theirs.pop("created")
+    rows = rows.sort_values("at", kind="stable")
+    country = np.array([None if pd.isna(c) else c for c in rows["country"]], dtype=object)
+    writer.write(
+        tmp_path / "ours.json", "m", "v1",
+        features={"x": rows["x"].to_numpy(), "zeros": rows["zeros"].to_numpy(), "code": rows["code"].to_numpy(),
+                  "country": country, "flag": rows["flag"].to_numpy()},
+        outputs={"p": rows["p"].to_numpy()},
+        scores=["p"],
+    )
+    ours = json.loads((tmp_path / "ours.json").read_text())
+    assert list(differences(ours, theirs)) == []
+    assert [feature["kind"] for feature in ours["features"]] == [
+        "numeric", "numeric", "numeric", "categorical", "boolean"
+    ]
+
+
+def test_numbers_beyond_single_precision_and_none_make_a_sound_file(writer):
+    strange = writer.feature("x", np.array([1e300, -1e300, np.nan, np.inf, 1.0, -0.0, 2.0] * 100))
+    assert strange["min"] == -strange["max"] == pytest.approx(-3.4028234663852886e38)
+    assert (strange["nan"], strange["infinite"], strange["n"]) == (1 / 7, 1 / 7, 500)
+    empty = writer.feature("x", np.array([np.nan, np.nan]))
+    assert (empty["n"], empty["mass"]) == (0, [0.0])
