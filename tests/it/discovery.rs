@@ -40,7 +40,7 @@ const FLEET: &str = "
 [pools.p]
 discovered = \"fleet\"
 [routes.all]
-path_prefix = \"/\"
+path_prefix = \"/x\"
 pool = \"p\"
 [models.m.versions.v1]
 discovered = \"fleet\"
