@@ -18,6 +18,7 @@ from services import COMMON, IN_PROCESS
 MODELS = (COMMON + IN_PROCESS).replace("versions.v1", "versions.1").replace("v1 =", "1 =")
 
 REQUESTS = 2000
+CONCURRENCY = 4
 LIMIT_S = 120
 # Which of its libraries are nowhere but in Triton's package, and under which names.
 LIBRARIES = {"libb64.so.0d": "libb64-*.so.0d*", "libcudart.so.12": "libcudart-*.so.12*"}
@@ -66,7 +67,7 @@ def test_it_measures(analyzer, gateway, way, tmp_path):
     done = subprocess.run(
         [
             *(program, "-m", "iris", "-u", gateway.address, *WAYS[way], "-f", report),
-            *("--concurrency-range", "4", "--request-count", str(REQUESTS), "--max-threads", "4"),
+            *("--concurrency-range", str(CONCURRENCY), "--request-count", str(REQUESTS), "--max-threads", "4"),
         ],
         env=environment,
         capture_output=True,
@@ -77,9 +78,9 @@ def test_it_measures(analyzer, gateway, way, tmp_path):
     with open(report) as file:
         row = next(csv.DictReader(file))
     assert float(row["Inferences/Second"]) > 0
-    # What the server counted is what the program sent.
+    # What the server counted is what the program sent, but for those under way when it asked.
     counted = int(re.search(r"Inference count: (\d+)", done.stdout)[1])
-    assert counted >= REQUESTS, done.stdout
+    assert counted >= REQUESTS - 2 * CONCURRENCY, done.stdout
 
 
 def test_texts_are_sent_too(analyzer, gateway, tmp_path):
