@@ -46,7 +46,8 @@ def _numeric(values, bins, chunk, even):
             if count[k] * bins > len(ok) and len(others) + 2 * (len(points) + 1) < 64:
                 points = np.append(points, found[k])
         points = np.sort(points)
-    after = np.nextafter(points, np.float32(np.inf))
+    with np.errstate(over="ignore"):
+        after = np.nextafter(points, np.float32(np.inf))
     edges = edges[~np.isin(edges, points) & ~np.isin(edges, after)]
     cuts = np.unique(np.concatenate([edges, points, after]))
     of_row = np.where(np.isfinite(x), np.searchsorted(cuts, x, side="right"), -1)
