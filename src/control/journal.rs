@@ -17,6 +17,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::lifecycle::event::{Draft, Event};
@@ -287,6 +288,17 @@ fn decode(line: &[u8]) -> Result<Event, String> {
     serde_json::from_str(json).map_err(|error| format!("it is no event: {error}"))
 }
 
+/// Whether a line that is no event begins with one.
+fn begins_with_event(line: &[u8]) -> bool {
+    let Some((crc, rest)) = line.split_first_chunk::<9>() else { return false };
+    let crc = std::str::from_utf8(crc).ok().and_then(|crc| crc.strip_suffix(' '));
+    let crc = crc.and_then(|crc| u32::from_str_radix(crc, 16).ok());
+    let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<IgnoredAny>();
+    let is_value = values.next().is_some_and(|value| value.is_ok());
+    let json = rest.get(..values.byte_offset()).unwrap_or_default();
+    is_value && crc == Some(crc32c::crc32c(json))
+}
+
 /// Events with their lines, from 1.
 type Lines = Vec<(usize, Event)>;
 
@@ -302,8 +314,8 @@ fn read_lines(path: &Path, content: &[u8]) -> Result<(usize, Lines), JournalErro
                 whole += line.len();
             }
             // Blocks of one write may reach the disk in any order: the last line, too, may have its
-            // newline and lack its beginning.
-            Err(_torn) if lines.peek().is_none() => break,
+            // newline and lack its beginning. With a whole event in it, two lines have become one.
+            Err(_torn) if lines.peek().is_none() && !begins_with_event(body) => break,
             Err(why) => {
                 return Err(JournalError::Damaged {
                     path: path.to_path_buf(),

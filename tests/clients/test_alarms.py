@@ -78,6 +78,8 @@ class Traffic:
     def __init__(self, gateway, model="echo", rate=RATE):
         self.port, self.path, self.minute_s = gateway.port, f"/v2/models/{model}/infer", 60 / rate
         self.per_minute, self.body, self.sent, self.over = 0, None, 0, threading.Event()
+        # Different values that do not drift.
+        self.random = Random(1)
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
 
@@ -89,7 +91,7 @@ class Traffic:
                 time.sleep(0.01)
                 due = time.monotonic()
                 continue
-            body = self.body() if callable(self.body) else self.body or json.dumps({"x": self.sent})
+            body = self.body() if callable(self.body) else self.body or json.dumps({"x": self.random.random()})
             try:
                 connection.request("POST", self.path, body, {"content-type": "application/json"})
                 connection.getresponse().read()

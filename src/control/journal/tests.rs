@@ -107,6 +107,18 @@ fn damage_in_the_midst_is_told_with_its_line() {
 }
 
 #[test]
+fn an_event_whose_newline_is_damaged_is_not_taken_for_a_torn_tail() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut bytes, ends) = written(folder.path(), 5);
+    for bit in 0..8 {
+        bytes[ends[4] - 1] = b'\n' ^ (1 << bit);
+        fs::write(folder.path().join(JOURNAL), &bytes).expect("it is damaged");
+        let error = Journal::open(folder.path()).expect_err("damage");
+        assert!(error.to_string().contains("journal.jsonl:4: "), "{error}");
+    }
+}
+
+#[test]
 fn a_grown_journal_is_replaced_by_the_state_and_goes_on() {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut journal, _) = Journal::open_with(folder.path(), 2000).expect("it opens");
