@@ -2,7 +2,7 @@
 //!
 //! Each stage is a type of its own, and each way is a method that consumes it and returns the next: a
 //! way that is not here cannot be written. Ways towards more exposure take a [proof](super::proof).
-//! [`Stage::follow`] is the one place where an [`Edge`] read from the journal meets a stage; it refuses
+//! `Stage::follow` is the one place where an [`Edge`] read from the journal meets a stage; it refuses
 //! what does not fit.
 //!
 //! ```text
