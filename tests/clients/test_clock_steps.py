@@ -48,10 +48,14 @@ def converted(gateway):
         f"select record_id, lsn, epoch_us(ts), strftime(ts at time zone 'UTC', '%Y-%m-%d %H'), dt::varchar || ' ' || lpad(hour::varchar, 2, '0') "
         f"from read_parquet('{files}', hive_partitioning=true) where kind = 'inference' order by lsn"
     )
-    try:
-        rows = duckdb.connect().execute(query).fetchall()
-    except duckdb.IOException:  # a file was merged between the listing and the reading; the next look finds all
-        return []
+    for again in range(20, -1, -1):
+        try:
+            rows = duckdb.connect().execute(query).fetchall()
+            break
+        except duckdb.IOException:  # a file was merged between the listing and the reading, or there is none yet
+            if not again:
+                raise
+            time.sleep(0.05)
     astray = [row for row in rows if row[3] != row[4]]
     assert not astray, f"rows of other hours: {astray[:3]}"
     return [(str(row[0]), row[1], row[2]) for row in rows]
