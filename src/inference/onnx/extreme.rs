@@ -10,6 +10,7 @@ use tract_onnx::prelude::{
 use tract_onnx::tract_hir::internal::{IntoTValue as _, TDim, bail};
 use tract_onnx::tract_hir::tract_core::broadcast::multi_broadcast;
 
+use super::reduce_extreme::exceeds;
 use crate::inference::ml::{Attributes, Form, Operator};
 
 /// The largest of the inputs, element by element, or the smallest.
@@ -93,13 +94,6 @@ fn extreme_of<T: Datum + Copy + PartialOrd, const LARGEST: bool>(
         }
     }
     Ok(a)
-}
-
-/// Whether `element` takes the place of `best`. NaN takes any and gives none away.
-fn exceeds<T: PartialOrd, const LARGEST: bool>(element: T, best: T) -> bool {
-    #[expect(clippy::eq_op, reason = "what does not equal itself is NaN")]
-    let (element_is_nan, best_is_nan) = (element != element, best != best);
-    !best_is_nan && (element_is_nan || if LARGEST { element > best } else { element < best })
 }
 
 #[cfg(test)]

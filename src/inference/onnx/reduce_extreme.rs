@@ -91,7 +91,7 @@ impl<const LARGEST: bool> ReduceExtreme<LARGEST> {
 }
 
 /// Whether `element` takes the place of `best`. NaN takes any and gives none away.
-fn exceeds<T: PartialOrd, const LARGEST: bool>(element: T, best: T) -> bool {
+pub(super) fn exceeds<T: PartialOrd, const LARGEST: bool>(element: T, best: T) -> bool {
     #[expect(clippy::eq_op, reason = "what does not equal itself is NaN")]
     let (element_is_nan, best_is_nan) = (element != element, best != best);
     !best_is_nan && (element_is_nan || if LARGEST { element > best } else { element < best })
