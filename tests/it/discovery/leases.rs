@@ -7,12 +7,21 @@ fn register(gateway: &Gateway, backend: &Backend) -> Reply {
     admin(gateway, "POST", "/api/v1/registrations", &body)
 }
 
+/// The first member is routed to a moment after its registration was granted.
+fn wait_for_a_member(gateway: &Gateway) {
+    eventually("the pool has a member", || {
+        let reply = gateway.request("GET /x HTTP/1.1\r\nhost: a\r\n\r\n");
+        (reply.status == 200).then_some(())
+    });
+}
+
 #[test]
 fn a_registered_server_is_a_member_until_it_goes() {
     let gateway = in_dir("lease = \"1h\"");
     let (one, two) = (named("one"), named("two"));
     let granted = register(&gateway, &one);
     assert_eq!(granted.status, 201, "{}", granted.text());
+    wait_for_a_member(&gateway);
     wait_for_answers(&gateway, &["one"]);
     let second = register(&gateway, &two).json();
     wait_for_answers(&gateway, &["one", "two"]);
@@ -31,6 +40,7 @@ fn a_server_that_does_not_renew_goes_and_the_last_one_stays() {
     let gateway = in_dir("lease = \"1s\"");
     let (one, two) = (named("one"), named("two"));
     register(&gateway, &two);
+    wait_for_a_member(&gateway);
     // One renews, two does not.
     let seen = eventually("the second lease is over", || {
         register(&gateway, &one);
