@@ -285,7 +285,8 @@ impl Admission {
             Ok((check, golden))
         });
         let looked = tokio::time::timeout(self.limits.time, looked).await;
-        let (check, golden): (Check, bool) = looked.map_err(|_elapsed| CheckError::Time(self.limits.time))??;
+        let (check, golden): (Check, bool) =
+            looked.map_err(|_elapsed| CheckError::Time(self.limits.time))??;
         let passed = check.outcome != Outcome::Failed;
         let outcome = check.outcome.as_str();
         self.registry.counter(ADMISSION_LOOKS, &[("outcome", outcome)]).increment(1);

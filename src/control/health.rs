@@ -188,7 +188,9 @@ impl Feed {
         if labels != self.labels {
             self.labels = labels;
             let floors = floors(rules, view.baseline.as_deref());
-            told.extend(labelled(&view.quality, &floors, rules, at).map(|it| (Signal::Labelled, it)));
+            told.extend(
+                labelled(&view.quality, &floors, rules, at).map(|it| (Signal::Labelled, it)),
+            );
         }
         if let Some((estimate, scores)) = view.estimate.filter(|(_, n)| *n != self.scores) {
             self.scores = scores;

@@ -143,9 +143,7 @@ impl Beside {
                 golden.map_err(|error| error.to_string())
             }
             // What a baseline says of the golden set is part of it.
-            Err(_unsound) => {
-                GoldenSet::read(folder, None).map_err(|error| error.to_string())
-            }
+            Err(_unsound) => GoldenSet::read(folder, None).map_err(|error| error.to_string()),
         };
         Self { card, baseline, golden }
     }

@@ -120,7 +120,8 @@ pub(super) fn texts(data: &TensorData) -> Vec<String> {
     const SHOWN: usize = 64;
     match data {
         TensorData::Bytes(values) => {
-            let text = |value: &Vec<u8>| String::from_utf8_lossy(value).chars().take(SHOWN).collect();
+            let text =
+                |value: &Vec<u8>| String::from_utf8_lossy(value).chars().take(SHOWN).collect();
             values.iter().map(text).collect()
         }
         data => numbers(data).unwrap_or_default().iter().map(ToString::to_string).collect(),
@@ -225,11 +226,15 @@ mod tests {
             answers(&[fp32("y", &[2], actual)], &[fp32("y", &[2], expected)], allowed)
         };
         assert!(held(&[1.05, f32::NAN], &[1.0, f32::NAN]).is_ok());
-        assert_eq!(held(&[1.0, 1.5], &[1.0, 1.0]), Err("output 'y' has 1.5 in place 1, not 1".into()));
+        assert_eq!(
+            held(&[1.0, 1.5], &[1.0, 1.0]),
+            Err("output 'y' has 1.5 in place 1, not 1".into())
+        );
         assert!(held(&[1.0, f32::NAN], &[1.0, 1.0]).is_err());
         assert!(held(&[1.0, f32::INFINITY], &[1.0, 1.0]).is_err());
         let text = |value: &[u8]| {
-            Tensor::new("y", [1].as_slice(), TensorData::Bytes(vec![value.to_vec()])).expect("agrees")
+            Tensor::new("y", [1].as_slice(), TensorData::Bytes(vec![value.to_vec()]))
+                .expect("agrees")
         };
         assert!(answers(&[text(b"a")], &[text(b"a")], allowed).is_ok());
         assert_eq!(
@@ -251,8 +256,7 @@ mod tests {
     #[test]
     fn rows_come_apart_and_together_again() {
         let whole = fp32("x", &[3, 2], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
-        let rows: Vec<Tensor> =
-            (0..3).map(|row| rows_of(&whole, 3, row).expect("a row")).collect();
+        let rows: Vec<Tensor> = (0..3).map(|row| rows_of(&whole, 3, row).expect("a row")).collect();
         assert_eq!(rows[1], fp32("x", &[1, 2], &[2.0, 3.0]));
         assert_eq!(stacked(&rows.iter().collect::<Vec<_>>()), Some(whole.clone()));
         assert_eq!(rows_of(&whole, 2, 0), None);

@@ -55,7 +55,9 @@ pub(super) enum GoldenFileError {
     Count { path: PathBuf, found: usize, wanted: u64 },
     #[error("baseline.json names the golden file `{0}`; it must be the name of a file beside it")]
     Name(String),
-    #[error("baseline.json allows differences of atol {atol} and rtol {rtol}; both must be finite and not negative")]
+    #[error(
+        "baseline.json allows differences of atol {atol} and rtol {rtol}; both must be finite and not negative"
+    )]
     Tolerance { atol: f64, rtol: f64 },
     #[error("baseline.json names {}, which is not there", .0.display())]
     Missing(PathBuf),
@@ -159,7 +161,8 @@ fn tolerance_of(golden: &Golden) -> Result<Tolerance, GoldenFileError> {
 mod tests {
     use super::*;
 
-    const CASE: &str = r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[2,1],"data":[1,2]}],"labels":[0,1]}"#;
+    const CASE: &str =
+        r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[2,1],"data":[1,2]}],"labels":[0,1]}"#;
 
     fn read(text: &str) -> Result<Option<GoldenSet>, String> {
         let folder = tempfile::tempdir().expect("a folder");
@@ -184,7 +187,8 @@ mod tests {
         let expected =
             "line 2 of FOLDER/golden.jsonl is no golden case: `inputs` is empty; write it again";
         assert_eq!(error, expected);
-        let error = read(&format!("{CASE}\n\n{}", &CASE[..40])).expect_err("cut off");
+        let error =
+            read(&format!("{CASE}\n\n{}", CASE.get(..40).expect("longer"))).expect_err("cut off");
         assert!(error.starts_with("line 3 of FOLDER/golden.jsonl is no golden case: "), "{error}");
         assert_eq!(read("\n \n").expect_err("empty"), "FOLDER/golden.jsonl has no case");
     }

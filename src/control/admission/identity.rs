@@ -55,7 +55,8 @@ pub(super) async fn identity(
 }
 
 fn of_file(model: &LocalModel, spec: &OnnxSpec) -> Check {
-    let hex = |digest: &[u8; 32]| digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex =
+        |digest: &[u8; 32]| digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let found = hex(&model.digest());
     if let Some(wanted) = spec.digest.filter(|wanted| *wanted != model.digest()) {
         return failed(KIND, format!("its digest is sha256:{found}, not sha256:{}", hex(&wanted)));
@@ -157,7 +158,10 @@ impl Asked<'_> {
             Err(_) => return Ok(None),
         };
         if !said.model.is_empty() && said.model != model {
-            return Ok(Some(format!("answers in the name of model `{}`, not `{model}`", said.model)));
+            return Ok(Some(format!(
+                "answers in the name of model `{}`, not `{model}`",
+                said.model
+            )));
         }
         match version {
             Some(version) if !said.version.is_empty() && said.version != version => Ok(Some(

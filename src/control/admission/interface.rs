@@ -69,9 +69,10 @@ fn known(about: &About) -> bool {
 /// The sentence of a change that the publisher has declared.
 fn declared_change(candidate: &Bench, champion: &Bench) -> Option<String> {
     match (candidate.interface, champion.interface) {
-        (Some(ours), Some(theirs)) if ours != theirs => {
-            Some(format!("`interface` of model.toml is {ours}, and {theirs} in {}", champion.version))
-        }
+        (Some(ours), Some(theirs)) if ours != theirs => Some(format!(
+            "`interface` of model.toml is {ours}, and {theirs} in {}",
+            champion.version
+        )),
         (None, Some(theirs)) => Some(format!(
             "its model.toml promises no `interface`, and that of {} promises {theirs}",
             champion.version
@@ -156,7 +157,9 @@ fn answered_otherwise(ours: &[Tensor], theirs: &[Tensor]) -> Option<String> {
         };
         let (found, wanted) = (own.data().len(), output.data().len());
         if found != wanted {
-            return Some(format!("output '{name}' has {found} values for a row, and {wanted} before"));
+            return Some(format!(
+                "output '{name}' has {found} values for a row, and {wanted} before"
+            ));
         }
         let is_text = |tensor: &Tensor| super::compare::numbers(tensor.data()).is_none();
         if is_text(own) != is_text(output) {

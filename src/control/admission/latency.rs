@@ -90,7 +90,10 @@ fn judged(ours: &Times, theirs: Option<&Times>, limits: &Limits) -> Check {
     const KIND: CheckKind = CheckKind::Latency;
     let runs = ours.0.len();
     if runs < RUNS_MIN {
-        return failed(KIND, format!("only {runs} runs of one row ended in time; it takes {RUNS_MIN}"));
+        return failed(
+            KIND,
+            format!("only {runs} runs of one row ended in time; it takes {RUNS_MIN}"),
+        );
     }
     let told = format!("p99 of {runs} runs {}", ours.told());
     if let Some(budget) = limits.latency
@@ -126,7 +129,8 @@ pub(super) async fn warm(
     let mut measured =
         Warmth { began, runs: 0, cold_us: 0, warm_us: 0, bytes: bench.memory(), settled: false };
     if rows.is_empty() {
-        let why = "there is no row to warm it up with; give a `sample` in model.toml or a golden.jsonl";
+        let why =
+            "there is no row to warm it up with; give a `sample` in model.toml or a golden.jsonl";
         return Err(CheckError::Candidate(why.to_owned()));
     }
     let mut before: Option<Duration> = None;
@@ -164,7 +168,9 @@ mod tests {
     use crate::domain::lifecycle::evidence::Outcome;
 
     fn times(us: u64, tail_us: u64) -> Times {
-        let run = |run: u64| Duration::from_micros(if run.is_multiple_of(20) { tail_us } else { us + run % 3 });
+        let run = |run: u64| {
+            Duration::from_micros(if run.is_multiple_of(20) { tail_us } else { us + run % 3 })
+        };
         Times((0..100).map(run).collect())
     }
 
@@ -178,7 +184,11 @@ mod tests {
         let champion = times(100, 300);
         assert_eq!(outcome(&times(1000, 3000), Some(&champion), None), Outcome::Failed);
         assert_eq!(outcome(&times(110, 3000), Some(&champion), None), Outcome::Passed, "one tail");
-        assert_eq!(outcome(&times(3, 9), Some(&times(1, 3)), None), Outcome::Passed, "unnoticeable");
+        assert_eq!(
+            outcome(&times(3, 9), Some(&times(1, 3)), None),
+            Outcome::Passed,
+            "unnoticeable"
+        );
         assert_eq!(outcome(&times(100, 300), None, Some(250)), Outcome::Failed);
         assert_eq!(outcome(&times(100, 300), None, Some(400)), Outcome::Passed);
         assert_eq!(outcome(&Times(vec![Duration::ZERO; 19]), None, None), Outcome::Failed);

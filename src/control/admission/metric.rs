@@ -60,8 +60,10 @@ pub(super) fn golden(bench: &Bench, tour: Option<&Tour>) -> Check {
 /// The quality of candidate and champion on the same rows.
 #[derive(Debug)]
 pub(super) struct Trial<'a> {
-    /// Whose golden set has the truths.
+    /// The golden set with the truths.
     pub(super) set: &'a GoldenSet,
+    /// It is the candidate's.
+    pub(super) own: bool,
     pub(super) reading: &'a Reading<'a>,
     pub(super) candidate: &'a Tour,
     pub(super) champion: Option<&'a Tour>,
@@ -80,6 +82,10 @@ impl Trial<'_> {
         let Some(champion) = self.champion else {
             return skipped(KIND, "there is no champion to compare it with".to_owned());
         };
+        if !self.own && self.candidate.failed.count == self.candidate.cases {
+            let detail = "it does not take the golden rows of its champion".to_owned();
+            return skipped(KIND, detail);
+        }
         if self.candidate.predictions.iter().all(Option::is_none) {
             return failed(KIND, "no prediction can be read out of its answers".to_owned());
         }
@@ -197,7 +203,8 @@ pub(super) fn collapse(probed: &Probed, tour: Option<&Tour>, trial: Option<&Tria
         return failed(KIND, what);
     }
     let golden = tour.map(|tour| &tour.spread);
-    for (spread, whose) in golden.map(|it| (it, "golden")).into_iter().chain([(&probed.spread, "probe")])
+    for (spread, whose) in
+        golden.map(|it| (it, "golden")).into_iter().chain([(&probed.spread, "probe")])
     {
         if spread.is_constant() && spread.rows() >= CONSTANT_MIN {
             let detail = format!("all {} {whose} rows have the same answer", spread.rows());

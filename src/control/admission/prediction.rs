@@ -180,7 +180,7 @@ mod tests {
         let (places, texts) = ([Label::Number(1.0)], [Label::Text("b".to_owned())]);
         let by_place = Reading::new(places.iter(), None, &classes);
         let by_name = Reading::new(texts.iter(), None, &classes);
-        let both = [probabilities.clone(), label.clone()];
+        let both = [probabilities.clone(), label];
         assert_eq!(by_place.predictions(&both, 2), [class("1"), class("0")]);
         assert_eq!(by_name.predictions(&both, 2), [class("b"), class("a")]);
         assert_eq!(by_name.predictions(&[probabilities], 2), [class("b"), class("a")]);

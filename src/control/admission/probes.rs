@@ -40,31 +40,29 @@ pub(super) async fn probe(
     tour: Option<&Tour>,
     deadline: Instant,
 ) -> Result<Probed, CheckError> {
-    let (mut wrong, mut tolerated, mut refused) = (Mishaps::default(), 0, Mishaps::default());
+    let mut seen = Seen::default();
     let mut probed = Probed {
         check: passed(CheckKind::Probes, String::new()),
         answered: Vec::new(),
         spread: Spread::default(),
     };
-    let mut answers = 0;
     let mut guessed = Vec::new();
     for row in bench.rows.clone() {
         if Instant::now() >= deadline {
             break;
         }
         let words = row.kind.words();
+        seen.asked += 1;
         match bench.runner.run(&row.inputs, &[]).await {
             Ok(ran) => {
-                answers += 1;
+                seen.answered += 1;
                 if let Some(what) = compare::first_unsound(&ran.outputs) {
                     if row.must_be_finite && !also_unsound(&mut champion, &row.inputs).await {
-                        wrong.note(|| format!("for {words}, {what}"));
+                        seen.wrong.note(|| format!("for {words}, {what}"));
                     } else {
-                        tolerated += 1;
+                        seen.borne += 1;
                     }
-                    continue;
-                }
-                if row.is_known {
+                } else if row.is_known {
                     probed.spread.see(&ran.outputs, 1);
                     probed.answered.push((row.inputs, ran.outputs));
                 } else if matches!(row.kind, RowKind::Sample | RowKind::Spread | RowKind::Zero) {
@@ -73,46 +71,59 @@ pub(super) async fn probe(
             }
             Err(RunError::Unreachable(why)) => return Err(CheckError::Candidate(why)),
             Err(error) if row.is_known || matches!(error, RunError::Overdue(_)) => {
-                wrong.note(|| format!("for {words} there is no answer: {error}"));
+                seen.wrong.note(|| format!("for {words} there is no answer: {error}"));
             }
-            Err(error) => refused.note(|| format!("for {words}: {error}")),
+            Err(error) => seen.refused.note(|| format!("for {words}: {error}")),
         }
     }
     golden_rows(bench, &mut probed).await?;
     probed.answered.append(&mut guessed);
-    let golden = golden_unsound(bench, champion, tour).await;
-    let asked = tour.map_or(0, |tour| tour.rows);
-    let made = format!(
-        "{answers} of {} probe rows and {asked} golden rows are answered",
-        bench.rows.len()
-    );
-    probed.check = match (golden, wrong.count) {
-        (Some(what), _) => failed(CheckKind::Probes, what),
-        (None, 1..) => failed(
-            CheckKind::Probes,
-            format!("{} of {} rows fail: {}", wrong.count, bench.rows.len(), wrong.first),
-        ),
-        (None, 0) if answers == 0 && asked == 0 => skipped(
-            CheckKind::Probes,
-            if bench.rows.is_empty() {
-                "it does not say what it takes; put a golden.jsonl beside it".to_owned()
-            } else {
-                format!(
+    seen.golden = tour.map_or(0, |tour| tour.rows);
+    probed.check = match golden_unsound(bench, champion, tour).await {
+        Some(what) => failed(CheckKind::Probes, what),
+        None => seen.verdict(),
+    };
+    Ok(probed)
+}
+
+/// What was seen of the made-up rows.
+#[derive(Debug, Default)]
+struct Seen {
+    asked: usize,
+    answered: usize,
+    wrong: Mishaps,
+    refused: Mishaps,
+    /// Without a finite answer, where that is no fault.
+    borne: usize,
+    /// Golden rows that were asked before.
+    golden: usize,
+}
+
+impl Seen {
+    fn verdict(&self) -> Check {
+        const KIND: CheckKind = CheckKind::Probes;
+        let Self { asked, answered, wrong, refused, borne, golden } = self;
+        if wrong.count > 0 {
+            return failed(KIND, format!("{} of {asked} rows fail: {}", wrong.count, wrong.first));
+        }
+        if *answered == 0 && *golden == 0 {
+            let detail = match asked {
+                0 => "it does not say what it takes; put a golden.jsonl beside it".to_owned(),
+                _ => format!(
                     "it takes none of the made-up rows ({}); give a `sample` in model.toml or a \
                      golden.jsonl",
                     refused.first
-                )
-            },
-        ),
-        (None, 0) => passed(
-            CheckKind::Probes,
-            format!(
-                "{made}, {} refused, {tolerated} without a finite answer where that is borne",
-                refused.count
-            ),
-        ),
-    };
-    Ok(probed)
+                ),
+            };
+            return skipped(KIND, detail);
+        }
+        let detail = format!(
+            "{answered} of {asked} probe rows and {golden} golden rows are answered, {} refused, \
+             {borne} without a finite answer where that is borne",
+            refused.count
+        );
+        passed(KIND, detail)
+    }
 }
 
 /// The first golden rows with their answers, for the checks that follow.
@@ -175,7 +186,10 @@ pub(super) async fn determinism(bench: &mut Bench, probed: &Probed) -> Result<Ch
                 Ok(again) => again,
                 Err(RunError::Unreachable(why)) => return Err(CheckError::Candidate(why)),
                 Err(error) => {
-                    return Ok(failed(KIND, format!("the second time there is no answer: {error}")));
+                    return Ok(failed(
+                        KIND,
+                        format!("the second time there is no answer: {error}"),
+                    ));
                 }
             };
             asked += 1;
@@ -202,10 +216,10 @@ async fn again(
     first: &[Tensor],
 ) -> Result<(Vec<Tensor>, String), RunError> {
     let names = first.iter().map(Tensor::name).collect::<Vec<_>>();
+    let time = bench.runner.time();
     match &mut bench.runner.place {
         Place::Local(_) => Ok((bench.runner.run(inputs, &names).await?.outputs, String::new())),
         Place::Remote(remote) => {
-            let time = bench.runner.time();
             let Names { model, version } = remote.names();
             let (model, version) = (model.to_owned(), version.map(str::to_owned));
             let own = Names { model: &model, version: version.as_deref() };
@@ -234,8 +248,7 @@ pub(super) async fn batch(bench: &mut Bench, probed: &Probed) -> Result<Check, C
     let group: Vec<_> = probed.answered.iter().filter(single).take(BATCH).collect();
     let count = group.first().map_or(0, |(inputs, _)| inputs.len());
     let inputs = (0..count).map(|at| {
-        let parts: Option<Vec<&Tensor>> =
-            group.iter().map(|(inputs, _)| inputs.get(at)).collect();
+        let parts: Option<Vec<&Tensor>> = group.iter().map(|(inputs, _)| inputs.get(at)).collect();
         parts.and_then(|parts| stacked(&parts))
     });
     let Some(inputs) = inputs.collect::<Option<Vec<_>>>().filter(|_| group.len() > 1) else {
@@ -262,12 +275,15 @@ pub(super) async fn batch(bench: &mut Bench, probed: &Probed) -> Result<Check, C
         match compare::answers(&own, alone, Tolerance::TOGETHER) {
             Ok(difference) => largest = largest.max(difference),
             Err(what) => {
-                let detail =
-                    format!("row {row} of {} together is not what it is alone: {what}", group.len());
+                let detail = format!(
+                    "row {row} of {} together is not what it is alone: {what}",
+                    group.len()
+                );
                 return Ok(failed(KIND, detail));
             }
         }
     }
-    let detail = format!("{} rows together differ from each alone by at most {largest:e}", group.len());
+    let detail =
+        format!("{} rows together differ from each alone by at most {largest:e}", group.len());
     Ok(passed(KIND, detail))
 }

@@ -164,15 +164,13 @@ impl Remote {
         wanted: &[&str],
         time: Duration,
     ) -> Result<Said, RunError> {
-        let outputs = wanted.iter().map(|name| RequestedOutput {
-            name: (*name).into(),
-            ..RequestedOutput::default()
-        });
+        let outputs = wanted
+            .iter()
+            .map(|name| RequestedOutput { name: (*name).into(), ..RequestedOutput::default() });
         // Dialects with names answer with all outputs; the others need to be told what theirs is called.
         let is_typed = matches!(self.dialect, Dialect::OpenInference | Dialect::OpenInferenceGrpc);
         let outputs = if is_typed { Vec::new() } else { outputs.collect() };
-        let request =
-            InferRequest { inputs: inputs.to_vec(), outputs, ..InferRequest::default() };
+        let request = InferRequest { inputs: inputs.to_vec(), outputs, ..InferRequest::default() };
         let asked = Asked::of(&request);
         let target = self.target(names);
         let made = encode_request(&target, Operation::Infer, request);
@@ -229,12 +227,7 @@ impl Remote {
         Ok(Some(probe::decode_ready(&self.target(self.names()), reply.status, &reply.body)))
     }
 
-    async fn get(
-        &mut self,
-        backend: usize,
-        path: &str,
-        time: Duration,
-    ) -> Result<Reply, RunError> {
+    async fn get(&mut self, backend: usize, path: &str, time: Duration) -> Result<Reply, RunError> {
         let request = Request::get(path).body(Bytes::new());
         let request = request.map_err(|error| RunError::Failed(error.to_string()))?;
         let link = self.links.get_mut(backend).ok_or_else(|| gone("there is no such backend"))?;

@@ -101,6 +101,6 @@ impl Tours {
             false => (champion?.golden_set()?, self.theirs.as_ref()?),
         };
         let champion = self.champion.as_ref();
-        Some(Trial { set, reading, candidate: tour, champion, margin })
+        Some(Trial { set, own: truths.own, reading, candidate: tour, champion, margin })
     }
 }

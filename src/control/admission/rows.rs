@@ -80,7 +80,11 @@ pub(super) struct Facts {
 
 impl Facts {
     /// From what lies beside the artifact.
-    pub(super) fn new(card: Option<&ModelCard>, baseline: Option<&Baseline>, about: &About) -> Self {
+    pub(super) fn new(
+        card: Option<&ModelCard>,
+        baseline: Option<&Baseline>,
+        about: &About,
+    ) -> Self {
         let mut facts = Self::default();
         for (name, input) in card.iter().flat_map(|card| &card.inputs) {
             if !input.sample.is_empty() {
@@ -300,7 +304,8 @@ mod tests {
 
     #[test]
     fn rows_stand_at_the_edges_of_what_the_baseline_knows() {
-        let inputs = vec![spec("x", Datatype::Fp32, &[-1, 2]), spec("c", Datatype::Bytes, &[-1, 1])];
+        let inputs =
+            vec![spec("x", Datatype::Fp32, &[-1, 2]), spec("c", Datatype::Bytes, &[-1, 1])];
         let about = About { inputs: inputs.clone(), is_local: true, ..About::default() };
         let rows = rows(&inputs, &Facts::new(None, Some(&baseline()), &about));
         let of = |kind| rows.iter().find(|row| row.kind == kind).expect("a row");
@@ -309,10 +314,7 @@ mod tests {
         assert_eq!(x(RowKind::Maximum), TensorData::Fp32(vec![3.0, 20.0]));
         assert_eq!(x(RowKind::Sample), TensorData::Fp32(vec![1.0, 15.0]));
         assert_eq!(x(RowKind::Extreme), TensorData::Fp32(vec![43.0, 120.0]));
-        assert_eq!(
-            of(RowKind::Maximum).inputs[1].data(),
-            &TensorData::Bytes(vec![b"fr".to_vec()])
-        );
+        assert_eq!(of(RowKind::Maximum).inputs[1].data(), &TensorData::Bytes(vec![b"fr".to_vec()]));
         assert!(of(RowKind::Sample).is_known && !of(RowKind::Extreme).is_known);
         assert!(!of(RowKind::Missing).must_be_finite, "the first column never missed a value");
         for row in rows.iter().filter(|row| row.kind == RowKind::Spread) {

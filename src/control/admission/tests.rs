@@ -5,16 +5,11 @@ use tempfile::TempDir;
 use super::*;
 use crate::config;
 use crate::inference::LoadLimits;
+use crate::inference::tests::onnx::{self, FLOAT, Graph};
 
 mod local;
 mod remote;
 mod server;
-
-#[path = "../../../tests/it/support/onnx.rs"]
-#[expect(dead_code, reason = "each user of this file needs a part of it")]
-mod onnx;
-
-use self::onnx::{FLOAT, Graph};
 
 /// How sure the models are.
 const SHARP: f32 = 4.0;

@@ -102,8 +102,7 @@ fn outputs_that_are_no_numbers_degrade() {
         Arc::new(counts)
     };
     let level = |invalid: usize| {
-        let view =
-            View { baseline: Some(Arc::clone(&baseline)), ..view(&[outputs(invalid)]) };
+        let view = View { baseline: Some(Arc::clone(&baseline)), ..view(&[outputs(invalid)]) };
         level(&Feed::new(Minute(100)).windows(&view, &rules(), NOW), Signal::InvalidOutput)
     };
     assert_eq!(level(0), Some(Level::Healthy));
@@ -120,7 +119,8 @@ fn labels_below_the_pipelines_own_measure_decide() {
         vec![Metric { name: "accuracy", value, n: 500, interval }]
     };
     let level = |quality: Vec<Metric>, floors: QualityFloors| {
-        let view = View { baseline: Some(baseline()), quality, ..view(&vec![minute(0, 0, 0, 0); 6]) };
+        let view =
+            View { baseline: Some(baseline()), quality, ..view(&vec![minute(0, 0, 0, 0); 6]) };
         let rules = Rules { floors, ..rules() };
         level(&Feed::new(Minute(100)).windows(&view, &rules, NOW), Signal::Labelled)
     };

@@ -144,10 +144,8 @@ mod tests {
 
     #[test]
     fn what_the_python_writer_writes_is_read() {
-        let text = include_str!(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/data/golden/golden.jsonl"
-        ));
+        let text =
+            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/golden/golden.jsonl"));
         let cases: Vec<GoldenCase> =
             text.lines().map(|line| decode_golden_case(line.as_bytes()).expect("a case")).collect();
         let names = |tensors: &[Tensor]| {
