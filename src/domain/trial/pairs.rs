@@ -273,7 +273,9 @@ mod tests {
 
     #[test]
     fn equal_versions_pass_and_those_twice_as_slow_do_not() {
-        let times = |factor: u64| (0..600).map(move |n| pair(PairOutcome::Agrees, 10 + n % 5, factor * (10 + n % 5)));
+        let times = |factor: u64| {
+            (0..600).map(move |n| pair(PairOutcome::Agrees, 10 + n % 5, factor * (10 + n % 5)))
+        };
         let equal = of(times(1));
         assert!(equal.slower_high.is_some_and(|ratio| ratio < 1.2), "{equal:?}");
         assert!(equal.agreement_low.is_some_and(|low| low > 0.98), "{equal:?}");

@@ -159,9 +159,8 @@ mod tests {
     fn copies_are_no_denser_than_the_rate() {
         let gate = Gate::new(8, 100);
         let from = gate.made;
-        let chosen = (0..1000).filter(|ms| {
-            gate.choose(from + Duration::from_millis(*ms)).is_some()
-        });
+        let chosen =
+            (0..1000).filter(|ms| gate.choose(from + Duration::from_millis(*ms)).is_some());
         assert_eq!(chosen.count(), 100);
         assert_eq!(gate.copies().dropped, 0, "what is not due is not dropped");
     }
