@@ -171,7 +171,7 @@ fn dialect_of(waiting: &Waiting, about: &About) -> Dialect {
 /// Reads both bodies by the codecs.
 fn tensors(waiting: &Waiting, about: &About) -> Result<(Vec<Tensor>, Vec<Tensor>), Unseen> {
     let dialect = dialect_of(waiting, about);
-    let operation = match parse_path(waiting.path.as_str()) {
+    let operation = match parse_path(&waiting.path) {
         Ok(Some(call)) if call.operation.is_inference() => call.operation,
         Ok(_) | Err(_) => Operation::Infer,
     };

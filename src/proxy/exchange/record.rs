@@ -14,7 +14,7 @@ use crate::domain::ids::Entropy;
 use crate::domain::record::{Omission, Outcome};
 use crate::domain::spec::Durability;
 use crate::domain::stats::window::Minute;
-use crate::monitor::{self, Observation, Waiting};
+use crate::monitor::{Observation, Waiting};
 use crate::prediction_log::Offer;
 use crate::proxy::redact::find;
 use crate::snapshot::{Keep, KeySource, RecordingPolicy, RuntimeKind};
@@ -149,7 +149,7 @@ impl Exchange {
             Ok(Waiting {
                 minute,
                 protocol: self.protocol,
-                path: monitor::Path::Of(self.uri.clone()),
+                path: self.uri.path().into(),
                 request: self.request.content()?,
                 response: self.response.content()?,
             })

@@ -82,7 +82,7 @@ impl SideNotes {
         if self.capture.omission().is_some() {
             return Err(Unseen::Omitted);
         }
-        let headers = (self.content_type.clone(), self.content_encoding.clone());
+        let headers = (self.content_type.as_ref(), self.content_encoding.as_ref());
         Ok(Content::new(headers.0, headers.1, self.capture.payload()))
     }
 
