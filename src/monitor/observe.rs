@@ -225,7 +225,8 @@ impl VersionMonitor {
         }
     }
 
-    pub(super) fn about(&self) -> Arc<About> {
+    /// What is known about the version.
+    pub fn about(&self) -> Arc<About> {
         Arc::clone(&self.about.lock())
     }
 

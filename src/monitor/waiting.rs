@@ -4,7 +4,8 @@
 //! by reference pins the buffer that it was read into. Never looks inside.
 
 use bytes::Bytes;
-use http::{HeaderValue, Uri};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Uri};
 use smallvec::SmallVec;
 
 use crate::domain::record::{Payload, PredictionRecord, Protocol, Side};
@@ -79,6 +80,15 @@ impl Content {
             }
         };
         Self { content_type, content_encoding, body }
+    }
+
+    /// A whole body with what its headers say about it.
+    pub fn of(headers: &HeaderMap, body: impl IntoIterator<Item = Bytes>) -> Self {
+        Self {
+            content_type: headers.get(CONTENT_TYPE).cloned(),
+            content_encoding: headers.get(CONTENT_ENCODING).cloned(),
+            body: body.into_iter().collect(),
+        }
     }
 
     fn of_side(side: &Side<'_>) -> Result<Self, Unseen> {
