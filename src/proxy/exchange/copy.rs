@@ -17,6 +17,7 @@ use crate::domain::record::{Outcome, Protocol};
 use crate::domain::routing::{Decision, Reason, TargetIx};
 use crate::domain::spec::Durability;
 use crate::proxy::admit::{Admitted, BodyLength};
+use crate::proxy::forward::REQUEST_ID;
 use crate::proxy::held::Holding;
 use crate::proxy::problem::Problem;
 use crate::proxy::shadow::{Champion, Copy};
@@ -58,11 +59,15 @@ impl Exchange {
             return;
         }
         self.request.capture.copy_too(usize::try_from(limit).unwrap_or(usize::MAX));
+        let mut parts = copy_of(parts);
+        if let Some(id) = self.request_id_header() {
+            parts.headers.insert(REQUEST_ID, id);
+        }
         self.copying = Some(Box::new(Copying {
             trial: Arc::clone(trial),
             pass,
             target,
-            parts: copy_of(parts),
+            parts,
             authority: admitted.authority.clone(),
             chosen: self.now,
             holding,

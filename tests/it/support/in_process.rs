@@ -43,7 +43,9 @@ impl InProcess {
         std::fs::write(&file, gateway::with_defaults(config)).unwrap();
         let loaded = config::load(&file, Checks::Full);
         let loaded = loaded.unwrap_or_else(|faults| panic!("{}", faults.render_human(false)));
-        let intent = loaded.intent;
+        let mut intent = loaded.intent;
+        // The program that would take a first look at models is another one than this.
+        intent.inference.isolate = false;
         let registry = Arc::new(Registry::new(WORKERS));
         let log = intent.data_dir.join("log");
         let recorder = Recorder::open(&log, &intent.node, WORKERS, &intent.log).unwrap();
