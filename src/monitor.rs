@@ -25,6 +25,7 @@ mod gather;
 mod judge;
 mod learner;
 mod observe;
+pub mod pairs;
 mod plan;
 mod references;
 pub mod replay;

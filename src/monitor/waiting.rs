@@ -5,7 +5,8 @@
 //! request. Never looks inside.
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
 use smallvec::SmallVec;
 
 use crate::domain::record::{Payload, PredictionRecord, Protocol, Side};
@@ -65,6 +66,15 @@ impl Content {
             content_type: content_type.and_then(copy),
             content_encoding: content_encoding.and_then(copy),
             body,
+        }
+    }
+
+    /// A whole body with what its headers say about it.
+    pub fn of(headers: &HeaderMap, body: impl IntoIterator<Item = Bytes>) -> Self {
+        Self {
+            content_type: headers.get(CONTENT_TYPE).cloned(),
+            content_encoding: headers.get(CONTENT_ENCODING).cloned(),
+            body: body.into_iter().collect(),
         }
     }
 

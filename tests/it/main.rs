@@ -36,3 +36,4 @@ mod quality;
 mod replay;
 mod repository;
 mod sinks;
+mod trials;
