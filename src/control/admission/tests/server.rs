@@ -25,23 +25,23 @@ use crate::protocol::open_inference::grpc::{
 use crate::protocol::tensor::{Tensor, TensorData};
 
 /// What a server answers to a method, a path and a body: a status and JSON.
-pub(super) type Handler = dyn Fn(&Method, &str, &Value) -> (u16, Value) + Send + Sync;
+pub(super) type Script = dyn Fn(&Method, &str, &Value) -> (u16, Value) + Send + Sync;
 
 /// Serves until the test ends.
-pub(super) async fn serve(handler: Arc<Handler>) -> BackendAddress {
+pub(super) async fn serve(script: Arc<Script>) -> BackendAddress {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
     let port = listener.local_addr().expect("an address").port();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let handler = Arc::clone(&handler);
+            let script = Arc::clone(&script);
             let service = service_fn(move |request: Request<Incoming>| {
-                let handler = Arc::clone(&handler);
+                let script = Arc::clone(&script);
                 async move {
                     let (head, body) = request.into_parts();
                     let body = body.collect().await.map(|body| body.to_bytes());
                     let body = serde_json::from_slice(&body.unwrap_or_default());
                     let body = body.unwrap_or(Value::Null);
-                    let (status, answer) = handler(&head.method, head.uri.path(), &body);
+                    let (status, answer) = script(&head.method, head.uri.path(), &body);
                     let answer = Full::new(Bytes::from(answer.to_string()));
                     let answer = Response::builder()
                         .status(status)
