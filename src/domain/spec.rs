@@ -34,6 +34,7 @@ pub use self::monitor::{DriftSpec, ModelMonitorSpec, MonitorSpec};
 pub use self::onnx::{BatchSpec, Execution, InferenceSpec, OnnxSpec};
 pub use self::pointer::{Extractors, JsonPointer, PointerError, Step};
 use super::ids::{ModelName, Permille, PoolName, RouteName, SinkName, SourceName, VersionName};
+use super::lifecycle::policy::Policy;
 
 /// Everything one gateway is asked to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,11 +105,11 @@ impl Intent {
 /// A model and how its traffic divides over its versions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelSpec {
-    /// The releases, by name; at least one.
+    /// The releases, by name; at least one, where no life cycle brings them.
     pub versions: BTreeMap<VersionName, VersionSpec>,
     /// Other names of versions, by which clients may ask for them.
     pub aliases: BTreeMap<VersionName, VersionName>,
-    /// The share of each version; adds up to 1000.
+    /// The share of each version; adds up to 1000. Empty where the life cycle decides and nobody answers.
     pub traffic: BTreeMap<VersionName, Permille>,
     /// What keeps one caller on one version.
     pub sticky: Option<StickyKey>,
@@ -128,6 +129,8 @@ pub struct ModelSpec {
     pub alarms: AlarmRules,
     /// What its labels say; `None` where they are not looked at.
     pub labels: Option<LabelsSpec>,
+    /// What its releases follow; `None` where versions and shares are those of the configuration.
+    pub lifecycle: Option<Policy>,
 }
 
 /// Where one version's answers come from.
