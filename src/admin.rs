@@ -12,6 +12,7 @@ mod monitor;
 mod quality;
 mod releases;
 mod sinks;
+mod trials;
 mod windows;
 
 use std::net::TcpListener;
@@ -147,6 +148,7 @@ impl Admin {
             quality::metrics(registry, &stats, log.written_lsn);
         }
         local::metrics(registry, &snapshot);
+        trials::metrics(registry, &snapshot);
         discovery::metrics(registry, &self.discovery);
         releases::metrics(registry, &self.releases.view());
         let mut out = registry.render();

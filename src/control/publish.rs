@@ -10,7 +10,7 @@ use super::ask::Known;
 use super::enquiry::Spoken;
 use super::lanes::Lanes;
 use super::members::Members;
-use crate::domain::ids::{Generation, Permille, VersionName};
+use crate::domain::ids::{Generation, ModelName, Permille, VersionName};
 use crate::domain::routing::{RoutingTable, TableError, TargetKind};
 use crate::domain::spec::{
     BackendAddress, BackendsSpec, Balance, Intent, KeepAlive, ModelSpec, OnnxSpec, Timeouts,
@@ -19,8 +19,8 @@ use crate::domain::spec::{
 use crate::inference::LocalModel;
 use crate::monitor::{About, Monitor, VersionKey, VersionMonitor, baseline_beside};
 use crate::snapshot::{
-    self, Backend, LocalRuntime, Policies, Publisher, Reader, RemoteRuntime, RuntimeKind, Snapshot,
-    TargetRuntime,
+    self, Backend, LocalRuntime, ModelRuntime, Policies, Publisher, Reader, RemoteRuntime,
+    RuntimeKind, Snapshot, TargetRuntime, Trial,
 };
 use crate::telemetry::{Padded, Registry};
 
@@ -57,6 +57,8 @@ struct Kept {
     members: Members,
     /// Versions that take no requests, whatever stands behind them.
     closed: BTreeSet<TargetKind>,
+    /// The counts of versions on trial.
+    trials: BTreeMap<ModelName, Arc<Trial>>,
 }
 
 impl Kept {
@@ -99,6 +101,12 @@ impl Controller {
     /// Notes which versions take no requests; the next publication says it.
     pub(super) fn close(&mut self, closed: BTreeSet<TargetKind>) {
         self.kept.closed = closed;
+    }
+
+    /// Notes the counts of the versions on trial; the next publication carries them. A trial that goes on
+    /// keeps its counts.
+    pub fn count(&mut self, trials: BTreeMap<ModelName, Arc<Trial>>) {
+        self.kept.trials = trials;
     }
 
     /// Publishes `intent` with the models that are loaded; remote versions count as ready.
@@ -159,6 +167,9 @@ fn build(
             })
         })
         .collect::<Result<_, PublishError>>()?;
+    let trial = |name: &ModelName| kept.trials.get(name).map(Arc::clone);
+    let counted = table.models().iter().map(|entry| ModelRuntime { trial: trial(&entry.name) });
+    let counted = counted.collect();
     let models = table.models().iter().map(|entry| intent.models.get(&entry.name));
     let routes = table.routes().iter().map(|entry| intent.routes.get(&entry.name));
     let policies = Policies::new(
@@ -166,7 +177,7 @@ fn build(
         models.map(|model| model.map(|model| &model.recording)),
         routes.map(|route| route.map(|route| &route.recording)),
     );
-    Ok(Snapshot { generation, table, runtime, policies })
+    Ok(Snapshot { generation, table, runtime, models: counted, policies })
 }
 
 fn version_spec<'a>(intent: &'a Intent, kind: &TargetKind) -> Option<&'a VersionSpec> {

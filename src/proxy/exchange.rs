@@ -9,6 +9,7 @@ mod direct;
 mod promise;
 mod record;
 mod row;
+mod trial;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -450,9 +451,9 @@ impl Exchange {
         self.codec_times = (Some(input), Some(output));
     }
 
-    /// Whether the values of an answer of a model in this process are counted.
-    pub(super) fn is_monitored(&self) -> bool {
-        self.target().is_some_and(|target| target.monitor.is_some())
+    /// Whether the values of an answer of a model in this process are looked at.
+    pub(super) fn wants_values(&self) -> bool {
+        self.target().is_some_and(|target| target.monitor.is_some()) || self.is_compared()
     }
 
     /// Notes what the monitor counts.

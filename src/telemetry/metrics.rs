@@ -70,6 +70,9 @@ definitions! {
     gauge "pointsman_snapshot_generation", [], "The number of the published snapshot.";
     gauge "pointsman_versions", ["state"], "Versions by state: ready or unavailable.";
     gauge "pointsman_dialect_known", ["model", "version"], "1 once the backends of a version with dialect = \"ask\" have told what they speak, 0 until then.";
+    gauge "pointsman_trial_requests", ["model", "version", "arm"], "Requests that fell to a version on trial (candidate) or to the slice that it is compared with (control), since the trial began.";
+    gauge "pointsman_shadow_pairs", ["model", "version", "outcome"], "Answers to copies of requests, by how they compare with the champion's, since the trial began: agrees, differs or unread.";
+    gauge "pointsman_shadow_dropped", ["model", "version", "reason"], "Requests that were chosen to be copied and did not become a pair, since the trial began: busy, memory or late.";
     gauge "pointsman_connections", [], "Open client connections.";
     counter "pointsman_connections_accepted_total", [], "Client connections accepted.";
     counter "pointsman_connections_refused_total", ["reason"], "Client connections closed before a request was served: limit or malformed; or because most of its streams were reset: resets.";

@@ -103,6 +103,9 @@ impl Exchange {
                 }
             }
         }
+        if owed {
+            self.count_for_trial(total);
+        }
         let offer = if recorded { self.offer_sampled() } else { None };
         if owed {
             self.observe(recorded);
@@ -114,7 +117,7 @@ impl Exchange {
     fn observe(&mut self, recorded: bool) {
         // A stream has several messages and one record.
         let values = self.values.take().filter(|_| !self.told_apart);
-        if !self.is_monitored() {
+        if self.target().is_none_or(|target| target.monitor.is_none()) {
             return;
         }
         let is_local =
