@@ -3,6 +3,7 @@
 //! Owns loading models and publishing snapshots, at the start and when an order says so; it is the only
 //! writer of the snapshot. Never serves a request and never imports `proxy`.
 
+pub mod admission;
 mod ask;
 pub mod discovery;
 mod ebb;

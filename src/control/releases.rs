@@ -34,7 +34,7 @@ use std::time::Duration;
 use tokio::time::{Interval, MissedTickBehavior};
 
 pub(super) use self::handle::Ask;
-pub use self::handle::{CarriedOut, NotCarriedOut, ReleasesHandle, View};
+pub use self::handle::{CarriedOut, Moves, NotCarriedOut, ReleasesHandle, View};
 pub use self::ledger::LedgerError;
 
 use self::governed::Governed;

@@ -11,6 +11,7 @@ use crate::support::{Client, Gateway, Reply, eventually};
 mod eviction;
 mod orders;
 mod recovery;
+mod rollout;
 
 /// A model directory that is looked at often, and one model whose releases are quick.
 const QUICK: &str = "

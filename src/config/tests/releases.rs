@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::diagnostic::Code;
-use crate::config::keys::{Absent, EVICT, GUARD, Kind, RELEASE, Section};
+use crate::config::keys::{Absent, EVICT, GUARD, Key, Kind, RELEASE, Section};
 use crate::domain::ids::Permille;
 use crate::domain::lifecycle::evidence::{CheckKind, Metric};
 use crate::domain::lifecycle::policy::{LatencyObjective, Mode, Policy, Step};
@@ -25,7 +25,7 @@ fn mistakes(text: &str) -> Vec<(Code, String)> {
 /// Every default of the table of keys, written out.
 fn written(section: &Section, header: &str, out: &mut String) {
     out.push_str(&format!("[{header}]\n"));
-    let same = |key: &&crate::config::keys::Key| matches!(key.absent, Absent::Same(_));
+    let same = |key: &&Key| matches!(key.absent, Absent::Same(_));
     for key in section.keys.iter().filter(same) {
         match (key.kind, key.absent) {
             (

@@ -11,12 +11,13 @@ use super::work::{Found, Report, Task};
 use super::{Key, Releases, content};
 use crate::control::LoadedModels;
 use crate::control::load::load_aside;
-use crate::domain::ids::{Digest, ModelName, VersionName};
+use crate::domain::ids::Digest;
 use crate::domain::lifecycle::observed::Progress;
 use crate::domain::lifecycle::plan::Effect;
 use crate::domain::lifecycle::proof::Fetched;
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::{OnnxSpec, VersionSpec};
+use crate::telemetry::logging::chain;
 
 impl Releases {
     /// Carries out an effect; whether something has changed at once.
@@ -175,7 +176,7 @@ impl Releases {
     }
 
     /// Takes in what came of a piece of work. `others` are the models that are loaded besides.
-    pub(super) fn absorb(&mut self, report: Report, others: &LoadedModels) {
+    pub(in crate::control) fn absorb(&mut self, report: Report, others: &LoadedModels) {
         let Report { key, task, digest, found } = report;
         if self.digest(&key).as_ref() != Some(&digest) {
             return;
@@ -258,7 +259,7 @@ impl Releases {
             let mut all = self.loaded.models();
             all.extend(others.iter().map(|(kind, model)| (kind.clone(), Arc::clone(model))));
             all.remove(&kind);
-            self.loader.admit(&kind, model, &all).map_err(|error| told(&error))?;
+            self.loader.admit(&kind, model, &all).map_err(|error| chain(&error).to_string())?;
         }
         self.loaded.insert(key.clone(), digest.clone(), resident);
         Ok(())

@@ -16,7 +16,7 @@ use crate::domain::discovery::{Artifact, Facts, Keeper, Seen, Sighting as Found,
 use crate::domain::ids::{Digest, ModelName, SourceName, VersionName};
 use crate::domain::lifecycle::observed::{ListingTrust, Sighting};
 use crate::domain::lifecycle::release::Release;
-use crate::domain::spec::{BackendsSpec, Intent, OnnxSpec, SpokenDialect, VersionSpec};
+use crate::domain::spec::{BackendsSpec, Intent, SpokenDialect, VersionSpec};
 
 use super::Key;
 
@@ -166,17 +166,6 @@ pub(super) enum Origin {
     Named(VersionSpec),
     /// Servers that were discovered.
     Backends(BackendsSpec),
-}
-
-impl Origin {
-    /// How the version is served.
-    pub(super) fn spec(&self) -> VersionSpec {
-        match self {
-            Self::Stored(path) => VersionSpec::Onnx(OnnxSpec::new(path.clone())),
-            Self::Named(spec) => spec.clone(),
-            Self::Backends(spec) => VersionSpec::Backends(spec.clone()),
-        }
-    }
 }
 
 /// The folder from which a content can be fetched now.

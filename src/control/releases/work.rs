@@ -75,7 +75,7 @@ pub(super) enum Found {
 
 /// A piece of work that has ended.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(in crate::control) struct Report {
     pub(super) key: Key,
     pub(super) task: Task,
     pub(super) digest: Digest,
