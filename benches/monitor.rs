@@ -87,6 +87,7 @@ fn counting(criterion: &mut Criterion) {
                     outcome: Outcome::Ok,
                     status: 200,
                     rows: None,
+                    input: Some(7),
                     latency: &latency,
                 };
                 version.record(0, &observation, Some(values));

@@ -83,7 +83,7 @@ pub(super) struct Gatherer {
     open: Minute,
     /// When the log was where.
     marks: VecDeque<(u64, u64)>,
-    waiting: VecDeque<(usize, Arc<VersionMonitor>, Waiting)>,
+    waiting: VecDeque<(usize, Arc<VersionMonitor>, Box<Waiting>)>,
     /// Minutes to which something was added since they were last written.
     touched: BTreeSet<Minute>,
     budget: Budget,

@@ -36,6 +36,8 @@ pub struct Observation<'a> {
     pub status: u16,
     /// How many predictions it asked for, where the gateway looked inside.
     pub rows: Option<u32>,
+    /// The hash of the body of the request, where it was hashed.
+    pub input: Option<u128>,
     /// Where the time went.
     pub latency: &'a Latency,
 }
@@ -82,6 +84,14 @@ impl Counting {
 const UNPLANNED_MAX: usize = 2000;
 
 impl Shard {
+    /// Counts what every exchange has.
+    fn note(&mut self, observation: &Observation<'_>) {
+        self.traffic.record(observation.outcome, observation.rows, observation.latency);
+        if let Some(input) = observation.input {
+            self.inputs.add(input);
+        }
+    }
+
     /// Counts values, or keeps them to learn from.
     fn see(&mut self, values: Values) {
         self.traffic.see();
@@ -113,7 +123,7 @@ struct Shards {
     /// Empty, for later.
     spare: Vec<Shard>,
     /// Exchanges whose bodies are looked into on the monitor's thread.
-    waiting: Vec<Waiting>,
+    waiting: Vec<Box<Waiting>>,
 }
 
 /// The most empty shards that a worker keeps for a version.
@@ -152,6 +162,12 @@ impl Room {
         let limit = usize::try_from(bytes).unwrap_or(usize::MAX) / workers;
         let lost = AtomicU64::new(0);
         Self { limit, lost, taken: (0..workers).map(|_| Padded::default()).collect() }
+    }
+
+    /// Whether there is any.
+    fn is_left(&self, worker: usize) -> bool {
+        let taken = self.taken.get(worker);
+        taken.is_some_and(|taken| taken.0.load(Ordering::Relaxed) < self.limit)
     }
 
     /// Takes room for `bytes`, if there is any.
@@ -227,7 +243,7 @@ impl VersionMonitor {
     /// answered.
     pub fn record(&self, worker: usize, observation: &Observation<'_>, values: Option<Values>) {
         self.with_shard(worker, observation.minute, |shard| {
-            shard.traffic.record(observation.outcome, observation.rows, observation.latency);
+            shard.note(observation);
             match values.filter(|values| !values.is_empty()) {
                 _ if !observation.is_answered() => shard.traffic.miss(Unseen::Failed),
                 Some(values) => shard.see(values),
@@ -250,24 +266,27 @@ impl VersionMonitor {
         } else if !self.sampling.takes(observation.minute, id) {
             Some(Unseen::Sampled)
         } else {
-            self.keep(worker, take()).err()
+            self.keep(worker, take).err()
         };
         self.with_shard(worker, observation.minute, |shard| {
-            shard.traffic.record(observation.outcome, observation.rows, observation.latency);
+            shard.note(observation);
             if let Some(reason) = missed {
                 shard.traffic.miss(reason);
             }
         });
     }
 
-    /// Counts an input, by the hash of its body, on `worker`.
-    pub fn note_input(&self, worker: usize, minute: Minute, hash: u128) {
-        self.with_shard(worker, minute, |shard| shard.inputs.add(hash));
-    }
-
-    fn keep(&self, worker: usize, waiting: Result<Waiting, Unseen>) -> Result<(), Unseen> {
+    /// Keeps an exchange until it is looked into. Under load most find no room: those cost no copy.
+    fn keep(
+        &self,
+        worker: usize,
+        take: impl FnOnce() -> Result<Waiting, Unseen>,
+    ) -> Result<(), Unseen> {
         let worker = worker % self.shards.len();
-        let waiting = waiting?;
+        if !self.room.is_left(worker) {
+            return Err(Unseen::Busy);
+        }
+        let waiting = Box::new(take()?);
         if !self.room.take(worker, waiting.bytes()) {
             return Err(Unseen::Busy);
         }
@@ -330,7 +349,7 @@ impl VersionMonitor {
     }
 
     /// Takes the exchanges that wait, each with the worker that it was counted on.
-    pub(super) fn take_waiting(&self, mut look: impl FnMut(usize, Waiting)) {
+    pub(super) fn take_waiting(&self, mut look: impl FnMut(usize, Box<Waiting>)) {
         for (worker, shards) in self.shards.iter().enumerate() {
             let waiting = std::mem::take(&mut shards.0.lock().waiting);
             waiting.into_iter().for_each(|waiting| look(worker, waiting));

@@ -414,7 +414,7 @@ fn nobody_is_tried_who_cannot_answer_or_without_a_champion() {
     let headless = RoutingTable::build(&intent, without("v1")).unwrap();
     let error = decide(&headless, &view("/", Some("m"), &none), Entropy(0)).unwrap_err();
     assert!(matches!(error, NoRoute::NoReadyVersion(_)));
-    let mut killed_off = intent.clone();
+    let mut killed_off = intent;
     let spec = killed_off.models.get_mut("m").unwrap();
     spec.killed_versions.insert(VersionName::new("v2"), killed(KillScope::Version));
     assert!(only(&all_ready(&killed_off)));

@@ -106,15 +106,16 @@ impl Exchange {
         if owed {
             self.count_for_trial(total);
         }
-        let offer = if recorded { self.offer_sampled() } else { None };
+        let (offer, hash) = if recorded { self.offer_sampled() } else { None }.unzip();
         if owed {
-            self.observe(recorded);
+            self.observe(recorded, hash);
         }
         offer
     }
 
-    /// Hands the exchange to the monitor, as it is in its record.
-    fn observe(&mut self, recorded: bool) {
+    /// Hands the exchange to the monitor, as it is in its record. `hash` is that of the body of the request,
+    /// zero where there was none to be hashed.
+    fn observe(&mut self, recorded: bool, hash: Option<[u8; 16]>) {
         // A stream has several messages and one record.
         let values = self.values.take().filter(|_| !self.told_apart);
         if self.target().is_none_or(|target| target.monitor.is_none()) {
@@ -134,6 +135,9 @@ impl Exchange {
             outcome: self.outcome,
             status: self.status,
             rows: self.batch_size,
+            input: hash
+                .map(u128::from_be_bytes)
+                .filter(|hash| *hash != 0 && self.request.capture.bytes() > 0),
             latency: &self.latency,
         };
         if is_local {
@@ -180,7 +184,7 @@ impl Exchange {
     }
 
     /// Makes the bodies ready and offers the record, unless its share is drawn out.
-    fn offer_sampled(&mut self) -> Option<Offer> {
+    fn offer_sampled(&mut self) -> Option<(Offer, [u8; 16])> {
         self.seal();
         let policy = self.policy();
         let feedback_key = self.key(policy.feedback_key.as_ref(), self.keys.feedback.as_ref());

@@ -13,7 +13,7 @@ use crate::domain::record::{
     Side,
 };
 use crate::domain::routing::TargetKind;
-use crate::domain::stats::window::{Minute, Unseen};
+use crate::domain::stats::window::Unseen;
 use crate::monitor::Content;
 use crate::prediction_log::Offer;
 use crate::protocol::status::GrpcCode;
@@ -130,8 +130,8 @@ impl Scratch {
 }
 
 impl Exchange {
-    /// Offers the record to the log.
-    pub(super) fn offer(&self, extras: &Extras<'_>) -> Offer {
+    /// Offers the record to the log; with what became of it, the hash of the body of the request.
+    pub(super) fn offer(&self, extras: &Extras<'_>) -> (Offer, [u8; 16]) {
         let mut scratch = Scratch::EMPTY;
         let record = PredictionRecord {
             request: self.request.side(),
@@ -143,18 +143,7 @@ impl Exchange {
             ..self.row(&mut scratch, self.problem.as_ref())
         };
         let worker = &self.context.worker;
-        self.note_input(record.request.hash);
-        worker.gateway.recorder.offer(worker.index, &record)
-    }
-
-    /// Tells the monitor which input it was; zero stands for a body that was not hashed.
-    fn note_input(&self, hash: [u8; 16]) {
-        let hash = u128::from_be_bytes(hash);
-        let monitor = self.target().and_then(|target| target.monitor.as_ref());
-        if let Some(monitor) = monitor.filter(|_| hash != 0 && self.request.capture.bytes() > 0) {
-            let minute = Minute::of_exchange(self.ts_us, self.latency.t_total);
-            monitor.note_input(self.context.worker.index, minute, hash);
-        }
+        (worker.gateway.recorder.offer(worker.index, &record), record.request.hash)
     }
 
     /// Offers a row for an attempt at a backend that failed and is followed by another.
