@@ -10,6 +10,7 @@ mod ebb;
 mod enquiry;
 pub mod events;
 mod fetch;
+pub mod health;
 pub mod journal;
 mod lanes;
 mod load;

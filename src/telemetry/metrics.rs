@@ -34,6 +34,11 @@ pub const ERRORS: &str = "pointsman_errors_total";
 /// Rows that ran together, per version.
 pub const BATCH_ROWS: &str = "pointsman_batch_rows";
 
+/// Checks of versions before any traffic.
+pub const ADMISSION_CHECKS: &str = "pointsman_admission_checks_total";
+/// Fresh looks at loaded versions.
+pub const ADMISSION_LOOKS: &str = "pointsman_admission_looks_total";
+
 /// Syncs of a segment of the prediction log.
 pub const LOG_SYNC: &str = "pointsman_log_sync_seconds";
 
@@ -141,6 +146,8 @@ definitions! {
     counter "pointsman_discovery_answers_total", ["source", "result"], "Answers of a source, by what they were worth: trusted, empty, shrunken, partial or failed.";
     gauge "pointsman_discovery_things", ["source", "state"], "Servers and folders that a source has listed, by state: present, damped, incomplete or absent.";
     counter "pointsman_discovery_left_out_total", ["source"], "Servers and folders of a source beyond the bounds: listed and left out, or forgotten.";
+    counter ADMISSION_CHECKS, ["check", "outcome"], "Checks of versions before any traffic, by what was checked and how it ended: passed, failed, skipped or needs_approval.";
+    counter ADMISSION_LOOKS, ["outcome"], "Fresh looks at loaded versions, by how they ended: passed, failed or skipped.";
     counter "pointsman_registrations_refused_total", ["reason"], "Registrations, renewals and removals that were refused: full, unknown, source, unsaved, busy or closed.";
     gauge "pointsman_release_versions", ["model", "stage"], "Versions under the life cycle, by stage: discovered, staged, validating, warming, shadow, canary, live, standby, draining, retired, quarantined or evicted.";
     counter "pointsman_release_moves_total", ["model", "edge"], "Versions that changed their stage since the start, by the way they went, such as promote or quarantine.";

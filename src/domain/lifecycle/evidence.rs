@@ -51,7 +51,7 @@ impl CheckKind {
         Self::Baseline,
     ];
 
-    /// The word in the configuration and in programs.
+    /// The word in the configuration, in the journal and in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Identity => "identity",
@@ -96,6 +96,18 @@ pub enum Outcome {
     Skipped,
     /// It found a declared change that an operator has to accept.
     NeedsApproval,
+}
+
+impl Outcome {
+    /// The word in the journal and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+            Self::NeedsApproval => "needs_approval",
+        }
+    }
 }
 
 /// One check with its numbers.
