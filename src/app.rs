@@ -140,8 +140,10 @@ impl App {
         let intent = Arc::new(intent);
         let events = Arc::new(Events::open(&intent.data_dir));
         let (running, discovery) = Discovery::open(&intent, Arc::clone(&events));
-        let (cycle, releases) = Releases::open(&intent, Arc::clone(&registry), events, &discovery)
-            .map_err(StartError::Releases)?;
+        let readers = (monitor.reader(), quality.reader());
+        let (cycle, releases) =
+            Releases::open(&intent, Arc::clone(&registry), events, &discovery, readers)
+                .map_err(StartError::Releases)?;
         let controller = (controller, cycle, orders, running);
         let gateway = Arc::new(Gateway::new(
             &intent,

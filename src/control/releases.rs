@@ -16,6 +16,7 @@
 mod content;
 mod effects;
 mod examine;
+mod feeds;
 mod governed;
 mod handle;
 mod ledger;
@@ -37,6 +38,7 @@ pub(super) use self::handle::Ask;
 pub use self::handle::{CarriedOut, Moves, NotCarriedOut, ReleasesHandle, View};
 pub use self::ledger::LedgerError;
 
+use self::feeds::Feeds;
 use self::governed::Governed;
 use self::handle::Desk;
 use self::ledger::Ledger;
@@ -60,6 +62,7 @@ use crate::domain::lifecycle::stage::Stage;
 use crate::domain::lifecycle::state::State;
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::Intent;
+use crate::monitor::{MonitorReader, QualityReader};
 use crate::snapshot::Trial;
 use crate::telemetry::Registry;
 use crate::telemetry::logging::chain;
@@ -98,6 +101,7 @@ pub struct Releases {
     drafts: VecDeque<Draft>,
     routes: Routes,
     trials: Trials,
+    feeds: Feeds,
     tick: Option<Interval>,
     /// The journal has refused an event: nothing is written before then.
     rests_until: Option<tokio::time::Instant>,
@@ -145,6 +149,7 @@ impl Releases {
         registry: Arc<Registry>,
         events: Arc<Events>,
         discovery: &DiscoveryHandle,
+        (monitor, quality): (MonitorReader, QualityReader),
     ) -> Result<(Self, ReleasesHandle), LedgerError> {
         let ledger = Ledger::open(&intent.data_dir, events)?;
         let governed = Governed::new(Arc::clone(intent));
@@ -177,6 +182,7 @@ impl Releases {
             drafts: VecDeque::new(),
             routes: Routes::default(),
             trials,
+            feeds: Feeds::new(monitor, quality),
             tick: None,
             rests_until: None,
         };

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use super::loaded::Resident;
 use super::work::{Found, Task};
 use super::{Key, Releases};
-use crate::control::admission::{Admission, Limits, Subject, Where};
+use crate::control::admission::{Admission, Limits, Looked, Subject, Where};
+use crate::control::health::of_look;
 use crate::domain::ids::Digest;
 use crate::domain::lifecycle::evidence::{Check, CheckKind, Checks, Outcome};
-use crate::domain::lifecycle::health::{Signal, Window};
 use crate::domain::lifecycle::observed::Progress;
-use crate::domain::lifecycle::proof::Look;
 
 impl Releases {
     /// Begins the checks of a version; it is loaded for them if it is not.
@@ -73,17 +72,11 @@ impl Releases {
     }
 
     /// Takes in a look: it counts by itself, and as a window of its signal.
-    pub(super) fn looked(&mut self, key: &Key, digest: &Digest, look: Look) {
-        let window = Window {
-            at: look.at,
-            bad: Some(!look.passed),
-            crossed: false,
-            samples: 0,
-            detail: look.how.clone(),
-        };
+    pub(super) fn looked(&mut self, key: &Key, digest: &Digest, looked: Looked) {
+        let (signal, window) = of_look(&looked);
         let entry = self.entry(&key.0, &key.1, digest);
-        entry.health.observe(Signal::Golden, &window);
-        entry.look = Some(look);
+        entry.health.observe(signal, &window);
+        entry.look = Some(looked.look);
     }
 
     fn admission(&self, (model, _): &Key) -> Admission {

@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
+use super::feeds::rules;
 use super::work::Task;
 use super::{Key, Releases};
 use crate::domain::ids::{Digest, ModelName, VersionName};
 use crate::domain::lifecycle::observed::{ObservedVersion, Progress};
 use crate::domain::lifecycle::stage::Stage;
-use crate::domain::lifecycle::state::Model;
+use crate::domain::lifecycle::state::{Model, State, Version};
 use crate::domain::lifecycle::time::Steady;
 use crate::domain::routing::TargetKind;
 
@@ -36,6 +37,31 @@ impl Releases {
             seen.memory = memory;
             let Some(model) = state.model(&name) else { continue };
             self.look_at(&name, model, now);
+        }
+        if self.feeds.is_due() {
+            self.feel(&state);
+        }
+    }
+
+    /// Takes in what the monitor has counted of the versions that serve, once a minute.
+    fn feel(&mut self, state: &State) {
+        let now = self.ledger.now();
+        let serves = |(model, version): &Key, digest: &Digest| {
+            let known = state.model(model).and_then(|model| model.version(version));
+            known.is_some_and(|known| is_serving(known) && known.release().digest == *digest)
+        };
+        self.feeds.retain(serves);
+        for (name, model) in state.models() {
+            let own = self.intent.models.get(name).map(|spec| &spec.alarms);
+            let alarms = own.unwrap_or(&self.intent.alarms.rules);
+            let rules = rules(&self.policies.of(name).guard, alarms);
+            for (version, known) in model.versions().filter(|(_, known)| is_serving(known)) {
+                let digest = known.release().digest.clone();
+                let content = ((name.clone(), version.clone()), digest.clone());
+                for (signal, window) in self.feeds.windows(content, &rules, now) {
+                    self.entry(name, version, &digest).health.observe(signal, &window);
+                }
+            }
         }
     }
 
@@ -128,4 +154,9 @@ impl Releases {
             Task::Load | Task::Look | Task::Delete => {}
         }
     }
+}
+
+/// Whether a version answers clients, or has and may again.
+fn is_serving(version: &Version) -> bool {
+    matches!(version.stage(), Stage::Live(_) | Stage::Standby(_))
 }

@@ -15,9 +15,10 @@ use tokio::time::Instant;
 
 use super::Key;
 use super::loaded::Resident;
+use crate::control::admission::Looked;
 use crate::domain::ids::Digest;
 use crate::domain::lifecycle::evidence::{Checks, Warmth};
-use crate::domain::lifecycle::proof::{Fetched, Look};
+use crate::domain::lifecycle::proof::Fetched;
 use crate::domain::lifecycle::stage::Stage;
 
 /// Pieces of work that are done at the same time; the others wait.
@@ -68,7 +69,7 @@ pub(super) enum Found {
     /// The version, loaded.
     Loaded(Result<Resident, String>),
     /// A fresh look, or why nobody could look.
-    Looked(Result<Look, String>),
+    Looked(Result<Looked, String>),
     /// The artifact is gone, or why not.
     Deleted(Result<(), String>),
 }
