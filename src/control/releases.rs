@@ -361,7 +361,7 @@ impl Releases {
     }
 
     /// Shows others how things stand.
-    pub(super) fn show(&mut self) {
+    pub(super) fn show(&self) {
         let view = View {
             state: Arc::clone(self.ledger.state()),
             observed: Arc::new(self.observed.clone()),
