@@ -212,8 +212,8 @@ async fn a_warm_up_settles_and_a_look_runs_the_golden_set() {
 async fn checks_are_counted_by_how_they_ended() {
     let registry = Arc::new(Registry::new(1));
     let admission = Admission::new(Limits::default(), None, Arc::clone(&registry));
-    let subject = champion().subject("v1");
-    admission.check(&subject, None, Steady(0)).await.expect("checks");
+    let sound = champion();
+    admission.check(&sound.subject("v1"), None, Steady(0)).await.expect("checks");
     let text = registry.render();
     let line = "pointsman_admission_checks_total{check=\"golden\",outcome=\"passed\"} 1";
     assert!(text.contains(line), "{text}");
