@@ -319,7 +319,7 @@ pub(in crate::config) static ERROR_RATIO: Section = section(
     &[
         key(
             "alpha",
-            Kind::Number(0.000_001, 0.5),
+            Kind::Number(0.0001, 0.5),
             Absent::Same("0.01"),
             "The chance that a rollout of an equal version is rolled back, over all of it.",
         ),
