@@ -26,6 +26,7 @@ use self::signals::Signals;
 use crate::admin::{Admin, AdminService};
 use crate::control::discovery::{Discovery, DiscoveryHandle};
 use crate::control::events::Events;
+use crate::control::releases::{LedgerError, Releases, ReleasesHandle};
 use crate::control::{Controller, LoadError, PublishError};
 use crate::domain::spec::Intent;
 use crate::inference::Executor;
@@ -77,6 +78,9 @@ pub enum StartError {
     /// The thread that asks versions on trial cannot start.
     #[error("no thread for copies of requests")]
     Shadow(#[source] std::io::Error),
+    /// What is written about the life cycle of versions cannot be taken up.
+    #[error("the life cycle of versions cannot go on")]
+    Releases(#[source] LedgerError),
     /// Nobody can be called.
     #[error("alarms cannot be delivered")]
     Alarms(#[from] AlarmsError),
@@ -96,6 +100,7 @@ pub struct App {
     quality: QualityMonitor,
     controller: boot::Parts,
     discovery: DiscoveryHandle,
+    releases: ReleasesHandle,
     data: BoundSockets,
     admin: BoundSockets,
     drain: (Arc<Drain>, DrainHandle),
@@ -139,8 +144,12 @@ impl App {
         let (repository, orders) = Repository::channel();
         let intent = Arc::new(intent);
         let events = Arc::new(Events::open(&intent.data_dir));
-        let (running, discovery) = Discovery::open(&intent, events);
-        let controller = (controller, orders, running);
+        let (running, discovery) = Discovery::open(&intent, Arc::clone(&events));
+        let readers = (monitor.reader(), quality.reader());
+        let (cycle, releases) =
+            Releases::open(&intent, Arc::clone(&registry), events, &discovery, readers)
+                .map_err(StartError::Releases)?;
+        let controller = (controller, cycle, orders, running);
         let gateway = Arc::new(Gateway::new(
             &intent,
             (snapshots, repository),
@@ -160,6 +169,7 @@ impl App {
             alarms,
             controller,
             discovery,
+            releases,
             data,
             admin,
             drain,
@@ -182,6 +192,7 @@ impl App {
             quality,
             controller,
             discovery,
+            releases,
             data,
             admin,
             drain,
@@ -211,7 +222,7 @@ impl App {
                 (log.compactor.clone(), Arc::clone(&log.sinks)),
                 Arc::clone(&drain),
                 (Arc::clone(&monitor), quality.reader(), alarms.reader()),
-                discovery.clone(),
+                (discovery.clone(), releases.clone()),
                 (&intent.node, listener),
             );
             server.add_service(background_service("admin", AdminService::new(admin)));

@@ -6,7 +6,7 @@
 use super::about::About;
 use super::bodies::{Found, outputs};
 use super::values::Cell;
-use super::waiting::{Content, Path, Waiting};
+use super::waiting::{Content, Waiting};
 use crate::domain::ids::Entropy;
 use crate::domain::record::Protocol;
 use crate::domain::spec::Tolerance;
@@ -39,7 +39,7 @@ pub fn compare(
     let waiting = |response: &Content| Waiting {
         minute: Minute::default(),
         protocol: compared.protocol,
-        path: Path::Text(compared.path.into()),
+        path: compared.path.into(),
         request: compared.request.clone(),
         response: response.clone(),
     };

@@ -33,6 +33,7 @@ mod monitor;
 mod prediction_log;
 mod process;
 mod quality;
+mod releases;
 mod replay;
 mod repository;
 mod sinks;
