@@ -14,6 +14,8 @@ use super::QualityReader;
 use super::follow::unix_us;
 use super::series::{Cell, VersionQuality};
 use super::state::{Fate, ModelQuality, State};
+use crate::domain::ids::{ModelName, VersionName};
+use crate::domain::stats::baseline::Calibration;
 use crate::domain::stats::cbpe::{self, Calibrator};
 use crate::domain::stats::maturity::{self, Cohort, Curve, Matched};
 use crate::domain::stats::quality::{Measure, Metric, Quality};
@@ -175,6 +177,8 @@ impl QualityReader {
     pub fn version(&self, model: &str, version: &str, query: &Query) -> Result<Value, ReportError> {
         let no_labels = || ReportError::NoLabels(model.to_owned());
         let shared = self.shared.as_ref().ok_or_else(no_labels)?;
+        let key = VersionKey { model: ModelName::new(model), version: VersionName::new(version) };
+        let baseline = self.baselines.baseline(&key);
         let state = shared.state.lock();
         let found =
             state.models.iter().find(|own| own.name.as_str() == model).ok_or_else(no_labels)?;
@@ -184,6 +188,8 @@ impl QualityReader {
         let whole = whole(own, &found.measure, slice);
         let curve = curve(own, &state, now_us);
         let mature = curve.age_of(MATURE_SHARE);
+        let baseline = baseline.as_deref();
+        let calibration = baseline.and_then(|baseline| baseline.calibration.as_ref());
         let mut report = json!({
             "model": model,
             "version": version,
@@ -194,10 +200,11 @@ impl QualityReader {
             "alpha": ALPHA,
             "complete": shared.caught_up.load(Ordering::Relaxed),
             "lsn": shared.position.load(Ordering::Relaxed),
+            "resumed_after_lsn": shared.resumed_after.load(Ordering::Relaxed),
             "since": time(state.floors.of(WindowLength::Day)),
             "whole": cell(&whole, found, &own.unscored),
             "maturity": maturity(&curve, mature),
-            "estimated": estimated(&whole, found),
+            "estimated": estimated(&whole, found, calibration),
             "labels": found.fates.iter().map(|(fate, count)| (fate.as_str().to_owned(), json!(count))).collect::<Map<_, _>>(),
             "detector": detector(own),
             "window": query.window.as_str(),
@@ -327,9 +334,16 @@ fn maturity(curve: &Curve, mature: Option<Duration>) -> Value {
 }
 
 /// What the scores of all predictions let expect, labelled or not.
-fn estimated(cell: &Cell, model: &ModelQuality) -> Value {
-    let identity = Calibrator::identity();
-    let about = "from the scores alone, taken as calibrated; blind to a change of what is true";
+fn estimated(cell: &Cell, model: &ModelQuality, calibration: Option<&Calibration>) -> Value {
+    let (calibrator, source) = match calibration.map(|map| Calibrator::new(&map.x, &map.y)) {
+        Some(Ok(calibrator)) => (calibrator, "baseline".to_owned()),
+        Some(Err(why)) => {
+            (Calibrator::identity(), format!("none: that of the baseline is unfit, since {why}"))
+        }
+        None => (Calibrator::identity(), "none: the scores are taken as they are".to_owned()),
+    };
+    let about =
+        "from the scores alone, as far as they are calibrated; blind to a change of what is true";
     let (n, scores) = (cell.scores.n(), &cell.scores);
     let interval = |estimate: cbpe::Estimate| {
         let (lower, upper) = (estimate.interval.lower, estimate.interval.upper);
@@ -341,14 +355,14 @@ fn estimated(cell: &Cell, model: &ModelQuality) -> Value {
                 crate::domain::spec::LabelTask::Classes { threshold, .. } => *threshold,
                 _ => 0.5,
             };
-            cbpe::expected(scores, &identity, threshold).map_or(Value::Null, |found| {
-                json!({ "about": about, "n": n, "accuracy": interval(found.accuracy), "f1": found.f1, "auc": found.auc })
+            cbpe::expected(scores, &calibrator, threshold).map_or(Value::Null, |found| {
+                json!({ "about": about, "calibration": source, "n": n, "accuracy": interval(found.accuracy), "f1": found.f1, "auc": found.auc })
             })
         }
-        Measure::Classes { positive: None, .. } => cbpe::expected_accuracy(scores, &identity)
+        Measure::Classes { positive: None, .. } => cbpe::expected_accuracy(scores, &calibrator)
             .map_or(
                 Value::Null,
-                |found| json!({ "about": about, "n": n, "accuracy": interval(found) }),
+                |found| json!({ "about": about, "calibration": source, "n": n, "accuracy": interval(found) }),
             ),
         Measure::Classes { .. } | Measure::Values { .. } | Measure::Rewards => Value::Null,
     }

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use super::metric::{IntervalKind, Metric};
 use super::{Step, count};
 use crate::domain::stats::confidence;
+use serde::{Deserialize, Serialize};
 
 /// The matrix.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Confusion {
     /// By truth and prediction.
     cells: BTreeMap<(u16, u16), u64>,
