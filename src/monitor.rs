@@ -151,6 +151,11 @@ impl Monitor {
         self.versions.as_ref()?.version(kind)
     }
 
+    /// The index that does not matter, as it is configured.
+    pub fn margin(&self) -> f64 {
+        self.drift.policy().margin
+    }
+
     /// Reads what was counted.
     pub fn reader(&self) -> MonitorReader {
         MonitorReader::new(Arc::clone(&self.store))
