@@ -111,6 +111,7 @@ impl Yardstick {
         let total = reference.total();
         let (dispersion, seasonal) =
             reference.noise.map_or((1.0, 0.0), |noise| beyond_chance(noise, total, groups.df()));
+        let own = own_error(total, groups.df());
         Self {
             grouped: groups.sum(reference.counts(), |count| count),
             groups,
@@ -119,7 +120,7 @@ impl Yardstick {
             margin,
             dispersion,
             seasonal,
-            own: own_error(total, groups.df()),
+            own,
             chunk: reference.noise.map_or(0.0, |noise| noise.chunk as f64),
             numeric,
         }

@@ -92,9 +92,9 @@ impl Confusion {
         let macro_f1 = mean(classes.values().map(ClassCounts::f1));
         // The rates of all classes hold at once, and so does what follows from them.
         let known = classes.values().filter(|class| class.truths > 0);
-        let recall_alpha = alpha / count(known.clone().count());
+        let recall_alpha = alpha / many(known.clone().count());
         let recalls = known.map(|class| within(class.hits, class.truths, recall_alpha));
-        let f1s = classes.values().map(|class| class.f1_within(alpha / count(classes.len())));
+        let f1s = classes.values().map(|class| class.f1_within(alpha / many(classes.len())));
         let mut metrics = vec![
             sequence("accuracy", ratio(correct, n), rate),
             sequence("balanced_accuracy", balanced, middle(recalls)),
@@ -176,7 +176,7 @@ fn middle(intervals: impl Iterator<Item = Interval>) -> Option<Interval> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "classes are few")]
-fn count(classes: usize) -> f64 {
+fn many(classes: usize) -> f64 {
     classes.max(1) as f64
 }
 
