@@ -164,7 +164,7 @@ impl References {
     ) -> Result<(), String> {
         let baseline = Baseline::from_json(json).map_err(|error| error.to_string())?;
         let about = version.about();
-        check(&baseline, &about).map_err(|error| error.to_string())?;
+        check_baseline(&baseline, &about).map_err(|error| error.to_string())?;
         if let Some(beside) = about.baseline.as_ref().filter(|path| path.exists()) {
             let beside = beside.display();
             return Err(format!(
@@ -285,7 +285,7 @@ fn find(about: &About, kept: &PathBuf) -> Result<Option<Baseline>, Refusal> {
             continue;
         };
         let baseline = Baseline::from_json(&json).and_then(|baseline| {
-            check(&baseline, about)?;
+            check_baseline(&baseline, about)?;
             Ok(baseline)
         });
         match baseline {
@@ -309,8 +309,12 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(json))
 }
 
-/// Whether a baseline fits a version.
-fn check(baseline: &Baseline, about: &About) -> Result<(), BaselineError> {
+/// Whether a baseline fits a version: its artifact, and for one in this process its features.
+///
+/// # Errors
+///
+/// Says what does not.
+pub fn check_baseline(baseline: &Baseline, about: &About) -> Result<(), BaselineError> {
     if let Some(digest) = &about.digest {
         baseline.check_digest(digest)?;
     }

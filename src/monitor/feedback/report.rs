@@ -15,7 +15,7 @@ use super::follow::unix_us;
 use super::series::{Cell, VersionQuality};
 use super::state::{Fate, ModelQuality, State};
 use crate::domain::ids::{ModelName, VersionName};
-use crate::domain::stats::baseline::Calibration;
+use crate::domain::stats::baseline::Baseline;
 use crate::domain::stats::cbpe::{self, Calibrator};
 use crate::domain::stats::maturity::{self, Cohort, Curve, Matched};
 use crate::domain::stats::quality::{Measure, Metric, Quality};
@@ -155,19 +155,49 @@ impl QualityReader {
     /// The metrics of the predictions of the last `minutes` up to `minute` that have their label: of whole
     /// days where that is a day or more, of whole hours else. Empty where nothing is known.
     pub fn recent(&self, key: &VersionKey, minutes: u32, minute: Minute) -> Vec<Metric> {
-        let Some(shared) = self.shared.as_ref() else { return Vec::new() };
+        let metrics = |sum: Cell, model: &ModelQuality| sum.quality.metrics(&model.measure, ALPHA);
+        self.lately(key, minutes, minute, metrics).unwrap_or_default()
+    }
+
+    /// The accuracy that the scores of these predictions let expect, labelled or not, and how many there are;
+    /// `None` where there are none, or nothing is estimated for this kind of model.
+    pub fn expected_accuracy(
+        &self,
+        key: &VersionKey,
+        minutes: u32,
+        minute: Minute,
+    ) -> Option<(cbpe::Estimate, u64)> {
+        let baseline = self.baselines.baseline(key);
+        let (calibrator, _) = calibrator(baseline.as_deref());
+        let expected = |sum: Cell, model: &ModelQuality| {
+            let expected = match expected(&sum, model, &calibrator)? {
+                Expectation::Binary(expected) => expected.accuracy,
+                Expectation::Accuracy(accuracy) => accuracy,
+            };
+            Some((expected, sum.scores.n()))
+        };
+        self.lately(key, minutes, minute, expected).flatten()
+    }
+
+    /// What `of` makes of the sum of the last `minutes`.
+    fn lately<T>(
+        &self,
+        key: &VersionKey,
+        minutes: u32,
+        minute: Minute,
+        of: impl FnOnce(Cell, &ModelQuality) -> T,
+    ) -> Option<T> {
+        let shared = self.shared.as_ref()?;
         let day = WindowLength::Day;
         let length = if minutes < day.minutes() { WindowLength::Hour } else { day };
         let since = length.start_of(Minute(minute.0.saturating_sub(minutes)));
         let state = shared.state.lock();
-        let found = state.models.iter().find(|own| own.name == key.model);
-        let version =
-            found.and_then(|model| Some((of_name(model, key.version.as_str()).ok()?, model)));
-        let Some((version, model)) = version else { return Vec::new() };
+        let model = state.models.iter().find(|own| own.name == key.model)?;
+        let version = of_name(model, key.version.as_str()).ok()?;
         let mut sum = Cell::new(&model.measure);
         let windows = version.slice(0).into_iter().flat_map(|series| series.of(length));
         windows.filter(|(start, _)| *start >= since).for_each(|(_, window)| sum.merge(window));
-        sum.quality.metrics(&model.measure, ALPHA)
+        Some(of(sum, model))
     }
 
     /// The quality of a version.
@@ -188,8 +218,6 @@ impl QualityReader {
         let whole = whole(own, &found.measure, slice);
         let curve = curve(own, &state, now_us);
         let mature = curve.age_of(MATURE_SHARE);
-        let baseline = baseline.as_deref();
-        let calibration = baseline.and_then(|baseline| baseline.calibration.as_ref());
         let mut report = json!({
             "model": model,
             "version": version,
@@ -204,7 +232,7 @@ impl QualityReader {
             "since": time(state.floors.of(WindowLength::Day)),
             "whole": cell(&whole, found, &own.unscored),
             "maturity": maturity(&curve, mature),
-            "estimated": estimated(&whole, found, calibration),
+            "estimated": estimated(&whole, found, baseline.as_deref()),
             "labels": found.fates.iter().map(|(fate, count)| (fate.as_str().to_owned(), json!(count))).collect::<Map<_, _>>(),
             "detector": detector(own),
             "window": query.window.as_str(),
@@ -333,38 +361,61 @@ fn maturity(curve: &Curve, mature: Option<Duration>) -> Value {
     })
 }
 
-/// What the scores of all predictions let expect, labelled or not.
-fn estimated(cell: &Cell, model: &ModelQuality, calibration: Option<&Calibration>) -> Value {
-    let (calibrator, source) = match calibration.map(|map| Calibrator::new(&map.x, &map.y)) {
+/// What is expected of a model.
+enum Expectation {
+    /// Of one that answers yes or no.
+    Binary(cbpe::Expected),
+    /// Of one with more classes.
+    Accuracy(cbpe::Estimate),
+}
+
+/// The calibration of a version's scores, and where it is from.
+fn calibrator(baseline: Option<&Baseline>) -> (Calibrator, String) {
+    let map = baseline.and_then(|baseline| baseline.calibration.as_ref());
+    match map.map(|map| Calibrator::new(&map.x, &map.y)) {
         Some(Ok(calibrator)) => (calibrator, "baseline".to_owned()),
         Some(Err(why)) => {
             (Calibrator::identity(), format!("none: that of the baseline is unfit, since {why}"))
         }
         None => (Calibrator::identity(), "none: the scores are taken as they are".to_owned()),
-    };
-    let about =
-        "from the scores alone, as far as they are calibrated; blind to a change of what is true";
-    let (n, scores) = (cell.scores.n(), &cell.scores);
-    let interval = |estimate: cbpe::Estimate| {
-        let (lower, upper) = (estimate.interval.lower, estimate.interval.upper);
-        json!({ "value": estimate.value, "lower": lower, "upper": upper, "interval": "certified" })
-    };
+    }
+}
+
+/// What the scores of predictions let expect; `None` without scores, and for other kinds of models.
+fn expected(cell: &Cell, model: &ModelQuality, calibrator: &Calibrator) -> Option<Expectation> {
     match &model.measure {
         Measure::Classes { classes: 2, positive: Some(_) } => {
             let threshold = match &model.spec.task {
                 crate::domain::spec::LabelTask::Classes { threshold, .. } => *threshold,
                 _ => 0.5,
             };
-            cbpe::expected(scores, &calibrator, threshold).map_or(Value::Null, |found| {
-                json!({ "about": about, "calibration": source, "n": n, "accuracy": interval(found.accuracy), "f1": found.f1, "auc": found.auc })
-            })
+            cbpe::expected(&cell.scores, calibrator, threshold).map(Expectation::Binary)
         }
-        Measure::Classes { positive: None, .. } => cbpe::expected_accuracy(scores, &calibrator)
-            .map_or(
-                Value::Null,
-                |found| json!({ "about": about, "calibration": source, "n": n, "accuracy": interval(found) }),
-            ),
-        Measure::Classes { .. } | Measure::Values { .. } | Measure::Rewards => Value::Null,
+        Measure::Classes { positive: None, .. } => {
+            cbpe::expected_accuracy(&cell.scores, calibrator).map(Expectation::Accuracy)
+        }
+        Measure::Classes { .. } | Measure::Values { .. } | Measure::Rewards => None,
+    }
+}
+
+/// What the scores of all predictions let expect, labelled or not.
+fn estimated(cell: &Cell, model: &ModelQuality, baseline: Option<&Baseline>) -> Value {
+    let (calibrator, source) = calibrator(baseline);
+    let about =
+        "from the scores alone, as far as they are calibrated; blind to a change of what is true";
+    let n = cell.scores.n();
+    let interval = |estimate: cbpe::Estimate| {
+        let (lower, upper) = (estimate.interval.lower, estimate.interval.upper);
+        json!({ "value": estimate.value, "lower": lower, "upper": upper, "interval": "certified" })
+    };
+    match expected(cell, model, &calibrator) {
+        None => Value::Null,
+        Some(Expectation::Binary(found)) => {
+            json!({ "about": about, "calibration": source, "n": n, "accuracy": interval(found.accuracy), "f1": found.f1, "auc": found.auc })
+        }
+        Some(Expectation::Accuracy(found)) => {
+            json!({ "about": about, "calibration": source, "n": n, "accuracy": interval(found) })
+        }
     }
 }
 

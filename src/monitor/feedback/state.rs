@@ -282,7 +282,7 @@ impl State {
         let ledger = parent.and_then(|parent| self.store.ledger(parent));
         let is_labelled = ledger.is_some();
         let entry = Entry { home, ts_us: record.ts_us, rows, ledger, names };
-        self.store.put(record.record_id, parent, entry);
+        self.store.put(record.record_id, entry);
         if is_labelled {
             self.recount(record.record_id, None, self.now_us);
         }

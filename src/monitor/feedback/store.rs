@@ -57,6 +57,8 @@ pub(super) struct Entry {
     pub(super) rows: SmallVec<[Row; 1]>,
     /// What was stated about it; most predictions never get a label.
     pub(super) ledger: Option<Box<Ledger>>,
+    /// The prediction that the client got, of a copy that went to a version on trial.
+    pub(super) parent: Option<RecordId>,
     /// What else it is called.
     #[serde(with = "crate::domain::small")]
     pub(super) names: SmallVec<[Name; 2]>,
@@ -183,12 +185,12 @@ impl Store {
     }
 
     /// Keeps a prediction; the latest with a name is the one that is meant by it.
-    pub(super) fn put(&mut self, id: RecordId, parent: Option<RecordId>, entry: Entry) {
+    pub(super) fn put(&mut self, id: RecordId, entry: Entry) {
         self.bytes += entry.bytes();
         for name in &entry.names {
             self.names.insert(*name, id);
         }
-        if let Some(parent) = parent {
+        if let Some(parent) = entry.parent {
             self.shadows.entry(parent).or_default().push(id);
         }
         self.buckets.entry(entry.home.minute).or_default().push(id);
@@ -228,6 +230,14 @@ impl Store {
             let Some(entry) = self.entries.remove(id) else { continue };
             self.bytes = self.bytes.saturating_sub(entry.bytes());
             self.shadows.remove(id);
+            if let Some(parent) = entry.parent
+                && let Some(copies) = self.shadows.get_mut(&parent)
+            {
+                copies.retain(|copy| copy != id);
+                if copies.is_empty() {
+                    self.shadows.remove(&parent);
+                }
+            }
             for name in &entry.names {
                 if self.names.get(name) == Some(id) {
                     self.names.remove(name);
