@@ -281,7 +281,7 @@ impl State {
             waited_for.into_iter().chain(names.iter().copied()).collect();
         let ledger = parent.and_then(|parent| self.store.ledger(parent));
         let is_labelled = ledger.is_some();
-        let entry = Entry { home, ts_us: record.ts_us, rows, ledger, names };
+        let entry = Entry { home, ts_us: record.ts_us, rows, ledger, parent, names };
         self.store.put(record.record_id, entry);
         if is_labelled {
             self.recount(record.record_id, None, self.now_us);
