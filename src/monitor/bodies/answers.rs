@@ -53,12 +53,13 @@ impl<'a> Answered<'a> {
         json_of(&self.content)
     }
 
-    /// Everything that it holds; of one name, what stands first counts.
+    /// Everything that it holds; of one name, what stands first counts. Tells, too, whether the codec of its dialect
+    /// has read it, so that outputs are what the dialect calls so.
     ///
     /// # Errors
     ///
     /// When it cannot be read.
-    pub(in crate::monitor) fn outputs(&self) -> Result<Vec<Found>, Unseen> {
+    pub(in crate::monitor) fn outputs(&self) -> Result<(Vec<Found>, bool), Unseen> {
         let mut found = Vec::new();
         if !self.about.predictions.is_empty() {
             let body = self.json()?;
@@ -66,17 +67,20 @@ impl<'a> Answered<'a> {
             found.extend(declared.map(|(name, at)| json::at(&body, name, at)));
         }
         let raw = self.about.extractors.as_ref();
-        let lenient = || Ok(json::outputs(&self.json()?, raw));
+        let lenient = || Ok((json::outputs(&self.json()?, raw), false));
+        let decoded = || Ok((self.decode()?, true));
         let read = match self.dialect {
-            Dialect::Raw => lenient().or_else(|_: Unseen| self.decode()),
-            _ => self.decode().or_else(|_: Unseen| lenient()),
+            Dialect::Raw => lenient().or_else(|_: Unseen| decoded()),
+            _ => decoded().or_else(|_: Unseen| lenient()),
         };
         match read {
-            Ok(read) => found.extend(read),
-            Err(why) if found.is_empty() => return Err(why),
-            Err(_) => {}
+            Ok((read, is_decoded)) => {
+                found.extend(read);
+                Ok((found, is_decoded))
+            }
+            Err(why) if found.is_empty() => Err(why),
+            Err(_) => Ok((found, false)),
         }
-        Ok(found)
     }
 
     /// Reads it by the codec of its dialect.

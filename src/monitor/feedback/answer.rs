@@ -135,7 +135,7 @@ impl Output<'_> {
 /// A response, read as far as it is asked.
 struct Response<'a> {
     answered: Answered<'a>,
-    found: OnceCell<Result<Vec<Found>, Unscored>>,
+    found: OnceCell<Result<(Vec<Found>, bool), Unscored>>,
 }
 
 impl Response<'_> {
@@ -153,16 +153,19 @@ impl Response<'_> {
                 Ok(values.split(rows).ok_or(Unscored::Rows)?.map(value).collect())
             }
             LabelTask::Classes { names, predicted, probabilities, positive, threshold } => {
-                let named = match predicted {
-                    Some(output) => Some(self.output(output)?),
-                    None => self.of_width(1, rows),
+                let named = match (predicted, probabilities) {
+                    (Some(output), _) => Some(self.output(output)?),
+                    // In a body of any form, what is no class may look like one.
+                    (None, Some(_)) if !self.is_decoded() => None,
+                    (None, used) => self.of_width(1, rows, used.as_ref()),
                 };
                 let is_single = named.as_ref().is_some_and(|named| named.cells.len() == 1);
                 let shares = match probabilities {
                     Some(output) => Some(self.output(output)?),
-                    None => self
-                        .of_width(names.len(), rows)
-                        .or_else(|| self.of_width(names.len(), is_single.then_some(1))),
+                    None if predicted.is_some() && !self.is_decoded() => None,
+                    None => self.of_width(names.len(), rows, predicted.as_ref()).or_else(|| {
+                        self.of_width(names.len(), is_single.then_some(1), predicted.as_ref())
+                    }),
                 };
                 let task = Classes { names, positive: *positive, threshold: *threshold };
                 task.rows(named.as_ref(), shares.as_ref(), rows)
@@ -189,18 +192,34 @@ impl Response<'_> {
         }
     }
 
-    /// The first output with so many values a row.
-    fn of_width(&self, width: usize, rows: Option<usize>) -> Option<Output<'_>> {
+    /// The first output with so many values a row, other than one that is used already.
+    fn of_width(
+        &self,
+        width: usize,
+        rows: Option<usize>,
+        used: Option<&OutputRef>,
+    ) -> Option<Output<'_>> {
+        let is_used = |output: &Found| match used {
+            Some(OutputRef::Name(name)) => *name == output.name,
+            Some(OutputRef::Pointer(_)) | None => false,
+        };
         let is_it = |output: &&Found| match rows {
             Some(rows) => output.cells.len() == width.saturating_mul(rows),
             None => output.width == width && !output.cells.is_empty(),
         };
-        self.found().ok()?.iter().find(is_it).map(of_found)
+        let found = self.found().ok()?.iter();
+        found.filter(|output| !is_used(output)).find(is_it).map(of_found)
     }
 
     fn found(&self) -> Result<&[Found], Unscored> {
         let read = || self.answered.outputs().map_err(|_unseen| Unscored::Unreadable);
-        self.found.get_or_init(read).as_deref().map_err(|why| *why)
+        let found = self.found.get_or_init(read).as_ref().map_err(|why| *why)?;
+        Ok(&found.0)
+    }
+
+    /// Whether outputs are what the dialect calls so.
+    fn is_decoded(&self) -> bool {
+        self.found().is_ok() && matches!(self.found.get(), Some(Ok((_, true))))
     }
 }
 

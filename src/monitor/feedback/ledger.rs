@@ -161,8 +161,8 @@ impl Ledger {
     /// Bytes on the heap.
     pub(super) fn heap_bytes(&self) -> usize {
         let of = |spilled: bool, bytes: usize| if spilled { bytes } else { 0 };
-        of(self.seen.spilled(), self.seen.capacity() * size_of::<u64>())
-            + of(self.topics.spilled(), self.topics.capacity() * size_of::<Topic>())
+        of(self.seen.spilled(), self.seen.len() * size_of::<u64>())
+            + of(self.topics.spilled(), self.topics.len() * size_of::<Topic>())
             + self
                 .topics
                 .iter()

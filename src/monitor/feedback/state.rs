@@ -21,7 +21,7 @@ use super::answer::{self, Unscored};
 use super::checkpoint::{Saved, SavedModel};
 use super::ledger::{Effect, Said, Statement, Truth};
 use super::series::{DAYS_MAX, Floors, Step, VersionQuality};
-use super::store::{self, Entry, Home, Row, Store, Waiting};
+use super::store::{self, Entry, Home, Label, Row, Store, Waiting};
 use crate::domain::ids::{ModelName, RecordId, VersionName};
 use crate::domain::record::{FeedbackRecord, FeedbackTarget, Kind, PredictionRecord};
 use crate::domain::spec::{FeedbackSpec, LabelsSpec};
@@ -281,8 +281,8 @@ impl State {
             waited_for.into_iter().chain(names.iter().copied()).collect();
         let ledger = parent.and_then(|parent| self.store.ledger(parent));
         let is_labelled = ledger.is_some();
-        let entry = Entry { home, ts_us: record.ts_us, rows, ledger, parent, names };
-        self.store.put(record.record_id, entry);
+        let entry = Entry { home, ts_us: record.ts_us, rows, ledger, names };
+        self.store.put(record.record_id, parent, entry);
         if is_labelled {
             self.recount(record.record_id, None, self.now_us);
         }
@@ -382,7 +382,7 @@ impl State {
             let of = |said: &Option<Said>| said.as_ref().and_then(|said| said.row(at));
             let (before, after) = (of(&before), of(&after));
             if before == after {
-                is_labelled |= row.labelled_after_us.is_some();
+                is_labelled |= matches!(row.label, Label::After(_));
             } else {
                 is_labelled |= relabel(version, &place, row, (before, after), (first_us, ts_us));
             }
@@ -406,18 +406,19 @@ fn relabel(
 ) -> bool {
     let Some(answer) = &row.answer else { return false };
     let step = |truth, after_us| Step { answer, truth, after: Duration::from_micros(after_us) };
-    let labelled_after_us = row.labelled_after_us.take();
-    if let (Some(truth), Some(after_us)) = (before, labelled_after_us) {
-        version.unlabel(place.home, place.measure, place.floors, step(truth, after_us));
+    let was = row.label;
+    let mut after_us = first_us;
+    if let (Some(truth), Label::After(us)) = (before, was) {
+        version.unlabel(place.home, place.measure, place.floors, step(truth, us));
+        (row.label, after_us) = (Label::Gone, us);
     }
-    let after_us = labelled_after_us.unwrap_or(first_us);
     let Some(truth) = after else { return false };
     let step = step(truth, after_us);
     if !version.label(place.home, place.measure, place.floors, step) {
         return false;
     }
-    row.labelled_after_us = Some(after_us);
-    if !std::mem::replace(&mut row.is_watched, true) {
+    row.label = Label::After(after_us);
+    if was == Label::Never {
         version.watch(place.measure, step, ts_us);
     }
     true

@@ -57,8 +57,6 @@ pub(super) struct Entry {
     pub(super) rows: SmallVec<[Row; 1]>,
     /// What was stated about it; most predictions never get a label.
     pub(super) ledger: Option<Box<Ledger>>,
-    /// The prediction that the client got, of a copy that went to a version on trial.
-    pub(super) parent: Option<RecordId>,
     /// What else it is called.
     #[serde(with = "crate::domain::small")]
     pub(super) names: SmallVec<[Name; 2]>,
@@ -69,16 +67,24 @@ pub(super) struct Entry {
 pub(super) struct Row {
     /// `None` if it cannot be scored.
     pub(super) answer: Option<Answer>,
-    /// How long after it its label came, in microseconds; `None` while it has none.
-    pub(super) labelled_after_us: Option<u64>,
-    /// The detector has seen its first label.
-    pub(super) is_watched: bool,
+    pub(super) label: Label,
+}
+
+/// Whether a row has a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Label {
+    /// It never had one.
+    Never,
+    /// It had one, which the detector has seen.
+    Gone,
+    /// It has one, which came so many microseconds after the prediction.
+    After(u64),
 }
 
 impl Row {
     /// A row without a label.
     pub(super) fn new(answer: Option<Answer>) -> Self {
-        Self { answer, labelled_after_us: None, is_watched: false }
+        Self { answer, label: Label::Never }
     }
 
     fn heap_bytes(&self) -> usize {
@@ -102,7 +108,7 @@ impl Entry {
 
     /// Bytes with its places in the tables.
     fn bytes(&self) -> usize {
-        let several = if self.rows.spilled() { self.rows.capacity() * size_of::<Row>() } else { 0 };
+        let several = if self.rows.spilled() { self.rows.len() * size_of::<Row>() } else { 0 };
         let rows = several + self.rows.iter().map(Row::heap_bytes).sum::<usize>();
         // A table is between half and nearly full, and each name and id stands in one more place.
         2 * (size_of::<(RecordId, Self)>() + self.names.len() * size_of::<(Name, RecordId)>())
@@ -139,6 +145,8 @@ pub(super) struct Store {
     names: HashMap<Name, RecordId>,
     /// Copies that went to a version on trial, by the prediction that the client got.
     shadows: HashMap<RecordId, Vec<RecordId>>,
+    /// The other way round.
+    parents: HashMap<RecordId, RecordId>,
     buckets: BTreeMap<Minute, Vec<RecordId>>,
     waiting: HashMap<Name, Vec<Waiting>>,
     /// Where the statements wait, in the order in which they came; some are gone already.
@@ -185,12 +193,13 @@ impl Store {
     }
 
     /// Keeps a prediction; the latest with a name is the one that is meant by it.
-    pub(super) fn put(&mut self, id: RecordId, entry: Entry) {
+    pub(super) fn put(&mut self, id: RecordId, parent: Option<RecordId>, entry: Entry) {
         self.bytes += entry.bytes();
         for name in &entry.names {
             self.names.insert(*name, id);
         }
-        if let Some(parent) = entry.parent {
+        if let Some(parent) = parent {
+            self.parents.insert(id, parent);
             self.shadows.entry(parent).or_default().push(id);
         }
         self.buckets.entry(entry.home.minute).or_default().push(id);
@@ -230,7 +239,7 @@ impl Store {
             let Some(entry) = self.entries.remove(id) else { continue };
             self.bytes = self.bytes.saturating_sub(entry.bytes());
             self.shadows.remove(id);
-            if let Some(parent) = entry.parent
+            if let Some(parent) = self.parents.remove(id)
                 && let Some(copies) = self.shadows.get_mut(&parent)
             {
                 copies.retain(|copy| copy != id);
@@ -304,7 +313,6 @@ impl Store {
 
 impl Waiting {
     fn heap_bytes(&self) -> usize {
-        let label = self.label.as_ref().map_or(0, String::capacity);
-        self.metric.capacity() + self.source.capacity() + label
+        self.metric.len() + self.source.len() + self.label.as_ref().map_or(0, String::len)
     }
 }

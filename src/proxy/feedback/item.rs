@@ -278,7 +278,7 @@ mod tests {
             (r#"{"request_id": 7, "label": "x"}"#, "must be a text"),
             (r#"{"request_id": "a", "value": "7"}"#, "must be a number"),
             (r#"{"request_id": "a", "lable": "x"}"#, "unknown field `lable`"),
-            (r#"{"request_id": "a", "label": ["x"]}"#, "must be a text"),
+            (r#"{"request_id": "a", "label": {"x": 1}}"#, "must be a text"),
             (r#"{"request_id": "a", "label": "x", "observed_at": "now"}"#, "RFC 3339|such as"),
             (r#"{"request_id": "a", "label": "x", "observed_at": "1960-01-01T00:00:00Z"}"#, "1970"),
             (r#"{"request_id": "a", "retract": 1}"#, "true or false"),

@@ -76,7 +76,8 @@ fn each_row_of_a_prediction_has_its_label() {
           "data": [0.5, 0.3, 0.2, 0.25, 0.5, 0.25, 0.1, 0.1, 0.8] },
     ]});
     let rows = Predicted { body: body.to_string(), ..predicted(1, "", &[]) };
-    predict(&mut state, &rows);
+    let record = PredictionRecord { batch_size: Some(3), ..rows.record() };
+    state.prediction(&record, &About::default(), u64::MAX);
     let unscored = &state.models[0].versions[0].unscored;
     assert_eq!(unscored.iter().map(|(why, n)| (why.as_str(), *n)).next(), Some(("class", 1)));
     let about = FeedbackTarget::Prediction(id(1));
