@@ -49,7 +49,8 @@ pub(super) fn start(
     let data_dir = data_dir.to_owned();
     thread::Builder::new().name("quality".to_owned()).spawn(move || {
         while follower.waits_for_versions() && !progress.has_ended() {
-            thread::sleep(LOOK);
+            // Until the log ends, or it is time to look again.
+            progress.wait_written(u64::MAX, LOOK);
         }
         let start = follower.resume(ends);
         follow(&data_dir, &progress, start, &mut follower);

@@ -159,7 +159,7 @@ fn answers_in_every_form_that_the_monitor_reads_are_scored() {
         let record = one.record();
         let side =
             Side { content_encoding, body: Payload::Slice(&body), ..record.response.clone() };
-        let decision = DecisionRow { protocol, ..record.decision.clone() };
+        let decision = DecisionRow { protocol, ..record.decision };
         let record = PredictionRecord { response: side, decision, batch_size: None, ..record };
         state.prediction(&record, &About::default(), u64::MAX);
         state.feedback(9, &label(FeedbackTarget::Prediction(id(1)), truth), u64::MAX);
@@ -190,7 +190,7 @@ fn outputs_that_the_monitor_has_pointers_for_are_found_by_name() {
     let body = r#"{"results": [{"score": 0.75}, {"score": 0.25}, {"score": 0.5}]}"#;
     let one = Predicted { body: body.to_owned(), ..predicted(1, "", &[]) };
     let record = one.record();
-    let decision = DecisionRow { protocol: Protocol::Raw, ..record.decision.clone() };
+    let decision = DecisionRow { protocol: Protocol::Raw, ..record.decision };
     state.prediction(&PredictionRecord { decision, batch_size: None, ..record }, &about, u64::MAX);
     state.feedback(9, &label(FeedbackTarget::Key("k1"), r#"["yes", "no", "no"]"#), u64::MAX);
     assert_eq!((whole(&state).quality.n(), metric(&state, "accuracy")), (3, 2.0 / 3.0));
