@@ -16,6 +16,7 @@ mod quality;
 mod run;
 mod schema;
 mod top;
+mod versions;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -70,6 +71,7 @@ fn dispatch(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         }
         Command::Health => health::health(&load(config, Checks::Offline)?),
         Command::Top(args) => top::top(&load(config, Checks::Offline)?, &args, out),
+        Command::Versions(command) => versions::run(&command, &load(config, Checks::Offline)?, out),
         Command::Log(command) => {
             let intent = load(config, Checks::Offline)?;
             log::run(*command, &intent, out)

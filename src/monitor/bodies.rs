@@ -86,11 +86,7 @@ pub(super) fn of_bodies(
     known: &mut Tensors,
     is_wanted: &dyn Fn(&str) -> bool,
 ) -> Result<(Values, bool), Unseen> {
-    let found = if about.features.is_empty() && about.predictions.is_empty() {
-        by_dialect(waiting, about)?
-    } else {
-        by_pointers(waiting, about)?
-    };
+    let found = found(waiting, about)?;
     let mut values = Values::default();
     let mut grown = false;
     for (role, found) in [Role::Input, Role::Output].into_iter().zip(found) {
@@ -103,6 +99,24 @@ pub(super) fn of_bodies(
         }
     }
     if values.is_empty() { Err(Unseen::Unreadable) } else { Ok((values, grown)) }
+}
+
+/// The outputs of an exchange, whoever answered it.
+///
+/// # Errors
+///
+/// When they cannot be read.
+pub(super) fn outputs(waiting: &Waiting, about: &About) -> Result<Vec<Found>, Unseen> {
+    found(waiting, about).map(|[_, outputs]| outputs)
+}
+
+/// Inputs and outputs, where they are declared to be or where the dialect has them.
+fn found(waiting: &Waiting, about: &About) -> Result<[Vec<Found>; 2], Unseen> {
+    if about.features.is_empty() && about.predictions.is_empty() {
+        by_dialect(waiting, about)
+    } else {
+        by_pointers(waiting, about)
+    }
 }
 
 /// The number of a tensor, and whether anything about it is new. `None` where there are too many.
@@ -193,7 +207,7 @@ fn dialect_of(protocol: Protocol, about: &About) -> Dialect {
 /// Reads both bodies by the codecs.
 fn tensors(waiting: &Waiting, about: &About) -> Result<(Vec<Tensor>, Vec<Tensor>), Unseen> {
     let dialect = dialect_of(waiting.protocol, about);
-    let operation = match parse_path(waiting.path.as_str()) {
+    let operation = match parse_path(&waiting.path) {
         Ok(Some(call)) if call.operation.is_inference() => call.operation,
         Ok(_) | Err(_) => Operation::Infer,
     };
