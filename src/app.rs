@@ -33,7 +33,9 @@ use crate::inference::Executor;
 use crate::monitor::alarms::{Alarms, AlarmsError, LogSight};
 use crate::monitor::{Monitor, Places, QualityMonitor};
 use crate::prediction_log::{OpenError, Recorder, SinkError};
-use crate::proxy::{BoundSockets, Drain, DrainHandle, Gateway, ListenError, Readiness, WorkerPlan};
+use crate::proxy::{
+    BoundSockets, Drain, DrainHandle, Gateway, ListenError, Readiness, ShadowThread, WorkerPlan,
+};
 use crate::snapshot::Repository;
 use crate::telemetry::{Registry, logging};
 
@@ -73,6 +75,9 @@ pub enum StartError {
     /// The monitor's thread cannot start.
     #[error("no thread for the monitor")]
     Monitor(#[source] std::io::Error),
+    /// The thread that asks versions on trial cannot start.
+    #[error("no thread for copies of requests")]
+    Shadow(#[source] std::io::Error),
     /// What is written about the life cycle of versions cannot be taken up.
     #[error("the life cycle of versions cannot go on")]
     Releases(#[source] LedgerError),
@@ -226,9 +231,12 @@ impl App {
             let plan = WorkerPlan::new(index, Arc::clone(&gateway), Arc::clone(&drain), socket);
             server.add_service(plan).add_dependency(&boot);
         }
+        let shadow = ShadowThread::start(&gateway, drain, intent.data_dir.clone());
+        let shadow = shadow.map_err(StartError::Shadow)?;
         let signals = Signals::new(Arc::clone(&gateway), handle, intent.drain, failures);
         server.run(RunArgs { shutdown_signal: Box::new(signals) });
 
+        shadow.close();
         log.close();
         monitor.close();
         alarms.close();

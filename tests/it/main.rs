@@ -37,3 +37,4 @@ mod releases;
 mod replay;
 mod repository;
 mod sinks;
+mod trials;
