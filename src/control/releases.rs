@@ -63,7 +63,7 @@ use crate::domain::lifecycle::state::State;
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::Intent;
 use crate::monitor::{MonitorReader, QualityReader};
-use crate::snapshot::Trial;
+use crate::snapshot::{Replays, Trial};
 use crate::telemetry::Registry;
 use crate::telemetry::logging::chain;
 
@@ -102,6 +102,7 @@ pub struct Releases {
     routes: Routes,
     trials: Trials,
     feeds: Feeds,
+    replays: Replays,
     tick: Option<Interval>,
     /// The journal has refused an event: nothing is written before then.
     rests_until: Option<tokio::time::Instant>,
@@ -150,6 +151,7 @@ impl Releases {
         events: Arc<Events>,
         discovery: &DiscoveryHandle,
         (monitor, quality): (MonitorReader, QualityReader),
+        replays: Replays,
     ) -> Result<(Self, ReleasesHandle), LedgerError> {
         let ledger = Ledger::open(&intent.data_dir, events)?;
         let governed = Governed::new(Arc::clone(intent));
@@ -183,6 +185,7 @@ impl Releases {
             routes: Routes::default(),
             trials,
             feeds: Feeds::new(monitor, quality),
+            replays,
             tick: None,
             rests_until: None,
         };

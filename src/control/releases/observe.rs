@@ -151,7 +151,7 @@ impl Releases {
             Task::Fetch => entry.fetch = Progress::Idle,
             Task::Check => entry.checks = Progress::Idle,
             Task::Warm => entry.warmth = Progress::Idle,
-            Task::Load | Task::Look | Task::Delete => {}
+            Task::Load | Task::Look | Task::Replay | Task::Delete => {}
         }
     }
 }
