@@ -87,6 +87,8 @@ pub struct Releases {
     loader: Arc<Loader>,
     seen: Arc<Seen>,
     sightings: Sightings,
+    /// Sources have said something that is not taken in yet.
+    has_news: bool,
     store: Store,
     /// Contents that are on disk here.
     stored: BTreeSet<(Key, Digest)>,
@@ -174,6 +176,7 @@ impl Releases {
             loader: Arc::new(Loader::new(intent)),
             seen: discovery.seen(),
             sightings: Sightings::default(),
+            has_news: true,
             store: Store::new(&intent.data_dir),
             stored: BTreeSet::new(),
             given_up: BTreeSet::new(),
@@ -217,6 +220,7 @@ impl Releases {
         match looked.await {
             Ok((named, stored)) => {
                 self.sightings.name(named);
+                self.has_news = true;
                 self.stored = stored;
             }
             Err(error) => tracing::error!(%error, "what is on disk is not known"),
@@ -227,6 +231,7 @@ impl Releases {
     pub(super) fn see(&mut self, seen: Arc<Seen>) {
         self.sightings.look(&seen);
         self.loaded.meet(&seen);
+        self.has_news = true;
         self.seen = seen;
     }
 
