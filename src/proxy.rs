@@ -31,6 +31,7 @@ mod http2;
 mod listen;
 mod local;
 mod names;
+mod offload;
 mod problem;
 mod redact;
 mod remote;
@@ -51,7 +52,7 @@ pub use self::listen::{BoundSocket, BoundSockets, ListenError, bind};
 use self::problem::Cause;
 pub use self::worker::WorkerPlan;
 use crate::domain::spec::{Forwarding, Intent, Limits, ProtocolSpec};
-use crate::inference::Executor;
+use crate::inference::{Executor, ExecutorStats};
 use crate::prediction_log::Recorder;
 use crate::protocol::grpc::reflection::Reflection;
 use crate::snapshot::{Reader, Repository};
@@ -66,6 +67,7 @@ pub struct Gateway {
     pub(crate) readiness: Arc<Readiness>,
     limits: Limits,
     held_bodies: Arc<held::HeldBodies>,
+    codec: offload::Codec,
     forwarding: Forwarding,
     desk: feedback::Desk,
     /// How long an exchange waits for room in the log.
@@ -90,7 +92,7 @@ impl Gateway {
         intent: &Intent,
         (snapshots, repository): (Reader, Repository),
         recorder: Arc<Recorder>,
-        executor: Arc<Executor>,
+        (executor, codec): (Arc<Executor>, Executor),
         readiness: Arc<Readiness>,
         registry: &Registry,
     ) -> Self {
@@ -101,6 +103,7 @@ impl Gateway {
             readiness,
             limits: intent.limits,
             held_bodies: Arc::new(held::HeldBodies::new(intent.limits.held_bodies)),
+            codec: offload::Codec::new(codec),
             forwarding: intent.forwarding.clone(),
             desk: feedback::Desk::new(intent, &recorder, registry),
             log_block: intent.log.block,
@@ -111,6 +114,11 @@ impl Gateway {
             protocols: intent.protocols,
             reflection: Reflection::new().ok(),
         }
+    }
+
+    /// What the threads for long bodies do and have done.
+    pub fn codec_stats(&self) -> ExecutorStats {
+        self.codec.stats()
     }
 
     /// Bytes of bodies that are held whole now, but for the first 64 KiB of each exchange.

@@ -8,8 +8,9 @@ use http::header::ACCEPT;
 use http::{HeaderMap, Response};
 use hyper::body::Incoming;
 
-use super::coding::{Coding, deflate, inflate};
+use super::coding::{Coding, deflate};
 use super::exchange::Exchange;
+use super::offload::inflated;
 use super::problem::{Cause, Problem};
 use super::remote::read_whole;
 use crate::protocol::dialect::{
@@ -59,23 +60,21 @@ impl Asked {
     ) -> Result<Self, Problem> {
         Coding::of_body(headers)?;
         let pieces = read_whole(exchange, incoming).await?;
-        Self::whole(exchange, (dialect, operation), headers, pieces)
+        Self::whole(exchange, (dialect, operation), headers, pieces).await
     }
 
     /// A body over REST that is here, decoded.
-    pub(super) fn whole(
+    pub(super) async fn whole(
         exchange: &mut Exchange,
         (dialect, operation): (Dialect, Operation),
         headers: &HeaderMap,
         pieces: super::body::Pieces,
     ) -> Result<Self, Problem> {
         let coding = Coding::of_body(headers)?;
-        let limit = exchange.context.worker.gateway.limits.body;
         let pieces = match coding {
             Coding::Identity => pieces,
             Coding::Gzip | Coding::Deflate => {
-                let whole = pieces.concat();
-                let plain = inflate(coding, &whole, limit)?;
+                let plain = inflated(exchange, coding, pieces.concat().into()).await?;
                 exchange.hold(plain.len())?;
                 std::iter::once(plain).collect()
             }

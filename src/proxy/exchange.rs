@@ -460,12 +460,6 @@ impl Exchange {
         self.values = values;
     }
 
-    /// Notes how many predictions the inputs of a request ask for.
-    pub(super) fn note_rows(&mut self, inputs: &[Tensor]) {
-        let rows = inputs.first().and_then(|input| input.shape().first());
-        self.batch_size = rows.and_then(|&rows| u32::try_from(rows).ok());
-    }
-
     /// How many predictions the request asks for, where that is known.
     pub(super) fn batch_size(&self) -> Option<u32> {
         self.batch_size
@@ -519,6 +513,12 @@ impl Drop for Exchange {
         self.problem = ended_by;
         self.record();
     }
+}
+
+/// How many predictions the inputs of a request ask for: the first dimension of the first.
+pub(super) fn rows(inputs: &[Tensor]) -> Option<u32> {
+    let rows = inputs.first().and_then(|input| input.shape().first());
+    rows.and_then(|&rows| u32::try_from(rows).ok())
 }
 
 /// The host of an authority, brackets kept.

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use super::admit::Admitted;
 use super::asked::Asked;
 use super::exchange::{Answer, Exchange};
+use super::offload::offload_long;
 use super::problem::Problem;
 use super::remote::{self, read_whole};
 use super::translate::{self, HEAD_LENGTH};
@@ -43,11 +44,19 @@ pub(super) async fn answer(
     let pieces = read_whole(exchange, incoming).await?;
     let form = (call.dialect, call.operation);
     // What cannot be read here is the backend's to refuse.
-    let asked = Asked::whole(exchange, form, &parts.headers, pieces.clone()).ok();
-    match asked.filter(|asked| needs_more(asked, known)) {
+    let asked = match Asked::whole(exchange, form, &parts.headers, pieces.clone()).await {
+        Ok(asked) => {
+            let length = asked.len();
+            let look = move || Ok(needs_more(&asked, known).then_some(asked));
+            offload_long(exchange, length, look).await?
+        }
+        Err(problem) if problem.cause.status().is_client_error() => None,
+        Err(problem) => return Err(problem),
+    };
+    match asked {
         Some(asked) => {
             remote::prepare(exchange, &mut parts, admitted);
-            translate::predict(exchange, runtime, spoken, call.operation, parts, &asked).await
+            translate::predict(exchange, spoken, call.operation, parts, asked).await
         }
         None => remote::answer_whole(exchange, runtime, call, parts, admitted, pieces).await,
     }

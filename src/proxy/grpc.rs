@@ -48,7 +48,7 @@ use crate::snapshot::Snapshot;
 pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// Carries the message.
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+pub(super) const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const CONTENT_TYPE_PREFIX: &[u8] = b"application/grpc";
 
 /// Messages in trailers are cut to this many characters.

@@ -13,20 +13,18 @@ use hyper::body::Incoming;
 
 use super::asked::{Asked, Form, joined};
 use super::builtin::version_status;
-use super::exchange::{Answer, Exchange, micros};
+use super::exchange::{Answer, Exchange, micros, rows};
+use super::offload::{INLINE_BYTES_MAX, outcome};
 use super::problem::{Cause, Problem};
 use crate::domain::routing::TargetKind;
 use crate::domain::stats::layout::Role;
-use crate::inference::{ExecutorError, InferError, LocalModel, Pending, Prepared, QueueFull, Ran};
+use crate::inference::{InferError, LocalModel, Pending, Prepared, QueueFull, Ran};
 use crate::monitor::Values;
 use crate::protocol::dialect::{Call, Dialect, Operation, Signature, Terms, about};
 use crate::protocol::infer::{InferRequest, InferResponse};
 use crate::protocol::open_inference::{ModelMetadata, PLATFORM_ONNX};
 use crate::protocol::tensor::{Tensor, TensorSpec};
 use crate::snapshot::LocalRuntime;
-
-/// The longest body that is decoded on a worker: some tens of microseconds.
-const INLINE_BYTES_MAX: usize = 16 * 1024;
 
 /// Gets the answer of a model in this process. `call` is absent where a route led here with a path of no
 /// dialect: every such request is an inference of the Open Inference Protocol.
@@ -186,25 +184,7 @@ async fn answered<T>(
 ) -> Result<T, Problem> {
     let pending = submitted
         .map_err(|_full| Problem::new(Cause::QueueFull, "too many requests wait for the model"))?;
-    let deadline = exchange.deadline();
-    let Ok(answer) = exchange.context.clock.within(deadline, pending).await else {
-        return Err(exchange.overdue(Cause::QueueTimeout));
-    };
-    match answer {
-        Ok(answer) => {
-            let latency = exchange.latency();
-            let waited = latency.t_queue.unwrap_or(0).saturating_add(micros(answer.waited));
-            latency.t_queue = Some(waited);
-            answer.value
-        }
-        Err(ExecutorError::Expired { .. }) => {
-            Err(Problem::new(Cause::QueueTimeout, "the time in the queue ran out"))
-        }
-        Err(error @ ExecutorError::Panicked { .. }) => {
-            Err(Problem::new(Cause::ModelPanic, error.to_string()))
-        }
-        Err(error) => Err(Problem::new(Cause::QueueFull, error.to_string())),
-    }
+    outcome(exchange, pending, Cause::ModelPanic).await
 }
 
 /// Reads a request as the model's tensors say.
@@ -268,8 +248,7 @@ fn run_here(
     let mut values = monitored.then(Box::default);
     see(&mut values, Role::Input, &request.inputs, &loaded.signature().inputs);
     let wanted: Vec<&str> = request.outputs.iter().map(|output| output.name.as_ref()).collect();
-    let rows = request.inputs.first().and_then(|input| input.shape().first());
-    let batch = rows.and_then(|&rows| u32::try_from(rows).ok());
+    let batch = rows(&request.inputs);
     let began = Instant::now();
     let outputs = loaded.infer(request.inputs, &wanted).map_err(model_problem)?;
     let ran = Instant::now();

@@ -19,10 +19,11 @@ use hyper::body::Incoming;
 use super::admit::{Admitted, BODY_KEY, BodyLength, too_large};
 use super::balance;
 use super::body::{self, Gather, Pieces, RequestBody, WHOLE_BYTES_MAX};
-use super::coding::{Coding, inflate};
+use super::coding::Coding;
 use super::exchange::{Answer, Exchange, Streaming, micros};
 use super::forward::{self, REQUEST_ID, TRACEPARENT};
 use super::names::backend_target;
+use super::offload::inflated;
 use super::problem::{Cause, Problem};
 use super::upstream::{Link, LinkError};
 use crate::domain::routing::{TargetKind, VERSION_HEADER};
@@ -138,11 +139,16 @@ pub(super) async fn ask_whole(
     keep(exchange, link).await;
     let coding = Coding::of_body(&head.headers)
         .map_err(|_unknown| Problem::new(Cause::Translation, "the backend's answer is coded"))?;
-    let limit = exchange.context.worker.gateway.limits.body;
     let body = match coding {
         Coding::Identity => body,
-        Coding::Gzip | Coding::Deflate => inflate(coding, &body, limit)
-            .map_err(|problem| Problem::new(Cause::Translation, problem.detail))?,
+        Coding::Gzip | Coding::Deflate => {
+            inflated(exchange, coding, body).await.map_err(|problem| match problem.cause {
+                Cause::BadInput | Cause::BodyTooLarge => {
+                    Problem::new(Cause::Translation, problem.detail)
+                }
+                _ => problem,
+            })?
+        }
     };
     if coding != Coding::Identity {
         exchange.hold(body.len())?;

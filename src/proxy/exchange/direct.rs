@@ -72,7 +72,9 @@ pub(super) async fn answer(
         (RuntimeKind::Remote(runtime), Some(body)) => {
             let spoken = match (call.as_ref(), runtime.spoken.declared) {
                 (None, _) | (_, SpokenDialect::OfTheClient) => None,
-                (Some(_), _) => Some(runtime.spoken.dialect.ok_or_else(unknown_dialect)?),
+                (Some(_), _) => {
+                    Some(runtime.spoken.dialect.ok_or_else(translate::unknown_dialect)?)
+                }
             };
             match (call, spoken) {
                 (Some(call), Some(spoken))
@@ -95,11 +97,6 @@ pub(super) async fn answer(
             Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded"))
         }
     }
-}
-
-fn unknown_dialect() -> Problem {
-    let detail = "it is not known yet what the backends speak: none of them has told";
-    Problem::new(Cause::UnknownDialect, detail)
 }
 
 /// Where a request leads.

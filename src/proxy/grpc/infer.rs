@@ -93,19 +93,25 @@ async fn read_names(
         Ok(pieces) => pieces,
         Err(problem) => return Err((problem, Pieces::new())),
     };
-    let limit = exchange.context.worker.gateway.limits.body;
-    let message = encoding(&parts.headers).and_then(|coding| {
-        let message = plain(only_frame(exchange, pieces.iter().cloned())?, coding, limit)?;
-        // Of a frame that came in several pieces, or compressed, there are two copies.
-        if pieces.len() > 1 || coding != Coding::Identity {
-            exchange.hold(message.len())?;
-        }
-        Ok(message)
-    });
-    match message {
+    match message_in(exchange, parts, &pieces).await {
         Ok(message) => Ok((pieces, message)),
         Err(problem) => Err((problem, pieces)),
     }
+}
+
+async fn message_in(
+    exchange: &mut Exchange,
+    parts: &Parts,
+    pieces: &Pieces,
+) -> Result<Bytes, Problem> {
+    let coding = encoding(&parts.headers)?;
+    let frame = only_frame(exchange, pieces.iter().cloned())?;
+    let message = plain(exchange, frame, coding).await?;
+    // Of a frame that came in several pieces, or compressed, there are two copies.
+    if pieces.len() > 1 || coding != Coding::Identity {
+        exchange.hold(message.len())?;
+    }
+    Ok(message)
 }
 
 /// The names in a message.
@@ -138,8 +144,7 @@ async fn serve(
                 let asked = Asked::message(message)?;
                 remote::prepare(exchange, &mut parts, admitted);
                 let operation = Operation::Infer;
-                return translate::predict(exchange, runtime, spoken, operation, parts, &asked)
-                    .await;
+                return translate::predict(exchange, spoken, operation, parts, asked).await;
             }
             let other = &runtime.spoken.names;
             let pieces = if names.differ(other) {

@@ -29,8 +29,8 @@ use crate::domain::routing::TargetIx;
 use crate::protocol::dialect::{BackendFailure, Dialect, Operation};
 use crate::protocol::grpc::health::{HealthCheckRequest, HealthCheckResponse, ServingStatus};
 use crate::protocol::grpc::reflection::ServerReflectionRequest;
-use crate::protocol::grpc::{FrameReader, encode_frame};
-use crate::protocol::open_inference::grpc::{ModelInferResponse, ModelStreamInferResponse};
+use crate::protocol::grpc::{FrameReader, MessageTooLong, encode_frame};
+use crate::protocol::open_inference::grpc::{encode_stream_failure, encode_stream_response};
 use crate::proxy::admit::Admitted;
 use crate::proxy::asked::Asked;
 use crate::proxy::body::{BodyBroken, Pieces, RequestBody};
@@ -188,6 +188,8 @@ impl Talker {
                     .map(Some)
             }
             Subject::Watch { .. } | Subject::Reflection => {
+                // What was true at the beginning is not kept in memory for as long as the client talks.
+                self.exchange.renew_snapshot();
                 let asked = ServerReflectionRequest::decode(message).map_err(|error| {
                     Problem::new(Cause::BadInput, format!("the message is not valid: {error}"))
                 })?;
@@ -263,7 +265,7 @@ impl Talk {
         exchange.hold_only(self.reader.waiting());
         loop {
             if let Some(frame) = self.reader.next_frame().map_err(framing)? {
-                let message = plain(frame, self.coding, limits.body)?;
+                let message = plain(exchange, frame, self.coding).await?;
                 if self.coding != Coding::Identity {
                     exchange.hold(message.len())?;
                 }
@@ -322,7 +324,7 @@ async fn predict(
             (Some(RuntimeKind::Remote(runtime)), Some(onward)) => {
                 let (spoken, asked) = (spoken(runtime)?, Asked::message(message)?);
                 let (operation, parts) = (Operation::Infer, onward.clone());
-                translate::translated(exchange, runtime, spoken, operation, parts, &asked).await
+                translate::translated(exchange, spoken, operation, parts, asked).await
             }
             _ => Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded")),
         }
@@ -332,27 +334,19 @@ async fn predict(
     let said = match answered {
         Ok(Ok(response)) => {
             tally.rows = tally.rows.saturating_add(exchange.batch_size().unwrap_or(0));
-            // The frame of a `ModelInferResponse`, which becomes a field of the stream's message.
-            let message = response.into_body().slice(crate::protocol::grpc::PREFIX_BYTES..);
-            let infer_response = ModelInferResponse::decode(message)
-                .map_err(|error| Problem::new(Cause::NoForm, error.to_string()))?;
-            ModelStreamInferResponse {
-                error_message: String::new(),
-                infer_response: Some(infer_response),
-            }
+            encode_stream_response(&response.into_body())
         }
         Err(problem) if problem.cause == Cause::RequestTimeout => return Err(problem),
         Ok(Err(failure)) => told(tally, of_backend(failure), id),
         Err(problem) => told(tally, problem, id),
     };
-    framed(&said)
+    said.map_err(|error| Problem::new(Cause::NoForm, error.to_string()))
 }
 
 /// The answer to a message that failed; says which request it is about, as Triton does.
-fn told(tally: &mut Tally, problem: Problem, id: String) -> ModelStreamInferResponse {
+fn told(tally: &mut Tally, problem: Problem, id: String) -> Result<Bytes, MessageTooLong> {
     tally.note(&problem);
-    let infer_response = ModelInferResponse { id, ..ModelInferResponse::default() };
-    ModelStreamInferResponse { error_message: problem.detail, infer_response: Some(infer_response) }
+    encode_stream_failure(problem.detail, id)
 }
 
 /// What a backend's refusal of one message counts as.
@@ -432,7 +426,7 @@ async fn first_message(
     let mut pieces = Pieces::new();
     loop {
         if let Some(frame) = reader.next_frame().map_err(framing)? {
-            return Ok((plain(frame, coding, limits.body)?, reader, pieces));
+            return Ok((plain(exchange, frame, coding).await?, reader, pieces));
         }
         let until = exchange.deadline().min(Instant::now() + limits.header_time);
         match pass(exchange, incoming, until).await? {
