@@ -19,7 +19,7 @@ use super::scalar::Fault;
 pub(super) use alarms::{link, mute_hours};
 pub(super) use log::{
     bucket, endpoint, field_source, hash_key, output, pointer, region, secret, sink_url,
-    slice_source,
+    slice_source, token,
 };
 
 /// The words for levels of the gateway's own log, as `tracing` knows them.
