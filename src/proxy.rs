@@ -111,7 +111,7 @@ impl Gateway {
             recorder,
             upstream_reuses: ShardedCounter::new(registry.workers()),
             sampled_out: ShardedCounter::new(registry.workers()),
-            protocols: intent.protocols,
+            protocols: intent.protocols.clone(),
             reflection: Reflection::new().ok(),
         }
     }

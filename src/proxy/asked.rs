@@ -18,7 +18,7 @@ use crate::protocol::dialect::{
     decode_request, encode_response,
 };
 use crate::protocol::infer::{InferRequest, InferResponse, Parameter};
-use crate::protocol::open_inference::OutputForms;
+use crate::protocol::open_inference::{self, OutputForms};
 use crate::protocol::status::FailureKind;
 
 /// TensorFlow Serving's word for the function of a model that is asked for, and what names the only one.
@@ -169,10 +169,14 @@ pub(super) fn joined(response: Response<Pieces>) -> Response<Bytes> {
     })
 }
 
-/// Why an answer has no form: classes are the client's wish, all else is the model's doing.
+/// Why an answer has no form: classes and JSON are the client's wish, all else is the model's doing.
 fn unwritten(error: EncodeError) -> Problem {
     let cause = match &error {
         EncodeError::Classes(_) => Cause::BadInput,
+        // It could have asked for binary data.
+        EncodeError::OpenInference(open_inference::EncodeError::NoJsonForm { .. }) => {
+            Cause::BadInput
+        }
         _ => Cause::NoForm,
     };
     Problem::new(cause, error.to_string())

@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use super::asked::{Asked, Form, joined};
 use super::builtin::version_status;
 use super::exchange::{Answer, Exchange, micros, rows};
-use super::offload::{INLINE_BYTES_MAX, outcome};
+use super::offload::{INLINE_BYTES_MAX, offload, outcome};
 use super::problem::{Cause, Problem};
 use crate::domain::routing::TargetKind;
 use crate::domain::stats::layout::Role;
@@ -110,19 +110,25 @@ pub(super) async fn predict(
     let Some(TargetKind::Version(model, version)) = exchange.target_kind().cloned() else {
         return Err(not_a_version());
     };
-    let names = Names { model: model.as_str().to_owned(), version: version.as_str().to_owned() };
+    let names = Names {
+        model: model.as_str().to_owned(),
+        version: version.as_str().to_owned(),
+        longest: exchange.context.worker.gateway.limits.held_bodies,
+    };
     let prediction = run(exchange, runtime, names, asked).await?;
     exchange.latency().t_infer = Some(micros(prediction.infer));
     exchange.set_batch_size(prediction.batch);
     exchange.set_codec_times(prediction.input, prediction.output);
     exchange.set_values(prediction.values);
-    Ok(prediction.response)
+    let (head, body) = prediction.response.into_parts();
+    Ok(Response::from_parts(head, exchange.hold_answer(body)?))
 }
 
-/// What the client sees the model and its version called.
+/// What the client sees the model and its version called, and how long its answer may be.
 struct Names {
     model: String,
     version: String,
+    longest: u64,
 }
 
 /// Runs where the cost of the model says.
@@ -141,7 +147,12 @@ async fn run(
         let began = Instant::now();
         let (request, form) = decode(&runtime.model, &asked)?;
         if runtime.model.cost_of(&request.inputs) < limit {
-            return run_here(&runtime.model, &names, request, &form, (began, monitored));
+            let made = run_here(&runtime.model, request, (began, monitored))?;
+            if answer_bytes(&made.outputs) <= INLINE_BYTES_MAX {
+                return made.written(&runtime.model, &names, &form);
+            }
+            let loaded = Arc::clone(&runtime.model);
+            return offload(exchange, move || made.written(&loaded, &names, &form)).await;
         }
     }
     let worker = Arc::clone(&exchange.context.worker);
@@ -152,7 +163,7 @@ async fn run(
         let job = move || {
             let began = Instant::now();
             let (request, form) = decode(&loaded, &asked)?;
-            run_here(&loaded, &names, request, &form, (began, monitored))
+            run_here(&loaded, request, (began, monitored))?.written(&loaded, &names, &form)
         };
         return answered(exchange, executor.submit(&runtime.lane, deadline, job)).await;
     }
@@ -237,14 +248,36 @@ fn model_problem(error: InferError) -> Problem {
     Problem::new(cause, error.to_string())
 }
 
-/// Runs and encodes what has been decoded since `decoding`.
+/// The outputs of a run that was not put together with others, before they are written.
+struct Made {
+    id: Option<String>,
+    outputs: Vec<Tensor>,
+    input: Duration,
+    infer: Duration,
+    batch: Option<u32>,
+    values: Option<Box<Values>>,
+}
+
+impl Made {
+    fn written(
+        self,
+        loaded: &LocalModel,
+        names: &Names,
+        form: &Form,
+    ) -> Result<Prediction, Problem> {
+        let Self { id, outputs, input, infer, batch, values } = self;
+        let began = Instant::now();
+        let response = encode(loaded, form, names, id.as_deref(), outputs)?;
+        Ok(Prediction { response, input, infer, output: began.elapsed(), batch, values })
+    }
+}
+
+/// Runs what has been decoded since `decoding`.
 fn run_here(
     loaded: &LocalModel,
-    names: &Names,
     request: InferRequest<'_>,
-    form: &Form,
     (decoding, monitored): (Instant, bool),
-) -> Result<Prediction, Problem> {
+) -> Result<Made, Problem> {
     let mut values = monitored.then(Box::default);
     see(&mut values, Role::Input, &request.inputs, &loaded.signature().inputs);
     let wanted: Vec<&str> = request.outputs.iter().map(|output| output.name.as_ref()).collect();
@@ -253,9 +286,16 @@ fn run_here(
     let outputs = loaded.infer(request.inputs, &wanted).map_err(model_problem)?;
     let ran = Instant::now();
     see(&mut values, Role::Output, &outputs, &loaded.signature().outputs);
-    let response = encode(loaded, form, names, request.id.as_deref(), outputs)?;
     let (input, infer) = (began.duration_since(decoding), ran.duration_since(began));
-    Ok(Prediction { response, input, infer, output: ran.elapsed(), batch, values })
+    let id = request.id.map(|id| id.into_owned());
+    Ok(Made { id, outputs, input, infer, batch, values })
+}
+
+/// About how long an answer becomes.
+fn answer_bytes(outputs: &[Tensor]) -> usize {
+    const NUMBER_BYTES: usize = 8;
+    let elements = outputs.iter().map(|output| output.data().len());
+    elements.sum::<usize>().saturating_mul(NUMBER_BYTES)
 }
 
 fn encode(
@@ -265,6 +305,10 @@ fn encode(
     id: Option<&str>,
     outputs: Vec<Tensor>,
 ) -> Result<Response<Bytes>, Problem> {
+    if answer_bytes(&outputs) as u64 > names.longest {
+        let detail = "the answer would be longer than `limits.held_bodies` allows; ask for less";
+        return Err(Problem::new(Cause::BadInput, detail));
+    }
     let response = InferResponse {
         id: id.map(Into::into),
         model_name: names.model.as_str().into(),

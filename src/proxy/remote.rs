@@ -306,7 +306,11 @@ async fn connect(
     let began = Instant::now();
     let deadline = exchange.deadline().min(began + runtime.timeouts.connect);
     let opened = if runtime.http2 {
-        exchange.context.clock.within(deadline, worker.channels.open(&backend.address)).await
+        exchange
+            .context
+            .clock
+            .within(deadline, worker.channels.join(&backend.address, &runtime.keep_alive))
+            .await
     } else {
         exchange.context.clock.within(deadline, Link::open(&backend.address)).await
     };
@@ -315,7 +319,11 @@ async fn connect(
     let failed = &worker.gateway.counters.upstream_connects_failed;
     match opened {
         Ok(Ok(link)) => {
-            worker.gateway.counters.upstream_connects.increment(1);
+            if link.is_reused() {
+                worker.gateway.upstream_reuses.add(worker.index);
+            } else {
+                worker.gateway.counters.upstream_connects.increment(1);
+            }
             Ok(link)
         }
         Ok(Err(error)) => {
@@ -416,13 +424,19 @@ async fn receive(
         let idle = runtime.timeouts.idle;
         return Ok(Answer::Stream(Box::new(Streaming { head, incoming, link, idle })));
     };
-    let body = match length {
-        0 => Bytes::new(),
-        _ => read_response(exchange, runtime, &mut link, &mut incoming).await?.0,
+    // Trailers may follow a body of HTTP/2 whose length is known, also one of nothing.
+    let ended = length == 0 && (is_head || !link.is_http2() || incoming.is_end_stream());
+    let (body, trailers) = match ended {
+        true => (Bytes::new(), HeaderMap::new()),
+        false => read_response(exchange, runtime, &mut link, &mut incoming).await?,
     };
     drop(incoming);
     keep(exchange, link).await;
-    Ok(Answer::Whole(Response::from_parts(head, body)))
+    let response = Response::from_parts(head, body);
+    Ok(match trailers.is_empty() || !exchange.takes_trailers() {
+        true => Answer::Whole(response),
+        false => Answer::Trailed(response, trailers),
+    })
 }
 
 /// Refuses what could be read in two ways, or cannot be passed on as what it is.

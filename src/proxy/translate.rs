@@ -5,15 +5,17 @@
 //! `limits.body` on both ways. What a client asks about a model is answered in this gateway's names.
 //! Never chooses whether to translate.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, TE,
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName,
+    RETRY_AFTER, TE,
 };
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::admit::Admitted;
@@ -33,9 +35,10 @@ use crate::protocol::dialect::{
     probe,
 };
 use crate::protocol::grpc::{FrameReader, format_timeout};
-use crate::protocol::infer::InferResponse;
+use crate::protocol::infer::{InferRequest, InferResponse};
 use crate::protocol::open_inference::{HEAD_LENGTH_HEADER, ModelMetadata, OutputForms};
 use crate::protocol::status::GrpcCode;
+use crate::protocol::tensor::Tensor;
 use crate::snapshot::{Held, RemoteRuntime, RuntimeKind};
 
 pub(super) const HEAD_LENGTH: HeaderName = HeaderName::from_static(HEAD_LENGTH_HEADER);
@@ -80,11 +83,36 @@ pub(super) async fn predict(
     parts: Parts,
     asked: Asked,
 ) -> Result<Answer, Problem> {
-    Ok(match translated(exchange, spoken, operation, parts, asked).await? {
-        Ok(response) if exchange.is_grpc() => Answer::Message(response),
+    let said = translated(exchange, spoken, operation, parts, asked).await?;
+    Ok(match said {
+        Ok(response) if exchange.is_grpc() => grpc::well(response),
         Ok(response) => Answer::Whole(response),
-        Err(failure) => Answer::Whole(exchange.failure_response(failure.status, &failure.message)),
+        Err(Refused { failure, retry_after }) => {
+            let mut response = exchange.failure_response(failure.status, &failure.message);
+            if let Some(retry_after) = retry_after {
+                response.headers_mut().insert(RETRY_AFTER, retry_after);
+            }
+            Answer::Whole(response)
+        }
     })
+}
+
+/// What a backend said instead of an answer.
+pub(super) struct Refused {
+    pub(super) failure: BackendFailure,
+    /// When it may be asked again.
+    retry_after: Option<HeaderValue>,
+}
+
+impl Refused {
+    /// Refuses a redirection, which leads to a place that the client does not know.
+    fn of(failure: BackendFailure, headers: &HeaderMap) -> Result<Self, Problem> {
+        if failure.status.is_redirection() {
+            let detail = "the backend redirects the request, which is not followed";
+            return Err(Problem::new(Cause::Garbage, detail));
+        }
+        Ok(Self { failure, retry_after: headers.get(RETRY_AFTER).cloned() })
+    }
 }
 
 /// A prediction in the client's form, or the backend's refusal; `parts` are prepared for the backend.
@@ -94,7 +122,7 @@ pub(super) async fn translated(
     operation: Operation,
     mut parts: Parts,
     asked: Asked,
-) -> Result<Result<Response<Bytes>, BackendFailure>, Problem> {
+) -> Result<Result<Response<Bytes>, Refused>, Problem> {
     let translator = Arc::new(Translator::of(exchange, spoken, operation)?);
     let Outgoing { head, body, rows, form, wanted } = {
         let translator = Arc::clone(&translator);
@@ -119,11 +147,18 @@ pub(super) async fn translated(
     if spoken == Dialect::OpenInferenceGrpc {
         whole = match message_of(whole)? {
             Ok(whole) => whole,
-            Err(failure) => return Ok(Err(failure)),
+            Err(failure) => return Refused::of(failure, &HeaderMap::new()).map(Err),
         };
     }
     let length = whole.body.len();
-    offload_long(exchange, length, move || translator.answer(whole, &form, &wanted)).await
+    let said = offload_long(exchange, length, move || translator.answer(whole, &form, &wanted));
+    match said.await? {
+        Ok(response) => {
+            let (head, body) = response.into_parts();
+            Ok(Ok(Response::from_parts(head, exchange.hold_answer(body)?)))
+        }
+        Err(refused) => Ok(Err(refused)),
+    }
 }
 
 /// Writes what a client asks anew for a backend, and the backend's answer anew for the client. Holds what
@@ -174,6 +209,7 @@ impl Translator {
         if self.spoken != Dialect::TensorflowServing {
             asked.check_signature(&request)?;
         }
+        check_names(&request)?;
         // The answer is given its form here.
         OutputForms::take_from(&mut request);
         // Backends of the Open Inference Protocol tell what is wrong by themselves; others guess.
@@ -197,7 +233,7 @@ impl Translator {
         Whole { head, body, .. }: Whole,
         form: &Form,
         wanted: &Wanted,
-    ) -> Result<Result<Response<Bytes>, BackendFailure>, Problem> {
+    ) -> Result<Result<Response<Bytes>, Refused>, Problem> {
         let runtime = self.runtime()?;
         let target = target(runtime, self.spoken, self.model.as_str(), terms(runtime));
         let body = Body::new(self.spoken, &head.headers, [body])
@@ -211,10 +247,42 @@ impl Translator {
                 };
                 form.encode(response, no_labels).map(Ok)
             }
-            Err(AnswerError::Failed(failure)) => Ok(Err(failure)),
+            Err(AnswerError::Failed(failure)) => Refused::of(failure, &head.headers).map(Err),
+            // What is not known of the model was the client's to know.
+            Err(AnswerError::MissingOutput(name)) if !has_output(runtime, &name) => {
+                let detail = format!("the model has no output '{name}'");
+                Err(Problem::new(Cause::BadInput, detail))
+            }
             Err(error) => Err(Problem::new(Cause::Translation, error.to_string())),
         }
     }
+}
+
+/// Refuses what names one thing twice: dialects with keys for names would lose one of them.
+fn check_names(request: &InferRequest<'_>) -> Result<(), Problem> {
+    let inputs = request.inputs.iter().map(Tensor::name);
+    let outputs = request.outputs.iter().map(|output| output.name.as_ref());
+    match (twice(inputs), twice(outputs)) {
+        (Some(name), _) => {
+            Err(Problem::new(Cause::BadInput, format!("there are two inputs '{name}'")))
+        }
+        (_, Some(name)) => {
+            Err(Problem::new(Cause::BadInput, format!("the output '{name}' is asked for twice")))
+        }
+        (None, None) => Ok(()),
+    }
+}
+
+/// A name that stands twice.
+fn twice<'n>(mut names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let mut seen = HashSet::new();
+    names.find(|name| !seen.insert(*name))
+}
+
+/// Whether the backends have told of this output.
+fn has_output(runtime: &RemoteRuntime, name: &str) -> bool {
+    let known = runtime.spoken.description.as_deref();
+    known.is_some_and(|known| known.outputs.iter().any(|output| output.name == name))
 }
 
 fn not_a_version() -> Problem {
@@ -292,13 +360,50 @@ pub(super) const fn concerns_model(operation: Operation) -> bool {
     matches!(operation, Operation::Metadata | Operation::ModelReady | Operation::ModelStatus)
 }
 
+/// Whether a backend says that it can predict. Where the dialect has no such question, one that is routed
+/// to counts as ready.
+pub(super) async fn is_ready(
+    exchange: &mut Exchange,
+    runtime: &RemoteRuntime,
+    spoken: Dialect,
+    model: &str,
+    mut parts: Parts,
+    admitted: &Admitted,
+) -> Result<bool, Problem> {
+    let target = target(runtime, spoken, model, Terms::default());
+    let call = match spoken {
+        Dialect::OpenInferenceGrpc => probe::ready_call(&target),
+        _ => probe::ready_path(&target).map(|path| (path, Bytes::new())),
+    };
+    let Some((path, body)) = call else { return Ok(true) };
+    remote::prepare(exchange, &mut parts, admitted);
+    for name in &ABOUT_BODY {
+        parts.headers.remove(name);
+    }
+    parts.uri = path.parse().map_err(|_bad| unsound_path())?;
+    parts.method = if body.is_empty() { Method::GET } else { Method::POST };
+    if spoken == Dialect::OpenInferenceGrpc {
+        parts.headers.insert(TE, HeaderValue::from_static("trailers"));
+        parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    }
+    let pieces = (!body.is_empty()).then_some(body).into_iter().collect();
+    let request = Request::from_parts(parts, RequestBody::whole(pieces));
+    let whole = remote::ask_whole(exchange, runtime, request).await?;
+    Ok(match spoken {
+        Dialect::OpenInferenceGrpc => {
+            message_of(whole)?.is_ok_and(|whole| probe::decode_ready_answer(whole.body))
+        }
+        _ => probe::decode_ready(&target, whole.head.status, &whole.body),
+    })
+}
+
 /// What a client asks about a model, answered from what its backend says, in the names of this gateway.
 async fn about_model(
     exchange: &mut Exchange,
     runtime: &RemoteRuntime,
     spoken: Dialect,
     call: &Call<'_>,
-    mut parts: Parts,
+    parts: Parts,
     admitted: &Admitted,
 ) -> Result<Answer, Problem> {
     let Some(TargetKind::Version(model, version)) = exchange.target_kind().cloned() else {
@@ -320,22 +425,7 @@ async fn about_model(
         };
         return Ok(Answer::Whole(joined(about::encode_metadata(call, &metadata))));
     }
-    let target = target(runtime, spoken, model.as_str(), Terms::default());
-    // Where the dialect has no such question, a backend that is routed to counts as ready.
-    let ready = match probe::ready_path(&target) {
-        None => true,
-        Some(path) => {
-            remote::prepare(exchange, &mut parts, admitted);
-            for name in &ABOUT_BODY {
-                parts.headers.remove(name);
-            }
-            parts.method = Method::GET;
-            parts.uri = path.parse().map_err(|_bad| unsound_path())?;
-            let request = Request::from_parts(parts, RequestBody::whole(Default::default()));
-            let Whole { head, body, .. } = remote::ask_whole(exchange, runtime, request).await?;
-            probe::decode_ready(&target, head.status, &body)
-        }
-    };
+    let ready = is_ready(exchange, runtime, spoken, model.as_str(), parts, admitted).await?;
     Ok(Answer::Whole(joined(match call.operation {
         Operation::ModelStatus => {
             let versions = exchange.versions_told(&call.release);

@@ -13,6 +13,7 @@ use prost::Message as _;
 use prost::encoding::string;
 
 use super::message::{encoding, only_frame, plain, read_unnoted};
+use super::well;
 use crate::domain::routing::{Decision, ModelCall};
 use crate::domain::spec::SpokenDialect;
 use crate::protocol::dialect::{Dialect, Operation};
@@ -133,7 +134,7 @@ async fn serve(
     let snapshot = Arc::clone(exchange.held());
     match &snapshot.target(decision.target).kind {
         RuntimeKind::Local(Some(runtime)) => {
-            local::predict(exchange, runtime, Asked::message(message)?).await.map(Answer::Message)
+            local::predict(exchange, runtime, Asked::message(message)?).await.map(well)
         }
         RuntimeKind::Local(None) => {
             Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded"))

@@ -61,11 +61,36 @@ pub(in crate::proxy) struct Talk {
 #[derive(Default)]
 struct Tally {
     rows: u32,
+    /// In the queue, and in the model or at the backend.
+    queue: Option<u32>,
+    infer: Option<u32>,
+    first_byte: Option<u32>,
     /// The first failure that was not the client's, else the first.
     problem: Option<Problem>,
 }
 
 impl Tally {
+    /// Adds what the message that has just been answered took.
+    fn add(&mut self, exchange: &mut Exchange) {
+        self.rows = self.rows.saturating_add(exchange.batch_size().unwrap_or(0));
+        let latency = exchange.latency();
+        for (sum, one) in [
+            (&mut self.queue, latency.t_queue),
+            (&mut self.infer, latency.t_infer),
+            (&mut self.first_byte, latency.t_ttfb),
+        ] {
+            *sum = one.map(|one| sum.unwrap_or(0).saturating_add(one)).or(*sum);
+        }
+    }
+
+    /// Has the record say what all messages took together.
+    fn tell(&self, exchange: &mut Exchange) {
+        exchange.set_batch_size(Some(self.rows));
+        let latency = exchange.latency();
+        (latency.t_queue, latency.t_infer) = (self.queue, self.infer);
+        latency.t_ttfb = self.first_byte;
+    }
+
     fn note(&mut self, problem: &Problem) {
         let blames_client = |problem: &Problem| problem.cause.status().is_client_error();
         let worse = match &self.problem {
@@ -236,7 +261,7 @@ impl Talker {
         self.exchange.note_trailers(&trailers);
         self.exchange.note_time();
         if matches!(self.talk.subject, Subject::Infer { .. }) {
-            self.exchange.set_batch_size(Some(self.talk.tally.rows));
+            self.talk.tally.tell(&mut self.exchange);
         }
         let problem = problem.or_else(|| self.talk.tally.problem.take());
         let promise = self.exchange.finish_with(problem);
@@ -305,7 +330,7 @@ async fn predict(
     message: Bytes,
 ) -> Result<Bytes, Problem> {
     let began = Instant::now();
-    exchange.set_batch_size(None);
+    exchange.begin_message();
     let names = names_of(&message);
     let id = names.as_ref().map(|names| names.id.clone()).unwrap_or_default();
     let answered = async {
@@ -331,13 +356,11 @@ async fn predict(
     };
     let answered = answered.await;
     exchange.tell_message(began, matches!(answered, Ok(Ok(_))));
+    tally.add(exchange);
     let said = match answered {
-        Ok(Ok(response)) => {
-            tally.rows = tally.rows.saturating_add(exchange.batch_size().unwrap_or(0));
-            encode_stream_response(&response.into_body())
-        }
+        Ok(Ok(response)) => encode_stream_response(&response.into_body()),
         Err(problem) if problem.cause == Cause::RequestTimeout => return Err(problem),
-        Ok(Err(failure)) => told(tally, of_backend(failure), id),
+        Ok(Err(refused)) => told(tally, of_backend(refused.failure), id),
         Err(problem) => told(tally, problem, id),
     };
     said.map_err(|error| Problem::new(Cause::NoForm, error.to_string()))
