@@ -12,7 +12,7 @@ use pointsman::domain::routing::{
 };
 use pointsman::domain::spec::{
     Drain, Forwarding, Intent, Limits, LogSpec, ModelSpec, OnnxSpec, PathMatch, PoolSpec,
-    RouteMatch, RouteSpec, RouteTarget, StickyKey, TelemetrySpec, VersionSpec,
+    RouteMatch, RouteSpec, RouteTarget, StickyKey, TelemetrySpec, TrialSpec, VersionSpec,
 };
 
 /// As many headers as a prediction client sends.
@@ -46,6 +46,10 @@ fn model(count: usize, sticky: Option<StickyKey>) -> ModelSpec {
         traffic: (0..sharing)
             .map(|i| (name(i), Permille::new(share(i)).expect("at most 1000")))
             .collect(),
+        trial: None,
+        shadow: None,
+        killed: None,
+        killed_versions: Default::default(),
         sticky,
         balance: Default::default(),
         timeouts: Default::default(),
@@ -150,6 +154,16 @@ fn models(c: &mut Criterion) {
         decide_with(&mut group, format!("{count} versions, by weight"), &one(None), &split);
         let sticky = one(Some(StickyKey::Header("x-user-id".into())));
         decide_with(&mut group, format!("{count} versions, sticky"), &sticky, &split);
+        if count > 1 {
+            let mut tried = model(count - 1, Some(StickyKey::Header("x-user-id".into())));
+            let candidate = VersionName::new("candidate");
+            let onnx = VersionSpec::Onnx(OnnxSpec::new("model.onnx"));
+            tried.versions.insert(candidate.clone(), onnx);
+            let share = Permille::new(50).expect("at most 1000");
+            tried.trial = Some(TrialSpec { candidate, share, salt: 7, step: 1 });
+            let tried = table([("fraud".to_owned(), tried)].into_iter(), std::iter::empty());
+            decide_with(&mut group, format!("{count} versions, one on trial"), &tried, &split);
+        }
         let pinned = view("/v2/models/fraud/infer", Some(("fraud", Some("v0"))));
         decide_with(&mut group, format!("{count} versions, pinned"), &sticky, &pinned);
     }

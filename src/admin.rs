@@ -11,6 +11,7 @@ mod models;
 mod monitor;
 mod quality;
 mod sinks;
+mod trials;
 mod windows;
 
 use std::net::TcpListener;
@@ -151,6 +152,7 @@ impl Admin {
             quality::metrics(registry, &stats, log.written_lsn);
         }
         local::metrics(registry, &snapshot);
+        trials::metrics(registry, &snapshot);
         discovery::metrics(registry, &self.discovery);
         let mut out = registry.render();
         local::batch_rows(&snapshot, &mut out);

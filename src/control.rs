@@ -3,12 +3,14 @@
 //! Owns loading models and publishing snapshots, at the start and when an order says so; it is the only
 //! writer of the snapshot. Never serves a request and never imports `proxy`.
 
+pub mod admission;
 mod ask;
 pub mod discovery;
 mod ebb;
 mod enquiry;
 pub mod events;
 mod fetch;
+pub mod health;
 pub mod journal;
 mod lanes;
 mod load;

@@ -3,7 +3,7 @@
 //!
 //! Owns ids, the validated intent ([`spec`]), routing ([`routing`]), what is believed of the sources of
 //! discovery ([`discovery`]), the life cycle of versions ([`lifecycle`]), the schema of a prediction record
-//! ([`record`]) and the mathematics of monitoring ([`stats`]). Never does I/O, reads a clock, draws a random
+//! ([`record`]), the mathematics of monitoring ([`stats`]) and what a trial has shown ([`trial`]). Never does I/O, reads a clock, draws a random
 //! number, takes a lock or awaits: `now` and `entropy` are arguments, so every decision can be repeated from
 //! what was logged.
 
@@ -15,3 +15,4 @@ pub mod record;
 pub mod routing;
 pub mod spec;
 pub mod stats;
+pub mod trial;

@@ -54,7 +54,7 @@ use self::gather::{Gatherer, Order};
 pub use self::judge::Judge;
 use self::observe::Versions;
 pub use self::observe::{Observation, VersionMonitor};
-pub use self::references::{Standing, baseline_beside};
+pub use self::references::{Standing, baseline_beside, check_baseline};
 use self::store::Store;
 pub use self::store::{MonitorReader, MonitorStats, VersionKey};
 pub use self::values::Values;

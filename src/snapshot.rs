@@ -1,11 +1,13 @@
 //! The one state that the hot path reads: an immutable [`Snapshot`], replaced as a whole.
 //!
 //! Owns the swap. Many readers load it once a request; one [`Publisher`] replaces it. Position `i`
-//! of the routing table's targets and of [`Snapshot::runtime`] is the same target. Never decides
+//! of the routing table's targets and of [`Snapshot::runtime`] is the same target; so it is with its models
+//! and [`Snapshot::models`]. Never decides
 //! what is published: that is the controller's.
 
 mod recording;
 mod repository;
+mod trial;
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,9 +18,10 @@ use http::uri::Authority;
 
 pub use self::recording::{Keep, KeySource, Policies, PolicyIx, RecordingPolicy};
 pub use self::repository::{Command, IndexEntry, Order, Repository, RepositoryError, index};
+pub use self::trial::{Answered, Canary, Dropped, Gate, Pass, Shadow, Trial, TrialKind};
 use crate::domain::dialect::Dialect;
 use crate::domain::ids::Generation;
-use crate::domain::routing::{RoutingTable, TargetIx};
+use crate::domain::routing::{ModelIx, RoutingTable, TargetIx};
 use crate::domain::spec::{
     BackendAddress, Balance, Execution, Extractors, KeepAlive, SpokenDialect, Timeouts,
 };
@@ -36,6 +39,8 @@ pub struct Snapshot {
     pub table: RoutingTable,
     /// What stands behind each target of the table.
     pub runtime: Box<[TargetRuntime]>,
+    /// What is counted of each model of the table.
+    pub models: Box<[ModelRuntime]>,
     /// What is recorded of exchanges.
     pub policies: Policies,
 }
@@ -45,6 +50,18 @@ impl Snapshot {
     pub fn target(&self, target: TargetIx) -> &TargetRuntime {
         &self.runtime[target.position()]
     }
+
+    /// What is counted of `model`.
+    pub fn model(&self, model: ModelIx) -> &ModelRuntime {
+        &self.models[model.position()]
+    }
+}
+
+/// What is counted of a model, beside its versions.
+#[derive(Debug, Default)]
+pub struct ModelRuntime {
+    /// The counts of the version on trial; outlives snapshots.
+    pub trial: Option<Arc<Trial>>,
 }
 
 /// A target with the means to reach it.

@@ -11,7 +11,7 @@ use super::enquiry::Spoken;
 use super::lanes::Lanes;
 use super::members::{Members, members};
 use crate::domain::discovery::Seen;
-use crate::domain::ids::{Generation, Permille, VersionName};
+use crate::domain::ids::{Generation, ModelName, Permille, VersionName};
 use crate::domain::routing::{RoutingTable, TableError, TargetKind};
 use crate::domain::spec::{
     BackendAddress, BackendsSpec, Balance, Intent, KeepAlive, ModelSpec, OnnxSpec, Timeouts,
@@ -20,8 +20,8 @@ use crate::domain::spec::{
 use crate::inference::LocalModel;
 use crate::monitor::{About, Monitor, VersionKey, VersionMonitor, baseline_beside};
 use crate::snapshot::{
-    self, Backend, LocalRuntime, Policies, Publisher, Reader, RemoteRuntime, RuntimeKind, Snapshot,
-    TargetRuntime,
+    self, Backend, LocalRuntime, ModelRuntime, Policies, Publisher, Reader, RemoteRuntime,
+    RuntimeKind, Snapshot, TargetRuntime, Trial,
 };
 use crate::telemetry::{Padded, Registry};
 
@@ -56,6 +56,8 @@ struct Kept {
     spoken: Spoken,
     /// Who was discovered.
     members: Members,
+    /// The counts of versions on trial.
+    trials: BTreeMap<ModelName, Arc<Trial>>,
 }
 
 impl Kept {
@@ -98,6 +100,12 @@ impl Controller {
         let is_new = self.kept.members != members;
         self.kept.members = members;
         is_new
+    }
+
+    /// Notes the counts of the versions on trial; the next publication carries them. A trial that goes on
+    /// keeps its counts.
+    pub fn count(&mut self, trials: BTreeMap<ModelName, Arc<Trial>>) {
+        self.kept.trials = trials;
     }
 
     /// Publishes `intent` with the models that are loaded; remote versions count as ready.
@@ -157,6 +165,9 @@ fn build(
             })
         })
         .collect::<Result<_, PublishError>>()?;
+    let trial = |name: &ModelName| kept.trials.get(name).map(Arc::clone);
+    let counted = table.models().iter().map(|entry| ModelRuntime { trial: trial(&entry.name) });
+    let counted = counted.collect();
     let models = table.models().iter().map(|entry| intent.models.get(&entry.name));
     let routes = table.routes().iter().map(|entry| intent.routes.get(&entry.name));
     let policies = Policies::new(
@@ -164,7 +175,7 @@ fn build(
         models.map(|model| model.map(|model| &model.recording)),
         routes.map(|route| route.map(|route| &route.recording)),
     );
-    Ok(Snapshot { generation, table, runtime, policies })
+    Ok(Snapshot { generation, table, runtime, models: counted, policies })
 }
 
 fn version_spec<'a>(intent: &'a Intent, kind: &TargetKind) -> Option<&'a VersionSpec> {

@@ -6,8 +6,9 @@
 //! target by its index, and whoever holds the runtime half of the snapshot follows it.
 //!
 //! ```text
-//! view ─▶ routes, most specific first ─┬─▶ pool ───────────────────────────▶ target
-//!         built-in model paths ────────┴─▶ model ─▶ pin, or split by key ──▶ target
+//! view ─▶ routes, most specific first ─┬─▶ pool ────────────────────────────────────▶ target
+//!         built-in model paths ────────┴─▶ model ─▶ pin ─────────────────────────────▶ target
+//!                                              └──▶ on trial? ─▶ else split, by key ─▶ target
 //! ```
 
 pub mod buckets;
@@ -21,14 +22,17 @@ mod tests;
 
 use std::fmt;
 
+use twox_hash::XxHash3_64;
+
+pub use self::buckets::Arm;
 use self::split::Key;
 pub use self::table::{
     ModelEntry, ModelIx, RouteEntry, RouteIx, RoutingTable, TableError, TargetEntry, TargetIx,
-    TargetKind,
+    TargetKind, TrialEntry,
 };
 pub use self::view::{HeaderSource, ModelCall, RequestView, VERSION_HEADER};
 use super::ids::{Entropy, VersionName};
-use super::spec::StickyKey;
+use super::spec::{KillScope, KillSpec, StickyKey};
 
 /// The outcome of routing one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +60,14 @@ pub enum Reason {
     Pin,
     /// The route leads to a pool.
     Pool,
+    /// The version is on trial, and the caller or the request fell into its share.
+    Candidate,
+    /// A version is on trial, and the request belongs to the slice that it is compared with.
+    Control,
+    /// A version is on trial, and the request belongs to neither slice.
+    Rest,
+    /// A copy of a request that another version answers.
+    Shadow,
 }
 
 impl Reason {
@@ -67,7 +79,28 @@ impl Reason {
             Self::Sticky => "sticky",
             Self::Pin => "pin",
             Self::Pool => "pool",
+            Self::Candidate => "candidate",
+            Self::Control => "control",
+            Self::Rest => "rest",
+            Self::Shadow => "shadow",
         }
+    }
+
+    /// The part of the requests in a trial; `None` where the request is no part of one.
+    pub const fn arm(self) -> Option<Arm> {
+        match self {
+            Self::Candidate => Some(Arm::Candidate),
+            Self::Control => Some(Arm::Control),
+            Self::Rest => Some(Arm::Rest),
+            Self::Only | Self::Weight | Self::Sticky | Self::Pin | Self::Pool | Self::Shadow => {
+                None
+            }
+        }
+    }
+
+    /// Whether the split chose the version, and not whoever asks or an operator's rule.
+    pub const fn is_of_the_split(self) -> bool {
+        matches!(self, Self::Only | Self::Weight | Self::Sticky | Self::Control | Self::Rest)
     }
 }
 
@@ -86,6 +119,8 @@ pub enum NoRoute {
     EmptyPool,
     /// The request asks for two versions.
     TwoVersions(ModelIx),
+    /// A kill switch cuts off what was asked for.
+    Killed(ModelIx, KillScope),
 }
 
 impl NoRoute {
@@ -94,7 +129,8 @@ impl NoRoute {
         match self {
             Self::UnknownVersion(model)
             | Self::NoReadyVersion(model)
-            | Self::TwoVersions(model) => Some(*model),
+            | Self::TwoVersions(model)
+            | Self::Killed(model, _) => Some(*model),
             Self::NoRoute | Self::UnknownModel | Self::EmptyPool => None,
         }
     }
@@ -110,6 +146,11 @@ impl fmt::Display for NoRoute {
             Self::EmptyPool => "no member of the pool has been discovered yet",
             Self::TwoVersions(_) => {
                 "the path or the message names one version and the header another; name one"
+            }
+            Self::Killed(_, KillScope::Version) => "the version is cut off by its kill switch",
+            Self::Killed(_, KillScope::Model) => "the model is cut off by its kill switch",
+            Self::Killed(_, KillScope::Gateway) => {
+                "all models are cut off by the kill switch of the gateway"
             }
         })
     }
@@ -221,6 +262,9 @@ fn version_of<H: HeaderSource>(
     trace: &mut impl Trace,
 ) -> Result<Decision, NoRoute> {
     let entry = table.model(model);
+    if let Some(killed) = &entry.killed {
+        return Err(cut_off(model, killed, trace));
+    }
     let pin = match route_pin {
         Some(pin) => Some(pin.as_str()),
         None => match (view.call_version(), view.version_pin()) {
@@ -231,36 +275,90 @@ fn version_of<H: HeaderSource>(
             (named, header) => named.or(header),
         },
     };
-    if let Some(pin) = pin {
-        let Some(target) = entry.version_named(pin) else {
-            trace.note(|| format!("version `{pin}` is asked for and does not exist"));
-            return Err(NoRoute::UnknownVersion(model));
-        };
-        if !table.target(target).ready {
-            trace.note(|| format!("version `{pin}` is asked for and not ready"));
-            return Err(NoRoute::NoReadyVersion(model));
-        }
-        trace.note(|| format!("version `{pin}` is asked for"));
-        return Ok(Decision { route, model: Some(model), target, reason: Reason::Pin });
-    }
+    let (target, reason) = match pin {
+        Some(pin) => (pinned(table, model, pin, trace)?, Reason::Pin),
+        None => drawn(table, view, entropy, model, trace)?,
+    };
+    Ok(Decision { route, model: Some(model), target, reason })
+}
 
-    let shares = entry.split.shares();
-    let (target, reason) = match shares {
-        [] => {
+/// The version that is asked for, where it can answer.
+fn pinned(
+    table: &RoutingTable,
+    model: ModelIx,
+    pin: &str,
+    trace: &mut impl Trace,
+) -> Result<TargetIx, NoRoute> {
+    let Some(target) = table.model(model).version_named(pin) else {
+        trace.note(|| format!("version `{pin}` is asked for and does not exist"));
+        return Err(NoRoute::UnknownVersion(model));
+    };
+    trace.note(|| format!("version `{pin}` is asked for"));
+    let entry = table.target(target);
+    if let Some(killed) = &entry.killed {
+        return Err(cut_off(model, killed, trace));
+    }
+    if !entry.ready {
+        trace.note(|| "it is not ready".to_owned());
+        return Err(NoRoute::NoReadyVersion(model));
+    }
+    Ok(target)
+}
+
+/// The version that the trial or the split gives the request to.
+fn drawn<H: HeaderSource>(
+    table: &RoutingTable,
+    view: &RequestView<'_, H>,
+    entropy: Entropy,
+    model: ModelIx,
+    trace: &mut impl Trace,
+) -> Result<(TargetIx, Reason), NoRoute> {
+    let entry = table.model(model);
+    let trial = entry.trial.as_ref();
+    match (entry.split.shares(), trial) {
+        ([], _) => {
+            // One that could answer may be cut off: that is the reason then.
+            let targets = entry.versions().map(|(_, target)| table.target(target));
+            let mut killed = targets.filter(|it| it.ready).filter_map(|it| it.killed.as_ref());
+            if let Some(killed) = killed.next() {
+                return Err(cut_off(model, killed, trace));
+            }
             trace.note(|| "no version with traffic is ready".to_owned());
             return Err(NoRoute::NoReadyVersion(model));
         }
-        [only] => (only.target, Reason::Only),
-        _ => {
-            let key = entry.sticky.as_ref().and_then(|sticky| view.sticky_value(sticky));
-            match key {
-                Some(key) => (entry.split.pick(Key::Sticky(&key)), Reason::Sticky),
-                None => (entry.split.pick(Key::Entropy(entropy)), Reason::Weight),
-            }
+        ([only], None) => {
+            trace.note(|| format!("{} is the only one", table.target(only.target).kind));
+            return Ok((only.target, Reason::Only));
         }
+        (_, _) => {}
+    }
+    let sticky = entry.sticky.as_ref().and_then(|sticky| view.sticky_value(sticky));
+    let key = sticky.as_deref().map_or(Key::Entropy(entropy), Key::Sticky);
+    let (target, reason) = match (trial, trial.map(|trial| trial.buckets.of(key)), key) {
+        (Some(trial), Some(Arm::Candidate), _) => (trial.target, Reason::Candidate),
+        (_, Some(Arm::Control), _) => (entry.split.pick(key), Reason::Control),
+        (_, Some(_), _) => (entry.split.pick(key), Reason::Rest),
+        (_, None, Key::Sticky(_)) => (entry.split.pick(key), Reason::Sticky),
+        (_, None, Key::Entropy(_)) => (entry.split.pick(key), Reason::Weight),
     };
-    trace.note(|| sentence(table, entry, target, reason));
-    Ok(Decision { route, model: Some(model), target, reason })
+    trace.note(|| sentence(table, entry, target, reason, key));
+    Ok((target, reason))
+}
+
+/// A refusal by a kill switch.
+fn cut_off(model: ModelIx, killed: &KillSpec, trace: &mut impl Trace) -> NoRoute {
+    trace.note(|| format!("the {} is cut off: {}", killed.scope.as_str(), killed.why));
+    NoRoute::Killed(model, killed.scope)
+}
+
+/// A hash of what identifies the caller of a model; `None` where nothing does.
+pub fn caller_of<H: HeaderSource>(
+    table: &RoutingTable,
+    view: &RequestView<'_, H>,
+    model: ModelIx,
+) -> Option<u64> {
+    let key = view.sticky_value(table.model(model).sticky.as_ref()?)?;
+    Some(XxHash3_64::oneshot(key.as_bytes()))
 }
 
 /// Whether two names stand for different versions; an alias may be one of them.
@@ -270,25 +368,41 @@ fn differ(entry: &ModelEntry, one: &str, other: &str) -> bool {
 }
 
 /// One sentence about a drawn version.
-fn sentence(table: &RoutingTable, entry: &ModelEntry, target: TargetIx, reason: Reason) -> String {
+fn sentence(
+    table: &RoutingTable,
+    entry: &ModelEntry,
+    target: TargetIx,
+    reason: Reason,
+    key: Key<'_>,
+) -> String {
     let name = &table.target(target).kind;
-    let weight = entry
-        .split
-        .shares()
-        .iter()
-        .find(|share| share.target == target)
-        .map_or(0, |share| share.weight.thousandths());
-    match reason {
-        Reason::Sticky => {
-            let key = match &entry.sticky {
-                Some(StickyKey::Header(name)) => format!("header `{name}`"),
-                Some(StickyKey::Cookie(name)) => format!("cookie `{name}`"),
-                Some(StickyKey::Query(name)) => format!("query parameter `{name}`"),
-                Some(StickyKey::ClientAddress) | None => "the client's address".to_owned(),
-            };
-            format!("{name} was drawn by {key} with weight {weight} of 1000")
+    let how = match (key, &entry.sticky) {
+        (Key::Entropy(_), _) => "at random".to_owned(),
+        (Key::Sticky(_), Some(StickyKey::Header(name))) => format!("by header `{name}`"),
+        (Key::Sticky(_), Some(StickyKey::Cookie(name))) => format!("by cookie `{name}`"),
+        (Key::Sticky(_), Some(StickyKey::Query(name))) => format!("by query parameter `{name}`"),
+        (Key::Sticky(_), Some(StickyKey::ClientAddress) | None) => {
+            "by the client's address".to_owned()
         }
-        Reason::Weight => format!("{name} was drawn at random with weight {weight} of 1000"),
-        Reason::Only | Reason::Pin | Reason::Pool => format!("{name} is the only one"),
+    };
+    if let (Some(arm), Some(trial)) = (reason.arm(), &entry.trial) {
+        let (candidate, share) = (&table.target(trial.target).kind, trial.share.thousandths());
+        return match arm {
+            Arm::Candidate => {
+                format!("{name} is on trial with {share} of 1000 and was drawn {how}")
+            }
+            Arm::Control => format!(
+                "{name} answers the slice that {candidate}, on trial with {share} of 1000, is \
+                 compared with; it was drawn {how}"
+            ),
+            Arm::Rest => format!(
+                "{name} answers the rest: neither {candidate}, on trial with {share} of 1000, nor \
+                 the slice that it is compared with was drawn {how}"
+            ),
+        };
     }
+    let mut shares = entry.split.shares().iter();
+    let share = shares.find(|share| share.target == target);
+    let weight = share.map_or(0, |share| share.weight.thousandths());
+    format!("{name} was drawn {how} with weight {weight} of 1000")
 }

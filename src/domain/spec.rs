@@ -13,6 +13,7 @@ mod log;
 mod monitor;
 mod onnx;
 mod pointer;
+mod trial;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -33,6 +34,7 @@ pub use self::log::{
 pub use self::monitor::{DriftSpec, ModelMonitorSpec, MonitorSpec};
 pub use self::onnx::{BatchSpec, Execution, InferenceSpec, OnnxSpec};
 pub use self::pointer::{Extractors, JsonPointer, PointerError, Step};
+pub use self::trial::{KillScope, KillSpec, ShadowSpec, Tolerance, TrialSpec};
 use super::ids::{ModelName, Permille, PoolName, RouteName, SinkName, SourceName, VersionName};
 
 /// Everything one gateway is asked to do.
@@ -108,8 +110,16 @@ pub struct ModelSpec {
     pub versions: BTreeMap<VersionName, VersionSpec>,
     /// Other names of versions, by which clients may ask for them.
     pub aliases: BTreeMap<VersionName, VersionName>,
-    /// The share of each version; adds up to 1000.
+    /// The share of each version; adds up to 1000, or empty where no version may answer.
     pub traffic: BTreeMap<VersionName, Permille>,
+    /// A version on trial, and an equal slice of the champion beside it.
+    pub trial: Option<TrialSpec>,
+    /// Who gets copies of the requests that the champion answers.
+    pub shadow: Option<ShadowSpec>,
+    /// Why nobody answers: the kill switch of the model or of the gateway.
+    pub killed: Option<KillSpec>,
+    /// Versions that are cut off: they are in no split, and a request for one is refused.
+    pub killed_versions: BTreeMap<VersionName, KillSpec>,
     /// What keeps one caller on one version.
     pub sticky: Option<StickyKey>,
     /// How backends of one version are chosen.

@@ -95,6 +95,13 @@ impl Values {
         }
     }
 
+    /// Whether an output has a number that is none; `None` without outputs.
+    pub fn has_broken_output(&self) -> Option<bool> {
+        let mut outputs = self.parts.iter().filter(|part| part.role == Role::Output).peekable();
+        outputs.peek()?;
+        Some(outputs.any(Part::is_broken))
+    }
+
     /// Whether nothing was taken.
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
@@ -149,6 +156,20 @@ impl Part {
         let cut = Cut::new(cells.len(), width);
         let data = if cut.stride == 1 { cells } else { cut.take(&cells, Cell::clone) };
         Self { role, tensor, width, data: Data::Cells(data) }
+    }
+
+    /// Whether it has a number that is none, or lacks a value.
+    fn is_broken(&self) -> bool {
+        match &self.data {
+            Data::Single(values) => values.iter().any(|value| !value.is_finite()),
+            Data::Cells(cells) => cells.iter().any(|cell| match cell {
+                Cell::Number(number) => !number.is_finite(),
+                Cell::Missing => true,
+                Cell::Integer(_) | Cell::Boolean(_) | Cell::Text(_) | Cell::Wrong => false,
+            }),
+            Data::Wide(rows, _) => rows.iter().flatten().any(|number| !number.is_finite()),
+            Data::Integer(_) | Data::Boolean(_) => false,
+        }
     }
 
     /// How many rows were taken.
@@ -259,6 +280,20 @@ mod tests {
         assert_eq!(part.rows(), 2000);
         assert!(part.rows() * 4 <= VALUES_MAX);
         assert_eq!(part.numbers(1).as_slice(), [20.0, 21.0, 22.0, 23.0]);
+    }
+
+    #[test]
+    fn outputs_that_are_no_numbers_are_told_from_inputs() {
+        let read = |role, numbers: Vec<f32>| {
+            let mut values = Values::default();
+            let data = TensorData::Fp32(numbers);
+            values.read(role, &[tensor(&[2], data)], |_| Some(0));
+            values.has_broken_output()
+        };
+        assert_eq!(read(Role::Output, vec![0.5, 1.0]), Some(false));
+        assert_eq!(read(Role::Output, vec![0.5, f32::NAN]), Some(true));
+        assert_eq!(read(Role::Output, vec![f32::INFINITY, 0.0]), Some(true));
+        assert_eq!(read(Role::Input, vec![f32::NAN, 0.0]), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod direct;
 mod promise;
 mod record;
 mod row;
+mod trial;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -42,6 +43,7 @@ use crate::domain::routing::{self, Decision, ModelIx, TargetIx};
 use crate::domain::spec::Durability;
 use crate::monitor::Values;
 use crate::protocol::dialect::{Operation, Release};
+use crate::protocol::grpc::{GRPC_STATUS, status_of};
 use crate::protocol::status::GrpcCode;
 use crate::protocol::tensor::Tensor;
 use crate::snapshot::{BackendGuard, Held, Keep, PolicyIx, RuntimeKind, Snapshot, TargetRuntime};
@@ -265,8 +267,8 @@ impl Exchange {
     /// Notes what concerns the record in a response head.
     fn note_response(&mut self, headers: &HeaderMap, status: u16) {
         self.status = status;
-        if self.is_grpc && (status != 200 || headers.contains_key(grpc::GRPC_STATUS)) {
-            self.grpc_status = Some(grpc::status_of(headers, status));
+        if self.is_grpc && (status != 200 || headers.contains_key(GRPC_STATUS)) {
+            self.grpc_status = Some(status_of(headers, status));
         }
         self.response = SideNotes::of(headers, self.snapshot.policy(self.policy), self.keep);
     }
@@ -363,7 +365,7 @@ impl Exchange {
     /// Notes the end of a response that has trailers.
     pub(super) fn note_trailers(&mut self, trailers: &HeaderMap) {
         if self.is_grpc {
-            self.grpc_status = Some(grpc::status_of(trailers, 200));
+            self.grpc_status = Some(status_of(trailers, 200));
         }
     }
 
@@ -449,9 +451,9 @@ impl Exchange {
         self.codec_times = (Some(input), Some(output));
     }
 
-    /// Whether the values of an answer of a model in this process are counted.
-    pub(super) fn is_monitored(&self) -> bool {
-        self.target().is_some_and(|target| target.monitor.is_some())
+    /// Whether the values of an answer of a model in this process are looked at.
+    pub(super) fn wants_values(&self) -> bool {
+        self.target().is_some_and(|target| target.monitor.is_some()) || self.is_compared()
     }
 
     /// Notes what the monitor counts.

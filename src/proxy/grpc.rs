@@ -33,7 +33,9 @@ use super::problem::{Cause, ERROR_HEADER, Problem};
 use super::{builtin, repository, translate};
 use crate::protocol::dialect::Dialect;
 use crate::protocol::grpc::health::{self, HealthCheckRequest, HealthCheckResponse, ServingStatus};
-use crate::protocol::grpc::{encode_frame, encode_message, parse_timeout, reflection};
+use crate::protocol::grpc::{
+    GRPC_MESSAGE, GRPC_STATUS, encode_frame, encode_message, parse_timeout, reflection,
+};
 use crate::protocol::open_inference::grpc::{
     self as inference, ModelMetadataResponse, ModelRequest, ReadyResponse, RepositoryIndexRequest,
     RepositoryIndexResponse, RepositoryModelRequest, RepositoryModelResponse, ServerLiveResponse,
@@ -44,10 +46,6 @@ use crate::protocol::status::GrpcCode;
 use crate::protocol::tensor::TensorSpec;
 use crate::snapshot::{RuntimeKind, Snapshot};
 
-/// Carries the code.
-pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-/// Carries the message.
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 pub(super) const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const CONTENT_TYPE_PREFIX: &[u8] = b"application/grpc";
 
@@ -77,21 +75,6 @@ fn is_protobuf(headers: &HeaderMap) -> bool {
 pub(super) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, HeaderName> {
     let Some(value) = headers.get(&GRPC_TIMEOUT) else { return Ok(None) };
     parse_timeout(value.as_bytes()).map(Some).ok_or(GRPC_TIMEOUT)
-}
-
-/// The status in trailers, or in the head of an answer without a message; without one the HTTP status
-/// decides.
-pub(super) fn status_of(headers: &HeaderMap, http: u16) -> GrpcCode {
-    match headers.get(&GRPC_STATUS) {
-        Some(value) => GrpcCode::parse(value.as_bytes()),
-        None => GrpcCode::of_http(http),
-    }
-}
-
-/// The message in trailers.
-pub(super) fn message_of(headers: &HeaderMap) -> String {
-    let message = headers.get(&GRPC_MESSAGE).map(|value| value.as_bytes()).unwrap_or_default();
-    crate::protocol::grpc::decode_message(message).into_owned()
 }
 
 /// Writes a status into trailers, or into the head of an answer that has nothing else.

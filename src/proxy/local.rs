@@ -141,7 +141,7 @@ async fn run(
     if exchange.deadline() <= Instant::now() {
         return Err(exchange.overdue(Cause::QueueTimeout));
     }
-    let monitored = exchange.is_monitored();
+    let monitored = exchange.wants_values();
     let limit = runtime.execution.inline_below;
     if runtime.model.cost() < limit && asked.len() <= INLINE_BYTES_MAX {
         let began = Instant::now();

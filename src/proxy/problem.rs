@@ -79,6 +79,7 @@ impl From<NoRoute> for Problem {
             NoRoute::NoReadyVersion(_) => Cause::NoReadyVersion,
             NoRoute::EmptyPool => Cause::EmptyPool,
             NoRoute::TwoVersions(_) => Cause::TwoVersions,
+            NoRoute::Killed(..) => Cause::Killed,
         };
         Self::new(cause, no_route.to_string())
     }
@@ -88,6 +89,29 @@ impl Cause {
     /// Whether the detail of a problem may quote values of the request's body.
     pub(super) const fn may_quote(self) -> bool {
         matches!(self, Self::BadInput | Self::Model | Self::ModelPanic)
+    }
+
+    /// Whether it speaks against the version that was to answer. What the client, the log or the gateway
+    /// as a whole is to blame for does not.
+    pub(super) const fn blames_version(self) -> bool {
+        matches!(
+            self,
+            Self::Model
+                | Self::ModelPanic
+                | Self::NoForm
+                | Self::NoReadyVersion
+                | Self::UnknownDialect
+                | Self::Connect
+                | Self::Reset
+                | Self::Garbage
+                | Self::Translation
+                | Self::QueueFull
+                | Self::QueueTimeout
+                | Self::ConnectTimeout
+                | Self::FirstByteTimeout
+                | Self::IdleTimeout
+                | Self::RequestTimeout
+        )
     }
 }
 
@@ -185,6 +209,8 @@ table! {
     Forbidden => FORBIDDEN "forbidden" Rejected PermissionDenied,
     /// No version of the model can be used.
     NoReadyVersion => SERVICE_UNAVAILABLE "no_ready_version" Shed Unavailable,
+    /// A kill switch cuts the version, the model or all models off.
+    Killed => SERVICE_UNAVAILABLE "killed" Shed Unavailable,
     /// No member of the pool has been discovered.
     EmptyPool => SERVICE_UNAVAILABLE "empty_pool" Shed Unavailable,
     /// Bodies that are held whole take as much memory as they may.

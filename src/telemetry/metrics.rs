@@ -34,6 +34,11 @@ pub const ERRORS: &str = "pointsman_errors_total";
 /// Rows that ran together, per version.
 pub const BATCH_ROWS: &str = "pointsman_batch_rows";
 
+/// Checks of versions before any traffic.
+pub const ADMISSION_CHECKS: &str = "pointsman_admission_checks_total";
+/// Fresh looks at loaded versions.
+pub const ADMISSION_LOOKS: &str = "pointsman_admission_looks_total";
+
 /// Syncs of a segment of the prediction log.
 pub const LOG_SYNC: &str = "pointsman_log_sync_seconds";
 
@@ -70,6 +75,9 @@ definitions! {
     gauge "pointsman_snapshot_generation", [], "The number of the published snapshot.";
     gauge "pointsman_versions", ["state"], "Versions by state: ready or unavailable.";
     gauge "pointsman_dialect_known", ["model", "version"], "1 once the backends of a version with dialect = \"ask\" have told what they speak, 0 until then.";
+    gauge "pointsman_trial_requests", ["model", "version", "arm"], "Requests that fell to a version on trial (candidate) or to the slice that it is compared with (control), since the trial began.";
+    gauge "pointsman_shadow_pairs", ["model", "version", "outcome"], "Answers to copies of requests, by how they compare with the champion's, since the trial began: agrees, differs or unread.";
+    gauge "pointsman_shadow_dropped", ["model", "version", "reason"], "Requests that were chosen to be copied and did not become a pair, since the trial began: busy, memory or late.";
     gauge "pointsman_connections", [], "Open client connections.";
     counter "pointsman_connections_accepted_total", [], "Client connections accepted.";
     counter "pointsman_connections_refused_total", ["reason"], "Client connections closed before a request was served: limit or malformed; or because most of its streams were reset: resets.";
@@ -142,6 +150,8 @@ definitions! {
     counter "pointsman_discovery_answers_total", ["source", "result"], "Answers of a source, by what they were worth: trusted, empty, shrunken, partial or failed.";
     gauge "pointsman_discovery_things", ["source", "state"], "Servers and folders that a source has listed, by state: present, damped, incomplete or absent.";
     counter "pointsman_discovery_left_out_total", ["source"], "Servers and folders of a source beyond the bounds: listed and left out, or forgotten.";
+    counter ADMISSION_CHECKS, ["check", "outcome"], "Checks of versions before any traffic, by what was checked and how it ended: passed, failed, skipped or needs_approval.";
+    counter ADMISSION_LOOKS, ["outcome"], "Fresh looks at loaded versions, by how they ended: passed, failed or skipped.";
     counter "pointsman_registrations_refused_total", ["reason"], "Registrations, renewals and removals that were refused: full, unknown, source, unsaved, busy or closed.";
     counter "pointsman_discovery_unsaved_total", [], "Attempts to write what discovery knows that failed; they are made again.";
     counter "pointsman_events_total", [], "Events since the first start.";

@@ -294,7 +294,9 @@ impl Checks {
             format!("I6: with a sample ratio of {:?}", seen.sample_ratio)
         })?;
         hold(seen.faults == 0 && seen.crashed.is_none(), || "I6: after faults".to_owned())?;
-        hold(seen.rates.first().is_some_and(|rate| rate.ln_e < 100f64.ln()), || {
+        // One in a hundred over all metrics together.
+        let limit = (100.0 * seen.rates.len() as f64).ln();
+        hold(!seen.rates.is_empty() && seen.rates.iter().all(|rate| rate.ln_e < limit), || {
             "I6: with an e-value above its threshold".to_owned()
         })?;
         let control = before.champion();

@@ -9,8 +9,7 @@ use super::world::{Key, Truth, World};
 use crate::domain::ids::{Digest, ModelName, VersionName};
 use crate::domain::lifecycle::event::{By, Draft, Event, What};
 use crate::domain::lifecycle::evidence::{
-    CanaryEvidence, Check, CheckKind, Checks as CheckList, Metric, Outcome, RateEvidence,
-    ShadowEvidence, Warmth,
+    CanaryEvidence, Check, CheckKind, Checks as CheckList, Outcome, ShadowEvidence, Warmth,
 };
 use crate::domain::lifecycle::explain::sentence;
 use crate::domain::lifecycle::exposure::{Exposure, exposure};
@@ -23,8 +22,7 @@ use crate::domain::lifecycle::proof::{Fetched, Look};
 use crate::domain::lifecycle::stage::Stage;
 use crate::domain::lifecycle::state::State;
 use crate::domain::lifecycle::time::{Now, Steady};
-use crate::domain::stats::confidence::difference_of_rates;
-use crate::domain::stats::two_by_two::{Prior, Tally, TwoByTwo};
+use crate::domain::trial::comparison::{ArmCounts, Arms, Comparison, Terms};
 
 /// Rounds of one step: what is not settled then waits for the next.
 const ROUNDS: usize = 40;
@@ -38,8 +36,8 @@ pub(super) struct Process {
     trust: BTreeMap<ModelName, ListingTrust>,
     /// Candidates whose answers are counted, with the step.
     counting: BTreeMap<ModelName, (VersionName, usize)>,
-    /// The tests of their rollouts.
-    tests: BTreeMap<ModelName, TwoByTwo>,
+    /// What was counted of their rollouts.
+    rollouts: BTreeMap<ModelName, Rollout>,
     began: Now,
     began_at: u64,
     /// The last order overruled the guard.
@@ -69,7 +67,7 @@ impl Process {
             published: BTreeMap::new(),
             trust: BTreeMap::new(),
             counting: BTreeMap::new(),
-            tests: BTreeMap::new(),
+            rollouts: BTreeMap::new(),
             began,
             began_at: world.time,
             forced: false,
@@ -132,10 +130,10 @@ impl Process {
                 let skewed = world.chance(40);
                 let entry = seen.entry(candidate.version.clone()).or_default();
                 let Some(canary) = &mut entry.canary else { continue };
-                let none = || TwoByTwo::new(Prior::of(0.01, 1.0));
-                let test = self.tests.entry(model.clone()).or_insert_with(none);
-                test.observe(Tally::new(against, part), Tally::new(bad, part));
-                count(canary, part, bad, faults, test);
+                let new = || Rollout::new(canary.began);
+                let rollout = self.rollouts.entry(model.clone()).or_insert_with(new);
+                rollout.count(part, bad, faults, against);
+                *canary = rollout.evidence(canary.crashed.take());
                 canary.sample_ratio = Some(if skewed { 1e-9 } else { 0.4 });
                 if lost {
                     canary.sample_ratio = None;
@@ -333,15 +331,15 @@ impl Process {
         }
         let seen = self.seen.models.entry(model.clone()).or_default();
         let entry = seen.versions.entry(candidate.version.clone()).or_default();
-        let goes_on = last.is_some_and(|(version, _)| version == candidate.version);
-        if !goes_on {
-            self.tests.remove(model);
+        match self.rollouts.get_mut(model) {
+            Some(rollout) if last.is_some_and(|(version, _)| version == candidate.version) => {
+                rollout.comparison.begin_step(now);
+            }
+            _ => {
+                self.rollouts.insert(model.clone(), Rollout::new(now));
+            }
         }
-        let rates = match entry.canary.take() {
-            Some(canary) if goes_on => canary.rates,
-            _ => Vec::new(),
-        };
-        entry.canary = Some(CanaryEvidence { began: now, rates, ..CanaryEvidence::default() });
+        entry.canary = self.rollouts.get(model).map(|rollout| rollout.evidence(None));
     }
 
     /// Does what is planned, as well as the world lets it.
@@ -532,25 +530,37 @@ fn compare(evidence: &mut ShadowEvidence, agreement: f64) {
     evidence.slower_high = (evidence.pairs >= 30).then_some(1.1);
 }
 
-/// Counts a block of answers.
-fn count(canary: &mut CanaryEvidence, n: u64, bad: u64, faults: u64, test: &TwoByTwo) {
-    if n == 0 {
-        return;
+/// What was counted of a rollout.
+struct Rollout {
+    comparison: Comparison,
+    arms: Arms,
+    failed_from_start: u64,
+}
+
+impl Rollout {
+    fn new(began: Steady) -> Self {
+        let comparison = Comparison::new(&Terms::default(), began);
+        Self { comparison, arms: Arms::default(), failed_from_start: 0 }
     }
-    if canary.responses == canary.failed_from_start {
-        canary.failed_from_start += if bad == n { n } else { bad.min(2) };
+
+    /// Counts `n` answers of each arm.
+    fn count(&mut self, n: u64, bad: u64, faults: u64, control_bad: u64) {
+        let add = |arm: &mut ArmCounts, errors: u64, invalid: u64| {
+            arm.draws += n;
+            arm.responses += n;
+            arm.outputs += n;
+            arm.errors += errors;
+            arm.invalid += invalid;
+        };
+        if self.arms.candidate.responses == self.failed_from_start {
+            self.failed_from_start += if bad == n { n } else { bad.min(2) };
+        }
+        add(&mut self.arms.candidate, bad, faults);
+        add(&mut self.arms.control, control_bad, 0);
+        self.comparison.look(self.arms);
     }
-    canary.responses += n;
-    canary.faults += faults;
-    let (of, against) = (test.candidate(), test.control());
-    let pair = |tally: Tally| (tally.failures, tally.total);
-    canary.rates = vec![RateEvidence {
-        metric: Metric::Errors,
-        n: of.total,
-        bad: of.failures,
-        control_n: against.total,
-        control_bad: against.failures,
-        ln_e: test.ln_evidence(),
-        excess_high: difference_of_rates(pair(of), pair(against), 0.05).map(|d| d.upper),
-    }];
+
+    fn evidence(&self, crashed: Option<String>) -> CanaryEvidence {
+        self.comparison.evidence(self.failed_from_start, crashed)
+    }
 }

@@ -1,14 +1,14 @@
 //! How often a good version is rolled back, and how soon a bad one.
 //!
 //! Whole rollouts through the real plan, at one request a time of true rates: traffic of a steady rate, counted
-//! by the minute, judged by the monitor's own tests.
+//! by the minute, compared as the counts of a running gateway are.
 
 use std::time::Duration;
 
 use crate::domain::ids::{Digest, ModelName, VersionName};
 use crate::domain::lifecycle::event::What;
 use crate::domain::lifecycle::evidence::{
-    CanaryEvidence, Check, CheckKind, Checks, Metric, Outcome, RateEvidence, ShadowEvidence, Warmth,
+    Check, CheckKind, Checks, Outcome, ShadowEvidence, Warmth,
 };
 use crate::domain::lifecycle::observed::{Observed, ObservedVersion, Progress, Sighting};
 use crate::domain::lifecycle::plan::{Policies, plan};
@@ -17,9 +17,8 @@ use crate::domain::lifecycle::release::Release;
 use crate::domain::lifecycle::stage::{Edge, Rest, Stage};
 use crate::domain::lifecycle::state::State;
 use crate::domain::lifecycle::time::{Now, Steady, Wall};
-use crate::domain::stats::confidence::difference_of_rates;
-use crate::domain::stats::sample_ratio::sample_ratio;
-use crate::domain::stats::two_by_two::{Prior, Tally, TwoByTwo};
+use crate::domain::stats::two_by_two::Tally;
+use crate::domain::trial::comparison::{ArmCounts, Arms, Comparison, Terms};
 
 /// Requests a minute, of all arms.
 const RATE: u64 = 3000;
@@ -32,9 +31,9 @@ struct Rollout {
     observed: Observed,
     policies: Policies,
     now: Now,
-    test: TwoByTwo,
-    /// Candidate and control, over the whole rollout.
-    counts: (Tally, Tally),
+    comparison: Comparison,
+    /// Over the whole rollout.
+    arms: Arms,
     step: usize,
 }
 
@@ -61,8 +60,11 @@ impl Rollout {
             observed: Observed::default(),
             policies: Policies::default(),
             now: Now { steady: Steady(1000), wall: Wall(1_790_000_000_000) },
-            test: TwoByTwo::new(Prior::of(champion, 1.0)),
-            counts: (Tally::default(), Tally::default()),
+            comparison: Comparison::new(
+                &Terms { error_rate: champion, ..Terms::default() },
+                Steady(1000),
+            ),
+            arms: Arms::default(),
             step: 0,
         };
         for name in ["v1", "v2"] {
@@ -71,6 +73,7 @@ impl Rollout {
             rollout.settle();
         }
         assert!(rollout.is_in_canary(), "v2 is on its first step");
+        rollout.comparison.begin_step(rollout.now.steady);
         rollout
     }
 
@@ -159,32 +162,19 @@ impl Rollout {
                 arms.1.count(rng.f64() < champion);
             }
         }
+        if self.step != step {
+            self.comparison.begin_step(since);
+            self.step = step;
+        }
         self.pass(MINUTE);
-        self.test.observe(arms.1, arms.0);
-        self.counts.0.merge(arms.0);
-        self.counts.1.merge(arms.1);
-        let (of, against) = self.counts;
-        let pair = |tally: Tally| (tally.failures, tally.total);
+        add(&mut self.arms.candidate, arms.0);
+        add(&mut self.arms.control, arms.1);
+        self.comparison.look(self.arms);
+        let of = &self.arms.candidate;
+        let failed_from_start = if of.errors == of.responses { of.responses } else { 0 };
+        let evidence = self.comparison.evidence(failed_from_start, None);
         let seen = self.observed.models.entry(model()).or_default();
         let seen = seen.versions.entry(version("v2")).or_default();
-        let mut evidence = match seen.canary.take() {
-            Some(evidence) if self.step == step => evidence,
-            _ => CanaryEvidence { began: since, ..CanaryEvidence::default() },
-        };
-        self.step = step;
-        evidence.responses += arms.0.total;
-        evidence.failed_from_start = if of.failures == of.total { of.total } else { 0 };
-        evidence.rates = vec![RateEvidence {
-            metric: Metric::Errors,
-            n: of.total,
-            bad: of.failures,
-            control_n: against.total,
-            control_bad: against.failures,
-            ln_e: self.test.ln_evidence(),
-            excess_high: difference_of_rates(pair(of), pair(against), 0.05).map(|d| d.upper),
-        }];
-        let ratio = sample_ratio(&[of.total, against.total], &[1.0, 1.0]);
-        evidence.sample_ratio = ratio.map(|ratio| (-ratio.ln_evidence).exp().min(1.0));
         seen.canary = Some(evidence);
         self.settle()
     }
@@ -193,11 +183,19 @@ impl Rollout {
         let mut rng = fastrand::Rng::with_seed(seed);
         for _ in 0..10_000 {
             if let Some(end) = self.minute(&mut rng, champion, candidate) {
-                return (end, self.counts.0.total);
+                return (end, self.arms.candidate.responses);
             }
         }
         panic!("a rollout does not end");
     }
+}
+
+/// Counts the outcomes of a minute.
+fn add(arm: &mut ArmCounts, minute: Tally) {
+    arm.draws += minute.total;
+    arm.responses += minute.total;
+    arm.outputs += minute.total - minute.failures;
+    arm.errors += minute.failures;
 }
 
 fn end_of(what: &What) -> Option<End> {

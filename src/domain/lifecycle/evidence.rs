@@ -37,6 +37,22 @@ pub enum CheckKind {
 }
 
 impl CheckKind {
+    /// The word in the journal and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Interface => "interface",
+            Self::Probes => "probes",
+            Self::Determinism => "determinism",
+            Self::Batch => "batch",
+            Self::Golden => "golden",
+            Self::GoldenMetric => "golden_metric",
+            Self::Collapse => "collapse",
+            Self::Latency => "latency",
+            Self::Baseline => "baseline",
+        }
+    }
+
     /// The words of a sentence.
     pub const fn words(self) -> &'static str {
         match self {
@@ -66,6 +82,18 @@ pub enum Outcome {
     Skipped,
     /// It found a declared change that an operator has to accept.
     NeedsApproval,
+}
+
+impl Outcome {
+    /// The word in the journal and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+            Self::NeedsApproval => "needs_approval",
+        }
+    }
 }
 
 /// One check with its numbers.

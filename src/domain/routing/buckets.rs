@@ -13,6 +13,7 @@
 
 use twox_hash::XxHash3_64;
 
+use super::split::Key;
 use crate::domain::ids::{Entropy, Permille};
 
 /// Buckets of a rollout.
@@ -43,6 +44,14 @@ impl Buckets {
     pub fn new(salt: u64, share: Permille) -> Self {
         let width = u64::from(share.thousandths()) * BUCKETS / 1000;
         Self { salt, width: width.min(CONTROL) }
+    }
+
+    /// Whose a request is.
+    pub(super) fn of(&self, key: Key<'_>) -> Arm {
+        match key {
+            Key::Sticky(text) => self.arm_of(text),
+            Key::Entropy(entropy) => self.arm_of_request(entropy),
+        }
     }
 
     /// Whose the requests of a caller are, by what identifies the caller.

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
+use super::buckets::Buckets;
 use super::matcher::Specificity;
 use super::split::Split;
-use crate::domain::ids::{ModelName, PoolName, RouteName, VersionName};
-use crate::domain::spec::{Intent, RouteMatch, RouteTarget, StickyKey};
+use crate::domain::ids::{ModelName, Permille, PoolName, RouteName, VersionName};
+use crate::domain::spec::{Intent, KillSpec, ModelSpec, RouteMatch, RouteTarget, StickyKey};
 
 /// Declares an index into one of the table's lists.
 macro_rules! index_type {
@@ -76,6 +77,12 @@ pub struct ModelEntry {
     pub sticky: Option<StickyKey>,
     /// Who gets how much.
     pub split: Split,
+    /// Who is on trial beside the split.
+    pub trial: Option<TrialEntry>,
+    /// Who gets copies of what the split answers.
+    pub shadow: Option<TargetIx>,
+    /// Why nobody answers.
+    pub killed: Option<KillSpec>,
     versions: BTreeMap<VersionName, TargetIx>,
     aliases: BTreeMap<VersionName, TargetIx>,
 }
@@ -97,6 +104,17 @@ impl ModelEntry {
     }
 }
 
+/// A version that answers a share on trial, compared with an equal slice of the split.
+#[derive(Debug, PartialEq)]
+pub struct TrialEntry {
+    /// The version's target.
+    pub target: TargetIx,
+    /// Its share.
+    pub share: Permille,
+    /// Whose request is whose.
+    pub buckets: Buckets,
+}
+
 /// Something that can answer: a version of a model, or a pool.
 #[derive(Debug, PartialEq)]
 pub struct TargetEntry {
@@ -104,6 +122,15 @@ pub struct TargetEntry {
     pub kind: TargetKind,
     /// Whether it may be chosen.
     pub ready: bool,
+    /// Why it is cut off.
+    pub killed: Option<KillSpec>,
+}
+
+impl TargetEntry {
+    /// Whether it can answer now.
+    fn serves(&self) -> bool {
+        self.ready && self.killed.is_none()
+    }
 }
 
 /// The identity of a target.
@@ -144,6 +171,16 @@ pub enum TableError {
         /// The alias.
         alias: VersionName,
     },
+    /// A version on trial, or one that gets copies, is none.
+    #[error("version `{version}`, on trial for model `{model}`, {wrong}")]
+    Trial {
+        /// The model.
+        model: ModelName,
+        /// The version.
+        version: VersionName,
+        /// What is wrong with it.
+        wrong: &'static str,
+    },
     /// A route leads nowhere.
     #[error("route `{route}` leads to {target}, which does not exist")]
     DanglingRoute {
@@ -163,49 +200,21 @@ impl RoutingTable {
     /// route leads to something that exists. A validated intent never fails.
     pub fn build(intent: &Intent, ready: impl Fn(&TargetKind) -> bool) -> Result<Self, TableError> {
         let mut targets = Vec::new();
-        let mut add = |kind: TargetKind| {
-            let ready = ready(&kind);
-            targets.push(TargetEntry { kind, ready });
-            (TargetIx::new(targets.len() - 1), ready)
-        };
-
         let mut models = Vec::new();
         let mut by_name = HashMap::new();
         for (name, spec) in &intent.models {
-            let sum: u32 = spec.traffic.values().map(|w| u32::from(w.thousandths())).sum();
-            if sum != 1000 {
-                return Err(TableError::Weights { model: name.clone(), sum });
-            }
-            let mut versions = BTreeMap::new();
-            let mut shares = Vec::new();
-            for version in spec.versions.keys() {
-                let (target, ready) = add(TargetKind::Version(name.clone(), version.clone()));
-                versions.insert(version.clone(), target);
-                if let Some(weight) = spec.traffic.get(version).filter(|_| ready) {
-                    shares.push((version.as_str(), target, *weight));
-                }
-            }
-            let mut aliases = BTreeMap::new();
-            for (alias, version) in &spec.aliases {
-                let target = versions.get(version).ok_or_else(|| TableError::DanglingAlias {
-                    model: name.clone(),
-                    alias: alias.clone(),
-                })?;
-                aliases.insert(alias.clone(), *target);
-            }
             by_name.insert(name.clone(), ModelIx::new(models.len()));
-            models.push(ModelEntry {
-                name: name.clone(),
-                sticky: spec.sticky.clone(),
-                split: Split::new(shares.into_iter()),
-                versions,
-                aliases,
-            });
+            models.push(model(name, spec, &mut targets, &ready)?);
         }
+        let mut add = |kind: TargetKind| {
+            let ready = ready(&kind);
+            targets.push(TargetEntry { kind, ready, killed: None });
+            TargetIx::new(targets.len() - 1)
+        };
         let pools: BTreeMap<_, _> = intent
             .pools
             .keys()
-            .map(|name| (name.clone(), add(TargetKind::Pool(name.clone())).0))
+            .map(|name| (name.clone(), add(TargetKind::Pool(name.clone()))))
             .collect();
         let routes = routes(intent, &by_name, &models, &pools)?;
         Ok(Self { routes, models: models.into(), targets: targets.into(), by_name })
@@ -245,6 +254,73 @@ impl RoutingTable {
     pub fn model_named(&self, name: &str) -> Option<ModelIx> {
         self.by_name.get(name).copied()
     }
+}
+
+/// Resolves a model; its versions are added to `targets`.
+fn model(
+    name: &ModelName,
+    spec: &ModelSpec,
+    targets: &mut Vec<TargetEntry>,
+    ready: impl Fn(&TargetKind) -> bool,
+) -> Result<ModelEntry, TableError> {
+    let sum: u32 = spec.traffic.values().map(|w| u32::from(w.thousandths())).sum();
+    if sum != 1000 && !spec.traffic.is_empty() {
+        return Err(TableError::Weights { model: name.clone(), sum });
+    }
+    let mut versions = BTreeMap::new();
+    let mut shares = Vec::new();
+    for version in spec.versions.keys() {
+        let kind = TargetKind::Version(name.clone(), version.clone());
+        let killed = spec.killed_versions.get(version).cloned();
+        let entry = TargetEntry { ready: ready(&kind), kind, killed };
+        let target = TargetIx::new(targets.len());
+        versions.insert(version.clone(), target);
+        if let Some(weight) = spec.traffic.get(version).filter(|_| entry.serves()) {
+            shares.push((version.as_str(), target, *weight));
+        }
+        targets.push(entry);
+    }
+    let mut aliases = BTreeMap::new();
+    for (alias, version) in &spec.aliases {
+        let dangling = || TableError::DanglingAlias { model: name.clone(), alias: alias.clone() };
+        aliases.insert(alias.clone(), *versions.get(version).ok_or_else(dangling)?);
+    }
+    let split = Split::new(shares.into_iter());
+    let tried = |version: &VersionName| {
+        let wrong = |wrong| {
+            let (model, version) = (name.clone(), version.clone());
+            Err(TableError::Trial { model, version, wrong })
+        };
+        let Some(&target) = versions.get(version) else { return wrong("does not exist") };
+        if spec.traffic.contains_key(version) {
+            return wrong("has a share of the traffic already");
+        }
+        // Nobody is tried without a champion beside it.
+        let serves = targets.get(target.position()).is_some_and(TargetEntry::serves);
+        Ok(Some(target).filter(|_| serves && !split.shares().is_empty()))
+    };
+    let trial = match spec.trial.as_ref().filter(|trial| trial.share > Permille::NONE) {
+        Some(trial) => tried(&trial.candidate)?.map(|target| TrialEntry {
+            target,
+            share: trial.share,
+            buckets: Buckets::new(trial.salt, trial.share),
+        }),
+        None => None,
+    };
+    let shadow = match &spec.shadow {
+        Some(shadow) => tried(&shadow.version)?,
+        None => None,
+    };
+    Ok(ModelEntry {
+        name: name.clone(),
+        sticky: spec.sticky.clone(),
+        split,
+        trial,
+        shadow,
+        killed: spec.killed.clone(),
+        versions,
+        aliases,
+    })
 }
 
 /// Resolves the routes and sorts them, most specific first, by name among equals.

@@ -10,7 +10,7 @@ use super::*;
 use crate::domain::ids::{ModelName, Permille, PoolName, RouteName};
 use crate::domain::spec::{
     Drain, Forwarding, Intent, Limits, LogSpec, ModelSpec, OnnxSpec, PathMatch, PoolSpec,
-    RouteMatch, RouteSpec, RouteTarget, TelemetrySpec, VersionSpec,
+    RouteMatch, RouteSpec, RouteTarget, ShadowSpec, TelemetrySpec, TrialSpec, VersionSpec,
 };
 
 struct Headers(Vec<(String, String)>);
@@ -37,6 +37,10 @@ fn model(shares: &[(&str, u16)], sticky: Option<StickyKey>) -> ModelSpec {
             .iter()
             .map(|share| (names(share), Permille::new(share.1).unwrap()))
             .collect(),
+        trial: None,
+        shadow: None,
+        killed: None,
+        killed_versions: Default::default(),
         sticky,
         balance: Default::default(),
         timeouts: Default::default(),
@@ -334,4 +338,178 @@ fn a_request_that_names_two_versions_is_told_so() {
         assert!(refused.contains("name one"), "{named} {header}: {refused}");
     }
     assert_eq!(asked("/pinned", "v1", "v1").as_deref(), Ok("m/v2"), "the operator's rule");
+}
+
+/// A model with `v1` as champion, `v2` on trial and `v3` standing by.
+fn on_trial(share: u16, salt: u64, sticky: Option<StickyKey>) -> ModelSpec {
+    let mut spec = model(&[("v1", 1000), ("v2", 0), ("v3", 0)], sticky);
+    spec.traffic.retain(|_, weight| *weight > Permille::NONE);
+    let candidate = VersionName::new("v2");
+    let share = Permille::new(share).unwrap();
+    spec.trial = Some(TrialSpec { candidate, share, salt, step: 0 });
+    spec
+}
+
+fn killed(scope: KillScope) -> KillSpec {
+    KillSpec { scope, why: "by ann: it hurts".to_owned() }
+}
+
+#[test]
+fn a_trial_has_two_equal_slices_and_the_champion_answers_the_rest() {
+    let intent = intent(&[("m", on_trial(50, 7, None))], &[]);
+    let table = all_ready(&intent);
+    let none = headers(&[]);
+    let mut counts: BTreeMap<(String, &str), i64> = BTreeMap::new();
+    for entropy in 0..100_000 {
+        let decision = decide(&table, &view("/", Some("m"), &none), Entropy(entropy)).unwrap();
+        *counts.entry((version(&table, decision), decision.reason.as_str())).or_default() += 1;
+    }
+    let of = |version: &str, reason| counts[&(version.to_owned(), reason)];
+    assert_eq!(counts.len(), 3, "{counts:?}");
+    for slice in [of("m/v2", "candidate"), of("m/v1", "control")] {
+        assert!((slice - 5000).abs() < 350, "{counts:?}");
+    }
+    assert!(of("m/v1", "rest") > 89_000, "{counts:?}");
+}
+
+#[test]
+fn a_pinned_request_is_in_no_arm_and_explanations_name_the_arm() {
+    let sticky = Some(StickyKey::Header("x-user".into()));
+    let intent = intent(&[("m", on_trial(500, 7, sticky))], &[]);
+    let table = all_ready(&intent);
+    let pinned = headers(&[(VERSION_HEADER, "v2")]);
+    let decision = decide(&table, &view("/", Some("m"), &pinned), Entropy(1)).unwrap();
+    assert_eq!((decision.reason, decision.reason.arm()), (Reason::Pin, None));
+    for user in 0..20 {
+        let carried = headers(&[("x-user", &format!("u{user}"))]);
+        let view = view("/", Some("m"), &carried);
+        let explained = explain(&table, &view, Entropy(user));
+        let reason = explained.result.unwrap().reason;
+        let told = explained.steps.join("; ");
+        let words = match reason {
+            Reason::Candidate => "m/v2 is on trial with 500 of 1000 and was drawn by header",
+            Reason::Control => "m/v1 answers the slice that m/v2",
+            other => panic!("{other:?}: half and half leave no rest"),
+        };
+        assert!(told.contains(words), "{told}");
+        let again = decide(&table, &view, Entropy(user + 77)).unwrap();
+        assert_eq!(again.reason, reason, "the same caller stays in its arm");
+        assert!(caller_of(&table, &view, decision.model.unwrap()).is_some());
+    }
+}
+
+#[test]
+fn nobody_is_tried_who_cannot_answer_or_without_a_champion() {
+    let intent = intent(&[("m", on_trial(500, 7, None))], &[]);
+    let none = headers(&[]);
+    let only = |table: &RoutingTable| {
+        (0..50).all(|entropy| {
+            let decision = decide(table, &view("/", Some("m"), &none), Entropy(entropy)).unwrap();
+            version(table, decision) == "m/v1" && decision.reason == Reason::Only
+        })
+    };
+    let without = |gone: &'static str| move |kind: &TargetKind| !matches!(kind, TargetKind::Version(_, v) if v.as_str() == gone);
+    assert!(only(&RoutingTable::build(&intent, without("v2")).unwrap()));
+    let headless = RoutingTable::build(&intent, without("v1")).unwrap();
+    let error = decide(&headless, &view("/", Some("m"), &none), Entropy(0)).unwrap_err();
+    assert!(matches!(error, NoRoute::NoReadyVersion(_)));
+    let mut killed_off = intent;
+    let spec = killed_off.models.get_mut("m").unwrap();
+    spec.killed_versions.insert(VersionName::new("v2"), killed(KillScope::Version));
+    assert!(only(&all_ready(&killed_off)));
+}
+
+#[test]
+fn copies_go_to_a_version_that_can_answer() {
+    let mut spec = on_trial(0, 7, None);
+    spec.shadow = Some(ShadowSpec::new(VersionName::new("v3")));
+    let intent = intent(&[("m", spec)], &[]);
+    let table = all_ready(&intent);
+    let entry = &table.models()[0];
+    assert_eq!(entry.shadow, entry.version_named("v3"));
+    assert!(entry.trial.is_none(), "a share of nothing is no trial");
+    let cold = RoutingTable::build(&intent, |kind| !kind.to_string().ends_with("v3")).unwrap();
+    assert_eq!(cold.models()[0].shadow, None);
+}
+
+#[test]
+fn kill_switches_refuse_and_say_what_they_cut_off() {
+    let none = headers(&[]);
+    let refusal = |spec: &ModelSpec, pin: Option<&str>| {
+        let intent = intent(&[("m", spec.clone())], &[]);
+        let table = all_ready(&intent);
+        let pins: Vec<_> = pin.iter().map(|pin| (VERSION_HEADER, *pin)).collect();
+        let carried = headers(&pins);
+        let explained = explain(&table, &view("/", Some("m"), &carried), Entropy(3));
+        match explained.result {
+            Ok(decision) => Ok(version(&table, decision)),
+            Err(NoRoute::Killed(_, scope)) => {
+                assert!(explained.steps.concat().contains("by ann: it hurts"));
+                Err(scope)
+            }
+            Err(other) => panic!("{other}"),
+        }
+    };
+    let mut spec = model(&[("v1", 1000), ("v2", 0)], None);
+    let cut = |version: &str| (VersionName::new(version), killed(KillScope::Version));
+    spec.killed_versions = BTreeMap::from([cut("v2")]);
+    assert_eq!(refusal(&spec, None).as_deref(), Ok("m/v1"));
+    assert_eq!(refusal(&spec, Some("v2")), Err(KillScope::Version));
+    assert_eq!(refusal(&spec, Some("v1")).as_deref(), Ok("m/v1"));
+    spec.killed_versions = BTreeMap::from([cut("v1")]);
+    assert_eq!(refusal(&spec, None), Err(KillScope::Version));
+    assert_eq!(refusal(&spec, Some("v2")).as_deref(), Ok("m/v2"));
+    for scope in [KillScope::Model, KillScope::Gateway] {
+        spec.killed = Some(killed(scope));
+        for pin in [None, Some("v1"), Some("v2")] {
+            assert_eq!(refusal(&spec, pin), Err(scope));
+        }
+    }
+    // A model for which nobody may answer has no shares at all.
+    let empty = ModelSpec { traffic: BTreeMap::new(), ..model(&[("v1", 1000)], None) };
+    let empty_intent = intent(&[("m", empty)], &[]);
+    let table = all_ready(&empty_intent);
+    let error = decide(&table, &view("/", Some("m"), &none), Entropy(0)).unwrap_err();
+    assert!(matches!(error, NoRoute::NoReadyVersion(_)));
+}
+
+#[test]
+fn a_version_on_trial_must_exist_and_have_no_other_share() {
+    let build = |spec: ModelSpec| RoutingTable::build(&intent(&[("m", spec)], &[]), |_| true);
+    let mut gone = on_trial(10, 1, None);
+    gone.versions.remove("v2");
+    let error = build(gone).unwrap_err().to_string();
+    assert!(error.contains("`v2`") && error.contains("does not exist"), "{error}");
+    let mut twice = on_trial(10, 1, None);
+    twice.shadow = Some(ShadowSpec::new(VersionName::new("v1")));
+    let error = build(twice).unwrap_err().to_string();
+    assert!(error.contains("`v1`") && error.contains("has a share"), "{error}");
+}
+
+proptest! {
+    /// Within a rollout nobody who has met the candidate goes back, whatever is drawn, and the control slice
+    /// stays what it was.
+    #[test]
+    fn callers_stay_in_their_arm_while_the_share_grows(
+        salt: u64,
+        from in 1u16..=500,
+        more in 0u16..=500,
+        users in prop::collection::vec("[a-z0-9]{1,12}", 1..40),
+        entropy: u64,
+    ) {
+        let sticky = Some(StickyKey::Header("x-user".into()));
+        let table_of = |share| {
+            all_ready(&intent(&[("m", on_trial(share, salt, sticky.clone()))], &[]))
+        };
+        let (before, after) = (table_of(from), table_of((from + more).min(500)));
+        for user in &users {
+            let carried = headers(&[("x-user", user)]);
+            let arm = |table: &RoutingTable| {
+                let view = view("/", Some("m"), &carried);
+                decide(table, &view, Entropy(entropy)).unwrap().reason.arm()
+            };
+            let (was, is) = (arm(&before), arm(&after));
+            prop_assert!(was == Some(Arm::Rest) || was == is, "{user}: {was:?} -> {is:?}");
+        }
+    }
 }

@@ -11,6 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use hyper::body::{Body as _, Incoming};
 
+use super::trial::canary_of;
 use super::{Answer, Exchange, micros, without_port};
 use crate::domain::record::Protocol;
 use crate::domain::routing::{
@@ -282,6 +283,12 @@ impl Exchange {
             }
         };
         self.policy = self.snapshot.policies.index_of(decision.route, decision.model);
+        if let (Some(arm), Some(model)) = (decision.reason.arm(), decision.model)
+            && let Some(canary) = canary_of(&self.snapshot, model)
+        {
+            let caller = routing::caller_of(table, &view, model);
+            canary.draw(self.context.worker.index, arm, caller);
+        }
         Ok(decision)
     }
 

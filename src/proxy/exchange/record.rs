@@ -103,6 +103,9 @@ impl Exchange {
                 }
             }
         }
+        if owed {
+            self.count_for_trial(total);
+        }
         let (offer, hash) = if recorded { self.offer_sampled() } else { None }.unzip();
         if owed {
             self.observe(recorded, hash);
@@ -115,7 +118,7 @@ impl Exchange {
     fn observe(&mut self, recorded: bool, hash: Option<[u8; 16]>) {
         // A stream has several messages and one record.
         let values = self.values.take().filter(|_| !self.told_apart);
-        if !self.is_monitored() {
+        if self.target().is_none_or(|target| target.monitor.is_none()) {
             return;
         }
         let is_local =

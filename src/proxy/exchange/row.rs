@@ -5,6 +5,7 @@ use std::time::Instant;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
+use super::trial::is_json;
 use super::{Exchange, micros};
 use crate::domain::ids::RecordId;
 use crate::domain::record::{
@@ -83,6 +84,11 @@ impl SideNotes {
         }
         let headers = (self.content_type.clone(), self.content_encoding.clone());
         Ok(Content::new(headers.0, headers.1, self.capture.payload()))
+    }
+
+    /// Whether the body is JSON as it is.
+    pub(super) fn is_plain_json(&self) -> bool {
+        self.content_encoding.is_none() && is_json(self.content_type.as_ref())
     }
 
     fn side(&self) -> Side<'_> {

@@ -1,0 +1,340 @@
+//! Two answers to one request: the champion's, which the client got, and that of a version on trial.
+//!
+//! Owns when two answers agree, and the evidence of many pairs: agreement with a lower bound that holds at any
+//! number of looks, and a bound on how much slower the tail has become. One row of each pair is
+//! compared, drawn by the request's own entropy: rows of one request have too much in common to count as
+//! many. Never reads a body.
+
+use std::time::Duration;
+
+use statrs::function::beta::beta_reg;
+
+use crate::domain::ids::Entropy;
+use crate::domain::lifecycle::evidence::ShadowEvidence;
+use crate::domain::lifecycle::time::Steady;
+use crate::domain::spec::Tolerance;
+use crate::domain::stats::confidence::rate;
+use crate::domain::stats::layout::Value;
+
+/// What a pair has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PairOutcome {
+    /// Both say the same.
+    Agrees,
+    /// They do not, or the version on trial refused or failed.
+    Differs,
+    /// The version on trial gave an output that is none, where the champion's is one.
+    Invalid,
+}
+
+/// One pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pair {
+    /// What it has shown.
+    pub outcome: PairOutcome,
+    /// How long each took, the champion first; `None` where that cannot be compared.
+    pub times: Option<(Duration, Duration)>,
+    /// The request was read from the log.
+    pub replayed: bool,
+}
+
+/// Copies of requests that did not become a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Copies {
+    /// Requests that were chosen to be copied.
+    pub chosen: u64,
+    /// How many of them were dropped.
+    pub dropped: u64,
+}
+
+/// Pairs whose times are not counted: caches fill and connections open.
+const UNTIMED: u64 = 20;
+/// Times below this count as this: nobody notices, and a ratio of microseconds is noise.
+const NOTICEABLE: Duration = Duration::from_millis(1);
+/// The share of requests that is faster than the tail that is compared.
+const TAIL: f64 = 0.99;
+/// The chance that a bound of the tail is wrong. For one look; agreement is bounded for all of them.
+const TAIL_ALPHA: f64 = 0.01;
+
+/// All pairs of one trial.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pairs {
+    began: Steady,
+    compared: u64,
+    agreed: u64,
+    invalid: u64,
+    replayed: u64,
+    timed: u64,
+    ours: Times,
+    theirs: Times,
+}
+
+impl Pairs {
+    /// A trial that begins.
+    pub fn new(began: Steady) -> Self {
+        Self {
+            began,
+            compared: 0,
+            agreed: 0,
+            invalid: 0,
+            replayed: 0,
+            timed: 0,
+            ours: Times::default(),
+            theirs: Times::default(),
+        }
+    }
+
+    /// Counts a pair.
+    pub fn add(&mut self, pair: &Pair) {
+        self.compared += 1;
+        self.agreed += u64::from(pair.outcome == PairOutcome::Agrees);
+        self.invalid += u64::from(pair.outcome == PairOutcome::Invalid);
+        self.replayed += u64::from(pair.replayed);
+        if let Some((ours, theirs)) = pair.times {
+            self.timed += 1;
+            if self.timed > UNTIMED {
+                self.ours.add(ours);
+                self.theirs.add(theirs);
+            }
+        }
+    }
+
+    /// What the pairs say.
+    pub fn evidence(&self, copies: Copies) -> ShadowEvidence {
+        let bound = rate(self.agreed, self.compared, super::BOUND_ALPHA);
+        ShadowEvidence {
+            began: self.began,
+            pairs: self.compared,
+            replayed: self.replayed,
+            invalid: self.invalid,
+            agreement_low: bound.filter(|_| self.compared > 0).map(|bound| bound.lower),
+            slower_high: self.slower(),
+            drops: copies.dropped as f64 / copies.chosen.max(1) as f64,
+            labels_better: false,
+            outputs_fit: None,
+        }
+    }
+
+    /// The most that the tail can have grown: its upper bound over the lower bound of the champion's.
+    fn slower(&self) -> Option<f64> {
+        let theirs = self.theirs.at_most(rank_above(self.theirs.n, TAIL, TAIL_ALPHA)?);
+        let ours = self.ours.at_least(rank_below(self.ours.n, TAIL, TAIL_ALPHA)?);
+        Some(theirs.as_secs_f64() / ours.as_secs_f64())
+    }
+
+    /// How many pairs agreed, and how many there are.
+    pub fn agreement(&self) -> (u64, u64) {
+        (self.agreed, self.compared)
+    }
+}
+
+/// Buckets to a doubling of time.
+const PER_OCTAVE: u32 = 16;
+/// The last bucket begins beyond an hour.
+const BUCKETS: usize = 23 * PER_OCTAVE as usize;
+
+/// Counts of times, each known to one part in sixteen of a doubling.
+#[derive(Debug, Clone, PartialEq)]
+struct Times {
+    buckets: Vec<u32>,
+    n: u64,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self { buckets: vec![0; BUCKETS], n: 0 }
+    }
+}
+
+impl Times {
+    fn add(&mut self, time: Duration) {
+        let octaves = time.max(NOTICEABLE).as_secs_f64() / NOTICEABLE.as_secs_f64();
+        let bucket = (octaves.log2() * f64::from(PER_OCTAVE)).floor() as usize;
+        if let Some(count) = self.buckets.get_mut(bucket.min(BUCKETS - 1)) {
+            *count = count.saturating_add(1);
+            self.n += 1;
+        }
+    }
+
+    /// The bucket of the value of this rank; the smallest value has the rank 1.
+    fn bucket_of(&self, rank: u64) -> usize {
+        let mut seen = 0;
+        let reaches = |count: &u32| {
+            seen += u64::from(*count);
+            seen >= rank
+        };
+        self.buckets.iter().position(reaches).unwrap_or(BUCKETS - 1)
+    }
+
+    /// The value of this rank is at most this.
+    fn at_most(&self, rank: u64) -> Duration {
+        let bucket = self.bucket_of(rank);
+        // Times that nobody notices are all alike.
+        if bucket == 0 { NOTICEABLE } else { edge(bucket + 1) }
+    }
+
+    /// The value of this rank is at least this.
+    fn at_least(&self, rank: u64) -> Duration {
+        edge(self.bucket_of(rank))
+    }
+}
+
+/// Where a bucket begins.
+fn edge(bucket: usize) -> Duration {
+    NOTICEABLE.mul_f64((bucket as f64 / f64::from(PER_OCTAVE)).exp2())
+}
+
+/// The smallest rank whose value is above the `share` quantile but for a chance of `alpha`; `None` where even
+/// the largest is not.
+///
+/// The number of values below the quantile has a binomial law, whose distribution function is the
+/// regularised incomplete beta function.
+fn rank_above(n: u64, share: f64, alpha: f64) -> Option<u64> {
+    let from = (n as f64 * share).floor() as u64;
+    // The value of rank k lies above the quantile unless k or more values lie below it.
+    (from.max(1)..=n).find(|&k| at_least(k, n, share) <= alpha)
+}
+
+/// The largest rank whose value is below the `share` quantile but for a chance of `alpha`.
+fn rank_below(n: u64, share: f64, alpha: f64) -> Option<u64> {
+    let to = (n as f64 * share).ceil() as u64;
+    (1..=to.min(n)).rev().find(|&k| at_least(k, n, share) >= 1.0 - alpha)
+}
+
+/// The chance of `k` or more successes of `n` with the chance `p` each; `k` is 1 at least.
+fn at_least(k: u64, n: u64, p: f64) -> f64 {
+    beta_reg(k as f64, (n - k + 1) as f64, p)
+}
+
+/// The output of one tensor in one row, of both answers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Both<'a> {
+    /// The champion's.
+    pub ours: Value<'a>,
+    /// That of the version on trial.
+    pub theirs: Value<'a>,
+}
+
+/// Whether two rows agree. Labels, which are what is no fraction, decide where there are any; scores
+/// must be within the tolerance where there are none.
+pub fn agrees<'a>(row: impl Iterator<Item = Both<'a>>, tolerance: Tolerance) -> bool {
+    let (mut labels, mut labels_agree, mut scores_agree) = (false, true, true);
+    for both in row {
+        let scores = match (both.ours, both.theirs) {
+            // In JSON a score that happens to be whole may come without its point.
+            (Value::Number(ours), Value::Integer(theirs)) => Some((ours, theirs as f64)),
+            (Value::Integer(ours), Value::Number(theirs)) => Some((ours as f64, theirs)),
+            (Value::Number(ours), Value::Number(theirs)) => Some((ours, theirs)),
+            _ => None,
+        };
+        match scores {
+            Some((ours, theirs)) => scores_agree &= tolerance.allows(ours, theirs),
+            None => {
+                labels = true;
+                labels_agree &= both.ours == both.theirs;
+            }
+        }
+    }
+    if labels { labels_agree } else { scores_agree }
+}
+
+/// The row of a pair that is compared.
+pub fn row_of(entropy: Entropy, rows: usize) -> usize {
+    let mixed = entropy.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    usize::try_from(mixed).unwrap_or_default() % rows.max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pair(outcome: PairOutcome, ours: u64, theirs: u64) -> Pair {
+        let ms = Duration::from_millis;
+        Pair { outcome, times: Some((ms(ours), ms(theirs))), replayed: false }
+    }
+
+    fn of(pairs: impl Iterator<Item = Pair>) -> ShadowEvidence {
+        let mut all = Pairs::new(Steady(3));
+        pairs.for_each(|pair| all.add(&pair));
+        all.evidence(Copies::default())
+    }
+
+    /// The ranks are those of `scipy.stats.binom`: `n=500`, `p=0.99`, one in a hundred on each side.
+    #[test]
+    fn the_ranks_are_those_of_the_binomial_law() {
+        assert_eq!(rank_above(500, 0.99, 0.01), Some(500));
+        assert_eq!(rank_above(400, 0.99, 0.01), None);
+        assert_eq!(rank_below(500, 0.99, 0.01), Some(489));
+        assert_eq!(rank_above(10_000, 0.99, 0.01), Some(9923));
+        assert_eq!(rank_below(10_000, 0.99, 0.01), Some(9876));
+    }
+
+    #[test]
+    fn equal_versions_pass_and_those_twice_as_slow_do_not() {
+        let times = |factor: u64| {
+            (0..600).map(move |n| pair(PairOutcome::Agrees, 10 + n % 5, factor * (10 + n % 5)))
+        };
+        let equal = of(times(1));
+        assert!(equal.slower_high.is_some_and(|ratio| ratio < 1.2), "{equal:?}");
+        assert!(equal.agreement_low.is_some_and(|low| low > 0.98), "{equal:?}");
+        let slow = of(times(2));
+        assert!(slow.slower_high.is_some_and(|ratio| ratio > 1.8), "{slow:?}");
+        assert_eq!((equal.began, equal.pairs), (Steady(3), 600));
+    }
+
+    #[test]
+    fn what_nobody_notices_is_no_difference() {
+        let times = |us: u64| Pair {
+            times: Some((Duration::from_micros(10), Duration::from_micros(us))),
+            ..pair(PairOutcome::Agrees, 0, 0)
+        };
+        let evidence = of((0..600).map(|n| times(10 + n)));
+        assert_eq!(evidence.slower_high, Some(1.0));
+    }
+
+    #[test]
+    fn too_few_pairs_claim_nothing_about_the_tail() {
+        let evidence = of((0..300).map(|_| pair(PairOutcome::Agrees, 5, 5)));
+        assert_eq!(evidence.slower_high, None);
+        assert_eq!(of(std::iter::empty()).agreement_low, None);
+    }
+
+    #[test]
+    fn labels_decide_and_scores_where_there_are_none() {
+        let tolerance = Tolerance { absolute: 0.1, relative: 0.0 };
+        let both = |ours, theirs| Both { ours, theirs };
+        let number = |ours, theirs| both(Value::Number(ours), Value::Number(theirs));
+        let label = |ours, theirs| both(Value::Integer(ours), Value::Integer(theirs));
+        assert!(agrees([label(1, 1), number(0.9, 0.6)].into_iter(), tolerance));
+        assert!(!agrees([label(1, 2), number(0.9, 0.9)].into_iter(), tolerance));
+        assert!(agrees([number(0.9, 0.85)].into_iter(), tolerance));
+        assert!(!agrees([number(0.9, 0.6)].into_iter(), tolerance));
+        assert!(!agrees([number(0.9, f64::NAN)].into_iter(), tolerance));
+        assert!(!agrees([both(Value::Text("a"), Value::Missing)].into_iter(), tolerance));
+    }
+
+    proptest! {
+        #[test]
+        fn the_bounds_hold_what_they_bound(
+            values in prop::collection::vec(1u64..3_600_000, 500..700),
+        ) {
+            let mut times = Times::default();
+            values.iter().for_each(|ms| times.add(Duration::from_millis(*ms)));
+            let mut sorted = values;
+            sorted.sort_unstable();
+            for rank in [1, sorted.len() / 2, sorted.len()] {
+                let value = Duration::from_millis(sorted[rank - 1]);
+                let slack = Duration::from_micros(1);
+                prop_assert!(times.at_least(rank as u64) <= value + slack);
+                prop_assert!(times.at_most(rank as u64) + slack >= value);
+            }
+        }
+
+        #[test]
+        fn the_compared_row_is_one_of_them(entropy: u64, rows in 0usize..100) {
+            prop_assert!(row_of(Entropy(entropy), rows) < rows.max(1));
+        }
+    }
+}
