@@ -123,6 +123,7 @@ struct Shards {
     /// Empty, for later.
     spare: Vec<Shard>,
     /// Exchanges whose bodies are looked into on the monitor's thread.
+    #[expect(clippy::vec_box, reason = "a list that grows under the lock moves pointers only")]
     waiting: Vec<Box<Waiting>>,
 }
 

@@ -40,6 +40,7 @@ const UNREAD: &[Unread] = &[
     unread(&["Attention"], "left_window_size", |attribute| attribute.i < 0),
     unread(&["Attention"], "right_window_size", |attribute| attribute.i < 0),
     unread(&["BatchNormalization"], "training_mode", ZERO),
+    unread(&["MultiHeadAttention"], "unidirectional", ZERO),
     unread(&["Scan"], "directions", ZEROS),
     unread(&["Scan"], "scan_input_directions", ZEROS),
     unread(&["Scan"], "scan_output_directions", ZEROS),
@@ -96,6 +97,9 @@ pub(in crate::inference) fn beyond(node: &NodeProto) -> Option<String> {
         return Some("random numbers, which no answer may depend on".to_owned());
     }
     let has_input = |position: usize| node.input.get(position).is_some_and(|name| !name.is_empty());
+    if operator == "SkipSimplifiedLayerNormalization" && has_input(3) {
+        return Some("a bias".to_owned());
+    }
     let causal = |attribute: &AttributeProto| attribute.name == "is_causal" && attribute.i != 0;
     // The mask of what comes later starts at the past there, not at the query.
     let with_past = operator == "Attention" && has_input(4) && node.attribute.iter().any(causal);
@@ -135,6 +139,13 @@ mod tests {
         assert!(refused("Add", int("axis", 0)) && !refused("Softmax", int("axis", 0)));
         assert!(refused("GlobalLpPool", int("p", 3)) && refused("GlobalLpPool", int("p", 2)));
         assert!(refused("BatchNormalization", int("training_mode", 1)));
+        assert!(refused("MultiHeadAttention", int("unidirectional", 1)));
+        let inputs = |count: usize| NodeProto {
+            op_type: "SkipSimplifiedLayerNormalization".to_owned(),
+            input: vec!["x".to_owned(); count],
+            ..NodeProto::default()
+        };
+        assert!(beyond(&inputs(4)).is_some() && beyond(&inputs(3)).is_none());
         assert!(refused("RandomUniform", int("dtype", 1)));
     }
 }
