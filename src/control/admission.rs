@@ -238,7 +238,7 @@ impl Admission {
         let answers = answers.map(|((_, ours), ran)| (ours.as_slice(), ran.outputs.as_slice()));
         let interface = interface::interface(bench, champion.as_deref(), answers);
         let identity = identity::identity(subject, bench, row).await?;
-        let determinism = probes::determinism(bench, probed).await?;
+        let determinism = probes::determinism(bench, probed).await;
         let batch = probes::batch(bench, probed).await?;
         let latency = latency::latency(bench, champion, row, &self.limits, deadline).await?;
         Ok([identity, interface, determinism, batch, latency])

@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 
 use super::admit::Admitted;
 use super::asked::Asked;
+use super::body::Pieces;
 use super::exchange::{Answer, Exchange};
 use super::offload::offload_long;
 use super::problem::Problem;
@@ -27,30 +28,47 @@ pub(super) async fn answer(
     exchange: &mut Exchange,
     runtime: &RemoteRuntime,
     call: &Call<'_>,
-    mut parts: Parts,
+    parts: Parts,
     admitted: &Admitted,
     incoming: Incoming,
 ) -> Result<Answer, Problem> {
-    let spoken = Dialect::OpenInference;
-    let known = match runtime.spoken.extensions {
-        Some(known) if !(known.binary_tensors && known.classification) => known,
-        Some(_) | None => {
-            return remote::answer(exchange, runtime, Some(call), parts, admitted, incoming).await;
-        }
-    };
-    if !known.binary_tensors && parts.headers.contains_key(&HEAD_LENGTH) {
-        return translate::answer(exchange, runtime, spoken, call, parts, admitted, incoming).await;
+    if lacking(runtime).is_none() {
+        return remote::answer(exchange, runtime, Some(call), parts, admitted, incoming).await;
     }
     let pieces = read_whole(exchange, incoming).await?;
+    answer_whole(exchange, runtime, call, parts, admitted, pieces).await
+}
+
+/// What the backends have, where that is not everything.
+fn lacking(runtime: &RemoteRuntime) -> Option<Extensions> {
+    runtime.spoken.extensions.filter(|known| !(known.binary_tensors && known.classification))
+}
+
+/// The same, with a body that is here.
+pub(super) async fn answer_whole(
+    exchange: &mut Exchange,
+    runtime: &RemoteRuntime,
+    call: &Call<'_>,
+    mut parts: Parts,
+    admitted: &Admitted,
+    pieces: Pieces,
+) -> Result<Answer, Problem> {
+    let spoken = Dialect::OpenInference;
+    let Some(known) = lacking(runtime) else {
+        return remote::answer_whole(exchange, runtime, Some(call), parts, admitted, pieces).await;
+    };
     let form = (call.dialect, call.operation);
-    // What cannot be read here is the backend's to refuse.
+    let is_binary = parts.headers.contains_key(&HEAD_LENGTH);
+    let lacks_form = is_binary && !known.binary_tensors;
+    // What cannot be read here is the backend's to refuse, but for what it does not have at all.
     let asked = match Asked::whole(exchange, form, &parts.headers, pieces.clone()).await {
+        Ok(asked) if lacks_form => Some(asked),
         Ok(asked) => {
             let length = asked.len();
             let look = move || Ok(needs_more(&asked, known).then_some(asked));
             offload_long(exchange, length, look).await?
         }
-        Err(problem) if problem.cause.status().is_client_error() => None,
+        Err(problem) if problem.cause.status().is_client_error() && !lacks_form => None,
         Err(problem) => return Err(problem),
     };
     match asked {
@@ -58,7 +76,7 @@ pub(super) async fn answer(
             remote::prepare(exchange, &mut parts, admitted);
             translate::predict(exchange, spoken, call.operation, parts, asked).await
         }
-        None => remote::answer_whole(exchange, runtime, call, parts, admitted, pieces).await,
+        None => remote::answer_whole(exchange, runtime, Some(call), parts, admitted, pieces).await,
     }
 }
 

@@ -24,7 +24,7 @@ const NO_VERSION: [&str; 2] = ["pointsman-asks-for-a-version-that-nobody-has", "
 /// Checks the identity of a version; `row` is one that it may answer.
 ///
 /// # Errors
-/// When a backend does not answer at all, or is not ready.
+/// When no backend answers and is ready.
 pub(super) async fn identity(
     subject: &Subject,
     bench: &mut Bench,
@@ -34,18 +34,25 @@ pub(super) async fn identity(
     match (&mut bench.runner.place, &subject.place) {
         (Place::Local(model), Where::Local { spec, .. }) => Ok(of_file(model, spec)),
         (Place::Remote(remote), Where::Remote { addresses, .. }) => {
+            let (mut there, mut missing) = (0, Vec::new());
             for backend in 0..remote.backends() {
                 let at = remote.authority(backend);
-                let unreachable = |why: String| CheckError::Candidate(format!("{at}: {why}"));
                 let mut asked = Asked { remote, backend, row, time };
                 match asked.all().await {
-                    Ok(None) => {}
+                    Ok(None) => there += 1,
                     Ok(Some(what)) => return Ok(failed(KIND, format!("{at} {what}"))),
-                    Err(RunError::Unreachable(why)) => return Err(unreachable(why)),
-                    Err(error) => return Err(unreachable(error.to_string())),
+                    Err(error) => missing.push(format!("{at}: {error}")),
                 }
             }
-            Ok(passed(KIND, told(remote, addresses.len(), row.is_some())))
+            // One that is away says nothing about the others, which are its equals.
+            if there == 0 {
+                return Err(CheckError::Candidate(missing.join("; ")));
+            }
+            let mut told = told(remote, there, addresses.len(), row.is_some());
+            if !missing.is_empty() {
+                told = format!("{told}; not asked: {}", missing.join("; "));
+            }
+            Ok(passed(KIND, told))
         }
         // A bench is made of its subject.
         (Place::Local(_) | Place::Remote(_), _) => {
@@ -66,8 +73,7 @@ fn of_file(model: &LocalModel, spec: &OnnxSpec) -> Check {
     passed(KIND, format!("sha256:{found}{named}{signed}, {} bytes, is loaded", model.bytes()))
 }
 
-fn told(remote: &Remote, all: usize, tried: bool) -> String {
-    let count = remote.backends();
+fn told(remote: &Remote, count: usize, all: usize, tried: bool) -> String {
     let more = if all > BACKENDS_MAX { format!(" of {all}") } else { String::new() };
     let Names { model, version } = remote.names();
     let whom = version.map_or_else(|| model.to_owned(), |version| format!("{model}/{version}"));

@@ -34,6 +34,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(super) struct Remote {
     links: Vec<Link>,
+    /// Which of them were not there the last time.
+    away: Vec<bool>,
     turn: usize,
     dialect: Dialect,
     /// The model's name there.
@@ -86,6 +88,7 @@ impl Remote {
         let links = addresses.iter().take(BACKENDS_MAX);
         Ok(Self {
             links: links.map(|address| Link::new(address.clone(), http2)).collect(),
+            away: vec![false; addresses.len()],
             turn: 0,
             dialect,
             model: spec.remote_model.unwrap_or_else(|| model.as_str().to_owned()),
@@ -121,18 +124,35 @@ impl Remote {
         self.links.get(backend).map(|link| link.address().authority()).unwrap_or_default()
     }
 
-    /// A prediction of the backend whose turn it is.
+    /// A prediction of the backend whose turn it is, or of the next one that is there.
     pub(super) async fn predict(
         &mut self,
         inputs: &[Tensor],
         wanted: &[&str],
         time: Duration,
     ) -> Result<Ran, RunError> {
-        let backend = self.turn % self.links.len().max(1);
-        self.turn = self.turn.wrapping_add(1);
         let (model, version) = (self.model.clone(), self.version.clone());
         let names = Names { model: &model, version: version.as_deref() };
-        Ok(self.predict_at(backend, names, inputs, wanted, time).await?.ran)
+        let mut failed = gone("none of its backends is there");
+        for _ in 0..self.links.len() {
+            let backend = self.turn % self.links.len();
+            self.turn = self.turn.wrapping_add(1);
+            // The others are its equals.
+            if self.away.get(backend).is_none_or(|away| *away) {
+                continue;
+            }
+            match self.predict_at(backend, names, inputs, wanted, time).await {
+                Ok(said) => return Ok(said.ran),
+                Err(error @ RunError::Unreachable(_)) => {
+                    failed = error;
+                    if let Some(away) = self.away.get_mut(backend) {
+                        *away = true;
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(failed)
     }
 
     /// A prediction of one backend under any name. One that is busy is asked again a few times.

@@ -70,6 +70,9 @@ pub(super) async fn answer(
     if call.as_ref().is_some_and(|call| !call.operation.is_inference()) {
         exchange.owes_no_record();
     }
+    if call.as_ref().is_none_or(|call| call.operation.is_inference()) {
+        exchange.begin_copy(&parts, &admitted);
+    }
     exchange.await_room().await?;
     match (runtime, unread.take()) {
         (RuntimeKind::Local(Some(runtime)), Some(body)) => {

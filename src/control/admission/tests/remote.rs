@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use http::Method;
 use serde_json::json;
 
-use super::server::{Oip, rows, serve};
+use super::server::{Oip, rows, serve, serve_grpc};
 use super::*;
 use crate::domain::dialect::Dialect;
 use crate::domain::spec::SpokenDialect;
@@ -100,12 +100,46 @@ async fn a_dialect_that_declares_nothing_is_checked_on_golden_rows() {
     }
 }
 
+/// An address where nobody listens.
+async fn nobody() -> BackendAddress {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+    let port = listener.local_addr().expect("an address").port();
+    BackendAddress { host: "127.0.0.1".into(), port }
+}
+
+#[tokio::test]
+async fn grpc_backends_are_checked_over_http2() {
+    let of = |address: BackendAddress| {
+        let mut subject = at(&[address], Some("7"), None);
+        if let Where::Remote { spec, .. } = &mut subject.place {
+            spec.dialect = SpokenDialect::Declared(Dialect::OpenInferenceGrpc);
+        }
+        subject
+    };
+    let sound = of(serve_grpc(true).await);
+    let found = checked(&sound, Some(&sound)).await;
+    assert_eq!(found.that(Outcome::Failed), [], "{found:#?}");
+    use CheckKind::{Batch, Determinism, Identity, Interface, Latency, Probes};
+    for kind in [Identity, Interface, Probes, Determinism, Batch, Latency] {
+        assert_eq!(found.of(kind).0, Outcome::Passed, "{found:#?}");
+    }
+    let found = checked(&of(serve_grpc(false).await), None).await;
+    assert_eq!(found.of(CheckKind::Identity).0, Outcome::Failed, "{found:#?}");
+}
+
+#[tokio::test]
+async fn a_backend_that_is_away_says_nothing_about_its_equals() {
+    let subject = at(&[nobody().await, Oip::default().start().await], Some("7"), Some(&beside()));
+    let found = checked(&subject, None).await;
+    assert_eq!(found.that(Outcome::Failed), [], "{found:#?}");
+    let (_, detail) = found.of(CheckKind::Identity);
+    assert!(detail.starts_with("1 backends serve m/7"), "{detail}");
+    assert!(detail.contains("; not asked: 127.0.0.1:"), "{detail}");
+}
+
 #[tokio::test]
 async fn who_is_not_there_is_not_condemned() {
-    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
-    let port = nobody.local_addr().expect("an address").port();
-    drop(nobody);
-    let gone = at(&[BackendAddress { host: "127.0.0.1".into(), port }], Some("7"), None);
+    let gone = at(&[nobody().await], Some("7"), None);
     let admission = admission(Limits::default());
     let error = admission.check(&gone, None, Steady(0)).await.expect_err("nobody is there");
     assert!(matches!(&error, CheckError::Candidate(why) if why.contains("127.0.0.1")), "{error}");

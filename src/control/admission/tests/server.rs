@@ -4,36 +4,44 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message as _;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::sure;
 use crate::domain::spec::BackendAddress;
+use crate::protocol::grpc::{FrameReader, GRPC_STATUS, encode_frame};
+use crate::protocol::infer::InferResponse;
+use crate::protocol::open_inference::grpc::{
+    ContentsForm, ModelMetadataResponse, ModelRequest, TensorMetadata, decode_infer_call,
+    encode_infer_response,
+};
+use crate::protocol::tensor::{Tensor, TensorData};
 
 /// What a server answers to a method, a path and a body: a status and JSON.
-pub(super) type Handler = dyn Fn(&Method, &str, &Value) -> (u16, Value) + Send + Sync;
+pub(super) type Script = dyn Fn(&Method, &str, &Value) -> (u16, Value) + Send + Sync;
 
 /// Serves until the test ends.
-pub(super) async fn serve(handler: Arc<Handler>) -> BackendAddress {
+pub(super) async fn serve(script: Arc<Script>) -> BackendAddress {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
     let port = listener.local_addr().expect("an address").port();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let handler = Arc::clone(&handler);
+            let script = Arc::clone(&script);
             let service = service_fn(move |request: Request<Incoming>| {
-                let handler = Arc::clone(&handler);
+                let script = Arc::clone(&script);
                 async move {
                     let (head, body) = request.into_parts();
                     let body = body.collect().await.map(|body| body.to_bytes());
                     let body = serde_json::from_slice(&body.unwrap_or_default());
                     let body = body.unwrap_or(Value::Null);
-                    let (status, answer) = handler(&head.method, head.uri.path(), &body);
+                    let (status, answer) = script(&head.method, head.uri.path(), &body);
                     let answer = Full::new(Bytes::from(answer.to_string()));
                     let answer = Response::builder()
                         .status(status)
@@ -112,6 +120,76 @@ impl Oip {
             _ => missing(),
         }
     }
+}
+
+/// A gRPC server of model `m`, version `7`; with `strict` it looks at names.
+pub(super) async fn serve_grpc(strict: bool) -> BackendAddress {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+    let port = listener.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = service_fn(move |request: Request<Incoming>| async move {
+                let (head, body) = request.into_parts();
+                let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+                Ok::<_, Infallible>(answer_call(head.uri.path(), body, strict))
+            });
+            tokio::spawn(async move {
+                let builder = http2::Builder::new(TokioExecutor::new());
+                drop(builder.serve_connection(TokioIo::new(stream), service).await);
+            });
+        }
+    });
+    BackendAddress { host: "127.0.0.1".into(), port }
+}
+
+type Call = http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>;
+
+fn answer_call(path: &str, body: Bytes, strict: bool) -> Response<Call> {
+    let mut reader = FrameReader::new(body.len());
+    reader.push(body);
+    let message = reader.next_frame().ok().flatten().expect("a message").payload;
+    let known = |name: &str, version: &str| !strict || (name == "m" && version == "7");
+    let frame = if path.ends_with("/ModelMetadata") {
+        let asked = ModelRequest::decode(message).expect("a request");
+        known(&asked.name, &asked.version).then(|| {
+            let tensor = |name: &str| TensorMetadata {
+                name: name.to_owned(),
+                datatype: "FP32".to_owned(),
+                shape: vec![-1, 2],
+            };
+            let told = ModelMetadataResponse {
+                name: asked.name,
+                versions: vec!["7".to_owned()],
+                inputs: vec![tensor("x")],
+                outputs: vec![tensor("p")],
+                ..ModelMetadataResponse::default()
+            };
+            encode_frame(&told).expect("a frame")
+        })
+    } else {
+        let call = decode_infer_call(message).expect("a call");
+        known(&call.model, call.version.as_deref().unwrap_or_default()).then(|| {
+            let x = &call.request.inputs[0];
+            let TensorData::Fp32(values) = x.data() else { panic!("floats") };
+            let p = values.chunks_exact(2).flat_map(|row| sure([row[0], row[1]])).collect();
+            let p = Tensor::new("p", x.shape(), TensorData::Fp32(p)).expect("agrees");
+            let response = InferResponse {
+                model_name: "m".into(),
+                model_version: "7".into(),
+                outputs: vec![p],
+                ..InferResponse::default()
+            };
+            let frame = encode_infer_response(response, ContentsForm::Raw).expect("a frame");
+            Bytes::from(frame.concat())
+        })
+    };
+    let mut ended = HeaderMap::new();
+    let status = if frame.is_some() { "0" } else { "5" };
+    ended.insert(GRPC_STATUS, HeaderValue::from_static(status));
+    let body = Full::new(frame.unwrap_or_default());
+    let body = body.with_trailers(std::future::ready(Some(Ok(ended)))).boxed_unsync();
+    let response = Response::builder().header("content-type", "application/grpc");
+    response.body(body).expect("a response")
 }
 
 /// Rows of two out of flat or nested numbers.
