@@ -127,7 +127,7 @@ impl Drift {
             let measured = yardstick.measure(counts);
             let step = measured.p.map(|p| detector.observe(e_value(p), self.feature_threshold));
             let verdict = Verdict {
-                outcome: outcome(step.as_ref()),
+                outcome: outcome(step.as_ref(), detector),
                 evidence: yardstick.evidence(&measured, step.as_ref(), self.feature_threshold),
             };
             reports.push(FeatureReport { index, measured, verdict, is_discovery: false });
@@ -155,7 +155,11 @@ impl Drift {
                     weighted.iter().filter(|(of, ..)| of == role).map(|(_, w, e)| (*w, *e));
                 let e = weighted_mean(of_role);
                 let step = e.map(|e| detector.observe(e, threshold));
-                RoleReport { role: *role, verdict: role_verdict(e, step.as_ref(), threshold) }
+                let outcome = outcome(step.as_ref(), detector);
+                RoleReport {
+                    role: *role,
+                    verdict: role_verdict(e, step.as_ref(), threshold, outcome),
+                }
             })
             .collect();
         Ok(Report { features: reports, roles })
@@ -185,8 +189,10 @@ impl Drift {
     }
 }
 
-fn outcome(step: Option<&Step>) -> Outcome {
+/// A window that says nothing does not end what has drifted: the values may be missing because they have.
+fn outcome(step: Option<&Step>, detector: &Detector) -> Outcome {
     match step {
+        None if detector.is_drifting() => Outcome::Breach,
         None => Outcome::Insufficient,
         Some(step) if step.is_drifting => Outcome::Breach,
         Some(_) => Outcome::Pass,
@@ -207,7 +213,7 @@ fn weighted_mean(values: impl Iterator<Item = (Option<f64>, Option<f64>)>) -> Op
     }
 }
 
-fn role_verdict(e: Option<f64>, step: Option<&Step>, threshold: f64) -> Verdict {
+fn role_verdict(e: Option<f64>, step: Option<&Step>, threshold: f64, outcome: Outcome) -> Verdict {
     let evidence = Evidence {
         definition: "mean of the features' e-values, by weight",
         e_value: e,
@@ -215,5 +221,5 @@ fn role_verdict(e: Option<f64>, step: Option<&Step>, threshold: f64) -> Verdict 
         threshold: Some(threshold),
         ..Evidence::default()
     };
-    Verdict { outcome: outcome(step), evidence }
+    Verdict { outcome, evidence }
 }

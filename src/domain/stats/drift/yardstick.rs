@@ -11,7 +11,9 @@
 //! which factor, and both sides are divided by it. Seasons make single chunks differ: what the largest
 //! is above chance becomes the margin, if it is larger than the one asked for. A window that is smaller
 //! than a chunk gets a margin that is larger in proportion, because the noise of values that follow each
-//! other closely does not average out in it.
+//! other closely does not average out in it. A reference of few values is itself off by chance, and in every window by
+//! the same: what that can be goes on top of the margin. Groups that neither side has are left out: half a
+//! count in each, which keeps logarithms finite, would be a difference where the sides are of unlike sizes.
 
 use crate::domain::stats::baseline::{Noise, Reference};
 use crate::domain::stats::chi2;
@@ -24,6 +26,11 @@ use crate::domain::stats::groups::Groups;
 use crate::domain::stats::interval::{Interval, Piles, atoms, kolmogorov_smirnov, wasserstein};
 use crate::domain::stats::layout::{Edges, Feature, FeatureKind, Guard};
 use crate::domain::stats::verdict::Evidence;
+
+/// The values of a reference from which on its own error is small beside any margin.
+const ENOUGH: f64 = 1000.0;
+/// The chance that a smaller reference is off by more than is allowed for.
+const OWN_CHANCE: f64 = 1e-4;
 
 /// What windows of one feature are held against.
 #[derive(Debug, Clone)]
@@ -41,6 +48,8 @@ pub struct Yardstick {
     seasonal: f64,
     /// The rows of such a chunk.
     chunk: f64,
+    /// By what index a reference of this size may be off itself, beyond what every threshold allows for.
+    own: f64,
     numeric: Option<NumericPart>,
 }
 
@@ -102,6 +111,7 @@ impl Yardstick {
         let total = reference.total();
         let (dispersion, seasonal) =
             reference.noise.map_or((1.0, 0.0), |noise| beyond_chance(noise, total, groups.df()));
+        let own = own_error(total, groups.df());
         Self {
             grouped: groups.sum(reference.counts(), |count| count),
             groups,
@@ -110,6 +120,7 @@ impl Yardstick {
             margin,
             dispersion,
             seasonal,
+            own,
             chunk: reference.noise.map_or(0.0, |noise| noise.chunk as f64),
             numeric,
         }
@@ -123,7 +134,7 @@ impl Yardstick {
     /// The index that does not matter in a window of `n` values, noise included.
     pub fn margin(&self, n: u64) -> f64 {
         let stretch = (self.chunk / (n as f64).max(1.0)).max(1.0);
-        self.margin.max(self.seasonal * stretch)
+        self.margin.max(self.seasonal * stretch) + self.own
     }
 
     /// By which factor chunks of the baseline vary more than independent values would.
@@ -139,7 +150,12 @@ impl Yardstick {
         let share = |count: u64, of: u64| if of == 0 { 0.0 } else { count as f64 / of as f64 };
         let (p, q) = (distance::shares(&current), distance::shares(&self.grouped));
         let (fine_p, fine_q) = (distance::shares(&bins), distance::shares(&self.bins));
-        let index = psi(&current, &self.grouped);
+        let (of_current, of_reference): (Vec<f64>, Vec<f64>) = current
+            .iter()
+            .zip(&self.grouped)
+            .filter(|(current, reference)| **current > 0.0 || **reference > 0.0)
+            .unzip();
+        let index = psi(&of_current, &of_reference);
         let numeric = self.numeric.as_ref().filter(|_| n > 0 && self.total > 0.0);
         let is_atom =
             |part: &NumericPart, bin: usize| part.atoms.get(bin).copied().unwrap_or(false);
@@ -164,18 +180,22 @@ impl Yardstick {
             wasserstein: numeric.and_then(|part| {
                 Some(wasserstein(&Piles::of_counts(counts, &part.edges)?, part.piles.as_ref()?))
             }),
-            p: self.p(n, index),
+            p: self.p(n, index, of_current.len()),
         }
     }
 
     /// The margin test, `None` where the window has too few values for its law, or the reference none.
-    fn p(&self, n: u64, psi: f64) -> Option<f64> {
+    fn p(&self, n: u64, psi: f64, groups: usize) -> Option<f64> {
         if n < self.groups.values_min() as u64 || self.total <= 0.0 || self.groups.len() < 2 {
             return None;
         }
+        if groups < 2 {
+            // Both sides have the same value in every row.
+            return Some(1.0);
+        }
         let effective = effective(n as f64, self.total) / self.dispersion;
         let (statistic, noncentrality) = (effective * psi, effective * self.margin(n));
-        Some(chi2::noncentral_survival(statistic, self.groups.df(), noncentrality))
+        Some(chi2::noncentral_survival(statistic, (groups - 1) as f64, noncentrality))
     }
 
     /// The evidence of a measured window.
@@ -194,6 +214,15 @@ impl Yardstick {
             threshold: Some(threshold),
         }
     }
+}
+
+/// The index by which a reference of `m` values may be off by chance, less what one of [`ENOUGH`] may be: the thresholds
+/// allow for that.
+fn own_error(m: f64, df: f64) -> f64 {
+    if m <= 0.0 || df <= 0.0 {
+        return 0.0;
+    }
+    chi2::upper_quantile(OWN_CHANCE, df) * (1.0 / m - 1.0 / ENOUGH).max(0.0)
 }
 
 /// The size of one sample that tells as much as both.
