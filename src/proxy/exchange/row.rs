@@ -94,7 +94,7 @@ impl SideNotes {
 
     /// A whole body with what this side says about it.
     pub(super) fn content_of(&self, body: Pieces) -> Content {
-        let headers = (self.content_type.clone(), self.content_encoding.clone());
+        let headers = (self.content_type.as_ref(), self.content_encoding.as_ref());
         Content::new(headers.0, headers.1, Payload::Chunks(&body))
     }
 
