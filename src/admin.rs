@@ -128,6 +128,14 @@ impl Admin {
         registry.copy(refused, &[("reason", "expired")], executor.expired);
         registry.copy(refused, &[("reason", "abandoned")], executor.abandoned);
         registry.copy("pointsman_executor_panics_total", &[], executor.panicked);
+        let codec = self.gateway.codec_stats();
+        registry.set("pointsman_codec_queued", &[], float(codec.queued as u64));
+        registry.set("pointsman_codec_running", &[], float(codec.running as u64));
+        let refused = "pointsman_codec_refused_total";
+        registry.copy(refused, &[("reason", "full")], codec.refused);
+        registry.copy(refused, &[("reason", "expired")], codec.expired);
+        registry.copy(refused, &[("reason", "abandoned")], codec.abandoned);
+        registry.copy("pointsman_codec_panics_total", &[], codec.panicked);
         let held = self.gateway.held_body_bytes();
         registry.set("pointsman_held_body_bytes", &[], float(held));
         let known = self.gateway.feedback_names();

@@ -128,6 +128,7 @@ impl App {
         let admin = crate::proxy::bind(intent.admin, 1)?;
         let threads = intent.inference.threads.unwrap_or_else(cores);
         let executor = Executor::new(threads).map_err(StartError::Executor)?;
+        let codec = Executor::named("codec", workers).map_err(StartError::Executor)?;
         let monitor = Arc::new(Monitor::new(&intent, workers));
         let quality =
             QualityMonitor::start(&intent, &log.recorder, &monitor).map_err(StartError::Monitor)?;
@@ -150,7 +151,7 @@ impl App {
             &intent,
             (snapshots, repository),
             Arc::clone(&log.recorder),
-            Arc::new(executor),
+            (Arc::new(executor), codec),
             Arc::new(Readiness::new(workers)),
             &registry,
         ));

@@ -31,6 +31,7 @@ mod http2;
 mod listen;
 mod local;
 mod names;
+mod offload;
 mod problem;
 mod redact;
 mod remote;
@@ -54,7 +55,7 @@ use self::problem::Cause;
 pub use self::shadow::ShadowThread;
 pub use self::worker::WorkerPlan;
 use crate::domain::spec::{Forwarding, Intent, Limits, ProtocolSpec};
-use crate::inference::Executor;
+use crate::inference::{Executor, ExecutorStats};
 use crate::prediction_log::Recorder;
 use crate::protocol::grpc::reflection::Reflection;
 use crate::snapshot::{Reader, Replays, Repository};
@@ -69,6 +70,7 @@ pub struct Gateway {
     pub(crate) readiness: Arc<Readiness>,
     limits: Limits,
     held_bodies: Arc<held::HeldBodies>,
+    codec: offload::Codec,
     forwarding: Forwarding,
     desk: feedback::Desk,
     /// How long an exchange waits for room in the log.
@@ -99,7 +101,7 @@ impl Gateway {
         intent: &Intent,
         (snapshots, repository): (Reader, Repository),
         recorder: Arc<Recorder>,
-        executor: Arc<Executor>,
+        (executor, codec): (Arc<Executor>, Executor),
         readiness: Arc<Readiness>,
         registry: &Registry,
     ) -> Self {
@@ -111,6 +113,7 @@ impl Gateway {
             readiness,
             limits: intent.limits,
             held_bodies: Arc::new(held::HeldBodies::new(intent.limits.held_bodies)),
+            codec: offload::Codec::new(codec),
             forwarding: intent.forwarding.clone(),
             desk: feedback::Desk::new(intent, &recorder, registry),
             log_block: intent.log.block,
@@ -118,13 +121,18 @@ impl Gateway {
             recorder,
             upstream_reuses: ShardedCounter::new(registry.workers()),
             sampled_out: ShardedCounter::new(registry.workers()),
-            protocols: intent.protocols,
+            protocols: intent.protocols.clone(),
             reflection: Reflection::new().ok(),
             copies,
             replays,
             copies_ahead: Mutex::new(Some(ahead)),
             aside: registry.workers(),
         }
+    }
+
+    /// What the threads for long bodies do and have done.
+    pub fn codec_stats(&self) -> ExecutorStats {
+        self.codec.stats()
     }
 
     /// Orders logged requests to be replayed through a version that gets copies.

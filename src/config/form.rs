@@ -20,7 +20,7 @@ use super::scalar::Fault;
 pub(super) use alarms::{link, mute_hours};
 pub(super) use log::{
     bucket, endpoint, field_source, hash_key, output, pointer, region, secret, sink_url,
-    slice_source,
+    slice_source, token,
 };
 pub(super) use releases::{check, metric, step_share};
 

@@ -169,6 +169,8 @@ pub(super) enum Form {
     Region,
     /// A secret.
     Secret,
+    /// A secret that clients bring.
+    Token,
     /// The secret key of a keyed hash.
     HashKey,
     /// The sha256 of an artifact.
@@ -231,6 +233,9 @@ impl Form {
             Self::Slice => {
                 "\"session\", \"header:NAME\", \"request:/json/pointer\" or \"response:/json/pointer\""
             }
+            Self::Token => {
+                "a secret of at least 16 visible characters, from \"${env:NAME}\" or \"${file:PATH}\""
+            }
             Self::Share => "a share such as \"5%\"",
             Self::Check => {
                 "\"identity\", \"interface\", \"probes\", \"determinism\", \"batch\", \"golden\", \
@@ -256,7 +261,7 @@ impl Form {
             Self::Slice => Some("^(session|header:.+|(request|response):/.*)$"),
             Self::SinkUrl | Self::Endpoint => Some("^http://[^/?#@\\s]+"),
             // What comes from elsewhere is all that matches, next to this.
-            Self::Secret | Self::HashKey => Some("\\$\\{(env|file):"),
+            Self::Secret | Self::Token | Self::HashKey => Some("\\$\\{(env|file):"),
             Self::Link => Some("^https?://"),
             Self::MuteHours => {
                 Some("^([a-z]{3}(-[a-z]{3})? +)?[0-9]{2}:[0-9]{2}-[0-9]{2}:[0-9]{2}$")
@@ -317,7 +322,8 @@ impl Kind {
 
 /// Whether the value of a key of this name is a secret, wherever it stands.
 pub(super) fn is_secret(name: &str) -> bool {
-    let secret = |key: &Key| matches!(key.kind, Kind::Text(Form::Secret | Form::HashKey));
+    let secret =
+        |key: &Key| matches!(key.kind, Kind::Text(Form::Secret | Form::Token | Form::HashKey));
     HOMES.iter().any(|(section, _)| section.key(name).is_some_and(secret))
 }
 

@@ -89,6 +89,7 @@ pub(super) fn intent(
         (name, spec)
     });
     let models = models.collect();
+    let is_private = listen.as_ref().is_none_or(|at| at.value.ip().is_loopback());
     recording::warn_idle(context.report, &level, &levels, &routes);
     let intent = Intent {
         node: top.parse("node", form::node).map_or_else(|| environment.host_name(), |at| at.value),
@@ -100,7 +101,9 @@ pub(super) fn intent(
         workers: top.integer("workers"),
         limits: top.table("limits", settings::limits).unwrap_or_default(),
         forwarding: top.table("forwarding", settings::forwarding).unwrap_or_default(),
-        protocols: top.table("protocols", settings::protocols).unwrap_or_default(),
+        protocols: top
+            .table("protocols", |fields| settings::protocols(fields, is_private))
+            .unwrap_or_default(),
         inference: top.table("inference", settings::inference).unwrap_or_default(),
         log,
         sinks,

@@ -27,7 +27,9 @@ impl Bench {
         let dir = tempfile::tempdir().expect("a directory");
         let key = "hunter2 has sixteen bytes and more";
         let environment = Fixed(
-            [("SECRET", "hunter2"), ("KEY", key)].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            [("SECRET", "hunter2"), ("KEY", key), ("TOKEN", "token-of-16-bytes")]
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .into(),
         );
         let bench = Self { dir, environment };
         bench.write("model.onnx", "");

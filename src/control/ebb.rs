@@ -12,6 +12,8 @@ use tokio::time::Instant;
 
 /// A little more than the allocator keeps what is free (`purge_delay`, 1000 ms).
 const SOON: Duration = Duration::from_millis(1500);
+/// How long what comes after may put off the first turn.
+const PUT_OFF_MAX: Duration = Duration::from_secs(10);
 /// When most requests that were under way have ended.
 const LATE: Duration = Duration::from_secs(30);
 
@@ -20,13 +22,18 @@ const LATE: Duration = Duration::from_secs(30);
 pub(super) struct Ebb {
     soon: Option<Instant>,
     late: Option<Instant>,
+    /// When models began to come and go, and when the last one did.
+    first: Option<Instant>,
+    last: Option<Instant>,
 }
 
 impl Ebb {
     /// A model came or went.
     pub(super) fn begin(&mut self, now: Instant) {
-        // Not put off by what comes after, which may have no end.
-        self.soon.get_or_insert(now + SOON);
+        // What has just become free would be kept for a second more; but what comes after may have no end.
+        let first = *self.first.get_or_insert(now);
+        self.last = Some(now);
+        self.soon = Some((now + SOON).min(first + PUT_OFF_MAX));
         self.late = Some(now + LATE);
     }
 
@@ -44,7 +51,9 @@ impl Ebb {
 
     /// Gives back what is free.
     pub(super) fn give_back(&mut self, now: Instant) {
-        self.soon = self.soon.filter(|at| *at > now);
+        self.first = None;
+        let unseen = self.last.map(|last| last + SOON).filter(|at| *at > now);
+        self.soon = self.soon.filter(|at| *at > now).or(unseen);
         self.late = self.late.filter(|at| *at > now);
         // A thread that has allocated nothing ends without a look at what is free.
         let look = || drop(std::hint::black_box(Box::new(0_u64)));
@@ -60,17 +69,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_after_does_not_put_off_the_first_turn_but_the_last() {
+    fn each_change_has_a_turn_after_the_allocator_lets_go_and_a_late_one() {
         let mut ebb = Ebb::default();
         assert_eq!(ebb.next(), None);
         let began = Instant::now();
         ebb.begin(began);
         let later = began + Duration::from_secs(1);
         ebb.begin(later);
-        assert_eq!(ebb.next(), Some(began + SOON));
-        ebb.give_back(began + SOON);
+        assert_eq!(ebb.next(), Some(later + SOON));
+        ebb.give_back(later + SOON);
         assert_eq!(ebb.next(), Some(later + LATE));
         ebb.give_back(later + LATE);
         assert_eq!(ebb.next(), None);
+    }
+
+    #[test]
+    fn changes_without_end_do_not_put_off_every_turn() {
+        let mut ebb = Ebb::default();
+        let began = Instant::now();
+        let mut now = began;
+        while now < began + PUT_OFF_MAX {
+            ebb.begin(now);
+            now += Duration::from_secs(1);
+        }
+        assert_eq!(ebb.next(), Some(began + PUT_OFF_MAX));
+        ebb.give_back(began + PUT_OFF_MAX);
+        let last = began + PUT_OFF_MAX - Duration::from_secs(1);
+        assert_eq!(ebb.next(), Some(last + SOON), "what came last has its turn");
     }
 }

@@ -101,7 +101,8 @@ impl Compiled {
             model.set_input_fact(position, InferenceFact::dt_shape(datum_type, facts))?;
             dims.push(input_dims);
         }
-        let model = model.into_typed()?.into_decluttered()?;
+        let mut model = model.into_typed()?.into_decluttered()?;
+        onnx::guard(&mut model);
         let no_batch = open.no_batch(&model, &dims)?;
         let signature = signature(&model, interface, dims)?;
         let symbols = open.symbols.into_iter().map(|(_, symbol)| symbol).collect();

@@ -96,10 +96,18 @@ impl Executor {
     /// # Errors
     /// When the operating system refuses a thread.
     pub fn new(threads: usize) -> io::Result<Self> {
+        Self::named("infer", threads)
+    }
+
+    /// The same, with another name for its threads.
+    ///
+    /// # Errors
+    /// When the operating system refuses a thread.
+    pub fn named(name: &str, threads: usize) -> io::Result<Self> {
         let executor = Self { shared: Arc::default(), threads: Mutex::default() };
         for number in 0..threads.max(1) {
             let shared = Arc::clone(&executor.shared);
-            let thread = std::thread::Builder::new().name(format!("infer-{number}"));
+            let thread = std::thread::Builder::new().name(format!("{name}-{number}"));
             executor.threads.lock().push(thread.spawn(move || shared.work())?);
         }
         Ok(executor)

@@ -222,10 +222,11 @@ fn check_operators(tract: &Onnx, model: &ModelProto, graph: &GraphProto) -> Resu
             let operator = format!("{domain}.{name}");
             return Err(Refusal::Operator { operator, node: node_name(node) });
         }
-        if domain.is_empty()
+        if domain != ml::DOMAIN
             && let Some(what) = onnx::beyond(node)
         {
-            let operator = format!("ai.onnx.{name} with {what}");
+            let domain = if domain.is_empty() { "ai.onnx" } else { domain };
+            let operator = format!("{domain}.{name} with {what}");
             return Err(Refusal::Operator { operator, node: node_name(node) });
         }
         let same = |import: &str| import == domain || (domain.is_empty() && import == "ai.onnx");

@@ -7,9 +7,11 @@
 mod bit_shift;
 mod cast;
 mod extreme;
+mod guard;
 mod log_softmax;
 mod mul;
 mod pointwise;
+mod quantize;
 mod reduce;
 mod reduce_extreme;
 mod reduce_log_sum_exp;
@@ -19,11 +21,13 @@ use std::sync::LazyLock;
 
 use tract_onnx::Onnx;
 use tract_onnx::model::ParsingContext;
-use tract_onnx::pb::NodeProto;
+use tract_onnx::pb::attribute_proto::AttributeType;
+use tract_onnx::pb::{AttributeProto, NodeProto};
 use tract_onnx::prelude::{Tensor, TractResult};
 use tract_onnx::tract_hir::infer::InferenceOp;
 use tract_onnx::tract_hir::internal::bail;
 
+pub(super) use self::guard::guard;
 pub(super) use self::unread::beyond;
 use super::ml::build;
 
@@ -33,17 +37,44 @@ pub(super) fn register(onnx: &mut Onnx) {
     onnx.op_register.insert("Cast", cast::build);
     onnx.op_register.insert("Celu", pointwise::celu);
     onnx.op_register.insert("Clip", pointwise::clip);
+    let dynamic = build::<quantize::DynamicQuantizeLinear>;
+    onnx.op_register.insert("DynamicQuantizeLinear", dynamic);
+    onnx.op_register.insert("Gelu", pointwise::gelu);
     onnx.op_register.insert("HardSigmoid", pointwise::hard_sigmoid);
     onnx.op_register.insert("LogSoftmax", build::<log_softmax::LogSoftmax>);
     onnx.op_register.insert("Max", build::<extreme::Extreme<true>>);
     onnx.op_register.insert("Min", build::<extreme::Extreme<false>>);
+    onnx.op_register.insert("Mish", pointwise::mish);
     onnx.op_register.insert("Mul", mul::build);
+    onnx.op_register.insert("QuantizeLinear", build::<quantize::QuantizeLinear>);
     onnx.op_register.insert("ReduceLogSumExp", reduce_log_sum_exp::build);
     onnx.op_register.insert("ReduceMax", reduce_extreme::build::<true>);
     onnx.op_register.insert("ReduceMin", reduce_extreme::build::<false>);
     onnx.op_register.insert("Relu", pointwise::relu);
+    onnx.op_register.insert("Resize", resize);
     onnx.op_register.insert("Sigmoid", pointwise::sigmoid);
+    onnx.op_register.insert("Softplus", pointwise::softplus);
     onnx.op_register.insert("Tanh", pointwise::tanh);
+}
+
+/// Makes the Resize of a node. The nearest pixel of version 10 is the one below
+/// (<https://onnx.ai/onnx/operators/onnx__Resize.html>); tract takes the one that later versions take.
+fn resize(
+    context: &ParsingContext<'_>,
+    node: &NodeProto,
+) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+    const NEAREST_MODE_SINCE: i64 = 11;
+    if context.onnx_operator_set_version >= NEAREST_MODE_SINCE {
+        return stock(context, node);
+    }
+    let mut node = node.clone();
+    node.attribute.push(AttributeProto {
+        name: "nearest_mode".to_owned(),
+        r#type: AttributeType::String.into(),
+        s: b"floor".to_vec(),
+        ..AttributeProto::default()
+    });
+    stock(context, &node)
 }
 
 /// What tract makes of a node whose operator is replaced.

@@ -8,8 +8,9 @@ use http::header::ACCEPT;
 use http::{HeaderMap, Response};
 use hyper::body::Incoming;
 
-use super::coding::{Coding, deflate, inflate};
+use super::coding::{Coding, deflate};
 use super::exchange::Exchange;
+use super::offload::inflated;
 use super::problem::{Cause, Problem};
 use super::remote::read_whole;
 use crate::protocol::dialect::{
@@ -17,7 +18,7 @@ use crate::protocol::dialect::{
     decode_request, encode_response,
 };
 use crate::protocol::infer::{InferRequest, InferResponse, Parameter};
-use crate::protocol::open_inference::OutputForms;
+use crate::protocol::open_inference::{self, OutputForms};
 use crate::protocol::status::FailureKind;
 
 /// TensorFlow Serving's word for the function of a model that is asked for, and what names the only one.
@@ -59,23 +60,21 @@ impl Asked {
     ) -> Result<Self, Problem> {
         Coding::of_body(headers)?;
         let pieces = read_whole(exchange, incoming).await?;
-        Self::whole(exchange, (dialect, operation), headers, pieces)
+        Self::whole(exchange, (dialect, operation), headers, pieces).await
     }
 
     /// A body over REST that is here, decoded.
-    pub(super) fn whole(
+    pub(super) async fn whole(
         exchange: &mut Exchange,
         (dialect, operation): (Dialect, Operation),
         headers: &HeaderMap,
         pieces: super::body::Pieces,
     ) -> Result<Self, Problem> {
         let coding = Coding::of_body(headers)?;
-        let limit = exchange.context.worker.gateway.limits.body;
         let pieces = match coding {
             Coding::Identity => pieces,
             Coding::Gzip | Coding::Deflate => {
-                let whole = pieces.concat();
-                let plain = inflate(coding, &whole, limit)?;
+                let plain = inflated(exchange, coding, pieces.concat().into()).await?;
                 exchange.hold(plain.len())?;
                 std::iter::once(plain).collect()
             }
@@ -170,10 +169,14 @@ pub(super) fn joined(response: Response<Pieces>) -> Response<Bytes> {
     })
 }
 
-/// Why an answer has no form: classes are the client's wish, all else is the model's doing.
+/// Why an answer has no form: classes and JSON are the client's wish, all else is the model's doing.
 fn unwritten(error: EncodeError) -> Problem {
     let cause = match &error {
         EncodeError::Classes(_) => Cause::BadInput,
+        // It could have asked for binary data.
+        EncodeError::OpenInference(open_inference::EncodeError::NoJsonForm { .. }) => {
+            Cause::BadInput
+        }
         _ => Cause::NoForm,
     };
     Problem::new(cause, error.to_string())

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use flate2::write::{GzEncoder, ZlibEncoder};
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, VARY};
 use http::{HeaderMap, HeaderValue};
 
 use super::admit::{BODY_KEY, too_large};
@@ -137,6 +137,7 @@ pub(super) fn deflate(coding: Coding, body: Bytes, headers: &mut HeaderMap) -> B
     match coded {
         Ok(coded) => {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.as_str()));
+            headers.append(VARY, HeaderValue::from_static("accept-encoding"));
             coded.into()
         }
         // Writing into memory does not fail.

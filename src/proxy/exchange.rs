@@ -75,6 +75,8 @@ pub(super) struct Exchange {
     /// When the wall clock was read for `ts_us`, by the clock that measures durations.
     noted_at: Option<Instant>,
     deadline: Instant,
+    /// The header that should say how long the client waits, and does not.
+    unsound_limit: Option<HeaderName>,
     client: IpAddr,
     method: Method,
     uri: Uri,
@@ -143,8 +145,8 @@ enum Recording {
 pub(super) enum Answer {
     /// All of it is here.
     Whole(Response<Bytes>),
-    /// All messages of gRPC are here; trailers that say so follow.
-    Message(Response<Bytes>),
+    /// All of it is here, and trailers that follow.
+    Trailed(Response<Bytes>, HeaderMap),
     /// Messages of gRPC that follow those of the client.
     Talk(Box<grpc::Talk>),
     /// The body is still coming.
@@ -180,8 +182,7 @@ async fn respond(mut exchange: Box<Exchange>, parts: Parts, body: Incoming) -> R
     }
     match answered {
         Ok(Answer::Whole(response)) => exchange.reply(response, None).await,
-        Ok(Answer::Message(response)) => {
-            let trailers = grpc::ok_trailers();
+        Ok(Answer::Trailed(response, trailers)) => {
             exchange.note_trailers(&trailers);
             exchange.reply(response, Some(trailers)).await
         }
@@ -209,13 +210,10 @@ impl Exchange {
         // The head arrived a moment ago; its first byte is what counts as the beginning.
         let began = context.clock.head_began();
         let ts = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let limit = parts
-            .headers
-            .get(&REQUEST_TIMEOUT)
-            .and_then(|value| value.to_str().ok()?.parse().ok())
-            .map(Duration::from_millis)
-            .or_else(|| grpc::timeout(&parts.headers).filter(|_| grpc::is_grpc(parts)))
-            .map_or(gateway.limits.request_time, |own| gateway.limits.request_time.min(own));
+        let (limit, unsound_limit) = match own_limit(parts) {
+            Ok(own) => (own.unwrap_or(Duration::MAX).min(gateway.limits.request_time), None),
+            Err(header) => (gateway.limits.request_time, Some(header)),
+        };
         let deadline = began + limit;
         context.clock.set(Phase::Exchange, deadline);
         let (id, entropy) = context.worker.mint(u64::try_from(ts.as_millis()).unwrap_or_default());
@@ -234,6 +232,7 @@ impl Exchange {
             ts_us: u64::try_from(ts.as_micros()).unwrap_or_default(),
             noted_at: None,
             deadline,
+            unsound_limit,
             client: admit::client_address(context.peer.ip, &parts.headers, &gateway.forwarding),
             method: parts.method.clone(),
             uri: parts.uri.clone(),
@@ -473,12 +472,6 @@ impl Exchange {
         self.values = values;
     }
 
-    /// Notes how many predictions the inputs of a request ask for.
-    pub(super) fn note_rows(&mut self, inputs: &[Tensor]) {
-        let rows = inputs.first().and_then(|input| input.shape().first());
-        self.batch_size = rows.and_then(|&rows| u32::try_from(rows).ok());
-    }
-
     /// How many predictions the request asks for, where that is known.
     pub(super) fn batch_size(&self) -> Option<u32> {
         self.batch_size
@@ -533,6 +526,21 @@ impl Drop for Exchange {
         self.problem = ended_by;
         self.record();
     }
+}
+
+/// How many predictions the inputs of a request ask for: the first dimension of the first.
+pub(super) fn rows(inputs: &[Tensor]) -> Option<u32> {
+    let rows = inputs.first().and_then(|input| input.shape().first());
+    rows.and_then(|&rows| u32::try_from(rows).ok())
+}
+
+/// How long the client says it waits, or the header that says something else.
+fn own_limit(parts: &Parts) -> Result<Option<Duration>, HeaderName> {
+    if let Some(value) = parts.headers.get(&REQUEST_TIMEOUT) {
+        let millis = value.to_str().ok().and_then(|text| text.parse().ok());
+        return millis.map(|millis| Some(Duration::from_millis(millis))).ok_or(REQUEST_TIMEOUT);
+    }
+    if grpc::is_grpc(parts) { grpc::timeout(&parts.headers) } else { Ok(None) }
 }
 
 /// The host of an authority, brackets kept.

@@ -12,6 +12,7 @@ use super::admit::Admitted;
 use super::asked::Asked;
 use super::body::Pieces;
 use super::exchange::{Answer, Exchange};
+use super::offload::offload_long;
 use super::problem::Problem;
 use super::remote::{self, read_whole};
 use super::translate::{self, HEAD_LENGTH};
@@ -58,16 +59,22 @@ pub(super) async fn answer_whole(
     };
     let form = (call.dialect, call.operation);
     let is_binary = parts.headers.contains_key(&HEAD_LENGTH);
+    let lacks_form = is_binary && !known.binary_tensors;
     // What cannot be read here is the backend's to refuse, but for what it does not have at all.
-    let asked = match Asked::whole(exchange, form, &parts.headers, pieces.clone()) {
-        Err(problem) if is_binary && !known.binary_tensors => return Err(problem),
-        asked => asked.ok(),
+    let asked = match Asked::whole(exchange, form, &parts.headers, pieces.clone()).await {
+        Ok(asked) if lacks_form => Some(asked),
+        Ok(asked) => {
+            let length = asked.len();
+            let look = move || Ok(needs_more(&asked, known).then_some(asked));
+            offload_long(exchange, length, look).await?
+        }
+        Err(problem) if problem.cause.status().is_client_error() && !lacks_form => None,
+        Err(problem) => return Err(problem),
     };
-    let must = |asked: &Asked| is_binary && !known.binary_tensors || needs_more(asked, known);
-    match asked.filter(must) {
+    match asked {
         Some(asked) => {
             remote::prepare(exchange, &mut parts, admitted);
-            translate::predict(exchange, runtime, spoken, call.operation, parts, &asked).await
+            translate::predict(exchange, spoken, call.operation, parts, asked).await
         }
         None => remote::answer_whole(exchange, runtime, Some(call), parts, admitted, pieces).await,
     }

@@ -28,10 +28,10 @@ use hyper::body::Incoming;
 pub(super) use self::infer::{message_of_copy, serve_copy};
 use self::message::{encoding, read_message};
 pub(super) use self::talk::{Talk, TalkBody};
-use super::admit::admit;
+use super::admit::{Admitted, admit};
 use super::exchange::{Answer, Exchange};
 use super::problem::{Cause, ERROR_HEADER, Problem};
-use super::{builtin, repository};
+use super::{builtin, repository, translate};
 use crate::protocol::dialect::Dialect;
 use crate::protocol::grpc::health::{self, HealthCheckRequest, HealthCheckResponse, ServingStatus};
 use crate::protocol::grpc::{
@@ -45,9 +45,9 @@ use crate::protocol::open_inference::grpc::{
 use crate::protocol::open_inference::{ModelConfigResponse, NotOffered, RepositoryAction};
 use crate::protocol::status::GrpcCode;
 use crate::protocol::tensor::TensorSpec;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{RuntimeKind, Snapshot};
 
-const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+pub(super) const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const CONTENT_TYPE_PREFIX: &[u8] = b"application/grpc";
 
 /// Messages in trailers are cut to this many characters.
@@ -62,9 +62,20 @@ pub(super) fn is_grpc(parts: &Parts) -> bool {
         })
 }
 
+/// Whether the messages of a request that is gRPC are those of protobuf.
+fn is_protobuf(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let name = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    [CONTENT_TYPE_PREFIX, b"application/grpc+proto"].contains(&name)
+}
+
 /// What the client allows for the whole call.
-pub(super) fn timeout(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(&GRPC_TIMEOUT).and_then(|value| parse_timeout(value.as_bytes()))
+///
+/// # Errors
+/// The header, when it does not say that.
+pub(super) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, HeaderName> {
+    let Some(value) = headers.get(&GRPC_TIMEOUT) else { return Ok(None) };
+    parse_timeout(value.as_bytes()).map(Some).ok_or(GRPC_TIMEOUT)
 }
 
 /// Writes a status into trailers, or into the head of an answer that has nothing else.
@@ -101,6 +112,11 @@ pub(super) fn ok_trailers() -> HeaderMap {
     let mut trailers = HeaderMap::with_capacity(1);
     put_status(&mut trailers, GrpcCode::Ok, "");
     trailers
+}
+
+/// The answer of messages that went well.
+pub(super) fn well(response: Response<Bytes>) -> Answer {
+    Answer::Trailed(response, ok_trailers())
 }
 
 /// A head with a body of messages.
@@ -166,6 +182,10 @@ pub(super) async fn answer(
     if parts.method != http::Method::POST {
         return Err(Problem::method("gRPC is asked for with POST", "POST"));
     }
+    if !is_protobuf(&parts.headers) {
+        let detail = "messages are read as `application/grpc` or `application/grpc+proto` only";
+        return Err(Problem::new(Cause::Media, detail));
+    }
     let Some(incoming) = unread.take() else {
         return Err(Problem::new(Cause::Gone, "the body is gone"));
     };
@@ -195,6 +215,12 @@ pub(super) async fn answer(
                 read_message(exchange, &parts.headers, incoming).await?;
             let status = serving(exchange, exchange.snapshot(), &asked.service)?;
             reply(&HealthCheckResponse::from(status))
+        }
+        Method::Inference(inference::Method::ModelReady) => {
+            exchange.owes_no_record();
+            let asked: ModelRequest = read_message(exchange, &parts.headers, incoming).await?;
+            let ready = model_ready(exchange, &asked, parts, &admitted).await;
+            reply(&ReadyResponse { ready })
         }
         Method::Inference(call) => {
             exchange.owes_no_record();
@@ -230,7 +256,29 @@ fn gateway_services(exchange: &Exchange) -> impl Iterator<Item = &str> {
 fn reply(message: &impl prost::Message) -> Result<Answer, Problem> {
     let frame =
         encode_frame(message).map_err(|error| Problem::new(Cause::NoForm, error.to_string()))?;
-    Ok(Answer::Message(response(frame)))
+    Ok(well(response(frame)))
+}
+
+/// Whether a model takes requests; where backends serve it, one of them is asked.
+async fn model_ready(
+    exchange: &mut Exchange,
+    asked: &ModelRequest,
+    parts: Parts,
+    admitted: &Admitted,
+) -> bool {
+    let snapshot = Arc::clone(exchange.held());
+    if !repository::is_ready(&snapshot, &asked.name, &asked.version) {
+        return false;
+    }
+    let Some(target) = repository::target_named(&snapshot, &asked.name, &asked.version) else {
+        return false;
+    };
+    let RuntimeKind::Remote(runtime) = &snapshot.target(target).kind else { return true };
+    let Some(spoken) = runtime.spoken.dialect else { return true };
+    // What cannot be asked is not ready.
+    translate::is_ready(exchange, runtime, spoken, &asked.name, parts, admitted)
+        .await
+        .unwrap_or(false)
 }
 
 /// Answers a call that no model runs for.
@@ -252,11 +300,6 @@ async fn about(
             version: env!("CARGO_PKG_VERSION").to_owned(),
             extensions: builtin::EXTENSIONS.map(str::to_owned).to_vec(),
         }),
-        Call::ModelReady => {
-            let asked: ModelRequest = read_message(exchange, headers, incoming).await?;
-            let ready = repository::is_ready(exchange.snapshot(), &asked.name, &asked.version);
-            reply(&ReadyResponse { ready })
-        }
         Call::ModelMetadata => {
             let asked: ModelRequest = read_message(exchange, headers, incoming).await?;
             let snapshot = exchange.snapshot();
@@ -288,6 +331,7 @@ async fn about(
             reply(&RepositoryIndexResponse { models })
         }
         Call::RepositoryModelLoad | Call::RepositoryModelUnload => {
+            repository::check_right(exchange, headers)?;
             let asked: RepositoryModelRequest = read_message(exchange, headers, incoming).await?;
             let action = if call == Call::RepositoryModelLoad {
                 RepositoryAction::Load
@@ -303,8 +347,8 @@ async fn about(
             let (model_name, done) = (asked.model().to_owned(), true);
             reply(&RepositoryModelResponse { model_name, done })
         }
-        Call::ModelInfer | Call::ModelStreamInfer => {
-            Err(Problem::new(Cause::Unsupported, "a prediction is no question about a model"))
+        Call::ModelReady | Call::ModelInfer | Call::ModelStreamInfer => {
+            Err(Problem::new(Cause::Unsupported, "this is answered elsewhere"))
         }
     }
 }

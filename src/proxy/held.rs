@@ -2,10 +2,13 @@
 //!
 //! Owns the budget of the process (`limits.held_bodies`) and what each exchange has taken of it. The first
 //! [`WHOLE_BYTES_MAX`] bytes of an exchange are free, so that short bodies, which connections and streams
-//! bound, share nothing between workers. Never holds a byte itself: bodies that stream are not counted.
+//! bound, share nothing between workers. The answer of a model in this process, or a translated one, counts until its
+//! last byte has left. Never counts bodies that stream.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use bytes::Bytes;
 
 use super::body::WHOLE_BYTES_MAX;
 use super::exchange::Exchange;
@@ -84,16 +87,41 @@ const fn cost(bytes: u64) -> u64 {
     bytes.saturating_sub(WHOLE_BYTES_MAX).div_ceil(UNIT_BYTES).saturating_mul(UNIT_BYTES)
 }
 
+/// An answer with its room.
+struct HeldAnswer {
+    answer: Bytes,
+    _holding: Holding,
+}
+
+impl AsRef<[u8]> for HeldAnswer {
+    fn as_ref(&self) -> &[u8] {
+        &self.answer
+    }
+}
+
+fn no_room() -> Problem {
+    let detail =
+        "the gateway holds as many bytes of bodies as `limits.held_bodies` allows; try again";
+    Problem::new(Cause::Overloaded, detail)
+}
+
 impl Exchange {
     /// Makes room for `bytes` more of what is held whole.
     pub(super) fn hold(&mut self, bytes: usize) -> Result<(), Problem> {
         let budget = &self.context.worker.gateway.held_bodies;
-        if self.holding.add(budget, bytes as u64) {
-            return Ok(());
+        if self.holding.add(budget, bytes as u64) { Ok(()) } else { Err(no_room()) }
+    }
+
+    /// Makes room for an answer until the last of it has left, which may be long after the exchange.
+    pub(super) fn hold_answer(&self, answer: Bytes) -> Result<Bytes, Problem> {
+        let mut holding = Holding::default();
+        if !holding.add(&self.context.worker.gateway.held_bodies, answer.len() as u64) {
+            return Err(no_room());
         }
-        let detail =
-            "the gateway holds as many bytes of bodies as `limits.held_bodies` allows; try again";
-        Err(Problem::new(Cause::Overloaded, detail))
+        Ok(match holding.taken {
+            0 => answer,
+            _ => Bytes::from_owner(HeldAnswer { answer, _holding: holding }),
+        })
     }
 
     /// Notes that no more than `bytes` are held any longer.

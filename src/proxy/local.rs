@@ -13,20 +13,18 @@ use hyper::body::Incoming;
 
 use super::asked::{Asked, Form, joined};
 use super::builtin::version_status;
-use super::exchange::{Answer, Exchange, micros};
+use super::exchange::{Answer, Exchange, micros, rows};
+use super::offload::{INLINE_BYTES_MAX, offload, outcome};
 use super::problem::{Cause, Problem};
 use crate::domain::routing::TargetKind;
 use crate::domain::stats::layout::Role;
-use crate::inference::{ExecutorError, InferError, LocalModel, Pending, Prepared, QueueFull, Ran};
+use crate::inference::{InferError, LocalModel, Pending, Prepared, QueueFull, Ran};
 use crate::monitor::Values;
 use crate::protocol::dialect::{Call, Dialect, Operation, Signature, Terms, about};
 use crate::protocol::infer::{InferRequest, InferResponse};
 use crate::protocol::open_inference::{ModelMetadata, PLATFORM_ONNX};
 use crate::protocol::tensor::{Tensor, TensorSpec};
 use crate::snapshot::LocalRuntime;
-
-/// The longest body that is decoded on a worker: some tens of microseconds.
-const INLINE_BYTES_MAX: usize = 16 * 1024;
 
 /// Gets the answer of a model in this process. `call` is absent where a route led here with a path of no
 /// dialect: every such request is an inference of the Open Inference Protocol.
@@ -112,13 +110,18 @@ pub(super) async fn predict(
     let Some(TargetKind::Version(model, version)) = exchange.target_kind().cloned() else {
         return Err(not_a_version());
     };
-    let names = Names { model: model.as_str().to_owned(), version: version.as_str().to_owned() };
+    let names = Names {
+        model: model.as_str().to_owned(),
+        version: version.as_str().to_owned(),
+        longest: exchange.context.worker.gateway.limits.held_bodies,
+    };
     let prediction = run(exchange, runtime, names, asked).await?;
     exchange.latency().t_infer = Some(micros(prediction.infer));
     exchange.set_batch_size(prediction.batch);
     exchange.set_codec_times(prediction.input, prediction.output);
     exchange.set_values(prediction.values);
-    Ok(prediction.response)
+    let (head, body) = prediction.response.into_parts();
+    Ok(Response::from_parts(head, exchange.hold_answer(body)?))
 }
 
 /// A prediction for a copy.
@@ -139,7 +142,11 @@ pub(super) async fn predict_aside(
     let Some(TargetKind::Version(model, version)) = exchange.target_kind().cloned() else {
         return Err(not_a_version());
     };
-    let names = Names { model: model.as_str().to_owned(), version: version.as_str().to_owned() };
+    let names = Names {
+        model: model.as_str().to_owned(),
+        version: version.as_str().to_owned(),
+        longest: exchange.context.worker.gateway.limits.held_bodies,
+    };
     let (loaded, beside) = (Arc::clone(&runtime.model), beside.map(|it| Arc::clone(&it.model)));
     let job = move || -> Result<(Option<Duration>, Prediction), Problem> {
         let ours = beside.and_then(|champion| {
@@ -151,8 +158,8 @@ pub(super) async fn predict_aside(
         });
         let began = Instant::now();
         let (request, form) = decode(&loaded, &asked)?;
-        let prediction = run_here(&loaded, &names, request, &form, (began, false))?;
-        Ok((ours, prediction))
+        let made = run_here(&loaded, request, (began, false))?;
+        Ok((ours, made.written(&loaded, &names, &form)?))
     };
     let ran = tokio::task::spawn_blocking(job).await;
     let (ours, prediction) = ran.map_err(|_panicked| {
@@ -164,10 +171,11 @@ pub(super) async fn predict_aside(
     Ok(Aside { response: prediction.response, times })
 }
 
-/// What the client sees the model and its version called.
+/// What the client sees the model and its version called, and how long its answer may be.
 struct Names {
     model: String,
     version: String,
+    longest: u64,
 }
 
 /// Runs where the cost of the model says.
@@ -186,7 +194,12 @@ async fn run(
         let began = Instant::now();
         let (request, form) = decode(&runtime.model, &asked)?;
         if runtime.model.cost_of(&request.inputs) < limit {
-            return run_here(&runtime.model, &names, request, &form, (began, monitored));
+            let made = run_here(&runtime.model, request, (began, monitored))?;
+            if answer_bytes(&made.outputs) <= INLINE_BYTES_MAX {
+                return made.written(&runtime.model, &names, &form);
+            }
+            let loaded = Arc::clone(&runtime.model);
+            return offload(exchange, move || made.written(&loaded, &names, &form)).await;
         }
     }
     let worker = Arc::clone(&exchange.context.worker);
@@ -197,7 +210,7 @@ async fn run(
         let job = move || {
             let began = Instant::now();
             let (request, form) = decode(&loaded, &asked)?;
-            run_here(&loaded, &names, request, &form, (began, monitored))
+            run_here(&loaded, request, (began, monitored))?.written(&loaded, &names, &form)
         };
         return answered(exchange, executor.submit(&runtime.lane, deadline, job)).await;
     }
@@ -229,25 +242,7 @@ async fn answered<T>(
 ) -> Result<T, Problem> {
     let pending = submitted
         .map_err(|_full| Problem::new(Cause::QueueFull, "too many requests wait for the model"))?;
-    let deadline = exchange.deadline();
-    let Ok(answer) = exchange.context.clock.within(deadline, pending).await else {
-        return Err(exchange.overdue(Cause::QueueTimeout));
-    };
-    match answer {
-        Ok(answer) => {
-            let latency = exchange.latency();
-            let waited = latency.t_queue.unwrap_or(0).saturating_add(micros(answer.waited));
-            latency.t_queue = Some(waited);
-            answer.value
-        }
-        Err(ExecutorError::Expired { .. }) => {
-            Err(Problem::new(Cause::QueueTimeout, "the time in the queue ran out"))
-        }
-        Err(error @ ExecutorError::Panicked { .. }) => {
-            Err(Problem::new(Cause::ModelPanic, error.to_string()))
-        }
-        Err(error) => Err(Problem::new(Cause::QueueFull, error.to_string())),
-    }
+    outcome(exchange, pending, Cause::ModelPanic).await
 }
 
 /// Reads a request as the model's tensors say.
@@ -300,26 +295,54 @@ fn model_problem(error: InferError) -> Problem {
     Problem::new(cause, error.to_string())
 }
 
-/// Runs and encodes what has been decoded since `decoding`.
+/// The outputs of a run that was not put together with others, before they are written.
+struct Made {
+    id: Option<String>,
+    outputs: Vec<Tensor>,
+    input: Duration,
+    infer: Duration,
+    batch: Option<u32>,
+    values: Option<Box<Values>>,
+}
+
+impl Made {
+    fn written(
+        self,
+        loaded: &LocalModel,
+        names: &Names,
+        form: &Form,
+    ) -> Result<Prediction, Problem> {
+        let Self { id, outputs, input, infer, batch, values } = self;
+        let began = Instant::now();
+        let response = encode(loaded, form, names, id.as_deref(), outputs)?;
+        Ok(Prediction { response, input, infer, output: began.elapsed(), batch, values })
+    }
+}
+
+/// Runs what has been decoded since `decoding`.
 fn run_here(
     loaded: &LocalModel,
-    names: &Names,
     request: InferRequest<'_>,
-    form: &Form,
     (decoding, monitored): (Instant, bool),
-) -> Result<Prediction, Problem> {
+) -> Result<Made, Problem> {
     let mut values = monitored.then(Box::default);
     see(&mut values, Role::Input, &request.inputs, &loaded.signature().inputs);
     let wanted: Vec<&str> = request.outputs.iter().map(|output| output.name.as_ref()).collect();
-    let rows = request.inputs.first().and_then(|input| input.shape().first());
-    let batch = rows.and_then(|&rows| u32::try_from(rows).ok());
+    let batch = rows(&request.inputs);
     let began = Instant::now();
     let outputs = loaded.infer(request.inputs, &wanted).map_err(model_problem)?;
     let ran = Instant::now();
     see(&mut values, Role::Output, &outputs, &loaded.signature().outputs);
-    let response = encode(loaded, form, names, request.id.as_deref(), outputs)?;
     let (input, infer) = (began.duration_since(decoding), ran.duration_since(began));
-    Ok(Prediction { response, input, infer, output: ran.elapsed(), batch, values })
+    let id = request.id.map(|id| id.into_owned());
+    Ok(Made { id, outputs, input, infer, batch, values })
+}
+
+/// About how long an answer becomes.
+fn answer_bytes(outputs: &[Tensor]) -> usize {
+    const NUMBER_BYTES: usize = 8;
+    let elements = outputs.iter().map(|output| output.data().len());
+    elements.sum::<usize>().saturating_mul(NUMBER_BYTES)
 }
 
 fn encode(
@@ -329,6 +352,10 @@ fn encode(
     id: Option<&str>,
     outputs: Vec<Tensor>,
 ) -> Result<Response<Bytes>, Problem> {
+    if answer_bytes(&outputs) as u64 > names.longest {
+        let detail = "the answer would be longer than `limits.held_bodies` allows; ask for less";
+        return Err(Problem::new(Cause::BadInput, detail));
+    }
     let response = InferResponse {
         id: id.map(Into::into),
         model_name: names.model.as_str().into(),

@@ -201,6 +201,8 @@ table! {
     Media => UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" Rejected InvalidArgument,
     /// The client's dialect has no form for the answer.
     NoForm => INTERNAL_SERVER_ERROR "no_form" ModelError Internal,
+    /// The gateway's own code panicked on a body.
+    Panicked => INTERNAL_SERVER_ERROR "internal_error" ModelError Internal,
     /// The state of the model does not allow it.
     Refused => CONFLICT "refused" Rejected FailedPrecondition,
     /// Clients may not load or unload models here.

@@ -19,10 +19,11 @@ use hyper::body::Incoming;
 use super::admit::{Admitted, BODY_KEY, BodyLength, too_large};
 use super::balance;
 use super::body::{self, Gather, Pieces, RequestBody, WHOLE_BYTES_MAX};
-use super::coding::{Coding, inflate};
+use super::coding::Coding;
 use super::exchange::{Answer, Exchange, Streaming, micros};
 use super::forward::{self, REQUEST_ID, TRACEPARENT};
 use super::names::backend_target;
+use super::offload::inflated;
 use super::problem::{Cause, Problem};
 use super::upstream::{Link, LinkError};
 use crate::domain::routing::{TargetKind, VERSION_HEADER};
@@ -139,11 +140,16 @@ pub(super) async fn ask_whole(
     keep(exchange, link).await;
     let coding = Coding::of_body(&head.headers)
         .map_err(|_unknown| Problem::new(Cause::Translation, "the backend's answer is coded"))?;
-    let limit = exchange.context.worker.gateway.limits.body;
     let body = match coding {
         Coding::Identity => body,
-        Coding::Gzip | Coding::Deflate => inflate(coding, &body, limit)
-            .map_err(|problem| Problem::new(Cause::Translation, problem.detail))?,
+        Coding::Gzip | Coding::Deflate => {
+            inflated(exchange, coding, body).await.map_err(|problem| match problem.cause {
+                Cause::BadInput | Cause::BodyTooLarge => {
+                    Problem::new(Cause::Translation, problem.detail)
+                }
+                _ => problem,
+            })?
+        }
     };
     if coding != Coding::Identity {
         exchange.hold(body.len())?;
@@ -301,7 +307,11 @@ async fn connect(
     let began = Instant::now();
     let deadline = exchange.deadline().min(began + runtime.timeouts.connect);
     let opened = if runtime.http2 {
-        exchange.context.clock.within(deadline, worker.channels.open(&backend.address)).await
+        exchange
+            .context
+            .clock
+            .within(deadline, worker.channels.join(&backend.address, &runtime.keep_alive))
+            .await
     } else {
         exchange.context.clock.within(deadline, Link::open(&backend.address)).await
     };
@@ -310,7 +320,11 @@ async fn connect(
     let failed = &worker.gateway.counters.upstream_connects_failed;
     match opened {
         Ok(Ok(link)) => {
-            worker.gateway.counters.upstream_connects.increment(1);
+            if link.is_reused() {
+                worker.gateway.upstream_reuses.add(worker.index);
+            } else {
+                worker.gateway.counters.upstream_connects.increment(1);
+            }
             Ok(link)
         }
         Ok(Err(error)) => {
@@ -411,13 +425,19 @@ async fn receive(
         let idle = runtime.timeouts.idle;
         return Ok(Answer::Stream(Box::new(Streaming { head, incoming, link, idle })));
     };
-    let body = match length {
-        0 => Bytes::new(),
-        _ => read_response(exchange, runtime.timeouts.idle, &mut link, &mut incoming).await?.0,
+    // Trailers may follow a body of HTTP/2 whose length is known, also one of nothing.
+    let ended = length == 0 && (is_head || !link.is_http2() || incoming.is_end_stream());
+    let (body, trailers) = match ended {
+        true => (Bytes::new(), HeaderMap::new()),
+        false => read_response(exchange, runtime.timeouts.idle, &mut link, &mut incoming).await?,
     };
     drop(incoming);
     keep(exchange, link).await;
-    Ok(Answer::Whole(Response::from_parts(head, body)))
+    let response = Response::from_parts(head, body);
+    Ok(match trailers.is_empty() || !exchange.takes_trailers() {
+        true => Answer::Whole(response),
+        false => Answer::Trailed(response, trailers),
+    })
 }
 
 /// Reads what is still coming of an answer, with its trailers.

@@ -5,8 +5,10 @@
 //! controller, and only where the configuration lets clients ask for it.
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Response, StatusCode};
 use hyper::body::Incoming;
+use sha2::{Digest as _, Sha256};
 
 use super::builtin::json;
 use super::exchange::{Answer, Exchange};
@@ -14,6 +16,7 @@ use super::problem::{Cause, Problem};
 use super::remote::read_whole;
 use crate::domain::ids::ModelName;
 use crate::domain::routing::{ModelEntry, NoRoute, TargetIx};
+use crate::domain::spec::Secret;
 use crate::protocol::dialect::{Call, Operation, Release};
 use crate::protocol::open_inference::grpc::ModelIndex;
 use crate::protocol::open_inference::{
@@ -25,6 +28,9 @@ use crate::protocol::tensor::TensorSpec;
 use crate::snapshot::{self, Order, RepositoryError, RuntimeKind, Snapshot};
 use crate::telemetry::Sum;
 
+/// How a token is brought (RFC 6750 section 2.1).
+const BEARER: &[u8] = b"bearer ";
+
 /// The most rows that a configuration promises for one request; clients that make batches hold to it.
 const BATCH_MAX: i32 = 1024;
 
@@ -32,6 +38,7 @@ const BATCH_MAX: i32 = 1024;
 pub(super) async fn answer(
     exchange: &mut Exchange,
     call: &Call<'_>,
+    headers: &HeaderMap,
     unread: &mut Option<Incoming>,
 ) -> Result<Answer, Problem> {
     let version = match &call.release {
@@ -54,6 +61,7 @@ pub(super) async fn answer(
             Ok(json(StatusCode::OK, encode_index(&index(exchange.snapshot(), asked.ready))))
         }
         (Operation::Load | Operation::Unload, Some(model)) => {
+            check_right(exchange, headers)?;
             let body = read(exchange, unread).await?;
             let asked = decode_load_request(&body)
                 .map_err(|error| Problem::unreadable(error.to_string()))?;
@@ -101,17 +109,41 @@ async fn read(exchange: &mut Exchange, unread: &mut Option<Incoming>) -> Result<
     }
 }
 
-/// Has the controller load or unload the versions of a model.
+/// Refuses clients that may not load and unload versions.
+pub(super) fn check_right(exchange: &Exchange, headers: &HeaderMap) -> Result<(), Problem> {
+    let protocols = &exchange.context.worker.gateway.protocols;
+    if !protocols.repository {
+        let detail = "clients may not load or unload models here: `protocols.repository` is off";
+        return Err(Problem::new(Cause::Forbidden, detail));
+    }
+    match &protocols.repository_token {
+        Some(token) if !bears(headers, token) => {
+            let detail = "loading and unloading needs the header `authorization: Bearer TOKEN` with \
+                          the token of `protocols.repository_token`";
+            Err(Problem::new(Cause::Forbidden, detail))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether a request brings the token. Digests are compared, so that the time which that takes tells
+/// nothing about the token.
+fn bears(headers: &HeaderMap, token: &Secret) -> bool {
+    let digest = |bytes: &[u8]| Sha256::digest(bytes);
+    headers.get(AUTHORIZATION).is_some_and(|value| {
+        let (scheme, given) = value.as_bytes().split_at_checked(BEARER.len()).unwrap_or_default();
+        scheme.eq_ignore_ascii_case(BEARER)
+            && digest(given.trim_ascii()) == digest(token.expose().as_bytes())
+    })
+}
+
+/// Has the controller load or unload the versions of a model, for a client with the right to it.
 pub(super) async fn change(
     exchange: &Exchange,
     model: &str,
     action: RepositoryAction,
 ) -> Result<(), Problem> {
     let gateway = &exchange.context.worker.gateway;
-    if !gateway.protocols.repository {
-        let detail = "clients may not load or unload models here: `protocols.repository` is off";
-        return Err(Problem::new(Cause::Forbidden, detail));
-    }
     let name = ModelName::new(model);
     let order = match action {
         RepositoryAction::Load => Order::Load(name, None),
@@ -157,6 +189,15 @@ fn version_named(entry: &ModelEntry, version: &str) -> Result<TargetIx, Problem>
     entry
         .version_named(version)
         .ok_or_else(|| Problem::new(Cause::UnknownVersion, "the model has no version of this name"))
+}
+
+/// The version of this name, or the one that stands for the model.
+pub(super) fn target_named(snapshot: &Snapshot, model: &str, version: &str) -> Option<TargetIx> {
+    let entry = model_named(snapshot, model).ok()?;
+    match version {
+        "" => main_version(snapshot, entry),
+        version => entry.version_named(version),
+    }
 }
 
 /// Whether a version, or any version of the model, takes requests. What is not there does not.

@@ -5,34 +5,41 @@
 //! `limits.body` on both ways. What a client asks about a model is answered in this gateway's names.
 //! Never chooses whether to translate.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, TE,
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName,
+    RETRY_AFTER, TE,
 };
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::admit::Admitted;
-use super::asked::{Asked, joined};
+use super::asked::{Asked, Form, joined};
 use super::body::RequestBody;
 use super::builtin::version_status;
-use super::exchange::{Answer, Exchange};
+use super::exchange::{Answer, Exchange, rows};
+use super::grpc;
+use super::offload::offload_long;
 use super::problem::{Cause, Problem};
 use super::remote::{self, Whole};
-use crate::domain::routing::TargetKind;
+use crate::domain::ids::{ModelName, VersionName};
+use crate::domain::routing::{TargetIx, TargetKind};
 use crate::protocol::dialect::{
     AnswerError, Asked as Wanted, BackendFailure, Body, Call, Dialect, EncodeError, Operation,
-    Release, Signature, Target, Terms, about, decode_response, encode_request, no_labels, probe,
+    Pieces, Release, Signature, Target, Terms, about, decode_response, encode_request, no_labels,
+    probe,
 };
 use crate::protocol::grpc::{UnaryError, format_timeout, unary_message};
-use crate::protocol::infer::InferResponse;
+use crate::protocol::infer::{InferRequest, InferResponse};
 use crate::protocol::open_inference::{HEAD_LENGTH_HEADER, ModelMetadata, OutputForms};
-use crate::snapshot::RemoteRuntime;
+use crate::protocol::tensor::Tensor;
+use crate::snapshot::{Held, RemoteRuntime, RuntimeKind};
 
-const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 pub(super) const HEAD_LENGTH: HeaderName = HeaderName::from_static(HEAD_LENGTH_HEADER);
 
 /// What the client said about its own body and the form of its answer.
@@ -64,56 +71,63 @@ pub(super) async fn answer(
         Asked::read(exchange, (call.dialect, call.operation), &parts.headers, incoming).await?;
     let operation = call.operation;
     remote::prepare(exchange, &mut parts, admitted);
-    predict(exchange, runtime, spoken, operation, parts, &asked).await
+    predict(exchange, spoken, operation, parts, asked).await
 }
 
 /// A prediction; `parts` are prepared for the backend.
 pub(super) async fn predict(
     exchange: &mut Exchange,
-    runtime: &RemoteRuntime,
     spoken: Dialect,
     operation: Operation,
     parts: Parts,
-    asked: &Asked,
+    asked: Asked,
 ) -> Result<Answer, Problem> {
-    Ok(match translated(exchange, runtime, spoken, operation, parts, asked).await? {
-        Ok(response) if exchange.is_grpc() => Answer::Message(response),
+    let said = translated(exchange, spoken, operation, parts, asked).await?;
+    Ok(match said {
+        Ok(response) if exchange.is_grpc() => grpc::well(response),
         Ok(response) => Answer::Whole(response),
-        Err(failure) => Answer::Whole(exchange.failure_response(failure.status, &failure.message)),
+        Err(Refused { failure, retry_after }) => {
+            let mut response = exchange.failure_response(failure.status, &failure.message);
+            if let Some(retry_after) = retry_after {
+                response.headers_mut().insert(RETRY_AFTER, retry_after);
+            }
+            Answer::Whole(response)
+        }
     })
+}
+
+/// What a backend said instead of an answer.
+pub(super) struct Refused {
+    pub(super) failure: BackendFailure,
+    /// When it may be asked again.
+    retry_after: Option<HeaderValue>,
+}
+
+impl Refused {
+    /// Refuses a redirection, which leads to a place that the client does not know.
+    fn of(failure: BackendFailure, headers: &HeaderMap) -> Result<Self, Problem> {
+        if failure.status.is_redirection() {
+            let detail = "the backend redirects the request, which is not followed";
+            return Err(Problem::new(Cause::Garbage, detail));
+        }
+        Ok(Self { failure, retry_after: headers.get(RETRY_AFTER).cloned() })
+    }
 }
 
 /// A prediction in the client's form, or the backend's refusal; `parts` are prepared for the backend.
 pub(super) async fn translated(
     exchange: &mut Exchange,
-    runtime: &RemoteRuntime,
     spoken: Dialect,
     operation: Operation,
     mut parts: Parts,
-    asked: &Asked,
-) -> Result<Result<Response<Bytes>, BackendFailure>, Problem> {
-    let Some(TargetKind::Version(model, version)) = exchange.target_kind().cloned() else {
-        return Err(Problem::new(Cause::NoRoute, "a pool has no dialect to translate into"));
+    asked: Asked,
+) -> Result<Result<Response<Bytes>, Refused>, Problem> {
+    let translator = Arc::new(Translator::of(exchange, spoken, operation)?);
+    let Outgoing { head, body, rows, form, wanted } = {
+        let translator = Arc::clone(&translator);
+        offload_long(exchange, asked.len(), move || translator.request(&asked)).await?
     };
-    let terms = terms(runtime);
-    let (mut request, form) = asked.decode(&terms)?;
-    if spoken != Dialect::TensorflowServing {
-        asked.check_signature(&request)?;
-    }
-    // The answer is given its form here.
-    OutputForms::take_from(&mut request);
-    exchange.note_rows(&request.inputs);
-    // Backends of the Open Inference Protocol tell what is wrong by themselves; others guess.
-    let is_typed = matches!(spoken, Dialect::OpenInference | Dialect::OpenInferenceGrpc);
-    if let Some(signature) = terms.signature.filter(|_| !is_typed)
-        && let Some(misfit) = signature.misfit(&request)
-    {
-        return Err(Problem::new(Cause::BadInput, misfit));
-    }
-    let target = target(runtime, spoken, model.as_str(), terms);
-    let wanted = Wanted::of(&request);
-    let outgoing = encode_request(&target, operation, request).map_err(unwritable)?;
-    let (head, body) = outgoing.into_parts();
+    exchange.set_batch_size(rows);
     for name in &ABOUT_BODY {
         parts.headers.remove(name);
     }
@@ -123,33 +137,155 @@ pub(super) async fn translated(
         parts.headers.insert(TE, HeaderValue::from_static("trailers"));
         let left = exchange.deadline().saturating_duration_since(Instant::now());
         if let Ok(timeout) = HeaderValue::from_str(&format_timeout(left)) {
-            parts.headers.insert(GRPC_TIMEOUT, timeout);
+            parts.headers.insert(grpc::GRPC_TIMEOUT, timeout);
         }
     }
     let body = RequestBody::whole(body.into_iter().collect());
-    let asked = remote::ask_whole(exchange, runtime, Request::from_parts(parts, body));
-    let mut whole = asked.await?;
+    let request = Request::from_parts(parts, body);
+    let mut whole = remote::ask_whole(exchange, translator.runtime()?, request).await?;
     if spoken == Dialect::OpenInferenceGrpc {
         whole = match message_of(whole)? {
             Ok(whole) => whole,
-            Err(failure) => return Ok(Err(failure)),
+            Err(failure) => return Refused::of(failure, &HeaderMap::new()).map(Err),
         };
     }
-    let Whole { head, body, .. } = whole;
-    let body = Body::new(spoken, &head.headers, [body])
-        .map_err(|error| Problem::new(Cause::Translation, error.to_string()))?;
-    match decode_response(&target, operation, &wanted, head.status, &body) {
+    let length = whole.body.len();
+    let said = offload_long(exchange, length, move || translator.answer(whole, &form, &wanted));
+    match said.await? {
         Ok(response) => {
-            let response = InferResponse {
-                model_name: model.as_str().into(),
-                model_version: version.as_str().into(),
-                ..response
-            };
-            form.encode(response, no_labels).map(Ok)
+            let (head, body) = response.into_parts();
+            Ok(Ok(Response::from_parts(head, exchange.hold_answer(body)?)))
         }
-        Err(AnswerError::Failed(failure)) => Ok(Err(failure)),
-        Err(error) => Err(Problem::new(Cause::Translation, error.to_string())),
+        Err(refused) => Ok(Err(refused)),
     }
+}
+
+/// Writes what a client asks anew for a backend, and the backend's answer anew for the client. Holds what
+/// that takes, so that it can be done by any thread.
+struct Translator {
+    snapshot: Held,
+    target: TargetIx,
+    model: ModelName,
+    version: VersionName,
+    spoken: Dialect,
+    operation: Operation,
+}
+
+/// A request in the backend's form, and what the answer will need.
+struct Outgoing {
+    head: Parts,
+    body: Pieces,
+    /// The predictions that are asked for.
+    rows: Option<u32>,
+    form: Form,
+    wanted: Wanted,
+}
+
+impl Translator {
+    /// For the version that was decided for.
+    fn of(exchange: &Exchange, spoken: Dialect, operation: Operation) -> Result<Self, Problem> {
+        let (Some(target), Some(TargetKind::Version(model, version))) =
+            (exchange.target_index(), exchange.target_kind().cloned())
+        else {
+            return Err(not_a_version());
+        };
+        let snapshot = Arc::clone(exchange.held());
+        Ok(Self { snapshot, target, model, version, spoken, operation })
+    }
+
+    fn runtime(&self) -> Result<&RemoteRuntime, Problem> {
+        match &self.snapshot.target(self.target).kind {
+            RuntimeKind::Remote(runtime) => Ok(runtime),
+            RuntimeKind::Local(_) => Err(not_a_version()),
+        }
+    }
+
+    /// Reads `asked` and writes it anew.
+    fn request(&self, asked: &Asked) -> Result<Outgoing, Problem> {
+        let runtime = self.runtime()?;
+        let terms = terms(runtime);
+        let (mut request, form) = asked.decode(&terms)?;
+        if self.spoken != Dialect::TensorflowServing {
+            asked.check_signature(&request)?;
+        }
+        check_names(&request)?;
+        // The answer is given its form here.
+        OutputForms::take_from(&mut request);
+        // Backends of the Open Inference Protocol tell what is wrong by themselves; others guess.
+        let is_typed = matches!(self.spoken, Dialect::OpenInference | Dialect::OpenInferenceGrpc);
+        if let Some(signature) = terms.signature.filter(|_| !is_typed)
+            && let Some(misfit) = signature.misfit(&request)
+        {
+            return Err(Problem::new(Cause::BadInput, misfit));
+        }
+        let rows = rows(&request.inputs);
+        let target = target(runtime, self.spoken, self.model.as_str(), terms);
+        let wanted = Wanted::of(&request);
+        let outgoing = encode_request(&target, self.operation, request).map_err(unwritable)?;
+        let (head, body) = outgoing.into_parts();
+        Ok(Outgoing { head, body, rows, form, wanted })
+    }
+
+    /// Reads a backend's answer and writes it anew.
+    fn answer(
+        &self,
+        Whole { head, body, .. }: Whole,
+        form: &Form,
+        wanted: &Wanted,
+    ) -> Result<Result<Response<Bytes>, Refused>, Problem> {
+        let runtime = self.runtime()?;
+        let target = target(runtime, self.spoken, self.model.as_str(), terms(runtime));
+        let body = Body::new(self.spoken, &head.headers, [body])
+            .map_err(|error| Problem::new(Cause::Translation, error.to_string()))?;
+        match decode_response(&target, self.operation, wanted, head.status, &body) {
+            Ok(response) => {
+                let response = InferResponse {
+                    model_name: self.model.as_str().into(),
+                    model_version: self.version.as_str().into(),
+                    ..response
+                };
+                form.encode(response, no_labels).map(Ok)
+            }
+            Err(AnswerError::Failed(failure)) => Refused::of(failure, &head.headers).map(Err),
+            // What is not known of the model was the client's to know.
+            Err(AnswerError::MissingOutput(name)) if !has_output(runtime, &name) => {
+                let detail = format!("the model has no output '{name}'");
+                Err(Problem::new(Cause::BadInput, detail))
+            }
+            Err(error) => Err(Problem::new(Cause::Translation, error.to_string())),
+        }
+    }
+}
+
+/// Refuses what names one thing twice: dialects with keys for names would lose one of them.
+fn check_names(request: &InferRequest<'_>) -> Result<(), Problem> {
+    let inputs = request.inputs.iter().map(Tensor::name);
+    let outputs = request.outputs.iter().map(|output| output.name.as_ref());
+    match (twice(inputs), twice(outputs)) {
+        (Some(name), _) => {
+            Err(Problem::new(Cause::BadInput, format!("there are two inputs '{name}'")))
+        }
+        (_, Some(name)) => {
+            Err(Problem::new(Cause::BadInput, format!("the output '{name}' is asked for twice")))
+        }
+        (None, None) => Ok(()),
+    }
+}
+
+/// A name that stands twice.
+fn twice<'n>(mut names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let mut seen = HashSet::new();
+    names.find(|name| !seen.insert(*name))
+}
+
+/// Whether the backends have told of this output.
+fn has_output(runtime: &RemoteRuntime, name: &str) -> bool {
+    let known = runtime.spoken.description.as_deref();
+    known.is_some_and(|known| known.outputs.iter().any(|output| output.name == name))
+}
+
+fn not_a_version() -> Problem {
+    Problem::new(Cause::NoRoute, "a pool has no dialect to translate into")
 }
 
 /// The message of a backend's answer over gRPC; its refusal where it has none.
@@ -222,17 +358,54 @@ pub(super) const fn concerns_model(operation: Operation) -> bool {
     matches!(operation, Operation::Metadata | Operation::ModelReady | Operation::ModelStatus)
 }
 
+/// Whether a backend says that it can predict. Where the dialect has no such question, one that is routed
+/// to counts as ready.
+pub(super) async fn is_ready(
+    exchange: &mut Exchange,
+    runtime: &RemoteRuntime,
+    spoken: Dialect,
+    model: &str,
+    mut parts: Parts,
+    admitted: &Admitted,
+) -> Result<bool, Problem> {
+    let target = target(runtime, spoken, model, Terms::default());
+    let call = match spoken {
+        Dialect::OpenInferenceGrpc => probe::ready_call(&target),
+        _ => probe::ready_path(&target).map(|path| (path, Bytes::new())),
+    };
+    let Some((path, body)) = call else { return Ok(true) };
+    remote::prepare(exchange, &mut parts, admitted);
+    for name in &ABOUT_BODY {
+        parts.headers.remove(name);
+    }
+    parts.uri = path.parse().map_err(|_bad| unsound_path())?;
+    parts.method = if body.is_empty() { Method::GET } else { Method::POST };
+    if spoken == Dialect::OpenInferenceGrpc {
+        parts.headers.insert(TE, HeaderValue::from_static("trailers"));
+        parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    }
+    let pieces = (!body.is_empty()).then_some(body).into_iter().collect();
+    let request = Request::from_parts(parts, RequestBody::whole(pieces));
+    let whole = remote::ask_whole(exchange, runtime, request).await?;
+    Ok(match spoken {
+        Dialect::OpenInferenceGrpc => {
+            message_of(whole)?.is_ok_and(|whole| probe::decode_ready_answer(whole.body))
+        }
+        _ => probe::decode_ready(&target, whole.head.status, &whole.body),
+    })
+}
+
 /// What a client asks about a model, answered from what its backend says, in the names of this gateway.
 async fn about_model(
     exchange: &mut Exchange,
     runtime: &RemoteRuntime,
     spoken: Dialect,
     call: &Call<'_>,
-    mut parts: Parts,
+    parts: Parts,
     admitted: &Admitted,
 ) -> Result<Answer, Problem> {
     let Some(TargetKind::Version(model, version)) = exchange.target_kind().cloned() else {
-        return Err(Problem::new(Cause::NoRoute, "a pool has no dialect to translate into"));
+        return Err(not_a_version());
     };
     if call.operation == Operation::Metadata {
         let Some(known) = runtime.spoken.description.as_deref() else {
@@ -250,22 +423,7 @@ async fn about_model(
         };
         return Ok(Answer::Whole(joined(about::encode_metadata(call, &metadata))));
     }
-    let target = target(runtime, spoken, model.as_str(), Terms::default());
-    // Where the dialect has no such question, a backend that is routed to counts as ready.
-    let ready = match probe::ready_path(&target) {
-        None => true,
-        Some(path) => {
-            remote::prepare(exchange, &mut parts, admitted);
-            for name in &ABOUT_BODY {
-                parts.headers.remove(name);
-            }
-            parts.method = Method::GET;
-            parts.uri = path.parse().map_err(|_bad| unsound_path())?;
-            let request = Request::from_parts(parts, RequestBody::whole(Default::default()));
-            let Whole { head, body, .. } = remote::ask_whole(exchange, runtime, request).await?;
-            probe::decode_ready(&target, head.status, &body)
-        }
-    };
+    let ready = is_ready(exchange, runtime, spoken, model.as_str(), parts, admitted).await?;
     Ok(Answer::Whole(joined(match call.operation {
         Operation::ModelStatus => {
             let versions = exchange.versions_told(&call.release);

@@ -98,6 +98,10 @@ definitions! {
     counter "pointsman_model_plans_made_total", ["model", "version"], "Plans made for frequent sizes while the gateway ran.";
     counter "pointsman_model_panics_total", ["model", "version"], "Runs of a model that panicked since it was loaded; each failed its requests.";
     counter "pointsman_executor_panics_total", [], "Panics of executor threads outside of models; each failed one request.";
+    gauge "pointsman_codec_queued", [], "Long bodies that wait to be inflated, or read and written anew, off the workers.";
+    gauge "pointsman_codec_running", [], "Long bodies that are being worked on.";
+    counter "pointsman_codec_refused_total", ["reason"], "Long bodies that were not worked on: full, expired or abandoned.";
+    counter "pointsman_codec_panics_total", [], "Panics on long bodies; each failed one request.";
     counter "pointsman_log_records_received_total", [], "Records offered to the prediction log.";
     counter "pointsman_log_records_written_total", [], "Records written to segments.";
     counter "pointsman_log_records_dropped_total", ["reason"], "Records lost. received = written + dropped + queued.";

@@ -376,6 +376,89 @@ fn versions_are_unloaded_and_loaded_on_request_but_not_those_that_routing_needs(
 }
 
 #[test]
+fn versions_are_unloaded_only_by_clients_that_bring_the_token() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("token"), "a-token-of-19-bytes").unwrap();
+    let gateway = Gateway::start_in(
+        dir,
+        &format!(
+            "{}[protocols]\nrepository = true\nrepository_token = \"${{file:token}}\"\n",
+            two()
+        ),
+    );
+    let unload =
+        |header: &str| gateway.request(&post("/v2/repository/models/iris/unload", header, ""));
+    for header in [
+        "",
+        "authorization: Bearer a-token-of-19-byteS\r\n",
+        "authorization: Bearer\r\n",
+        "authorization: Basic a-token-of-19-bytes\r\n",
+        "authorization: a-token-of-19-bytes\r\n",
+    ] {
+        let refused = unload(header);
+        assert_eq!((refused.status, refused.error()), (403, "forbidden"), "{header}");
+        assert!(!refused.text().contains("19-bytes"), "{}", refused.text());
+    }
+    assert_eq!(gateway.post("/v2/models/iris/versions/v2/infer", IRIS_BODY).status, 200);
+    let done = unload("authorization: bearer a-token-of-19-bytes\r\n");
+    assert_eq!(done.status, 200, "{}", done.text());
+    let gone = gateway.post("/v2/models/iris/versions/v2/infer", IRIS_BODY);
+    assert_eq!(gone.error(), "no_ready_version");
+}
+
+#[test]
+fn a_translated_request_that_names_something_twice_or_wrongly_is_the_clients_mistake() {
+    let backend = Backend::replying(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 35\r\n\r\n\
+         {\"predictions\":[{\"y\":1.5,\"z\":2.5}]}",
+    );
+    let gateway =
+        Gateway::start(&format!("{}dialect = \"tensorflow_serving\"\n", backend.as_model()));
+    let input =
+        |name: &str| format!(r#"{{"name":"{name}","shape":[1],"datatype":"FP32","data":[1]}}"#);
+    let infer = |inputs: &[String], outputs: &str| {
+        let body = format!(r#"{{"inputs":[{}],"outputs":[{outputs}]}}"#, inputs.join(","));
+        gateway.post("/v2/models/m/infer", &body)
+    };
+    let answered = infer(&[input("x")], "");
+    assert_eq!(answered.status, 200, "{}", answered.text());
+    let sent = backend.seen().len();
+    let (a, b) = (input("a"), input("b"));
+    for (inputs, outputs) in
+        [(vec![a.clone(), b, a], ""), (vec![input("x")], r#"{"name":"y"},{"name":"y"}"#)]
+    {
+        let refused = infer(&inputs, outputs);
+        assert_eq!((refused.status, refused.error()), (400, "bad_input"), "{}", refused.text());
+    }
+    assert_eq!(backend.seen().len(), sent, "nothing of it is sent");
+    let refused = infer(&[input("x")], r#"{"name":"zz"}"#);
+    assert_eq!((refused.status, refused.error()), (400, "bad_input"), "{}", refused.text());
+}
+
+#[test]
+fn what_a_backend_says_instead_of_an_answer_keeps_when_to_come_again_and_leads_nowhere() {
+    for (head, status, error, retry_after) in [
+        ("429 Too Many Requests\r\nretry-after: 7", 429, "", Some("7")),
+        ("503 Service Unavailable\r\nretry-after: 3", 503, "", Some("3")),
+        ("302 Found\r\nlocation: http://elsewhere/", 502, "upstream_protocol", None),
+    ] {
+        let backend = Backend::script(move |connection| {
+            while connection.request().is_some() {
+                connection.send(&format!(
+                    "HTTP/1.1 {head}\r\ncontent-type: application/json\r\n\
+                     content-length: 13\r\n\r\n{{\"error\":\"x\"}}"
+                ));
+            }
+        });
+        let gateway =
+            Gateway::start(&format!("{}dialect = \"tensorflow_serving\"\n", backend.as_model()));
+        let reply = gateway.post("/v2/models/m/infer", &inference(""));
+        assert_eq!((reply.status, reply.error()), (status, error), "{}", reply.text());
+        assert_eq!(reply.header("retry-after"), retry_after);
+    }
+}
+
+#[test]
 fn questions_about_a_model_have_the_same_answer_each_time() {
     // The versions take different inputs; two thirds of the requests go to v2.
     let file = |name: &str| repository(&format!("config/models/{name}/model.onnx"));

@@ -2,22 +2,25 @@
 
 use bytes::Bytes;
 use pointsman::protocol::grpc::health::{
-    CHECK_PATH, HealthCheckRequest, HealthCheckResponse, ServingStatus,
+    CHECK_PATH, HealthCheckRequest, HealthCheckResponse, ServingStatus, WATCH_PATH,
 };
 use pointsman::protocol::grpc::reflection::{
     PATHS, ReflectionAnswer, ReflectionQuestion, ServerReflectionRequest, ServerReflectionResponse,
 };
-use pointsman::protocol::grpc::{FrameReader, encode_frame};
+use pointsman::protocol::grpc::{FrameReader, PREFIX_BYTES, encode_frame};
 use pointsman::protocol::open_inference::grpc::{
     Empty, InferParameter, InferRequestedOutput, InferTensor, InferTensorContents, Method,
     ModelInferRequest, ModelInferResponse, ModelMetadataResponse, ModelRequest,
     ModelStreamInferResponse, ParameterChoice, ReadyResponse, RepositoryIndexRequest,
     RepositoryIndexResponse, ServerMetadataResponse,
 };
-use pointsman::protocol::open_inference::{ModelConfigResponse, ModelStatisticsResponse};
+use pointsman::protocol::open_inference::{
+    ModelConfigResponse, ModelStatisticsResponse, StatisticDuration,
+};
 use prost::Message;
 
-use crate::support::{Gateway, Http2, Http2Reply, IRIS_BODY, eventually, iris};
+use crate::support::client::post;
+use crate::support::{Backend, Gateway, Http2, Http2Reply, IRIS_BODY, eventually, iris};
 
 const ROW: [f32; 4] = [5.1, 3.5, 1.4, 0.2];
 
@@ -240,8 +243,90 @@ fn a_stream_of_predictions_has_an_answer_each_and_one_record() {
         let response = answer.infer_response.as_ref().unwrap();
         assert_eq!((response.id.as_str(), response.outputs.len()), (id, 0));
     }
+    for answer in &answers {
+        let response = answer.infer_response.as_ref().unwrap();
+        let last = response.parameters["triton_final_response"].parameter_choice.clone();
+        assert_eq!(last, Some(ParameterChoice::BoolParam(true)));
+    }
     let records = gateway.records();
     assert_eq!((records.len(), records[0]["grpc_status"].as_u64()), (1, Some(0)));
+}
+
+#[test]
+fn each_message_of_a_stream_counts_for_itself_and_the_record_for_all_of_them() {
+    let gateway = Gateway::start(&format!("{}[log]\ndurability = \"os\"\n", iris()));
+    let client = Http2::connect(gateway.data);
+    let stream = |request: &ModelInferRequest| {
+        let body = encode_frame(request).unwrap().repeat(3);
+        let reply = send(&client, &Method::ModelStreamInfer.path(), body.into());
+        assert_eq!(reply.trailer("grpc-status"), Some("0"));
+        assert_eq!(messages::<ModelStreamInferResponse>(&reply).len(), 3);
+    };
+    let mut two = request("iris", true);
+    two.inputs[0].shape = vec![2, 4];
+    two.raw_input_contents = vec![two.raw_input_contents[0].repeat(2).into()];
+    stream(&two);
+    let mut bad = request("iris", true);
+    bad.inputs[0].name = "nope".into();
+    stream(&bad);
+    let asked = ModelRequest { name: "iris".into(), ..Default::default() };
+    let told: ModelStatisticsResponse = ask(&client, Method::ModelStatistics, &asked);
+    let counted = &told.model_stats[0];
+    assert_eq!((counted.inference_count, counted.execution_count), (6, 3));
+    let stats = counted.inference_stats.as_ref().unwrap();
+    let count = |what: &Option<StatisticDuration>| what.as_ref().unwrap().count;
+    assert_eq!((count(&stats.success), count(&stats.fail)), (3, 3));
+    assert_eq!((count(&stats.compute_input), count(&stats.compute_infer)), (3, 3));
+    let records = gateway.records();
+    let row = |at: usize| (records[at]["outcome"].as_str(), records[at]["batch_size"].as_u64());
+    assert_eq!((records.len(), row(0)), (2, (Some("ok"), Some(6))));
+    assert_eq!(row(1).0, Some("rejected"), "it is not hidden that all of them failed");
+}
+
+#[test]
+fn a_watched_service_is_told_when_a_later_snapshot_changes_it() {
+    let backend = Backend::replying("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    let gateway = Gateway::start(
+        "[discovery.fleet]\nfile = \"list.json\"\ninterval = \"50ms\"\n\
+         [models.m.versions.v1]\ndiscovered = \"fleet\"\n",
+    );
+    let client = Http2::connect(gateway.data);
+    let asked = encode_frame(&HealthCheckRequest { service: "m".into() }).unwrap();
+    let headers = [("content-type", "application/grpc"), ("te", "trailers")];
+    let mut answer = client.open(client.post(WATCH_PATH, &headers, asked));
+    let mut next = || {
+        let frame = client.piece(&mut answer);
+        HealthCheckResponse::decode(&frame[PREFIX_BYTES..]).unwrap().status
+    };
+    assert_eq!(next(), i32::from(ServingStatus::NotServing));
+    let list = format!("[{{\"address\":\"http://{}\"}}]", backend.address);
+    std::fs::write(gateway.dir.path().join("list.json"), list).unwrap();
+    assert_eq!(next(), i32::from(ServingStatus::Serving));
+}
+
+#[test]
+fn what_is_no_time_and_no_protobuf_is_refused() {
+    let gateway = Gateway::start(&iris());
+    let client = Http2::connect(gateway.data);
+    let body = encode_frame(&request("iris", true)).unwrap();
+    for (content_type, time, status) in [
+        ("application/grpc+proto", "5S", "0"),
+        ("application/grpc;charset=utf-8", "99999999H", "0"),
+        ("application/grpc+json", "5S", "3"),
+        ("application/grpc", "5", "3"),
+        ("application/grpc", "-1S", "3"),
+        ("application/grpc", "0S", "4"),
+        ("application/grpc", "1n", "4"),
+    ] {
+        let headers = [("content-type", content_type), ("grpc-timeout", time)];
+        let reply = client.call(client.post(&Method::ModelInfer.path(), &headers, body.clone()));
+        assert_eq!(reply.trailer("grpc-status"), Some(status), "{content_type} {time}");
+    }
+    for (limit, status) in [("soon", 400), ("0", 504), ("-1", 400), ("60000", 200)] {
+        let header = format!("x-request-timeout-ms: {limit}\r\n");
+        let reply = gateway.request(&post("/v2/models/iris/infer", &header, IRIS_BODY));
+        assert_eq!(reply.status, status, "{limit}: {}", reply.text());
+    }
 }
 
 /// A gateway whose version `v7` of model `flowers` is served by `backend`, as its model `iris`.
@@ -338,6 +423,26 @@ fn translates_each_message(dialect: &str) {
     }
     let records = gateway.records();
     assert_eq!((records.len(), records[0]["grpc_status"].as_u64()), (1, Some(0)));
+}
+
+#[test]
+fn a_backend_of_grpc_is_asked_whether_it_is_ready() {
+    let backend = Gateway::start(&iris());
+    let gateway = front(&backend, "open_inference_grpc");
+    let client = Http2::connect(gateway.data);
+    let asked = |version: &str| ModelRequest { name: "flowers".into(), version: version.into() };
+    for version in ["", "v7", "prod"] {
+        let told: ReadyResponse = ask(&client, Method::ModelReady, &asked(version));
+        assert!(told.ready, "{version}");
+    }
+    let ready = "GET /v2/models/flowers/ready HTTP/1.1\r\nhost: a\r\n\r\n";
+    assert_eq!(gateway.request(ready).status, 200);
+    backend.kill();
+    let told: ReadyResponse = ask(&client, Method::ModelReady, &asked(""));
+    assert!(!told.ready);
+    let told: ReadyResponse = ask(&client, Method::ModelReady, &asked("v9"));
+    assert!(!told.ready, "there is no such version");
+    assert_eq!(gateway.request(ready).error(), "upstream_connect");
 }
 
 #[test]

@@ -151,6 +151,73 @@ fn a_head_that_does_not_end_closes_the_connection() {
 }
 
 #[test]
+fn a_request_whose_stream_the_backend_resets_is_not_sent_again() {
+    let backend = Http2Backend::start(|request| Http2Reply {
+        cut: request.body == "bad",
+        body: request.body.clone(),
+        ..Http2Reply::default()
+    });
+    let gateway = Gateway::start(&format!(
+        "workers = 1\n[models.m.versions.v1]\nbackends = [\"http://{}\"]\nhttp2 = true\n",
+        backend.address
+    ));
+    let infer = |body: &str| gateway.post("/v2/models/m/infer", body);
+    for body in ["good", "bad", "good"] {
+        let reply = infer(body);
+        let expected = if body == "bad" { (502, "upstream_reset") } else { (200, "") };
+        assert_eq!((reply.status, reply.error()), expected, "{body}");
+    }
+    assert_eq!(backend.seen().len(), 3, "the model was asked once each time");
+    assert_eq!(backend.connections(), 1, "the reset of a stream does not end its connection");
+    assert_eq!(gateway.metric("pointsman_retries_total{reason=\"stale\"}"), 0.0);
+}
+
+#[test]
+fn trailers_arrive_behind_a_body_whose_length_was_told() {
+    let backend = Http2Backend::start(|request| Http2Reply {
+        headers: trailers(&[
+            ("content-type", "application/grpc"),
+            ("content-length", if request.body.is_empty() { "0" } else { "6" }),
+        ]),
+        body: request.body.clone(),
+        trailers: trailers(&[("grpc-status", if request.body.is_empty() { "5" } else { "0" })]),
+        ..Http2Reply::default()
+    });
+    let gateway = Gateway::start(&format!(
+        "[pools.p]\nbackends = [\"http://{}\"]\nhttp2 = true\n\
+         [routes.all]\npath_prefix = \"/\"\npool = \"p\"\n",
+        backend.address
+    ));
+    let client = Http2::connect(gateway.data);
+    let grpc = [("content-type", "application/grpc"), ("te", "trailers")];
+    for (body, status) in [(&b"\0\0\0\0\x01x"[..], "0"), (b"", "5")] {
+        let reply = client.call(client.post("/s/M", &grpc, Bytes::from_static(body)));
+        assert_eq!((&reply.body[..], reply.trailer("grpc-status")), (body, Some(status)));
+    }
+    let records = gateway.wait_for_records(2);
+    let told = |at: usize| records[at]["grpc_status"].as_u64();
+    assert_eq!((told(0), told(1)), (Some(0), Some(5)));
+}
+
+#[test]
+fn requests_that_come_together_share_a_new_connection() {
+    let backend = Http2Backend::start(|_| Http2Reply::default());
+    let gateway = Gateway::start(&format!(
+        "workers = 1\n[pools.p]\nbackends = [\"http://{}\"]\nhttp2 = true\n\
+         [routes.all]\npath_prefix = \"/\"\npool = \"p\"\n",
+        backend.address
+    ));
+    let client = Http2::connect(gateway.data);
+    let requests = (0..60).map(|_| client.post("/x", &[], "body"));
+    let replies = client.together(requests.collect());
+    assert!(replies.iter().all(|reply| reply.status == 200));
+    assert_eq!((backend.seen().len(), backend.connections()), (60, 1));
+    let opened = gateway.metric("pointsman_upstream_connects_total{result=\"ok\"}");
+    let shared = gateway.metric("pointsman_upstream_reuses_total");
+    assert_eq!((opened, shared), (1.0, 59.0));
+}
+
+#[test]
 fn a_client_that_resets_what_it_asks_is_cut_off() {
     let gateway =
         Gateway::start(&Backend::script(|connection| connection.wait_for_close()).as_pool());

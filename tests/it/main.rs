@@ -29,6 +29,7 @@ mod http2;
 mod limits;
 mod log_commands;
 mod log_metrics;
+mod long_bodies;
 mod models;
 mod monitor;
 mod prediction_log;

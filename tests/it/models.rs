@@ -151,16 +151,20 @@ fn panics_of_a_model_are_counted_and_cost_their_request_only() {
         .node("Div", &["a", "b"], "y")
         .output("y", INT64, &["N"]);
     let gateway = with_model(&graph.encode(), "", "");
-    let body = |b: i64| {
-        format!(
-            r#"{{"inputs":[{{"name":"a","datatype":"INT64","shape":[1],"data":[7]}},
+    let divide = |a: i64, b: i64| {
+        let body = format!(
+            r#"{{"inputs":[{{"name":"a","datatype":"INT64","shape":[1],"data":[{a}]}},
                {{"name":"b","datatype":"INT64","shape":[1],"data":[{b}]}}]}}"#
-        )
+        );
+        gateway.post("/v2/models/m/infer", &body)
     };
-    assert_eq!(gateway.post("/v2/models/m/infer", &body(2)).json()["outputs"][0]["data"][0], 3);
-    let reply = gateway.post("/v2/models/m/infer", &body(0));
+    assert_eq!(divide(7, 2).json()["outputs"][0]["data"][0], 3);
+    let reply = divide(7, 0);
+    assert_eq!((reply.status, reply.error()), (400, "bad_input"), "{}", reply.text());
+    // The result has no place in its type.
+    let reply = divide(i64::MIN, -1);
     assert_eq!((reply.status, reply.error()), (500, "model_panic"), "{}", reply.text());
-    assert_eq!(gateway.post("/v2/models/m/infer", &body(7)).status, 200);
+    assert_eq!(divide(7, 7).status, 200);
     let series = "pointsman_model_panics_total{model=\"m\",version=\"v1\"}";
     assert_eq!(gateway.metric(series).to_bits(), 1.0_f64.to_bits());
 }

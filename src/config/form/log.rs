@@ -11,6 +11,8 @@ use crate::config::scalar::Fault;
 
 /// The shortest key of a keyed hash, in bytes: below it, the hashes of short values can be guessed.
 const HASH_KEY_BYTES_MIN: usize = 16;
+/// The shortest token that is not soon guessed.
+const TOKEN_BYTES_MIN: usize = 16;
 
 /// The longest URL of a sink, in bytes.
 const URL_BYTES_MAX: usize = 2048;
@@ -179,6 +181,15 @@ pub(in crate::config) fn region(text: &str) -> Result<String, Fault> {
 /// Checks a secret that is sent in a header.
 pub(in crate::config) fn secret(text: &str) -> Result<String, Fault> {
     if text.is_empty() { Err(Fault::new("must not be empty")) } else { header_value(text) }
+}
+
+/// Checks a token that clients bring.
+pub(in crate::config) fn token(text: &str) -> Result<String, Fault> {
+    if text.len() < TOKEN_BYTES_MIN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let message = format!("must have at least {TOKEN_BYTES_MIN} visible characters of ASCII");
+        return Err(Fault::new(message).help("`openssl rand -hex 32` makes one"));
+    }
+    Ok(text.to_owned())
 }
 
 /// Checks the key of a keyed hash.

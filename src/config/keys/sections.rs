@@ -252,7 +252,13 @@ pub(in crate::config) static PROTOCOLS: Section = section(
             Kind::Flag,
             Absent::Same("false"),
             "Whether clients may load and unload versions that run in this process, with the model \
-             repository extension. Whoever reaches `listen` then can.",
+             repository extension. Needs `repository_token`, unless `listen` is a loopback address.",
+        ),
+        key(
+            "repository_token",
+            Kind::Text(Form::Token),
+            Absent::Means("none is asked for"),
+            "What clients must bring to load and unload versions, as `authorization: Bearer TOKEN`.",
         ),
         key(
             "ask_interval",

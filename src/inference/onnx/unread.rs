@@ -40,11 +40,11 @@ const UNREAD: &[Unread] = &[
     unread(&["Attention"], "left_window_size", |attribute| attribute.i < 0),
     unread(&["Attention"], "right_window_size", |attribute| attribute.i < 0),
     unread(&["BatchNormalization"], "training_mode", ZERO),
-    unread(&["GlobalLpPool"], "p", |attribute| attribute.i % 2 == 0),
+    unread(&["MultiHeadAttention"], "unidirectional", ZERO),
     unread(&["Scan"], "directions", ZEROS),
     unread(&["Scan"], "scan_input_directions", ZEROS),
     unread(&["Scan"], "scan_output_directions", ZEROS),
-    unread(&["QuantizeLinear", "DequantizeLinear"], "output_dtype", ZERO),
+    unread(&["DequantizeLinear"], "output_dtype", ZERO),
     // Where the second operand begins, before shapes were matched from the end (up to version 6).
     unread(
         &["Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Greater", "Less", "Equal"],
@@ -79,10 +79,27 @@ pub(in crate::inference) fn beyond(node: &NodeProto) -> Option<String> {
             return Some(format!("its attribute '{}'", unread.attribute));
         }
     }
+    let says = |name: &str, texts: &[&[u8]]| {
+        let mut attributes = node.attribute.iter();
+        attributes.any(|attribute| attribute.name == name && texts.contains(&&*attribute.s))
+    };
+    // Each neighbour is taken from the border there, not the place between them.
+    if operator == "GridSample"
+        && says("mode", &[&b"bicubic"[..], &b"cubic"[..]])
+        && says("padding_mode", &[&b"border"[..]])
+    {
+        return Some("cubic interpolation at the border".to_owned());
+    }
+    if operator == "GlobalLpPool" {
+        return Some("sums: it would be divided by the number of elements".to_owned());
+    }
     if RANDOM.contains(&operator) {
         return Some("random numbers, which no answer may depend on".to_owned());
     }
     let has_input = |position: usize| node.input.get(position).is_some_and(|name| !name.is_empty());
+    if operator == "SkipSimplifiedLayerNormalization" && has_input(3) {
+        return Some("a bias".to_owned());
+    }
     let causal = |attribute: &AttributeProto| attribute.name == "is_causal" && attribute.i != 0;
     // The mask of what comes later starts at the past there, not at the query.
     let with_past = operator == "Attention" && has_input(4) && node.attribute.iter().any(causal);
@@ -120,8 +137,15 @@ mod tests {
         assert!(!refused("LSTM", texts("activations", &["Sigmoid", "Tanh", "Tanh"])));
         assert!(refused("GRU", texts("activations", &["Sigmoid"])));
         assert!(refused("Add", int("axis", 0)) && !refused("Softmax", int("axis", 0)));
-        assert!(refused("GlobalLpPool", int("p", 3)) && !refused("GlobalLpPool", int("p", 2)));
+        assert!(refused("GlobalLpPool", int("p", 3)) && refused("GlobalLpPool", int("p", 2)));
         assert!(refused("BatchNormalization", int("training_mode", 1)));
+        assert!(refused("MultiHeadAttention", int("unidirectional", 1)));
+        let inputs = |count: usize| NodeProto {
+            op_type: "SkipSimplifiedLayerNormalization".to_owned(),
+            input: vec!["x".to_owned(); count],
+            ..NodeProto::default()
+        };
+        assert!(beyond(&inputs(4)).is_some() && beyond(&inputs(3)).is_none());
         assert!(refused("RandomUniform", int("dtype", 1)));
     }
 }

@@ -70,7 +70,7 @@ pub enum AnswerError {
     #[error(transparent)]
     Failed(#[from] BackendFailure),
     /// The body is not what the dialect or the model's signature says; the backend is at fault.
-    #[error("the backend's answer cannot be read: {0}")]
+    #[error("the backend's answer cannot be read: {}", .0.in_answer())]
     Body(#[from] DecodeError),
     /// The message of a gRPC answer is not what it should be; the backend is at fault.
     #[error("the backend's answer cannot be read: {0}")]

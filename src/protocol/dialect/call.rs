@@ -81,6 +81,23 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// What is asked for, in a message.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Infer => "prediction",
+            Self::Classify => "classification",
+            Self::Regress => "regression",
+            Self::Explain => "explanation",
+            Self::Generate | Self::GenerateStream => "generation of text",
+            Self::Metadata | Self::ServerMetadata | Self::Config => "description",
+            Self::Live | Self::Ready | Self::ModelReady | Self::ModelStatus => "state",
+            Self::ModelList | Self::RepositoryIndex => "list of models",
+            Self::Statistics => "statistics",
+            Self::Load | Self::Unload => "model repository",
+            Self::NotOffered(_) => "extension of this kind",
+        }
+    }
+
     /// Whether a model runs for it: the calls with a request and a response, which are recorded.
     pub const fn is_inference(self) -> bool {
         match self {

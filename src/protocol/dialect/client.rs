@@ -67,7 +67,7 @@ pub enum RequestError {
     #[error(transparent)]
     Media(#[from] MediaError),
     /// The call cannot be answered by running a model.
-    #[error("{dialect} has no {operation:?} that could be read here")]
+    #[error("{dialect} has no {} that could be answered here", operation.words())]
     NoPrediction {
         /// The dialect.
         dialect: Dialect,
@@ -113,7 +113,7 @@ pub enum EncodeError {
     #[error(transparent)]
     Raw(#[from] RawError),
     /// What one dialect asks and the other does not have.
-    #[error("{dialect} backends have no {operation:?}")]
+    #[error("{dialect} backends have no {}", operation.words())]
     NoOperation {
         /// The dialect.
         dialect: Dialect,

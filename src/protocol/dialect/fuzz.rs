@@ -48,7 +48,10 @@ fn specs(choice: u8) -> Option<Vec<TensorSpec>> {
     };
     match choice % 4 {
         0 => None,
-        1 => Some(vec![spec("x", Datatype::Fp32, &[-1, 2])]),
+        1 => {
+            let places = vec!["a".to_owned(), "b".to_owned()];
+            Some(vec![TensorSpec { places, ..spec("x", Datatype::Fp32, &[-1, 2]) }])
+        }
         2 => Some(vec![spec("x", Datatype::Bytes, &[-1])]),
         _ => Some(vec![
             spec("a", Datatype::Int64, &[-1, 1]),

@@ -12,7 +12,9 @@ use super::{DeclaredModel, Dialect, Extensions, Release, Target, VersionState};
 use crate::protocol::grpc::{FrameReader, encode_frame};
 use crate::protocol::kserve_v1;
 use crate::protocol::open_inference::decode_model_metadata;
-use crate::protocol::open_inference::grpc::{Method, ModelMetadataResponse, ModelRequest};
+use crate::protocol::open_inference::grpc::{
+    Method, ModelMetadataResponse, ModelRequest, ReadyResponse,
+};
 use crate::protocol::tensorflow_serving::{self, path_of};
 
 /// The dialects that a backend is asked for when its own is not declared, in this order: one that
@@ -96,6 +98,17 @@ pub fn decode_metadata_answer(body: Bytes) -> Option<DeclaredModel> {
     let frame = reader.next_frame().ok()??;
     let message = ModelMetadataResponse::decode(frame.payload).ok()?;
     (!frame.compressed).then(|| DeclaredModel::try_from(message).ok()).flatten()
+}
+
+/// The call that tells whether the model of a gRPC backend can predict: its path and its message.
+pub fn ready_call(target: &Target<'_>) -> Option<(String, Bytes)> {
+    let (_, message) = metadata_call(target)?;
+    Some((Method::ModelReady.path(), message))
+}
+
+/// Whether the message that answers [`ready_call`] says so.
+pub fn decode_ready_answer(message: Bytes) -> bool {
+    ReadyResponse::decode(message).is_ok_and(|answer| answer.ready)
 }
 
 /// What `GET` tells which extensions a backend has; `None` where the dialect has nothing of the kind.

@@ -185,7 +185,7 @@ fn requests_to_backends_have_their_path_and_body() {
         ("/predict?id=7", br#"{"data":[[1,9007199254740993]]}"#.as_slice())
     );
     let error = encode_request(&raw, Operation::Explain, request).unwrap_err().to_string();
-    assert_eq!(error, "raw backends have no Explain");
+    assert_eq!(error, "raw backends have no explanation");
 }
 
 #[test]

@@ -83,6 +83,7 @@ fn read_integers<T: std::str::FromStr + TryFrom<i128>>(
             match expect_number(reader, datatype)? {
                 Number::Integer("-0") => "0".parse().ok(),
                 Number::Integer(text) => text.parse().ok(),
+                Number::Fraction(text) if reader.is_lenient() => whole(text),
                 Number::Fraction(_) => return Err(wrong(start, datatype, "a fraction")),
                 Number::Nan | Number::Infinity | Number::NegativeInfinity => {
                     return Err(wrong(start, datatype, "NaN or an infinity"));
@@ -93,8 +94,25 @@ fn read_integers<T: std::str::FromStr + TryFrom<i128>>(
     )
 }
 
+/// The integer that a number with a fraction or an exponent is, as in `1.0`.
+fn whole<T: TryFrom<i128>>(text: &str) -> Option<T> {
+    // Beyond, neighbouring integers are the same number.
+    const LIMIT: f64 = 9_007_199_254_740_992.0;
+    let number: f64 = text.parse().ok()?;
+    let is_whole = number.fract() == 0.0 && number.abs() <= LIMIT;
+    is_whole.then(|| T::try_from(number as i128).ok()).flatten()
+}
+
+/// Whether NaN comes next as others write it, `null`.
+fn null_for_nan(reader: &mut Reader<'_>) -> Result<bool, DecodeError> {
+    if reader.is_lenient() { reader.null() } else { Ok(false) }
+}
+
 fn read_f32(reader: &mut Reader<'_>) -> Result<f32, DecodeError> {
     let start = reader.offset();
+    if null_for_nan(reader)? {
+        return Ok(f32::NAN);
+    }
     let value = match expect_number(reader, Datatype::Fp32)? {
         Number::Integer(text) | Number::Fraction(text) => {
             let value = text.parse().unwrap_or(f32::NAN);
@@ -111,6 +129,9 @@ fn read_f32(reader: &mut Reader<'_>) -> Result<f32, DecodeError> {
 
 fn read_f64(reader: &mut Reader<'_>) -> Result<f64, DecodeError> {
     let start = reader.offset();
+    if null_for_nan(reader)? {
+        return Ok(f64::NAN);
+    }
     let value = match expect_number(reader, Datatype::Fp64)? {
         Number::Integer(text) | Number::Fraction(text) => {
             text.parse().ok().filter(|value: &f64| value.is_finite())

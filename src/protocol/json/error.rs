@@ -219,9 +219,27 @@ impl DecodeError {
         }
     }
 
+    /// What is wrong and where, for a document that is no request.
+    pub fn in_answer(&self) -> impl fmt::Display + '_ {
+        Plain(self)
+    }
+
     /// What is wrong.
     pub fn kind(&self) -> &DecodeErrorKind {
         &self.0.kind
+    }
+}
+
+/// A mistake in a document that is no request.
+struct Plain<'e>(&'e DecodeError);
+
+impl fmt::Display for Plain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Detail { pointer, offset, kind } = &*self.0.0;
+        if !pointer.is_empty() {
+            write!(f, "at {pointer}: ")?;
+        }
+        write!(f, "{kind} (byte {offset})")
     }
 }
 
@@ -229,12 +247,8 @@ impl std::error::Error for DecodeError {}
 
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Detail { pointer, offset, kind } = &*self.0;
-        if pointer.is_empty() {
-            write!(f, "invalid request: {kind} (byte {offset})")
-        } else {
-            write!(f, "invalid request at {pointer}: {kind} (byte {offset})")
-        }
+        let gap = if self.0.pointer.is_empty() { ": " } else { " " };
+        write!(f, "invalid request{gap}{}", Plain(self))
     }
 }
 

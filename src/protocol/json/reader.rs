@@ -62,12 +62,23 @@ pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     depth: u32,
+    lenient: bool,
 }
 
 impl<'a> Reader<'a> {
     /// A reader at the start of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, depth: 0 }
+        Self { bytes, at: 0, depth: 0, lenient: false }
+    }
+
+    /// The same for an answer: whoever wrote it cannot be told what to write instead.
+    pub fn lenient(bytes: &'a [u8]) -> Self {
+        Self { lenient: true, ..Self::new(bytes) }
+    }
+
+    /// Whether what can only mean one thing counts, although it should be written otherwise.
+    pub fn is_lenient(&self) -> bool {
+        self.lenient
     }
 
     /// The position in bytes.

@@ -25,10 +25,10 @@ pub struct ModelConfig {
     /// The model's name.
     #[prost(string, tag = "1")]
     pub name: String,
-    /// What its files are, in Triton's words: `onnxruntime_onnx`.
+    /// What its files are, in the words of the model's metadata.
     #[prost(string, tag = "2")]
     pub platform: String,
-    /// What runs it.
+    /// What runs it, where that is told; clients take an empty one as well.
     #[prost(string, tag = "17")]
     pub backend: String,
     /// Which versions answer.

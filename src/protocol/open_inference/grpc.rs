@@ -7,6 +7,7 @@ mod contents;
 mod convert;
 mod messages;
 mod metadata;
+mod stream;
 
 #[cfg(test)]
 mod descriptor_tests;
@@ -26,6 +27,7 @@ pub use self::messages::{
     RepositoryIndexResponse, RepositoryModelRequest, RepositoryModelResponse,
     RepositoryParameterChoice, ServerLiveResponse, ServerMetadataResponse, TensorMetadata,
 };
+pub use self::stream::{encode_stream_failure, encode_stream_response};
 use crate::protocol::grpc::{FramePieces, MessageTooLong, encode_frame_with};
 use crate::protocol::infer::{InferRequest, InferResponse};
 use crate::protocol::tensor::ElementTooLong;

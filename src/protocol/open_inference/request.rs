@@ -267,6 +267,9 @@ pub(in crate::protocol) fn read_parameters<'a>(
             Token::String => Parameter::String(reader.string()?),
             Token::Boolean => Parameter::Boolean(reader.boolean()?),
             Token::Number => number_parameter(reader.number()?),
+            Token::Null | Token::Array | Token::Object if reader.is_lenient() => {
+                return reader.skip();
+            }
             token @ (Token::Null | Token::Array | Token::Object) => {
                 return Err(DecodeError::new(
                     start,

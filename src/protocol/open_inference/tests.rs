@@ -363,3 +363,30 @@ fn what_cannot_be_read_is_told_from_what_makes_no_sense() {
         assert_eq!(kind(&senseless), FailureKind::InvalidArgument, "{senseless}");
     }
 }
+
+#[test]
+fn answers_are_read_more_liberally_than_requests() {
+    let body = |text: &'static str| Body::json(text.into());
+    let whole = body(
+        r#"{"model_name":"m","model_version":1,"id":7,"parameters":{"a":null,"b":{"c":[1]},"d":2},
+           "outputs":[{"name":"y","datatype":"FP32","shape":[3],"data":[1.5,null,NaN],
+                       "parameters":{"headers":{},"list":[]}},
+                      {"name":"z","datatype":"INT64","shape":[2],"data":[1.0,2e3]}]}"#,
+    );
+    let read = whole.decode_response().expect("what it means is clear");
+    assert_eq!((read.model_version.as_ref(), read.id.as_deref()), ("1", Some("7")));
+    assert_eq!(read.parameters.len(), 1);
+    let TensorData::Fp32(values) = read.outputs[0].data() else { panic!("FP32") };
+    assert!(values[0] == 1.5 && values[1].is_nan() && values[2].is_nan());
+    assert_eq!(read.outputs[1].data(), &TensorData::Int64(vec![1, 2000]));
+    for wrong in [
+        r#"{"outputs":[{"name":"z","datatype":"INT64","shape":[1],"data":[1.5]}]}"#,
+        r#"{"outputs":[{"name":"z","datatype":"INT64","shape":[1],"data":[null]}]}"#,
+        r#"{"outputs":[{"name":7,"datatype":"FP32","shape":[1],"data":[1]}]}"#,
+    ] {
+        let error = body(wrong).decode_response().expect_err("it is not clear");
+        assert!(!error.in_answer().to_string().contains("request"), "{}", error.in_answer());
+    }
+    let request = r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[null]}]}"#;
+    assert!(decode_infer_request(request.as_bytes()).is_err());
+}

@@ -34,6 +34,11 @@ pub(super) async fn answer(
     parts: Parts,
     unread: &mut Option<Incoming>,
 ) -> Result<Answer, Problem> {
+    if let Some(header) = exchange.unsound_limit.take() {
+        exchange.note_request(&parts.headers);
+        let detail = format!("the header `{header}` does not say how long the client waits");
+        return Err(Problem::new(Cause::BadInput, detail));
+    }
     let uri = parts.uri.clone();
     if uri.path() == feedback::PATH {
         return feedback::answer(exchange, &parts, unread).await;
@@ -52,7 +57,7 @@ pub(super) async fn answer(
     let (admitted, call, decision) = match directed? {
         Directed::About(answer) => return Ok(answer),
         Directed::Extension(extension) => {
-            return repository::answer(exchange, &extension, unread).await;
+            return repository::answer(exchange, &extension, &parts.headers, unread).await;
         }
         Directed::To(admitted, call, decision) => (admitted, call, decision),
     };
@@ -147,6 +152,11 @@ fn direct<'a>(
         }
         if call.model.is_none() && call.operation.is_inference() {
             name_model(exchange, parts, call);
+            if call.model.is_none() && !routed && exchange.snapshot.table.models().len() > 1 {
+                let detail =
+                    format!("there are several models: the header `{TARGET_MODEL}` names one");
+                return Err(Problem::new(Cause::NoRoute, detail));
+            }
         }
     }
     let decision = exchange.decide_call(parts, &admitted, call.as_ref())?;

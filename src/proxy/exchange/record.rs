@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::row::{Extras, SideNotes, text};
 use super::{Exchange, Recording, micros};
 use crate::domain::ids::Entropy;
-use crate::domain::record::{Omission, Outcome};
+use crate::domain::record::{Latency, Omission, Outcome};
 use crate::domain::spec::Durability;
 use crate::domain::stats::window::Minute;
 use crate::monitor::{Observation, Waiting};
@@ -156,6 +156,14 @@ impl Exchange {
                 response: self.response.content()?,
             })
         });
+    }
+
+    /// Forgets what the message before took.
+    pub(in crate::proxy) fn begin_message(&mut self) {
+        self.batch_size = None;
+        self.codec_times = (None, None);
+        let Latency { t_queue, t_infer, t_ttfb, .. } = &mut self.latency;
+        (*t_queue, *t_infer, *t_ttfb) = (None, None, None);
     }
 
     /// Counts one message of a stream, which began at `began`, as a request of its own in the statistics.

@@ -14,6 +14,7 @@ use prost::Message as _;
 use prost::encoding::string;
 
 use super::message::{encoding, only_frame, plain, read_unnoted};
+use super::well;
 use crate::domain::routing::{Decision, ModelCall};
 use crate::domain::spec::SpokenDialect;
 use crate::protocol::dialect::{Dialect, Operation};
@@ -102,19 +103,25 @@ async fn read_names(
         Ok(pieces) => pieces,
         Err(problem) => return Err((problem, Pieces::new())),
     };
-    let limit = exchange.context.worker.gateway.limits.body;
-    let message = encoding(&parts.headers).and_then(|coding| {
-        let message = plain(only_frame(exchange, pieces.iter().cloned())?, coding, limit)?;
-        // Of a frame that came in several pieces, or compressed, there are two copies.
-        if pieces.len() > 1 || coding != Coding::Identity {
-            exchange.hold(message.len())?;
-        }
-        Ok(message)
-    });
-    match message {
+    match message_in(exchange, parts, &pieces).await {
         Ok(message) => Ok((pieces, message)),
         Err(problem) => Err((problem, pieces)),
     }
+}
+
+async fn message_in(
+    exchange: &mut Exchange,
+    parts: &Parts,
+    pieces: &Pieces,
+) -> Result<Bytes, Problem> {
+    let coding = encoding(&parts.headers)?;
+    let frame = only_frame(exchange, pieces.iter().cloned())?;
+    let message = plain(exchange, frame, coding).await?;
+    // Of a frame that came in several pieces, or compressed, there are two copies.
+    if pieces.len() > 1 || coding != Coding::Identity {
+        exchange.hold(message.len())?;
+    }
+    Ok(message)
 }
 
 /// The names in a message.
@@ -125,13 +132,13 @@ pub(super) fn names_of(message: &Bytes) -> Result<Names, Problem> {
 }
 
 /// The message of a copy.
-pub(in crate::proxy) fn message_of_copy(
-    exchange: &Exchange,
+pub(in crate::proxy) async fn message_of_copy(
+    exchange: &mut Exchange,
     headers: &HeaderMap,
     pieces: &Pieces,
 ) -> Result<Bytes, Problem> {
-    let limit = exchange.context.worker.gateway.limits.body;
-    plain(only_frame(exchange, pieces.iter().cloned())?, encoding(headers)?, limit)
+    let frame = only_frame(exchange, pieces.iter().cloned())?;
+    plain(exchange, frame, encoding(headers)?).await
 }
 
 /// Gets the answer to a copy of one prediction.
@@ -142,7 +149,7 @@ pub(in crate::proxy) async fn serve_copy(
     admitted: &Admitted,
     pieces: Pieces,
 ) -> Result<Answer, Problem> {
-    let message = message_of_copy(exchange, &parts.headers, &pieces)?;
+    let message = message_of_copy(exchange, &parts.headers, &pieces).await?;
     let names = names_of(&message)?;
     serve(exchange, decision, &names, parts, admitted, pieces, message).await
 }
@@ -159,7 +166,7 @@ async fn serve(
     let snapshot = Arc::clone(exchange.held());
     match &snapshot.target(decision.target).kind {
         RuntimeKind::Local(Some(runtime)) => {
-            local::predict(exchange, runtime, Asked::message(message)?).await.map(Answer::Message)
+            local::predict(exchange, runtime, Asked::message(message)?).await.map(well)
         }
         RuntimeKind::Local(None) => {
             Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded"))
@@ -170,8 +177,7 @@ async fn serve(
                 let asked = Asked::message(message)?;
                 remote::prepare(exchange, &mut parts, admitted);
                 let operation = Operation::Infer;
-                return translate::predict(exchange, runtime, spoken, operation, parts, &asked)
-                    .await;
+                return translate::predict(exchange, spoken, operation, parts, asked).await;
             }
             let other = &runtime.spoken.names;
             let pieces = if names.differ(other) {

@@ -12,8 +12,9 @@ use hyper::body::{Body as _, Incoming};
 use crate::protocol::grpc::{Frame, FrameError, FrameReader};
 use crate::proxy::admit::{BODY_KEY, too_large};
 use crate::proxy::body::{Pieces, client_body_problem};
-use crate::proxy::coding::{Coding, inflate};
+use crate::proxy::coding::Coding;
 use crate::proxy::exchange::Exchange;
+use crate::proxy::offload::inflated;
 use crate::proxy::problem::{Cause, Problem};
 
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
@@ -44,14 +45,18 @@ pub(in crate::proxy) fn framing(error: FrameError) -> Problem {
 }
 
 /// A message as it was before it was compressed.
-pub(in crate::proxy) fn plain(frame: Frame, coding: Coding, limit: u64) -> Result<Bytes, Problem> {
+pub(in crate::proxy) async fn plain(
+    exchange: &mut Exchange,
+    frame: Frame,
+    coding: Coding,
+) -> Result<Bytes, Problem> {
     match (frame.compressed, coding) {
         (false, _) => Ok(frame.payload),
         (true, Coding::Identity) => {
             let detail = "a message is compressed, but there is no `grpc-encoding`";
             Err(Problem::new(Cause::BadInput, detail))
         }
-        (true, coding) => inflate(coding, &frame.payload, limit),
+        (true, coding) => inflated(exchange, coding, frame.payload).await,
     }
 }
 
@@ -122,8 +127,8 @@ pub(in crate::proxy) async fn read_message<M: prost::Message + Default>(
 ) -> Result<M, Problem> {
     let coding = encoding(headers)?;
     let pieces = read_unnoted(exchange, incoming).await?;
-    let limit = exchange.context.worker.gateway.limits.body;
-    let message = plain(only_frame(exchange, pieces)?, coding, limit)?;
+    let frame = only_frame(exchange, pieces)?;
+    let message = plain(exchange, frame, coding).await?;
     M::decode(message).map_err(|error| {
         Problem::new(Cause::BadInput, format!("the message is not valid: {error}"))
     })

@@ -29,8 +29,8 @@ use crate::domain::routing::TargetIx;
 use crate::protocol::dialect::{BackendFailure, Dialect, Operation};
 use crate::protocol::grpc::health::{HealthCheckRequest, HealthCheckResponse, ServingStatus};
 use crate::protocol::grpc::reflection::ServerReflectionRequest;
-use crate::protocol::grpc::{FrameReader, encode_frame};
-use crate::protocol::open_inference::grpc::{ModelInferResponse, ModelStreamInferResponse};
+use crate::protocol::grpc::{FrameReader, MessageTooLong, encode_frame};
+use crate::protocol::open_inference::grpc::{encode_stream_failure, encode_stream_response};
 use crate::proxy::admit::Admitted;
 use crate::proxy::asked::Asked;
 use crate::proxy::body::{BodyBroken, Pieces, RequestBody};
@@ -61,11 +61,36 @@ pub(in crate::proxy) struct Talk {
 #[derive(Default)]
 struct Tally {
     rows: u32,
+    /// In the queue, and in the model or at the backend.
+    queue: Option<u32>,
+    infer: Option<u32>,
+    first_byte: Option<u32>,
     /// The first failure that was not the client's, else the first.
     problem: Option<Problem>,
 }
 
 impl Tally {
+    /// Adds what the message that has just been answered took.
+    fn add(&mut self, exchange: &mut Exchange) {
+        self.rows = self.rows.saturating_add(exchange.batch_size().unwrap_or(0));
+        let latency = exchange.latency();
+        for (sum, one) in [
+            (&mut self.queue, latency.t_queue),
+            (&mut self.infer, latency.t_infer),
+            (&mut self.first_byte, latency.t_ttfb),
+        ] {
+            *sum = one.map(|one| sum.unwrap_or(0).saturating_add(one)).or(*sum);
+        }
+    }
+
+    /// Has the record say what all messages took together.
+    fn tell(&self, exchange: &mut Exchange) {
+        exchange.set_batch_size(Some(self.rows));
+        let latency = exchange.latency();
+        (latency.t_queue, latency.t_infer) = (self.queue, self.infer);
+        latency.t_ttfb = self.first_byte;
+    }
+
     fn note(&mut self, problem: &Problem) {
         let blames_client = |problem: &Problem| problem.cause.status().is_client_error();
         let worse = match &self.problem {
@@ -188,6 +213,8 @@ impl Talker {
                     .map(Some)
             }
             Subject::Watch { .. } | Subject::Reflection => {
+                // What was true at the beginning is not kept in memory for as long as the client talks.
+                self.exchange.renew_snapshot();
                 let asked = ServerReflectionRequest::decode(message).map_err(|error| {
                     Problem::new(Cause::BadInput, format!("the message is not valid: {error}"))
                 })?;
@@ -234,7 +261,7 @@ impl Talker {
         self.exchange.note_trailers(&trailers);
         self.exchange.note_time();
         if matches!(self.talk.subject, Subject::Infer { .. }) {
-            self.exchange.set_batch_size(Some(self.talk.tally.rows));
+            self.talk.tally.tell(&mut self.exchange);
         }
         let problem = problem.or_else(|| self.talk.tally.problem.take());
         let promise = self.exchange.finish_with(problem);
@@ -263,7 +290,7 @@ impl Talk {
         exchange.hold_only(self.reader.waiting());
         loop {
             if let Some(frame) = self.reader.next_frame().map_err(framing)? {
-                let message = plain(frame, self.coding, limits.body)?;
+                let message = plain(exchange, frame, self.coding).await?;
                 if self.coding != Coding::Identity {
                     exchange.hold(message.len())?;
                 }
@@ -303,7 +330,7 @@ async fn predict(
     message: Bytes,
 ) -> Result<Bytes, Problem> {
     let began = Instant::now();
-    exchange.set_batch_size(None);
+    exchange.begin_message();
     let names = names_of(&message);
     let id = names.as_ref().map(|names| names.id.clone()).unwrap_or_default();
     let answered = async {
@@ -322,37 +349,27 @@ async fn predict(
             (Some(RuntimeKind::Remote(runtime)), Some(onward)) => {
                 let (spoken, asked) = (spoken(runtime)?, Asked::message(message)?);
                 let (operation, parts) = (Operation::Infer, onward.clone());
-                translate::translated(exchange, runtime, spoken, operation, parts, &asked).await
+                translate::translated(exchange, spoken, operation, parts, asked).await
             }
             _ => Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded")),
         }
     };
     let answered = answered.await;
     exchange.tell_message(began, matches!(answered, Ok(Ok(_))));
+    tally.add(exchange);
     let said = match answered {
-        Ok(Ok(response)) => {
-            tally.rows = tally.rows.saturating_add(exchange.batch_size().unwrap_or(0));
-            // The frame of a `ModelInferResponse`, which becomes a field of the stream's message.
-            let message = response.into_body().slice(crate::protocol::grpc::PREFIX_BYTES..);
-            let infer_response = ModelInferResponse::decode(message)
-                .map_err(|error| Problem::new(Cause::NoForm, error.to_string()))?;
-            ModelStreamInferResponse {
-                error_message: String::new(),
-                infer_response: Some(infer_response),
-            }
-        }
+        Ok(Ok(response)) => encode_stream_response(&response.into_body()),
         Err(problem) if problem.cause == Cause::RequestTimeout => return Err(problem),
-        Ok(Err(failure)) => told(tally, of_backend(failure), id),
+        Ok(Err(refused)) => told(tally, of_backend(refused.failure), id),
         Err(problem) => told(tally, problem, id),
     };
-    framed(&said)
+    said.map_err(|error| Problem::new(Cause::NoForm, error.to_string()))
 }
 
 /// The answer to a message that failed; says which request it is about, as Triton does.
-fn told(tally: &mut Tally, problem: Problem, id: String) -> ModelStreamInferResponse {
+fn told(tally: &mut Tally, problem: Problem, id: String) -> Result<Bytes, MessageTooLong> {
     tally.note(&problem);
-    let infer_response = ModelInferResponse { id, ..ModelInferResponse::default() };
-    ModelStreamInferResponse { error_message: problem.detail, infer_response: Some(infer_response) }
+    encode_stream_failure(problem.detail, id)
 }
 
 /// What a backend's refusal of one message counts as.
@@ -432,7 +449,7 @@ async fn first_message(
     let mut pieces = Pieces::new();
     loop {
         if let Some(frame) = reader.next_frame().map_err(framing)? {
-            return Ok((plain(frame, coding, limits.body)?, reader, pieces));
+            return Ok((plain(exchange, frame, coding).await?, reader, pieces));
         }
         let until = exchange.deadline().min(Instant::now() + limits.header_time);
         match pass(exchange, incoming, until).await? {

@@ -77,7 +77,8 @@ async fn ask_local(
     copy: &Copy,
 ) -> Result<Answered, Problem> {
     let asked = if exchange.is_grpc() {
-        Asked::message(grpc::message_of_copy(exchange, &copy.parts.headers, &copy.request)?)?
+        let headers = &copy.parts.headers;
+        Asked::message(grpc::message_of_copy(exchange, headers, &copy.request).await?)?
     } else if copy.parts.method == Method::POST {
         let (dialect, operation) = call
             .map_or((Dialect::OpenInference, Operation::Infer), |call| {
@@ -85,7 +86,7 @@ async fn ask_local(
             });
         exchange.speaks(dialect);
         let headers = &copy.parts.headers;
-        Asked::whole(exchange, (dialect, operation), headers, copy.request.clone())?
+        Asked::whole(exchange, (dialect, operation), headers, copy.request.clone()).await?
     } else {
         return Err(Problem::method("a prediction is asked for with POST", "POST"));
     };
@@ -115,10 +116,10 @@ async fn ask_remote(
     match (call, spoken) {
         (Some(call), Some(spoken)) if !same_wire(call.dialect, spoken) => {
             let form = (call.dialect, call.operation);
-            let asked = Asked::whole(exchange, form, &parts.headers, pieces)?;
+            let asked = Asked::whole(exchange, form, &parts.headers, pieces).await?;
             let mut parts = parts;
             remote::prepare(exchange, &mut parts, &admitted);
-            translate::predict(exchange, runtime, spoken, call.operation, parts, &asked).await
+            translate::predict(exchange, spoken, call.operation, parts, asked).await
         }
         (Some(mut call), Some(Dialect::OpenInference)) => {
             // The client may have named the champion by its path.
@@ -135,9 +136,7 @@ async fn ask_remote(
 async fn whole(exchange: &mut Exchange, answer: Answer) -> Result<Answered, Problem> {
     match answer {
         Answer::Whole(response) => Ok(Answered::of(response)),
-        Answer::Message(response) => {
-            Ok(Answered { trailers: grpc::ok_trailers(), ..Answered::of(response) })
-        }
+        Answer::Trailed(response, trailers) => Ok(Answered { trailers, ..Answered::of(response) }),
         Answer::Stream(streaming) => {
             let (response, trailers) = remote::gather(exchange, *streaming).await?;
             Ok(Answered { trailers, ..Answered::of(response) })

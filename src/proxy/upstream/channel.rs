@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
 use super::link::{HEAD_BYTES_MAX, Link, connect};
 use crate::domain::spec::{BackendAddress, KeepAlive};
@@ -80,6 +81,12 @@ impl Channel {
 #[derive(Default)]
 pub(in crate::proxy) struct Channels {
     open: Mutex<HashMap<BackendAddress, Vec<Channel>>>,
+    /// Whose turn it is to open a connection.
+    turns: Mutex<HashMap<BackendAddress, Arc<Semaphore>>>,
+}
+
+fn one_turn() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(1))
 }
 
 impl Channels {
@@ -95,12 +102,35 @@ impl Channels {
         channels.iter().find(|channel| channel.has_room(now, keep)).map(Channel::lease)
     }
 
-    /// A stream of a new connection. Its task ends with the last stream after the channel is dropped.
+    /// A stream of a connection that was opened since the call began: one by one, so that requests that
+    /// come together share what the first of them opens.
     ///
     /// # Errors
     ///
     /// The system's, or a backend that does not speak HTTP/2.
-    pub(in crate::proxy) async fn open(&self, address: &BackendAddress) -> io::Result<Box<Link>> {
+    pub(in crate::proxy) async fn join(
+        &self,
+        address: &BackendAddress,
+        keep: &KeepAlive,
+    ) -> io::Result<Box<Link>> {
+        let began = Instant::now();
+        let turn = Arc::clone(self.turns.lock().entry(address.clone()).or_insert_with(one_turn));
+        let _turn = turn.acquire().await.map_err(io::Error::other)?;
+        let now = Instant::now();
+        let opened = {
+            let open = self.open.lock();
+            let mut channels = open.get(address).into_iter().flatten();
+            let new = |channel: &&Channel| channel.load.opened >= began;
+            channels.find(|channel| new(channel) && channel.has_room(now, keep)).map(Channel::lease)
+        };
+        match opened {
+            Some(link) => Ok(link),
+            None => self.open(address).await,
+        }
+    }
+
+    /// A stream of a new connection. Its task ends with the last stream after the channel is dropped.
+    async fn open(&self, address: &BackendAddress) -> io::Result<Box<Link>> {
         let stream = connect(address).await?;
         let (sender, connection) = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -137,6 +167,7 @@ impl Channels {
         now: Instant,
         keep_of: impl Fn(&BackendAddress) -> Option<KeepAlive>,
     ) {
+        self.turns.lock().retain(|_, turn| Arc::strong_count(turn) > 1);
         self.open.lock().retain(|address, channels| {
             let Some(keep) = keep_of(address) else { return false };
             channels.retain(|channel| !channel.is_over(now, &keep));
@@ -146,6 +177,6 @@ impl Channels {
 
     /// Whether no connection is kept.
     pub(in crate::proxy) fn is_empty(&self) -> bool {
-        self.open.lock().is_empty()
+        self.open.lock().is_empty() && self.turns.lock().is_empty()
     }
 }

@@ -126,6 +126,10 @@
     (Code::Malformed, "[models.m.log]\ndurability = ⟪\"fsync\"\n[models.m.versions.v1]\nonnx = \"model.onnx\""),
     (Code::Missing, "[models.m.log.redact]\nhash = [⟪\"/a\"]\n[models.m.versions.v1]\nonnx = \"model.onnx\""),
     (Code::OutOfRange, "[routes.r]\nmodel = \"sound\"\nlog.sample = ⟪2.0"),
+    // Clients that may change what is served.
+    (Code::Malformed, "[protocols]\nrepository_token = ⟪\"hunter2 but in the file\""),
+    (Code::Malformed, "[protocols]\nrepository_token = ⟪\"${env:SECRET}\""),
+    (Code::Malformed, "[protocols]\nrepository_token = ⟪\"${env:KEY}\""),
     // Sinks and feedback.
     (Code::Choice, "[sinks.⟪s]\nrequired = true"),
     (Code::Choice, "[sinks.s]\nhttp = \"http://a/\"\n⟪region = \"x\""),

@@ -1,0 +1,242 @@
+//! Operators of tract whose answer depends on values being in range: Gather, GatherElements, GatherND,
+//! ScatterElements, ScatterND, OneHot, and divisions of integers.
+//!
+//! Owns the look at those values before tract sees them. It panics on an index that is out of range, or takes
+//! the element of another row, and panics on a division by zero; here that is the caller's mistake and says so.
+//! For OneHot such an index means a row without the value
+//! (<https://onnx.ai/onnx/operators/onnx__OneHot.html>). Constants that tract has folded are left alone.
+
+use tract_onnx::prelude::{
+    DatumType, IntoTensor as _, TValue, TVec, Tensor, TractResult, TypedFact, TypedModel, tvec,
+};
+use tract_onnx::tract_hir::internal::{
+    EvalContext, EvalOp, IntoTValue as _, Op, StaticName, TypedOp,
+};
+use tract_onnx::tract_hir::internal::{as_op, bail, op_as_typed_op, op_out_of_plan};
+use tract_onnx::tract_hir::tract_core::ops::array::{
+    Gather, GatherElements, GatherNd, OneHot, ScatterElements, ScatterNd,
+};
+use tract_onnx::tract_hir::tract_core::ops::binary::TypedBinOp;
+use tract_onnx::tract_hir::tract_core::ops::math::{Div, Rem};
+use tract_onnx::tract_hir::tract_core::ops::scan::Scan;
+
+use crate::inference::ml::Unacceptable;
+
+/// An operator whose values are looked at first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Guarded {
+    Gather(Gather),
+    GatherElements(GatherElements),
+    GatherNd(GatherNd),
+    ScatterElements(ScatterElements),
+    ScatterNd(ScatterNd),
+    OneHot(OneHot),
+    /// Of integers.
+    Division(TypedBinOp),
+}
+
+/// Has the values of such operators looked at, also in the bodies of loops.
+pub(in crate::inference) fn guard(model: &mut TypedModel) {
+    let guarded: Vec<Option<Guarded>> = (0..model.nodes().len())
+        .map(|node| {
+            let node = model.nodes().get(node)?;
+            let fact = |input: usize| model.outlet_fact(*node.inputs.get(input)?).ok();
+            // Constants were looked at when the model was tried.
+            if fact(1).is_some_and(|fact| fact.konst.is_some()) {
+                return None;
+            }
+            Guarded::of(&*node.op, fact(0)?.datum_type)
+        })
+        .collect();
+    for (node, guarded) in model.nodes_mut().iter_mut().zip(guarded) {
+        if let Some(guarded) = guarded {
+            node.op = Box::new(guarded);
+        } else if let Some(scan) = node.op.downcast_mut::<Scan>() {
+            guard(&mut scan.body);
+        }
+    }
+}
+
+impl Guarded {
+    fn of(op: &dyn TypedOp, first: DatumType) -> Option<Self> {
+        fn as_a<O: TypedOp + Clone>(
+            op: &dyn TypedOp,
+            guarded: fn(O) -> Guarded,
+        ) -> Option<Guarded> {
+            op.downcast_ref::<O>().cloned().map(guarded)
+        }
+        let divides = |op: &TypedBinOp| {
+            first.is_integer() && first != DatumType::TDim && (op.0.is::<Div>() || op.0.is::<Rem>())
+        };
+        as_a(op, Self::Gather)
+            .or_else(|| as_a(op, Self::GatherElements))
+            .or_else(|| as_a(op, Self::GatherNd))
+            .or_else(|| as_a(op, Self::ScatterElements))
+            .or_else(|| as_a(op, Self::ScatterNd))
+            .or_else(|| as_a(op, Self::OneHot))
+            .or_else(|| {
+                let op = op.downcast_ref::<TypedBinOp>().filter(|op| divides(op))?;
+                Some(Self::Division(op.clone()))
+            })
+    }
+
+    fn inner(&self) -> &dyn TypedOp {
+        match self {
+            Self::Gather(op) => op,
+            Self::GatherElements(op) => op,
+            Self::GatherNd(op) => op,
+            Self::ScatterElements(op) => op,
+            Self::ScatterNd(op) => op,
+            Self::OneHot(op) => op,
+            Self::Division(op) => op,
+        }
+    }
+
+    /// Looks at the second input.
+    fn check(&self, inputs: &[TValue]) -> TractResult<()> {
+        let [data, second, ..] = inputs else { bail!("{} takes two inputs", self.inner().name()) };
+        let shape = data.shape();
+        match self {
+            Self::Gather(Gather { axis, .. })
+            | Self::GatherElements(GatherElements { axis })
+            | Self::ScatterElements(ScatterElements { axis, .. }) => {
+                within(second, &[shape.get(*axis).copied().unwrap_or(0)])
+            }
+            Self::GatherNd(GatherNd { batch_dims }) => within_nd(second, shape, *batch_dims),
+            Self::ScatterNd(_) => within_nd(second, shape, 0),
+            Self::Division(_) => divisible(second),
+            Self::OneHot(_) => Ok(()),
+        }
+    }
+}
+
+/// Refuses indices that are out of range. Along the last dimension they belong to `sizes` in turn.
+fn within(indices: &Tensor, sizes: &[usize]) -> TractResult<()> {
+    let indices = indices.cast_to::<i64>()?;
+    let indices = indices.try_as_plain_ram()?.as_slice::<i64>()?;
+    for (index, &size) in indices.iter().zip(sizes.iter().cycle()) {
+        let limit = i64::try_from(size).unwrap_or(i64::MAX);
+        if !(-limit..limit).contains(index) {
+            let reason = format!("the index {index} is out of range, there are {size} places");
+            return Err(Unacceptable::new(reason).into());
+        }
+    }
+    Ok(())
+}
+
+/// The same for indices that have several parts each, one for each dimension from `first` on.
+fn within_nd(indices: &Tensor, shape: &[usize], first: usize) -> TractResult<()> {
+    let parts = indices.shape().last().copied().unwrap_or(0);
+    match shape.get(first..first + parts) {
+        Some(sizes) => within(indices, sizes),
+        None => bail!("indices of {parts} parts for the shape {shape:?}"),
+    }
+}
+
+/// Refuses a divisor of zero.
+fn divisible(divisors: &Tensor) -> TractResult<()> {
+    let divisors = divisors.cast_to::<i64>()?;
+    if divisors.try_as_plain_ram()?.as_slice::<i64>()?.contains(&0) {
+        return Err(Unacceptable::new("an integer is divided by zero".to_owned()).into());
+    }
+    Ok(())
+}
+
+/// Sets one place in each row, or none: indices that are out of range go to a place beyond the last one,
+/// which is cut off.
+fn one_hot(op: &OneHot, context: &EvalContext<'_>, indices: &Tensor) -> TractResult<TVec<TValue>> {
+    let limit = i64::try_from(op.dim)?;
+    let mut places = indices.cast_to::<i64>()?.into_owned();
+    for place in places.try_as_plain_ram_mut()?.as_slice_mut::<i64>()? {
+        *place = match *place {
+            index if (0..limit).contains(&index) => index,
+            index if (-limit..0).contains(&index) => index + limit,
+            _ => limit,
+        };
+    }
+    let wider = OneHot { dim: op.dim + 1, ..op.clone() };
+    let rows = wider.eval(context, tvec!(places.into_tvalue()))?;
+    let rows = rows.into_iter().map(|rows| rows.into_tensor().slice(op.axis, 0, op.dim));
+    rows.map(|rows| rows.map(Tensor::into_tvalue)).collect()
+}
+
+impl Op for Guarded {
+    fn name(&self) -> StaticName {
+        self.inner().name()
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for Guarded {
+    op_out_of_plan!();
+
+    fn eval(&self, context: &EvalContext<'_>, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        match (self, &*inputs) {
+            (Self::OneHot(op), [indices]) => one_hot(op, context, indices),
+            _ => {
+                self.check(&inputs)?;
+                self.inner().eval(context, inputs)
+            }
+        }
+    }
+}
+
+impl TypedOp for Guarded {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        self.inner().output_facts(inputs)
+    }
+
+    as_op!();
+}
+
+#[cfg(test)]
+mod tests {
+    use tract_onnx::prelude::{tensor0, tensor1, tensor2};
+    use tract_onnx::tract_hir::tract_core::ops::math::div;
+
+    use super::*;
+
+    fn run(op: &Guarded, inputs: &[Tensor]) -> TractResult<Tensor> {
+        let inputs = inputs.iter().map(|input| input.clone().into_tvalue()).collect();
+        let mut outputs = op.eval(&EvalContext::out_of_plan(), inputs)?;
+        Ok(outputs.remove(0).into_tensor())
+    }
+
+    fn refused(op: &Guarded, inputs: &[Tensor]) -> bool {
+        let error = run(op, inputs).expect_err("it is out of range");
+        error.root_cause().downcast_ref::<Unacceptable>().is_some()
+    }
+
+    #[test]
+    fn an_index_out_of_range_is_the_callers_mistake() {
+        let data = tensor2(&[[1_f32, 2.0], [3.0, 4.0]]);
+        let gather = Guarded::Gather(Gather::new(1));
+        let found = run(&gather, &[data.clone(), tensor1(&[-1_i64, 0])]).expect("in range");
+        assert_eq!(found, tensor2(&[[2_f32, 1.0], [4.0, 3.0]]));
+        for index in [2_i64, 3, 9, -3, i64::MIN, i64::MAX] {
+            assert!(refused(&gather, &[data.clone(), tensor1(&[index])]), "{index}");
+            let elements = Guarded::GatherElements(GatherElements::new(0));
+            assert!(refused(&elements, &[data.clone(), tensor2(&[[0, index]])]), "{index}");
+            let nd = Guarded::GatherNd(GatherNd::new(0));
+            assert!(refused(&nd, &[data.clone(), tensor2(&[[0, index]])]), "{index}");
+        }
+    }
+
+    #[test]
+    fn a_division_by_zero_is_the_callers_mistake() {
+        let divide = Guarded::Division(div());
+        let found = run(&divide, &[tensor1(&[7_i64, -7]), tensor1(&[2_i64, 2])]);
+        assert_eq!(found.expect("divisible"), tensor1(&[3_i64, -3]));
+        assert!(refused(&divide, &[tensor1(&[7_i64]), tensor1(&[0_i64])]));
+    }
+
+    #[test]
+    fn one_hot_leaves_a_row_without_the_value_where_the_index_is_out_of_range() {
+        let (off, on) = (tensor0(0_f32).into(), tensor0(1_f32).into());
+        let one_hot = Guarded::OneHot(OneHot { axis: 1, dim: 2, off, on });
+        let found = run(&one_hot, &[tensor1(&[0_i64, -1, 2, -3, i64::MAX])]).expect("in any range");
+        let expected = [[1_f32, 0.0], [0.0, 1.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]];
+        assert_eq!(found, tensor2(&expected));
+    }
+}
