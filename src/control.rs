@@ -16,6 +16,7 @@ mod lanes;
 mod load;
 mod members;
 mod publish;
+pub mod releases;
 mod repository;
 #[cfg(test)]
 mod simulation;
@@ -47,6 +48,8 @@ pub fn load_models(intent: &Intent, loader: &Loader) -> Result<LoadedModels, Vec
     let wanted: Vec<(TargetKind, &OnnxSpec)> = intent
         .models
         .iter()
+        // Those under the life cycle are loaded when it says so.
+        .filter(|(_, spec)| spec.lifecycle.is_none())
         .flat_map(|(model, spec)| {
             spec.versions.iter().filter_map(|(version, spec)| match spec {
                 VersionSpec::Onnx(onnx) => {

@@ -25,6 +25,7 @@ mod gather;
 mod judge;
 mod learner;
 mod observe;
+pub mod pairs;
 mod plan;
 mod references;
 pub mod replay;
@@ -58,7 +59,7 @@ pub use self::references::{Standing, baseline_beside, check_baseline};
 use self::store::Store;
 pub use self::store::{MonitorReader, MonitorStats, VersionKey};
 pub use self::values::Values;
-pub use self::waiting::{Content, Path, Waiting};
+pub use self::waiting::{Content, Waiting};
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::{DriftSpec, Intent};
 

@@ -25,6 +25,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
+pub(super) use self::infer::{message_of_copy, serve_copy};
 use self::message::{encoding, read_message};
 pub(super) use self::talk::{Talk, TalkBody};
 use super::admit::admit;

@@ -149,6 +149,13 @@ definitions! {
     counter ADMISSION_CHECKS, ["check", "outcome"], "Checks of versions before any traffic, by what was checked and how it ended: passed, failed, skipped or needs_approval.";
     counter ADMISSION_LOOKS, ["outcome"], "Fresh looks at loaded versions, by how they ended: passed, failed or skipped.";
     counter "pointsman_registrations_refused_total", ["reason"], "Registrations, renewals and removals that were refused: full, unknown, source, unsaved, busy or closed.";
+    gauge "pointsman_release_versions", ["model", "stage"], "Versions under the life cycle, by stage: discovered, staged, validating, warming, shadow, canary, live, standby, draining, retired, quarantined or evicted.";
+    counter "pointsman_release_moves_total", ["model", "edge"], "Versions that changed their stage since the start, by the way they went, such as promote or quarantine.";
+    gauge "pointsman_release_candidate_ratio", ["model"], "The share of the requests that the version on trial answers; 0 where there is none.";
+    gauge "pointsman_release_alerts", ["model"], "Conditions of a model that someone should know of, such as a version that is overdue.";
+    gauge "pointsman_release_killed", ["model"], "1 while a kill switch of the model or of the gateway is on.";
+    counter "pointsman_release_events_total", [], "Events in the journal of the life cycle, over restarts.";
+    counter "pointsman_release_unwritten_total", [], "Events of the life cycle that could not be written down, so that nothing changed.";
     counter "pointsman_discovery_unsaved_total", [], "Attempts to write what discovery knows that failed; they are made again.";
     counter "pointsman_events_total", [], "Events since the first start.";
     counter "pointsman_events_lost_total", [], "Events that could not be written below `data_dir`.";
@@ -282,7 +289,8 @@ impl TargetMetrics {
         &self.shards[worker % self.shards.len()]
     }
 
-    fn in_flight(&self) -> i64 {
+    /// Requests that it holds.
+    pub fn in_flight(&self) -> i64 {
         self.shards.iter().map(|shard| shard.in_flight.load(Ordering::Relaxed)).sum()
     }
 
@@ -366,6 +374,11 @@ impl Registry {
         });
         targets.insert(labels, Arc::clone(&metrics));
         metrics
+    }
+
+    /// The metrics of a target, if it was ever mentioned.
+    pub fn find(&self, kind: &TargetKind) -> Option<Arc<TargetMetrics>> {
+        self.targets.lock().get(&TargetLabels::of(kind)).map(Arc::clone)
     }
 
     /// Everything in the Prometheus text format, version 0.0.4.

@@ -37,7 +37,21 @@ pub enum CheckKind {
 }
 
 impl CheckKind {
-    /// The word in the journal and in metrics.
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Identity,
+        Self::Interface,
+        Self::Probes,
+        Self::Determinism,
+        Self::Batch,
+        Self::Golden,
+        Self::GoldenMetric,
+        Self::Collapse,
+        Self::Latency,
+        Self::Baseline,
+    ];
+
+    /// The word in the configuration, in the journal and in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Identity => "identity",
@@ -172,6 +186,19 @@ pub enum Metric {
 }
 
 impl Metric {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Errors, Self::Invalid, Self::Slow, Self::Labels];
+
+    /// The word in the configuration and in programs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Errors => "errors",
+            Self::Invalid => "invalid",
+            Self::Slow => "slow",
+            Self::Labels => "labels",
+        }
+    }
+
     /// The words of a sentence.
     pub const fn words(self) -> &'static str {
         match self {
