@@ -11,7 +11,11 @@
 //! window counts ───────────────────────────────▶
 //! ```
 
+mod known;
+
 use std::collections::VecDeque;
+
+pub use self::known::{evidence_above, score_above};
 
 /// Failures among outcomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -10,8 +10,8 @@ use crate::domain::stats::distance::PSI_DEFINITION;
 use crate::domain::stats::drift::docket::Judgement;
 use crate::domain::stats::drift::report::FeatureReport;
 use crate::domain::stats::layout::{Feature, FeatureKind, Guard, Role};
-use crate::domain::stats::rate_band::{CHANCE, Place, exceeds, place_share, share_band};
-
+use crate::domain::stats::rate_band::{CHANCE, Place, place_share, share_band};
+use crate::domain::stats::two_by_two::{Tally, score_above};
 use crate::domain::stats::verdict::Outcome;
 
 use super::traffic::{float, minutes, share};
@@ -20,51 +20,85 @@ use crate::monitor::Standing;
 /// How many times the odds of the baseline a share of missing or wrong values may be, and by how much it
 /// may be larger. A point null would be rejected by any difference once there is enough traffic; what is
 /// asked is whether a field has changed its shape.
-const SHAPE_FACTOR: f64 = 4.0;
+const SHAPE_FACTOR: f64 = 2.0;
 const SHAPE_MARGIN: f64 = 0.05;
 
+/// What a value is instead of one. Missing and not a number are one thing: which of the two a client sends for what
+/// it does not have is up to its protocol, and to the library that read the training data.
+const SHAPES: [(&[Guard], &str); 3] = [
+    (&[Guard::Missing, Guard::Nan], "missing or not a number"),
+    (&[Guard::Infinite], "infinite"),
+    (&[Guard::Wrong], "of the wrong type"),
+];
+
+/// What a category is that the baseline does not know.
+const UNKNOWN: &str = "unknown to the baseline";
+
 /// A field that is missing, or of another type, far more often than in the baseline: it was renamed, left
-/// out, or retyped.
+/// out, or retyped. `blocks` are the windows that it is looked for in, newest first.
 pub(super) fn schema_shape(
     baseline: &Baseline,
-    counts: &Counts,
+    blocks: &[&Counts],
     rule: &Rule,
     minute: u64,
 ) -> Reading {
     let features = baseline.layout().features();
-    // Every slot of every feature is looked at: the chance of one wrong decision is divided.
-    let chance = CHANCE / float((features.len() * Guard::ALL.len()).max(1) as u64);
+    // Everything that is watched shares one bound on false alarms.
+    let threshold = float((features.len() * (SHAPES.len() + 1)).max(1) as u64) / CHANCE;
     let mut findings = Vec::new();
     let mut enough = 0;
-    for ((feature, reference), seen) in
-        features.iter().zip(baseline.references()).zip(counts.features())
-    {
-        if feature.role() != Role::Input || seen.seen() < rule.samples {
+    for (at, (feature, reference)) in features.iter().zip(baseline.references()).enumerate() {
+        let seen = || blocks.iter().filter_map(|counts| counts.features().get(at));
+        let total = seen().map(FeatureCounts::seen).sum();
+        if total < rule.samples {
             continue;
         }
-        enough = enough.max(seen.seen());
-        findings.extend(Guard::ALL.iter().filter_map(|guard| {
-            let limit = limit_of(reference, *guard);
-            let count = seen.guard(*guard);
-            let p = exceeds(count, seen.seen(), limit, chance)?;
-            let value = share(count, seen.seen());
-            let what = format!("{} in {:.1} % of the values", guard.as_str(), value * 100.0);
-            Some((p, Finding { subject: feature.name().to_owned(), what, value, limit }))
-        }));
+        enough = enough.max(total);
+        let mut look = |what: &str, usual: f64, of: &dyn Fn(&FeatureCounts) -> Tally| {
+            let limit = limit_of(usual, reference);
+            let score = score_above(limit, seen().map(of));
+            if score < threshold {
+                return;
+            }
+            let mut sum = Tally::default();
+            seen().for_each(|seen| sum.merge(of(seen)));
+            let value = sum.share().unwrap_or(0.0);
+            let what = format!("{what} in {:.1} % of the values", value * 100.0);
+            // The mean of e-values is one, and one over it is a bound on chance.
+            let p = float(blocks.len() as u64) / score;
+            findings.push((p, Finding { subject: feature.name().to_owned(), what, value, limit }));
+        };
+        for (guards, what) in SHAPES {
+            let usual = guards.iter().map(|guard| usual_of(reference, *guard)).sum();
+            look(what, usual, &|seen| {
+                let count = guards.iter().map(|guard| seen.guard(*guard)).sum();
+                Tally::new(count, seen.seen())
+            });
+        }
+        if !matches!(feature.kind(), FeatureKind::Numeric(_)) {
+            let other = reference.counts().last().copied().unwrap_or(0.0);
+            look(UNKNOWN, other / reference.total().max(1.0), &|seen| {
+                Tally::new(seen.bins().last().copied().unwrap_or(0), seen.valid())
+            });
+        }
     }
-    let definition = "the share of values that are missing or of another type, against four times the \
-                      odds in the baseline and five percent more";
+    let definition = "the share of values that are missing or of another type, and of unknown categories, \
+                      against twice the odds in the baseline and five percent more";
     verdict(findings, enough, definition, rule, minute)
 }
 
-/// How often a guard slot may be used.
-fn limit_of(reference: &Reference, guard: Guard) -> f64 {
-    let usual = match guard {
+/// How often values of the baseline had this shape.
+fn usual_of(reference: &Reference, guard: Guard) -> f64 {
+    match guard {
         Guard::Missing => reference.missing,
         Guard::Nan => reference.nan,
         Guard::Infinite => reference.infinite,
         Guard::Wrong => 0.0,
-    };
+    }
+}
+
+/// How often values may have a shape that they usually have so often.
+fn limit_of(usual: f64, reference: &Reference) -> f64 {
     let (_, band) = share_band(usual, whole(reference.total()), SHAPE_FACTOR);
     band.max(usual + SHAPE_MARGIN).min(1.0)
 }
@@ -297,7 +331,7 @@ mod tests {
     }
 
     fn shape(counts: &Counts) -> Reading {
-        schema_shape(&baseline(), counts, &rule(AlarmKind::SchemaShape), 100)
+        schema_shape(&baseline(), &[counts], &rule(AlarmKind::SchemaShape), 100)
     }
 
     fn classes(counts: &Counts) -> Reading {
@@ -334,8 +368,26 @@ mod tests {
             [age, Value::Wrong, class]
         }));
         let Reading::Bad(evidence) = shape(&retyped) else { panic!("income is no number") };
-        assert_eq!(evidence.findings[0].what, "wrong in 100.0 % of the values");
+        assert_eq!(evidence.findings[0].what, "of the wrong type in 100.0 % of the values");
         assert!(evidence.p.expect("a bound") < 1e-100);
+        // Which of the two says that there is no value is up to the client.
+        let not_numbers = counts((0..200).map(|at| {
+            let [age, income, class] = row(at, 10);
+            [if at.is_multiple_of(50) { Value::Number(f64::NAN) } else { age }, income, class]
+        }));
+        assert_eq!(shape(&not_numbers), Reading::Good);
+        let no_answer = counts((0..200).map(|at| {
+            let [age, income, _] = row(at, 10);
+            [age, income, Value::Missing]
+        }));
+        assert_eq!(subjects(&shape(&no_answer)), ["class"]);
+        // Another encoding of the same classes.
+        let shouted = counts((0..200).map(|at| {
+            let [age, income, _] = row(at, 10);
+            [age, income, Value::Text("NO")]
+        }));
+        let Reading::Bad(evidence) = shape(&shouted) else { panic!("NO is no class") };
+        assert_eq!(evidence.findings[0].what, "unknown to the baseline in 100.0 % of the values");
         // Two more missing values of a hundred than in the baseline are no other shape.
         let little = counts((0..200).map(|at| {
             let [age, income, class] = row(at, 10);

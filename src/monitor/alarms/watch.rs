@@ -19,7 +19,7 @@ use crate::domain::stats::alarm::{AlarmKey, AlarmKind, Evidence, Reading, Rule, 
 use crate::domain::stats::baseline::Baseline;
 use crate::domain::stats::counts::Counts;
 use crate::domain::stats::rate_band::Look;
-use crate::domain::stats::window::{Minute, WindowCounts, WindowLength};
+use crate::domain::stats::window::{Minute, Window, WindowCounts, WindowLength};
 use crate::monitor::{Follower, MonitorReader, QualityReader, Standing, VersionKey};
 
 /// How often the traffic of models is written down, in minutes.
@@ -231,6 +231,15 @@ impl Sight<'_> {
             judgement.as_deref().map_or(Reading::Insufficient, values::drift)
         });
         let baseline = standing.as_ref().and_then(Standing::baseline);
+        look(AlarmKind::SchemaShape, &mut |rule| {
+            let Some(baseline) = baseline else { return Reading::Insufficient };
+            let windows = self.windows(key, rule.window);
+            let hash = baseline.layout().hash();
+            let newest_first = windows.iter().rev();
+            let blocks: Vec<&Counts> =
+                newest_first.filter_map(|window| window.counts.values_by(hash)).collect();
+            values::schema_shape(baseline, &blocks, rule, self.now())
+        });
         let mut against = |alarm, read: &mut dyn FnMut(&Baseline, &Counts, &Rule) -> Reading| {
             look(alarm, &mut |rule| {
                 let Some(baseline) = baseline else { return Reading::Insufficient };
@@ -239,9 +248,6 @@ impl Sight<'_> {
                 counts.map_or(Reading::Insufficient, |counts| read(baseline, counts, rule))
             });
         };
-        against(AlarmKind::SchemaShape, &mut |baseline, counts, rule| {
-            values::schema_shape(baseline, counts, rule, self.now())
-        });
         against(AlarmKind::ClassShare, &mut |baseline, counts, rule| {
             values::class_share(baseline, counts, &rules.limits, rule, self.now())
         });
@@ -250,17 +256,22 @@ impl Sight<'_> {
     /// What was counted about versions in the last minutes.
     fn sum(&self, versions: &[VersionKey], minutes: u32) -> WindowCounts {
         let mut sum = WindowCounts::default();
+        for key in versions {
+            self.windows(key, minutes).iter().for_each(|window| sum.merge(&window.counts));
+        }
+        sum
+    }
+
+    /// The windows of a version in the last minutes, oldest first.
+    fn windows(&self, key: &VersionKey, minutes: u32) -> Vec<Arc<Window>> {
         let first = Minute((self.minute.0 + 1).saturating_sub(minutes));
         // Minutes are kept for an hour; what is longer is told by hours.
         let length = if minutes <= 60 { WindowLength::Minute } else { WindowLength::Hour };
         let first = length.start_of(first);
-        for key in versions {
-            let mut windows = self.reader.windows(key, length);
-            windows.extend(self.reader.filling(key, length));
-            let windows = windows.iter().filter(|it| (first..=self.minute).contains(&it.start));
-            windows.for_each(|window| sum.merge(&window.counts));
-        }
-        sum
+        let mut windows = self.reader.windows(key, length);
+        windows.extend(self.reader.filling(key, length));
+        windows.retain(|window| (first..=self.minute).contains(&window.start));
+        windows
     }
 }
 

@@ -12,6 +12,11 @@
 //! is above chance becomes the margin, if it is larger than the one asked for. A window that is smaller
 //! than a chunk gets a margin that is larger in proportion, because the noise of values that follow each
 //! other closely does not average out in it.
+//!
+//! The reference is itself off by chance, and in every window by the same: `m` times what it is off by is about
+//! chi-squared, and its quantile at one in ten thousand goes on top of the margin. That is .0034 for ten groups and
+//! 10 000 values, and .22 for 150. A reference with fewer values than a window must have is held against nothing.
+//! Groups that neither side has are no degrees of freedom.
 
 use crate::domain::stats::baseline::{Noise, Reference};
 use crate::domain::stats::chi2;
@@ -19,11 +24,14 @@ use crate::domain::stats::counts::FeatureCounts;
 use crate::domain::stats::distance::{
     self, ChiSquared, PSI_DEFINITION, chi_squared, hellinger, jensen_shannon, l_infinity, psi,
 };
-use crate::domain::stats::drift::detector::{Step, e_value};
+use crate::domain::stats::drift::detector::e_value;
 use crate::domain::stats::groups::Groups;
 use crate::domain::stats::interval::{Interval, Piles, atoms, kolmogorov_smirnov, wasserstein};
 use crate::domain::stats::layout::{Edges, Feature, FeatureKind, Guard};
 use crate::domain::stats::verdict::Evidence;
+
+/// The chance that a reference is off by more than is allowed for.
+const OWN_CHANCE: f64 = 1e-4;
 
 /// What windows of one feature are held against.
 #[derive(Debug, Clone)]
@@ -41,6 +49,8 @@ pub struct Yardstick {
     seasonal: f64,
     /// The rows of such a chunk.
     chunk: f64,
+    /// By what index a reference of this size may be off itself.
+    own: f64,
     numeric: Option<NumericPart>,
 }
 
@@ -65,6 +75,8 @@ pub struct Measured {
     pub guards: [f64; 4],
     /// The share of values that the baseline does not know; `None` for numbers.
     pub unknown: Option<f64>,
+    /// The values that the window, and the reference, must have.
+    pub needed: u64,
     /// The groups of the divergences.
     pub groups: usize,
     /// The bins of the two intervals and of the largest difference.
@@ -102,6 +114,7 @@ impl Yardstick {
         let total = reference.total();
         let (dispersion, seasonal) =
             reference.noise.map_or((1.0, 0.0), |noise| beyond_chance(noise, total, groups.df()));
+        let own = dispersion * own_error(total, groups.df());
         Self {
             grouped: groups.sum(reference.counts(), |count| count),
             groups,
@@ -110,6 +123,7 @@ impl Yardstick {
             margin,
             dispersion,
             seasonal,
+            own,
             chunk: reference.noise.map_or(0.0, |noise| noise.chunk as f64),
             numeric,
         }
@@ -123,7 +137,12 @@ impl Yardstick {
     /// The index that does not matter in a window of `n` values, noise included.
     pub fn margin(&self, n: u64) -> f64 {
         let stretch = (self.chunk / (n as f64).max(1.0)).max(1.0);
-        self.margin.max(self.seasonal * stretch)
+        self.margin.max(self.seasonal * stretch) + self.own
+    }
+
+    /// The part of the margin that is the reference's own error by chance.
+    pub const fn own(&self) -> f64 {
+        self.own
     }
 
     /// By which factor chunks of the baseline vary more than independent values would.
@@ -139,7 +158,12 @@ impl Yardstick {
         let share = |count: u64, of: u64| if of == 0 { 0.0 } else { count as f64 / of as f64 };
         let (p, q) = (distance::shares(&current), distance::shares(&self.grouped));
         let (fine_p, fine_q) = (distance::shares(&bins), distance::shares(&self.bins));
-        let index = psi(&current, &self.grouped);
+        let (of_current, of_reference): (Vec<f64>, Vec<f64>) = current
+            .iter()
+            .zip(&self.grouped)
+            .filter(|(current, reference)| **current > 0.0 || **reference > 0.0)
+            .unzip();
+        let index = psi(&of_current, &of_reference);
         let numeric = self.numeric.as_ref().filter(|_| n > 0 && self.total > 0.0);
         let is_atom =
             |part: &NumericPart, bin: usize| part.atoms.get(bin).copied().unwrap_or(false);
@@ -152,7 +176,8 @@ impl Yardstick {
                 Some(_) => None,
                 None => Some(share(counts.bins().last().copied().unwrap_or(0), n)),
             },
-            groups: self.groups.len(),
+            needed: self.groups.values_min() as u64,
+            groups: of_current.len(),
             bins: bins.len(),
             psi: index,
             jensen_shannon: jensen_shannon(&p, &q),
@@ -164,22 +189,27 @@ impl Yardstick {
             wasserstein: numeric.and_then(|part| {
                 Some(wasserstein(&Piles::of_counts(counts, &part.edges)?, part.piles.as_ref()?))
             }),
-            p: self.p(n, index),
+            p: self.p(n, index, of_current.len()),
         }
     }
 
-    /// The margin test, `None` where the window has too few values for its law, or the reference none.
-    fn p(&self, n: u64, psi: f64) -> Option<f64> {
-        if n < self.groups.values_min() as u64 || self.total <= 0.0 || self.groups.len() < 2 {
+    /// The margin test, `None` where the window or the reference has too few values for its law.
+    fn p(&self, n: u64, psi: f64, groups: usize) -> Option<f64> {
+        let needed = self.groups.values_min();
+        if n < needed as u64 || self.total < needed as f64 || self.groups.len() < 2 {
             return None;
+        }
+        if groups < 2 {
+            // Both sides have the same value in every row.
+            return Some(1.0);
         }
         let effective = effective(n as f64, self.total) / self.dispersion;
         let (statistic, noncentrality) = (effective * psi, effective * self.margin(n));
-        Some(chi2::noncentral_survival(statistic, self.groups.df(), noncentrality))
+        Some(chi2::noncentral_survival(statistic, (groups - 1) as f64, noncentrality))
     }
 
     /// The evidence of a measured window.
-    pub fn evidence(&self, measured: &Measured, step: Option<&Step>, threshold: f64) -> Evidence {
+    pub fn evidence(&self, measured: &Measured, score: f64, threshold: f64) -> Evidence {
         Evidence {
             definition: PSI_DEFINITION,
             bins: Some(measured.groups),
@@ -190,10 +220,15 @@ impl Yardstick {
             interval: None,
             p: measured.p,
             e_value: measured.p.map(e_value),
-            score: step.map(|step| step.score),
+            score: Some(score),
             threshold: Some(threshold),
         }
     }
+}
+
+/// The index by which a reference of `m` values may be off by chance.
+fn own_error(m: f64, df: f64) -> f64 {
+    if m > 0.0 && df > 0.0 { chi2::upper_quantile(OWN_CHANCE, df) / m } else { 0.0 }
 }
 
 /// The size of one sample that tells as much as both.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::metric::{IntervalKind, Metric};
 use super::{Step, count};
-use crate::domain::stats::confidence;
+use crate::domain::stats::confidence::{self, Interval};
 
 /// The matrix.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -82,25 +82,40 @@ impl Confusion {
             return Vec::new();
         }
         let classes = self.by_class();
-        let accuracy = Metric::plain("accuracy", ratio(correct, n), n)
-            .with(IntervalKind::Sequence, confidence::rate(correct, n, alpha));
+        let sequence = |name, value, interval| {
+            Metric::plain(name, value, n).with(IntervalKind::Sequence, interval)
+        };
+        let rate = confidence::rate(correct, n, alpha);
         let recalls = classes.values().filter(|class| class.truths > 0);
         let balanced = mean(recalls.map(|class| ratio(class.hits, class.truths)));
         let macro_f1 = mean(classes.values().map(ClassCounts::f1));
+        // The rates of all classes hold at once, and so does what follows from them.
+        let known = classes.values().filter(|class| class.truths > 0);
+        let recall_alpha = alpha / how_many(known.clone().count());
+        let recalls = known.map(|class| within(class.hits, class.truths, recall_alpha));
+        let f1s = classes.values().map(|class| class.f1_within(alpha / how_many(classes.len())));
         let mut metrics = vec![
-            accuracy,
-            Metric::plain("balanced_accuracy", balanced, n),
-            Metric::plain("macro_f1", macro_f1, n),
+            sequence("accuracy", ratio(correct, n), rate),
+            sequence("balanced_accuracy", balanced, middle(recalls)),
+            sequence("macro_f1", macro_f1, middle(f1s)),
             // Each prediction names one class, so that this is the accuracy again.
-            Metric::plain("micro_f1", ratio(correct, n), n),
+            sequence("micro_f1", ratio(correct, n), rate),
             Metric::plain("mcc", self.mcc(&classes), n),
         ];
         if let Some(positive) = positive {
             let class = classes.get(&positive).copied().unwrap_or_default();
             metrics.extend([
-                Metric::plain("precision", ratio(class.hits, class.predictions), n),
-                Metric::plain("recall", ratio(class.hits, class.truths), n),
-                Metric::plain("f1", class.f1(), n),
+                sequence(
+                    "precision",
+                    ratio(class.hits, class.predictions),
+                    confidence::rate(class.hits, class.predictions, alpha),
+                ),
+                sequence(
+                    "recall",
+                    ratio(class.hits, class.truths),
+                    confidence::rate(class.hits, class.truths, alpha),
+                ),
+                sequence("f1", class.f1(), Some(class.f1_within(alpha))),
             ]);
         }
         metrics
@@ -130,6 +145,38 @@ impl ClassCounts {
     fn f1(&self) -> f64 {
         ratio(2 * self.hits, self.truths + self.predictions)
     }
+
+    /// Where it lies: it rises with precision and with recall.
+    fn f1_within(&self, alpha: f64) -> Interval {
+        let precision = within(self.hits, self.predictions, alpha / 2.0);
+        let recall = within(self.hits, self.truths, alpha / 2.0);
+        let f1 = |p: f64, r: f64| if p + r > 0.0 { 2.0 * p * r / (p + r) } else { 0.0 };
+        Interval {
+            lower: f1(precision.lower, recall.lower),
+            upper: f1(precision.upper, recall.upper),
+        }
+    }
+}
+
+/// Where a rate lies; anywhere without outcomes.
+fn within(successes: u64, n: u64, alpha: f64) -> Interval {
+    confidence::rate(successes, n, alpha).unwrap_or(Interval { lower: 0.0, upper: 1.0 })
+}
+
+/// The mean of intervals; `None` without any.
+fn middle(intervals: impl Iterator<Item = Interval>) -> Option<Interval> {
+    let (mut lower, mut upper, mut n) = (0.0, 0.0, 0.0);
+    for interval in intervals {
+        lower += interval.lower;
+        upper += interval.upper;
+        n += 1.0;
+    }
+    (n > 0.0).then(|| Interval { lower: lower / n, upper: upper / n })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "classes are few")]
+fn how_many(classes: usize) -> f64 {
+    classes.max(1) as f64
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
