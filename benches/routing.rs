@@ -59,6 +59,7 @@ fn model(count: usize, sticky: Option<StickyKey>) -> ModelSpec {
         monitor: Default::default(),
         alarms: Default::default(),
         labels: None,
+        lifecycle: None,
     }
 }
 

@@ -10,6 +10,7 @@ mod local;
 mod models;
 mod monitor;
 mod quality;
+mod releases;
 mod sinks;
 mod trials;
 mod windows;
@@ -31,6 +32,7 @@ use pingora_core::services::background::BackgroundService;
 use serde_json::{Value, json};
 
 use crate::control::discovery::DiscoveryHandle;
+use crate::control::releases::ReleasesHandle;
 use crate::domain::record::Omission;
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::SpokenDialect;
@@ -53,6 +55,7 @@ pub struct Admin {
     drain: Arc<Drain>,
     sinks: Arc<Sinks>,
     discovery: DiscoveryHandle,
+    releases: ReleasesHandle,
     monitor: MonitorReader,
     /// Takes baselines.
     references: Arc<Monitor>,
@@ -77,7 +80,7 @@ impl Admin {
         (compactor, sinks): (Option<Arc<Compactor>>, Arc<Sinks>),
         drain: Arc<Drain>,
         (references, quality, alarms): (Arc<Monitor>, QualityReader, AlarmReader),
-        discovery: DiscoveryHandle,
+        (discovery, releases): (DiscoveryHandle, ReleasesHandle),
         (node, listener): (&str, TcpListener),
     ) -> Self {
         let listener = Mutex::new(Some(listener));
@@ -88,6 +91,7 @@ impl Admin {
             drain,
             sinks,
             discovery,
+            releases,
             monitor: references.reader(),
             references,
             quality,
@@ -146,6 +150,7 @@ impl Admin {
         local::metrics(registry, &snapshot);
         trials::metrics(registry, &snapshot);
         discovery::metrics(registry, &self.discovery);
+        releases::metrics(registry, &self.releases.view());
         let mut out = registry.render();
         local::batch_rows(&snapshot, &mut out);
         drift::metrics(&self.monitor, &mut out);
@@ -340,6 +345,7 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/api/v1/registrations", post(discovery::register))
         .route("/api/v1/registrations/{id}", put(discovery::renew).delete(discovery::deregister))
         .route("/api/v1/models/{model}/versions/{version}/quality", get(quality::version))
+        .merge(releases::routes())
         .with_state(admin)
 }
 

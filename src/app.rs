@@ -26,13 +26,16 @@ use self::signals::Signals;
 use crate::admin::{Admin, AdminService};
 use crate::control::discovery::{Discovery, DiscoveryHandle};
 use crate::control::events::Events;
+use crate::control::releases::{LedgerError, Releases, ReleasesHandle};
 use crate::control::{Controller, LoadError, PublishError};
 use crate::domain::spec::Intent;
 use crate::inference::Executor;
 use crate::monitor::alarms::{Alarms, AlarmsError, LogSight};
 use crate::monitor::{Monitor, Places, QualityMonitor};
 use crate::prediction_log::{OpenError, Recorder, SinkError};
-use crate::proxy::{BoundSockets, Drain, DrainHandle, Gateway, ListenError, Readiness, WorkerPlan};
+use crate::proxy::{
+    BoundSockets, Drain, DrainHandle, Gateway, ListenError, Readiness, ShadowThread, WorkerPlan,
+};
 use crate::snapshot::Repository;
 use crate::telemetry::{Registry, logging};
 
@@ -72,6 +75,12 @@ pub enum StartError {
     /// The monitor's thread cannot start.
     #[error("no thread for the monitor")]
     Monitor(#[source] std::io::Error),
+    /// The thread that asks versions on trial cannot start.
+    #[error("no thread for copies of requests")]
+    Shadow(#[source] std::io::Error),
+    /// What is written about the life cycle of versions cannot be taken up.
+    #[error("the life cycle of versions cannot go on")]
+    Releases(#[source] LedgerError),
     /// Nobody can be called.
     #[error("alarms cannot be delivered")]
     Alarms(#[from] AlarmsError),
@@ -91,6 +100,7 @@ pub struct App {
     quality: QualityMonitor,
     controller: boot::Parts,
     discovery: DiscoveryHandle,
+    releases: ReleasesHandle,
     data: BoundSockets,
     admin: BoundSockets,
     drain: (Arc<Drain>, DrainHandle),
@@ -134,8 +144,12 @@ impl App {
         let (repository, orders) = Repository::channel();
         let intent = Arc::new(intent);
         let events = Arc::new(Events::open(&intent.data_dir));
-        let (running, discovery) = Discovery::open(&intent, events);
-        let controller = (controller, orders, running);
+        let (running, discovery) = Discovery::open(&intent, Arc::clone(&events));
+        let readers = (monitor.reader(), quality.reader());
+        let (cycle, releases) =
+            Releases::open(&intent, Arc::clone(&registry), events, &discovery, readers)
+                .map_err(StartError::Releases)?;
+        let controller = (controller, cycle, orders, running);
         let gateway = Arc::new(Gateway::new(
             &intent,
             (snapshots, repository),
@@ -155,6 +169,7 @@ impl App {
             alarms,
             controller,
             discovery,
+            releases,
             data,
             admin,
             drain,
@@ -177,6 +192,7 @@ impl App {
             quality,
             controller,
             discovery,
+            releases,
             data,
             admin,
             drain,
@@ -206,7 +222,7 @@ impl App {
                 (log.compactor.clone(), Arc::clone(&log.sinks)),
                 Arc::clone(&drain),
                 (Arc::clone(&monitor), quality.reader(), alarms.reader()),
-                discovery.clone(),
+                (discovery.clone(), releases.clone()),
                 (&intent.node, listener),
             );
             server.add_service(background_service("admin", AdminService::new(admin)));
@@ -215,9 +231,12 @@ impl App {
             let plan = WorkerPlan::new(index, Arc::clone(&gateway), Arc::clone(&drain), socket);
             server.add_service(plan).add_dependency(&boot);
         }
+        let shadow = ShadowThread::start(&gateway, drain, intent.data_dir.clone());
+        let shadow = shadow.map_err(StartError::Shadow)?;
         let signals = Signals::new(Arc::clone(&gateway), handle, intent.drain, failures);
         server.run(RunArgs { shutdown_signal: Box::new(signals) });
 
+        shadow.close();
         log.close();
         monitor.close();
         alarms.close();

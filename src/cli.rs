@@ -15,6 +15,7 @@ mod monitor;
 mod run;
 mod schema;
 mod top;
+mod versions;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -69,6 +70,7 @@ fn dispatch(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         }
         Command::Health => health::health(&load(config, Checks::Offline)?),
         Command::Top(args) => top::top(&load(config, Checks::Offline)?, &args, out),
+        Command::Versions(command) => versions::run(&command, &load(config, Checks::Offline)?, out),
         Command::Log(command) => {
             let intent = load(config, Checks::Offline)?;
             log::run(*command, &intent, out)

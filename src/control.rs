@@ -3,17 +3,20 @@
 //! Owns loading models and publishing snapshots, at the start and when an order says so; it is the only
 //! writer of the snapshot. Never serves a request and never imports `proxy`.
 
+pub mod admission;
 mod ask;
 pub mod discovery;
 mod ebb;
 mod enquiry;
 pub mod events;
 mod fetch;
+pub mod health;
 pub mod journal;
 mod lanes;
 mod load;
 mod members;
 mod publish;
+pub mod releases;
 mod repository;
 #[cfg(test)]
 mod simulation;
@@ -45,6 +48,8 @@ pub fn load_models(intent: &Intent, loader: &Loader) -> Result<LoadedModels, Vec
     let wanted: Vec<(TargetKind, &OnnxSpec)> = intent
         .models
         .iter()
+        // Those under the life cycle are loaded when it says so.
+        .filter(|(_, spec)| spec.lifecycle.is_none())
         .flat_map(|(model, spec)| {
             spec.versions.iter().filter_map(|(version, spec)| match spec {
                 VersionSpec::Onnx(onnx) => {

@@ -29,7 +29,7 @@ mod trial;
 mod vet;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use self::artifact::{ArtifactError, LoadLimits, folder};
 pub use self::executor::{

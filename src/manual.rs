@@ -139,4 +139,7 @@ pub mod decisions {
     pub mod drift {
         #![doc = include_str!("docs/decisions/0028-drift-is-a-margin-test-over-time.md")]
     }
+    pub mod publishing {
+        #![doc = include_str!("docs/decisions/0029-one-owner-publishes-and-releases.md")]
+    }
 }

@@ -7,7 +7,7 @@
 //! ```text
 //! listen ─▶ worker ─▶ connection ─▶ exchange: admit ─▶ decide ─┬─▶ local  ─┬─▶ record ─▶ reply
 //!                         └ http2: one exchange a stream       │           │
-//!                                                              └─▶ remote ─┘
+//!                                                              └─▶ remote ─┘└─▶ shadow, off the way
 //!                                                                   └ balance ─ upstream (pool, link)
 //! ```
 
@@ -35,6 +35,7 @@ mod problem;
 mod redact;
 mod remote;
 mod repository;
+mod shadow;
 mod translate;
 mod upstream;
 mod worker;
@@ -45,16 +46,18 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use metrics::Counter;
+use parking_lot::Mutex;
 
 pub use self::drain::{Drain, DrainHandle};
 pub use self::listen::{BoundSocket, BoundSockets, ListenError, bind};
 use self::problem::Cause;
+pub use self::shadow::ShadowThread;
 pub use self::worker::WorkerPlan;
 use crate::domain::spec::{Forwarding, Intent, Limits, ProtocolSpec};
 use crate::inference::Executor;
 use crate::prediction_log::Recorder;
 use crate::protocol::grpc::reflection::Reflection;
-use crate::snapshot::{Reader, Repository};
+use crate::snapshot::{Reader, Replays, Repository};
 use crate::telemetry::{Registry, ShardedCounter};
 
 /// What all workers share. Nothing in it is locked on the request path.
@@ -76,6 +79,12 @@ pub struct Gateway {
     protocols: ProtocolSpec,
     /// The definitions of the services of gRPC.
     reflection: Option<Reflection>,
+    copies: shadow::Copies,
+    replays: Replays,
+    /// Who makes copies takes them.
+    copies_ahead: Mutex<Option<shadow::Ahead>>,
+    /// What counts beside the workers has this number.
+    aside: usize,
 }
 
 impl fmt::Debug for Gateway {
@@ -94,6 +103,7 @@ impl Gateway {
         readiness: Arc<Readiness>,
         registry: &Registry,
     ) -> Self {
+        let (copies, replays, ahead) = shadow::channels();
         Self {
             snapshots,
             repository,
@@ -110,7 +120,16 @@ impl Gateway {
             sampled_out: ShardedCounter::new(registry.workers()),
             protocols: intent.protocols,
             reflection: Reflection::new().ok(),
+            copies,
+            replays,
+            copies_ahead: Mutex::new(Some(ahead)),
+            aside: registry.workers(),
         }
+    }
+
+    /// Orders logged requests to be replayed through a version that gets copies.
+    pub fn replays(&self) -> &Replays {
+        &self.replays
     }
 
     /// Bytes of bodies that are held whole now, but for the first 64 KiB of each exchange.

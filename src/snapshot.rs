@@ -18,7 +18,9 @@ use http::uri::Authority;
 
 pub use self::recording::{Keep, KeySource, Policies, PolicyIx, RecordingPolicy};
 pub use self::repository::{Command, IndexEntry, Order, Repository, RepositoryError, index};
-pub use self::trial::{Answered, Canary, Dropped, Gate, Pass, Shadow, Trial, TrialKind};
+pub use self::trial::{
+    Answered, Canary, Dropped, Gate, Pass, ReplayOrder, Replayed, Replays, Shadow, Trial, TrialKind,
+};
 use crate::domain::dialect::Dialect;
 use crate::domain::ids::Generation;
 use crate::domain::routing::{ModelIx, RoutingTable, TargetIx};

@@ -52,6 +52,7 @@ fn status(error: &RepositoryError) -> StatusCode {
             StatusCode::NOT_FOUND
         }
         RepositoryError::NotHere(_)
+        | RepositoryError::Governed(_)
         | RepositoryError::NothingHere(_)
         | RepositoryError::Needed(..) => StatusCode::CONFLICT,
         RepositoryError::Load(_) => StatusCode::UNPROCESSABLE_ENTITY,

@@ -1,6 +1,6 @@
 //! What stands between a process that runs and one that serves: models load, the sources of discovery
 //! are asked, the snapshot is published, readiness goes on. The workers' listeners wait for this service.
-//! It then carries out orders about models until the process ends.
+//! It then carries out orders about models, and the life cycle of versions, until the process ends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::StartError;
 use crate::control::discovery::{Discovery, DiscoveryHandle};
+use crate::control::releases::Releases;
 use crate::control::{Controller, Loader, Residents, load_models};
 use crate::domain::spec::Intent;
 use crate::monitor::Monitor;
@@ -25,7 +26,7 @@ use crate::telemetry::logging::chain;
 const FIRST_ROUND: Duration = Duration::from_secs(3);
 
 /// What runs in this service.
-pub(super) type Parts = (Controller, mpsc::Receiver<Command>, Discovery);
+pub(super) type Parts = (Controller, Releases, mpsc::Receiver<Command>, Discovery);
 
 /// Loads and publishes.
 pub(super) struct Boot {
@@ -54,7 +55,11 @@ impl Boot {
         Self { intent, gateway, monitor, controller, discovery, failure, failed, never_ready }
     }
 
-    async fn load_and_publish(&self, mut controller: Controller) -> Result<Residents, StartError> {
+    async fn load_and_publish(
+        &self,
+        controller: Controller,
+        releases: Releases,
+    ) -> Result<Residents, StartError> {
         let intent = Arc::clone(&self.intent);
         let loader = Arc::new(Loader::new(&intent));
         let models = tokio::task::spawn_blocking({
@@ -62,17 +67,17 @@ impl Boot {
             move || load_models(&intent, &loader)
         });
         let models = models.await.map_err(|_gone| StartError::Boot)?.map_err(StartError::Models)?;
-        if self.intent.discovers() {
+        if self.intent.discovers() || releases.has_versions() {
             self.discovery.first_round(FIRST_ROUND).await;
         }
-        let seen = self.discovery.watch();
-        controller.see(&self.intent, &self.discovery.seen());
-        let generation = controller.publish(&self.intent, &models).map_err(StartError::Publish)?;
-        tracing::info!(generation = generation.0, "the snapshot is published");
+        let sight = (self.discovery.watch(), releases);
+        let intent = Arc::clone(&self.intent);
+        let mut residents = Residents::new(intent, controller, loader, models, sight);
+        residents.begin().await.map_err(StartError::Publish)?;
         // The first exchange is counted by the right baseline.
         let monitor = Arc::clone(&self.monitor);
         tokio::task::spawn_blocking(move || monitor.begin()).await.map_err(|_| StartError::Boot)?;
-        Ok(Residents::new(Arc::clone(&self.intent), controller, loader, models, seen))
+        Ok(residents)
     }
 }
 
@@ -84,10 +89,10 @@ impl BackgroundService for Boot {
         ready: ServiceReadyNotifier,
     ) {
         let parts = self.controller.lock().take();
-        let Some((controller, mut orders, discovery)) = parts else { return };
+        let Some((controller, releases, mut orders, discovery)) = parts else { return };
         // It ends with the process, or with the last handle.
         drop(tokio::spawn(discovery.run()));
-        match self.load_and_publish(controller).await {
+        match self.load_and_publish(controller, releases).await {
             Ok(mut residents) => {
                 ready.notify_ready();
                 self.gateway.readiness.begin();

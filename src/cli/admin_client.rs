@@ -1,6 +1,6 @@
 //! Asking a running gateway over its admin API.
 //!
-//! Owns one request and its answer. Changes nothing there.
+//! Owns one request and its answer. Never asks again.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -27,8 +27,17 @@ pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
 
 /// The JSON at a path.
 pub(super) fn get(admin: SocketAddr, path: &str) -> Result<Value, Failure> {
+    exchange(admin, "GET", path, "")
+}
+
+/// The JSON that answers what was posted.
+pub(super) fn post(admin: SocketAddr, path: &str, body: &Value) -> Result<Value, Failure> {
+    exchange(admin, "POST", path, &body.to_string())
+}
+
+fn exchange(admin: SocketAddr, method: &str, path: &str, body: &str) -> Result<Value, Failure> {
     let address = reachable(admin);
-    let answer = ask(address, path)
+    let answer = ask(address, method, path, body)
         .map_err(|error| Failure::other(format!("no gateway answers at {address}: {error}")))?;
     let strange = |what: &str| Failure::other(format!("the gateway at {address} {what}"));
     let (head, body) = split(&answer).ok_or_else(|| strange("sends no answer of HTTP"))?;
@@ -43,11 +52,14 @@ pub(super) fn get(admin: SocketAddr, path: &str) -> Result<Value, Failure> {
 }
 
 /// The whole answer. HTTP/1.0 ends it with the connection, so that its body is not in chunks.
-fn ask(address: SocketAddr, path: &str) -> io::Result<Vec<u8>> {
+fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    stream.write_all(format!("GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n").as_bytes())?;
+    let length = body.len();
+    let head =
+        format!("{method} {path} HTTP/1.0\r\nhost: {address}\r\ncontent-length: {length}\r\n\r\n");
+    stream.write_all(format!("{head}{body}").as_bytes())?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
     Ok(answer)

@@ -5,6 +5,7 @@
 mod baseline;
 mod log;
 mod monitor;
+mod versions;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ pub(super) use self::log::{
 };
 
 pub(super) use self::monitor::{MonitorCommand, MonitorReplayArgs};
+pub(super) use self::versions::{KillArgs, ModelOrderArgs, OrderArgs, Signed, VersionsCommand};
 
 /// An edge-oriented model gateway: routes predictions, records them, and guards releases.
 #[derive(Debug, Parser)]
@@ -51,6 +53,9 @@ pub(super) enum Command {
     Health,
     /// Show models, versions and alarms of a running gateway.
     Top(TopArgs),
+    /// Read and direct the releases of a running gateway.
+    #[command(subcommand)]
+    Versions(Box<VersionsCommand>),
     /// Read the prediction log, of a running gateway or a stopped one.
     #[command(subcommand)]
     Log(Box<LogCommand>),

@@ -199,6 +199,9 @@ fn model(spec: &ModelSpec) -> String {
     if spec.versions.len() > VERSIONS_LISTED_MAX {
         shown.push(format!("… and {} more", spec.versions.len() - VERSIONS_LISTED_MAX));
     }
+    if spec.lifecycle.is_some() {
+        shown.push("released by evidence".to_owned());
+    }
     shown.join("; ")
 }
 

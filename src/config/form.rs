@@ -5,6 +5,7 @@
 
 mod alarms;
 mod log;
+mod releases;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -21,6 +22,7 @@ pub(super) use log::{
     bucket, endpoint, field_source, hash_key, output, pointer, region, secret, sink_url,
     slice_source,
 };
+pub(super) use releases::{check, metric, step_share};
 
 /// The words for levels of the gateway's own log, as `tracing` knows them.
 pub(super) const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];

@@ -11,6 +11,7 @@ mod labels;
 mod log;
 mod models;
 mod monitor;
+mod releases;
 mod sections;
 
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub(super) use labels::LABELS;
 pub(super) use log::{FEEDBACK, LOG, PARQUET, RECORDING, REDACT, SINK};
 pub(super) use models::{BATCH, EXECUTION, MODEL, RAW, VERSION};
 pub(super) use monitor::{DRIFT, MODEL_MONITOR, MONITOR};
+pub(super) use releases::{ERROR_RATIO, EVICT, GUARD, LATENCY, RELEASE, SHADOW};
 pub(super) use sections::{
     DRAIN, FORWARDING, INFERENCE, KEEP_ALIVE, LIMITS, POOL, PROTOCOLS, ROUTE, TELEMETRY, TIMEOUTS,
     TOP,
@@ -183,6 +185,12 @@ pub(super) enum Form {
     Output,
     /// What divides predictions.
     Slice,
+    /// A share in percent.
+    Share,
+    /// A check before any traffic.
+    Check,
+    /// A rate that is compared between candidate and control.
+    Metric,
 }
 
 impl Form {
@@ -223,6 +231,12 @@ impl Form {
             Self::Slice => {
                 "\"session\", \"header:NAME\", \"request:/json/pointer\" or \"response:/json/pointer\""
             }
+            Self::Share => "a share such as \"5%\"",
+            Self::Check => {
+                "\"identity\", \"interface\", \"probes\", \"determinism\", \"batch\", \"golden\", \
+                 \"golden_metric\", \"collapse\", \"latency\" or \"baseline\""
+            }
+            Self::Metric => "\"errors\", \"invalid\", \"slow\" or \"labels\"",
             Self::HashKey => {
                 "a secret of at least 16 bytes, from \"${env:NAME}\" or \"${file:PATH}\""
             }
@@ -250,6 +264,12 @@ impl Form {
             Self::Cidr => Some("^[0-9A-Fa-f:.]+(/[0-9]+)?$"),
             Self::Digest => Some("^sha256:[0-9A-Fa-f]{64}$"),
             Self::PublicKey => Some("^ed25519:[0-9A-Za-z+/]+=*$"),
+            Self::Share => Some("^[0-9]*\\.?[0-9]*%$"),
+            Self::Check => Some(
+                "^(identity|interface|probes|determinism|batch|golden|golden_metric|collapse|latency|\
+                 baseline)$",
+            ),
+            Self::Metric => Some("^(errors|invalid|slow|labels)$"),
             Self::File
             | Self::Prose
             | Self::Output
@@ -302,7 +322,7 @@ pub(super) fn is_secret(name: &str) -> bool {
 }
 
 /// Every section, and how it is written in the file.
-static HOMES: [(&Section, &str); 41] = [
+static HOMES: [(&Section, &str); 47] = [
     (&TOP, "the top of the file, above the first `[table]`"),
     (&LIMITS, "`[limits]`"),
     (&FORWARDING, "`[forwarding]`"),
@@ -334,6 +354,12 @@ static HOMES: [(&Section, &str); 41] = [
     (ALARM_KINDS[9].1, "`stale_pipeline = { … }` of alarms"),
     (ALARM_KINDS[10].1, "`log_lag = { … }` of `[alarms]`"),
     (&LABELS, "`[models.NAME.labels]`"),
+    (&RELEASE, "`[models.NAME.release]`"),
+    (&SHADOW, "`shadow = { … }` of `[models.NAME.release]`"),
+    (&EVICT, "`[models.NAME.evict]`"),
+    (&GUARD, "`[models.NAME.guard]`"),
+    (&ERROR_RATIO, "`error_ratio = { … }` of `[models.NAME.guard]`"),
+    (&LATENCY, "`latency = { … }` of `[models.NAME.guard]`"),
     (&DRAIN, "`[drain]`"),
     (&TELEMETRY, "`[telemetry]`"),
     (&MODEL, "`[models.NAME]`"),

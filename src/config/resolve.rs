@@ -9,6 +9,7 @@ mod discovery;
 mod labels;
 mod models;
 mod recording;
+mod releases;
 mod routes;
 mod settings;
 mod sinks;

@@ -6,6 +6,7 @@ mod discovery;
 mod labels;
 mod properties;
 mod recording;
+mod releases;
 mod rendered;
 mod sound;
 

@@ -32,16 +32,14 @@ pub(super) struct Enquiry {
 impl Enquiry {
     /// Nobody was asked yet.
     pub(super) fn new(intent: &Intent) -> Self {
-        let versions = intent.models.iter().flat_map(|(model, spec)| {
-            spec.versions.iter().map(move |(version, spec)| (model, version, spec))
-        });
-        let asked = versions.filter_map(|(model, version, spec)| match spec {
-            VersionSpec::Backends(spec) if is_asked(spec) => {
-                Some((TargetKind::Version(model.clone(), version.clone()), spec.clone()))
-            }
-            VersionSpec::Backends(_) | VersionSpec::Onnx(_) => None,
-        });
-        Self { asked: asked.collect(), ..Self::default() }
+        Self { asked: asked(intent), ..Self::default() }
+    }
+
+    /// Asks those of another intent from now on. What is known of versions that are gone is forgotten.
+    pub(super) fn follow(&mut self, intent: &Intent) {
+        self.asked = asked(intent);
+        let asked = &self.asked;
+        self.known.retain(|kind, _| asked.iter().any(|(known, _)| known == kind));
     }
 
     /// Whether there is nobody to ask.
@@ -122,6 +120,20 @@ impl Enquiry {
         self.known.insert(kind, known);
         true
     }
+}
+
+/// The versions of `intent` whose backends can be asked.
+fn asked(intent: &Intent) -> Vec<(TargetKind, BackendsSpec)> {
+    let versions = intent.models.iter().flat_map(|(model, spec)| {
+        spec.versions.iter().map(move |(version, spec)| (model, version, spec))
+    });
+    let asked = versions.filter_map(|(model, version, spec)| match spec {
+        VersionSpec::Backends(spec) if is_asked(spec) => {
+            Some((TargetKind::Version(model.clone(), version.clone()), spec.clone()))
+        }
+        VersionSpec::Backends(_) | VersionSpec::Onnx(_) => None,
+    });
+    asked.collect()
 }
 
 #[cfg(test)]

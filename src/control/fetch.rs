@@ -67,6 +67,13 @@ pub(super) enum FetchError {
 #[derive(Debug)]
 pub(super) struct Driven(AbortHandle);
 
+impl Driven {
+    /// Drives `connection` in a task of its own.
+    pub(super) fn new(connection: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(connection).abort_handle())
+    }
+}
+
 impl Drop for Driven {
     fn drop(&mut self) {
         self.0.abort();
@@ -104,7 +111,8 @@ pub(super) async fn open(
     let io = TokioIo::new(stream.map_err(FetchError::Connect)?);
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(io).await.map_err(FetchError::Http)?;
-    let driven = Driven(tokio::spawn(connection).abort_handle());
+    // Whoever asks learns of a broken connection by its answer.
+    let driven = Driven::new(async { drop(connection.await) });
     let mut request = Request::builder()
         .method(question.method)
         .uri(question.path)

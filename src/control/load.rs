@@ -2,7 +2,10 @@
 //!
 //! Owns the order of these steps and what a failed one says. Blocks for as long as they take.
 
+use std::sync::Arc;
 use std::time::Instant;
+
+use tokio::sync::oneshot;
 
 use super::LoadedModels;
 use crate::config::{self, Diagnostics};
@@ -11,6 +14,7 @@ use crate::domain::spec::{Intent, ModelCard, OnnxSpec};
 use crate::inference::{
     ArtifactError, LoadLimits, LocalModel, Remembered, Verdict, VetLimits, vet,
 };
+use crate::telemetry::logging::chain;
 
 /// A version whose model could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -127,6 +131,24 @@ impl Loader {
         }
         Ok((model, verdict))
     }
+}
+
+/// Loads a model on a thread that ends with it: what a thread has allocated is free for all only then.
+///
+/// # Errors
+///
+/// Why it is not loaded, in words.
+pub(super) async fn load_aside(
+    loader: Arc<Loader>,
+    target: TargetKind,
+    onnx: OnnxSpec,
+) -> Result<LocalModel, String> {
+    let (answer, loading) = oneshot::channel();
+    let load = move || drop(answer.send(loader.load(&target, &onnx)));
+    let thread = std::thread::Builder::new().name("model-loader".to_owned()).spawn(load);
+    thread.map_err(|error| chain(&error).to_string())?;
+    let loaded = loading.await.map_err(|gone| gone.to_string())?;
+    loaded.map_err(|error| chain(&error).to_string())
 }
 
 /// The card beside the model file.

@@ -1,6 +1,6 @@
 //! Building snapshots and publishing them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -9,8 +9,7 @@ use super::LoadedModels;
 use super::ask::Known;
 use super::enquiry::Spoken;
 use super::lanes::Lanes;
-use super::members::{Members, members};
-use crate::domain::discovery::Seen;
+use super::members::Members;
 use crate::domain::ids::{Generation, ModelName, Permille, VersionName};
 use crate::domain::routing::{RoutingTable, TableError, TargetKind};
 use crate::domain::spec::{
@@ -56,6 +55,8 @@ struct Kept {
     spoken: Spoken,
     /// Who was discovered.
     members: Members,
+    /// Versions that take no requests, whatever stands behind them.
+    closed: BTreeSet<TargetKind>,
     /// The counts of versions on trial.
     trials: BTreeMap<ModelName, Arc<Trial>>,
 }
@@ -90,16 +91,16 @@ impl Controller {
         self.kept.spoken = spoken.clone();
     }
 
-    /// Notes what discovery has seen; the next publication says who stands behind what.
-    pub fn see(&mut self, intent: &Intent, seen: &Seen) {
-        self.kept.members = members(intent, seen);
-    }
-
     /// Notes who was discovered; the next publication says it. Whether that is new.
     pub(super) fn meet(&mut self, members: Members) -> bool {
         let is_new = self.kept.members != members;
         self.kept.members = members;
         is_new
+    }
+
+    /// Notes which versions take no requests; the next publication says it.
+    pub(super) fn close(&mut self, closed: BTreeSet<TargetKind>) {
+        self.kept.closed = closed;
     }
 
     /// Notes the counts of the versions on trial; the next publication carries them. A trial that goes on
@@ -137,15 +138,16 @@ fn build(
     kept: &mut Kept,
     generation: Generation,
 ) -> Result<Snapshot, PublishError> {
-    let members = &kept.members;
+    let (members, closed) = (&kept.members, &kept.closed);
     let ready = |kind: &TargetKind| {
-        models.is_some_and(|models| match version_spec(intent, kind) {
-            Some(VersionSpec::Onnx(_)) => models.contains_key(kind),
-            // Those whose members are discovered have some, or are not ready.
-            Some(VersionSpec::Backends(_)) | None => {
-                members.get(kind).is_none_or(|m| !m.is_empty())
-            }
-        })
+        !closed.contains(kind)
+            && models.is_some_and(|models| match version_spec(intent, kind) {
+                Some(VersionSpec::Onnx(_)) => models.contains_key(kind),
+                // Those whose members are discovered have some, or are not ready.
+                Some(VersionSpec::Backends(_)) | None => {
+                    members.get(kind).is_none_or(|m| !m.is_empty())
+                }
+            })
     };
     let table = RoutingTable::build(intent, ready).map_err(PublishError::Table)?;
     let runtime = table

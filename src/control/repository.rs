@@ -1,31 +1,46 @@
-//! Loading and unloading versions while the gateway runs.
+//! Loading and unloading versions while the gateway runs, and publishing what follows.
 //!
-//! Owns which versions are loaded. Takes one order after the other; a load runs on a thread of its own and
-//! requests go on meanwhile, with the snapshot as it is. Backends are asked beside that: however silent they
-//! are, no order waits for them. Publishes who was discovered. Never unloads a version that routing needs.
+//! Owns which versions of the configuration are loaded, and that the life cycle of the others gets its turns.
+//! Takes one order after the other; a load runs on a thread of its own and requests go on meanwhile, with the
+//! snapshot as it is. Backends are asked beside that: however silent they are, no order waits for them.
+//! Publishes who was discovered. Never unloads a version that routing needs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::ebb::Ebb;
 use super::enquiry::Enquiry;
-use super::load::Loader;
+use super::load::{Loader, load_aside};
 use super::members::members;
-use super::{Controller, LoadedModels};
+use super::releases::{Ask, Happened, Publication, Releases, Step};
+use super::{Controller, LoadedModels, PublishError};
 use crate::domain::discovery::Seen;
 use crate::domain::ids::{ModelName, Permille, VersionName};
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::{Intent, OnnxSpec, RouteTarget, VersionSpec};
-use crate::inference::LocalModel;
 use crate::snapshot::{Command, Order, RepositoryError};
 use crate::telemetry::logging::chain;
+
+/// Steps of the life cycle without a look at anything else.
+const STEPS_MAX: usize = 64;
+/// Steps of the life cycle before the first publication, without a look at what has ended.
+const STARTING_STEPS_MAX: usize = 10_000;
+/// How long the first publication waits for models that were live when the last process ended.
+const WAKING_MAX: Duration = Duration::from_secs(120);
 
 /// The controller with what it has loaded.
 #[derive(Debug)]
 pub struct Residents {
+    /// What the operator wants.
     intent: Arc<Intent>,
+    /// What is published: with the versions of the life cycle.
+    effective: Intent,
+    releases: Releases,
+    /// Whether the life cycle has more to do.
+    unsettled: bool,
     controller: Controller,
     loader: Arc<Loader>,
     models: LoadedModels,
@@ -37,17 +52,70 @@ pub struct Residents {
 type Done = Result<(), RepositoryError>;
 
 impl Residents {
-    /// `models` are loaded and published.
+    /// `models` are loaded.
     pub fn new(
         intent: Arc<Intent>,
         controller: Controller,
         loader: Arc<Loader>,
         models: LoadedModels,
-        seen: watch::Receiver<Arc<Seen>>,
+        (seen, releases): (watch::Receiver<Arc<Seen>>, Releases),
     ) -> Self {
         let (enquiry, mut ebb) = (Enquiry::new(&intent), Ebb::default());
         ebb.begin(Instant::now());
-        Self { intent, controller, loader, models, enquiry, seen, ebb }
+        let effective = Intent::clone(&intent);
+        let unsettled = true;
+        Self {
+            intent,
+            effective,
+            releases,
+            unsettled,
+            controller,
+            loader,
+            models,
+            enquiry,
+            seen,
+            ebb,
+        }
+    }
+
+    /// Takes up what the last process has left, waits for the models that were live, and publishes.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`], never for a validated intent.
+    pub async fn begin(&mut self) -> Result<(), PublishError> {
+        self.releases.begin().await;
+        let seen = Arc::clone(&self.seen.borrow_and_update());
+        self.releases.see(seen);
+        let until = Instant::now() + WAKING_MAX;
+        loop {
+            for _ in 0..STARTING_STEPS_MAX {
+                if self.releases.step().await == Step::Rest {
+                    break;
+                }
+            }
+            if !self.releases.is_waking() {
+                break;
+            }
+            match tokio::time::timeout_at(until, self.releases.next()).await {
+                Ok(Happened::Ended(report)) => self.releases.absorb(report, &self.models),
+                Ok(Happened::Ticked) => {}
+                Ok(Happened::Asked(ask)) => self.answer(ask).await,
+                Err(_elapsed) => {
+                    tracing::error!("not every model that was live is loaded; going on without");
+                    break;
+                }
+            }
+        }
+        self.releases.news();
+        self.take_on(self.releases.publication());
+        let members = members(&self.effective, &self.seen.borrow());
+        self.controller.meet(members);
+        let all = self.all_models();
+        let generation = self.controller.publish(&self.effective, &all)?;
+        tracing::info!(generation = generation.0, "the snapshot is published");
+        self.releases.show();
+        Ok(())
     }
 
     /// Carries out orders until nobody can give any, and asks backends what they speak in between.
@@ -65,6 +133,7 @@ impl Residents {
                     // Whoever asked may be gone.
                     drop(answer.send(done));
                 }
+                happened = self.releases.next() => self.happen(happened).await,
                 Ok(()) = self.seen.changed() => self.meet(),
                 _ = rounds.tick(), if !self.enquiry.is_idle() && !self.enquiry.is_asking() => {
                     self.enquiry.begin();
@@ -75,13 +144,89 @@ impl Residents {
                     }
                 }
                 () = self.ebb.turn() => self.ebb.give_back(Instant::now()),
+                () = std::future::ready(()), if self.unsettled => {}
+            }
+            self.turn().await;
+        }
+    }
+
+    async fn happen(&mut self, happened: Happened) {
+        self.unsettled = true;
+        match happened {
+            Happened::Asked(ask) => self.answer(ask).await,
+            Happened::Ended(report) => {
+                self.releases.absorb(report, &self.models);
+                self.ebb.begin(Instant::now());
+            }
+            Happened::Ticked => {}
+        }
+    }
+
+    /// Carries out an order, and answers once what follows from it is published.
+    async fn answer(&mut self, Ask { order, answer }: Ask) {
+        let done = self.releases.order(&order).await;
+        self.publish_news();
+        self.releases.show();
+        if let Err(error) = &done {
+            tracing::info!(who = order.who, error = %chain(error), "an order is not carried out");
+        }
+        // Whoever asked may be gone.
+        drop(answer.send(done));
+    }
+
+    /// Some steps of the life cycle. Each event is published before the next is written, and orders come in
+    /// between.
+    async fn turn(&mut self) {
+        if !self.unsettled {
+            return;
+        }
+        for _ in 0..STEPS_MAX {
+            let step = self.releases.step().await;
+            self.publish_news();
+            if step == Step::Rest {
+                self.unsettled = false;
+                break;
+            }
+            while let Some(ask) = self.releases.waiting() {
+                self.answer(ask).await;
             }
         }
+        self.releases.show();
+    }
+
+    /// Publishes what has changed for requests, if anything has.
+    fn publish_news(&mut self) {
+        let Some(publication) = self.releases.news() else { return };
+        self.take_on(publication);
+        let members = members(&self.effective, &self.seen.borrow());
+        self.enquiry.meet(&members);
+        self.controller.meet(members);
+        self.ebb.begin(Instant::now());
+        if let Err(error) = self.publish() {
+            tracing::error!(%error, "the routes of the life cycle are not published");
+        }
+    }
+
+    fn take_on(&mut self, Publication { intent, closed, trials }: Publication) {
+        self.effective = intent;
+        self.enquiry.follow(&self.effective);
+        self.controller.close(closed);
+        self.controller.count(trials);
+    }
+
+    /// Every model that takes requests.
+    fn all_models(&self) -> LoadedModels {
+        let mut all = self.models.clone();
+        all.extend(self.releases.routed());
+        all
     }
 
     /// Publishes who was discovered, where that is new.
     fn meet(&mut self) {
-        let members = members(&self.intent, &self.seen.borrow_and_update());
+        let seen = Arc::clone(&self.seen.borrow_and_update());
+        self.releases.see(Arc::clone(&seen));
+        self.unsettled = true;
+        let members = members(&self.effective, &seen);
         self.enquiry.meet(&members);
         if !self.controller.meet(members) {
             return;
@@ -139,6 +284,9 @@ impl Residents {
         model: &ModelName,
         version: Option<&VersionName>,
     ) -> Result<Vec<(TargetKind, OnnxSpec)>, RepositoryError> {
+        if self.releases.governs(model) && self.effective.models.contains_key(model) {
+            return Err(RepositoryError::Governed(model.clone()));
+        }
         let spec = self.intent.models.get(model);
         let spec = spec.ok_or_else(|| RepositoryError::UnknownModel(model.clone()))?;
         let target = |version: &VersionName| TargetKind::Version(model.clone(), version.clone());
@@ -162,30 +310,15 @@ impl Residents {
         if self.models.contains_key(&kind) {
             return Ok(());
         }
-        let loaded = self.load_aside(kind.clone(), onnx).await;
+        let loaded = load_aside(Arc::clone(&self.loader), kind.clone(), onnx).await;
         self.ebb.begin(Instant::now());
-        let loaded = loaded?;
-        let admitted = self.loader.admit(&kind, &loaded, &self.models);
+        let loaded = loaded.map_err(RepositoryError::Load)?;
+        let mut all = self.releases.models();
+        all.extend(self.models.clone());
+        let admitted = self.loader.admit(&kind, &loaded, &all);
         admitted.map_err(|error| RepositoryError::Load(chain(&error).to_string()))?;
         self.models.insert(kind.clone(), Arc::new(loaded));
         self.publish().inspect_err(|_| drop(self.models.remove(&kind)))
-    }
-
-    /// Loads a model on a thread that ends with it: what a thread has allocated is free for all only then.
-    async fn load_aside(
-        &self,
-        kind: TargetKind,
-        onnx: OnnxSpec,
-    ) -> Result<LocalModel, RepositoryError> {
-        let loader = Arc::clone(&self.loader);
-        let (answer, loading) = oneshot::channel();
-        let load = move || drop(answer.send(loader.load(&kind, &onnx)));
-        let thread = std::thread::Builder::new().name("model-loader".to_owned()).spawn(load);
-        thread.map_err(|error| RepositoryError::Load(chain(&error).to_string()))?;
-        match loading.await {
-            Ok(loaded) => loaded.map_err(|error| RepositoryError::Load(chain(&error).to_string())),
-            Err(gone) => Err(RepositoryError::Load(gone.to_string())),
-        }
     }
 
     fn unload(&mut self, kind: &TargetKind) -> Done {
@@ -207,7 +340,8 @@ impl Residents {
     }
 
     fn publish(&mut self) -> Done {
-        let published = self.controller.publish(&self.intent, &self.models);
+        let all = self.all_models();
+        let published = self.controller.publish(&self.effective, &all);
         let generation =
             published.map_err(|error| RepositoryError::Load(chain(&error).to_string()))?;
         tracing::info!(generation = generation.0, "the snapshot is published");

@@ -36,6 +36,7 @@ pub use self::onnx::{BatchSpec, Execution, InferenceSpec, OnnxSpec};
 pub use self::pointer::{Extractors, JsonPointer, PointerError, Step};
 pub use self::trial::{KillScope, KillSpec, ShadowSpec, Tolerance, TrialSpec};
 use super::ids::{ModelName, Permille, PoolName, RouteName, SinkName, SourceName, VersionName};
+use super::lifecycle::policy::Policy;
 
 /// Everything one gateway is asked to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -106,7 +107,7 @@ impl Intent {
 /// A model and how its traffic divides over its versions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelSpec {
-    /// The releases, by name; at least one.
+    /// The releases, by name; at least one, where no life cycle brings them.
     pub versions: BTreeMap<VersionName, VersionSpec>,
     /// Other names of versions, by which clients may ask for them.
     pub aliases: BTreeMap<VersionName, VersionName>,
@@ -138,6 +139,8 @@ pub struct ModelSpec {
     pub alarms: AlarmRules,
     /// What its labels say; `None` where they are not looked at.
     pub labels: Option<LabelsSpec>,
+    /// What its releases follow; `None` where versions and shares are those of the configuration.
+    pub lifecycle: Option<Policy>,
 }
 
 /// Where one version's answers come from.

@@ -5,8 +5,9 @@
 //! and the rings that keep them ([`rings`]); distances ([`distance`]), what histograms say for certain
 //! about them ([`interval`]), and the drift of a version over its windows ([`drift`]), with verdicts
 //! that carry their evidence ([`verdict`]); tests and intervals that hold at any number of looks
-//! ([`two_by_two`], [`confidence`], [`sample_ratio`]); what is known about predictions once the truth is
-//! ([`quality`], [`maturity`], [`detectors`] of change), and before that ([`cbpe`]); what someone is
+//! ([`two_by_two`], [`confidence`], [`sample_ratio`]), and those for one look at fixed rows ([`paired`]);
+//! what is known about predictions once the truth is ([`quality`], [`maturity`], [`detectors`] of
+//! change), and before that ([`cbpe`]); what someone is
 //! called for ([`alarm`]), and bands for counts ([`rate_band`], [`heavy_hitters`]). Never keeps time,
 //! draws numbers or reads files: windows and files are given, and the same input gives the same verdict.
 
@@ -26,6 +27,7 @@ pub mod heavy_hitters;
 pub mod interval;
 pub mod layout;
 pub mod maturity;
+pub mod paired;
 pub mod quality;
 pub mod rate_band;
 pub mod rings;

@@ -6,7 +6,7 @@ mod residence;
 
 #[path = "../../tests/it/support/onnx.rs"]
 #[expect(dead_code, reason = "each user of this file needs a part of it")]
-pub(super) mod onnx;
+pub(crate) mod onnx;
 
 use crate::protocol::open_inference::decode_infer_request;
 use crate::protocol::tensor::{Tensor, TensorData};

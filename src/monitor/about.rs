@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::plan::{TensorAbout, Tensors};
+use super::plan::{self, TensorAbout, Tensors};
 use super::store::VersionKey;
 use crate::domain::dialect::Dialect;
 use crate::domain::spec::{Extractors, JsonPointer, ModelMonitorSpec};
+use crate::domain::stats::layout::{Layout, Role};
 use crate::protocol::tensor::TensorSpec;
 
 /// A description of one version.
@@ -46,6 +47,12 @@ impl About {
         self.features.clone_from(&spec.features);
         self.predictions.clone_from(&spec.outputs);
         self
+    }
+
+    /// Where the values of the features of `layout` stand as they are: the feature's place in the layout, the
+    /// tensor's among those of its role, and the column.
+    pub fn columns(&self, layout: &Layout, role: Role) -> Vec<(usize, usize, usize)> {
+        plan::columns(layout, &self.tensors()[plan::place(role)], role)
     }
 
     /// The tensors, as far as they are declared.

@@ -76,11 +76,7 @@ pub(super) fn of_bodies(
     about: &About,
     known: &mut Tensors,
 ) -> Result<(Values, bool), Unseen> {
-    let found = if about.features.is_empty() && about.predictions.is_empty() {
-        by_dialect(waiting, about)?
-    } else {
-        by_pointers(waiting, about)?
-    };
+    let found = found(waiting, about)?;
     let mut values = Values::default();
     let mut grown = false;
     for (role, found) in [Role::Input, Role::Output].into_iter().zip(found) {
@@ -91,6 +87,24 @@ pub(super) fn of_bodies(
         }
     }
     if values.is_empty() { Err(Unseen::Unreadable) } else { Ok((values, grown)) }
+}
+
+/// The outputs of an exchange, whoever answered it.
+///
+/// # Errors
+///
+/// When they cannot be read.
+pub(super) fn outputs(waiting: &Waiting, about: &About) -> Result<Vec<Found>, Unseen> {
+    found(waiting, about).map(|[_, outputs]| outputs)
+}
+
+/// Inputs and outputs, where they are declared to be or where the dialect has them.
+fn found(waiting: &Waiting, about: &About) -> Result<[Vec<Found>; 2], Unseen> {
+    if about.features.is_empty() && about.predictions.is_empty() {
+        by_dialect(waiting, about)
+    } else {
+        by_pointers(waiting, about)
+    }
 }
 
 /// The number of a tensor, and whether anything about it is new. `None` where there are too many.
@@ -171,7 +185,7 @@ fn dialect_of(waiting: &Waiting, about: &About) -> Dialect {
 /// Reads both bodies by the codecs.
 fn tensors(waiting: &Waiting, about: &About) -> Result<(Vec<Tensor>, Vec<Tensor>), Unseen> {
     let dialect = dialect_of(waiting, about);
-    let operation = match parse_path(waiting.path.as_str()) {
+    let operation = match parse_path(&waiting.path) {
         Ok(Some(call)) if call.operation.is_inference() => call.operation,
         Ok(_) | Err(_) => Operation::Infer,
     };

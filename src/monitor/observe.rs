@@ -123,6 +123,7 @@ struct Shards {
     /// Empty, for later.
     spare: Vec<Shard>,
     /// Exchanges whose bodies are looked into on the monitor's thread.
+    #[expect(clippy::vec_box, reason = "they are large and move between threads")]
     waiting: Vec<Box<Waiting>>,
 }
 
@@ -225,7 +226,8 @@ impl VersionMonitor {
         }
     }
 
-    pub(super) fn about(&self) -> Arc<About> {
+    /// What is known about the version.
+    pub fn about(&self) -> Arc<About> {
         Arc::clone(&self.about.lock())
     }
 

@@ -293,6 +293,26 @@ fn resolve(tensors: &[TensorAbout], role: Role, name: &str) -> Option<(usize, So
     })
 }
 
+/// Where the values of features stand as they are: the feature's place in the layout, its tensor and its
+/// column. What is computed, and what no tensor has, is left out.
+pub(super) fn columns(
+    layout: &Layout,
+    tensors: &[TensorAbout],
+    role: Role,
+) -> Vec<(usize, usize, usize)> {
+    let features = layout.features().iter().enumerate();
+    let own: Vec<_> = features.filter(|(_, feature)| feature.role() == role).collect();
+    let found: Vec<_> = own.iter().map(|(_, f)| resolve(tensors, role, f.name())).collect();
+    let by_position = by_position(tensors, own.len()).filter(|_| found.iter().all(Option::is_none));
+    let places = own.into_iter().zip(found).enumerate();
+    let column = |(position, ((feature, _), source))| match (by_position, source) {
+        (Some(tensor), _) => Some((feature, tensor, position)),
+        (None, Some((tensor, Source::Column(column)))) => Some((feature, tensor, column)),
+        (None, _) => None,
+    };
+    places.filter_map(column).collect()
+}
+
 /// What the rest of a name after that of its tensor means.
 fn of_tensor(rest: &str) -> Option<Source> {
     if let Some(column) = rest.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {

@@ -164,7 +164,7 @@ impl References {
     ) -> Result<(), String> {
         let baseline = Baseline::from_json(json).map_err(|error| error.to_string())?;
         let about = version.about();
-        check(&baseline, &about).map_err(|error| error.to_string())?;
+        check_baseline(&baseline, &about).map_err(|error| error.to_string())?;
         let path = self.kept_path(version.key());
         super::disk::write_whole(&path, json).map_err(|error| {
             format!("cannot keep the baseline in `{}`: {error}", path.display())
@@ -267,7 +267,7 @@ fn find(about: &About, kept: &PathBuf) -> Result<Option<Baseline>, Refusal> {
             continue;
         };
         let baseline = Baseline::from_json(&json).and_then(|baseline| {
-            check(&baseline, about)?;
+            check_baseline(&baseline, about)?;
             Ok(baseline)
         });
         match baseline {
@@ -291,8 +291,12 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(json))
 }
 
-/// Whether a baseline fits a version.
-fn check(baseline: &Baseline, about: &About) -> Result<(), BaselineError> {
+/// Whether a baseline fits a version: its artifact, and for one in this process its features.
+///
+/// # Errors
+///
+/// Says what does not.
+pub fn check_baseline(baseline: &Baseline, about: &About) -> Result<(), BaselineError> {
     if let Some(digest) = &about.digest {
         baseline.check_digest(digest)?;
     }

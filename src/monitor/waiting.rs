@@ -1,10 +1,12 @@
 //! An exchange of a proxied version that is to be looked into.
 //!
-//! Owns what is kept of it until then. Short pieces of its bodies are copied, because a piece that is kept
-//! by reference pins the buffer that it was read into. Never looks inside.
+//! Owns what is kept of it until then. Its path, its headers and short pieces of its bodies are copied, because what is
+//! kept by reference pins the buffer that it was read into: thousands of those cost the workers a fresh page for each
+//! request. Never looks inside.
 
 use bytes::Bytes;
-use http::{HeaderValue, Uri};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
 use smallvec::SmallVec;
 
 use crate::domain::record::{Payload, PredictionRecord, Protocol, Side};
@@ -20,31 +22,12 @@ pub struct Waiting {
     pub minute: Minute,
     /// What the client speaks.
     pub protocol: Protocol,
-    /// What it called.
-    pub path: Path,
+    /// The path that it called, without a query.
+    pub path: Box<str>,
     /// What it sent.
     pub request: Content,
     /// What it was sent.
     pub response: Content,
-}
-
-/// The path of a request.
-#[derive(Debug, Clone)]
-pub enum Path {
-    /// Of an exchange.
-    Of(Uri),
-    /// Of a record.
-    Text(Box<str>),
-}
-
-impl Path {
-    /// The path without the query.
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Of(uri) => uri.path(),
-            Self::Text(path) => path,
-        }
-    }
 }
 
 /// One side of an exchange.
@@ -61,10 +44,11 @@ pub struct Content {
 impl Content {
     /// The content of a body.
     pub fn new(
-        content_type: Option<HeaderValue>,
-        content_encoding: Option<HeaderValue>,
+        content_type: Option<&HeaderValue>,
+        content_encoding: Option<&HeaderValue>,
         body: Payload<'_>,
     ) -> Self {
+        let copy = |header: &HeaderValue| HeaderValue::from_bytes(header.as_bytes()).ok();
         let body = match body {
             Payload::Slice(slice) => SmallVec::from_iter([Bytes::copy_from_slice(slice)]),
             Payload::Chunks(chunks) => {
@@ -78,7 +62,20 @@ impl Content {
                 chunks.iter().map(kept).collect()
             }
         };
-        Self { content_type, content_encoding, body }
+        Self {
+            content_type: content_type.and_then(copy),
+            content_encoding: content_encoding.and_then(copy),
+            body,
+        }
+    }
+
+    /// A whole body with what its headers say about it.
+    pub fn of(headers: &HeaderMap, body: impl IntoIterator<Item = Bytes>) -> Self {
+        Self {
+            content_type: headers.get(CONTENT_TYPE).cloned(),
+            content_encoding: headers.get(CONTENT_ENCODING).cloned(),
+            body: body.into_iter().collect(),
+        }
     }
 
     fn of_side(side: &Side<'_>) -> Result<Self, Unseen> {
@@ -87,7 +84,9 @@ impl Content {
         }
         let header =
             |text: &str| (!text.is_empty()).then(|| HeaderValue::from_str(text).ok()).flatten();
-        Ok(Self::new(header(side.content_type), header(side.content_encoding), side.body))
+        let (content_type, content_encoding) =
+            (header(side.content_type), header(side.content_encoding));
+        Ok(Self::new(content_type.as_ref(), content_encoding.as_ref(), side.body))
     }
 }
 
@@ -101,7 +100,7 @@ impl Waiting {
         Ok(Self {
             minute: Minute::of_exchange(record.ts_us, record.latency.t_total),
             protocol: record.decision.protocol,
-            path: Path::Text(record.path.into()),
+            path: record.path.into(),
             request: Content::of_side(&record.request)?,
             response: Content::of_side(&record.response)?,
         })
@@ -110,6 +109,6 @@ impl Waiting {
     /// The bytes that it takes.
     pub(super) fn bytes(&self) -> usize {
         let pieces = self.request.body.iter().chain(&self.response.body);
-        size_of::<Self>() + pieces.map(Bytes::len).sum::<usize>()
+        size_of::<Self>() + self.path.len() + pieces.map(Bytes::len).sum::<usize>()
     }
 }

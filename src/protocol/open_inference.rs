@@ -12,6 +12,7 @@ mod body;
 mod classification;
 mod config;
 mod encode;
+mod golden;
 pub mod grpc;
 mod metadata;
 mod outputs;
@@ -36,6 +37,7 @@ pub use self::config::{
 pub use self::encode::{
     EncodeError, Encoded, encode_infer_request, encode_infer_response, encode_infer_response_as,
 };
+pub use self::golden::{GoldenCase, GoldenError, Label, decode_golden_case};
 pub use self::metadata::{
     ModelMetadata, PLATFORM_ONNX, decode_model_metadata, encode_error, encode_live,
     encode_model_list, encode_model_metadata, encode_model_ready, encode_ready,

@@ -1,7 +1,8 @@
 //! A bounded look at a body that passes by.
 //!
 //! Owns length, hash and kept part of one side's body, as far as the policy asks for them. Long pieces
-//! are kept by reference, short ones are copied together; nothing waits. Never changes what passes.
+//! are kept by reference, short ones are copied together; nothing waits. Beside that a body may be kept as a
+//! whole, for a copy of its request. Never changes what passes.
 
 use std::borrow::Cow;
 
@@ -9,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 use twox_hash::XxHash3_128;
 
+use super::body::{Gather, Pieces};
 use crate::domain::record::{Omission, Payload};
 use crate::snapshot::Keep;
 
@@ -28,6 +30,20 @@ pub(super) struct Capture {
     chunks: u32,
     hash: Hash,
     omission: Option<Omission>,
+    copy: Option<Box<Copied>>,
+}
+
+/// All of a body, whatever the policy of the record keeps.
+struct Copied {
+    gather: Gather,
+    bytes: usize,
+    limit: usize,
+}
+
+impl std::fmt::Debug for Copied {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.bytes)
+    }
 }
 
 /// One piece is hashed at once; the streaming state, a kilobyte, is made for the second.
@@ -60,7 +76,19 @@ impl Capture {
             chunks: 0,
             hash: if keep.hash { Hash::Empty } else { Hash::Off },
             omission: None,
+            copy: None,
         }
+    }
+
+    /// Keeps the whole body as well, if it has at most `limit` bytes. Before its first piece.
+    pub(super) fn copy_too(&mut self, limit: usize) {
+        self.copy = Some(Box::new(Copied { gather: Gather::default(), bytes: 0, limit }));
+    }
+
+    /// The whole body; `None` where it was not asked for, or is too long.
+    pub(super) fn take_copy(&mut self) -> Option<Pieces> {
+        let copy = self.copy.take()?;
+        (copy.bytes <= copy.limit).then(|| copy.gather.into_pieces())
     }
 
     /// Takes note of the next piece.
@@ -71,6 +99,14 @@ impl Capture {
         self.bytes += piece.len() as u64;
         self.chunks = self.chunks.saturating_add(1);
         self.hash.update(piece);
+        if let Some(copy) = &mut self.copy {
+            copy.bytes = copy.bytes.saturating_add(piece.len());
+            if copy.bytes <= copy.limit {
+                copy.gather.add(piece.clone());
+            } else {
+                copy.gather = Gather::default();
+            }
+        }
         let room = self.keep.limit.saturating_sub(self.kept_bytes);
         if piece.len() > room {
             self.omission = Some(self.keep.beyond);
@@ -215,6 +251,24 @@ mod tests {
             prop_assert_eq!(&capture.joined()[..], &kept[..]);
             prop_assert_eq!(capture.omission(), (!fits).then_some(Omission::Policy));
         }
+    }
+
+    #[test]
+    fn a_copy_is_the_whole_body_whatever_else_is_kept_or_none_at_all() {
+        let copied = |limit: usize| {
+            let mut capture = Capture::new(Keep::nothing(Omission::Policy));
+            capture.copy_too(limit);
+            for piece in ["one", "two", "three"] {
+                capture.see(&Bytes::from_static(piece.as_bytes()));
+            }
+            capture.leave_out(Omission::Unredactable);
+            assert!(capture.payload().is_empty());
+            (capture.take_copy(), capture.take_copy())
+        };
+        let (copy, again) = copied(11);
+        assert_eq!(copy.map(|pieces| pieces.concat()).as_deref(), Some(b"onetwothree".as_slice()));
+        assert_eq!(again, None);
+        assert_eq!(copied(10), (None, None));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! client. Never speaks to a backend or a model: [`super::remote`] and [`super::local`] do.
 
 mod context;
+mod copy;
 mod direct;
 mod promise;
 mod record;
@@ -24,8 +25,11 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 
 pub(super) use self::context::{Context, Peer};
+use self::copy::Copying;
+pub(super) use self::copy::copy_of;
 pub(super) use self::promise::Promise;
 use self::record::HeaderKeys;
+pub(super) use self::record::REPLAY;
 use self::row::SideNotes;
 use super::admit;
 use super::body::{ReplyBody, StreamReply, Upload, skip};
@@ -43,6 +47,7 @@ use crate::domain::routing::{self, Decision, ModelIx, TargetIx};
 use crate::domain::spec::Durability;
 use crate::monitor::Values;
 use crate::protocol::dialect::{Operation, Release};
+use crate::protocol::grpc::{GRPC_STATUS, status_of};
 use crate::protocol::status::GrpcCode;
 use crate::protocol::tensor::Tensor;
 use crate::snapshot::{BackendGuard, Held, Keep, PolicyIx, RuntimeKind, Snapshot, TargetRuntime};
@@ -105,6 +110,10 @@ pub(super) struct Exchange {
     backend: Option<BackendGuard>,
     attempt: u8,
     recording: Recording,
+    /// What is kept for a version that gets copies.
+    copying: Option<Box<Copying>>,
+    /// The client's exchange that this one is a copy of.
+    parent: Option<RecordId>,
     /// What it consists of was counted piece by piece.
     told_apart: bool,
     /// What is asked, where the path says it.
@@ -253,6 +262,8 @@ impl Exchange {
             backend: None,
             attempt: 0,
             recording: Recording::Owed,
+            copying: None,
+            parent: None,
             told_apart: false,
             operation: None,
             is_about_itself: false,
@@ -267,10 +278,11 @@ impl Exchange {
     /// Notes what concerns the record in a response head.
     fn note_response(&mut self, headers: &HeaderMap, status: u16) {
         self.status = status;
-        if self.is_grpc && (status != 200 || headers.contains_key(grpc::GRPC_STATUS)) {
-            self.grpc_status = Some(grpc::status_of(headers, status));
+        if self.is_grpc && (status != 200 || headers.contains_key(GRPC_STATUS)) {
+            self.grpc_status = Some(status_of(headers, status));
         }
         self.response = SideNotes::of(headers, self.snapshot.policy(self.policy), self.keep);
+        self.copy_response(headers);
     }
 
     /// The request id for backends; minted from the record's id where the client sent none.
@@ -365,7 +377,7 @@ impl Exchange {
     /// Notes the end of a response that has trailers.
     pub(super) fn note_trailers(&mut self, trailers: &HeaderMap) {
         if self.is_grpc {
-            self.grpc_status = Some(grpc::status_of(trailers, 200));
+            self.grpc_status = Some(status_of(trailers, 200));
         }
     }
 
@@ -500,7 +512,8 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if self.recording == Recording::Done {
+        // A copy that is given up was nobody's.
+        if self.recording == Recording::Done || self.is_copy() {
             return;
         }
         let ended_by = if self.context.clock.is_cut() || Instant::now() >= self.deadline {

@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 
 use super::admit::Admitted;
 use super::asked::Asked;
+use super::body::Pieces;
 use super::exchange::{Answer, Exchange};
 use super::problem::Problem;
 use super::remote::{self, read_whole};
@@ -26,30 +27,49 @@ pub(super) async fn answer(
     exchange: &mut Exchange,
     runtime: &RemoteRuntime,
     call: &Call<'_>,
-    mut parts: Parts,
+    parts: Parts,
     admitted: &Admitted,
     incoming: Incoming,
 ) -> Result<Answer, Problem> {
-    let spoken = Dialect::OpenInference;
-    let known = match runtime.spoken.extensions {
-        Some(known) if !(known.binary_tensors && known.classification) => known,
-        Some(_) | None => {
-            return remote::answer(exchange, runtime, Some(call), parts, admitted, incoming).await;
-        }
-    };
-    if !known.binary_tensors && parts.headers.contains_key(&HEAD_LENGTH) {
-        return translate::answer(exchange, runtime, spoken, call, parts, admitted, incoming).await;
+    if lacking(runtime).is_none() {
+        return remote::answer(exchange, runtime, Some(call), parts, admitted, incoming).await;
     }
     let pieces = read_whole(exchange, incoming).await?;
+    answer_whole(exchange, runtime, call, parts, admitted, pieces).await
+}
+
+/// What the backends have, where that is not everything.
+fn lacking(runtime: &RemoteRuntime) -> Option<Extensions> {
+    runtime.spoken.extensions.filter(|known| !(known.binary_tensors && known.classification))
+}
+
+/// The same, with a body that is here.
+pub(super) async fn answer_whole(
+    exchange: &mut Exchange,
+    runtime: &RemoteRuntime,
+    call: &Call<'_>,
+    mut parts: Parts,
+    admitted: &Admitted,
+    pieces: Pieces,
+) -> Result<Answer, Problem> {
+    let spoken = Dialect::OpenInference;
+    let Some(known) = lacking(runtime) else {
+        return remote::answer_whole(exchange, runtime, Some(call), parts, admitted, pieces).await;
+    };
     let form = (call.dialect, call.operation);
-    // What cannot be read here is the backend's to refuse.
-    let asked = Asked::whole(exchange, form, &parts.headers, pieces.clone()).ok();
-    match asked.filter(|asked| needs_more(asked, known)) {
+    let is_binary = parts.headers.contains_key(&HEAD_LENGTH);
+    // What cannot be read here is the backend's to refuse, but for what it does not have at all.
+    let asked = match Asked::whole(exchange, form, &parts.headers, pieces.clone()) {
+        Err(problem) if is_binary && !known.binary_tensors => return Err(problem),
+        asked => asked.ok(),
+    };
+    let must = |asked: &Asked| is_binary && !known.binary_tensors || needs_more(asked, known);
+    match asked.filter(must) {
         Some(asked) => {
             remote::prepare(exchange, &mut parts, admitted);
             translate::predict(exchange, runtime, spoken, call.operation, parts, &asked).await
         }
-        None => remote::answer_whole(exchange, runtime, call, parts, admitted, pieces).await,
+        None => remote::answer_whole(exchange, runtime, Some(call), parts, admitted, pieces).await,
     }
 }
 

@@ -25,6 +25,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
+pub(super) use self::infer::{message_of_copy, serve_copy};
 use self::message::{encoding, read_message};
 pub(super) use self::talk::{Talk, TalkBody};
 use super::admit::admit;
@@ -33,7 +34,9 @@ use super::problem::{Cause, ERROR_HEADER, Problem};
 use super::{builtin, repository};
 use crate::protocol::dialect::Dialect;
 use crate::protocol::grpc::health::{self, HealthCheckRequest, HealthCheckResponse, ServingStatus};
-use crate::protocol::grpc::{encode_frame, encode_message, parse_timeout, reflection};
+use crate::protocol::grpc::{
+    GRPC_MESSAGE, GRPC_STATUS, encode_frame, encode_message, parse_timeout, reflection,
+};
 use crate::protocol::open_inference::grpc::{
     self as inference, ModelMetadataResponse, ModelRequest, ReadyResponse, RepositoryIndexRequest,
     RepositoryIndexResponse, RepositoryModelRequest, RepositoryModelResponse, ServerLiveResponse,
@@ -44,10 +47,6 @@ use crate::protocol::status::GrpcCode;
 use crate::protocol::tensor::TensorSpec;
 use crate::snapshot::Snapshot;
 
-/// Carries the code.
-pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-/// Carries the message.
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const CONTENT_TYPE_PREFIX: &[u8] = b"application/grpc";
 
@@ -66,21 +65,6 @@ pub(super) fn is_grpc(parts: &Parts) -> bool {
 /// What the client allows for the whole call.
 pub(super) fn timeout(headers: &HeaderMap) -> Option<Duration> {
     headers.get(&GRPC_TIMEOUT).and_then(|value| parse_timeout(value.as_bytes()))
-}
-
-/// The status in trailers, or in the head of an answer without a message; without one the HTTP status
-/// decides.
-pub(super) fn status_of(headers: &HeaderMap, http: u16) -> GrpcCode {
-    match headers.get(&GRPC_STATUS) {
-        Some(value) => GrpcCode::parse(value.as_bytes()),
-        None => GrpcCode::of_http(http),
-    }
-}
-
-/// The message in trailers.
-pub(super) fn message_of(headers: &HeaderMap) -> String {
-    let message = headers.get(&GRPC_MESSAGE).map(|value| value.as_bytes()).unwrap_or_default();
-    crate::protocol::grpc::decode_message(message).into_owned()
 }
 
 /// Writes a status into trailers, or into the head of an answer that has nothing else.

@@ -48,7 +48,7 @@ pub(super) struct Holding {
 
 impl Holding {
     /// Counts `bytes` more; whether there was room for them.
-    fn add(&mut self, budget: &Arc<HeldBodies>, bytes: u64) -> bool {
+    pub(super) fn add(&mut self, budget: &Arc<HeldBodies>, bytes: u64) -> bool {
         let held = self.bytes.saturating_add(bytes);
         let more = cost(held).saturating_sub(self.taken);
         if more > 0 {

@@ -121,6 +121,49 @@ pub(super) async fn predict(
     Ok(prediction.response)
 }
 
+/// A prediction for a copy.
+pub(super) struct Aside {
+    pub(super) response: Response<Bytes>,
+    /// How long the champion and the version ran, where both did.
+    pub(super) times: Option<(Duration, Duration)>,
+}
+
+/// Gets a prediction for a copy, on a hand of the thread that asks: never on a worker or the executor.
+/// `beside` is the champion, which is run with the same input to measure both alike.
+pub(super) async fn predict_aside(
+    exchange: &mut Exchange,
+    runtime: &LocalRuntime,
+    beside: Option<&LocalRuntime>,
+    asked: Asked,
+) -> Result<Aside, Problem> {
+    let Some(TargetKind::Version(model, version)) = exchange.target_kind().cloned() else {
+        return Err(not_a_version());
+    };
+    let names = Names { model: model.as_str().to_owned(), version: version.as_str().to_owned() };
+    let (loaded, beside) = (Arc::clone(&runtime.model), beside.map(|it| Arc::clone(&it.model)));
+    let job = move || -> Result<(Option<Duration>, Prediction), Problem> {
+        let ours = beside.and_then(|champion| {
+            let (request, _) = decode(&champion, &asked).ok()?;
+            let wanted: Vec<&str> = request.outputs.iter().map(|it| it.name.as_ref()).collect();
+            let began = Instant::now();
+            champion.infer(request.inputs, &wanted).ok()?;
+            Some(began.elapsed())
+        });
+        let began = Instant::now();
+        let (request, form) = decode(&loaded, &asked)?;
+        let prediction = run_here(&loaded, &names, request, &form, (began, false))?;
+        Ok((ours, prediction))
+    };
+    let ran = tokio::task::spawn_blocking(job).await;
+    let (ours, prediction) = ran.map_err(|_panicked| {
+        Problem::new(Cause::ModelPanic, "the version panicked on the copy")
+    })??;
+    exchange.latency().t_infer = Some(micros(prediction.infer));
+    exchange.set_batch_size(prediction.batch);
+    let times = ours.map(|ours| (ours, prediction.infer));
+    Ok(Aside { response: prediction.response, times })
+}
+
 /// What the client sees the model and its version called.
 struct Names {
     model: String,

@@ -61,12 +61,12 @@ pub(super) async fn answer(
 pub(super) async fn answer_whole(
     exchange: &mut Exchange,
     runtime: &RemoteRuntime,
-    call: &Call<'_>,
+    call: Option<&Call<'_>>,
     mut parts: Parts,
     admitted: &Admitted,
     pieces: Pieces,
 ) -> Result<Answer, Problem> {
-    readdress(exchange, runtime, Some(call), &mut parts);
+    readdress(exchange, runtime, call, &mut parts);
     prepare(exchange, &mut parts, admitted);
     forward(exchange, runtime, parts, RequestBody::whole(pieces), true).await
 }
@@ -133,7 +133,8 @@ pub(super) async fn ask_whole(
     let (response, mut link) = ask(exchange, runtime, parts, body, true).await?;
     let (head, mut incoming) = response.into_parts();
     check_response(&head)?;
-    let (body, trailers) = read_response(exchange, runtime, &mut link, &mut incoming).await?;
+    let idle = runtime.timeouts.idle;
+    let (body, trailers) = read_response(exchange, idle, &mut link, &mut incoming).await?;
     drop(incoming);
     keep(exchange, link).await;
     let coding = Coding::of_body(&head.headers)
@@ -412,11 +413,23 @@ async fn receive(
     };
     let body = match length {
         0 => Bytes::new(),
-        _ => read_response(exchange, runtime, &mut link, &mut incoming).await?.0,
+        _ => read_response(exchange, runtime.timeouts.idle, &mut link, &mut incoming).await?.0,
     };
     drop(incoming);
     keep(exchange, link).await;
     Ok(Answer::Whole(Response::from_parts(head, body)))
+}
+
+/// Reads what is still coming of an answer, with its trailers.
+pub(super) async fn gather(
+    exchange: &mut Exchange,
+    streaming: Streaming,
+) -> Result<(Response<Bytes>, HeaderMap), Problem> {
+    let Streaming { head, mut incoming, mut link, idle } = streaming;
+    let (body, trailers) = read_response(exchange, idle, &mut link, &mut incoming).await?;
+    drop(incoming);
+    keep(exchange, link).await;
+    Ok((Response::from_parts(head, body), trailers))
 }
 
 /// Refuses what could be read in two ways, or cannot be passed on as what it is.
@@ -441,7 +454,7 @@ fn check_response(head: &http::response::Parts) -> Result<(), Problem> {
 /// Reads a response body to its end, with its trailers.
 async fn read_response(
     exchange: &mut Exchange,
-    runtime: &RemoteRuntime,
+    idle: Duration,
     link: &mut Link,
     incoming: &mut Incoming,
 ) -> Result<(Bytes, HeaderMap), Problem> {
@@ -451,7 +464,7 @@ async fn read_response(
     let mut joined: Option<BytesMut> = None;
     let mut now = exchange.now();
     loop {
-        let deadline = exchange.deadline().min(now + runtime.timeouts.idle);
+        let deadline = exchange.deadline().min(now + idle);
         let next = std::future::poll_fn(|cx| link.poll_body(cx, incoming));
         match exchange.context.clock.within(deadline, next).await {
             Err(_expired) => return Err(exchange.overdue(Cause::IdleTimeout)),

@@ -124,6 +124,7 @@ pub(super) async fn change(
             RepositoryError::UnknownModel(_) => Cause::UnknownModel,
             RepositoryError::UnknownVersion(..) => Cause::UnknownVersion,
             RepositoryError::NotHere(_)
+            | RepositoryError::Governed(_)
             | RepositoryError::NothingHere(_)
             | RepositoryError::Needed(..) => Cause::Refused,
             RepositoryError::Load(_) => Cause::Model,

@@ -20,7 +20,6 @@ use super::asked::{Asked, joined};
 use super::body::RequestBody;
 use super::builtin::version_status;
 use super::exchange::{Answer, Exchange};
-use super::grpc;
 use super::problem::{Cause, Problem};
 use super::remote::{self, Whole};
 use crate::domain::routing::TargetKind;
@@ -28,10 +27,9 @@ use crate::protocol::dialect::{
     AnswerError, Asked as Wanted, BackendFailure, Body, Call, Dialect, EncodeError, Operation,
     Release, Signature, Target, Terms, about, decode_response, encode_request, no_labels, probe,
 };
-use crate::protocol::grpc::{FrameReader, format_timeout};
+use crate::protocol::grpc::{UnaryError, format_timeout, unary_message};
 use crate::protocol::infer::InferResponse;
 use crate::protocol::open_inference::{HEAD_LENGTH_HEADER, ModelMetadata, OutputForms};
-use crate::protocol::status::GrpcCode;
 use crate::snapshot::RemoteRuntime;
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
@@ -156,20 +154,19 @@ pub(super) async fn translated(
 
 /// The message of a backend's answer over gRPC; its refusal where it has none.
 fn message_of(whole: Whole) -> Result<Result<Whole, BackendFailure>, Problem> {
-    let ended = if whole.trailers.is_empty() { &whole.head.headers } else { &whole.trailers };
-    let code = grpc::status_of(ended, whole.head.status.as_u16());
-    if code != GrpcCode::Ok {
-        let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::BAD_GATEWAY);
-        return Ok(Err(BackendFailure { status, message: grpc::message_of(ended) }));
+    let (head, status) = (&whole.head.headers, whole.head.status.as_u16());
+    match unary_message(status, head, &whole.trailers, &whole.body) {
+        Ok(body) => Ok(Ok(Whole { body, ..whole })),
+        Err(UnaryError::Failed { code, message }) => {
+            let status =
+                StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::BAD_GATEWAY);
+            Ok(Err(BackendFailure { status, message }))
+        }
+        Err(error) => {
+            let detail = format!("the backend's answer cannot be read: {error}");
+            Err(Problem::new(Cause::Translation, detail))
+        }
     }
-    let unsound = |error: &dyn std::fmt::Display| {
-        Problem::new(Cause::Translation, format!("the backend's answer cannot be read: {error}"))
-    };
-    let mut reader = FrameReader::new(whole.body.len());
-    reader.push(whole.body.clone());
-    let frame = reader.next_frame().map_err(|error| unsound(&error))?;
-    let body = frame.ok_or_else(|| unsound(&"it has no message"))?.payload;
-    Ok(Ok(Whole { body, ..whole }))
 }
 
 fn unsound_path() -> Problem {

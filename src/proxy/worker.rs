@@ -69,15 +69,8 @@ impl Service for WorkerPlan {
         _listeners_per_fd: usize,
     ) {
         let Some((socket, open)) = self.socket.take() else { return };
-        let worker = Arc::new(Worker {
-            index: self.index,
-            gateway: Arc::clone(&self.gateway),
-            drain: Arc::clone(&self.drain),
-            pool: Pool::default(),
-            channels: Channels::default(),
-            random: Mutex::new(fastrand::Rng::new()),
-            snapshots: Mutex::new(self.gateway.snapshots.local()),
-        });
+        let (gateway, drain) = (Arc::clone(&self.gateway), Arc::clone(&self.drain));
+        let worker = Arc::new(Worker::new(gateway, drain, self.index));
         let listener = socket.listen().map_err(io::Error::other).and_then(TcpListener::from_std);
         match listener {
             Ok(listener) => {
@@ -116,6 +109,19 @@ pub(super) struct Worker {
 }
 
 impl Worker {
+    /// One that has accepted nothing yet.
+    pub(super) fn new(gateway: Arc<Gateway>, drain: Arc<Drain>, index: usize) -> Self {
+        Self {
+            index,
+            drain,
+            pool: Pool::default(),
+            channels: Channels::default(),
+            random: Mutex::new(fastrand::Rng::new()),
+            snapshots: Mutex::new(gateway.snapshots.local()),
+            gateway,
+        }
+    }
+
     /// Accepts connections until draining begins.
     async fn run(self: Arc<Self>, listener: TcpListener) {
         let drained = self.drain.begun();
@@ -168,7 +174,7 @@ impl Worker {
     }
 
     /// Closes upstream connections that were unused for too long or whose backend is gone.
-    fn sweep(&self) {
+    pub(super) fn sweep(&self) {
         // A worker without requests must not keep a model that was unloaded.
         drop(self.snapshot());
         if self.pool.is_empty() && self.channels.is_empty() {

@@ -49,6 +49,11 @@ pub enum RepositoryError {
     /// Requests go to the version.
     #[error("`{0}` is needed by {1}; take its traffic away first")]
     Needed(TargetKind, String),
+    /// The life cycle decides what is loaded.
+    #[error(
+        "the life cycle decides which versions of model `{0}` are loaded; give it an order: `pointsman versions`"
+    )]
+    Governed(ModelName),
     /// The model file cannot be served.
     #[error("{0}")]
     Load(String),

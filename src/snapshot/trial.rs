@@ -12,6 +12,7 @@
 //! ```
 
 mod gate;
+mod replays;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -20,6 +21,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 pub use self::gate::{Dropped, Gate, Pass};
+pub use self::replays::{ReplayOrder, Replayed, Replays};
 use crate::domain::lifecycle::evidence::{CanaryEvidence, ShadowEvidence};
 use crate::domain::lifecycle::time::Steady;
 use crate::domain::routing::Arm;

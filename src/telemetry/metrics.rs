@@ -34,6 +34,11 @@ pub const ERRORS: &str = "pointsman_errors_total";
 /// Rows that ran together, per version.
 pub const BATCH_ROWS: &str = "pointsman_batch_rows";
 
+/// Checks of versions before any traffic.
+pub const ADMISSION_CHECKS: &str = "pointsman_admission_checks_total";
+/// Fresh looks at loaded versions.
+pub const ADMISSION_LOOKS: &str = "pointsman_admission_looks_total";
+
 /// Syncs of a segment of the prediction log.
 pub const LOG_SYNC: &str = "pointsman_log_sync_seconds";
 
@@ -141,7 +146,16 @@ definitions! {
     counter "pointsman_discovery_answers_total", ["source", "result"], "Answers of a source, by what they were worth: trusted, empty, shrunken, partial or failed.";
     gauge "pointsman_discovery_things", ["source", "state"], "Servers and folders that a source has listed, by state: present, damped, incomplete or absent.";
     counter "pointsman_discovery_left_out_total", ["source"], "Servers and folders of a source beyond the bounds: listed and left out, or forgotten.";
+    counter ADMISSION_CHECKS, ["check", "outcome"], "Checks of versions before any traffic, by what was checked and how it ended: passed, failed, skipped or needs_approval.";
+    counter ADMISSION_LOOKS, ["outcome"], "Fresh looks at loaded versions, by how they ended: passed, failed or skipped.";
     counter "pointsman_registrations_refused_total", ["reason"], "Registrations, renewals and removals that were refused: full, unknown, source, unsaved, busy or closed.";
+    gauge "pointsman_release_versions", ["model", "stage"], "Versions under the life cycle, by stage: discovered, staged, validating, warming, shadow, canary, live, standby, draining, retired, quarantined or evicted.";
+    counter "pointsman_release_moves_total", ["model", "edge"], "Versions that changed their stage since the start, by the way they went, such as promote or quarantine.";
+    gauge "pointsman_release_candidate_ratio", ["model"], "The share of the requests that the version on trial answers; 0 where there is none.";
+    gauge "pointsman_release_alerts", ["model"], "Conditions of a model that someone should know of, such as a version that is overdue.";
+    gauge "pointsman_release_killed", ["model"], "1 while a kill switch of the model or of the gateway is on.";
+    counter "pointsman_release_events_total", [], "Events in the journal of the life cycle, over restarts.";
+    counter "pointsman_release_unwritten_total", [], "Events of the life cycle that could not be written down, so that nothing changed.";
     counter "pointsman_discovery_unsaved_total", [], "Attempts to write what discovery knows that failed; they are made again.";
     counter "pointsman_events_total", [], "Events since the first start.";
     counter "pointsman_events_lost_total", [], "Events that could not be written below `data_dir`.";
@@ -275,7 +289,8 @@ impl TargetMetrics {
         &self.shards[worker % self.shards.len()]
     }
 
-    fn in_flight(&self) -> i64 {
+    /// Requests that it holds.
+    pub fn in_flight(&self) -> i64 {
         self.shards.iter().map(|shard| shard.in_flight.load(Ordering::Relaxed)).sum()
     }
 
@@ -359,6 +374,11 @@ impl Registry {
         });
         targets.insert(labels, Arc::clone(&metrics));
         metrics
+    }
+
+    /// The metrics of a target, if it was ever mentioned.
+    pub fn find(&self, kind: &TargetKind) -> Option<Arc<TargetMetrics>> {
+        self.targets.lock().get(&TargetLabels::of(kind)).map(Arc::clone)
     }
 
     /// Everything in the Prometheus text format, version 0.0.4.

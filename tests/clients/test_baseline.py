@@ -70,6 +70,18 @@ def test_the_python_writer_makes_the_same_file(writer, tmp_path):
     ]
 
 
+def test_the_golden_set_is_the_one_that_the_gateway_reads_in_its_own_tests(writer, tmp_path):
+    golden = writer.write_golden(
+        tmp_path / "golden.jsonl",
+        inputs={"x": np.array([[1, 2.5], [np.nan, 0]], "f4"), "country": np.array([["de"], ["fr"]])},
+        outputs={"label": np.array([0, 2]), "p": np.array([[0.75, 0.25, 0], [0, 0.25, 0.75]], "f4")},
+        labels=["a", "c"],
+    )
+    assert golden == {"file": "golden.jsonl", "n": 2, "atol": 1e-4, "rtol": 1e-3}
+    expected = TOP / "tests" / "data" / "golden" / "golden.jsonl"
+    assert (tmp_path / "golden.jsonl").read_text() == expected.read_text()
+
+
 def test_numbers_beyond_single_precision_and_none_make_a_sound_file(writer):
     strange = writer.feature("x", np.array([1e300, -1e300, np.nan, np.inf, 1.0, -0.0, 2.0] * 100))
     assert strange["min"] == -strange["max"] == pytest.approx(-3.4028234663852886e38)

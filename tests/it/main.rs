@@ -33,6 +33,8 @@ mod monitor;
 mod prediction_log;
 mod process;
 mod quality;
+mod releases;
 mod replay;
 mod repository;
 mod sinks;
+mod trials;

@@ -4,6 +4,7 @@ pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod gateway;
 pub(crate) mod http2;
+pub(crate) mod in_process;
 pub(crate) mod onnx;
 
 pub(crate) use self::backend::Backend;

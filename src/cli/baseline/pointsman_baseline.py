@@ -1,14 +1,16 @@
-"""Writes a baseline.json for pointsman. Needs numpy only; `pointsman baseline --python` prints this file.
+"""Writes a baseline.json and a golden.jsonl for pointsman. Needs numpy only; `pointsman baseline --python` prints this file.
 
     import pointsman_baseline
+    golden = pointsman_baseline.write_golden("golden.jsonl", inputs={"x": rows}, outputs={"p": answers}, labels=truth)
     pointsman_baseline.write("baseline.json", "fraud", "v7", features={"age": ages, "country": countries},
-                             outputs={"p": scores}, scores=["p"], digest="sha256:...")
+                             outputs={"p": scores}, scores=["p"], digest="sha256:...", golden=golden)
 
 Columns are arrays in time order: numbers (NaN is NaN), truth values, or texts (None is missing). The file is
 the one that `pointsman baseline` makes of the same data, but for the last digits of numbers.
 """
 
 import json
+import os
 import numpy as np
 
 
@@ -115,3 +117,29 @@ def write(path, model, version, features, outputs=(), scores=(), **more):
     file = {"format": 1, "model": model, "version": version, "n": rows} | more
     with open(path, "w") as out:
         json.dump(file | {"features": of(features), "outputs": of(outputs)}, out, indent=1)
+
+
+def _tensor(name, values):
+    """One tensor of the Open Inference Protocol."""
+    values = np.asarray(values)
+    if values.dtype.kind in "fiub":
+        bits = values.dtype.itemsize * 8
+        datatype = {"f": f"FP{max(bits, 32)}", "i": f"INT{bits}", "u": f"UINT{bits}", "b": "BOOL"}[values.dtype.kind]
+    else:
+        values, datatype = np.vectorize(str, otypes=[object])(values), "BYTES"
+    return {"name": name, "datatype": datatype, "shape": list(values.shape), "data": values.ravel().tolist()}
+
+
+def write_golden(path, inputs, outputs=(), labels=None, atol=1e-4, rtol=1e-3):
+    """Writes recorded requests, one row each. Arrays by the names of the model's tensors, rows first: `inputs`, the
+    `outputs` that the exported model answered, and the truth as `labels`; one of the two may be left out. Returns what
+    `write` takes as `golden`."""
+    rows = len(next(iter(inputs.values())))
+    cut = lambda columns, at: [_tensor(name, np.asarray(column)[at : at + 1]) for name, column in dict(columns).items()]
+    with open(path, "w") as out:
+        for at in range(rows):
+            case = {"inputs": cut(inputs, at)}
+            case |= {"outputs": cut(outputs, at)} if outputs else {}
+            case |= {"labels": np.asarray(labels)[at : at + 1].tolist()} if labels is not None else {}
+            out.write(json.dumps(case) + "\n")
+    return {"file": os.path.basename(path), "n": rows, "atol": atol, "rtol": rtol}

@@ -8,6 +8,7 @@ use super::alarms::MODEL_ALARMS;
 use super::discovery::DISCOVERED;
 use super::labels::LABELS;
 use super::monitor::MODEL_MONITOR;
+use super::releases::{EVICT, GUARD, RELEASE};
 use super::sections::{
     BACKENDS, BALANCE, HOUR, HTTP2, KEEP_ALIVE_KEY, MS, RECORDING_KEY, TIMEOUTS_KEY, key, section,
 };
@@ -24,14 +25,16 @@ pub(in crate::config) static MODEL: Section = section(
         key(
             "versions",
             Kind::Named(&VERSION, "version", VERSIONS_MAX),
-            Absent::Error,
-            "The releases by name: `[models.fraud.versions.v7]`; at least one.",
+            Absent::Means("with `release`, those that are discovered"),
+            "The releases by name: `[models.fraud.versions.v7]`; without `release` at least one. With it, \
+             one that stands here counts as approved.",
         ),
         key(
             "traffic",
             Kind::Shares,
             Absent::Means("everything to the only version"),
-            "The share of each version; must add up to 100 %. Needed with more than one version.",
+            "The share of each version; must add up to 100 %. Needed with more than one version. With \
+             `release`, evidence decides, and it must not be there.",
         ),
         key(
             "aliases",
@@ -68,6 +71,24 @@ pub(in crate::config) static MODEL: Section = section(
             Kind::Table(&LABELS),
             Absent::Means("the quality of its predictions is not measured"),
             "What feedback says about its predictions.",
+        ),
+        key(
+            "release",
+            Kind::Table(&RELEASE),
+            Absent::Means("versions and their shares are those of the configuration"),
+            "How versions are released: the life cycle decides which of them answer, and not `traffic`.",
+        ),
+        key(
+            "evict",
+            Kind::Table(&EVICT),
+            Absent::Means("with `release`, the defaults"),
+            "When versions go; needs `release`.",
+        ),
+        key(
+            "guard",
+            Kind::Table(&GUARD),
+            Absent::Means("with `release`, the defaults"),
+            "What counts as broken; needs `release`.",
         ),
     ],
 );

@@ -66,7 +66,7 @@ impl Fields<'_> {
 
     /// Whether an unknown key is nearly one of `names`: it has been reported, and is one mistake, not
     /// two.
-    fn misspelt(&self, names: &[&str]) -> bool {
+    pub(in crate::config) fn misspelt(&self, names: &[&str]) -> bool {
         let near = |name: &String| {
             self.section.key(name).is_none() && closest(name, names.iter().copied()).is_some()
         };

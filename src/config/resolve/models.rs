@@ -22,7 +22,7 @@ use crate::domain::spec::{
 };
 
 use super::recording::{self, Above, Level};
-use super::{Peer, Rules, alarms, labels, settings};
+use super::{Peer, Rules, alarms, labels, releases, settings};
 
 /// The most versions whose shares are written into a suggested line.
 const SUGGESTED_SHARES_MAX: usize = 8;
@@ -78,12 +78,12 @@ impl Rules<'_> {
 
     fn model(&mut self, fields: &Fields<'_>, above: Above<'_>) -> (ModelSpec, Level) {
         let named = fields.named("versions");
-        if let (Some(key), []) = (fields.key_place("versions"), named.as_slice()) {
-            let message = format!("`{}` is empty", fields.path_of("versions"));
-            let help = format!("add a table: [{}.v1]", fields.path_of("versions"));
-            fields.add(Finding::error(Code::Missing, key, message).help(help));
+        let lifecycle = releases::read(fields);
+        let is_released = fields.key_place("release").is_some();
+        if !is_released {
+            needs_versions(fields, &named);
         }
-        let traffic = shares(fields, &named);
+        let traffic = if is_released { BTreeMap::new() } else { shares(fields, &named) };
         let versions = named.iter().map(|version| {
             let fields = Fields::of(self.context, version, &keys::VERSION);
             (VersionName::new(version.name), self.version(&fields))
@@ -109,6 +109,7 @@ impl Rules<'_> {
             labels: fields
                 .table("labels", |fields| labels::read(&fields, &level.recording))
                 .flatten(),
+            lifecycle,
         };
         (spec, level)
     }
@@ -180,6 +181,22 @@ fn dialect(word: &str) -> Option<SpokenDialect> {
         "ask" => Some(SpokenDialect::Asked),
         _ => Dialect::parse(word).map(SpokenDialect::Declared),
     }
+}
+
+/// Without the life cycle, a model is its versions.
+fn needs_versions(fields: &Fields<'_>, named: &[Named<'_>]) {
+    let path = fields.path_of("versions");
+    let (place, message) = match fields.key_place("versions") {
+        Some(key) if named.is_empty() => (key, format!("`{path}` is empty")),
+        Some(_) => return,
+        None if fields.misspelt(&["versions"]) => return,
+        None => (fields.at(), format!("`versions` is missing in `{}`", fields.path())),
+    };
+    let help = format!(
+        "add a table: [{path}.v1], or have them discovered: [{}]",
+        fields.path_of("release")
+    );
+    fields.add(Finding::error(Code::Missing, place, message).help(help));
 }
 
 /// Refuses keys that mean nothing without the key `what`.

@@ -75,7 +75,7 @@ fn explicit() -> String {
     let mut out = "listen = \"127.0.0.1:8080\"\n".to_owned();
     lines(&TOP, "", &[], &mut out);
     out.push_str("[models.iris]\n");
-    lines(&MODEL, "models.iris", &["labels"], &mut out);
+    lines(&MODEL, "models.iris", &["labels", "release", "evict", "guard"], &mut out);
     out.push_str("[models.iris.versions.v1]\nonnx = \"model.onnx\"\n");
     out
 }

@@ -37,6 +37,36 @@ pub enum CheckKind {
 }
 
 impl CheckKind {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Identity,
+        Self::Interface,
+        Self::Probes,
+        Self::Determinism,
+        Self::Batch,
+        Self::Golden,
+        Self::GoldenMetric,
+        Self::Collapse,
+        Self::Latency,
+        Self::Baseline,
+    ];
+
+    /// The word in the configuration, in the journal and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Interface => "interface",
+            Self::Probes => "probes",
+            Self::Determinism => "determinism",
+            Self::Batch => "batch",
+            Self::Golden => "golden",
+            Self::GoldenMetric => "golden_metric",
+            Self::Collapse => "collapse",
+            Self::Latency => "latency",
+            Self::Baseline => "baseline",
+        }
+    }
+
     /// The words of a sentence.
     pub const fn words(self) -> &'static str {
         match self {
@@ -66,6 +96,18 @@ pub enum Outcome {
     Skipped,
     /// It found a declared change that an operator has to accept.
     NeedsApproval,
+}
+
+impl Outcome {
+    /// The word in the journal and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+            Self::NeedsApproval => "needs_approval",
+        }
+    }
 }
 
 /// One check with its numbers.
@@ -144,6 +186,19 @@ pub enum Metric {
 }
 
 impl Metric {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Errors, Self::Invalid, Self::Slow, Self::Labels];
+
+    /// The word in the configuration and in programs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Errors => "errors",
+            Self::Invalid => "invalid",
+            Self::Slow => "slow",
+            Self::Labels => "labels",
+        }
+    }
+
     /// The words of a sentence.
     pub const fn words(self) -> &'static str {
         match self {

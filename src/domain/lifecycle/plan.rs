@@ -23,7 +23,7 @@ use super::exposure::{Exposure, exposure as exposure_of};
 use super::guard::{Aim, Defence, Ground};
 use super::observed::{Observed, ObservedModel, ObservedVersion, Progress};
 use super::policy::Policy;
-use super::proof::Verdict;
+use super::proof::{Verdict, is_warm};
 use super::stage::{Edge, Purpose, Rest, Stage};
 use super::state::{Model, State, Version};
 use super::time::{Now, millis};
@@ -375,7 +375,8 @@ impl<'a> Scene<'a> {
                 },
                 Stage::Warming(_) => match &seen.warmth {
                     Progress::Running => {}
-                    Progress::Done(warmth) if warmth.began >= since && seen.ready => {}
+                    Progress::Done(warmth)
+                        if warmth.began >= since && seen.ready && is_warm(warmth).is_ok() => {}
                     _ => want(Effect::Warm),
                 },
                 Stage::Shadow(_) | Stage::Canary(_) if !seen.ready => want(Effect::Load),

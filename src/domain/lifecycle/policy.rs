@@ -82,8 +82,7 @@ pub struct ReleasePolicy {
 
 impl Default for ReleasePolicy {
     fn default() -> Self {
-        let step =
-            |thousandths, responses| Step { share: Permille::saturating(thousandths), responses };
+        let step = |thousandths| Step::usual(Permille::saturating(thousandths));
         Self {
             mode: Mode::Automatic,
             incomplete: 10 * MINUTE,
@@ -98,7 +97,7 @@ impl Default for ReleasePolicy {
             validating: 5 * MINUTE,
             warming: 5 * MINUTE,
             shadow: ShadowPolicy::default(),
-            steps: vec![step(10, 200), step(50, 500), step(200, 1000), step(500, 2000)],
+            steps: vec![step(10), step(50), step(200), step(500)],
             dwell: 10 * MINUTE,
             patience: 3,
             undo: DAY,
@@ -142,6 +141,19 @@ pub struct Step {
     pub share: Permille,
     /// Responses of the candidate that the step must have seen.
     pub responses: u64,
+}
+
+impl Step {
+    /// A step of that share with the usual number of responses: more where more callers are at stake.
+    pub fn usual(share: Permille) -> Self {
+        let responses = match share.thousandths() {
+            0..50 => 200,
+            50..200 => 500,
+            200..500 => 1000,
+            500.. => 2000,
+        };
+        Self { share, responses }
+    }
 }
 
 /// When a version goes.
@@ -195,6 +207,15 @@ impl Default for EvictPolicy {
     }
 }
 
+/// How fast responses are to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LatencyObjective {
+    /// A response that takes longer is slow.
+    pub slo: Duration,
+    /// The share of responses that must not be.
+    pub target: Permille,
+}
+
 /// What counts as broken, and how sure that must be.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GuardPolicy {
@@ -205,6 +226,8 @@ pub struct GuardPolicy {
     /// By how much the candidate's rate may be worse, as an upper confidence bound on the
     /// difference.
     pub margin: f64,
+    /// What counts as a slow response; `None` where slowness is not judged.
+    pub latency: Option<LatencyObjective>,
     /// First responses that all failed: the candidate is broken.
     pub first_failures: u64,
     /// Below this chance the counts of candidate and control do not fit their shares.
@@ -223,6 +246,7 @@ impl Default for GuardPolicy {
             alpha: 0.01,
             required: vec![Metric::Errors],
             margin: 0.02,
+            latency: None,
             first_failures: 5,
             sample_ratio: 1e-4,
             fresh: 10 * MINUTE,

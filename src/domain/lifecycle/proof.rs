@@ -164,8 +164,13 @@ pub fn may_warm(
     let ran = |kind: CheckKind| {
         checks.iter().any(|check| check.kind == kind && check.outcome != Outcome::Skipped)
     };
-    let missing: Vec<&str> =
-        policy.required.iter().filter(|kind| !ran(**kind)).map(|kind| kind.words()).collect();
+    let why = |kind: &CheckKind| {
+        let skipped = checks.iter().find(|check| check.kind == *kind).map(|check| &check.detail);
+        let why = skipped.map(|detail| format!(" ({detail})")).unwrap_or_default();
+        format!("{}{why}", kind.words())
+    };
+    let missing: Vec<String> =
+        policy.required.iter().filter(|kind| !ran(**kind)).map(why).collect();
     if !missing.is_empty() {
         let why = format!("required checks did not run: {}", missing.join(", "));
         return Err(Stop::Fail(Verdict { gate: Gate::Admission, why }));

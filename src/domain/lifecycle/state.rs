@@ -278,7 +278,7 @@ impl Version {
 
 impl Signed {
     /// `alice ("why")`.
-    pub(super) fn told(&self) -> String {
+    pub fn told(&self) -> String {
         match &self.by {
             By::Gateway => "the gateway".to_owned(),
             By::Operator { who, why } => format!("{who} (\"{why}\")"),

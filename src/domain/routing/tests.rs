@@ -50,6 +50,7 @@ fn model(shares: &[(&str, u16)], sticky: Option<StickyKey>) -> ModelSpec {
         monitor: Default::default(),
         alarms: Default::default(),
         labels: None,
+        lifecycle: None,
     }
 }
 

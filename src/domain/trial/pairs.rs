@@ -261,7 +261,7 @@ mod tests {
         all.evidence(Copies::default())
     }
 
-    /// The ranks are those of `scipy.stats.binom`: `n=500`, `p=0.99`, one in a hundred on each side.
+    /// The ranks are those of sums of the binomial law itself: `n=500`, `p=0.99`, one in a hundred on each side.
     #[test]
     fn the_ranks_are_those_of_the_binomial_law() {
         assert_eq!(rank_above(500, 0.99, 0.01), Some(500));

@@ -7,7 +7,6 @@ use super::*;
 use crate::domain::spec::JsonPointer;
 use crate::domain::stats::layout::Value;
 use crate::domain::stats::window::Minute;
-use crate::monitor::waiting::Path;
 use crate::protocol::tensor::{Datatype, TensorSpec};
 
 fn content(body: &str) -> Content {
@@ -18,7 +17,7 @@ fn waiting(protocol: Protocol, path: &str, request: &str, response: &str) -> Wai
     Waiting {
         minute: Minute(7),
         protocol,
-        path: Path::Text(path.into()),
+        path: path.into(),
         request: content(request),
         response: content(response),
     }

@@ -153,19 +153,47 @@ impl QualityReader {
     /// The metrics of the predictions of the last `minutes` up to `minute` that have their label: of whole
     /// days where that is a day or more, of whole hours else. Empty where nothing is known.
     pub fn recent(&self, key: &VersionKey, minutes: u32, minute: Minute) -> Vec<Metric> {
-        let Some(shared) = self.shared.as_ref() else { return Vec::new() };
+        let metrics = |sum: Cell, model: &ModelQuality| sum.quality.metrics(&model.measure, ALPHA);
+        self.lately(key, minutes, minute, metrics).unwrap_or_default()
+    }
+
+    /// The accuracy that the scores of these predictions let expect, labelled or not, and how many there are;
+    /// `None` where there are none, or nothing is estimated for this kind of model.
+    pub fn expected_accuracy(
+        &self,
+        key: &VersionKey,
+        minutes: u32,
+        minute: Minute,
+    ) -> Option<(cbpe::Estimate, u64)> {
+        let expected = |sum: Cell, model: &ModelQuality| {
+            let expected = match expected(&sum, model)? {
+                Expectation::Binary(expected) => expected.accuracy,
+                Expectation::Accuracy(accuracy) => accuracy,
+            };
+            Some((expected, sum.scores.n()))
+        };
+        self.lately(key, minutes, minute, expected).flatten()
+    }
+
+    /// What `of` makes of the sum of the last `minutes`.
+    fn lately<T>(
+        &self,
+        key: &VersionKey,
+        minutes: u32,
+        minute: Minute,
+        of: impl FnOnce(Cell, &ModelQuality) -> T,
+    ) -> Option<T> {
+        let shared = self.shared.as_ref()?;
         let day = WindowLength::Day;
         let length = if minutes < day.minutes() { WindowLength::Hour } else { day };
         let since = length.start_of(Minute(minute.0.saturating_sub(minutes)));
         let state = shared.state.lock();
-        let found = state.models.iter().find(|own| own.name == key.model);
-        let version =
-            found.and_then(|model| Some((of_name(model, key.version.as_str()).ok()?, model)));
-        let Some((version, model)) = version else { return Vec::new() };
+        let model = state.models.iter().find(|own| own.name == key.model)?;
+        let version = of_name(model, key.version.as_str()).ok()?;
         let mut sum = Cell::new(&model.measure);
         let windows = version.slice(0).into_iter().flat_map(|series| series.of(length));
         windows.filter(|(start, _)| *start >= since).for_each(|(_, window)| sum.merge(window));
-        sum.quality.metrics(&model.measure, ALPHA)
+        Some(of(sum, model))
     }
 
     /// The quality of a version.
@@ -326,31 +354,48 @@ fn maturity(curve: &Curve, mature: Option<Duration>) -> Value {
     })
 }
 
-/// What the scores of all predictions let expect, labelled or not.
-fn estimated(cell: &Cell, model: &ModelQuality) -> Value {
+/// What is expected of a model.
+enum Expectation {
+    /// Of one that answers yes or no.
+    Binary(cbpe::Expected),
+    /// Of one with more classes.
+    Accuracy(cbpe::Estimate),
+}
+
+/// What the scores of predictions let expect; `None` without scores, and for other kinds of models.
+fn expected(cell: &Cell, model: &ModelQuality) -> Option<Expectation> {
     let identity = Calibrator::identity();
-    let about = "from the scores alone, taken as calibrated; blind to a change of what is true";
-    let (n, scores) = (cell.scores.n(), &cell.scores);
-    let interval = |estimate: cbpe::Estimate| {
-        let (lower, upper) = (estimate.interval.lower, estimate.interval.upper);
-        json!({ "value": estimate.value, "lower": lower, "upper": upper, "interval": "certified" })
-    };
     match &model.measure {
         Measure::Classes { classes: 2, positive: Some(_) } => {
             let threshold = match &model.spec.task {
                 crate::domain::spec::LabelTask::Classes { threshold, .. } => *threshold,
                 _ => 0.5,
             };
-            cbpe::expected(scores, &identity, threshold).map_or(Value::Null, |found| {
-                json!({ "about": about, "n": n, "accuracy": interval(found.accuracy), "f1": found.f1, "auc": found.auc })
-            })
+            cbpe::expected(&cell.scores, &identity, threshold).map(Expectation::Binary)
         }
-        Measure::Classes { positive: None, .. } => cbpe::expected_accuracy(scores, &identity)
-            .map_or(
-                Value::Null,
-                |found| json!({ "about": about, "n": n, "accuracy": interval(found) }),
-            ),
-        Measure::Classes { .. } | Measure::Values { .. } | Measure::Rewards => Value::Null,
+        Measure::Classes { positive: None, .. } => {
+            cbpe::expected_accuracy(&cell.scores, &identity).map(Expectation::Accuracy)
+        }
+        Measure::Classes { .. } | Measure::Values { .. } | Measure::Rewards => None,
+    }
+}
+
+/// What the scores of all predictions let expect, labelled or not.
+fn estimated(cell: &Cell, model: &ModelQuality) -> Value {
+    let about = "from the scores alone, taken as calibrated; blind to a change of what is true";
+    let n = cell.scores.n();
+    let interval = |estimate: cbpe::Estimate| {
+        let (lower, upper) = (estimate.interval.lower, estimate.interval.upper);
+        json!({ "value": estimate.value, "lower": lower, "upper": upper, "interval": "certified" })
+    };
+    match expected(cell, model) {
+        None => Value::Null,
+        Some(Expectation::Binary(found)) => {
+            json!({ "about": about, "n": n, "accuracy": interval(found.accuracy), "f1": found.f1, "auc": found.auc })
+        }
+        Some(Expectation::Accuracy(found)) => {
+            json!({ "about": about, "n": n, "accuracy": interval(found) })
+        }
     }
 }
 

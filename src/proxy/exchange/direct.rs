@@ -65,6 +65,9 @@ pub(super) async fn answer(
     if call.as_ref().is_some_and(|call| !call.operation.is_inference()) {
         exchange.owes_no_record();
     }
+    if call.as_ref().is_none_or(|call| call.operation.is_inference()) {
+        exchange.begin_copy(&parts, &admitted);
+    }
     exchange.await_room().await?;
     match (runtime, unread.take()) {
         (RuntimeKind::Local(Some(runtime)), Some(body)) => {
@@ -73,7 +76,9 @@ pub(super) async fn answer(
         (RuntimeKind::Remote(runtime), Some(body)) => {
             let spoken = match (call.as_ref(), runtime.spoken.declared) {
                 (None, _) | (_, SpokenDialect::OfTheClient) => None,
-                (Some(_), _) => Some(runtime.spoken.dialect.ok_or_else(unknown_dialect)?),
+                (Some(_), _) => {
+                    Some(runtime.spoken.dialect.ok_or_else(translate::unknown_dialect)?)
+                }
             };
             match (call, spoken) {
                 (Some(call), Some(spoken))
@@ -96,11 +101,6 @@ pub(super) async fn answer(
             Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded"))
         }
     }
-}
-
-fn unknown_dialect() -> Problem {
-    let detail = "it is not known yet what the backends speak: none of them has told";
-    Problem::new(Cause::UnknownDialect, detail)
 }
 
 /// Where a request leads.

@@ -14,7 +14,7 @@ use crate::domain::ids::Entropy;
 use crate::domain::record::{Omission, Outcome};
 use crate::domain::spec::Durability;
 use crate::domain::stats::window::Minute;
-use crate::monitor::{self, Observation, Waiting};
+use crate::monitor::{Observation, Waiting};
 use crate::prediction_log::Offer;
 use crate::proxy::redact::find;
 use crate::snapshot::{Keep, KeySource, RecordingPolicy, RuntimeKind};
@@ -23,7 +23,7 @@ use crate::telemetry::Ended;
 /// Asks, where the policy allows it, that both bodies are left out of the record.
 const LOG: HeaderName = HeaderName::from_static("x-pointsman-log");
 /// Marks a request that `pointsman log replay` sends again.
-const REPLAY: HeaderName = HeaderName::from_static("x-pointsman-replay");
+pub(in crate::proxy) const REPLAY: HeaderName = HeaderName::from_static("x-pointsman-replay");
 
 /// The longest key, in bytes.
 const KEY_BYTES_MAX: usize = 256;
@@ -81,7 +81,8 @@ impl Exchange {
         let total = self.note_time().duration_since(self.began);
         self.latency.t_total = micros(total);
         let worker = &self.context.worker;
-        if let Some(target) = self.target() {
+        let is_copy = self.is_copy();
+        if let Some(target) = self.target().filter(|_| !is_copy) {
             let metrics = &target.metrics;
             metrics.leave(worker.index);
             if owed {
@@ -103,12 +104,13 @@ impl Exchange {
                 }
             }
         }
-        if owed {
+        if owed && !is_copy {
             self.count_for_trial(total);
         }
         let (offer, hash) = if recorded { self.offer_sampled() } else { None }.unzip();
-        if owed {
+        if owed && !is_copy {
             self.observe(recorded, hash);
+            self.finish_copy();
         }
         offer
     }
@@ -149,7 +151,7 @@ impl Exchange {
             Ok(Waiting {
                 minute,
                 protocol: self.protocol,
-                path: monitor::Path::Of(self.uri.clone()),
+                path: self.uri.path().into(),
                 request: self.request.content()?,
                 response: self.response.content()?,
             })

@@ -17,6 +17,7 @@ use crate::domain::stats::window::Unseen;
 use crate::monitor::Content;
 use crate::prediction_log::Offer;
 use crate::protocol::status::GrpcCode;
+use crate::proxy::body::Pieces;
 use crate::proxy::capture::Capture;
 use crate::proxy::problem::Problem;
 use crate::proxy::redact::{Format, Redacted, redact};
@@ -82,13 +83,19 @@ impl SideNotes {
         if self.capture.omission().is_some() {
             return Err(Unseen::Omitted);
         }
-        let headers = (self.content_type.clone(), self.content_encoding.clone());
+        let headers = (self.content_type.as_ref(), self.content_encoding.as_ref());
         Ok(Content::new(headers.0, headers.1, self.capture.payload()))
     }
 
     /// Whether the body is JSON as it is.
     pub(super) fn is_plain_json(&self) -> bool {
         self.content_encoding.is_none() && is_json(self.content_type.as_ref())
+    }
+
+    /// A whole body with what this side says about it.
+    pub(super) fn content_of(&self, body: Pieces) -> Content {
+        let headers = (self.content_type.clone(), self.content_encoding.clone());
+        Content::new(headers.0, headers.1, Payload::Chunks(&body))
     }
 
     fn side(&self) -> Side<'_> {
@@ -209,14 +216,14 @@ impl Exchange {
         };
         PredictionRecord {
             record_id: self.id,
-            kind: Kind::Inference,
+            kind: if self.is_copy() { Kind::Shadow } else { Kind::Inference },
             request_id: match &self.request_id {
                 Some(value) => text(Some(value)),
                 None => self.id.encode(id),
             },
             trace_id: self.trace.map(|trace| trace.trace_id),
             span_id: self.trace.map(|trace| trace.span_id),
-            parent_record_id: None,
+            parent_record_id: self.parent,
             ts_us: self.ts_us,
             decision: self.decision_row(),
             method: self.method.as_str(),

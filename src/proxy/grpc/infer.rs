@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use hyper::body::Incoming;
@@ -76,9 +77,17 @@ pub(super) async fn answer(
             return Err(problem);
         }
     };
-    pieces.iter().for_each(|piece| exchange.see_request(piece));
-    let (decision, names) = decided?;
+    let decided = match decided {
+        Ok(decided) => decided,
+        Err(problem) => {
+            pieces.iter().for_each(|piece| exchange.see_request(piece));
+            return Err(problem);
+        }
+    };
+    let (decision, names) = decided;
     exchange.enter(decision);
+    exchange.begin_copy(&parts, admitted);
+    pieces.iter().for_each(|piece| exchange.see_request(piece));
     exchange.await_room().await?;
     serve(exchange, decision, &names, parts, admitted, pieces, message).await
 }
@@ -113,6 +122,29 @@ pub(super) fn names_of(message: &Bytes) -> Result<Names, Problem> {
     Names::decode(message.clone()).map_err(|error| {
         Problem::new(Cause::BadInput, format!("the message is not valid: {error}"))
     })
+}
+
+/// The message of a copy.
+pub(in crate::proxy) fn message_of_copy(
+    exchange: &Exchange,
+    headers: &HeaderMap,
+    pieces: &Pieces,
+) -> Result<Bytes, Problem> {
+    let limit = exchange.context.worker.gateway.limits.body;
+    plain(only_frame(exchange, pieces.iter().cloned())?, encoding(headers)?, limit)
+}
+
+/// Gets the answer to a copy of one prediction.
+pub(in crate::proxy) async fn serve_copy(
+    exchange: &mut Exchange,
+    decision: Decision,
+    parts: Parts,
+    admitted: &Admitted,
+    pieces: Pieces,
+) -> Result<Answer, Problem> {
+    let message = message_of_copy(exchange, &parts.headers, &pieces)?;
+    let names = names_of(&message)?;
+    serve(exchange, decision, &names, parts, admitted, pieces, message).await
 }
 
 async fn serve(

@@ -89,13 +89,14 @@ impl<'a> Scene<'a> {
                 }
             }
             Progress::Failed { why, attempts, .. } if *attempts >= policy.fetch_attempts => {
-                let why = format!("the checks broke {attempts} times: {why}");
-                return self.fail(name, version, Verdict { gate: Gate::Admission, why });
+                // What could not be checked was not shown to be bad.
+                let why = format!("the checks could not be made {attempts} times: {why}");
+                return self.fail(name, version, Verdict { gate: Gate::Insufficient, why });
             }
             _ => vec!["the end of its checks".to_owned()],
         };
         if self.stayed(version) > policy.validating {
-            return self.too_late(name, version, Gate::Admission, &lacking);
+            return self.too_late(name, version, Gate::Insufficient, &lacking);
         }
         Outlook::Waits(lacking)
     }

@@ -1,0 +1,334 @@
+//! Admission: what a version must show before it gets any traffic, and whether it still does later.
+//!
+//! Owns the checks of [`CheckKind`], the warm-up and the fresh look, for versions in this process and at backends
+//! alike: both are asked the same rows and held against the same files beside the artifact (`model.toml`,
+//! `baseline.json`, `golden.jsonl`), and against the champion on the same rows. Never decides what follows from a
+//! check, loads nothing and changes no route. Runs off the request path, one run at a time; whoever drops a check ends
+//! it.
+//!
+//! ```text
+//! subject ─▶ bench: runner, declared tensors, card, baseline, golden set, probe rows
+//!              ├─ check ─▶ identity, interface, probes, …   ─▶ Checks
+//!              ├─ warm  ─▶ blocks of runs until steady      ─▶ Warmth
+//!              └─ look  ─▶ the golden set, else probe rows  ─▶ Look
+//! ```
+
+mod bench;
+mod compare;
+mod golden;
+mod identity;
+mod interface;
+mod latency;
+mod link;
+mod metric;
+mod prediction;
+mod probes;
+mod remote;
+mod rivals;
+mod rows;
+mod runner;
+#[cfg(test)]
+mod tests;
+mod tour;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use self::bench::Bench;
+use self::golden::GoldenSet;
+use self::prediction::Reading;
+use self::probes::Probed;
+use self::rivals::{Tours, Truths};
+use self::tour::Tour;
+use crate::domain::ids::{ModelName, VersionName};
+use crate::domain::lifecycle::evidence::{Check, CheckKind, Checks, Outcome, Warmth};
+use crate::domain::lifecycle::policy::Policy;
+use crate::domain::lifecycle::proof::Look;
+use crate::domain::lifecycle::time::Steady;
+use crate::domain::spec::{BackendAddress, BackendsSpec, LabelTask, LabelsSpec, OnnxSpec};
+use crate::inference::LocalModel;
+use crate::protocol::tensor::Tensor;
+use crate::telemetry::Registry;
+use crate::telemetry::metrics::{ADMISSION_CHECKS, ADMISSION_LOOKS};
+
+/// The most golden cases of a fresh look.
+const LOOK_CASES_MAX: usize = 200;
+/// Rows that a warm-up goes round.
+const WARM_ROWS: usize = 16;
+
+/// A version that is checked.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// Its model.
+    pub model: ModelName,
+    /// Its name.
+    pub version: VersionName,
+    /// Where it is.
+    pub place: Where,
+}
+
+/// Where a version is.
+#[derive(Debug, Clone)]
+pub enum Where {
+    /// In this process; what lies beside its file belongs to it.
+    Local {
+        /// The loaded model.
+        model: Arc<LocalModel>,
+        /// Its file, and what must hold for it.
+        spec: OnnxSpec,
+    },
+    /// At backends.
+    Remote {
+        /// Who they are now.
+        addresses: Vec<BackendAddress>,
+        /// In which words they are spoken to.
+        spec: BackendsSpec,
+        /// Where its `model.toml`, `baseline.json` and `golden.jsonl` are, if anywhere.
+        folder: Option<PathBuf>,
+    },
+}
+
+/// What a check may take and must show.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// How long all checks of a version may take.
+    pub time: Duration,
+    /// How long one run may take.
+    pub run: Duration,
+    /// What one row may take at the 99th percentile; `None` for no limit but the champion's.
+    pub latency: Option<Duration>,
+    /// How many times as long as the champion's it may take.
+    pub slower: f64,
+    /// By how much the metric on the golden set may be worse than the champion's: a difference of accuracies, or
+    /// a share of the champion's mean error.
+    pub margin: f64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            time: Duration::from_secs(240),
+            run: Duration::from_secs(10),
+            latency: None,
+            slower: 2.0,
+            margin: 0.02,
+        }
+    }
+}
+
+impl Limits {
+    /// Those of a policy; the checks end before the policy's patience does.
+    pub fn of(policy: &Policy) -> Self {
+        let time = policy.release.validating.mul_f64(0.8);
+        Self { time, margin: policy.guard.margin, ..Self::default() }
+    }
+}
+
+/// Why there is no verdict on a version. Nothing of it is the fault of the version's content.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CheckError {
+    /// The version cannot be asked.
+    #[error("it cannot be asked: {0}")]
+    Candidate(String),
+    /// The champion, which it is compared with, cannot be asked.
+    #[error("the champion cannot be asked: {0}")]
+    Champion(String),
+    /// It took too long.
+    #[error("the checks were not done within {} s", .0.as_secs())]
+    Time(Duration),
+}
+
+/// What a fresh look has shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Looked {
+    /// The look.
+    pub look: Look,
+    /// Recorded answers were compared; otherwise probe rows were asked.
+    pub golden: bool,
+}
+
+/// Checks versions of one model.
+#[derive(Debug)]
+pub struct Admission {
+    limits: Limits,
+    labels: Option<LabelTask>,
+    registry: Arc<Registry>,
+}
+
+impl Admission {
+    /// Within `limits`; `labels` say where answers have their prediction.
+    pub fn new(limits: Limits, labels: Option<&LabelsSpec>, registry: Arc<Registry>) -> Self {
+        Self { limits, labels: labels.map(|labels| labels.task.clone()), registry }
+    }
+
+    /// Makes all checks of `candidate`.
+    ///
+    /// # Errors
+    /// When one of the two cannot be asked: the checks may be made again later.
+    pub async fn check(
+        &self,
+        candidate: &Subject,
+        champion: Option<&Subject>,
+        began: Steady,
+    ) -> Result<Checks, CheckError> {
+        let all = Box::pin(self.checks(candidate, champion));
+        let checks = tokio::time::timeout(self.limits.time, all).await;
+        let checks = checks.map_err(|_elapsed| CheckError::Time(self.limits.time))??;
+        for check in &checks {
+            let labels = [("check", check.kind.as_str()), ("outcome", check.outcome.as_str())];
+            self.registry.counter(ADMISSION_CHECKS, &labels).increment(1);
+            let (model, version) = (&candidate.model, &candidate.version);
+            tracing::info!(%model, %version, check = check.kind.as_str(), outcome = check.outcome.as_str(), detail = check.detail, "a version is checked");
+        }
+        Ok(Checks { began, checks })
+    }
+
+    async fn checks(
+        &self,
+        subject: &Subject,
+        champion: Option<&Subject>,
+    ) -> Result<Vec<Check>, CheckError> {
+        let started = Instant::now();
+        // Each part has its share, so that a slow one does not take the others' time.
+        let until = |share: f64| started + self.limits.time.mul_f64(share);
+        let mut bench = Bench::new(subject, &self.limits).await.map_err(CheckError::Candidate)?;
+        let mut other = None;
+        if let Some(champion) = champion {
+            let bench = Bench::new(champion, &self.limits).await;
+            other = Some(bench.map_err(CheckError::Champion)?);
+        }
+        let truths = Truths::new(&bench, other.as_ref());
+        let reading = truths.reading(self.labels.as_ref());
+        let ends = (until(0.3), until(0.6));
+        let tours = Tours::make(&mut bench, other.as_mut(), &truths, &reading, ends).await?;
+        let own = tours.own.as_ref();
+        let probed = probes::probe(&mut bench, other.as_mut(), own, until(0.75)).await?;
+        let mut checks = vec![probed.check.clone()];
+        let both = (&mut bench, other.as_mut());
+        checks.extend(self.asked(subject, both, &probed, until(0.95)).await?);
+        checks.push(metric::golden(&bench, own));
+        let read = (&truths, &reading);
+        let trial = tours.trial(&bench, other.as_ref(), read, self.limits.margin);
+        checks.push(match &trial {
+            Some(trial) => trial.metric(),
+            None => skipped(CheckKind::GoldenMetric, "no golden row has a label".to_owned()),
+        });
+        checks.push(metric::collapse(&probed, own, trial.as_ref()));
+        checks.push(baseline(&bench));
+        checks.sort_by_key(|check| check.kind);
+        Ok(checks)
+    }
+
+    /// The checks that ask rows which the probes have found.
+    async fn asked(
+        &self,
+        subject: &Subject,
+        (bench, mut champion): (&mut Bench, Option<&mut Bench>),
+        probed: &Probed,
+        deadline: Instant,
+    ) -> Result<[Check; 5], CheckError> {
+        let first = probed.answered.first();
+        let row = first.map(|(inputs, _)| inputs.as_slice());
+        let mut theirs = None;
+        if let (Some(champion), Some(row)) = (&mut champion, row) {
+            theirs = champion.runner.run(row, &[]).await.ok();
+        }
+        let answers = first.zip(theirs.as_ref());
+        let answers = answers.map(|((_, ours), ran)| (ours.as_slice(), ran.outputs.as_slice()));
+        let interface = interface::interface(bench, champion.as_deref(), answers);
+        let identity = identity::identity(subject, bench, row).await?;
+        let determinism = probes::determinism(bench, probed).await;
+        let batch = probes::batch(bench, probed).await?;
+        let latency = latency::latency(bench, champion, row, &self.limits, deadline).await?;
+        Ok([identity, interface, determinism, batch, latency])
+    }
+
+    /// Runs a version until its latency is steady.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn warm(&self, subject: &Subject, began: Steady) -> Result<Warmth, CheckError> {
+        let deadline = Instant::now() + self.limits.time;
+        let warm = Box::pin(async {
+            let mut bench =
+                Bench::new(subject, &self.limits).await.map_err(CheckError::Candidate)?;
+            let rows = bench.answered(WARM_ROWS).await.map_err(CheckError::Candidate)?;
+            let rows: Vec<&[Tensor]> = rows.iter().map(Vec::as_slice).collect();
+            latency::warm(&mut bench, &rows, began, deadline).await
+        });
+        let warm = tokio::time::timeout(self.limits.time, warm).await;
+        warm.map_err(|_elapsed| CheckError::Time(self.limits.time))?
+    }
+
+    /// Looks at a loaded version again: the golden set, or where there is none the probe rows.
+    ///
+    /// # Errors
+    /// When nobody is there to ask: that says nothing about the version.
+    pub async fn look(&self, subject: &Subject, at: Steady) -> Result<Looked, CheckError> {
+        let deadline = Instant::now() + self.limits.time / 2;
+        let looked = Box::pin(async {
+            let mut bench =
+                Bench::new(subject, &self.limits).await.map_err(CheckError::Candidate)?;
+            let (classes, task) = (bench.classes().clone(), self.labels.as_ref());
+            let reading = Reading::new(std::iter::empty(), task, &classes);
+            let golden = bench.golden_set().is_some_and(GoldenSet::has_answers);
+            let check = match &bench.golden {
+                Ok(Some(set)) if golden => {
+                    let bounds = (LOOK_CASES_MAX, deadline);
+                    let tour = Tour::make(&mut bench.runner, set, &reading, bounds).await;
+                    let tour = tour.map_err(CheckError::Candidate)?;
+                    metric::golden(&bench, Some(&tour))
+                }
+                _ => probes::probe(&mut bench, None, None, deadline).await?.check,
+            };
+            Ok((check, golden))
+        });
+        let looked = tokio::time::timeout(self.limits.time, looked).await;
+        let (check, golden): (Check, bool) =
+            looked.map_err(|_elapsed| CheckError::Time(self.limits.time))??;
+        let passed = check.outcome != Outcome::Failed;
+        let outcome = check.outcome.as_str();
+        self.registry.counter(ADMISSION_LOOKS, &[("outcome", outcome)]).increment(1);
+        let how = format!("{}: {}", check.kind.words(), check.detail);
+        Ok(Looked { look: Look { at, passed, how }, golden })
+    }
+}
+
+/// The baseline beside the artifact is sound and about it.
+fn baseline(bench: &Bench) -> Check {
+    const KIND: CheckKind = CheckKind::Baseline;
+    match &bench.baseline {
+        Err(why) => failed(KIND, why.clone()),
+        Ok(None) => skipped(KIND, "there is no baseline.json".to_owned()),
+        Ok(Some(baseline)) => passed(
+            KIND,
+            format!(
+                "{} features of {} rows{}",
+                baseline.layout().features().len(),
+                baseline.rows,
+                if baseline.digest.is_some() { ", made for this artifact" } else { "" }
+            ),
+        ),
+    }
+}
+
+const fn made(kind: CheckKind, outcome: Outcome, detail: String) -> Check {
+    Check { kind, outcome, detail }
+}
+
+const fn passed(kind: CheckKind, detail: String) -> Check {
+    made(kind, Outcome::Passed, detail)
+}
+
+const fn failed(kind: CheckKind, detail: String) -> Check {
+    made(kind, Outcome::Failed, detail)
+}
+
+const fn skipped(kind: CheckKind, detail: String) -> Check {
+    made(kind, Outcome::Skipped, detail)
+}
+
+const fn needs_approval(kind: CheckKind, detail: String) -> Check {
+    made(kind, Outcome::NeedsApproval, detail)
+}

@@ -1,0 +1,333 @@
+//! A version at backends, as it is checked: the same requests as those of clients, over its own dialect.
+//!
+//! Owns what is asked under which name, and who is to blame where there is no prediction. Backends take turns, so
+//! that a check meets all of them. Never decides what an answer means for the version.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::header::{HeaderValue, TE};
+use http::{Request, StatusCode};
+
+use super::link::{Link, LinkError, Reply};
+use super::runner::{Ran, RunError};
+use crate::control::ask::{Known, ask};
+use crate::domain::dialect::Dialect;
+use crate::domain::ids::ModelName;
+use crate::domain::spec::{BackendAddress, BackendsSpec, Extractors, SpokenDialect};
+use crate::protocol::dialect::{
+    AnswerError, Asked, Body, DeclaredModel, Operation, Release, Signature, Target, Terms,
+    decode_response, encode_request, probe,
+};
+use crate::protocol::grpc::{UnaryError, unary_message};
+use crate::protocol::infer::{InferRequest, RequestedOutput};
+use crate::protocol::tensor::Tensor;
+
+/// Backends of one version that are checked one by one; the others count as their equals.
+pub(super) const BACKENDS_MAX: usize = 16;
+/// How often a backend that is busy is asked again.
+const ATTEMPTS_MAX: u32 = 3;
+/// How long is waited before that.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// The backends of a version.
+#[derive(Debug)]
+pub(super) struct Remote {
+    links: Vec<Link>,
+    /// Which of them were not there the last time.
+    away: Vec<bool>,
+    turn: usize,
+    dialect: Dialect,
+    /// The model's name there.
+    model: String,
+    /// The version's name there, where they are told one.
+    version: Option<String>,
+    known: Known,
+    path: Option<String>,
+    extractors: Option<Extractors>,
+}
+
+/// Under which names a prediction is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Names<'a> {
+    pub(super) model: &'a str,
+    pub(super) version: Option<&'a str>,
+}
+
+/// A prediction, and whose it is said to be; empty where that is not said.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) ran: Ran,
+    pub(super) model: String,
+    pub(super) version: String,
+}
+
+impl Remote {
+    /// Asks the backends what they speak.
+    ///
+    /// # Errors
+    /// When there are none, or none of them tells.
+    pub(super) async fn meet(
+        addresses: &[BackendAddress],
+        spec: &BackendsSpec,
+        model: &ModelName,
+    ) -> Result<Self, String> {
+        if addresses.is_empty() {
+            return Err("it has no backends".to_owned());
+        }
+        let mut spec = BackendsSpec { addresses: addresses.to_vec(), ..spec.clone() };
+        if spec.dialect == SpokenDialect::OfTheClient {
+            spec.dialect = SpokenDialect::Asked;
+        }
+        let known = ask(&spec, model.as_str()).await;
+        let dialect = known.dialect.ok_or_else(|| {
+            let all = addresses.iter().map(BackendAddress::authority).collect::<Vec<_>>();
+            format!("none of its backends ({}) tells what it speaks", all.join(", "))
+        })?;
+        let http2 = spec.http2 || dialect == Dialect::OpenInferenceGrpc;
+        let links = addresses.iter().take(BACKENDS_MAX);
+        Ok(Self {
+            links: links.map(|address| Link::new(address.clone(), http2)).collect(),
+            away: vec![false; addresses.len()],
+            turn: 0,
+            dialect,
+            model: spec.remote_model.unwrap_or_else(|| model.as_str().to_owned()),
+            version: spec.remote_version,
+            known,
+            path: spec.raw.as_ref().and_then(|raw| raw.path.clone()),
+            extractors: spec.raw.map(|raw| raw.extractors),
+        })
+    }
+
+    /// What they speak.
+    pub(super) const fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// What they told about the model.
+    pub(super) fn description(&self) -> Option<&DeclaredModel> {
+        self.known.description.as_ref()
+    }
+
+    /// The names under which the version is asked for.
+    pub(super) fn names(&self) -> Names<'_> {
+        Names { model: &self.model, version: self.version.as_deref() }
+    }
+
+    /// The backends that are checked.
+    pub(super) fn backends(&self) -> usize {
+        self.links.len()
+    }
+
+    /// `HOST:PORT` of a backend.
+    pub(super) fn authority(&self, backend: usize) -> String {
+        self.links.get(backend).map(|link| link.address().authority()).unwrap_or_default()
+    }
+
+    /// A prediction of the backend whose turn it is, or of the next one that is there.
+    pub(super) async fn predict(
+        &mut self,
+        inputs: &[Tensor],
+        wanted: &[&str],
+        time: Duration,
+    ) -> Result<Ran, RunError> {
+        let (model, version) = (self.model.clone(), self.version.clone());
+        let names = Names { model: &model, version: version.as_deref() };
+        let mut failed = gone("none of its backends is there");
+        for _ in 0..self.links.len() {
+            let backend = self.turn % self.links.len();
+            self.turn = self.turn.wrapping_add(1);
+            // The others are its equals.
+            if self.away.get(backend).is_none_or(|away| *away) {
+                continue;
+            }
+            match self.predict_at(backend, names, inputs, wanted, time).await {
+                Ok(said) => return Ok(said.ran),
+                Err(error @ RunError::Unreachable(_)) => {
+                    failed = error;
+                    if let Some(away) = self.away.get_mut(backend) {
+                        *away = true;
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(failed)
+    }
+
+    /// A prediction of one backend under any name. One that is busy is asked again a few times.
+    pub(super) async fn predict_at(
+        &mut self,
+        backend: usize,
+        names: Names<'_>,
+        inputs: &[Tensor],
+        wanted: &[&str],
+        time: Duration,
+    ) -> Result<Said, RunError> {
+        let mut attempt = 1;
+        loop {
+            match self.predict_once(backend, names, inputs, wanted, time).await {
+                Err(RunError::Unreachable(_)) if attempt < ATTEMPTS_MAX => {
+                    attempt += 1;
+                    tokio::time::sleep(PAUSE).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn predict_once(
+        &mut self,
+        backend: usize,
+        names: Names<'_>,
+        inputs: &[Tensor],
+        wanted: &[&str],
+        time: Duration,
+    ) -> Result<Said, RunError> {
+        let outputs = wanted
+            .iter()
+            .map(|name| RequestedOutput { name: (*name).into(), ..RequestedOutput::default() });
+        // Dialects with names answer with all outputs; the others need to be told what theirs is called.
+        let is_typed = matches!(self.dialect, Dialect::OpenInference | Dialect::OpenInferenceGrpc);
+        let outputs = if is_typed { Vec::new() } else { outputs.collect() };
+        let request = InferRequest { inputs: inputs.to_vec(), outputs, ..InferRequest::default() };
+        let asked = Asked::of(&request);
+        let target = self.target(names);
+        let made = encode_request(&target, Operation::Infer, request);
+        let mut made = made.map_err(|error| RunError::Refused(error.to_string()))?.map(joined);
+        if self.dialect == Dialect::OpenInferenceGrpc {
+            made.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
+        }
+        let began = Instant::now();
+        let link = self.links.get_mut(backend).ok_or_else(|| gone("there is no such backend"))?;
+        let reply = link.ask(made, time).await.map_err(unanswered)?;
+        let took = began.elapsed();
+        let target = self.target(names);
+        let reply = plain(self.dialect, reply)?;
+        let body = Body::new(self.dialect, &reply.headers, [reply.body]);
+        let body = body.map_err(|error| RunError::Failed(error.to_string()))?;
+        let response = decode_response(&target, Operation::Infer, &asked, reply.status, &body);
+        let response = response.map_err(blamed)?;
+        Ok(Said {
+            model: if is_typed { response.model_name.into_owned() } else { String::new() },
+            version: if is_typed { response.model_version.into_owned() } else { String::new() },
+            ran: Ran { outputs: response.outputs, took },
+        })
+    }
+
+    /// What one backend says about the model of any name; `None` where it says nothing, or its dialect has no
+    /// such question.
+    ///
+    /// # Errors
+    /// When it does not answer at all.
+    pub(super) async fn describe(
+        &mut self,
+        backend: usize,
+        names: Names<'_>,
+        time: Duration,
+    ) -> Result<Option<DeclaredModel>, RunError> {
+        let target = self.target(names);
+        let Some(path) = probe::metadata_path(&target) else { return Ok(None) };
+        let reply = self.get(backend, &path, time).await?;
+        Ok(probe::decode_metadata(&self.target(names), reply.status, &reply.body))
+    }
+
+    /// Whether one backend says that the model can predict; `None` where its dialect has no such question.
+    ///
+    /// # Errors
+    /// When it does not answer at all.
+    pub(super) async fn is_ready(
+        &mut self,
+        backend: usize,
+        time: Duration,
+    ) -> Result<Option<bool>, RunError> {
+        let path = probe::ready_path(&self.target(self.names()));
+        let Some(path) = path else { return Ok(None) };
+        let reply = self.get(backend, &path, time).await?;
+        Ok(Some(probe::decode_ready(&self.target(self.names()), reply.status, &reply.body)))
+    }
+
+    async fn get(&mut self, backend: usize, path: &str, time: Duration) -> Result<Reply, RunError> {
+        let request = Request::get(path).body(Bytes::new());
+        let request = request.map_err(|error| RunError::Failed(error.to_string()))?;
+        let link = self.links.get_mut(backend).ok_or_else(|| gone("there is no such backend"))?;
+        link.ask(request, time).await.map_err(unanswered)
+    }
+
+    fn target<'a>(&'a self, names: Names<'a>) -> Target<'a> {
+        let release = match names.version {
+            Some(version) => Release::Version(version.into()),
+            None => Release::Any,
+        };
+        let signature = self.known.description.as_ref().and_then(Signature::of);
+        let terms = Terms { signature, extractors: self.extractors.as_ref() };
+        Target {
+            terms,
+            path: self.path.as_deref(),
+            binary: self.known.extensions.is_some_and(|known| known.binary_tensors),
+            ..Target::new(self.dialect, names.model, release)
+        }
+    }
+}
+
+fn gone(why: &str) -> RunError {
+    RunError::Unreachable(why.to_owned())
+}
+
+fn joined(pieces: crate::protocol::dialect::Pieces) -> Bytes {
+    let mut whole = BytesMut::new();
+    pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+    whole.freeze()
+}
+
+/// The message of a gRPC answer; any other answer as it is.
+fn plain(dialect: Dialect, reply: Reply) -> Result<Reply, RunError> {
+    if dialect != Dialect::OpenInferenceGrpc {
+        return Ok(reply);
+    }
+    let message =
+        unary_message(reply.status.as_u16(), &reply.headers, &reply.trailers, &reply.body);
+    match message {
+        Ok(body) => Ok(Reply { body, ..reply }),
+        Err(UnaryError::Failed { code, message }) => {
+            let status = StatusCode::from_u16(code.http_status());
+            Err(of_status(status.unwrap_or(StatusCode::BAD_GATEWAY), message))
+        }
+        Err(error) => Err(RunError::Failed(format!("its answer cannot be read: {error}"))),
+    }
+}
+
+fn unanswered(error: LinkError) -> RunError {
+    match error {
+        LinkError::Time(time) => RunError::Overdue(time),
+        LinkError::TooLong | LinkError::Coded | LinkError::Request(_) => {
+            RunError::Failed(error.to_string())
+        }
+        LinkError::Connect(_) | LinkError::Http(_) | LinkError::Body(_) => {
+            RunError::Unreachable(error.to_string())
+        }
+    }
+}
+
+/// Who is to blame for a prediction that is none.
+fn blamed(error: AnswerError) -> RunError {
+    match error {
+        AnswerError::Failed(failure) => of_status(failure.status, failure.message),
+        AnswerError::Body(_)
+        | AnswerError::Message(_)
+        | AnswerError::Media(_)
+        | AnswerError::MissingOutput(_) => RunError::Failed(error.to_string()),
+    }
+}
+
+fn of_status(status: StatusCode, message: String) -> RunError {
+    let told = format!("it answers {}: {message}", status.as_u16());
+    match status {
+        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => RunError::Refused(told),
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => RunError::Unreachable(told),
+        _ => RunError::Failed(told),
+    }
+}

@@ -1,0 +1,236 @@
+//! Copies of requests for a version on trial, off the way of every client.
+//!
+//! Owns the thread that asks the version, records its answers with the record ids of the clients' exchanges,
+//! and compares them with the champion's. It has the lowest priority, connections of its own, and runs models of this
+//! process by itself: where the machine is busy it falls behind, and copies are dropped and counted. Workers
+//! hand copies over a bounded channel and never wait for it. Never answers a client.
+//!
+//! ```text
+//! worker: answered ─▶ Gate: due? a place? ─▶ Copy ─▶ channel ─▶ thread `shadow` ─┬─▶ local: run both
+//! log ─▶ Replay: rows ─────────────────────────────────▶ Copy ──────┘            ├─▶ remote: ask
+//!                                                                                └─▶ record, compare
+//! ```
+
+mod ask;
+mod pair;
+mod replay;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+use http::request::Parts;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use super::body::Pieces;
+use super::clock::ConnClock;
+use super::exchange::{Context, Exchange, Peer};
+use super::held::Holding;
+use super::worker::Worker;
+use super::{Drain, Gateway};
+use crate::domain::ids::{Entropy, RecordId};
+use crate::domain::record::Outcome;
+use crate::domain::routing::{Decision, TargetIx};
+use crate::domain::trial::pairs::{Pair, PairOutcome};
+use crate::monitor::Content;
+use crate::snapshot::{Dropped, Held, Pass, ReplayOrder, Replays, Shadow, Trial};
+
+/// The niceness of the thread: requests go first.
+const NICE: i32 = 19;
+/// Threads that run models of this process and read the log, one of each.
+const HANDS: usize = 2;
+/// Copies that wait for the thread; the gates of all trials together rarely let through more.
+const WAITING_MAX: usize = 256;
+/// How often unused connections are looked through.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// A request that is asked again, with the answer that its client got.
+pub(in crate::proxy) struct Copy {
+    pub(super) trial: Arc<Trial>,
+    pub(super) snapshot: Held,
+    /// Leads to the version that gets copies.
+    pub(super) decision: Decision,
+    /// The client's exchange.
+    pub(super) primary: RecordId,
+    pub(super) entropy: Entropy,
+    pub(super) client: IpAddr,
+    pub(super) parts: Parts,
+    pub(super) authority: Option<HeaderValue>,
+    pub(super) request: Pieces,
+    pub(super) champion: Champion,
+    /// When it was chosen to be copied.
+    pub(super) chosen: Instant,
+    /// It was read from the log.
+    pub(super) replayed: bool,
+    pub(super) pass: Option<Pass>,
+    pub(super) _holding: Holding,
+}
+
+/// What the client got.
+pub(in crate::proxy) struct Champion {
+    pub(super) target: TargetIx,
+    pub(super) content: Content,
+    /// Running the model, or waiting for the backend.
+    pub(super) took: Option<Duration>,
+}
+
+/// The end of the channel that workers have.
+pub(in crate::proxy) type Copies = mpsc::Sender<Box<Copy>>;
+
+/// What waits for the thread.
+pub(in crate::proxy) struct Ahead {
+    copies: mpsc::Receiver<Box<Copy>>,
+    replays: mpsc::Receiver<ReplayOrder>,
+}
+
+/// The ways to the thread.
+pub(in crate::proxy) fn channels() -> (Copies, Replays, Ahead) {
+    let (copies, taken) = mpsc::channel(WAITING_MAX);
+    let (replays, orders) = Replays::channel();
+    (copies, replays, Ahead { copies: taken, replays: orders })
+}
+
+impl std::fmt::Debug for Copy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a copy of {}", self.primary)
+    }
+}
+
+/// The thread, once it runs.
+#[derive(Debug)]
+pub struct ShadowThread {
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl ShadowThread {
+    /// Starts the thread. It reads the log below `data_dir` where requests are replayed.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no thread.
+    pub fn start(gateway: &Arc<Gateway>, drain: Arc<Drain>, data_dir: PathBuf) -> io::Result<Self> {
+        let ahead = gateway.copies_ahead.lock().take();
+        let ahead = ahead.ok_or_else(|| io::Error::other("it was started before"))?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(HANDS)
+            .thread_name("shadow-hand")
+            .on_thread_start(yield_to_requests)
+            .build()?;
+        // Beyond those of the workers: the slot for everyone else.
+        let worker = Worker::new(Arc::clone(gateway), drain, gateway.aside);
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("shadow".to_owned()).spawn(move || {
+            yield_to_requests();
+            runtime.block_on(run(Arc::new(worker), ahead, data_dir, stopped));
+            // A model that runs is not waited for.
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Gives up what is under way and ends the thread. Before the log is closed.
+    pub fn close(self) {
+        let _gone = self.stop.send(());
+        if self.thread.join().is_err() {
+            tracing::error!("the thread of copies panicked");
+        }
+    }
+}
+
+fn yield_to_requests() {
+    // On Linux this is the priority of this thread alone.
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::debug!(%error, "copies are made with the priority of the gateway");
+    }
+}
+
+async fn run(
+    worker: Arc<Worker>,
+    mut ahead: Ahead,
+    data_dir: PathBuf,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    // Bounded by the gates of the trials, and one for each replay.
+    let mut tasks = JoinSet::new();
+    let mut sweep = tokio::time::interval(SWEEP);
+    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut stopped => return,
+            Some(copy) = ahead.copies.recv() => {
+                tasks.spawn(serve(Arc::clone(&worker), copy));
+            }
+            Some(order) = ahead.replays.recv() => {
+                tasks.spawn(replay::carry_out(Arc::clone(&worker), order, data_dir.clone()));
+            }
+            Some(_ended) = tasks.join_next() => {}
+            _ = sweep.tick() => worker.sweep(),
+        }
+    }
+}
+
+/// Asks the version and compares its answer.
+async fn serve(worker: Arc<Worker>, copy: Box<Copy>) {
+    let trial = Arc::clone(&copy.trial);
+    let Some(shadow) = trial.as_shadow() else { return };
+    let time = shadow.spec().timeout;
+    if copy.chosen.elapsed() > time {
+        shadow.gate.drop_one(Dropped::Late);
+        return;
+    }
+    let now = Instant::now();
+    let context = Context {
+        worker,
+        clock: Arc::new(ConnClock::new(now, time)),
+        peer: Arc::new(Peer::new(SocketAddr::new(copy.client, 0))),
+    };
+    let mut exchange = Box::new(Exchange::of_copy(context, &copy, time));
+    let asked = tokio::time::timeout(time, ask::ask(&mut exchange, &copy)).await;
+    let asked = asked.unwrap_or_else(|_late| Err(ask::overdue()));
+    let took = now.elapsed();
+    let (answer, trailers, times) = match asked {
+        Ok(asked) => (Ok(asked.response), asked.trailers, asked.times),
+        Err(problem) => (Err(problem), Default::default(), None),
+    };
+    exchange.end_copy(&answer, &trailers);
+    let theirs = exchange.time_of_version().unwrap_or(took);
+    let times = times.or_else(|| Some((copy.champion.took?, theirs)));
+    let settled = copy.chosen.elapsed();
+    let outcome = match &answer {
+        Err(problem) if problem.cause.blames_version() => Some(pair::failed(problem)),
+        // The gateway itself had no room.
+        Err(problem) if problem.cause.outcome() == Outcome::Shed => {
+            shadow.gate.drop_one(Dropped::Memory);
+            return;
+        }
+        Err(_refused) => Some(PairOutcome::Differs),
+        Ok(response) if !response.status().is_success() || exchange.has_failed() => {
+            Some(PairOutcome::Differs)
+        }
+        Ok(response) => {
+            let twins = pair::Twins::new(&exchange, &copy, response);
+            let tolerance = shadow.spec().tolerance;
+            tokio::task::spawn_blocking(move || twins.compare(tolerance)).await.ok().flatten()
+        }
+    };
+    match outcome {
+        Some(outcome) => shadow.compare(&Pair { outcome, times, replayed: copy.replayed }),
+        None => shadow.miss(),
+    }
+    settle(shadow, &copy, settled);
+}
+
+/// Tells the gate how long a copy took.
+fn settle(shadow: &Shadow, copy: &Copy, took: Duration) {
+    if copy.pass.is_some() {
+        shadow.gate.settle(took);
+    }
+}

@@ -1,0 +1,91 @@
+//! Whether two answers to one request say the same.
+//!
+//! Owns what is handed to the monitor's readers for it, and what an answer means that cannot be read. Never
+//! counts.
+
+use bytes::Bytes;
+use http::Response;
+
+use super::Copy;
+use crate::domain::ids::Entropy;
+use crate::domain::record::Protocol;
+use crate::domain::spec::Tolerance;
+use crate::domain::trial::pairs::PairOutcome;
+use crate::monitor::pairs::{Compared, compare};
+use crate::monitor::{About, Content};
+use crate::proxy::exchange::Exchange;
+use crate::proxy::problem::{Cause, Problem};
+use crate::snapshot::{RuntimeKind, TargetRuntime};
+
+/// What a version that failed has shown.
+pub(super) fn failed(problem: &Problem) -> PairOutcome {
+    match problem.cause {
+        // A model that panics, or whose output has no form, gave no valid output.
+        Cause::ModelPanic | Cause::NoForm | Cause::Garbage => PairOutcome::Invalid,
+        _ => PairOutcome::Differs,
+    }
+}
+
+/// Two answers.
+pub(super) struct Twins {
+    protocol: Protocol,
+    path: Box<str>,
+    request: Content,
+    ours: Content,
+    theirs: Content,
+    about: About,
+    entropy: Entropy,
+}
+
+impl Twins {
+    pub(super) fn new(exchange: &Exchange, copy: &Copy, response: &Response<Bytes>) -> Self {
+        let headers = &copy.parts.headers;
+        let champion = copy.snapshot.target(copy.champion.target);
+        Self {
+            protocol: exchange.protocol(),
+            path: copy.parts.uri.path().into(),
+            request: Content::of(headers, copy.request.iter().cloned()),
+            ours: copy.champion.content.clone(),
+            theirs: Content::of(response.headers(), [response.body().clone()]),
+            about: about(champion),
+            entropy: copy.entropy,
+        }
+    }
+
+    /// Compares them; `None` where the champion's answer tells nothing that can be compared.
+    pub(super) fn compare(&self, tolerance: Tolerance) -> Option<PairOutcome> {
+        let twins = Compared {
+            protocol: self.protocol,
+            path: &self.path,
+            request: &self.request,
+            ours: &self.ours,
+            theirs: &self.theirs,
+        };
+        compare(&twins, &self.about, self.entropy, tolerance)
+    }
+}
+
+/// What is known about the champion's answers. Both are in the words of the same client.
+fn about(champion: &TargetRuntime) -> About {
+    if let Some(monitor) = &champion.monitor {
+        return About::clone(&monitor.about());
+    }
+    match &champion.kind {
+        RuntimeKind::Local(Some(local)) => {
+            let signature = local.model.signature();
+            let (inputs, outputs) = (signature.inputs.clone(), signature.outputs.clone());
+            About { inputs, outputs, is_local: true, ..About::default() }
+        }
+        RuntimeKind::Local(None) => About::default(),
+        RuntimeKind::Remote(remote) => {
+            let described = remote.spoken.description.as_deref();
+            About {
+                inputs: described.map(|known| known.inputs.clone()).unwrap_or_default(),
+                outputs: described.map(|known| known.outputs.clone()).unwrap_or_default(),
+                dialect: remote.spoken.dialect,
+                extractors: remote.spoken.extractors.clone(),
+                ..About::default()
+            }
+        }
+    }
+}
