@@ -129,7 +129,8 @@ impl App {
         let threads = intent.inference.threads.unwrap_or_else(cores);
         let executor = Executor::new(threads).map_err(StartError::Executor)?;
         let monitor = Arc::new(Monitor::new(&intent, workers));
-        let quality = QualityMonitor::start(&intent, &log.recorder).map_err(StartError::Monitor)?;
+        let quality =
+            QualityMonitor::start(&intent, &log.recorder, &monitor).map_err(StartError::Monitor)?;
         let places = Places {
             data_dir: intent.data_dir.clone(),
             log: intent.records().then(|| log.recorder.progress()),

@@ -12,6 +12,7 @@ mod explain;
 mod health;
 mod log;
 mod monitor;
+mod quality;
 mod run;
 mod schema;
 mod top;
@@ -79,6 +80,7 @@ fn dispatch(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
             let intent = load(config, Checks::Offline)?;
             monitor::run(&command, &intent, out)
         }
+        Command::Quality(args) => quality::quality(&load(config, Checks::Offline)?, &args, out),
         Command::Drift(args) => drift::drift(&load(config, Checks::Offline)?, &args, out),
         Command::Baseline(args) => baseline::baseline(&args, out),
         Command::Vet(vet) => {

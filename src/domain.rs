@@ -13,6 +13,7 @@ pub mod ids;
 pub mod lifecycle;
 pub mod record;
 pub mod routing;
+pub mod small;
 pub mod spec;
 pub mod stats;
 pub mod trial;

@@ -40,6 +40,7 @@ mod wide;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::thread::JoinHandle;
 
@@ -72,6 +73,8 @@ pub struct Monitor {
     /// The share of a core that looking into bodies may take.
     cpu: f64,
     drift: DriftSpec,
+    /// The snapshot is published, so that the versions are described.
+    described: Arc<AtomicBool>,
     thread: Mutex<Option<(Sender<Order>, JoinHandle<()>)>>,
 }
 
@@ -86,6 +89,7 @@ impl Monitor {
             store: Arc::new(Store::new(spec.memory)),
             cpu,
             drift: spec.drift,
+            described: Arc::default(),
             thread: Mutex::new(None),
         }
     }
@@ -117,6 +121,7 @@ impl Monitor {
     /// Finds the baselines of all versions that are described, so that the first exchange is counted by
     /// them; then counts what the last stop left open. Blocks until the former is done.
     pub fn begin(&self) {
+        self.described.store(true, Ordering::Release);
         let Some(orders) = self.orders() else { return };
         let (settled, wait) = sync_channel(1);
         if orders.send(Order::Begin(settled)).is_err() || wait.recv().is_err() {
@@ -145,6 +150,11 @@ impl Monitor {
     /// What workers record into for a target; `None` for what is not monitored.
     pub fn version(&self, kind: &TargetKind) -> Option<Arc<VersionMonitor>> {
         self.versions.as_ref()?.version(kind)
+    }
+
+    /// The index that does not matter, as it is configured.
+    pub fn margin(&self) -> f64 {
+        self.drift.policy().margin
     }
 
     /// Reads what was counted.

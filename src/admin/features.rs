@@ -23,7 +23,6 @@ use crate::domain::stats::distance::{
     CHI_SQUARED_DEFINITION, HELLINGER_DEFINITION, JENSEN_SHANNON_DEFINITION, L_INFINITY_DEFINITION,
     PSI_DEFINITION,
 };
-use crate::domain::stats::drift::Policy;
 use crate::domain::stats::drift::yardstick::{Measured, Yardstick};
 use crate::domain::stats::interval::{
     Interval, KOLMOGOROV_SMIRNOV_DEFINITION, WASSERSTEIN_DEFINITION,
@@ -39,6 +38,8 @@ pub(super) struct FeaturesQuery {
 
 /// A version's values and what they are held against.
 struct Held {
+    /// The margin that is configured.
+    margin: f64,
     baseline: Arc<Baseline>,
     /// `None` where nothing was counted by this baseline.
     counts: Option<Counts>,
@@ -115,7 +116,7 @@ pub(super) async fn one(
         head.insert("seen".to_owned(), counts.seen().into());
         head.insert("mean".to_owned(), counts.mean().into());
         head.insert("guards".to_owned(), guards(&measured));
-        head.insert("distances".to_owned(), distances(&measured));
+        head.insert("distances".to_owned(), distances(&measured, held.margin));
     }
     Ok(Json(head.into()))
 }
@@ -138,6 +139,7 @@ impl Admin {
         head.insert("share_seen".to_owned(), counts.traffic.share_seen().into());
         head.insert("baseline_state".to_owned(), standing_of(standing.as_ref()));
         let held = standing.as_ref().and_then(Standing::baseline).map(|baseline| Held {
+            margin: self.references.margin(),
             counts: counts.values_by(baseline.layout().hash()).cloned(),
             baseline: Arc::clone(baseline),
         });
@@ -151,7 +153,7 @@ impl Held {
         let feature = self.baseline.layout().features().get(index)?;
         let reference = self.baseline.reference(index)?;
         let counts = self.counts.as_ref()?.feature(index)?;
-        let yardstick = Yardstick::new(feature, reference, Policy::default().margin);
+        let yardstick = Yardstick::new(feature, reference, self.margin);
         Some((yardstick.measure(counts), counts))
     }
 }
@@ -206,7 +208,7 @@ fn guards(measured: &Measured) -> Value {
 }
 
 /// Every distance, with what it means and rests on.
-fn distances(measured: &Measured) -> Value {
+fn distances(measured: &Measured, margin: f64) -> Value {
     let (n, m) = (measured.n, measured.m);
     let distance = |definition: &str, bins: usize, value: Value| json!({ "definition": definition, "bins": bins, "n": n, "m": m, "value": value });
     let interval = |interval: Option<Interval>| -> Value {
@@ -229,7 +231,7 @@ fn distances(measured: &Measured) -> Value {
         "wasserstein": distance(WASSERSTEIN_DEFINITION, bins, interval(measured.wasserstein)),
         "margin_test": {
             "definition": "P(chi2(df, N margin) > N psi) with N = n m / (n + m)",
-            "margin": Policy::default().margin,
+            "margin": margin,
             "p": measured.p,
         },
     })

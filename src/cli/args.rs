@@ -64,6 +64,8 @@ pub(super) enum Command {
     Monitor(MonitorCommand),
     /// Show what was last concluded about the drift of a model's versions.
     Drift(DriftArgs),
+    /// Show how good the predictions of a version were, as labels tell and as scores let expect.
+    Quality(QualityArgs),
     /// Make a version's `baseline.json` of a pipeline's data: what its traffic is held against.
     Baseline(Box<BaselineArgs>),
     /// Look at a model file in a process of its own: what the gateway starts, not a person.
@@ -84,6 +86,21 @@ pub(super) struct DriftArgs {
     /// This version only; otherwise all of the model.
     #[arg(long, value_name = "VERSION")]
     pub(super) of: Option<String>,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(super) format: Format,
+}
+
+/// Of which version the quality is to be shown.
+#[derive(Debug, clap::Args)]
+pub(super) struct QualityArgs {
+    /// The model.
+    pub(super) model: String,
+    /// The version.
+    pub(super) version: String,
+    /// Another version to compare it with.
+    #[arg(long, value_name = "VERSION")]
+    pub(super) control: Option<String>,
     /// How to print.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub(super) format: Format,

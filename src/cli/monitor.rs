@@ -2,10 +2,12 @@
 //!
 //! Owns what is printed. Counting is the monitor's.
 
+mod alarmed;
 mod verdicts;
 
 use std::io::{self, Write};
 
+use self::alarmed::Alarmed;
 use self::verdicts::Verdicts;
 use super::Failure;
 use super::args::{Format, MonitorCommand, MonitorReplayArgs};
@@ -42,6 +44,7 @@ fn replay(args: &MonitorReplayArgs, intent: &Intent, out: &mut dyn Write) -> Res
         return Err(Failure::Usage("`--from` is not before `--to`".to_owned()));
     }
     let mut replay = Replay::new(intent, versions(intent, args.model.as_deref())?);
+    let reader = replay.reader();
     let wanted = |key: &VersionKey| printer_takes(args, key);
     let mut count = |follower: &mut dyn Follower| {
         replay.run(&intent.data_dir, range, &wanted, &mut [follower]).map_err(Failure::other)
@@ -49,6 +52,9 @@ fn replay(args: &MonitorReplayArgs, intent: &Intent, out: &mut dyn Write) -> Res
     let (replayed, failed) = if args.drift {
         let mut verdicts = Verdicts::new(args, intent.monitor.drift, out);
         (count(&mut verdicts)?, verdicts.failed)
+    } else if args.alarms {
+        let mut alarmed = Alarmed::new(args, intent, reader, out);
+        (count(&mut alarmed)?, alarmed.failed)
     } else {
         let length = WindowLength::from(args.length);
         let mut printer = Printer { args, length, out, head: false, failed: None, last: range.1 };

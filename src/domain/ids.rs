@@ -158,7 +158,7 @@ impl TryFrom<u16> for Permille {
 pub struct Entropy(pub u64);
 
 /// The id of a prediction record: a UUIDv7 (RFC 9562 section 5.7), so that ids sort by time.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RecordId([u8; 16]);
 
 impl RecordId {

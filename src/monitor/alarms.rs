@@ -96,6 +96,14 @@ impl Alarms {
         AlarmWatch::new(intent, Arc::clone(&self.ledger), self.wake.clone(), (log, quality))
     }
 
+    /// Alarms that nobody is called for, and that keep nothing: for minutes of the past.
+    pub fn rehearse(intent: &Intent, quality: QualityReader) -> (AlarmWatch, AlarmReader) {
+        let ledger = Arc::new(Ledger::blank());
+        let watch =
+            AlarmWatch::new(intent, Arc::clone(&ledger), None, (LogSight::default(), quality));
+        (watch, AlarmReader::new(ledger))
+    }
+
     /// Reads the alarms.
     pub fn reader(&self) -> AlarmReader {
         AlarmReader::new(Arc::clone(&self.ledger))

@@ -6,9 +6,10 @@
 //! of proxied versions in JSON are read leniently, so that what is missing or of the wrong type is counted
 //! and not refused. Never keeps a body.
 
+mod answers;
 mod json;
 
-use std::io::Read as _;
+use std::io::Read;
 
 use bytes::Bytes;
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
@@ -16,6 +17,8 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::Value as Json;
 
+pub(super) use self::answers::{Answered, json_of};
+pub(super) use self::json::cell;
 use super::about::About;
 use super::plan::{TensorAbout, Tensors, place};
 use super::values::{Cell, Part, Values};
@@ -32,10 +35,16 @@ use crate::protocol::grpc::FrameReader;
 use crate::protocol::open_inference::HEAD_LENGTH_HEADER;
 use crate::protocol::tensor::Tensor;
 
-/// The longest body that is looked into, after decompression.
+/// The longest body that is looked into.
 const BODY_BYTES_MAX: usize = 32 << 20;
+/// The most bytes that a compressed body may become: JSON of numbers takes many times as much once it is read.
+const UNPACKED_BYTES_MAX: usize = 4 << 20;
 /// The most tensors of one role that are told apart.
 const TENSORS_MAX: usize = 1024;
+/// The most of them that no baseline has.
+const UNWANTED_MAX: usize = 512;
+/// The longest name of a tensor; features are named after it, and a bit longer.
+const TENSOR_NAME_BYTES_MAX: usize = 224;
 
 /// What was found under one name.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,7 +75,7 @@ pub(super) fn of_tensors(waiting: &Waiting, about: &About) -> Result<Values, Uns
 }
 
 /// Takes the values out of the bodies of an exchange with a proxied version. What it finds that was not
-/// known is added to `known`; tells whether anything was.
+/// known is added to `known`, as far as it `is_wanted` or there is room; tells whether anything was.
 ///
 /// # Errors
 ///
@@ -75,13 +84,16 @@ pub(super) fn of_bodies(
     waiting: &Waiting,
     about: &About,
     known: &mut Tensors,
+    is_wanted: &dyn Fn(&str) -> bool,
 ) -> Result<(Values, bool), Unseen> {
     let found = found(waiting, about)?;
     let mut values = Values::default();
     let mut grown = false;
     for (role, found) in [Role::Input, Role::Output].into_iter().zip(found) {
         for one in found {
-            let Some((number, new)) = note(&mut known[place(role)], &one) else { continue };
+            let Some((number, new)) = note(&mut known[place(role)], &one, is_wanted) else {
+                continue;
+            };
             grown |= new;
             values.parts.push(Part::of_cells(role, number, one.width, one.cells));
         }
@@ -108,11 +120,21 @@ fn found(waiting: &Waiting, about: &About) -> Result<[Vec<Found>; 2], Unseen> {
 }
 
 /// The number of a tensor, and whether anything about it is new. `None` where there are too many.
-fn note(known: &mut Vec<TensorAbout>, found: &Found) -> Option<(u16, bool)> {
+fn note(
+    known: &mut Vec<TensorAbout>,
+    found: &Found,
+    is_wanted: &dyn Fn(&str) -> bool,
+) -> Option<(u16, bool)> {
+    let has_room = |known: &[TensorAbout]| {
+        let len = known.len();
+        let fits = found.name.len() <= TENSOR_NAME_BYTES_MAX && len < TENSORS_MAX;
+        // Whoever sends what nobody wants must not take the places of what a baseline has.
+        fits && (len < UNWANTED_MAX || is_wanted(&found.name))
+    };
     let at = known.iter().position(|about| about.name == found.name);
     let at = match at {
         Some(at) => at,
-        None if known.len() < TENSORS_MAX => {
+        None if has_room(known) => {
             known.push(TensorAbout { name: found.name.clone(), ..TensorAbout::default() });
             known.len() - 1
         }
@@ -148,7 +170,7 @@ fn by_pointers(waiting: &Waiting, about: &About) -> Result<[Vec<Found>; 2], Unse
 
 /// What the client's dialect says.
 fn by_dialect(waiting: &Waiting, about: &About) -> Result<[Vec<Found>; 2], Unseen> {
-    let dialect = dialect_of(waiting, about);
+    let dialect = dialect_of(waiting.protocol, about);
     if dialect != Dialect::OpenInferenceGrpc {
         let (request, response) = (plain(&waiting.request)?, plain(&waiting.response)?);
         if let (Some((request, 0)), Some((response, 0))) = (split(&request), split(&response)) {
@@ -169,8 +191,8 @@ fn split(body: &[u8]) -> Option<(Json, usize)> {
     Some((json, rest.trim_ascii_start().len()))
 }
 
-fn dialect_of(waiting: &Waiting, about: &About) -> Dialect {
-    match waiting.protocol {
+fn dialect_of(protocol: Protocol, about: &About) -> Dialect {
+    match protocol {
         Protocol::OpenInferenceRest => Dialect::OpenInference,
         Protocol::OpenInferenceGrpc => Dialect::OpenInferenceGrpc,
         Protocol::KserveV1 => Dialect::KserveV1,
@@ -184,7 +206,7 @@ fn dialect_of(waiting: &Waiting, about: &About) -> Dialect {
 
 /// Reads both bodies by the codecs.
 fn tensors(waiting: &Waiting, about: &About) -> Result<(Vec<Tensor>, Vec<Tensor>), Unseen> {
-    let dialect = dialect_of(waiting, about);
+    let dialect = dialect_of(waiting.protocol, about);
     let operation = match parse_path(&waiting.path) {
         Ok(Some(call)) if call.operation.is_inference() => call.operation,
         Ok(_) | Err(_) => Operation::Infer,
@@ -233,7 +255,22 @@ fn message(body: Bytes) -> Option<Bytes> {
     if reader.next_frame().ok()?.is_some() {
         return None;
     }
-    (!frame.compressed).then_some(frame.payload)
+    if frame.compressed { inflated(&frame.payload) } else { Some(frame.payload) }
+}
+
+/// A compressed message. Records do not have the header that names its coding, but gzip and zlib name themselves.
+fn inflated(payload: &[u8]) -> Option<Bytes> {
+    match payload {
+        [0x1f, 0x8b, ..] => unpack(MultiGzDecoder::new(payload)),
+        _ => unpack(ZlibDecoder::new(payload)),
+    }
+}
+
+/// What a decoder gives, unless that is too much.
+fn unpack(decoder: impl Read) -> Option<Bytes> {
+    let mut out = Vec::new();
+    decoder.take(UNPACKED_BYTES_MAX as u64 + 1).read_to_end(&mut out).ok()?;
+    (out.len() <= UNPACKED_BYTES_MAX).then(|| out.into())
 }
 
 /// A body without its coding.
@@ -244,18 +281,13 @@ fn plain(content: &Content) -> Result<Bytes, Unseen> {
         several => several.concat().into(),
     };
     let coding = content.content_encoding.as_ref().map(HeaderValue::as_bytes).unwrap_or_default();
-    let limit = BODY_BYTES_MAX as u64;
-    let mut out = Vec::new();
     let read = match coding.to_ascii_lowercase().as_slice() {
-        b"" | b"identity" => return Ok(whole),
-        b"gzip" | b"x-gzip" => MultiGzDecoder::new(&*whole).take(limit).read_to_end(&mut out),
-        b"deflate" => ZlibDecoder::new(&*whole).take(limit).read_to_end(&mut out),
-        _ => return Err(Unseen::Unreadable),
+        b"" | b"identity" => Some(whole),
+        b"gzip" | b"x-gzip" => unpack(MultiGzDecoder::new(&*whole)),
+        b"deflate" => unpack(ZlibDecoder::new(&*whole)),
+        _ => None,
     };
-    match read {
-        Ok(_) if out.len() < BODY_BYTES_MAX => Ok(out.into()),
-        Ok(_) | Err(_) => Err(Unseen::Unreadable),
-    }
+    read.ok_or(Unseen::Unreadable)
 }
 
 #[cfg(test)]

@@ -148,6 +148,17 @@ impl Disk {
         self.write(WindowLength::Minute, resume.minute, resume.lsn, &[])
     }
 
+    /// Removes windows that begin after `open`: the clock was ahead, and has been set right.
+    pub(super) fn set_back(&mut self, open: Minute) {
+        self.pending.retain(|(_, start)| *start <= open);
+        self.rates.retain(|(from, _)| *from <= open.0);
+        for (_, _, path) in self.files().into_iter().filter(|(_, start, _)| *start > open) {
+            if let Err(error) = fs::remove_file(&path) {
+                tracing::warn!(path = %path.display(), %error, "windows of the future cannot be removed");
+            }
+        }
+    }
+
     /// Writes windows that have changed, as far as they are closed. `touched` are minutes.
     pub(super) fn close(
         &mut self,

@@ -1,14 +1,15 @@
 //! Ground truth: predictions and the labels that come later, joined from the prediction log.
 //!
 //! Owns the one thread that reads the log for it, and what is known from it: the join store, and the quality of
-//! each version. Both are a cache of the log, so that a restart reads it again and comes to the same numbers. Never
-//! writes to the log, never touches a request, and costs nothing where no model has `labels`.
+//! each version. Both are a cache of the log, of which a checkpoint is written now and then: a restart reads the log on from
+//! there and comes to the same numbers. Never writes to the log, never touches a request, and costs nothing where no model has `labels`.
 //!
 //! ```text
 //! the log ─▶ thread `quality` ─▶ State: join store ─▶ windows, detectors ─▶ QualityReader: admin API, /metrics
 //! ```
 
 mod answer;
+mod checkpoint;
 mod follow;
 mod ledger;
 mod report;
@@ -25,14 +26,18 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
+use self::checkpoint::Checkpoint;
 pub use self::report::{QualityStats, Query, ReportError, VersionStats};
 use self::state::State;
+use super::{Monitor, MonitorReader, Places};
 use crate::domain::spec::Intent;
 use crate::prediction_log::Recorder;
 
 /// The join of labels in a process.
 pub struct QualityMonitor {
     shared: Option<Arc<Shared>>,
+    /// The baselines of versions, for what their scores let expect.
+    baselines: MonitorReader,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -48,37 +53,46 @@ struct Shared {
     state: Mutex<State>,
     /// Every row up to this number is in the state.
     position: AtomicU64,
+    /// The row after which it went on from a checkpoint; 0 for none.
+    resumed_after: AtomicU64,
     /// What was in the log at the start has been read.
     caught_up: AtomicBool,
     ended: AtomicBool,
 }
 
 impl QualityMonitor {
-    /// Starts to read the log, if any model has labels.
+    /// Starts to read the log, if any model has labels; the versions are those that `monitor` knows.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(intent: &Intent, recorder: &Recorder) -> io::Result<Self> {
+    pub fn start(intent: &Intent, recorder: &Recorder, monitor: &Monitor) -> io::Result<Self> {
         let labelled = intent.models.iter();
         let labelled =
             labelled.filter_map(|(name, model)| Some((name.clone(), model.labels.clone()?)));
         let state = State::new(labelled, &intent.feedback);
+        let baselines = monitor.reader();
+        let places = Places { data_dir: intent.data_dir.clone(), log: None };
+        let specs = state.models.iter().map(|model| (&model.name, &model.spec));
+        let checkpoint = Checkpoint::new(&places.state(), specs, state.window_us);
         if !recorder.is_on() || state.models.is_empty() {
-            return Ok(Self { shared: None, thread: Mutex::new(None) });
+            checkpoint.remove();
+            return Ok(Self { shared: None, baselines, thread: Mutex::new(None) });
         }
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             position: AtomicU64::new(0),
+            resumed_after: AtomicU64::new(0),
             caught_up: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         });
-        let thread = follow::start(Arc::clone(&shared), &intent.data_dir, recorder.progress())?;
-        Ok(Self { shared: Some(shared), thread: Mutex::new(Some(thread)) })
+        let (own, progress) = (Arc::clone(&shared), recorder.progress());
+        let thread = follow::start(own, &intent.data_dir, progress, monitor, checkpoint)?;
+        Ok(Self { shared: Some(shared), baselines, thread: Mutex::new(Some(thread)) })
     }
 
     /// Reads what is known.
     pub fn reader(&self) -> QualityReader {
-        QualityReader { shared: self.shared.clone() }
+        QualityReader { shared: self.shared.clone(), baselines: self.baselines.clone() }
     }
 
     /// Ends the thread. The recorder must be closed, or nobody wakes it for half a second.
@@ -98,6 +112,14 @@ impl QualityMonitor {
 #[derive(Clone)]
 pub struct QualityReader {
     shared: Option<Arc<Shared>>,
+    baselines: MonitorReader,
+}
+
+impl QualityReader {
+    /// Where no labels are joined.
+    pub fn without_labels(baselines: MonitorReader) -> Self {
+        Self { shared: None, baselines }
+    }
 }
 
 impl std::fmt::Debug for QualityReader {

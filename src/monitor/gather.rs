@@ -34,6 +34,8 @@ const GRACE_US: u64 = 2_000_000;
 const TICK: Duration = Duration::from_millis(100);
 /// The most closed minutes that followers are told of at once, after the machine has slept.
 const TOLD_MAX: u32 = 24 * 60;
+/// By how much more than this the clock must be behind what was closed to have been set back.
+pub(super) const BACK_MINUTES: u64 = 3;
 /// How long before the end of a minute the log's position is noted for it.
 const MARK_US: u64 = 1_000_000;
 
@@ -162,9 +164,38 @@ impl Gatherer {
         let room = &self.versions.room;
         self.store.note_looking(room.bytes(), halvings, room.lost());
         let open = Minute::of_us(now_us.saturating_sub(GRACE_US));
+        if u64::from(self.open.0) > u64::from(open.0) + BACK_MINUTES {
+            self.set_back(open);
+        }
         if open > self.open {
             self.close(open);
         }
+    }
+
+    /// Goes on from `open`: the clock was ahead, and has been set right. What was counted after it has no place in
+    /// time, and would keep every minute from being closed until the clock comes there.
+    fn set_back(&mut self, open: Minute) {
+        tracing::warn!(
+            from = self.open.start_us() / 1_000_000,
+            to = open.start_us() / 1_000_000,
+            "the clock was set back: windows after it are forgotten"
+        );
+        // With it what workers have counted by the wrong clock.
+        self.gather(Minute(u32::MAX));
+        self.waiting.retain(|(worker, _, waiting)| {
+            let stays = waiting.minute <= open.plus(1);
+            if !stays {
+                self.versions.room.give(*worker, waiting.bytes());
+            }
+            stays
+        });
+        self.store.set_back(open);
+        self.touched.retain(|minute| *minute <= open.plus(1));
+        self.marks.clear();
+        if let Some(disk) = &mut self.disk {
+            disk.set_back(open);
+        }
+        self.open = open;
     }
 
     /// Notes where the log is.
@@ -310,6 +341,8 @@ impl Gatherer {
         let began = Instant::now();
         let Some(disk) = &mut self.disk else { return };
         let now = Minute::of_us(unix_us());
+        // What a clock that was ahead has left is not believed.
+        disk.set_back(now.plus(1));
         let halvings = disk.halvings(now);
         self.versions.sampling.change(now, halvings);
         let Some(resume) = disk.load(&self.store) else {
@@ -319,6 +352,7 @@ impl Gatherer {
             }
             return;
         };
+        self.store.set_back(now);
         // What was counted before the last stop is closed, however long ago that was.
         self.store.close(resume.minute.plus(1));
         self.open = resume.minute.plus(1).min(now);
@@ -339,6 +373,7 @@ impl Gatherer {
     }
 
     fn recount(&mut self, resume: Resume) -> Result<u64, LogError> {
+        let now = Minute::of_us(unix_us());
         let scope = Scope::of_lsns(resume.lsn + 1, self.first_lsn);
         let mut log = Log::open_scope(&self.places.data_dir, scope)?;
         let mut batch = Batch::default();
@@ -346,7 +381,8 @@ impl Gatherer {
         while let Some(item) = log.next_item()? {
             let Item::Row(row) = item else { continue };
             let Entry::Prediction(record) = &row.entry else { continue };
-            if Minute::of_exchange(record.ts_us, record.latency.t_total) <= resume.minute {
+            let minute = Minute::of_exchange(record.ts_us, record.latency.t_total);
+            if minute <= resume.minute || minute > now.plus(1) {
                 continue;
             }
             let halvings = |minute| self.disk.as_ref().map_or(0, |disk| disk.halvings(minute));

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::gather::Follower;
+use super::gather::{BACK_MINUTES, Follower};
 use super::references::Standing;
 use super::store::{MonitorReader, VersionKey};
 use crate::domain::ids::ModelName;
@@ -24,6 +24,8 @@ pub struct Judge {
     length: WindowLength,
     policy: Policy,
     dockets: BTreeMap<VersionKey, Docket>,
+    /// The minute after the last.
+    heard: Minute,
 }
 
 impl Judge {
@@ -34,7 +36,7 @@ impl Judge {
 
     /// A judge of windows of this length by this policy.
     pub fn asking(length: WindowLength, policy: Policy) -> Self {
-        Self { length, policy, dockets: BTreeMap::new() }
+        Self { length, policy, dockets: BTreeMap::new(), heard: Minute::default() }
     }
 
     fn look(&mut self, reader: &MonitorReader) {
@@ -80,6 +82,11 @@ impl Follower for Judge {
 
     fn closed(&mut self, minute: Minute, reader: &MonitorReader) {
         let next = minute.plus(1);
+        if u64::from(self.heard.0) > u64::from(next.0) + BACK_MINUTES {
+            // The clock was set back: what is still kept is heard again.
+            self.dockets.clear();
+        }
+        self.heard = next;
         if self.length.start_of(next) == next {
             self.look(reader);
         }

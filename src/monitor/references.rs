@@ -165,6 +165,16 @@ impl References {
         let baseline = Baseline::from_json(json).map_err(|error| error.to_string())?;
         let about = version.about();
         check_baseline(&baseline, &about).map_err(|error| error.to_string())?;
+        if let Some(beside) = about.baseline.as_ref().filter(|path| path.exists()) {
+            let beside = beside.display();
+            return Err(format!(
+                "`{beside}` lies beside the model and comes first: replace that file"
+            ));
+        }
+        let (own, model) = (baseline.model.as_str(), version.key().model.as_str());
+        if own != model {
+            return Err(format!("it is a baseline of the model `{own}`, and this is `{model}`"));
+        }
         let path = self.kept_path(version.key());
         super::disk::write_whole(&path, json).map_err(|error| {
             format!("cannot keep the baseline in `{}`: {error}", path.display())
@@ -188,7 +198,15 @@ impl References {
         if reference.about.is_local {
             return bodies::of_tensors(waiting, &reference.about);
         }
-        let found = bodies::of_bodies(waiting, &reference.about, &mut reference.tensors);
+        let features = reference.baseline.as_ref().map(|baseline| baseline.layout().features());
+        let is_wanted = |name: &str| {
+            features.unwrap_or_default().iter().any(|feature| {
+                let rest = feature.name().strip_prefix(name);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '.']))
+            })
+        };
+        let tensors = &mut reference.tensors;
+        let found = bodies::of_bodies(waiting, &reference.about, tensors, &is_wanted);
         let (values, grown) = found?;
         if grown && let Some(baseline) = &reference.baseline {
             let plan = Plan::new(Arc::clone(baseline.layout()), &reference.tensors);

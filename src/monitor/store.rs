@@ -179,6 +179,16 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Forgets what was counted after `open`: the clock was ahead, and has been set right.
+    pub(super) fn set_back(&self, open: Minute) {
+        let mut kept = self.kept.lock();
+        kept.open = kept.open.min(open);
+        kept.versions.values_mut().for_each(|rings| rings.set_back(open.plus(1)));
+        kept.versions.retain(|_, rings| !rings.is_empty());
+    }
+}
+
 impl Kept {
     /// Forgets the oldest of the shortest windows that there are; returns the bytes that it took.
     fn forget(&mut self) -> Option<usize> {

@@ -78,7 +78,12 @@ impl Content {
         }
     }
 
-    fn of_side(side: &Side<'_>) -> Result<Self, Unseen> {
+    /// What a record holds of one side.
+    ///
+    /// # Errors
+    ///
+    /// When it does not hold it whole.
+    pub(super) fn of_side(side: &Side<'_>) -> Result<Self, Unseen> {
         if side.omission.is_some() {
             return Err(Unseen::Omitted);
         }

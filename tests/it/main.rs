@@ -10,6 +10,7 @@
 mod support;
 
 mod admin;
+mod alarms;
 mod architecture;
 mod batching;
 mod capture;

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::support::client::post;
+use crate::support::gateway::command_in;
 use crate::support::{Backend, Client, Gateway, Reply, eventually};
 
 const NDJSON: &str = "content-type: application/x-ndjson\r\n";
@@ -172,6 +173,7 @@ fn late_doubled_and_corrected_labels_give_the_quality_of_scikit_learn_and_surviv
         let report: Value = serde_json::from_str(text).unwrap();
         (report["whole"].clone(), report["confusion"].clone(), report["estimated"].clone())
     };
+    assert_eq!(report["resumed_after_lsn"], 0, "there was nothing to go on from");
     let gateway = Gateway::start_in(gateway.kill(), &config(&backend));
     let again = labelled(&gateway, rows.len() as u64);
     agrees_with_scikit_learn(&again, &case);
@@ -186,6 +188,114 @@ fn late_doubled_and_corrected_labels_give_the_quality_of_scikit_learn_and_surviv
             > serde_json::from_str::<Value>(&again).unwrap()["labels"]["replaced"].as_u64())
         .then_some(())
     });
+    // A stop keeps a checkpoint; after the next crash the log is read on from there, with what came since.
+    let gateway = Gateway::start_in(gateway.stop(), &config(&backend));
+    let resumed = |text: &str| {
+        let report: Value = serde_json::from_str(text).unwrap();
+        report["resumed_after_lsn"].as_u64().unwrap()
+    };
+    let stopped = labelled(&gateway, rows.len() as u64);
+    assert!(resumed(&stopped) > 400, "{}", resumed(&stopped));
+    let right = json!({ "prediction_id": ids[3], "label": name(rows[3].truth), "id": "later" });
+    assert_eq!(gateway.post("/v1/feedback", &right.to_string()).json()["status"], "replaced");
+    let gateway = Gateway::start_in(gateway.kill(), &config(&backend));
+    let last = eventually("the correction of the correction is read", || {
+        let text = labelled(&gateway, rows.len() as u64);
+        (whole(&text) == whole(&again)).then_some(text)
+    });
+    agrees_with_scikit_learn(&last, &case);
+    assert_eq!(
+        resumed(&last),
+        resumed(&stopped),
+        "the checkpoint of the stop, and what came after it"
+    );
+    gateway.stop();
+}
+
+/// Batches in binary tensors over gzip, proxied: each row has a label of its own.
+#[test]
+fn rows_of_a_batch_in_binary_tensors_have_labels_of_their_own() {
+    let head = r#"{"model_name":"m","outputs":[{"name":"p","datatype":"FP32","shape":[2,2],"parameters":{"binary_data_size":16}}]}"#;
+    let backend = Backend::script(move |connection| {
+        while connection.request().is_some() {
+            let mut body = head.as_bytes().to_vec();
+            body.extend([0.75f32, 0.25, 0.125, 0.875].iter().flat_map(|p| p.to_le_bytes()));
+            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            std::io::Write::write_all(&mut gzip, &body).unwrap();
+            let body = gzip.finish().unwrap();
+            connection.send(&format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\ncontent-encoding: gzip\r\n\
+                 inference-header-content-length: {}\r\ncontent-length: {}\r\n\r\n",
+                head.len(),
+                body.len()
+            ));
+            connection.send_bytes(&body);
+        }
+    });
+    let gateway = Gateway::start(&format!(
+        "{}[models.m.log]\ndurability = \"os\"\n[models.m.labels]\nclasses = [\"no\", \"yes\"]\npositive = \"yes\"\n",
+        backend.as_model()
+    ));
+    let body = r#"{"inputs":[{"name":"x","shape":[2,1],"datatype":"FP32","data":[1,2]}]}"#;
+    let reply = gateway.request(&post("/v2/models/m/infer", "accept-encoding: gzip\r\n", body));
+    let id = reply.header("x-prediction-id").unwrap().to_owned();
+    let whole = json!({ "prediction_id": id, "label": "yes" });
+    assert_eq!(gateway.post("/v1/feedback", &whole.to_string()).json()["status"], "accepted");
+    let rows = json!({ "prediction_id": id, "label": ["yes", "yes"] });
+    assert_eq!(gateway.post("/v1/feedback", &rows.to_string()).json()["status"], "replaced");
+    let report = eventually("both rows are joined", || {
+        let reply = quality(&gateway, "");
+        let report = (reply.status == 200).then(|| reply.json())?;
+        (report["whole"]["labelled"] == 2).then_some(report)
+    });
+    assert_eq!(
+        report["labels"],
+        json!({ "joined": 1, "invalid": 1 }),
+        "one label is none for two rows"
+    );
+    assert_eq!(report["whole"]["predictions"], 2);
+    assert_eq!(report["whole"]["metrics"]["accuracy"]["value"], 0.5);
+    gateway.stop();
+}
+
+/// More feedback than is kept for predictions that may still come: each item is answered, what is too much is counted, and
+/// labels of predictions that there are go on being joined.
+#[test]
+fn a_flood_of_feedback_is_answered_counted_and_bounded() {
+    const REQUESTS: usize = 7;
+    const ITEMS: usize = 10_000;
+    let backend = Backend::echo();
+    let gateway = Gateway::start(&config(&backend));
+    let (rows, _) = fixture();
+    let ids = predict(&gateway, &rows[..1]);
+    let item = |n: usize| json!({ "feedback_key": format!("nobody's {n}"), "label": "yes" });
+    for request in 0..REQUESTS {
+        let lines: String =
+            (0..ITEMS).map(|n| format!("{}\n", item(request * ITEMS + n))).collect();
+        let reply = gateway.request(&post("/v1/feedback", NDJSON, &lines));
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        let text = reply.text();
+        assert_eq!(text.lines().filter(|line| line.contains("pending")).count(), ITEMS);
+    }
+    let more: Value = (0..=ITEMS).map(item).collect::<Vec<_>>().into();
+    let reply = gateway.post("/v1/feedback", &more.to_string());
+    assert_eq!(reply.status, 400, "{}", reply.text());
+    assert!(reply.text().contains("send them in several requests"), "{}", reply.text());
+    let large = json!({ "feedback_key": "k", "label": "x".repeat(9 << 20) }).to_string();
+    assert_eq!(gateway.post("/v1/feedback", &large).status, 413);
+
+    let label = json!({ "prediction_id": ids[0], "label": "yes" });
+    assert_eq!(gateway.post("/v1/feedback", &label.to_string()).json()["status"], "accepted");
+    labelled(&gateway, 1);
+    let waiting = gateway.metric("pointsman_labels_waiting");
+    let unmatched = gateway.metric("pointsman_labels_unmatched_total");
+    assert!((1000.0..=50_001.0).contains(&waiting), "{waiting}");
+    assert_eq!(waiting + unmatched, (REQUESTS * ITEMS) as f64, "each is counted");
+    let (bytes, most) = (
+        gateway.metric("pointsman_labels_memory_bytes"),
+        gateway.metric("pointsman_labels_memory_limit_bytes"),
+    );
+    assert!(bytes <= most, "{bytes} of {most}");
     gateway.stop();
 }
 
@@ -214,6 +324,42 @@ fn questions_about_quality_have_clear_answers() {
     let predictions: u64 = windows.iter().map(|one| one["predictions"].as_u64().unwrap()).sum();
     assert_eq!(predictions, 4);
     assert!(report["estimated"]["accuracy"]["value"].is_number());
+    assert!(report["estimated"]["calibration"].as_str().unwrap().starts_with("none"));
+    // The baseline's calibration: whatever the score, it comes true in one of four.
+    let baseline = json!({
+        "format": 1, "model": "m", "version": "v1", "n": 5000,
+        "features": [{ "name": "p", "kind": "numeric", "edges": [0.5], "mass": [0.5, 0.5] }],
+        "outputs": [],
+        "calibration": { "method": "isotonic", "x": [0.0, 1.0], "y": [0.25, 0.25] },
+    })
+    .to_string();
+    let mut client = Client::connect(gateway.admin);
+    client.send(&format!(
+        "PUT /api/v1/models/m/versions/v1/baseline HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{baseline}",
+        baseline.len()
+    ));
+    let reply = client.reply();
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let report = quality(&gateway, "").json();
+    assert_eq!(report["estimated"]["calibration"], "baseline");
+    let accuracy = report["estimated"]["accuracy"]["value"].as_f64().unwrap();
+    let yes =
+        fixture().0[..4].iter().filter(|row| row.score.parse::<f64>().unwrap() >= 0.5).count();
+    assert!((accuracy - (0.25 * yes as f64 + 0.75 * (4 - yes) as f64) / 4.0).abs() < 1e-9);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let file = format!(
+        "listen = \"127.0.0.1:1\"\nadmin = \"{}\"\ndata_dir = \"data\"\n{}",
+        gateway.admin,
+        config(&backend)
+    );
+    std::fs::write(elsewhere.path().join("pointsman.toml"), file).unwrap();
+    let output = command_in(elsewhere.path(), &["quality", "m", "v1"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("4 predictions, 0 of them labelled"), "{text}");
+    assert!(
+        text.contains("estimated: from the scores alone") && text.contains("calibration: baseline"),
+        "{text}"
+    );
     refused("?window=week", 400, "minute, hour or day");
     refused("?slice=west", 404, "north, south");
     refused("?slice=north&window=minute", 400, "hour");

@@ -35,6 +35,9 @@ pub(in crate::cli) struct MonitorReplayArgs {
     /// Print the verdicts about drift instead: those of a running gateway with windows of this length.
     #[arg(long)]
     pub(in crate::cli) drift: bool,
+    /// Print the alarms instead: those of a running gateway with the configuration as it is now.
+    #[arg(long, conflicts_with = "drift")]
+    pub(in crate::cli) alarms: bool,
     /// Judge by this margin instead of the configured one: an index such as 0.02.
     #[arg(long, requires = "drift", value_name = "INDEX", value_parser = index)]
     pub(in crate::cli) margin: Option<f64>,

@@ -23,6 +23,8 @@ pub use self::fhddm::Fhddm;
 pub use self::hddm::{HddmA, HddmW};
 pub use self::page_hinkley::{PageHinkley, PageHinkleySettings};
 
+use serde::{Deserialize, Serialize};
+
 /// What a detector says about the value that it was given last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
@@ -58,7 +60,7 @@ macro_rules! detectors {
         }
 
         /// A detector at work.
-        #[derive(Debug, Clone)]
+        #[derive(Debug, Clone, Serialize, Deserialize)]
         pub enum Detector {
             $(#[doc = concat!("See [`Kind::", stringify!($name), "`].")] $name($name),)*
         }

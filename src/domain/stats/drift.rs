@@ -11,7 +11,7 @@
 //!                                                                 └─▶ mean ─▶ detector of the role ─▶ verdict
 //! ```
 //!
-//! The law: without drift, the expected number of windows up to a false alarm is at least
+//! The law: without drift beyond the margin, the expected number of windows up to a false alarm is at least
 //! [`Policy::windows`], over all features, roles and versions of a model together. Windows have to be independent for
 //! that; where they are not, [`Yardstick`] takes the noise that the pipeline measured into account.
 

@@ -5,15 +5,18 @@
 //! read, so that the order of additions, of retractions and of merges cannot be seen in it. Takes finite terms
 //! of at most [`TERM_MAX`]; it is for the caller to turn away what is larger.
 
+use serde::{Deserialize, Serialize};
+
 use smallvec::SmallVec;
 
 /// The largest size of a term. Far from where products of two sums overflow.
 pub const TERM_MAX: f64 = 1e120;
 
 /// A sum.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ExactSum {
     /// Smallest first; each lies wholly below the last digit of the next.
+    #[serde(with = "crate::domain::small")]
     parts: SmallVec<[f64; 3]>,
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::confidence::{self, Interval, Moments};
 use super::two_by_two::{Prior, Tally, TwoByTwo};
+use serde::{Deserialize, Serialize};
 
 /// The ends of the age buckets, in seconds; what is older falls into one more.
 const AGES: [u64; 23] = [
@@ -19,7 +20,7 @@ const AGES: [u64; 23] = [
 ];
 
 /// The labels of the predictions of one window, by the age at which they came.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Cohort {
     predicted: u64,
     labelled: [u32; AGES.len() + 1],

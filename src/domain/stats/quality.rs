@@ -8,6 +8,8 @@
 //! Scored (truth, answer) ─▶ Quality::add / retract ─▶ merge over windows ─▶ metrics with intervals
 //! ```
 
+use serde::{Deserialize, Serialize};
+
 mod calibration;
 mod confusion;
 mod metric;
@@ -139,7 +141,7 @@ impl Scored<'_> {
 }
 
 /// The sums of one window.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Quality {
     /// Of classes.
     Classes(Box<Classes>),
@@ -150,7 +152,7 @@ pub enum Quality {
 }
 
 /// The sums of classes.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Classes {
     /// Which class was taken for which.
     pub confusion: Confusion,

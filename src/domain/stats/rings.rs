@@ -67,6 +67,13 @@ impl Rings {
         }
     }
 
+    /// Forgets windows that begin after `now`: the clock was ahead, and has been set right.
+    pub fn set_back(&mut self, now: Minute) {
+        for ring in &mut self.windows {
+            ring.retain(|window| window.start <= now);
+        }
+    }
+
     /// The first minute of the oldest window of one length.
     pub fn oldest(&self, length: WindowLength) -> Option<Minute> {
         self.windows[length as usize].front().map(|window| window.start)

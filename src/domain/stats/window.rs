@@ -5,6 +5,8 @@
 //! both numbers that say so stand in its record, so that the same window can be counted again from the
 //! prediction log.
 
+use serde::{Deserialize, Serialize};
+
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +21,9 @@ use crate::domain::record::{Latency, Outcome};
 const MINUTE_US: u64 = 60_000_000;
 
 /// A minute, counted from the Unix epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct Minute(pub u32);
 
 impl Minute {

@@ -18,6 +18,7 @@ use crate::domain::stats::alarm::{
     AlarmKey, AlarmKind, Board, Change, Event, Notice, Standing, Watch,
 };
 use crate::domain::stats::rate_band::History;
+use crate::monitor::gather::BACK_MINUTES;
 use crate::prediction_log::FailureReason;
 
 /// Events that are kept.
@@ -93,8 +94,8 @@ struct State {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    path: PathBuf,
-    histories_path: PathBuf,
+    /// The files of alarms and of histories; `None` where nothing is written down.
+    files: Option<[PathBuf; 2]>,
     /// Calls that may wait; 0 where nobody takes them.
     queue: usize,
     /// Never held while something is written, or by a worker.
@@ -107,9 +108,10 @@ pub(super) struct Ledger {
 impl Ledger {
     /// Takes up what lies in `dir`.
     pub(super) fn open(dir: &Path, webhook: Option<&WebhookSpec>) -> Self {
-        let (path, histories_path) = (dir.join("alarms.json"), dir.join("traffic.json"));
-        let mut kept: Kept = file::read(&path);
-        let histories = file::read(&histories_path);
+        let files = ["alarms.json", "traffic.json"].map(|name| dir.join(name));
+        let [path, histories_path] = &files;
+        let mut kept: Kept = file::read(path);
+        let histories = file::read(histories_path);
         let queue = webhook.map_or(0, |webhook| webhook.queue);
         let mut stats = AlarmStats::default();
         if webhook.is_some() {
@@ -119,14 +121,29 @@ impl Ledger {
         bound(&mut kept, queue, &mut stats);
         let state = Mutex::new(State { kept, stats, histories });
         let stopped = AtomicBool::new(false);
-        Self { path, histories_path, queue, state, writing: Mutex::new(()), stopped }
+        Self { files: Some(files), queue, state, writing: Mutex::new(()), stopped }
+    }
+
+    /// One that knows nothing of before and writes nothing down.
+    pub(super) fn blank() -> Self {
+        let (state, writing) = (Mutex::default(), Mutex::default());
+        Self { files: None, queue: 0, state, writing, stopped: AtomicBool::new(false) }
     }
 
     /// Takes in the looks of one minute, writes down what follows, and returns whom to tell.
     pub(super) fn step(&self, minute: u64, watched: Vec<Watch<'_>>) -> Vec<Notice> {
         let (notices, changed) = {
             let mut state = self.state.lock();
-            let State { kept, stats, .. } = &mut *state;
+            let State { kept, stats, histories } = &mut *state;
+            if kept.board.minute() > minute + BACK_MINUTES {
+                tracing::warn!(
+                    minute,
+                    until = kept.board.minute(),
+                    "the clock was set back: alarms go on from here"
+                );
+                kept.board.set_back(minute);
+                histories.values_mut().for_each(|history| history.set_back(minute));
+            }
             let step = kept.board.step(minute, watched);
             for event in &step.events {
                 // One that ends is known from then on, too: it may have become active before the start.
@@ -244,16 +261,18 @@ impl Ledger {
 
     /// Writes down the board, the events and the calls.
     fn save(&self) {
+        let Some([path, _]) = &self.files else { return };
         let _order = self.writing.lock();
         let kept = self.state.lock().kept.clone();
-        self.note(file::write(&self.path, &kept), &self.path);
+        self.note(file::write(path, &kept), path);
     }
 
     /// Writes down the traffic of models.
     pub(super) fn save_histories(&self) {
+        let Some([_, path]) = &self.files else { return };
         let _order = self.writing.lock();
         let histories = self.state.lock().histories.clone();
-        self.note(file::write(&self.histories_path, &histories), &self.histories_path);
+        self.note(file::write(path, &histories), path);
     }
 
     /// Writes down everything.
@@ -313,6 +332,16 @@ impl AlarmReader {
         self.ledger.state.lock().kept.events.iter().cloned().collect()
     }
 
+    /// What happened in one minute, or since.
+    pub fn events_since(&self, minute: u64) -> Vec<Event> {
+        let state = self.ledger.state.lock();
+        let newest_first = state.kept.events.iter().rev();
+        let mut events: Vec<Event> =
+            newest_first.take_while(|event| event.minute >= minute).cloned().collect();
+        events.reverse();
+        events
+    }
+
     /// What alarms tell about themselves.
     pub fn stats(&self) -> AlarmStats {
         let state = self.ledger.state.lock();
@@ -329,6 +358,7 @@ mod tests {
     use super::*;
     use crate::domain::spec::AlarmRules;
     use crate::domain::stats::alarm::{Evidence, Reading, Rule};
+    use crate::domain::stats::rate_band::Look;
     use std::time::Duration;
 
     const START: u64 = 29_000_000;
@@ -410,6 +440,28 @@ mod tests {
         drop(ledger);
         let ledger = Ledger::open(dir.path(), None);
         assert_eq!(ledger.arrivals("m", START + 99, &versions(&["v2", "v1"])), START + 9);
+    }
+
+    /// Minutes of a clock that was a day ahead do not keep anything silent, also not over a restart.
+    #[test]
+    fn a_clock_that_was_ahead_is_forgotten() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let rule = rule();
+        let ledger = Ledger::open(dir.path(), None);
+        ledger.with_history("a", |history| {
+            history.add(Look { minute: START + 1440, requests: 1, window: 1 });
+        });
+        assert_eq!(ledger.step(START + 1440, bad(&rule, &["a"])).len(), 1);
+        drop(ledger);
+        let ledger = Ledger::open(dir.path(), None);
+        let notices = ledger.step(START, bad(&rule, &["a", "b"]));
+        let models: Vec<&str> = notices.iter().map(|one| one.key.model.as_str()).collect();
+        assert_eq!(models, ["b"], "the other is known already");
+        assert_eq!(ledger.step(START + 1, Vec::new()).len(), 2, "both are over");
+        ledger.with_history("a", |history| {
+            history.add(Look { minute: START, requests: 1, window: 1 });
+            assert!(history.usual(START).is_none());
+        });
     }
 
     #[test]

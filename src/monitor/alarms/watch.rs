@@ -21,6 +21,7 @@ use crate::domain::stats::counts::Counts;
 use crate::domain::stats::layout::Role;
 use crate::domain::stats::rate_band::Look;
 use crate::domain::stats::window::{Minute, Stage, Window, WindowCounts, WindowLength};
+use crate::monitor::gather::BACK_MINUTES;
 use crate::monitor::{Follower, MonitorReader, QualityReader, Standing, VersionKey};
 
 /// How often the traffic of models is written down, in minutes.
@@ -101,6 +102,9 @@ impl Follower for AlarmWatch {
     fn closed(&mut self, minute: Minute, reader: &MonitorReader) {
         let now = u64::from(minute.0);
         // The process began in the middle of the first one.
+        if self.whole_since.is_some_and(|since| since > now + BACK_MINUTES) {
+            self.whole_since = None;
+        }
         let whole_since = *self.whole_since.get_or_insert(now + 1);
         if now < whole_since {
             return;

@@ -12,6 +12,8 @@
 //! | `{"data": [row, …]}`, `[row, …]`, one row | TorchServe, SageMaker, others |
 //! | a row: `3`, `[3, "de"]`, `{"age": 3, "country": "de"}` | |
 
+use std::collections::BTreeSet;
+
 use serde_json::Value as Json;
 
 use super::Found;
@@ -19,6 +21,10 @@ use crate::domain::spec::{Extractors, JsonPointer, Step};
 use crate::monitor::values::{Cell, single};
 use crate::protocol::tensor::{Tensor, TensorData};
 
+/// The most members of the rows of one body that are looked at.
+const NAMES_MAX: usize = 4096;
+/// The longest name of a member; what is longer is no name of a feature.
+const NAME_BYTES_MAX: usize = 256;
 /// The most values of one name in one body.
 const CELLS_MAX: usize = 1 << 20;
 
@@ -140,14 +146,15 @@ fn rows_of(name: &str, rows: &Json) -> Vec<Found> {
     };
     // Members of rows that are objects have names of their own.
     if rows.iter().any(|row| row.is_object()) {
+        let mut known: BTreeSet<&str> = BTreeSet::new();
         let mut names: Vec<&str> = Vec::new();
-        for row in rows.iter().filter_map(|row| row.as_object()) {
-            for name in row.keys() {
-                if !names.contains(&name.as_str()) {
-                    names.push(name);
-                }
+        for name in rows.iter().filter_map(|row| row.as_object()).flat_map(|row| row.keys()) {
+            if names.len() < NAMES_MAX && name.len() <= NAME_BYTES_MAX && known.insert(name) {
+                names.push(name);
             }
         }
+        // Of very many rows with very many members, fewer members.
+        names.truncate((CELLS_MAX / rows.len().max(1)).max(1));
         return names
             .into_iter()
             .map(|member| {
@@ -189,7 +196,8 @@ fn flatten(value: &Json, cells: &mut Vec<Cell>) {
     }
 }
 
-fn cell(value: &Json) -> Cell {
+/// One value.
+pub(in crate::monitor) fn cell(value: &Json) -> Cell {
     match value {
         Json::Null => Cell::Missing,
         Json::Bool(truth) => Cell::Boolean(*truth),

@@ -26,7 +26,7 @@ fn waiting(protocol: Protocol, path: &str, request: &str, response: &str) -> Wai
 /// What is found, as `name: row | row`.
 fn found(waiting: &Waiting, about: &About) -> Result<Vec<String>, Unseen> {
     let mut known = Tensors::default();
-    let (values, _) = of_bodies(waiting, about, &mut known)?;
+    let (values, _) = of_bodies(waiting, about, &mut known, &|_| false)?;
     Ok(values
         .parts
         .iter()
@@ -172,4 +172,40 @@ fn binary_tensors_are_read_by_the_codec() {
     assert_eq!(values.parts[0].numbers(0).as_slice(), [1.5, -2.0]);
     assert_eq!(values.parts[1].numbers(0).as_slice(), [3.0]);
     assert_eq!(found(&exchange, &about), Ok(vec!["x: 1.5 -2".to_owned(), "y: 3".to_owned()]));
+}
+
+/// What a client can make of one small body: names without end, many members in many rows, and what unpacks to too much.
+#[test]
+fn names_members_and_unpacked_bytes_are_bounded() {
+    let about = About::default();
+    let mut known = Tensors::default();
+    let mut look = |request: &str, is_wanted: &dyn Fn(&str) -> bool| {
+        let exchange = waiting(Protocol::KserveV1, "/", request, r#"{"predictions":[1]}"#);
+        of_bodies(&exchange, &about, &mut known, is_wanted).map(|(values, _)| {
+            let of = |role| known[place(role)].iter().map(|about| about.name.len()).max();
+            (values.parts.len(), known[place(Role::Input)].len(), of(Role::Input))
+        })
+    };
+    let long = format!(r#"{{"instances":[{{"{}":1,"age":1}}]}}"#, "x".repeat(100_000));
+    assert_eq!(look(&long, &|_| false), Ok((2, 1, Some(3))), "age and the output");
+    let members: Vec<String> = (0..50_000).map(|n| format!("\"k{n}\":1")).collect();
+    let many = format!(r#"{{"instances":[{{{}}}]}}"#, members.join(","));
+    let began = std::time::Instant::now();
+    let (_, tensors, _) = look(&many, &|_| false).expect("readable");
+    assert_eq!(tensors, UNWANTED_MAX);
+    let rows = "{},".repeat(200_000);
+    let both = format!(r#"{{"instances":[{rows}{{{}}}]}}"#, members[..4000].join(","));
+    assert!(look(&both, &|_| false).is_ok());
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+    // What the baseline has is still told apart.
+    let honest = r#"{"instances":[{"income":1}]}"#;
+    assert_eq!(look(honest, &|name| name == "income").expect("readable").0, 2);
+    assert_eq!(look(r#"{"instances":[{"other":1}]}"#, &|_| false).expect("readable").0, 1);
+
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&vec![b' '; UNPACKED_BYTES_MAX + 1]).expect("to memory");
+    let mut bomb = waiting(Protocol::KserveV1, "/", "", r#"{"predictions":[1]}"#);
+    bomb.request.body = smallvec![Bytes::from(gzip.finish().expect("to memory"))];
+    bomb.request.content_encoding = Some(HeaderValue::from_static("gzip"));
+    assert_eq!(found(&bomb, &about), Err(Unseen::Unreadable));
 }

@@ -1,31 +1,35 @@
 //! What a recorded response predicted, and what recorded feedback says was true.
 //!
-//! Owns the way from a row of the prediction log to a class, probabilities or a number: through the dialect that the
-//! client spoke, or by a JSON pointer. Never guesses: what cannot be read as declared is [`Unscored`], with the
+//! Owns the way from what the monitor finds in a body to a class, probabilities or a number for each row, and from
+//! the text of a label to a truth for each. Never guesses: what cannot be read as declared is [`Unscored`], with the
 //! reason, and is counted. Numbers are taken in the datatype that the response gives them.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
-use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::ledger::Truth;
-use crate::domain::record::{Outcome, Payload, PredictionRecord, Protocol, Side};
+use super::ledger::{Said, Truth};
+use crate::domain::record::{Outcome, PredictionRecord, Side};
 use crate::domain::spec::{
     FieldSource, JsonPointer, LabelTask, LabelsSpec, OutputRef, SliceSource, Step,
 };
-use crate::protocol::dialect::{Asked, Body, Dialect, Operation, Release, Target, decode_response};
-use crate::protocol::tensor::{Datatype, Tensor, TensorData};
+use crate::monitor::about::About;
+use crate::monitor::bodies::{Answered, Found, cell, json_of};
+use crate::monitor::values::Cell;
+use crate::monitor::waiting::Content;
 
 /// How far a probability may lie beyond 0 and 1: the rounding of a sum of single-precision numbers.
 const SLACK: f64 = 1e-5;
 /// The longest name of a slice.
 const SLICE_BYTES_MAX: usize = 64;
 
+/// The most rows of one prediction that are measured.
+pub(super) const ROWS_MAX: usize = 8192;
+
 /// What was predicted.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Answer {
     /// A class, and the probability of each.
     Class { class: u16, probabilities: Option<Box<[f64]>> },
@@ -38,7 +42,7 @@ pub(super) enum Answer {
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
         /// Why a prediction cannot be held against its label.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
         pub(super) enum Unscored { $($(#[$doc])* $name,)* }
 
         impl Unscored {
@@ -55,11 +59,11 @@ reasons! {
     Failed = "failed",
     /// The log does not have the whole body.
     Omitted = "omitted",
-    /// It is compressed, or not what the dialect says.
+    /// It is not what the dialect says, or has a coding that is not known.
     Unreadable = "unreadable",
     /// The declared output is not there.
     Output = "output",
-    /// It answers several rows, and a label is about one.
+    /// What is declared does not have one value for each row, or there are too many rows.
     Rows = "rows",
     /// It names a class that is not declared.
     Class = "class",
@@ -78,58 +82,297 @@ enum Scalar {
     Number(f64),
 }
 
-/// Reads what was predicted.
-pub(super) fn read(record: &PredictionRecord<'_>, labels: &LabelsSpec) -> Result<Answer, Unscored> {
+/// What the rows of a prediction say.
+pub(super) type Rows = Vec<Result<Answer, Unscored>>;
+
+/// Reads what was predicted, row by row. `about` is what is known of the version.
+pub(super) fn read(
+    record: &PredictionRecord<'_>,
+    labels: &LabelsSpec,
+    about: &About,
+) -> Result<Rows, Unscored> {
     let is_success =
         (200..300).contains(&record.status) && record.grpc_status.is_none_or(|s| s == 0);
     if record.outcome != Outcome::Ok || !is_success {
         return Err(Unscored::Failed);
     }
     if labels.task == LabelTask::Reward {
-        return Ok(Answer::Anything);
+        return Ok(vec![Ok(Answer::Anything)]);
     }
-    if record.batch_size.is_some_and(|rows| rows > 1) {
-        return Err(Unscored::Rows);
+    let answered = Answered::of_record(record, about).map_err(|_unseen| Unscored::Omitted)?;
+    let response = Response { answered, found: OnceCell::new() };
+    let counted = record.batch_size.and_then(|rows| usize::try_from(rows).ok());
+    if let Some(rows) = counted.filter(|rows| *rows > 0) {
+        return response.rows(labels, Some(rows));
     }
-    let response = Response::new(record)?;
-    match &labels.task {
-        LabelTask::Reward => Ok(Answer::Anything),
-        LabelTask::Value { output, .. } => match one(response.values(output)?)? {
-            Scalar::Number(number) if number.is_finite() => Ok(Answer::Value(number)),
-            Scalar::Number(_) | Scalar::Text(_) => Err(Unscored::Number),
-        },
-        LabelTask::Classes { names, predicted, probabilities, positive, threshold } => {
-            let probabilities = match probabilities {
-                Some(output) => Some(shares(response.values(output)?, names.len(), *positive)?),
-                None => response
-                    .with_values(names.len())
-                    .map(|values| shares(values, names.len(), *positive))
-                    .transpose()?,
+    let rows = response.rows(labels, None);
+    let has_any = |rows: &Result<Rows, Unscored>| {
+        rows.as_ref().is_ok_and(|rows| rows.iter().any(Result::is_ok))
+    };
+    if has_any(&rows) {
+        return rows;
+    }
+    // A tensor without a dimension for rows looks like one with as many rows as values.
+    let one = response.rows(labels, Some(1));
+    if has_any(&one) { one } else { rows }
+}
+
+/// The values of one output.
+struct Output<'c> {
+    cells: Cow<'c, [Cell]>,
+    /// Values of a row, as its shape says.
+    width: usize,
+}
+
+impl Output<'_> {
+    /// The values of each of so many rows; `None` if they have not as many each.
+    fn split(&self, rows: usize) -> Option<std::slice::Chunks<'_, Cell>> {
+        let width = self.cells.len().checked_div(rows)?;
+        (width > 0 && width * rows == self.cells.len()).then(|| self.cells.chunks(width))
+    }
+}
+
+/// A response, read as far as it is asked.
+struct Response<'a> {
+    answered: Answered<'a>,
+    found: OnceCell<Result<(Vec<Found>, bool), Unscored>>,
+}
+
+impl Response<'_> {
+    /// What each row says; `rows` where their number is known.
+    fn rows(&self, labels: &LabelsSpec, rows: Option<usize>) -> Result<Rows, Unscored> {
+        match &labels.task {
+            LabelTask::Reward => Ok(vec![Ok(Answer::Anything)]),
+            LabelTask::Value { output, .. } => {
+                let values = self.output(output)?;
+                let rows = bounded(rows.unwrap_or(values.cells.len()))?;
+                let value = |row: &[Cell]| match one(row)? {
+                    Scalar::Number(number) if number.is_finite() => Ok(Answer::Value(number)),
+                    Scalar::Number(_) | Scalar::Text(_) => Err(Unscored::Number),
+                };
+                Ok(values.split(rows).ok_or(Unscored::Rows)?.map(value).collect())
+            }
+            LabelTask::Classes { names, predicted, probabilities, positive, threshold } => {
+                let named = match (predicted, probabilities) {
+                    (Some(output), _) => Some(self.output(output)?),
+                    // In a body of any form, what is no class may look like one.
+                    (None, Some(_)) if !self.is_decoded() => None,
+                    (None, used) => self.of_width(1, rows, used.as_ref()),
+                };
+                let is_single = named.as_ref().is_some_and(|named| named.cells.len() == 1);
+                let shares = match probabilities {
+                    Some(output) => Some(self.output(output)?),
+                    None if predicted.is_some() && !self.is_decoded() => None,
+                    None => self.of_width(names.len(), rows, predicted.as_ref()).or_else(|| {
+                        self.of_width(names.len(), is_single.then_some(1), predicted.as_ref())
+                    }),
+                };
+                let task = Classes { names, positive: *positive, threshold: *threshold };
+                task.rows(named.as_ref(), shares.as_ref(), rows)
+            }
+        }
+    }
+
+    /// The values of an output, or at a place of the body.
+    fn output(&self, output: &OutputRef) -> Result<Output<'_>, Unscored> {
+        match output {
+            OutputRef::Name(name) => {
+                let output = self.found()?.iter().find(|output| output.name == *name);
+                output.map(of_found).ok_or(Unscored::Output)
+            }
+            OutputRef::Pointer(pointer) => {
+                let body = self.answered.json().map_err(|_unseen| Unscored::Unreadable)?;
+                let mut cells = Vec::new();
+                collect(&body, pointer.steps(), &mut cells);
+                if cells.is_empty() {
+                    return Err(Unscored::Output);
+                }
+                Ok(Output { width: 0, cells: cells.into() })
+            }
+        }
+    }
+
+    /// The first output with so many values a row, other than one that is used already.
+    fn of_width(
+        &self,
+        width: usize,
+        rows: Option<usize>,
+        used: Option<&OutputRef>,
+    ) -> Option<Output<'_>> {
+        let is_used = |output: &Found| match used {
+            Some(OutputRef::Name(name)) => *name == output.name,
+            Some(OutputRef::Pointer(_)) | None => false,
+        };
+        let is_it = |output: &&Found| match rows {
+            Some(rows) => output.cells.len() == width.saturating_mul(rows),
+            None => output.width == width && !output.cells.is_empty(),
+        };
+        let found = self.found().ok()?.iter();
+        found.filter(|output| !is_used(output)).find(is_it).map(of_found)
+    }
+
+    fn found(&self) -> Result<&[Found], Unscored> {
+        let read = || self.answered.outputs().map_err(|_unseen| Unscored::Unreadable);
+        let found = self.found.get_or_init(read).as_ref().map_err(|why| *why)?;
+        Ok(&found.0)
+    }
+
+    /// Whether outputs are what the dialect calls so.
+    fn is_decoded(&self) -> bool {
+        self.found().is_ok() && matches!(self.found.get(), Some(Ok((_, true))))
+    }
+}
+
+fn of_found(found: &Found) -> Output<'_> {
+    Output { cells: Cow::Borrowed(&found.cells), width: found.width }
+}
+
+fn bounded(rows: usize) -> Result<usize, Unscored> {
+    if (1..=ROWS_MAX).contains(&rows) { Ok(rows) } else { Err(Unscored::Rows) }
+}
+
+/// What is declared about classes.
+struct Classes<'l> {
+    names: &'l [String],
+    positive: Option<u16>,
+    threshold: f64,
+}
+
+impl Classes<'_> {
+    /// The class of each row, and its probabilities.
+    fn rows(
+        &self,
+        named: Option<&Output<'_>>,
+        shares: Option<&Output<'_>>,
+        rows: Option<usize>,
+    ) -> Result<Rows, Unscored> {
+        let rows = match (rows, named, shares) {
+            (Some(2..), None, None) => return Err(Unscored::Rows),
+            (_, None, None) => return Err(Unscored::Output),
+            (Some(rows), ..) => rows,
+            (None, Some(named), _) => named.cells.len(),
+            (None, None, Some(shares)) => self.rows_of_shares(shares),
+        };
+        let rows = bounded(rows)?;
+        let split = |output: Option<&Output<'_>>| -> Result<_, Unscored> {
+            let cells = |output: &Output<'_>| -> Result<Vec<Vec<Cell>>, Unscored> {
+                let rows = output.split(rows).ok_or(Unscored::Rows)?;
+                Ok(rows.map(<[Cell]>::to_vec).collect())
             };
-            let named = match predicted {
-                Some(output) => Some(one(response.values(output)?)?),
-                None => response.with_values(1).map(one).transpose()?,
-            };
-            let class = match (named, &probabilities) {
-                (Some(scalar), _) => class_of(names, &scalar).ok_or(Unscored::Class)?,
-                (None, Some(shares)) => most_probable(shares, *positive, *threshold),
-                (None, None) => return Err(Unscored::Output),
-            };
-            Ok(Answer::Class { class, probabilities })
+            output.map(cells).transpose()
+        };
+        let (named, shares) = (split(named)?, split(shares)?);
+        let row = |at: usize| {
+            let of =
+                |all: &Option<Vec<Vec<Cell>>>| all.as_ref().and_then(|all| all.get(at)).cloned();
+            self.row(of(&named), of(&shares))
+        };
+        Ok((0..rows).map(row).collect())
+    }
+
+    /// How many rows probabilities without anything else are about.
+    fn rows_of_shares(&self, shares: &Output<'_>) -> usize {
+        let (len, classes) = (shares.cells.len(), self.names.len().max(1));
+        let is_alone = classes == 2 && self.positive.is_some() && shares.width == 1;
+        if is_alone || !len.is_multiple_of(classes) { len } else { len / classes }
+    }
+
+    fn row(&self, named: Option<Vec<Cell>>, shares: Option<Vec<Cell>>) -> Result<Answer, Unscored> {
+        let probabilities = shares.map(|cells| self.shares(&cells)).transpose()?;
+        let class = match (named, &probabilities) {
+            (Some(cells), _) => class_of(self.names, &one(&cells)?).ok_or(Unscored::Class)?,
+            (None, Some(shares)) => most_probable(shares, self.positive, self.threshold),
+            (None, None) => return Err(Unscored::Output),
+        };
+        Ok(Answer::Class { class, probabilities })
+    }
+
+    /// The probability of each class.
+    fn shares(&self, cells: &[Cell]) -> Result<Box<[f64]>, Unscored> {
+        let share = |cell: &Cell| match scalar(cell) {
+            Some(Scalar::Number(p)) if (-SLACK..=1.0 + SLACK).contains(&p) => Ok(p.clamp(0.0, 1.0)),
+            Some(Scalar::Number(_) | Scalar::Text(_)) | None => Err(Unscored::Probabilities),
+        };
+        let shares: Vec<f64> = cells.iter().map(share).collect::<Result<_, _>>()?;
+        let classes = self.names.len();
+        match (shares.as_slice(), self.positive) {
+            (all, _) if all.len() == classes => Ok(shares.into_boxed_slice()),
+            // The probability of the positive class alone.
+            ([p], Some(0)) if classes == 2 => Ok(Box::new([*p, 1.0 - p])),
+            ([p], Some(_)) if classes == 2 => Ok(Box::new([1.0 - p, *p])),
+            (all, _) if all.len() > classes && all.len().is_multiple_of(classes) => {
+                Err(Unscored::Rows)
+            }
+            _ => Err(Unscored::Probabilities),
         }
     }
 }
 
+/// The only value of a row.
+fn one(cells: &[Cell]) -> Result<Scalar, Unscored> {
+    match cells {
+        [one] => scalar(one).ok_or(Unscored::Output),
+        [] => Err(Unscored::Output),
+        _ => Err(Unscored::Rows),
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "whole numbers that name a class or a value are small"
+)]
+fn scalar(cell: &Cell) -> Option<Scalar> {
+    match cell {
+        Cell::Number(number) => Some(Scalar::Number(*number)),
+        Cell::Integer(integer) => Some(Scalar::Number(*integer as f64)),
+        Cell::Boolean(truth) => Some(Scalar::Text(truth.to_string())),
+        Cell::Text(text) => Some(Scalar::Text(text.to_string())),
+        Cell::Missing | Cell::Wrong => None,
+    }
+}
+
+/// Reads what is true of each of `rows`; `None` for what is none of the classes, no number, or not about as many
+/// rows. A label that is a list of JSON has one for each row, and null for one of which nothing is known.
+pub(super) fn truth(
+    (value, label): (Option<f64>, Option<&str>),
+    rows: usize,
+    labels: &LabelsSpec,
+) -> Option<Said> {
+    if let Some(whole) = truth_of(value, label.map(Cow::Borrowed), labels) {
+        return (rows == 1).then_some(Said::One(whole));
+    }
+    let list: Vec<Value> =
+        serde_json::from_str(label.filter(|text| text.starts_with('['))?).ok()?;
+    if list.len() != rows {
+        return None;
+    }
+    let of = |one: Value| -> Option<Option<Truth>> {
+        let text = match one {
+            Value::Null => return Some(None),
+            Value::String(text) => text,
+            Value::Number(number) => number.to_string(),
+            Value::Bool(truth) => truth.to_string(),
+            Value::Array(_) | Value::Object(_) => return None,
+        };
+        truth_of(None, Some(Cow::Owned(text)), labels).map(Some)
+    };
+    let truths: Vec<Option<Truth>> = list.into_iter().map(of).collect::<Option<_>>()?;
+    match truths.as_slice() {
+        [Some(only)] => Some(Said::One(*only)),
+        _ => Some(Said::Rows(truths.into_boxed_slice())),
+    }
+}
+
 /// Reads what is true; `None` for what is none of the classes, or no number.
-pub(super) fn truth(value: Option<f64>, label: Option<&str>, labels: &LabelsSpec) -> Option<Truth> {
-    let number = || match label? {
+fn truth_of(value: Option<f64>, label: Option<Cow<'_, str>>, labels: &LabelsSpec) -> Option<Truth> {
+    let number = || match label.as_deref()? {
         "true" => Some(1.0),
         "false" => Some(0.0),
         text => text.parse().ok(),
     };
     match &labels.task {
         LabelTask::Classes { names, .. } => {
-            let label = label.map(|label| Scalar::Text(label.to_owned()));
+            let label = label.map(|label| Scalar::Text(label.into_owned()));
             let scalar = label.or_else(|| value.map(Scalar::Number))?;
             class_of(names, &scalar).map(Truth::Class)
         }
@@ -142,10 +385,10 @@ pub(super) fn truth(value: Option<f64>, label: Option<&str>, labels: &LabelsSpec
 /// The slice that a prediction belongs to; `None` where it has none.
 pub(super) fn slice(record: &PredictionRecord<'_>, source: &SliceSource) -> Option<String> {
     let at = |side: &Side<'_>, pointer: &JsonPointer| {
-        let body: Value = serde_json::from_slice(&whole(side).ok()?).ok()?;
+        let body = json_of(&Content::of_side(side).ok()?).ok()?;
         let mut found = Vec::new();
         collect(&body, pointer.steps(), &mut found);
-        found.into_iter().next().map(|scalar| match scalar {
+        found.first().and_then(scalar).map(|scalar| match scalar {
             Scalar::Text(text) => text,
             Scalar::Number(number) => number.to_string(),
         })
@@ -185,135 +428,8 @@ fn most_probable(shares: &[f64], positive: Option<u16>, threshold: f64) -> u16 {
     best.0
 }
 
-/// The probability of each class.
-fn shares(
-    values: Vec<Scalar>,
-    classes: usize,
-    positive: Option<u16>,
-) -> Result<Box<[f64]>, Unscored> {
-    let share = |scalar: Scalar| match scalar {
-        Scalar::Number(p) if (-SLACK..=1.0 + SLACK).contains(&p) => Ok(p.clamp(0.0, 1.0)),
-        Scalar::Number(_) | Scalar::Text(_) => Err(Unscored::Probabilities),
-    };
-    let shares: Vec<f64> = values.into_iter().map(share).collect::<Result<_, _>>()?;
-    match (shares.as_slice(), positive) {
-        (all, _) if all.len() == classes => Ok(shares.into_boxed_slice()),
-        // The probability of the positive class alone.
-        ([p], Some(0)) if classes == 2 => Ok(Box::new([*p, 1.0 - p])),
-        ([p], Some(_)) if classes == 2 => Ok(Box::new([1.0 - p, *p])),
-        (all, _) if all.len() > classes && all.len().is_multiple_of(classes) => Err(Unscored::Rows),
-        _ => Err(Unscored::Probabilities),
-    }
-}
-
-fn one(values: Vec<Scalar>) -> Result<Scalar, Unscored> {
-    let mut values = values.into_iter();
-    match (values.next(), values.next()) {
-        (Some(one), None) => Ok(one),
-        (Some(_), Some(_)) => Err(Unscored::Rows),
-        (None, _) => Err(Unscored::Output),
-    }
-}
-
-/// The whole body.
-fn whole<'a>(side: &Side<'a>) -> Result<Cow<'a, [u8]>, Unscored> {
-    if side.omission.is_some() {
-        return Err(Unscored::Omitted);
-    }
-    if !matches!(side.content_encoding, "" | "identity") {
-        return Err(Unscored::Unreadable);
-    }
-    Ok(match side.body {
-        Payload::Slice(bytes) => Cow::Borrowed(bytes),
-        Payload::Chunks(chunks) => Cow::Owned(chunks.concat()),
-    })
-}
-
-/// A response, read as far as it is asked.
-struct Response<'r, 'a> {
-    record: &'r PredictionRecord<'a>,
-    body: Cow<'a, [u8]>,
-    outputs: std::cell::OnceCell<Result<Vec<Tensor>, Unscored>>,
-}
-
-impl<'r, 'a> Response<'r, 'a> {
-    fn new(record: &'r PredictionRecord<'a>) -> Result<Self, Unscored> {
-        let body = whole(&record.response)?;
-        Ok(Self { record, body, outputs: std::cell::OnceCell::new() })
-    }
-
-    /// The values of an output, or at a place of the body.
-    fn values(&self, output: &OutputRef) -> Result<Vec<Scalar>, Unscored> {
-        match output {
-            OutputRef::Name(name) => {
-                let output = self.outputs()?.iter().find(|output| output.name() == name);
-                output.map(scalars).ok_or(Unscored::Output)
-            }
-            OutputRef::Pointer(pointer) => {
-                let body: Value =
-                    serde_json::from_slice(&self.body).map_err(|_| Unscored::Unreadable)?;
-                let mut found = Vec::new();
-                collect(&body, pointer.steps(), &mut found);
-                if found.is_empty() { Err(Unscored::Output) } else { Ok(found) }
-            }
-        }
-    }
-
-    /// The first output with so many values.
-    fn with_values(&self, count: usize) -> Option<Vec<Scalar>> {
-        let outputs = self.outputs().ok()?;
-        outputs.iter().find(|output| output.data().len() == count).map(scalars)
-    }
-
-    fn outputs(&self) -> Result<&[Tensor], Unscored> {
-        let outputs = self.outputs.get_or_init(|| decode(self.record, &self.body));
-        outputs.as_deref().map_err(|why| *why)
-    }
-}
-
-fn decode(record: &PredictionRecord<'_>, body: &[u8]) -> Result<Vec<Tensor>, Unscored> {
-    let dialect = match record.decision.protocol {
-        Protocol::OpenInferenceRest => Dialect::OpenInference,
-        Protocol::OpenInferenceGrpc => Dialect::OpenInferenceGrpc,
-        Protocol::KserveV1 => Dialect::KserveV1,
-        Protocol::TensorflowServing => Dialect::TensorflowServing,
-        Protocol::Torchserve => Dialect::Torchserve,
-        Protocol::Sagemaker => Dialect::Sagemaker,
-        Protocol::Raw => return Err(Unscored::Unreadable),
-    };
-    let message = match (dialect, body) {
-        // The frame of a message: not compressed, and a length of four bytes.
-        (Dialect::OpenInferenceGrpc, [0, _, _, _, _, message @ ..]) => message,
-        (_, body) => body,
-    };
-    let mut headers = HeaderMap::new();
-    if let Ok(content_type) = HeaderValue::from_str(record.response.content_type) {
-        headers.insert(CONTENT_TYPE, content_type);
-    }
-    let body = Body::new(dialect, &headers, [Bytes::copy_from_slice(message)]);
-    let body = body.map_err(|_| Unscored::Unreadable)?;
-    let target = Target::new(dialect, record.decision.model, Release::Any);
-    let asked = Asked::default();
-    let response = decode_response(&target, Operation::Infer, &asked, StatusCode::OK, &body);
-    response.map(|response| response.outputs).map_err(|_| Unscored::Unreadable)
-}
-
-fn scalars(tensor: &Tensor) -> Vec<Scalar> {
-    let text = |bytes: &Vec<u8>| Scalar::Text(String::from_utf8_lossy(bytes).into_owned());
-    match tensor.data() {
-        TensorData::Bytes(texts) => texts.iter().map(text).collect(),
-        TensorData::Bool(flags) => {
-            flags.iter().map(|flag| Scalar::Text(flag.to_string())).collect()
-        }
-        numbers => match numbers.clone().convert(Datatype::Fp64) {
-            Ok(TensorData::Fp64(numbers)) => numbers.into_iter().map(Scalar::Number).collect(),
-            Ok(_) | Err(_) => Vec::new(),
-        },
-    }
-}
-
 /// The values at a place, and in what is there, in order.
-fn collect(value: &Value, steps: &[Step], found: &mut Vec<Scalar>) {
+fn collect(value: &Value, steps: &[Step], found: &mut Vec<Cell>) {
     match (steps.split_first(), value) {
         (Some((step, rest)), Value::Array(items)) => {
             for (_, item) in items.iter().enumerate().filter(|(at, _)| step.takes_index(*at)) {
@@ -326,9 +442,7 @@ fn collect(value: &Value, steps: &[Step], found: &mut Vec<Scalar>) {
             }
         }
         (None, Value::Array(items)) => items.iter().for_each(|item| collect(item, &[], found)),
-        (None, Value::String(text)) => found.push(Scalar::Text(text.clone())),
-        (None, Value::Number(number)) => found.extend(number.as_f64().map(Scalar::Number)),
-        (None, Value::Bool(flag)) => found.push(Scalar::Text(flag.to_string())),
-        _ => {}
+        (None, Value::Object(_)) | (Some(_), _) => {}
+        (None, value) => found.push(cell(value)),
     }
 }

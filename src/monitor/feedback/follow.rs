@@ -1,130 +1,164 @@
 //! The thread that reads the prediction log for labels.
 //!
-//! Owns the order: what the log holds, as far back as windows are kept, then what is written. Reads the log as one,
-//! Parquet files and segments, so that nothing is missed when segments are converted under it. Never gives up: a log
-//! that cannot be read is opened again after a pause.
+//! Owns when it begins: once the versions are described, because how a body is read depends on that. Owns, too, where
+//! it begins: after the last row of the checkpoint, or as far back as windows are kept; and when a checkpoint is written.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Shared;
+use super::checkpoint::Checkpoint;
 use crate::domain::record::Entry;
-use crate::prediction_log::query::{Log, LogError, Scope};
-use crate::prediction_log::{Item, Progress};
+use crate::monitor::Monitor;
+use crate::monitor::about::About;
+use crate::monitor::observe::Versions;
+use crate::prediction_log::{LogFollower, Progress, Row, Start, follow};
 
-/// How long the thread sleeps at most before it looks whether it is still wanted.
-const LOOK: Duration = Duration::from_millis(500);
-/// The pause after a failure.
-const PAUSE: Duration = Duration::from_secs(1);
+/// How often it is looked whether the versions are described.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How often a checkpoint is written. What came after the last one is read from the log again after a crash.
+const EVERY: Duration = Duration::from_secs(300);
+/// After so many rows it is looked whether one is due, while much is read.
+const ROWS: u64 = 16_384;
 
 /// Starts the thread.
 pub(super) fn start(
     shared: Arc<Shared>,
     data_dir: &Path,
     progress: Arc<Progress>,
+    monitor: &Monitor,
+    checkpoint: Checkpoint,
 ) -> io::Result<JoinHandle<()>> {
-    let since_us = shared.state.lock().reach_us(unix_us());
-    let history_end = progress.written();
+    // Before anything is recorded: what the log holds beyond this was not there when the checkpoint was written.
+    let ends = progress.written();
+    let (versions, described) = (monitor.versions.clone(), Arc::clone(&monitor.described));
+    let mut follower = Follower {
+        shared,
+        versions,
+        described,
+        checkpoint,
+        position: 0,
+        kept: 0,
+        since: Instant::now(),
+    };
     let data_dir = data_dir.to_owned();
-    let follower = Follower { shared, data_dir, progress, position: 0, history_end, since_us };
-    thread::Builder::new().name("quality".to_owned()).spawn(|| follower.run())
+    thread::Builder::new().name("quality".to_owned()).spawn(move || {
+        while follower.waits_for_versions() && !progress.has_ended() {
+            // Until the log ends, or it is time to look again.
+            progress.wait_written(u64::MAX, LOOK);
+        }
+        let start = follower.resume(ends);
+        follow(&data_dir, &progress, start, &mut follower);
+        follower.keep();
+    })
 }
 
 struct Follower {
     shared: Arc<Shared>,
-    data_dir: PathBuf,
-    progress: Arc<Progress>,
-    /// Every row up to this number was read, or lies too far back.
+    /// What is known about versions; `None` where nothing is monitored.
+    versions: Option<Arc<Versions>>,
+    /// They are described.
+    described: Arc<AtomicBool>,
+    checkpoint: Checkpoint,
+    /// Every row up to this number is in the state.
     position: u64,
-    /// The last row that was written before the thread began.
-    history_end: u64,
-    /// Rows before this time, in microseconds since the Unix epoch, are in no window that is kept.
-    since_us: u64,
+    /// The same of the last checkpoint, and when that was.
+    kept: u64,
+    since: Instant,
 }
 
 impl Follower {
-    fn run(mut self) {
-        while self.is_wanted() {
-            if let Err(error) = self.read() {
-                // Once a second at most: the pause below sees to it.
-                tracing::warn!(error = %error, "labels cannot be joined: the prediction log cannot be read");
-                // Until the log ends, or the pause is over.
-                self.progress.wait_written(u64::MAX, PAUSE);
+    /// Takes what the last run has kept, if it is good; says where to go on.
+    fn resume(&mut self, ends: u64) -> Start {
+        let mut state = self.shared.state.lock();
+        match self.checkpoint.read(ends) {
+            Ok(Some(saved)) => {
+                let position = saved.position;
+                (self.position, self.kept) = (position, position);
+                self.shared.resumed_after.store(position, Ordering::Relaxed);
+                state.restore(saved);
+                tracing::info!(after_lsn = position, "the join of labels goes on where it stopped");
+                return Start { position, ..Start::default() };
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(%error, "the checkpoint of labels is of no use: the log is read from the beginning");
             }
         }
+        Start { since_us: state.reach_us(unix_us()), ..Start::default() }
+    }
+
+    /// Writes a checkpoint, if there is anything new.
+    fn keep(&mut self) {
+        self.since = Instant::now();
+        if self.position == self.kept {
+            return;
+        }
+        // Readers wait for this; the disk, they do not.
+        let bytes = self.checkpoint.encode(&self.shared.state.lock().saved(self.position));
+        let Some(bytes) = bytes else { return };
+        match self.checkpoint.write(&bytes) {
+            Ok(()) => self.kept = self.position,
+            Err(error) => {
+                tracing::warn!(%error, "a checkpoint of labels cannot be written; a restart reads more of the log");
+            }
+        }
+    }
+
+    fn keep_now_and_then(&mut self) {
+        if self.since.elapsed() >= EVERY {
+            self.keep();
+        }
+    }
+
+    fn waits_for_versions(&self) -> bool {
+        self.versions.is_some() && !self.described.load(Ordering::Acquire) && self.is_wanted()
+    }
+
+    /// What is known about a version; nothing about one that is not served any more.
+    fn about(&self, model: &str, version: &str) -> Arc<About> {
+        let found = self.versions.as_ref().and_then(|versions| versions.find(model, version));
+        found.map(|version| version.about()).unwrap_or_default()
+    }
+}
+
+impl LogFollower for Follower {
+    fn name(&self) -> &'static str {
+        "the join of labels"
     }
 
     fn is_wanted(&self) -> bool {
-        !self.shared.ended.load(Ordering::Relaxed) && !self.progress.has_ended()
+        !self.shared.ended.load(Ordering::Relaxed)
     }
 
-    /// Reads on until the log ends, nobody asks any more, or reading fails.
-    fn read(&mut self) -> Result<(), LogError> {
-        if self.position < self.history_end {
-            let scope = Scope {
-                lsns: Some((self.position + 1, self.history_end)),
-                ts_us: Some((self.since_us, u64::MAX)),
-                ..Scope::default()
-            };
-            self.drain(&mut Log::open_scope(&self.data_dir, scope)?)?;
-            if !self.is_wanted() {
-                return Ok(());
+    fn take(&mut self, row: &Row<'_>) {
+        match &row.entry {
+            Entry::Prediction(record) => {
+                let decision = &record.decision;
+                let about = self.about(decision.model, decision.model_version);
+                self.shared.state.lock().prediction(record, &about, unix_us());
             }
-            self.position = self.history_end;
+            Entry::Feedback(record) => {
+                self.shared.state.lock().feedback(row.lsn, record, unix_us());
+            }
+            Entry::Gap(_) => {}
         }
-        self.tell(self.history_end);
-        self.shared.caught_up.store(true, Ordering::Relaxed);
-        let mut log = self.open()?;
-        while self.is_wanted() {
-            // What is written by now is there to be read.
-            let written = self.progress.written();
-            self.drain(&mut log)?;
-            if self.position < written {
-                // Its files may have gone under it; what is not found now either is damaged or removed.
-                log = self.open()?;
-                self.drain(&mut log)?;
-            }
-            self.tell(written);
-            self.progress.wait_written(written, LOOK);
+        self.position = row.lsn;
+        if row.lsn.is_multiple_of(ROWS) {
+            self.keep_now_and_then();
         }
-        Ok(())
     }
 
-    /// Opens what comes after the position.
-    fn open(&self) -> Result<Log, LogError> {
-        Log::open_scope(&self.data_dir, Scope::of_lsns(self.position + 1, u64::MAX))
-    }
-
-    /// Reads what there is.
-    fn drain(&mut self, log: &mut Log) -> Result<(), LogError> {
-        while let Some(item) = log.next_item()? {
-            let Item::Row(row) = item else { continue };
-            if row.lsn > self.position {
-                match &row.entry {
-                    Entry::Prediction(record) => {
-                        self.shared.state.lock().prediction(record, unix_us());
-                    }
-                    Entry::Feedback(record) => {
-                        self.shared.state.lock().feedback(row.lsn, record, unix_us());
-                    }
-                    Entry::Gap(_) => {}
-                }
-                self.position = row.lsn;
-            }
-            if !self.is_wanted() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Says up to which row everything is known.
-    fn tell(&self, lsn: u64) {
+    fn reached(&mut self, lsn: u64) {
         self.shared.position.store(lsn, Ordering::Relaxed);
+        self.shared.caught_up.store(true, Ordering::Relaxed);
+        self.position = self.position.max(lsn);
+        self.keep_now_and_then();
     }
 }
 

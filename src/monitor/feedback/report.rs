@@ -14,6 +14,8 @@ use super::QualityReader;
 use super::follow::unix_us;
 use super::series::{Cell, VersionQuality};
 use super::state::{Fate, ModelQuality, State};
+use crate::domain::ids::{ModelName, VersionName};
+use crate::domain::stats::baseline::Baseline;
 use crate::domain::stats::cbpe::{self, Calibrator};
 use crate::domain::stats::maturity::{self, Cohort, Curve, Matched};
 use crate::domain::stats::quality::{Measure, Metric, Quality};
@@ -165,8 +167,10 @@ impl QualityReader {
         minutes: u32,
         minute: Minute,
     ) -> Option<(cbpe::Estimate, u64)> {
+        let baseline = self.baselines.baseline(key);
+        let (calibrator, _) = calibrator(baseline.as_deref());
         let expected = |sum: Cell, model: &ModelQuality| {
-            let expected = match expected(&sum, model)? {
+            let expected = match expected(&sum, model, &calibrator)? {
                 Expectation::Binary(expected) => expected.accuracy,
                 Expectation::Accuracy(accuracy) => accuracy,
             };
@@ -203,6 +207,8 @@ impl QualityReader {
     pub fn version(&self, model: &str, version: &str, query: &Query) -> Result<Value, ReportError> {
         let no_labels = || ReportError::NoLabels(model.to_owned());
         let shared = self.shared.as_ref().ok_or_else(no_labels)?;
+        let key = VersionKey { model: ModelName::new(model), version: VersionName::new(version) };
+        let baseline = self.baselines.baseline(&key);
         let state = shared.state.lock();
         let found =
             state.models.iter().find(|own| own.name.as_str() == model).ok_or_else(no_labels)?;
@@ -222,10 +228,11 @@ impl QualityReader {
             "alpha": ALPHA,
             "complete": shared.caught_up.load(Ordering::Relaxed),
             "lsn": shared.position.load(Ordering::Relaxed),
+            "resumed_after_lsn": shared.resumed_after.load(Ordering::Relaxed),
             "since": time(state.floors.of(WindowLength::Day)),
             "whole": cell(&whole, found, &own.unscored),
             "maturity": maturity(&curve, mature),
-            "estimated": estimated(&whole, found),
+            "estimated": estimated(&whole, found, baseline.as_deref()),
             "labels": found.fates.iter().map(|(fate, count)| (fate.as_str().to_owned(), json!(count))).collect::<Map<_, _>>(),
             "detector": detector(own),
             "window": query.window.as_str(),
@@ -362,39 +369,52 @@ enum Expectation {
     Accuracy(cbpe::Estimate),
 }
 
+/// The calibration of a version's scores, and where it is from.
+fn calibrator(baseline: Option<&Baseline>) -> (Calibrator, String) {
+    let map = baseline.and_then(|baseline| baseline.calibration.as_ref());
+    match map.map(|map| Calibrator::new(&map.x, &map.y)) {
+        Some(Ok(calibrator)) => (calibrator, "baseline".to_owned()),
+        Some(Err(why)) => {
+            (Calibrator::identity(), format!("none: that of the baseline is unfit, since {why}"))
+        }
+        None => (Calibrator::identity(), "none: the scores are taken as they are".to_owned()),
+    }
+}
+
 /// What the scores of predictions let expect; `None` without scores, and for other kinds of models.
-fn expected(cell: &Cell, model: &ModelQuality) -> Option<Expectation> {
-    let identity = Calibrator::identity();
+fn expected(cell: &Cell, model: &ModelQuality, calibrator: &Calibrator) -> Option<Expectation> {
     match &model.measure {
         Measure::Classes { classes: 2, positive: Some(_) } => {
             let threshold = match &model.spec.task {
                 crate::domain::spec::LabelTask::Classes { threshold, .. } => *threshold,
                 _ => 0.5,
             };
-            cbpe::expected(&cell.scores, &identity, threshold).map(Expectation::Binary)
+            cbpe::expected(&cell.scores, calibrator, threshold).map(Expectation::Binary)
         }
         Measure::Classes { positive: None, .. } => {
-            cbpe::expected_accuracy(&cell.scores, &identity).map(Expectation::Accuracy)
+            cbpe::expected_accuracy(&cell.scores, calibrator).map(Expectation::Accuracy)
         }
         Measure::Classes { .. } | Measure::Values { .. } | Measure::Rewards => None,
     }
 }
 
 /// What the scores of all predictions let expect, labelled or not.
-fn estimated(cell: &Cell, model: &ModelQuality) -> Value {
-    let about = "from the scores alone, taken as calibrated; blind to a change of what is true";
+fn estimated(cell: &Cell, model: &ModelQuality, baseline: Option<&Baseline>) -> Value {
+    let (calibrator, source) = calibrator(baseline);
+    let about =
+        "from the scores alone, as far as they are calibrated; blind to a change of what is true";
     let n = cell.scores.n();
     let interval = |estimate: cbpe::Estimate| {
         let (lower, upper) = (estimate.interval.lower, estimate.interval.upper);
         json!({ "value": estimate.value, "lower": lower, "upper": upper, "interval": "certified" })
     };
-    match expected(cell, model) {
+    match expected(cell, model, &calibrator) {
         None => Value::Null,
         Some(Expectation::Binary(found)) => {
-            json!({ "about": about, "n": n, "accuracy": interval(found.accuracy), "f1": found.f1, "auc": found.auc })
+            json!({ "about": about, "calibration": source, "n": n, "accuracy": interval(found.accuracy), "f1": found.f1, "auc": found.auc })
         }
         Some(Expectation::Accuracy(found)) => {
-            json!({ "about": about, "n": n, "accuracy": interval(found) })
+            json!({ "about": about, "calibration": source, "n": n, "accuracy": interval(found) })
         }
     }
 }

@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::answer::{Answer, Unscored};
 use super::ledger::Truth;
 use super::store::Home;
@@ -23,7 +25,7 @@ pub(super) const DAYS_MAX: u32 = 40;
 const ALARMS_MAX: usize = 20;
 
 /// What is counted in one window.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Cell {
     /// Of predictions with a label.
     pub(super) quality: Quality,
@@ -53,7 +55,7 @@ impl Cell {
 }
 
 /// From which minute on windows of each length are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Floors([Minute; 3]);
 
 impl Floors {
@@ -81,7 +83,7 @@ impl Floors {
 }
 
 /// The windows of one slice of a version.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Series {
     windows: [BTreeMap<Minute, Cell>; 3],
 }
@@ -126,7 +128,7 @@ impl Series {
 }
 
 /// An alarm of the detector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Change {
     /// When the label came that raised it, in microseconds since the Unix epoch.
     pub(super) ts_us: u64,
@@ -135,7 +137,7 @@ pub(super) struct Change {
 }
 
 /// What is known about one version.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct VersionQuality {
     /// All predictions under 0, then slices by their place in the model's table.
     slices: BTreeMap<u16, Series>,

@@ -9,21 +9,25 @@
 //!          └─▶ waits for its prediction ─▶ given up
 //! ```
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use twox_hash::XxHash3_64;
 
 use super::answer::{self, Unscored};
-use super::ledger::{Effect, Statement, Truth};
+use super::checkpoint::{Saved, SavedModel};
+use super::ledger::{Effect, Said, Statement, Truth};
 use super::series::{DAYS_MAX, Floors, Step, VersionQuality};
-use super::store::{self, Entry, Home, Store, Waiting};
+use super::store::{self, Entry, Home, Label, Row, Store, Waiting};
 use crate::domain::ids::{ModelName, RecordId, VersionName};
 use crate::domain::record::{FeedbackRecord, FeedbackTarget, Kind, PredictionRecord};
 use crate::domain::spec::{FeedbackSpec, LabelsSpec};
 use crate::domain::stats::quality::Measure;
 use crate::domain::stats::window::{Minute, WindowLength};
+use crate::monitor::about::About;
 
 /// The most versions of a model that are measured.
 const VERSIONS_MAX: usize = 256;
@@ -35,7 +39,7 @@ pub(super) const OTHER: &str = "other";
 macro_rules! fates {
     ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
         /// What became of a statement.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
         pub(super) enum Fate { $($(#[$doc])* $name,)* }
 
         impl Fate {
@@ -88,7 +92,7 @@ pub(super) struct State {
     pub(super) models: Vec<ModelQuality>,
     pub(super) store: Store,
     pub(super) floors: Floors,
-    window_us: u64,
+    pub(super) window_us: u64,
     memory_max: usize,
     /// The time of the log.
     now_us: u64,
@@ -135,6 +139,34 @@ impl State {
         (self.store.bytes() + self.series_bytes, self.memory_max)
     }
 
+    /// What is to be kept, once every row up to `position` is in it.
+    pub(super) fn saved(&self, position: u64) -> Saved<'_> {
+        Saved {
+            position,
+            now_us: self.now_us,
+            floors: self.floors,
+            lost: [self.unmatched, self.dropped, self.forgotten],
+            models: self.models.iter().map(ModelQuality::saved).collect(),
+            store: Cow::Borrowed(&self.store),
+        }
+    }
+
+    /// Takes what was kept, of the same models.
+    pub(super) fn restore(&mut self, saved: Saved<'static>) {
+        let Saved { now_us, floors, lost, models, store, position: _ } = saved;
+        (self.now_us, self.floors) = (now_us, floors);
+        [self.unmatched, self.dropped, self.forgotten] = lost;
+        self.store = store.into_owned();
+        for (own, saved) in self.models.iter_mut().zip(models) {
+            own.names = saved.names.into_owned();
+            own.versions = saved.versions.into_owned();
+            own.slices = saved.slices.into_owned();
+            own.fates = saved.fates.into_owned();
+        }
+        self.store.weigh();
+        self.tidy();
+    }
+
     /// Days of the join window, for which windows are kept.
     fn days(&self) -> u32 {
         let day_us = u64::from(WindowLength::Day.minutes()) * 60_000_000;
@@ -155,15 +187,26 @@ impl State {
         }
         let (before, now) = (Minute::of_us(self.now_us), Minute::of_us(ts_us.max(self.now_us)));
         self.now_us = self.now_us.max(ts_us);
-        self.unmatched += self.store.give_up(self.now_us);
+        // They are the cheapest to send, and must not drive out predictions.
+        self.unmatched += self.store.give_up(self.now_us, self.memory_max / 8);
         if now > before {
             self.floors.raise(now, self.days());
             self.store.expire(Minute::of_us(self.now_us.saturating_sub(self.window_us)));
             self.tidy();
         }
+        self.make_room();
+    }
+
+    /// Drops the oldest predictions while there is too much, and then statements that wait for one.
+    fn make_room(&mut self) {
         while self.store.bytes() + self.series_bytes > self.memory_max {
-            let Some(dropped) = self.store.drop_oldest() else { break };
-            self.dropped += dropped as u64;
+            if let Some(dropped) = self.store.drop_oldest() {
+                self.dropped += dropped as u64;
+            } else if let Some(given_up) = self.store.give_up_oldest() {
+                self.unmatched += given_up;
+            } else {
+                break;
+            }
         }
     }
 
@@ -196,7 +239,12 @@ impl State {
     }
 
     /// Takes a prediction.
-    pub(super) fn prediction(&mut self, record: &PredictionRecord<'_>, clock_us: u64) {
+    pub(super) fn prediction(
+        &mut self,
+        record: &PredictionRecord<'_>,
+        about: &About,
+        clock_us: u64,
+    ) {
         let ended_us = record.ts_us.saturating_add(record.latency.t_total.into());
         let minute = Minute::of_us(ended_us);
         if !matches!(record.kind, Kind::Inference | Kind::Shadow) {
@@ -215,11 +263,15 @@ impl State {
         let Some(version) = quality.version(record.decision.model_version) else { return };
         let slice = quality.slice(record);
         let home = Home { model: place, version, slice, minute };
-        let answer = answer::read(record, &quality.spec);
+        let mut rows = SmallVec::new();
         if let Some(own) = quality.versions.get_mut(usize::from(version)) {
-            match &answer {
-                Ok(answer) => own.predict(home, &quality.measure, &self.floors, answer),
-                Err(why) => *own.unscored.entry(*why).or_default() += 1,
+            let read = answer::read(record, &quality.spec, about);
+            for row in read.unwrap_or_else(|why| vec![Err(why)]) {
+                match &row {
+                    Ok(answer) => own.predict(home, &quality.measure, &self.floors, answer),
+                    Err(why) => *own.unscored.entry(*why).or_default() += 1,
+                }
+                rows.push(Row::new(row.ok()));
             }
         }
         let parent = record.parent_record_id.filter(|_| record.kind == Kind::Shadow);
@@ -229,15 +281,7 @@ impl State {
             waited_for.into_iter().chain(names.iter().copied()).collect();
         let ledger = parent.and_then(|parent| self.store.ledger(parent));
         let is_labelled = ledger.is_some();
-        let entry = Entry {
-            home,
-            ts_us: record.ts_us,
-            answer: answer.ok(),
-            ledger,
-            labelled_after_us: None,
-            is_watched: false,
-            names,
-        };
+        let entry = Entry { home, ts_us: record.ts_us, rows, ledger, names };
         self.store.put(record.record_id, parent, entry);
         if is_labelled {
             self.recount(record.record_id, None, self.now_us);
@@ -262,6 +306,7 @@ impl State {
                 topic: hash(record, false),
                 identity: hash(record, true),
                 lsn,
+                observed_us: record.observed_us,
                 truth: None,
             },
             ts_us: record.ts_us,
@@ -292,7 +337,8 @@ impl State {
         let truth = if waiting.retracted {
             None
         } else {
-            match answer::truth(waiting.value, waiting.label.as_deref(), &model.spec) {
+            let says = (waiting.value, waiting.label.as_deref());
+            match answer::truth(says, entry.rows.len(), &model.spec) {
                 _ if is_late => None,
                 Some(truth) => Some(truth),
                 None => return model.count(Fate::Invalid),
@@ -301,12 +347,12 @@ impl State {
         if is_late {
             return model.count(Fate::Late);
         }
-        if entry.answer.is_none() {
+        if entry.rows.iter().all(|row| row.answer.is_none()) {
             return model.count(Fate::Unscorable);
         }
         let before = entry.truth(model.spec.policy);
         let bytes = entry.ledger_bytes();
-        let statement = Statement { truth, ..waiting.statement };
+        let statement = Statement { truth, ..waiting.statement.clone() };
         match entry.ledger.get_or_insert_default().take(&statement, model.spec.policy) {
             Effect::Repeated => return model.count(Fate::Unchanged),
             Effect::Excess => return model.count(Fate::Excess),
@@ -316,45 +362,87 @@ impl State {
         self.recount(id, before, waiting.ts_us);
     }
 
-    /// Takes the label `before` of a prediction back and counts the one that it has now.
-    fn recount(&mut self, id: RecordId, before: Option<Truth>, ts_us: u64) {
+    /// Takes the labels `before` of a prediction back where they have changed, and counts those that it has now.
+    fn recount(&mut self, id: RecordId, before: Option<Said>, ts_us: u64) {
         let Some(entry) = self.store.get_mut(id) else { return };
         let Some(model) = self.models.get_mut(usize::from(entry.home.model)) else { return };
         let Some(version) = model.versions.get_mut(usize::from(entry.home.version)) else { return };
-        let Some(answer) = &entry.answer else { return };
         let after = entry.truth(model.spec.policy);
         if before == after {
             return model.count(Fate::Unchanged);
         }
-        let (home, measure, floors) = (entry.home, &model.measure, &self.floors);
-        if let (Some(truth), Some(after_us)) = (before, entry.labelled_after_us) {
-            let step = Step { answer, truth, after: Duration::from_micros(after_us) };
-            version.unlabel(home, measure, floors, step);
+        // A copy that went to a version on trial may have answered another number of rows.
+        if after.as_ref().is_some_and(|said| said.len() != entry.rows.len()) {
+            return model.count(Fate::Invalid);
         }
+        let place = Place { home: entry.home, measure: &model.measure, floors: &self.floors };
         // The age of a label is that of the first: a correction does not make it late.
-        let first_us = ts_us.saturating_sub(entry.ts_us);
-        let after_us = entry.labelled_after_us.unwrap_or(first_us);
-        let mut fate = Fate::Retracted;
-        entry.labelled_after_us = None;
-        if let Some(truth) = after {
-            let step = Step { answer, truth, after: Duration::from_micros(after_us) };
-            if version.label(home, measure, floors, step) {
-                entry.labelled_after_us = Some(after_us);
-                fate = if before.is_some() { Fate::Replaced } else { Fate::Joined };
-                if !std::mem::replace(&mut entry.is_watched, true) {
-                    version.watch(measure, step, ts_us);
-                }
+        let (first_us, mut is_labelled) = (ts_us.saturating_sub(entry.ts_us), false);
+        for (at, row) in entry.rows.iter_mut().enumerate() {
+            let of = |said: &Option<Said>| said.as_ref().and_then(|said| said.row(at));
+            let (before, after) = (of(&before), of(&after));
+            if before == after {
+                is_labelled |= matches!(row.label, Label::After(_));
             } else {
-                fate = Fate::Invalid;
+                is_labelled |= relabel(version, &place, row, (before, after), (first_us, ts_us));
             }
         }
-        model.count(fate);
+        model.count(match (is_labelled, &before, &after) {
+            (true, None, _) => Fate::Joined,
+            (true, Some(_), _) => Fate::Replaced,
+            (false, _, None) => Fate::Retracted,
+            (false, _, Some(_)) => Fate::Invalid,
+        });
     }
+}
+
+/// Takes the label of a row back, if it has one, and counts another, if there is one; `true` if it has one then.
+fn relabel(
+    version: &mut VersionQuality,
+    place: &Place<'_>,
+    row: &mut Row,
+    (before, after): (Option<Truth>, Option<Truth>),
+    (first_us, ts_us): (u64, u64),
+) -> bool {
+    let Some(answer) = &row.answer else { return false };
+    let step = |truth, after_us| Step { answer, truth, after: Duration::from_micros(after_us) };
+    let was = row.label;
+    let mut after_us = first_us;
+    if let (Some(truth), Label::After(us)) = (before, was) {
+        version.unlabel(place.home, place.measure, place.floors, step(truth, us));
+        (row.label, after_us) = (Label::Gone, us);
+    }
+    let Some(truth) = after else { return false };
+    let step = step(truth, after_us);
+    if !version.label(place.home, place.measure, place.floors, step) {
+        return false;
+    }
+    row.label = Label::After(after_us);
+    if was == Label::Never {
+        version.watch(place.measure, step, ts_us);
+    }
+    true
+}
+
+/// Where the rows of a prediction are counted.
+struct Place<'s> {
+    home: Home,
+    measure: &'s Measure,
+    floors: &'s Floors,
 }
 
 impl ModelQuality {
     pub(super) fn count(&mut self, fate: Fate) {
         *self.fates.entry(fate).or_default() += 1;
+    }
+
+    fn saved(&self) -> SavedModel<'_> {
+        SavedModel {
+            names: Cow::Borrowed(&self.names),
+            versions: Cow::Borrowed(&self.versions),
+            slices: Cow::Borrowed(&self.slices),
+            fates: Cow::Borrowed(&self.fates),
+        }
     }
 
     /// Whether feedback with this metric and source is about the labels of the model.
@@ -433,6 +521,9 @@ fn hash(record: &FeedbackRecord<'_>, whole: bool) -> u64 {
             field(3, label.as_bytes());
         }
         field(4, &[u8::from(record.retracted)]);
+        if let Some(observed_us) = record.observed_us {
+            field(6, &observed_us.to_le_bytes());
+        }
     } else if whole {
         field(5, record.feedback_id.as_bytes());
     }

@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use twox_hash::XxHash3_128;
 
 use super::answer::Answer;
-use super::ledger::{Ledger, Statement, Truth};
+use super::ledger::{Ledger, Said, Statement};
 use crate::domain::ids::RecordId;
 use crate::domain::record::FeedbackTarget;
 use crate::domain::spec::LabelPolicy;
@@ -33,7 +34,7 @@ pub(super) fn name(target: FeedbackTarget<'_>) -> Name {
 }
 
 /// Where a prediction is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Home {
     /// The model, by its place in the table.
     pub(super) model: u16,
@@ -46,26 +47,57 @@ pub(super) struct Home {
 }
 
 /// A prediction.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Entry {
     pub(super) home: Home,
     /// When it was asked for, in microseconds since the Unix epoch.
     pub(super) ts_us: u64,
-    /// `None` if it cannot be scored.
-    pub(super) answer: Option<Answer>,
+    /// What it said, row by row; none if it cannot be scored.
+    #[serde(with = "crate::domain::small")]
+    pub(super) rows: SmallVec<[Row; 1]>,
     /// What was stated about it; most predictions never get a label.
     pub(super) ledger: Option<Box<Ledger>>,
-    /// How long after it its label came, in microseconds; `None` while it has none.
-    pub(super) labelled_after_us: Option<u64>,
-    /// The detector has seen its first label.
-    pub(super) is_watched: bool,
     /// What else it is called.
+    #[serde(with = "crate::domain::small")]
     pub(super) names: SmallVec<[Name; 2]>,
+}
+
+/// A row of a prediction.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Row {
+    /// `None` if it cannot be scored.
+    pub(super) answer: Option<Answer>,
+    pub(super) label: Label,
+}
+
+/// Whether a row has a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Label {
+    /// It never had one.
+    Never,
+    /// It had one, which the detector has seen.
+    Gone,
+    /// It has one, which came so many microseconds after the prediction.
+    After(u64),
+}
+
+impl Row {
+    /// A row without a label.
+    pub(super) fn new(answer: Option<Answer>) -> Self {
+        Self { answer, label: Label::Never }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        match &self.answer {
+            Some(Answer::Class { probabilities: Some(all), .. }) => size_of_val::<[f64]>(all),
+            Some(Answer::Class { .. } | Answer::Value(_) | Answer::Anything) | None => 0,
+        }
+    }
 }
 
 impl Entry {
     /// What is true of it, as far as is stated.
-    pub(super) fn truth(&self, policy: LabelPolicy) -> Option<Truth> {
+    pub(super) fn truth(&self, policy: LabelPolicy) -> Option<Said> {
         self.ledger.as_ref()?.truth(policy)
     }
 
@@ -76,20 +108,18 @@ impl Entry {
 
     /// Bytes with its places in the tables.
     fn bytes(&self) -> usize {
-        let probabilities = match &self.answer {
-            Some(Answer::Class { probabilities: Some(all), .. }) => size_of_val::<[f64]>(all),
-            Some(Answer::Class { .. } | Answer::Value(_) | Answer::Anything) | None => 0,
-        };
+        let several = if self.rows.spilled() { self.rows.len() * size_of::<Row>() } else { 0 };
+        let rows = several + self.rows.iter().map(Row::heap_bytes).sum::<usize>();
         // A table is between half and nearly full, and each name and id stands in one more place.
         2 * (size_of::<(RecordId, Self)>() + self.names.len() * size_of::<(Name, RecordId)>())
             + size_of::<RecordId>()
-            + probabilities
+            + rows
             + self.ledger_bytes()
     }
 }
 
 /// A statement whose prediction has not come.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Waiting {
     pub(super) statement: Statement,
     pub(super) ts_us: u64,
@@ -101,7 +131,7 @@ pub(super) struct Waiting {
 }
 
 /// Where a statement waits.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Place {
     name: Name,
     lsn: u64,
@@ -109,22 +139,31 @@ struct Place {
 }
 
 /// The store.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Store {
     entries: HashMap<RecordId, Entry>,
     names: HashMap<Name, RecordId>,
     /// Copies that went to a version on trial, by the prediction that the client got.
-    shadows: HashMap<RecordId, SmallVec<[RecordId; 1]>>,
+    shadows: HashMap<RecordId, Vec<RecordId>>,
+    /// The other way round.
+    parents: HashMap<RecordId, RecordId>,
     buckets: BTreeMap<Minute, Vec<RecordId>>,
     waiting: HashMap<Name, Vec<Waiting>>,
     /// Where the statements wait, in the order in which they came; some are gone already.
     order: VecDeque<Place>,
-    /// Statements that wait.
+    /// Statements that wait, and the bytes of their texts.
     waiting_len: usize,
+    waiting_bytes: usize,
     bytes: usize,
 }
 
 impl Store {
+    /// Weighs everything anew, after it was read back.
+    pub(super) fn weigh(&mut self) {
+        self.bytes = self.entries.values().map(Entry::bytes).sum();
+        self.waiting_bytes = self.waiting.values().flatten().map(Waiting::heap_bytes).sum();
+    }
+
     /// Predictions.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
@@ -137,9 +176,7 @@ impl Store {
 
     /// Bytes of memory, about.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
-            + self.waiting_len * 2 * size_of::<Waiting>()
-            + self.order.len() * size_of::<Place>()
+        self.bytes + self.bytes_waiting()
     }
 
     pub(super) fn contains(&self, id: RecordId) -> bool {
@@ -162,6 +199,7 @@ impl Store {
             self.names.insert(*name, id);
         }
         if let Some(parent) = parent {
+            self.parents.insert(id, parent);
             self.shadows.entry(parent).or_default().push(id);
         }
         self.buckets.entry(entry.home.minute).or_default().push(id);
@@ -201,6 +239,14 @@ impl Store {
             let Some(entry) = self.entries.remove(id) else { continue };
             self.bytes = self.bytes.saturating_sub(entry.bytes());
             self.shadows.remove(id);
+            if let Some(parent) = self.parents.remove(id)
+                && let Some(copies) = self.shadows.get_mut(&parent)
+            {
+                copies.retain(|copy| copy != id);
+                if copies.is_empty() {
+                    self.shadows.remove(&parent);
+                }
+            }
             for name in &entry.names {
                 if self.names.get(name) == Some(id) {
                     self.names.remove(name);
@@ -214,6 +260,7 @@ impl Store {
     pub(super) fn wait(&mut self, target: FeedbackTarget<'_>, waiting: Waiting) {
         let name = name(target);
         self.order.push_back(Place { name, lsn: waiting.statement.lsn, ts_us: waiting.ts_us });
+        self.waiting_bytes += waiting.heap_bytes();
         self.waiting.entry(name).or_default().push(waiting);
         self.waiting_len += 1;
     }
@@ -222,29 +269,50 @@ impl Store {
     pub(super) fn take_waiting(&mut self, name: Name) -> Vec<Waiting> {
         let found = self.waiting.remove(&name).unwrap_or_default();
         self.waiting_len -= found.len();
+        self.waiting_bytes -= found.iter().map(Waiting::heap_bytes).sum::<usize>();
         found
     }
 
+    /// Bytes of the statements that wait.
+    fn bytes_waiting(&self) -> usize {
+        self.waiting_len * 2 * size_of::<Waiting>()
+            + self.waiting_bytes
+            + self.order.len() * size_of::<Place>()
+    }
+
     /// Gives up statements that have waited too long, or of which there are too many; returns how many.
-    pub(super) fn give_up(&mut self, now_us: u64) -> u64 {
+    pub(super) fn give_up(&mut self, now_us: u64, bytes_max: usize) -> u64 {
         let mut given_up = 0;
         while let Some(place) = self.order.front().copied() {
             let is_old = place.ts_us.saturating_add(WAITING_US) < now_us;
-            let is_full = self.waiting_len > WAITING_MAX || self.order.len() > 4 * WAITING_MAX;
+            let is_full = self.waiting_len > WAITING_MAX
+                || self.order.len() > 4 * WAITING_MAX
+                || self.bytes_waiting() > bytes_max;
             if !is_old && !is_full {
                 break;
             }
-            self.order.pop_front();
-            let Some(waiting) = self.waiting.get_mut(&place.name) else { continue };
-            let before = waiting.len();
-            waiting.retain(|one| one.statement.lsn != place.lsn);
-            let gone = before - waiting.len();
-            if waiting.is_empty() {
-                self.waiting.remove(&place.name);
-            }
-            self.waiting_len -= gone;
-            given_up += gone as u64;
+            given_up += self.give_up_oldest().unwrap_or_default();
         }
         given_up
+    }
+
+    /// Gives up the statement that waits longest, if it still waits; `None` when there is none.
+    pub(super) fn give_up_oldest(&mut self) -> Option<u64> {
+        let place = self.order.pop_front()?;
+        let Some(waiting) = self.waiting.get_mut(&place.name) else { return Some(0) };
+        let gone = waiting.extract_if(.., |one| one.statement.lsn == place.lsn);
+        let gone: Vec<usize> = gone.map(|one| one.heap_bytes()).collect();
+        if waiting.is_empty() {
+            self.waiting.remove(&place.name);
+        }
+        self.waiting_len -= gone.len();
+        self.waiting_bytes -= gone.iter().sum::<usize>();
+        Some(gone.len() as u64)
+    }
+}
+
+impl Waiting {
+    fn heap_bytes(&self) -> usize {
+        self.metric.len() + self.source.len() + self.label.as_ref().map_or(0, String::len)
     }
 }

@@ -1,10 +1,14 @@
 //! The join by itself: rows of the log in, labels and quality out, in any order and any number of times.
 
+mod answers;
+mod checkpoints;
+
 use std::time::Duration;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::checkpoint::Checkpoint;
 use super::report::ALPHA;
 use super::series::Cell;
 use super::state::{Fate, State};
@@ -19,6 +23,7 @@ use crate::domain::spec::{
     SliceSource,
 };
 use crate::domain::stats::window::WindowLength;
+use crate::monitor::about::About;
 
 /// Noon of a day, in microseconds since the Unix epoch.
 const NOON: u64 = 1_767_268_800_000_000;
@@ -172,7 +177,7 @@ fn fate(state: &State, fate: Fate) -> u64 {
 }
 
 fn predict(state: &mut State, predicted: &Predicted) {
-    state.prediction(&predicted.record(), u64::MAX);
+    state.prediction(&predicted.record(), &About::default(), u64::MAX);
 }
 
 #[test]
@@ -245,6 +250,38 @@ fn a_flood_of_unknown_labels_is_bounded_and_counted() {
     assert!(waiting <= WAITING_MAX as u64 + 1 && waiting + gone == WAITING_MAX as u64 + 500);
 }
 
+/// Labels of 60 KiB for predictions that never come take an eighth of the memory, not the place of predictions.
+#[test]
+fn a_flood_of_long_labels_is_bounded_by_bytes() {
+    let mut state = State::new(
+        [(ModelName::new("m"), classes())],
+        &FeedbackSpec { memory: 8 << 20, ..FeedbackSpec::default() },
+    );
+    predict(&mut state, &predicted(1, "a", &[0.5, 0.3, 0.2]));
+    let long = "x".repeat(60 << 10);
+    for n in 0..1000 {
+        let key = format!("flood-{n}");
+        state.feedback(n, &label(FeedbackTarget::Key(&key), &long), u64::MAX);
+    }
+    let (waiting, bytes) = (state.store.waiting() as u64, state.store.bytes());
+    assert!(waiting > 5 && bytes <= (1 << 20) + (128 << 10), "{waiting} wait, {bytes} bytes");
+    assert_eq!((waiting + state.unmatched, state.store.len()), (1000, 1));
+}
+
+/// To return to an earlier value it is enough to say when that was found out.
+#[test]
+fn a_label_may_come_back_when_it_is_said_when() {
+    let mut state = state_of(classes());
+    predict(&mut state, &predicted(1, "a", &[0.5, 0.3, 0.2]));
+    let about = FeedbackTarget::Prediction(id(1));
+    for (lsn, (text, hours)) in (10..).zip([("a", 1), ("b", 2), ("a", 3), ("b", 0)]) {
+        let observed_us = Some(NOON + hours * HOUR);
+        state.feedback(lsn, &FeedbackRecord { observed_us, ..label(about, text) }, u64::MAX);
+    }
+    assert_eq!((metric(&state, "accuracy"), whole(&state).quality.n()), (1.0, 1));
+    assert_eq!(fate(&state, Fate::Replaced), 2, "the last one was found out first");
+}
+
 #[test]
 fn labels_count_within_the_join_window_by_prediction_time() {
     let mut state = State::new(
@@ -258,29 +295,6 @@ fn labels_count_within_the_join_window_by_prediction_time() {
     state.feedback(10, &at(0, NOON + 2 * HOUR), u64::MAX);
     state.feedback(11, &at(1, NOON + 2 * HOUR + 2 * SECOND), u64::MAX);
     assert_eq!((fate(&state, Fate::Joined), fate(&state, Fate::Late)), (1, 1));
-}
-
-#[test]
-fn what_cannot_be_scored_is_counted_with_the_reason() {
-    let mut state = state_of(classes());
-    let failed = predicted(1, "a", &[0.5, 0.3, 0.2]);
-    state.prediction(&PredictionRecord { status: 500, ..failed.record() }, u64::MAX);
-    let cut = predicted(2, "a", &[0.5, 0.3, 0.2]);
-    let response = Side { omission: Some(Omission::Size), ..cut.record().response };
-    state.prediction(&PredictionRecord { response, ..cut.record() }, u64::MAX);
-    predict(&mut state, &predicted(3, "unheard of", &[0.5, 0.3, 0.2]));
-    predict(&mut state, &Predicted { body: "no JSON".to_owned(), ..predicted(4, "a", &[]) });
-    let rows = predicted(5, "a", &[0.5, 0.3, 0.2]);
-    state.prediction(&PredictionRecord { batch_size: Some(2), ..rows.record() }, u64::MAX);
-    predict(&mut state, &predicted(6, "a", &[0.5, 3.0, 0.2]));
-    let reasons: Vec<(&str, u64)> =
-        state.models[0].versions[0].unscored.iter().map(|(why, n)| (why.as_str(), *n)).collect();
-    let wanted = ["failed", "omitted", "output", "rows", "class", "probabilities"];
-    assert_eq!(reasons, wanted.map(|why| (why, 1)));
-    state.feedback(10, &label(FeedbackTarget::Prediction(id(1)), "a"), u64::MAX);
-    predict(&mut state, &predicted(7, "a", &[0.5, 0.3, 0.2]));
-    state.feedback(11, &label(FeedbackTarget::Prediction(id(7)), "never heard"), u64::MAX);
-    assert_eq!((fate(&state, Fate::Unscorable), fate(&state, Fate::Invalid)), (1, 1));
 }
 
 /// Other metrics and sources are none of its business.
@@ -299,36 +313,6 @@ fn only_the_declared_metric_and_source_count() {
 }
 
 #[test]
-fn numbers_pointers_and_rewards_are_read_as_declared() {
-    let scored = |labels: LabelsSpec, body: Value, truth: f64| {
-        let mut state = state_of(labels);
-        predict(&mut state, &Predicted { body: body.to_string(), ..predicted(1, "a", &[]) });
-        let about = FeedbackTarget::Prediction(id(1));
-        let record = FeedbackRecord { value: Some(truth), label: None, ..label(about, "") };
-        state.feedback(10, &record, u64::MAX);
-        state
-    };
-    let body = json!({ "scores": { "list": [{ "p": 0.25 }] }, "class": 1 });
-    let output = pointer("/scores/list/0/p");
-    let value = LabelTask::Value { output: output.clone(), quantile: None, tolerance: Some(1.0) };
-    let number = scored(spec(value), body.clone(), 2.0);
-    assert_eq!((metric(&number, "mae"), metric(&number, "within_tolerance")), (1.75, 0.0));
-    let task = |names: &[&str], predicted, probabilities, positive| LabelTask::Classes {
-        names: names.iter().map(|name| (*name).to_owned()).collect(),
-        predicted,
-        probabilities,
-        positive,
-        threshold: 0.5,
-    };
-    let class = task(&["a", "b", "c"], Some(pointer("/class")), None, None);
-    assert_eq!(metric(&scored(spec(class), body.clone(), 1.0), "accuracy"), 1.0);
-    let binary = scored(spec(task(&["no", "yes"], None, Some(output), Some(1))), body.clone(), 1.0);
-    assert_eq!((metric(&binary, "recall"), metric(&binary, "brier")), (0.0, 0.5625));
-    let reward = LabelsSpec { policy: LabelPolicy::Sum, ..spec(LabelTask::Reward) };
-    assert_eq!(metric(&scored(reward, body, 3.5), "reward"), 3.5);
-}
-
-#[test]
 fn slices_are_bounded_and_add_up() {
     let slice = Some(SliceSource::Field(FieldSource::Header("x-region".to_owned())));
     let mut state = state_of(LabelsSpec { slice, ..classes() });
@@ -336,7 +320,11 @@ fn slices_are_bounded_and_add_up() {
         let one = predicted(n, "a", &[0.5, 0.3, 0.2]);
         let region = format!("region-{}", n % 5);
         let request = Side { headers: vec![("x-region", region.as_str())], ..Side::EMPTY };
-        state.prediction(&PredictionRecord { request, ..one.record() }, u64::MAX);
+        state.prediction(
+            &PredictionRecord { request, ..one.record() },
+            &About::default(),
+            u64::MAX,
+        );
     }
     let model = &state.models[0];
     assert_eq!(model.slices, ["all", "region-0", "region-1", "other"]);
@@ -373,7 +361,7 @@ fn a_wrong_clock_moves_nothing() {
     let mut state = state_of(classes());
     predict(&mut state, &predicted(1, "a", &[0.5, 0.3, 0.2]));
     let future = predicted(400 * 24 * 3600, "a", &[0.5, 0.3, 0.2]);
-    state.prediction(&future.record(), NOON + HOUR);
+    state.prediction(&future.record(), &About::default(), NOON + HOUR);
     assert_eq!(state.store.len(), 2);
     state.feedback(9, &label(FeedbackTarget::Prediction(id(1)), "a"), NOON + HOUR);
     assert_eq!(fate(&state, Fate::Joined), 1);
@@ -394,6 +382,11 @@ fn a_change_of_the_error_rate_is_seen() {
     assert!((1001..1200).contains(&seen), "after {seen}");
 }
 
+fn checkpoint(dir: &std::path::Path, state: &State) -> Checkpoint {
+    let models = state.models.iter().map(|model| (&model.name, &model.spec));
+    Checkpoint::new(dir, models, state.window_us)
+}
+
 /// What is sent about each of a few predictions.
 fn deliveries() -> impl Strategy<Value = Vec<(u64, Option<&'static str>, u32)>> {
     let truth =
@@ -405,10 +398,11 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 64, ..ProptestConfig::default() })]
 
     /// However labels come (doubled, before the prediction, mixed with others), the quality is that of the labels
-    /// that count in the end, and reading the log again gives the same.
+    /// that count in the end, and a stop and a checkpoint in the middle change nothing.
     #[test]
-    fn quality_is_that_of_the_labels_that_count(deliveries in deliveries(), early in 0u64..12) {
-        let run = || {
+    fn quality_is_that_of_the_labels_that_count(deliveries in deliveries(), early in 0u64..12, stop in 100u64..160) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let run = |stop: Option<u64>| {
             let mut state = state_of(classes());
             let prediction = |n: u64| predicted(n, ["a", "b", "c"][n as usize % 3], &[0.5, 0.25, 0.25]);
             for n in early..12 {
@@ -424,6 +418,12 @@ proptest! {
                     ..label(FeedbackTarget::Prediction(id(*n)), "")
                 };
                 state.feedback(lsn, &record, u64::MAX);
+                if stop == Some(lsn) {
+                    let own = checkpoint(dir.path(), &state);
+                    own.write(&own.encode(&state.saved(lsn)).expect("bytes")).expect("written");
+                    state = state_of(classes());
+                    state.restore(own.read(lsn).expect("good").expect("there"));
+                }
                 if salt % 3 == 0 {
                     state.feedback(lsn + 1000, &record, u64::MAX);
                 }
@@ -433,7 +433,7 @@ proptest! {
             }
             state
         };
-        let (state, again) = (run(), run());
+        let (state, again) = (run(None), run(Some(stop)));
         let mut truths = [None; 12];
         for (n, truth, _) in &deliveries {
             truths[*n as usize] = *truth;
@@ -447,6 +447,8 @@ proptest! {
         }
         let other = whole(&again);
         prop_assert_eq!((&cell.quality, &cell.cohort, &cell.scores), (&other.quality, &other.cohort, &other.scores));
+        prop_assert_eq!(&state.models[0].fates, &again.models[0].fates);
+        prop_assert_eq!((state.bytes(), state.store.waiting()), (again.bytes(), again.store.waiting()));
         // Windows of every length agree.
         let version = &state.models[0].versions[0];
         for length in WindowLength::ALL {

@@ -185,6 +185,9 @@ impl Index {
                 field(&mut text, 7, label.as_bytes());
             }
             field(&mut text, 8, &[u8::from(record.retracted)]);
+            if let Some(observed_us) = record.observed_us {
+                field(&mut text, 10, &observed_us.to_le_bytes());
+            }
         } else {
             field(&mut text, 9, record.feedback_id.as_bytes());
         }

@@ -135,6 +135,7 @@ fn item(value: Value) -> Result<Item, String> {
     let label = match fields.remove("label") {
         Some(Value::Number(number)) => Some(number.to_string()),
         Some(Value::Bool(flag)) => Some(flag.to_string()),
+        Some(Value::Array(rows)) => Some(labels_of_rows(&rows)?),
         Some(other) => {
             fields.insert("label".to_owned(), other);
             text(&mut fields, "label", LABEL_BYTES_MAX)?
@@ -164,6 +165,19 @@ fn item(value: Value) -> Result<Item, String> {
         observed_us,
         retracted,
     })
+}
+
+/// The labels of the rows of one prediction, as the log keeps them: a list in JSON.
+fn labels_of_rows(rows: &[Value]) -> Result<String, String> {
+    let is_label = |row: &Value| !matches!(row, Value::Array(_) | Value::Object(_));
+    if rows.is_empty() || !rows.iter().all(is_label) {
+        return Err("a list in `label` has a text, number, boolean or null for each row".to_owned());
+    }
+    let list = serde_json::to_string(rows).map_err(not_json)?;
+    if list.len() > LABEL_BYTES_MAX {
+        return Err(format!("`label` is longer than {LABEL_BYTES_MAX} bytes"));
+    }
+    Ok(list)
 }
 
 fn target(fields: &mut Map<String, Value>) -> Result<Target, String> {
@@ -247,6 +261,8 @@ mod tests {
         let record = item.record(id, 9);
         assert_eq!((record.target, record.metric), (FeedbackTarget::Key("k"), METRIC));
         assert_eq!((record.label, record.value), (Some("7"), None));
+        let item = one(r#"{"feedback_key": "k", "label": ["a", 2, true, null]}"#).expect("an item");
+        assert_eq!(item.record(id, 9).label, Some(r#"["a",2,true,null]"#));
     }
 
     #[test]
@@ -257,10 +273,12 @@ mod tests {
             (r#"{"request_id": "a"}"#, "are needed"),
             (r#"{"request_id": "a", "retract": false}"#, "are needed"),
             (r#"{"request_id": "", "label": "x"}"#, "empty"),
+            (r#"{"request_id": "a", "label": []}"#, "for each row"),
+            (r#"{"request_id": "a", "label": ["x", ["y"]]}"#, "for each row"),
             (r#"{"request_id": 7, "label": "x"}"#, "must be a text"),
             (r#"{"request_id": "a", "value": "7"}"#, "must be a number"),
             (r#"{"request_id": "a", "lable": "x"}"#, "unknown field `lable`"),
-            (r#"{"request_id": "a", "label": ["x"]}"#, "must be a text"),
+            (r#"{"request_id": "a", "label": {"x": 1}}"#, "must be a text"),
             (r#"{"request_id": "a", "label": "x", "observed_at": "now"}"#, "RFC 3339|such as"),
             (r#"{"request_id": "a", "label": "x", "observed_at": "1960-01-01T00:00:00Z"}"#, "1970"),
             (r#"{"request_id": "a", "retract": 1}"#, "true or false"),

@@ -184,6 +184,15 @@ impl Board {
         self.standings.get(key)
     }
 
+    /// The clock was ahead, and has been set right: what was seen stays, and looks go on with `minute`.
+    pub fn set_back(&mut self, minute: u64) {
+        self.minute = self.minute.min(minute.saturating_sub(1));
+        for standing in self.standings.values_mut() {
+            standing.quiet_until = standing.quiet_until.min(minute);
+            standing.since = standing.since.map(|since| since.min(minute));
+        }
+    }
+
     /// Takes in what the looks of one minute found; all that is watched must be there. A minute that was
     /// taken in before, or an older one, changes nothing.
     pub fn step(&mut self, minute: u64, watched: Vec<Watch<'_>>) -> Step {

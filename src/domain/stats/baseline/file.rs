@@ -163,7 +163,8 @@ pub struct Noise {
     pub psi_q999: f64,
 }
 
-/// A monotone map from scores to probabilities, piecewise constant.
+/// A monotone map from scores to probabilities: straight lines between its points, and level beyond them. The score is
+/// that of the positive class, or of the class that was named where there is none.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {

@@ -6,9 +6,10 @@
 use std::collections::VecDeque;
 
 use super::Signal;
+use serde::{Deserialize, Serialize};
 
 /// How it looks.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct AdwinSettings {
     /// The confidence of the bound.
     pub delta: f64,
@@ -29,14 +30,14 @@ impl Default for AdwinSettings {
 }
 
 /// The sum of `2^row` values and their squared distances from their mean.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Bucket {
     total: f64,
     squares: f64,
 }
 
 /// The detector.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Adwin {
     settings: AdwinSettings,
     /// Buckets of 1, 2, 4, … values; the oldest first within a row, so that the oldest of all is the first

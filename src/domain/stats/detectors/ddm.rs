@@ -3,6 +3,8 @@
 //! Owns the best rate and its standard error (Gama, Medas, Castillo, Rodrigues, "Learning with drift detection",
 //! SBIA 2004). With few errors the best is soon too good: expect early false alarms.
 
+use serde::{Deserialize, Serialize};
+
 use super::Signal;
 use super::running::Mean;
 
@@ -11,7 +13,7 @@ const WARNING: f64 = 2.0;
 const DRIFT: f64 = 3.0;
 
 /// The detector.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Ddm {
     rate: Mean,
     /// The rate and its standard error when their sum was least.

@@ -4,6 +4,8 @@
 //! longest is an extreme value, so that a stream without change falls below it again and again: do not use it to
 //! wake anybody.
 
+use serde::{Deserialize, Serialize};
+
 use super::Signal;
 use super::running::Variance;
 
@@ -12,7 +14,7 @@ const WARNING: f64 = 0.95;
 const DRIFT: f64 = 0.9;
 
 /// The detector.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Eddm {
     distances: Variance,
     n: f64,

@@ -6,12 +6,13 @@
 use std::collections::VecDeque;
 
 use super::Signal;
+use serde::{Deserialize, Serialize};
 
 const WINDOW: usize = 100;
 const CONFIDENCE: f64 = 1e-6;
 
 /// The detector.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Fhddm {
     window: VecDeque<f64>,
     total: f64,

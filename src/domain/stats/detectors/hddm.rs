@@ -3,6 +3,8 @@
 //! Owns the cut points below which the mean is believed to have been (Frías-Blanco and others, "Online and
 //! non-parametric drift detection methods based on Hoeffding's bounds", IEEE TKDE 2015). Looks for a rise only.
 
+use serde::{Deserialize, Serialize};
+
 use super::Signal;
 use super::running::Mean;
 
@@ -12,7 +14,7 @@ const WARNING: f64 = 0.005;
 const LAMBDA: f64 = 0.05;
 
 /// The detector on plain averages.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct HddmA {
     all: Mean,
     /// The average when it was believed to be least.
@@ -52,7 +54,7 @@ impl HddmA {
 }
 
 /// An average that fades, and the sum of the squares of its weights.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Fading {
     mean: Option<f64>,
     squares: f64,
@@ -69,7 +71,7 @@ impl Fading {
 }
 
 /// The detector on averages that fade.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HddmW {
     all: Fading,
     before: Fading,

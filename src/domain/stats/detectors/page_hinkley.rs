@@ -2,11 +2,13 @@
 //!
 //! Owns the two sums, upwards and downwards, which fade (Page, "Continuous inspection schemes", Biometrika 1954).
 
+use serde::{Deserialize, Serialize};
+
 use super::Signal;
 use super::running::Mean;
 
 /// How it looks.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PageHinkleySettings {
     /// Values before the first alarm.
     pub warm_up: u32,
@@ -25,7 +27,7 @@ impl Default for PageHinkleySettings {
 }
 
 /// The detector.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PageHinkley {
     settings: PageHinkleySettings,
     mean: Mean,

@@ -2,8 +2,10 @@
 //!
 //! Owns the recurrences (Welford 1962), in the order of operations that gives the last digit of the golden values.
 
+use serde::{Deserialize, Serialize};
+
 /// A mean.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(super) struct Mean {
     pub(super) n: f64,
     pub(super) mean: f64,
@@ -17,7 +19,7 @@ impl Mean {
 }
 
 /// A mean and the sample variance about it.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(super) struct Variance {
     pub(super) mean: Mean,
     squares: f64,

@@ -6,6 +6,8 @@
 //! came true. The probability is that of the positive class where one is declared, otherwise that of the predicted
 //! class (Guo and others, ICML 2017, equation 3).
 
+use serde::{Deserialize, Serialize};
+
 use super::metric::{IntervalKind, Metric};
 use super::{Step, count, signed};
 use crate::domain::stats::confidence::{self, Moments};
@@ -15,12 +17,12 @@ use crate::domain::stats::exact_sum::ExactSum;
 const BINS: usize = 15;
 
 /// How probable it was, and how often it came true.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Calibration {
     bins: [Bin; BINS],
 }
 
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 struct Bin {
     n: u64,
     came_true: u64,
@@ -83,7 +85,7 @@ fn bin(probability: f64) -> usize {
 
 /// The logarithmic loss. A probability is taken as at least the distance of 1 to the next number, and at most 1 less
 /// that, as scikit-learn takes it; how often that was needed is counted.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct LogLoss {
     n: u64,
     clipped: u64,

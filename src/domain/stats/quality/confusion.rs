@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use super::metric::{IntervalKind, Metric};
 use super::{Step, count};
 use crate::domain::stats::confidence::{self, Interval};
+use serde::{Deserialize, Serialize};
 
 /// The matrix.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Confusion {
     /// By truth and prediction.
     cells: BTreeMap<(u16, u16), u64>,
@@ -91,9 +92,9 @@ impl Confusion {
         let macro_f1 = mean(classes.values().map(ClassCounts::f1));
         // The rates of all classes hold at once, and so does what follows from them.
         let known = classes.values().filter(|class| class.truths > 0);
-        let recall_alpha = alpha / how_many(known.clone().count());
+        let recall_alpha = alpha / many(known.clone().count());
         let recalls = known.map(|class| within(class.hits, class.truths, recall_alpha));
-        let f1s = classes.values().map(|class| class.f1_within(alpha / how_many(classes.len())));
+        let f1s = classes.values().map(|class| class.f1_within(alpha / many(classes.len())));
         let mut metrics = vec![
             sequence("accuracy", ratio(correct, n), rate),
             sequence("balanced_accuracy", balanced, middle(recalls)),
@@ -175,7 +176,7 @@ fn middle(intervals: impl Iterator<Item = Interval>) -> Option<Interval> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "classes are few")]
-fn how_many(classes: usize) -> f64 {
+fn many(classes: usize) -> f64 {
     classes.max(1) as f64
 }
 

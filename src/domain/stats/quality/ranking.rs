@@ -11,9 +11,10 @@ use std::slice::Iter;
 use super::Step;
 use super::scores::{ScoreCell, ScoreCounts};
 use crate::domain::stats::confidence::{self, Interval, Moments};
+use serde::{Deserialize, Serialize};
 
 /// Scores of the positive class, by truth.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Ranking {
     /// Of those that were positive.
     pub positive: ScoreCounts,

@@ -3,13 +3,15 @@
 //! Owns the sums of errors (prediction less truth), of their sizes and squares, and of the truth, from which R²
 //! follows without the loss of digits that a difference of large sums has.
 
+use serde::{Deserialize, Serialize};
+
 use super::metric::{IntervalKind, Metric};
 use super::{Step, count, signed};
 use crate::domain::stats::confidence::{self, Moments};
 use crate::domain::stats::exact_sum::ExactSum;
 
 /// The sums.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Regression {
     n: u64,
     /// Predictions that were off by no more than the tolerance.

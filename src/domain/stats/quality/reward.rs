@@ -2,13 +2,15 @@
 //!
 //! Owns the sums of rewards and of their squares.
 
+use serde::{Deserialize, Serialize};
+
 use super::metric::{IntervalKind, Metric};
 use super::{Step, count, signed};
 use crate::domain::stats::confidence::{self, Moments};
 use crate::domain::stats::exact_sum::ExactSum;
 
 /// The sums.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Reward {
     n: u64,
     sum: ExactSum,

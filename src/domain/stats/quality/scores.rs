@@ -3,13 +3,15 @@
 //! Owns the bins: [`SCORE_BINS`] of them and one each for 0 and for 1, which models that count votes give often. Only
 //! those that are not empty take memory.
 
+use serde::{Deserialize, Serialize};
+
 use super::Step;
 
 /// The number of bins. A bin is as wide as the reciprocal, which is exact in binary.
 pub const SCORE_BINS: u16 = 1024;
 
 /// A bin that is not empty.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScoreCell {
     /// 0 holds the score 0, `SCORE_BINS + 1` the score 1; what lies between holds scores from
     /// `(bin - 1) / SCORE_BINS` up to the next.
@@ -36,7 +38,7 @@ impl ScoreCell {
 }
 
 /// The counts.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ScoreCounts {
     /// Sorted by bin.
     cells: Vec<ScoreCell>,

@@ -129,6 +129,13 @@ impl History {
         };
     }
 
+    /// Forgets hours after this minute: the clock was ahead, and has been set right.
+    pub fn set_back(&mut self, minute: u64) {
+        while self.newest > minute / HOUR && self.hours.pop_back().is_some() {
+            self.newest -= 1;
+        }
+    }
+
     /// Minutes without a request up to now, those left out in which none were to be expected.
     pub const fn silent(&self) -> u64 {
         self.silent

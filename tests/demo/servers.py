@@ -1,0 +1,114 @@
+"""Prediction servers that register themselves, and what becomes of them.
+
+Each is a FastAPI process. Two are sound and go live one after the other; one dies while it answers a share of the requests;
+one answers in any name that it is asked for, so that nobody knows what it serves. Clients ask all the time.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import models
+from gateway import Failed, Gateway, Load, free_port, main, say
+from pipeline import flower, is_valid
+
+CONFIG = """
+[discovery.fleet]
+lease = "2s"
+
+[models.iris.release]
+steps     = ["10%", "50%"]
+responses = [100, 500]
+dwell     = "2s"
+between   = "0s"
+failures  = 100
+unproven  = true
+shadow    = { pairs = 200, slower = 5 }
+
+[models.iris.guard]
+margin = 0.05
+"""
+
+
+class Fleet:
+    """Server processes by version."""
+
+    def __init__(self, gateway, folder):
+        self.gateway, self.folder, self.processes = gateway, folder, {}
+
+    def start(self, version, model, *more):
+        file = self.folder / f"{version}.onnx"
+        file.write_bytes(model.SerializeToString())
+        command = [
+            sys.executable, str(Path(__file__).parent / "server.py"), str(file), "--port", str(free_port()),
+            "--admin", f"http://127.0.0.1:{self.gateway.admin}", "--model", "iris", "--version", version, *more,
+        ]
+        log = (self.folder / f"{version}.log").open("wb")
+        self.processes[version] = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+
+    def kill(self, version):
+        self.processes[version].kill()
+        self.processes[version].wait()
+
+    def stop(self):
+        for process in self.processes.values():
+            process.kill()
+            process.wait()
+
+
+def show(binary):
+    folder = Path(tempfile.mkdtemp(prefix="pointsman-demo-"))
+    gateway = Gateway(binary, folder, CONFIG)
+    fleet = Fleet(gateway, folder)
+    load = None
+
+    def told(allowed=0):
+        answers, wrong, by_version = load.told()
+        say(f"    clients meanwhile: {answers} answers {by_version}, {len(wrong)} not as they should be")
+        if len(wrong) > allowed:
+            raise Failed(f"clients noticed: {wrong[:3]}")
+
+    def ends(version, *stages):
+        shown, _ = gateway.follow("iris", version, ("live", "retired", "quarantined"))
+        say(f"    {shown['why']}")
+        if shown["stage"] not in stages:
+            raise Failed(f"{version} is {shown['stage']} and should be {' or '.join(stages)}")
+
+    try:
+        say("\nv1: the first server")
+        fleet.start("v1", models.sound())
+        ends("v1", "live")
+        gateway.wait("v1 answers", lambda: gateway.version("iris", "v1")["ready"])
+        load = Load(gateway, "iris", flower, is_valid)
+        say("\nv2: trained on a few flowers more")
+        fleet.start("v2", models.sound(10))
+        ends("v2", "live")
+        told()
+        say("\nv3: dies while it is on trial")
+        fleet.start("v3", models.sound(20))
+        gateway.follow("iris", "v3", ("canary",))
+        gateway.wait("v3 answers clients", lambda: load.by_version.get("v3", 0) > 20)
+        fleet.kill("v3")
+        say("    v3 is killed")
+        ends("v3", "retired", "quarantined")
+        # Requests that it held when it died have no other version to go to.
+        told(allowed=50)
+        time.sleep(2)
+        told()
+        say("\nv4: answers in any name")
+        fleet.start("v4", models.sound(), "--careless")
+        ends("v4", "quarantined")
+        told()
+        say("\nevery server ended as it should")
+    finally:
+        if load:
+            load.stop()
+        gateway.stop()
+        fleet.stop()
+        say(f"the folder of the demonstration: {folder}")
+
+
+if __name__ == "__main__":
+    main(show)
