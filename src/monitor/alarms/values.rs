@@ -427,6 +427,31 @@ mod tests {
     }
 
     #[test]
+    fn what_several_versions_see_is_one_alarm_with_their_names() {
+        let bad = |value: f64| {
+            Reading::Bad(Evidence {
+                definition: "index".to_owned(),
+                value,
+                limit: 0.02,
+                samples: 100,
+                minutes: (0, 60),
+                p: None,
+                findings: Vec::new(),
+            })
+        };
+        let of = |readings: Vec<(&'static str, Reading)>| any_of(readings.into_iter());
+        let Reading::Bad(found) =
+            of(vec![("v1", bad(0.1)), ("v2", Reading::Good), ("v3", bad(0.3))])
+        else {
+            panic!("two of them are bad")
+        };
+        assert_eq!((found.value, found.definition.as_str()), (0.3, "index; seen by v1, v3"));
+        assert_eq!(of(vec![("v1", Reading::Insufficient), ("v2", Reading::Good)]), Reading::Good);
+        assert_eq!(of(vec![("v1", Reading::Insufficient)]), Reading::Insufficient);
+        assert_eq!(of(Vec::new()), Reading::Insufficient);
+    }
+
+    #[test]
     fn a_baseline_that_is_missing_or_refused_is_told_once_values_are_seen() {
         let rule = rule(AlarmKind::BaselineMissing);
         let look = |standing: &Standing, seen| baseline_missing(Some(standing), seen, &rule, 100);
