@@ -205,11 +205,11 @@ impl Sight<'_> {
         });
         // All versions see the same inputs: what has become of those is one alarm of the model.
         look(AlarmKind::Drift, &mut |_rule| {
-            let of = |key: &VersionKey| {
+            let readings = versions.iter().filter_map(|key| {
                 let judgement = self.reader.judgement(key)?;
                 Some((key.version.as_str(), values::drift(&judgement, Role::Input)))
-            };
-            values::any_of(versions.iter().filter_map(of))
+            });
+            values::any_of(readings)
         });
         let names: Vec<String> = versions.iter().map(|key| key.version.to_string()).collect();
         let latest = self.ledger.arrivals(model.as_str(), self.now(), &names);
