@@ -64,6 +64,7 @@ fn a_server_of_another_model_is_stopped() {
     });
     assert_eq!(store.order("registrations", &body).status, 201);
     let stopped = store.wait_for("v1", "quarantined");
-    assert!(stopped["why"].as_str().unwrap().contains("identity"), "{stopped:#}");
+    let why = stopped["why"].as_str().unwrap();
+    assert!(why.contains("the model is not ready there"), "{why}");
     assert_eq!(store.predict().0, 503);
 }
