@@ -147,11 +147,6 @@ impl App {
         let intent = Arc::new(intent);
         let events = Arc::new(Events::open(&intent.data_dir));
         let (running, discovery) = Discovery::open(&intent, Arc::clone(&events));
-        let readers = (monitor.reader(), quality.reader());
-        let (cycle, releases) =
-            Releases::open(&intent, Arc::clone(&registry), events, &discovery, readers)
-                .map_err(StartError::Releases)?;
-        let controller = (controller, cycle, orders, running);
         let gateway = Arc::new(Gateway::new(
             &intent,
             (snapshots, repository),
@@ -160,6 +155,17 @@ impl App {
             Arc::new(Readiness::new(workers)),
             &registry,
         ));
+        let readers = (monitor.reader(), quality.reader());
+        let (cycle, releases) = Releases::open(
+            &intent,
+            Arc::clone(&registry),
+            events,
+            &discovery,
+            readers,
+            gateway.replays().clone(),
+        )
+        .map_err(StartError::Releases)?;
+        let controller = (controller, cycle, orders, running);
         let drain = Drain::new();
         Ok(Self {
             intent,

@@ -21,6 +21,8 @@ use super::args::BaselineArgs;
 use crate::domain::ids::is_valid_name;
 use crate::domain::stats::baseline::{Baseline, BaselineFile, FORMAT, FeatureFile, Origin};
 use crate::domain::stats::build::Options;
+use crate::domain::stats::drift::Policy;
+use crate::domain::stats::drift::yardstick::Yardstick;
 
 /// The writer for pipelines in Python.
 const PYTHON: &str = include_str!("baseline/pointsman_baseline.py");
@@ -71,7 +73,11 @@ pub(super) fn baseline(args: &BaselineArgs, out: &mut dyn Write) -> Result<(), F
     }
     weigh(&args.weights, &mut file.features)?;
     // What is written can be read.
-    Baseline::try_from(file.clone()).map_err(Failure::other)?;
+    let baseline = Baseline::try_from(file.clone()).map_err(Failure::other)?;
+    if let Some(warning) = too_small(&baseline) {
+        // What is written to the output is the file.
+        writeln!(std::io::stderr(), "warning: {warning}")?;
+    }
     let text = written(&file)?;
     match &args.out {
         None => out.write_all(text.as_bytes())?,
@@ -79,6 +85,34 @@ pub(super) fn baseline(args: &BaselineArgs, out: &mut dyn Write) -> Result<(), F
             .map_err(|error| in_file(path, format!("cannot be written: {error}")))?,
     }
     Ok(())
+}
+
+/// What drift detection will not see because there are few values; by the feature that has the fewest.
+fn too_small(baseline: &Baseline) -> Option<String> {
+    let margin = Policy::default().margin;
+    let features = baseline.layout().features().iter().zip(baseline.references());
+    let yardsticks = features.map(|(feature, reference)| {
+        (feature, reference, Yardstick::new(feature, reference, margin))
+    });
+    let (feature, reference, yardstick) =
+        yardsticks.max_by(|(.., a), (.., b)| a.own().total_cmp(&b.own()))?;
+    let (name, values, needed) =
+        (feature.name(), reference.total(), yardstick.groups().values_min());
+    if values < needed as f64 {
+        return Some(format!(
+            "`{name}` has {values:.0} values, of {needed} that it takes to be judged for drift"
+        ));
+    }
+    let own = yardstick.own();
+    (own > margin).then(|| {
+        format!(
+            "`{name}` has {values:.0} values only: their own error by chance makes the margin of drift {:.2} where \
+             {margin} is asked for, and less is not seen; {:.0} values make it {}",
+            margin + own,
+            (values * own / margin * 2.0 / 1000.0).ceil() * 1000.0,
+            margin * 1.5,
+        )
+    })
 }
 
 fn of_data(args: &BaselineArgs, data: &Path, file: &mut BaselineFile) -> Result<(), Failure> {

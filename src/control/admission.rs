@@ -41,7 +41,7 @@ use self::prediction::Reading;
 use self::probes::Probed;
 use self::rivals::{Tours, Truths};
 use self::tour::Tour;
-use crate::domain::ids::{ModelName, VersionName};
+use crate::domain::ids::{ModelName, Permille, VersionName};
 use crate::domain::lifecycle::evidence::{Check, CheckKind, Checks, Outcome, Warmth};
 use crate::domain::lifecycle::policy::Policy;
 use crate::domain::lifecycle::proof::Look;
@@ -96,8 +96,8 @@ pub struct Limits {
     pub time: Duration,
     /// How long one run may take.
     pub run: Duration,
-    /// What one row may take at the 99th percentile; `None` for no limit but the champion's.
-    pub latency: Option<Duration>,
+    /// What one row may take, and the share of runs that must keep to it; `None` for no limit but the champion's.
+    pub latency: Option<(Duration, f64)>,
     /// How many times as long as the champion's it may take.
     pub slower: f64,
     /// By how much the metric on the golden set may be worse than the champion's: a difference of accuracies, or
@@ -121,7 +121,9 @@ impl Limits {
     /// Those of a policy; the checks end before the policy's patience does.
     pub fn of(policy: &Policy) -> Self {
         let time = policy.release.validating.mul_f64(0.8);
-        Self { time, margin: policy.guard.margin, ..Self::default() }
+        let share = |target: Permille| f64::from(target.thousandths()) / 1000.0;
+        let latency = policy.guard.latency.map(|wanted| (wanted.slo, share(wanted.target)));
+        Self { time, latency, margin: policy.guard.margin, ..Self::default() }
     }
 }
 

@@ -63,7 +63,7 @@ use crate::domain::lifecycle::state::State;
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::Intent;
 use crate::monitor::{MonitorReader, QualityReader};
-use crate::snapshot::Trial;
+use crate::snapshot::{Replays, Trial};
 use crate::telemetry::Registry;
 use crate::telemetry::logging::chain;
 
@@ -87,6 +87,8 @@ pub struct Releases {
     loader: Arc<Loader>,
     seen: Arc<Seen>,
     sightings: Sightings,
+    /// Sources have said something that is not taken in yet.
+    has_news: bool,
     store: Store,
     /// Contents that are on disk here.
     stored: BTreeSet<(Key, Digest)>,
@@ -102,6 +104,7 @@ pub struct Releases {
     routes: Routes,
     trials: Trials,
     feeds: Feeds,
+    replays: Replays,
     tick: Option<Interval>,
     /// The journal has refused an event: nothing is written before then.
     rests_until: Option<tokio::time::Instant>,
@@ -150,6 +153,7 @@ impl Releases {
         events: Arc<Events>,
         discovery: &DiscoveryHandle,
         (monitor, quality): (MonitorReader, QualityReader),
+        replays: Replays,
     ) -> Result<(Self, ReleasesHandle), LedgerError> {
         let ledger = Ledger::open(&intent.data_dir, events)?;
         let governed = Governed::new(Arc::clone(intent));
@@ -172,6 +176,7 @@ impl Releases {
             loader: Arc::new(Loader::new(intent)),
             seen: discovery.seen(),
             sightings: Sightings::default(),
+            has_news: true,
             store: Store::new(&intent.data_dir),
             stored: BTreeSet::new(),
             given_up: BTreeSet::new(),
@@ -183,6 +188,7 @@ impl Releases {
             routes: Routes::default(),
             trials,
             feeds: Feeds::new(monitor, quality),
+            replays,
             tick: None,
             rests_until: None,
         };
@@ -214,6 +220,7 @@ impl Releases {
         match looked.await {
             Ok((named, stored)) => {
                 self.sightings.name(named);
+                self.has_news = true;
                 self.stored = stored;
             }
             Err(error) => tracing::error!(%error, "what is on disk is not known"),
@@ -224,6 +231,7 @@ impl Releases {
     pub(super) fn see(&mut self, seen: Arc<Seen>) {
         self.sightings.look(&seen);
         self.loaded.meet(&seen);
+        self.has_news = true;
         self.seen = seen;
     }
 

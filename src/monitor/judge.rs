@@ -1,7 +1,8 @@
 //! The judge: holds the closed windows of each version against its baseline.
 //!
 //! Owns one docket for each version that has a baseline. After a restart all windows that are kept are heard
-//! again, which brings back the state of the verdicts. A version that gets another baseline gets a new docket.
+//! again, which brings back the state of the verdicts. A version that gets another baseline gets a new docket. The
+//! versions of a model that have windows share its budget of false alarms.
 //! Runs on the monitor's thread; never decides what follows from a verdict.
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use super::gather::{BACK_MINUTES, Follower};
 use super::references::Standing;
 use super::store::{MonitorReader, VersionKey};
+use crate::domain::ids::ModelName;
 use crate::domain::spec::DriftSpec;
 use crate::domain::stats::drift::Policy;
 use crate::domain::stats::drift::docket::{Docket, Judgement};
@@ -50,14 +52,21 @@ impl Judge {
             }
             stays
         });
+        let mut sharing: BTreeMap<ModelName, usize> = BTreeMap::new();
+        for (key, standing) in &standings {
+            if standing.baseline().is_some() && !reader.windows(key, self.length).is_empty() {
+                *sharing.entry(key.model.clone()).or_default() += 1;
+            }
+        }
         for (key, standing) in standings {
             let Some(baseline) = standing.baseline() else { continue };
+            let sharing = sharing.get(&key.model).copied().unwrap_or(1);
             let docket = self
                 .dockets
                 .entry(key.clone())
                 .or_insert_with(|| Docket::new(Arc::clone(baseline), self.policy));
             for window in reader.windows(&key, self.length) {
-                if let Some(judgement) = docket.hear(&window) {
+                if let Some(judgement) = docket.hear(&window, sharing) {
                     tell(&key, reader.judgement(&key).as_deref(), &judgement);
                     reader.judge(&key, judgement);
                 }

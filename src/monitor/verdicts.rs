@@ -9,6 +9,7 @@ use crate::domain::stats::baseline::Baseline;
 use crate::domain::stats::distance;
 use crate::domain::stats::drift::docket::Judgement;
 use crate::domain::stats::drift::report::FeatureReport;
+use crate::domain::stats::drift::yardstick::Measured;
 use crate::domain::stats::interval::{
     Interval, KOLMOGOROV_SMIRNOV_DEFINITION, WASSERSTEIN_DEFINITION,
 };
@@ -88,6 +89,16 @@ fn verdict(verdict: &Verdict) -> Value {
     shown.into()
 }
 
+/// What there was too little of to judge this window; null where there was enough.
+fn too_little(measured: &Measured) -> Option<String> {
+    let Measured { n, m, needed, p, .. } = measured;
+    match p {
+        Some(_) => None,
+        None if *m < *needed as f64 => Some(format!("baseline of {m:.0} rows, of {needed} needed")),
+        None => Some(format!("{n} values, of {needed} needed")),
+    }
+}
+
 fn feature(baseline: &Baseline, report: &FeatureReport) -> Option<Value> {
     let feature = baseline.layout().features().get(report.index)?;
     let reference = baseline.reference(report.index)?;
@@ -109,6 +120,7 @@ fn feature(baseline: &Baseline, report: &FeatureReport) -> Option<Value> {
         "groups": measured.groups,
         "bins": measured.bins,
         "verdict": verdict(&report.verdict),
+        "too_little": too_little(measured),
         "discovery": report.is_discovery,
         "psi": measured.psi,
         "jensen_shannon": measured.jensen_shannon,

@@ -12,6 +12,7 @@ mod eviction;
 mod orders;
 mod recovery;
 mod rollout;
+mod servers;
 
 /// A model directory that is looked at often, and one model whose releases are quick.
 const QUICK: &str = "

@@ -35,10 +35,6 @@ fn config(champion: &Backend, candidate: &Backend, more: &str) -> String {
     )
 }
 
-fn model(gateway: &mut InProcess, name: &str) -> ModelSpec {
-    gateway.intent.models.get(name).unwrap().clone()
-}
-
 /// Publishes a change of a model, with the counts of its trial.
 fn change(
     gateway: &mut InProcess,
@@ -46,7 +42,7 @@ fn change(
     trial: Option<&Arc<Trial>>,
     change: impl FnOnce(&mut ModelSpec),
 ) {
-    let mut spec = model(gateway, name);
+    let mut spec = gateway.intent.models.get(name).unwrap().clone();
     spec.traffic.retain(|_, share| *share > Permille::NONE);
     change(&mut spec);
     gateway.intent.models.insert(ModelName::new(name), spec);

@@ -15,7 +15,11 @@ import numpy as np
 
 
 def _psi(p, q):
+    """With half a count in each group, but where a side has nothing, no more than the other side has."""
+    no_p, no_q = p == 0, q == 0
     p, q = ((c + 0.5) / (c.sum() + 0.5 * len(c)) for c in (p, q))
+    p = np.where(no_p, np.minimum(p, q), p)
+    q = np.where(no_q, np.minimum(p, q), q)
     return float(np.sum((p - q) * np.log(p / q)))
 
 
@@ -27,7 +31,7 @@ def _noise(bins, groups, chunk):
     for at in range(0, len(of_row) // chunk * chunk, chunk):
         rows = of_row[at : at + chunk]
         inside = np.bincount(rows[rows >= 0], minlength=size)
-        if inside.sum() >= max(10 * size, 50):
+        if inside.sum() >= max(10 * np.count_nonzero(total), 50):
             psis.append(_psi(inside, total - inside))
     if len(psis) < 5:
         return {}
@@ -76,9 +80,16 @@ def _categorical(values, chunk):
     of_row[~missing] = place[inverse]
     counts = np.bincount(of_row[~missing], minlength=len(order) + 1)
     total = max(counts.sum(), 1)
-    often = [k for k in range(len(order)) if counts[k] >= 0.01 * counts.sum()][:19]
-    groups = np.full(len(counts), len(often))
-    groups[often] = np.arange(len(often))
+    often = sum(1 for k in range(len(order)) if counts[k] >= 0.01 * counts.sum() and counts[k] > 0)
+    often = min(often, 19)
+    shared = counts[often:-1]
+    weights = np.zeros(min(max(int(shared.sum() / total / 0.05), 1), 20 - often) if len(shared) else 0)
+    groups = np.full(len(counts), often + len(weights))
+    groups[:often] = np.arange(often)
+    for k, count in enumerate(shared):
+        lightest = int(np.argmin(weights))
+        weights[lightest] += count
+        groups[often + k] = often + lightest
     out = {"kind": "categorical", "n": int(counts.sum()), "values": [str(found[k]) for k in order], "mass": (counts[:-1] / total).tolist()}
     return out | {"other": float(counts[-1] / total), "missing": float(missing.mean())} | _noise(of_row, groups, chunk)
 

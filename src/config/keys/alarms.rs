@@ -161,6 +161,26 @@ kind! {
     )]
 }
 
+kind! {
+    /// `latency = { … }`.
+    LATENCY "the latency alarm" "Too many requests that take longer than was promised.",
+    "critical", "5m", "100", "2m", "5m", "1h",
+    [
+        key(
+            "slo",
+            Kind::Duration(MS, HOUR),
+            Absent::Means("what the level above says, or nothing is promised"),
+            "The time within which requests are answered, from the first byte to the last.",
+        ),
+        key(
+            "target",
+            Kind::Fraction,
+            Absent::Means("what the level above says, or 99%"),
+            "The share of the requests of which that is promised.",
+        )
+    ]
+}
+
 const fn floor(name: &'static str, doc: &'static str) -> Key {
     key(name, Kind::Fraction, Absent::Means("what the level above says, or no floor"), doc)
 }
@@ -225,6 +245,7 @@ macro_rules! with_kinds {
             table("schema_shape", &SCHEMA_SHAPE),
             table("drift", &DRIFT),
             table("error_rate", &ERROR_RATE),
+            table("latency", &LATENCY),
             table("quality", &QUALITY),
             table("baseline_missing", &BASELINE_MISSING),
             table("stale_pipeline", &STALE_PIPELINE),
@@ -281,7 +302,7 @@ with_kinds! {
 }
 
 /// The sections of all kinds, by their words.
-pub(in crate::config) static ALARM_KINDS: [(&str, &Section); 11] = [
+pub(in crate::config) static ALARM_KINDS: [(&str, &Section); 12] = [
     ("silence", &SILENCE),
     ("request_rate", &REQUEST_RATE),
     ("repeated_input", &REPEATED_INPUT),
@@ -289,6 +310,7 @@ pub(in crate::config) static ALARM_KINDS: [(&str, &Section); 11] = [
     ("schema_shape", &SCHEMA_SHAPE),
     ("drift", &DRIFT),
     ("error_rate", &ERROR_RATE),
+    ("latency", &LATENCY),
     ("quality", &QUALITY),
     ("baseline_missing", &BASELINE_MISSING),
     ("stale_pipeline", &STALE_PIPELINE),

@@ -139,6 +139,10 @@ fn limit(kind: AlarmKind, fields: &Fields<'_>, limits: &mut AlarmLimits) {
         AlarmKind::ErrorRate => {
             limits.error_share = fraction("share").unwrap_or(limits.error_share);
         }
+        AlarmKind::Latency => {
+            limits.slo = fields.duration("slo").or(limits.slo);
+            limits.slo_target = fraction("target").unwrap_or(limits.slo_target);
+        }
         AlarmKind::Quality => {
             let floors = &mut limits.floors;
             floors.accuracy = fraction("accuracy").or(floors.accuracy);

@@ -96,11 +96,12 @@ fn judged(ours: &Times, theirs: Option<&Times>, limits: &Limits) -> Check {
         );
     }
     let told = format!("p99 of {runs} runs {}", ours.told());
-    if let Some(budget) = limits.latency
-        && ours.quantile(0.99) > budget
+    if let Some((budget, share)) = limits.latency
+        && ours.quantile(share) > budget
     {
-        let budget = budget.as_secs_f64() * 1000.0;
-        return failed(KIND, format!("{told}, over the budget of {budget:.3} ms"));
+        let (budget, share) = (budget.as_secs_f64() * 1000.0, 100.0 * share);
+        let detail = format!("{told}, over the budget of {budget:.3} ms for {share} % of runs");
+        return failed(KIND, detail);
     }
     let Some(theirs) = theirs.filter(|theirs| theirs.0.len() >= RUNS_MIN) else {
         return passed(KIND, told);
@@ -175,7 +176,7 @@ mod tests {
     }
 
     fn outcome(ours: &Times, theirs: Option<&Times>, budget_us: Option<u64>) -> Outcome {
-        let latency = budget_us.map(Duration::from_micros);
+        let latency = budget_us.map(|us| (Duration::from_micros(us), 0.99));
         judged(ours, theirs, &Limits { latency, ..Limits::default() }).outcome
     }
 

@@ -82,6 +82,9 @@ impl Trial<'_> {
         let Some(champion) = self.champion else {
             return skipped(KIND, "there is no champion to compare it with".to_owned());
         };
+        if self.candidate.cases == 0 || champion.cases == 0 {
+            return skipped(KIND, "there was no time to ask both for the golden rows".to_owned());
+        }
         if !self.own && self.candidate.failed.count == self.candidate.cases {
             let detail = "it does not take the golden rows of its champion".to_owned();
             return skipped(KIND, detail);

@@ -17,6 +17,8 @@ use crate::protocol::tensor::{Datatype, Shape, Tensor, TensorData, TensorSpec, e
 const SPREAD: usize = 32;
 /// The most elements of one made-up row.
 const ELEMENTS_MAX: usize = 4 << 20;
+/// The most elements of all rows within what is known; of wide inputs there are fewer rows.
+const SPREAD_ELEMENTS_MAX: usize = 4 << 20;
 
 /// What a row stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -124,7 +126,9 @@ pub(super) fn rows(specs: &[TensorSpec], facts: &Facts) -> Vec<Row> {
     if facts.has_ranges() {
         kinds.extend([RowKind::Minimum, RowKind::Maximum]);
     }
-    kinds.extend([RowKind::Spread; SPREAD]);
+    let elements = specs.iter().map(elements).fold(1, usize::saturating_add);
+    let spread = (SPREAD_ELEMENTS_MAX / elements).clamp(1, SPREAD);
+    kinds.extend(std::iter::repeat_n(RowKind::Spread, spread));
     kinds.push(RowKind::Zero);
     let is_float = |spec: &TensorSpec| {
         matches!(spec.datatype, Datatype::Fp16 | Datatype::Bf16 | Datatype::Fp32 | Datatype::Fp64)
@@ -136,6 +140,12 @@ pub(super) fn rows(specs: &[TensorSpec], facts: &Facts) -> Vec<Row> {
     let mut random = fastrand::Rng::with_seed(0x706f_696e_7473);
     let rows = kinds.into_iter().filter_map(|kind| row(kind, specs, facts, &mut random));
     if specs.is_empty() { Vec::new() } else { rows.collect() }
+}
+
+/// The elements of one row.
+fn elements(spec: &TensorSpec) -> usize {
+    let sizes = spec.shape.iter().map(|dim| usize::try_from(*dim).unwrap_or(1));
+    sizes.fold(1, usize::saturating_mul)
 }
 
 fn row(
@@ -339,5 +349,7 @@ mod tests {
         let guessed = rows(&inputs, &Facts::default());
         assert!(guessed.iter().all(|row| !row.is_known));
         assert!(rows(&[], &Facts::default()).is_empty());
+        let wide = rows(&[spec("x", Datatype::Fp32, &[-1, 3, 1024, 1024])], &Facts::default());
+        assert_eq!(wide.iter().filter(|row| row.kind == RowKind::Spread).count(), 1);
     }
 }

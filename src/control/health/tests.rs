@@ -116,7 +116,7 @@ fn labels_below_the_pipelines_own_measure_decide() {
     let accuracy = |value: f64| {
         let interval = Interval { lower: value - 0.01, upper: value + 0.01 };
         let interval = Some((IntervalKind::Sequence, interval));
-        vec![Metric { name: "accuracy", value, n: 500, interval }]
+        vec![Metric { name: "accuracy", value, n: 500, interval, beyond: None }]
     };
     let level = |quality: Vec<Metric>, floors: QualityFloors| {
         let view =

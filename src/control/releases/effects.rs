@@ -30,8 +30,7 @@ impl Releases {
             Effect::Look(model, version) => (Task::Look, model, version),
             Effect::Delete(model, version) => (Task::Delete, model, version),
             Effect::Unload(model, version) => return self.unload((model, version)),
-            // Nobody replays requests yet: the trial on copies waits for those of clients.
-            Effect::Replay(..) => return false,
+            Effect::Replay(model, version, rows) => return self.replay((model, version), rows),
         };
         let key = (model, version);
         let Some(digest) = self.digest(&key) else { return false };
@@ -45,6 +44,7 @@ impl Releases {
             Task::Load => self.load(key, digest),
             Task::Look => self.look(key, digest),
             Task::Delete => self.delete(key, digest),
+            Task::Replay => false,
         }
     }
 
@@ -212,6 +212,10 @@ impl Releases {
                 self.work.note(&key, task, look.is_err());
                 look.map(|look| self.looked(&key, &digest, look)).err()
             }
+            Found::Replayed(replayed) => {
+                self.work.note(&key, task, replayed.is_err());
+                replayed.err()
+            }
             Found::Deleted(deleted) => {
                 self.work.note(&key, task, deleted.is_err());
                 // It is still there, and it is tried again.
@@ -286,6 +290,7 @@ fn panicked(task: Task) -> Found {
         Task::Warm => Found::Warmed(None, Err(why)),
         Task::Load => Found::Loaded(Err(why)),
         Task::Look => Found::Looked(Err(why)),
+        Task::Replay => Found::Replayed(Err(why)),
         Task::Delete => Found::Deleted(Err(why)),
     }
 }

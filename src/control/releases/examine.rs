@@ -71,6 +71,27 @@ impl Releases {
         false
     }
 
+    /// Begins to ask logged requests again, where clients ask too rarely.
+    pub(super) fn replay(&mut self, key: Key, rows: u64) -> bool {
+        let trial = self.trials.shared(&key.0);
+        let (Some(trial), Some(digest)) = (trial, self.digest(&key)) else { return false };
+        if !self.work.may_begin(&key, Task::Replay) {
+            return false;
+        }
+        let (replays, model) = (self.replays.clone(), key.0.clone());
+        self.work.begin(key, Task::Replay, digest, async move {
+            let Some(answer) = replays.order(model, trial, rows) else {
+                return Found::Replayed(Err("too many replays wait already".to_owned()));
+            };
+            let replayed = answer.await.unwrap_or_else(|gone| Err(gone.to_string()));
+            Found::Replayed(replayed.and_then(|replayed| match replayed.asked {
+                0 => Err("no logged request can be asked again".to_owned()),
+                _ => Ok(()),
+            }))
+        });
+        false
+    }
+
     /// Takes in a look: it counts by itself, and as a window of its signal.
     pub(super) fn looked(&mut self, key: &Key, digest: &Digest, looked: Looked) {
         let (signal, window) = of_look(&looked);

@@ -54,7 +54,8 @@ impl Ledger {
             tracing::warn!(bytes, "the end of the life cycle's journal was torn and is cut off");
         }
         let began = Now::resumed(journal.state().clock().last, wall());
-        journal.append(Draft { by: By::Gateway, what: What::Recovered }, began)?;
+        let is_first = journal.state().seq() == 0;
+        let recovered = journal.append(Draft { by: By::Gateway, what: What::Recovered }, began)?;
         let state = Arc::new(journal.state().clone());
         tracing::info!(
             events = recovery.events,
@@ -62,7 +63,7 @@ impl Ledger {
             "the life cycle's journal is read"
         );
         let began_at = Instant::now();
-        Ok(Self {
+        let ledger = Self {
             journal: Some(journal),
             state,
             began,
@@ -70,7 +71,11 @@ impl Ledger {
             events,
             failures: 0,
             moves: Arc::default(),
-        })
+        };
+        if !is_first {
+            ledger.tell(&recovered);
+        }
+        Ok(ledger)
     }
 
     /// The state that the written events add up to.

@@ -3,6 +3,7 @@
 //! Owns where each part comes from. What a task found stays until the content of the version is another. Never
 //! judges: a number that nobody has is left out.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::feeds::rules;
@@ -19,7 +20,11 @@ impl Releases {
     /// Looks around.
     pub(super) fn observe(&mut self) {
         let now = self.ledger.now().steady;
-        let mut sightings = self.sightings.all(&self.governed, &self.seen);
+        // Thousands of versions are gone through only when a source has said something.
+        let mut sightings = match std::mem::replace(&mut self.has_news, false) {
+            true => self.sightings.all(&self.governed, &self.seen),
+            false => BTreeMap::new(),
+        };
         let state = Arc::clone(self.ledger.state());
         let mut names: Vec<ModelName> = sightings.keys().cloned().collect();
         names.extend(state.models().map(|(name, _)| name.clone()));
@@ -151,7 +156,7 @@ impl Releases {
             Task::Fetch => entry.fetch = Progress::Idle,
             Task::Check => entry.checks = Progress::Idle,
             Task::Warm => entry.warmth = Progress::Idle,
-            Task::Load | Task::Look | Task::Delete => {}
+            Task::Load | Task::Look | Task::Replay | Task::Delete => {}
         }
     }
 }

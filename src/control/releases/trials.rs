@@ -84,6 +84,11 @@ impl Trials {
         all.map(|(name, (_, trial))| (name.clone(), Arc::clone(trial))).collect()
     }
 
+    /// The trial of a model, to be counted elsewhere.
+    pub(super) fn shared(&self, model: &ModelName) -> Option<Arc<Trial>> {
+        self.running.get(model).map(|(_, trial)| Arc::clone(trial))
+    }
+
     /// The trial of a model with the version that is tried.
     pub(super) fn of(&self, model: &ModelName) -> Option<(&VersionName, &Trial)> {
         self.running.get(model).map(|(id, trial)| (&id.version, &**trial))

@@ -36,6 +36,7 @@ pub(super) enum Task {
     Warm,
     Load,
     Look,
+    Replay,
     Delete,
 }
 
@@ -51,6 +52,7 @@ impl Task {
                 Stage::Shadow(_) | Stage::Canary(_) | Stage::Live(_) | Stage::Standby(_)
             ),
             Self::Look => matches!(stage, Stage::Live(_) | Stage::Standby(_)),
+            Self::Replay => matches!(stage, Stage::Shadow(_)),
             // Once begun it is carried to its end.
             Self::Delete => true,
         }
@@ -70,6 +72,8 @@ pub(super) enum Found {
     Loaded(Result<Resident, String>),
     /// A fresh look, or why nobody could look.
     Looked(Result<Looked, String>),
+    /// Logged requests were asked again, or why none was.
+    Replayed(Result<(), String>),
     /// The artifact is gone, or why not.
     Deleted(Result<(), String>),
 }

@@ -86,6 +86,10 @@ pub struct AlarmLimits {
     pub class_factor: u32,
     /// The share of exchanges that may fail.
     pub error_share: f64,
+    /// What is promised of the time that exchanges take; `None` where nothing is.
+    pub slo: Option<Duration>,
+    /// The share of exchanges that keep it.
+    pub slo_target: f64,
     /// The least values of metrics of delayed ground truth.
     pub floors: QualityFloors,
     /// A new version comes at least so often, in minutes; `None` where nothing is promised.
@@ -102,6 +106,8 @@ impl Default for AlarmLimits {
             repeat_share: 0.2,
             class_factor: 4,
             error_share: 0.05,
+            slo: None,
+            slo_target: 0.99,
             floors: QualityFloors::default(),
             new_version_every: None,
             log_lag: Duration::from_secs(300),
@@ -148,6 +154,7 @@ fn default(kind: AlarmKind) -> Rule {
         K::SchemaShape => (Critical, 10, 100, 2, 5, HOUR),
         K::Drift => (Warning, HOUR, 100, 1, 1, 6 * HOUR),
         K::ErrorRate => (Critical, 5, 50, 2, 5, HOUR),
+        K::Latency => (Critical, 5, 100, 2, 5, HOUR),
         K::Quality => (Warning, DAY, 200, 1, 5, 6 * HOUR),
         K::BaselineMissing => (Info, HOUR, 100, 10, 1, DAY),
         K::StalePipeline => (Warning, 1, 1, 1, 1, DAY),

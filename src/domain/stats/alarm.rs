@@ -62,6 +62,8 @@ kinds! {
     Drift "drift",
     /// A version whose exchanges fail.
     ErrorRate "error_rate",
+    /// Too many exchanges that take longer than was promised.
+    Latency "latency",
     /// A metric of delayed ground truth below its floor.
     Quality "quality",
     /// A version that has no baseline, so that drift cannot be judged.

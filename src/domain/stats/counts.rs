@@ -85,6 +85,13 @@ impl Counts {
         Ok(())
     }
 
+    /// Sets one feature to zero; a place beyond the layout is ignored.
+    pub fn clear_feature(&mut self, index: usize) {
+        if let Some(counts) = self.features.get_mut(index) {
+            counts.clear();
+        }
+    }
+
     /// Puts stored counts back.
     ///
     /// # Errors

@@ -8,8 +8,7 @@
 use super::chi2;
 
 /// The definition of [`psi`], published with its value.
-pub const PSI_DEFINITION: &str =
-    "sum (p - q) ln(p / q), natural logarithm, shares (count + 0.5) / (n + 0.5 bins)";
+pub const PSI_DEFINITION: &str = "sum (p - q) ln(p / q), natural logarithm, shares (count + 0.5) / (n + 0.5 bins), in an empty bin at most the other side's";
 /// The definition of [`jensen_shannon`].
 pub const JENSEN_SHANNON_DEFINITION: &str =
     "sqrt((KL(p, (p + q) / 2) + KL(q, (p + q) / 2)) / 2), base 2";
@@ -36,8 +35,27 @@ pub fn jeffreys_shares(counts: &[f64]) -> Vec<f64> {
 /// The population stability index of two samples, on shares with Jeffreys' prior: Kullback and Leibler's
 /// symmetric divergence. Without drift `n m / (n + m)` times it is about chi-squared with one degree
 /// of freedom less than bins (Yurdakul 2018, Statistical properties of population stability index).
+///
+/// The half count keeps logarithms finite. It is no evidence: where a side has nothing in a bin, its share there is
+/// taken as no larger than the other side's. Otherwise a bin that is empty on both sides, or rare in a large
+/// reference, would be a difference in every small sample. Zero where a side has nothing at all.
 pub fn psi(current: &[f64], reference: &[f64]) -> f64 {
-    psi_of_shares(&jeffreys_shares(current), &jeffreys_shares(reference))
+    if current.iter().sum::<f64>() <= 0.0 || reference.iter().sum::<f64>() <= 0.0 {
+        return 0.0;
+    }
+    let mut p = jeffreys_shares(current);
+    let mut q = jeffreys_shares(reference);
+    for ((p, q), (current, reference)) in
+        p.iter_mut().zip(&mut q).zip(current.iter().zip(reference))
+    {
+        if *current == 0.0 {
+            *p = p.min(*q);
+        }
+        if *reference == 0.0 {
+            *q = q.min(*p);
+        }
+    }
+    psi_of_shares(&p, &q)
 }
 
 /// The population stability index of shares; infinite where one side is empty and the other is not.

@@ -11,8 +11,8 @@
 //!                                                                 └─▶ mean ─▶ detector of the role ─▶ verdict
 //! ```
 //!
-//! The law: without drift beyond the margin, the expected number of windows up to a false alarm is at
-//! least [`Policy::windows`], over all features and roles together. Windows have to be independent for
+//! The law: without drift beyond the margin, the expected number of windows up to a false alarm is at least
+//! [`Policy::windows`], over all features, roles and versions of a model together. Windows have to be independent for
 //! that; where they are not, [`Yardstick`] takes the noise that the pipeline measured into account.
 
 pub mod detector;
@@ -109,26 +109,41 @@ impl Drift {
         self.yardsticks.iter().map(|y| y.groups().values_min() as u64).max().unwrap_or(0)
     }
 
-    /// Takes a closed window into account.
+    /// Takes a closed window into account, as the only version of its model.
     ///
     /// # Errors
     ///
     /// Refuses counts of another layout than the baseline's.
     pub fn observe(&mut self, window: &Counts) -> Result<Report, UnlikeLayouts> {
+        self.observe_as_one_of(1, window)
+    }
+
+    /// Takes a closed window into account. `sharing` versions share the budget of the model.
+    ///
+    /// # Errors
+    ///
+    /// Refuses counts of another layout than the baseline's.
+    pub fn observe_as_one_of(
+        &mut self,
+        sharing: usize,
+        window: &Counts,
+    ) -> Result<Report, UnlikeLayouts> {
         let (ours, theirs) = (self.baseline.layout().hash(), window.layout().hash());
         if ours != theirs {
             return Err(UnlikeLayouts { ours, theirs });
         }
+        let sharing = sharing.max(1) as f64;
+        let threshold = sharing * self.feature_threshold;
         let layout = Arc::clone(self.baseline.layout());
         let mut reports = Vec::with_capacity(self.yardsticks.len());
         for (index, ((yardstick, detector), counts)) in
             self.yardsticks.iter().zip(&mut self.features).zip(window.features()).enumerate()
         {
             let measured = yardstick.measure(counts);
-            let step = measured.p.map(|p| detector.observe(e_value(p), self.feature_threshold));
+            let step = measured.p.map(|p| detector.observe(e_value(p), threshold));
             let verdict = Verdict {
                 outcome: outcome(step.as_ref(), detector),
-                evidence: yardstick.evidence(&measured, step.as_ref(), self.feature_threshold),
+                evidence: yardstick.evidence(&measured, detector.score(), threshold),
             };
             reports.push(FeatureReport { index, measured, verdict, is_discovery: false });
         }
@@ -146,7 +161,7 @@ impl Drift {
             .zip(&ps)
             .map(|((feature, weight), p)| (feature.role(), weight, p.map(e_value)))
             .collect();
-        let threshold = self.role_threshold;
+        let threshold = sharing * self.role_threshold;
         let roles = self
             .roles
             .iter_mut()
@@ -155,11 +170,15 @@ impl Drift {
                     weighted.iter().filter(|(of, ..)| of == role).map(|(_, w, e)| (*w, *e));
                 let e = weighted_mean(of_role);
                 let step = e.map(|e| detector.observe(e, threshold));
+                let evidence = Evidence {
+                    definition: "mean of the features' e-values, by weight",
+                    e_value: e,
+                    score: Some(detector.score()),
+                    threshold: Some(threshold),
+                    ..Evidence::default()
+                };
                 let outcome = outcome(step.as_ref(), detector);
-                RoleReport {
-                    role: *role,
-                    verdict: role_verdict(e, step.as_ref(), threshold, outcome),
-                }
+                RoleReport { role: *role, verdict: Verdict { outcome, evidence } }
             })
             .collect();
         Ok(Report { features: reports, roles })
@@ -211,15 +230,4 @@ fn weighted_mean(values: impl Iterator<Item = (Option<f64>, Option<f64>)>) -> Op
         _ if total > 0.0 => Some(known.iter().map(|(weight, e)| weight * e).sum::<f64>() / total),
         _ => Some(known.iter().map(|(_, e)| e).sum::<f64>() / count),
     }
-}
-
-fn role_verdict(e: Option<f64>, step: Option<&Step>, threshold: f64, outcome: Outcome) -> Verdict {
-    let evidence = Evidence {
-        definition: "mean of the features' e-values, by weight",
-        e_value: e,
-        score: step.map(|step| step.score),
-        threshold: Some(threshold),
-        ..Evidence::default()
-    };
-    Verdict { outcome, evidence }
 }

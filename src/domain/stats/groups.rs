@@ -8,10 +8,14 @@ use super::layout::{Feature, FeatureKind};
 
 /// The groups of a numeric feature: tenths of the reference.
 const TENTHS: usize = 10;
-/// The most groups of a categorical feature, the one of rare values included.
+/// The most groups of known values of a categorical feature.
 const CATEGORIES_MAX: usize = 20;
-/// Values with a smaller share of the reference are one group, together with unknown values.
+/// The most values that are groups of their own.
+const FREQUENT_MAX: usize = CATEGORIES_MAX - 1;
+/// Values with a smaller share of the reference share a group with others.
 const RARE_SHARE: f64 = 0.01;
+/// The share of the reference that a group of such values has at least, where they have so much.
+const SHARED_SHARE: f64 = 0.05;
 /// The values that a window must have for each group.
 const VALUES_PER_GROUP: usize = 10;
 /// The values that a window must have however few groups there are.
@@ -22,6 +26,8 @@ const VALUES_MIN: usize = 50;
 pub struct Groups {
     of_bin: Box<[usize]>,
     len: usize,
+    /// Those that the reference has values of.
+    used: usize,
 }
 
 impl Groups {
@@ -29,11 +35,14 @@ impl Groups {
     pub fn new(feature: &Feature, reference: &[f64]) -> Self {
         let of_bin = match feature.kind() {
             FeatureKind::Numeric(_) => tenths(reference),
-            FeatureKind::Categorical(_) => frequent(reference),
+            FeatureKind::Categorical(_) => categories(reference),
             FeatureKind::Boolean => (0..reference.len()).collect(),
         };
         let len = of_bin.iter().max().map_or(0, |last| last + 1);
-        Self { of_bin, len }
+        let mut groups = Self { of_bin, len, used: 0 };
+        let sums = groups.sum(reference, |count| count);
+        groups.used = sums.iter().filter(|count| **count > 0.0).count();
+        groups
     }
 
     /// How many there are.
@@ -46,14 +55,14 @@ impl Groups {
         self.len == 0
     }
 
-    /// The degrees of freedom of the divergence on these groups.
+    /// The degrees of freedom of the divergence on the groups that the reference has.
     pub fn df(&self) -> f64 {
-        self.len.saturating_sub(1) as f64
+        self.used.saturating_sub(1) as f64
     }
 
-    /// The values from which on a window says anything.
+    /// The values from which on a window, or a reference, says anything.
     pub fn values_min(&self) -> usize {
-        (VALUES_PER_GROUP * self.len).max(VALUES_MIN)
+        (VALUES_PER_GROUP * self.used).max(VALUES_MIN)
     }
 
     /// The counts of bins, added up.
@@ -91,18 +100,37 @@ fn tenths(reference: &[f64]) -> Box<[usize]> {
     reference.iter().map(&mut place).collect()
 }
 
-/// Frequent values singly, the others and unknown ones together.
-fn frequent(reference: &[f64]) -> Box<[usize]> {
+/// Frequent values singly; the others in groups of like weight, each value to the group that is the lightest so
+/// far; and unknown ones by themselves.
+fn categories(reference: &[f64]) -> Box<[usize]> {
     let total: f64 = reference.iter().sum();
     let known = reference.len().saturating_sub(1);
     let mut order: Vec<(usize, f64)> = reference.iter().copied().take(known).enumerate().collect();
-    order.retain(|(_, count)| *count >= RARE_SHARE * total && *count > 0.0);
     order.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    order.truncate(CATEGORIES_MAX - 1);
-    let mut of_bin = vec![order.len(); reference.len()];
-    for (group, (bin, _)) in order.into_iter().enumerate() {
+    let is_frequent = |count: f64| count >= RARE_SHARE * total && count > 0.0;
+    let frequent = order.iter().take_while(|(_, count)| is_frequent(*count)).count();
+    let frequent = frequent.min(FREQUENT_MAX);
+    let (singly, shared) = order.split_at(frequent);
+    let share = shared.iter().map(|(_, count)| count).sum::<f64>() / total.max(f64::MIN_POSITIVE);
+    let groups = match shared.len() {
+        0 => 0,
+        _ => ((share / SHARED_SHARE) as usize).clamp(1, CATEGORIES_MAX - frequent),
+    };
+    let mut weights = vec![0.0_f64; groups];
+    let mut of_bin = vec![frequent + groups; reference.len()];
+    let mut put = |bin: usize, group: usize| {
         if let Some(slot) = of_bin.get_mut(bin) {
             *slot = group;
+        }
+    };
+    for (group, (bin, _)) in singly.iter().enumerate() {
+        put(*bin, group);
+    }
+    for (bin, count) in shared {
+        let lightest = weights.iter_mut().enumerate().min_by(|a, b| a.1.total_cmp(b.1));
+        if let Some((group, weight)) = lightest {
+            *weight += count;
+            put(*bin, frequent + group);
         }
     }
     of_bin.into()

@@ -348,9 +348,12 @@ impl Classes {
             metrics.push(Metric::plain("brier", self.brier.value() / n as f64, n));
             metrics.push(Metric::plain("ece", self.calibration.ece(), n));
         }
-        let certified = [("auc", self.ranking.auc()), ("pr_auc", self.ranking.pr_auc())];
-        metrics.extend(certified.into_iter().filter_map(|(name, interval)| {
-            Some(Metric::certified(name, interval?, self.ranking.n()))
+        let certified = [
+            ("auc", self.ranking.auc(), self.ranking.auc_within(alpha)),
+            ("pr_auc", self.ranking.pr_auc(), None),
+        ];
+        metrics.extend(certified.into_iter().filter_map(|(name, interval, beyond)| {
+            Some(Metric::certified(name, interval?, self.ranking.n()).beyond(beyond))
         }));
         metrics
     }

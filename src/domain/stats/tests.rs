@@ -8,6 +8,7 @@ mod drifting;
 mod golden;
 mod intervals;
 mod scipy;
+mod sparse;
 mod streams;
 
 use std::sync::Arc;

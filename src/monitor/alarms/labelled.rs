@@ -22,8 +22,10 @@ pub(super) fn quality(
         if metric.n < rule.samples {
             continue;
         }
+        // Without an interval nothing is known about chance.
+        let Some(interval) = metric.with_chance() else { continue };
+        let most = interval.upper;
         samples = samples.max(metric.n);
-        let most = metric.interval.as_ref().map_or(metric.value, |(_, interval)| interval.upper);
         if most < floor {
             let what = format!(
                 "{:.4} of {} labelled predictions, at most {most:.4}",
@@ -66,7 +68,7 @@ mod tests {
 
     fn metric(name: &'static str, value: f64, half: f64, n: u64) -> Metric {
         let interval = Interval { lower: value - half, upper: value + half };
-        Metric { name, value, n, interval: Some((IntervalKind::Sequence, interval)) }
+        Metric { name, value, n, interval: Some((IntervalKind::Sequence, interval)), beyond: None }
     }
 
     #[test]
@@ -87,5 +89,17 @@ mod tests {
         let subjects: Vec<_> = evidence.findings.iter().map(|it| it.subject.as_str()).collect();
         assert_eq!(subjects, ["macro_f1", "accuracy"]);
         assert_eq!((evidence.limit, evidence.samples), (0.8, 500));
+        // What is certain of these predictions alone says nothing about chance.
+        let certain = |beyond| Metric {
+            interval: Some((IntervalKind::Certified, Interval { lower: 0.82, upper: 0.83 })),
+            beyond,
+            ..metric("auc", 0.825, 0.0, 500)
+        };
+        let floors = QualityFloors { auc: Some(0.85), ..QualityFloors::default() };
+        let look = |beyond| quality(&[certain(beyond)], &floors, rule, 100_000);
+        assert_eq!(look(None), Reading::Insufficient);
+        assert_eq!(look(Some(Interval { lower: 0.75, upper: 0.9 })), Reading::Good);
+        let below = look(Some(Interval { lower: 0.79, upper: 0.84 }));
+        assert!(matches!(below, Reading::Bad(_)), "{below:?}");
     }
 }

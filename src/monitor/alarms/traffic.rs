@@ -2,12 +2,14 @@
 //!
 //! Owns these readings. Works on sums of closed windows; never on values.
 
+use std::time::Duration;
+
 use crate::domain::record::Outcome;
 use crate::domain::spec::AlarmLimits;
 use crate::domain::stats::alarm::{Evidence, FINDINGS_MAX, Finding, Reading, Rule};
 use crate::domain::stats::heavy_hitters::HeavyHitters;
 use crate::domain::stats::rate_band::{Basis, CHANCE, History, Place, Usual, exceeds, place_count};
-use crate::domain::stats::window::Traffic;
+use crate::domain::stats::window::{LatencyCounts, Traffic};
 
 /// Minutes of an hour: a gap of this length says that nothing is to be expected.
 const HOUR: u64 = 60;
@@ -136,6 +138,46 @@ pub(super) fn error_rate(
         minutes: minutes(minute, rule),
         p: Some(p),
         findings: failures.iter().filter(has).map(finding).collect(),
+    })
+}
+
+/// How many times faster than promised the budget of slow exchanges may be used up: a fiftieth of that of 30 days in
+/// an hour (Google, The Site Reliability Workbook, chapter 5).
+const BURN: f64 = 14.4;
+
+/// Too many exchanges took longer than promised, in the rule's window and in the hour. The hour says that it matters,
+/// the window that it is still so.
+pub(super) fn latency(
+    window: &LatencyCounts,
+    hour: &LatencyCounts,
+    slo: Duration,
+    target: f64,
+    rule: &Rule,
+    minute: u64,
+) -> Reading {
+    let us = u32::try_from(slo.as_micros()).unwrap_or(u32::MAX);
+    let budget = 1.0 - target;
+    let limit = (BURN * budget).min(f64::midpoint(budget, 1.0));
+    let (slow, samples) = (window.above(us), window.count());
+    if samples < rule.samples {
+        return Reading::Insufficient;
+    }
+    let p = exceeds(slow, samples, limit, CHANCE);
+    let (Some(p), Some(_)) = (p, exceeds(hour.above(us), hour.count(), limit, CHANCE)) else {
+        return Reading::Good;
+    };
+    Reading::Bad(Evidence {
+        definition: format!(
+            "the share of exchanges above {slo:?} in {} minutes, and in an hour; {budget:.4} is promised, and {BURN} \
+             times that is the limit",
+            rule.window
+        ),
+        value: share(slow, samples),
+        limit,
+        samples,
+        minutes: minutes(minute, rule),
+        p: Some(p),
+        findings: Vec::new(),
     })
 }
 
@@ -299,6 +341,28 @@ mod tests {
             (evidence.value, evidence.findings[0].subject.as_str()),
             (1.0, "upstream_error")
         );
+    }
+
+    #[test]
+    fn slow_exchanges_are_told_where_they_are_many_in_the_window_and_in_the_hour() {
+        let rule = rule(AlarmKind::Latency);
+        let counts = |fast: u64, slow: u64| {
+            LatencyCounts::from_parts(vec![(10_000, fast), (300_000, slow)], 0).expect("in order")
+        };
+        let look = |window: &LatencyCounts, hour: &LatencyCounts| {
+            latency(window, hour, Duration::from_millis(200), 0.99, &rule, MONDAY)
+        };
+        assert!(is_bad(&look(&counts(600, 400), &counts(8000, 2000))));
+        assert_eq!(look(&counts(600, 400), &counts(99_000, 500)), Reading::Good, "a moment");
+        assert_eq!(look(&counts(1000, 5), &counts(6000, 4000)), Reading::Good, "it is over");
+        assert_eq!(look(&counts(950, 50), &counts(9500, 500)), Reading::Good, "within 14.4 times");
+        assert_eq!(look(&counts(0, 90), &counts(0, 90)), Reading::Insufficient);
+        // A target that the factor would take beyond all exchanges can still be missed.
+        let loose = |slow| {
+            let seen = counts(1000 - slow, slow);
+            latency(&seen, &seen, Duration::from_millis(200), 0.5, &rule, MONDAY)
+        };
+        assert!(is_bad(&loose(900)) && !is_bad(&loose(600)));
     }
 
     #[test]

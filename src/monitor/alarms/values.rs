@@ -231,24 +231,27 @@ fn verdict(
     })
 }
 
-/// What the judge concluded last: it holds for as long as no other window has been judged.
-pub(super) fn drift(judgement: &Judgement) -> Reading {
-    let is_insufficient = |report: &FeatureReport| report.verdict.outcome == Outcome::Insufficient;
-    let reports = &judgement.report.features;
-    if reports.iter().all(is_insufficient) && judgement.breaches() == 0 {
+/// What the judge concluded last of inputs, or of outputs: it holds for as long as no other window has been judged.
+pub(super) fn drift(judgement: &Judgement, role: Role) -> Reading {
+    let features = judgement.baseline.layout().features();
+    let is_of_role = |report: &&FeatureReport| {
+        features.get(report.index).is_some_and(|feature| feature.role() == role)
+    };
+    let reports = || judgement.report.features.iter().filter(is_of_role);
+    if reports().all(|report| report.verdict.outcome == Outcome::Insufficient) {
         return Reading::Insufficient;
     }
-    let features = judgement.baseline.layout().features();
     let mut breaches: Vec<&FeatureReport> =
-        reports.iter().filter(|report| report.verdict.is_breach()).collect();
-    let roles = judgement.report.roles.iter().filter(|role| role.verdict.is_breach());
-    let together: Vec<&str> = roles.map(|role| role.role.as_str()).collect();
+        reports().filter(|report| report.verdict.is_breach()).collect();
+    let roles = judgement.report.roles.iter().filter(|it| it.role == role);
+    let together: Vec<&str> =
+        roles.filter(|it| it.verdict.is_breach()).map(|it| it.role.as_str()).collect();
     if breaches.is_empty() && together.is_empty() {
         return Reading::Good;
     }
     // Where no feature alarms by itself, the strongest are told.
     if breaches.is_empty() {
-        breaches.extend(reports);
+        breaches.extend(reports());
     }
     let score = |report: &FeatureReport| report.verdict.evidence.score.unwrap_or(0.0);
     breaches.sort_by(|a, b| score(b).total_cmp(&score(a)));
@@ -280,6 +283,33 @@ pub(super) fn drift(judgement: &Judgement) -> Reading {
         p: worst.and_then(|report| report.measured.p),
         findings: breaches.iter().take(FINDINGS_MAX).map(finding).collect(),
     })
+}
+
+/// One reading of several versions: the worst, if there is a bad one, with the names of those that it is said of.
+pub(super) fn any_of<'a>(readings: impl Iterator<Item = (&'a str, Reading)>) -> Reading {
+    let (mut worst, mut names, mut is_good): (Option<Evidence>, Vec<&str>, bool) =
+        (None, Vec::new(), false);
+    for (name, reading) in readings {
+        match reading {
+            Reading::Insufficient => {}
+            Reading::Good => is_good = true,
+            Reading::Bad(evidence) => {
+                names.push(name);
+                if worst.as_ref().is_none_or(|worst| worst.value < evidence.value) {
+                    worst = Some(evidence);
+                }
+            }
+        }
+    }
+    match worst {
+        Some(mut worst) => {
+            worst.definition.push_str("; seen by ");
+            worst.definition.push_str(&names.join(", "));
+            Reading::Bad(worst)
+        }
+        None if is_good => Reading::Good,
+        None => Reading::Insufficient,
+    }
 }
 
 /// Values of a reference as a whole number.
@@ -394,6 +424,31 @@ mod tests {
             [if at.is_multiple_of(25) { Value::Missing } else { age }, income, class]
         }));
         assert_eq!(shape(&little), Reading::Good);
+    }
+
+    #[test]
+    fn what_several_versions_see_is_one_alarm_with_their_names() {
+        let bad = |value: f64| {
+            Reading::Bad(Evidence {
+                definition: "index".to_owned(),
+                value,
+                limit: 0.02,
+                samples: 100,
+                minutes: (0, 60),
+                p: None,
+                findings: Vec::new(),
+            })
+        };
+        let of = |readings: Vec<(&'static str, Reading)>| any_of(readings.into_iter());
+        let Reading::Bad(found) =
+            of(vec![("v1", bad(0.1)), ("v2", Reading::Good), ("v3", bad(0.3))])
+        else {
+            panic!("two of them are bad")
+        };
+        assert_eq!((found.value, found.definition.as_str()), (0.3, "index; seen by v1, v3"));
+        assert_eq!(of(vec![("v1", Reading::Insufficient), ("v2", Reading::Good)]), Reading::Good);
+        assert_eq!(of(vec![("v1", Reading::Insufficient)]), Reading::Insufficient);
+        assert_eq!(of(Vec::new()), Reading::Insufficient);
     }
 
     #[test]

@@ -18,13 +18,16 @@ use crate::domain::spec::{AlarmRules, Intent};
 use crate::domain::stats::alarm::{AlarmKey, AlarmKind, Evidence, Reading, Rule, Watch};
 use crate::domain::stats::baseline::Baseline;
 use crate::domain::stats::counts::Counts;
+use crate::domain::stats::layout::Role;
 use crate::domain::stats::rate_band::Look;
-use crate::domain::stats::window::{Minute, Window, WindowCounts, WindowLength};
+use crate::domain::stats::window::{Minute, Stage, Window, WindowCounts, WindowLength};
 use crate::monitor::gather::BACK_MINUTES;
 use crate::monitor::{Follower, MonitorReader, QualityReader, Standing, VersionKey};
 
 /// How often the traffic of models is written down, in minutes.
 const SAVE_EVERY: u64 = 60;
+/// Minutes of an hour.
+const HOUR: u32 = 60;
 
 /// Looks at each minute that the monitor closes.
 #[derive(Debug)]
@@ -200,6 +203,14 @@ impl Sight<'_> {
             let inputs = in_last(rule.window).inputs;
             traffic::repeated_input(&inputs, &rules.limits, rule, self.now())
         });
+        // All versions see the same inputs: what has become of those is one alarm of the model.
+        look(AlarmKind::Drift, &mut |_rule| {
+            let readings = versions.iter().filter_map(|key| {
+                let judgement = self.reader.judgement(key)?;
+                Some((key.version.as_str(), values::drift(&judgement, Role::Input)))
+            });
+            values::any_of(readings)
+        });
         let names: Vec<String> = versions.iter().map(|key| key.version.to_string()).collect();
         let latest = self.ledger.arrivals(model.as_str(), self.now(), &names);
         if let Some(every) = rules.limits.new_version_every {
@@ -219,6 +230,16 @@ impl Sight<'_> {
             let counts = self.sum(std::slice::from_ref(key), rule.window);
             traffic::error_rate(&counts.traffic, &rules.limits, rule, self.now())
         });
+        if let Some(slo) = rules.limits.slo {
+            look(AlarmKind::Latency, &mut |rule| {
+                let total = |minutes| {
+                    let counts = self.sum(std::slice::from_ref(key), minutes);
+                    counts.traffic.latency(Stage::Total).clone()
+                };
+                let (window, hour) = (total(rule.window), total(HOUR.max(rule.window)));
+                traffic::latency(&window, &hour, slo, rules.limits.slo_target, rule, self.now())
+            });
+        }
         if rules.limits.floors.set().next().is_some() {
             look(AlarmKind::Quality, &mut |rule| {
                 let metrics = self.quality.recent(key, rule.window, self.minute);
@@ -232,7 +253,8 @@ impl Sight<'_> {
         });
         let judgement = self.reader.judgement(key);
         look(AlarmKind::Drift, &mut |_rule| {
-            judgement.as_deref().map_or(Reading::Insufficient, values::drift)
+            let outputs = |judgement| values::drift(judgement, Role::Output);
+            judgement.as_deref().map_or(Reading::Insufficient, outputs)
         });
         let baseline = standing.as_ref().and_then(Standing::baseline);
         look(AlarmKind::SchemaShape, &mut |rule| {

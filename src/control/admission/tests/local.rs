@@ -136,7 +136,7 @@ async fn a_slow_version_fails_beside_the_champion_and_over_a_budget() {
     assert_eq!(found.that(Outcome::Failed), [CheckKind::Latency], "{found:#?}");
     let (_, detail) = found.of(CheckKind::Latency);
     assert!(detail.ends_with("at most 2 times as long is allowed"), "{detail}");
-    let limits = Limits { latency: Some(Duration::from_nanos(100)), ..Limits::default() };
+    let limits = Limits { latency: Some((Duration::from_nanos(100), 0.99)), ..Limits::default() };
     let checks =
         admission(limits).check(&old.subject("v1"), None, Steady(0)).await.expect("checks");
     let found = Found(checks.checks);

@@ -124,7 +124,7 @@ async fn grpc_backends_are_checked_over_http2() {
         assert_eq!(found.of(kind).0, Outcome::Passed, "{found:#?}");
     }
     let found = checked(&of(serve_grpc(false).await), None).await;
-    assert_eq!(found.of(CheckKind::Identity).0, Outcome::Failed, "{found:#?}");
+    assert_eq!(found.of(Identity).0, Outcome::Failed, "{found:#?}");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The windows of one version on their way to a verdict.
 //!
-//! Owns how many windows make one that can be judged: a model with little traffic needs several. Knows no
-//! clock; windows say themselves when they were.
+//! Owns how many windows make one that can be judged: a model with little traffic needs several, and a feature that
+//! few rows have needs more than the others do. Knows no clock; windows say themselves when they were.
 
 use std::sync::Arc;
 
@@ -13,6 +13,8 @@ use crate::domain::stats::window::{Minute, Window};
 
 /// Windows that are gathered until there are enough values; then what there is is judged.
 const GATHERED_MAX: u32 = 24;
+/// Windows for which the values of a feature wait until they are enough: a week of hours.
+const WAITING_MAX: u32 = 7 * 24;
 
 /// A version whose windows are held against one baseline.
 #[derive(Debug)]
@@ -21,6 +23,10 @@ pub struct Docket {
     /// The first minute that was not heard.
     next: Minute,
     gathered: Option<Gathered>,
+    /// The values of features that had too few of them in the judgements before.
+    waiting: Counts,
+    /// The windows that these values are of.
+    waited: Box<[u32]>,
     judged: u64,
 }
 
@@ -40,7 +46,7 @@ pub struct Judgement {
     pub since: Minute,
     /// The minute after the last.
     pub until: Minute,
-    /// The values.
+    /// The values. Of a feature that few rows have, those that waited are among them.
     pub counts: Counts,
     /// What they showed.
     pub report: Report,
@@ -51,7 +57,10 @@ pub struct Judgement {
 impl Docket {
     /// Nothing heard yet.
     pub fn new(baseline: Arc<Baseline>, policy: Policy) -> Self {
+        let features = baseline.layout().features().len();
         Self {
+            waiting: Counts::new(Arc::clone(baseline.layout())),
+            waited: vec![0; features].into(),
             drift: Drift::new(baseline, policy),
             next: Minute::default(),
             gathered: None,
@@ -65,8 +74,8 @@ impl Docket {
     }
 
     /// Takes a closed window. Windows that were heard before change nothing, so that all that are kept can
-    /// be given after a restart.
-    pub fn hear(&mut self, window: &Window) -> Option<Judgement> {
+    /// be given after a restart. `sharing` versions share the budget of the model.
+    pub fn hear(&mut self, window: &Window, sharing: usize) -> Option<Judgement> {
         if window.start < self.next {
             return None;
         }
@@ -85,8 +94,17 @@ impl Docket {
         if most < self.drift.values_min() && gathered.windows < GATHERED_MAX {
             return None;
         }
-        let Gathered { since, counts, .. } = self.gathered.take()?;
-        let report = self.drift.observe(&counts).ok()?;
+        let Gathered { since, windows, counts } = self.gathered.take()?;
+        self.waiting.merge(&counts).ok()?;
+        let counts = self.waiting.clone();
+        let report = self.drift.observe_as_one_of(sharing, &counts).ok()?;
+        for (feature, waited) in report.features.iter().zip(&mut self.waited) {
+            *waited += windows;
+            if feature.measured.p.is_some() || *waited >= WAITING_MAX {
+                *waited = 0;
+                self.waiting.clear_feature(feature.index);
+            }
+        }
         self.judged += 1;
         Some(Judgement { baseline, since, until: self.next, counts, report, judged: self.judged })
     }

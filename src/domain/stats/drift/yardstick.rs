@@ -11,9 +11,12 @@
 //! which factor, and both sides are divided by it. Seasons make single chunks differ: what the largest
 //! is above chance becomes the margin, if it is larger than the one asked for. A window that is smaller
 //! than a chunk gets a margin that is larger in proportion, because the noise of values that follow each
-//! other closely does not average out in it. A reference of few values is itself off by chance, and in every window by
-//! the same: what that can be goes on top of the margin. Groups that neither side has are left out: half a
-//! count in each, which keeps logarithms finite, would be a difference where the sides are of unlike sizes.
+//! other closely does not average out in it.
+//!
+//! The reference is itself off by chance, and in every window by the same: `m` times what it is off by is about
+//! chi-squared, and its quantile at one in ten thousand goes on top of the margin. That is .0034 for ten groups and
+//! 10 000 values, and .22 for 150. A reference with fewer values than a window must have is held against nothing.
+//! Groups that neither side has are no degrees of freedom.
 
 use crate::domain::stats::baseline::{Noise, Reference};
 use crate::domain::stats::chi2;
@@ -21,15 +24,13 @@ use crate::domain::stats::counts::FeatureCounts;
 use crate::domain::stats::distance::{
     self, ChiSquared, PSI_DEFINITION, chi_squared, hellinger, jensen_shannon, l_infinity, psi,
 };
-use crate::domain::stats::drift::detector::{Step, e_value};
+use crate::domain::stats::drift::detector::e_value;
 use crate::domain::stats::groups::Groups;
 use crate::domain::stats::interval::{Interval, Piles, atoms, kolmogorov_smirnov, wasserstein};
 use crate::domain::stats::layout::{Edges, Feature, FeatureKind, Guard};
 use crate::domain::stats::verdict::Evidence;
 
-/// The values of a reference from which on its own error is small beside any margin.
-const ENOUGH: f64 = 1000.0;
-/// The chance that a smaller reference is off by more than is allowed for.
+/// The chance that a reference is off by more than is allowed for.
 const OWN_CHANCE: f64 = 1e-4;
 
 /// What windows of one feature are held against.
@@ -48,7 +49,7 @@ pub struct Yardstick {
     seasonal: f64,
     /// The rows of such a chunk.
     chunk: f64,
-    /// By what index a reference of this size may be off itself, beyond what every threshold allows for.
+    /// By what index a reference of this size may be off itself.
     own: f64,
     numeric: Option<NumericPart>,
 }
@@ -74,6 +75,8 @@ pub struct Measured {
     pub guards: [f64; 4],
     /// The share of values that the baseline does not know; `None` for numbers.
     pub unknown: Option<f64>,
+    /// The values that the window, and the reference, must have.
+    pub needed: u64,
     /// The groups of the divergences.
     pub groups: usize,
     /// The bins of the two intervals and of the largest difference.
@@ -111,7 +114,7 @@ impl Yardstick {
         let total = reference.total();
         let (dispersion, seasonal) =
             reference.noise.map_or((1.0, 0.0), |noise| beyond_chance(noise, total, groups.df()));
-        let own = own_error(total, groups.df());
+        let own = dispersion * own_error(total, groups.df());
         Self {
             grouped: groups.sum(reference.counts(), |count| count),
             groups,
@@ -135,6 +138,11 @@ impl Yardstick {
     pub fn margin(&self, n: u64) -> f64 {
         let stretch = (self.chunk / (n as f64).max(1.0)).max(1.0);
         self.margin.max(self.seasonal * stretch) + self.own
+    }
+
+    /// The part of the margin that is the reference's own error by chance.
+    pub const fn own(&self) -> f64 {
+        self.own
     }
 
     /// By which factor chunks of the baseline vary more than independent values would.
@@ -168,7 +176,8 @@ impl Yardstick {
                 Some(_) => None,
                 None => Some(share(counts.bins().last().copied().unwrap_or(0), n)),
             },
-            groups: self.groups.len(),
+            needed: self.groups.values_min() as u64,
+            groups: of_current.len(),
             bins: bins.len(),
             psi: index,
             jensen_shannon: jensen_shannon(&p, &q),
@@ -184,9 +193,10 @@ impl Yardstick {
         }
     }
 
-    /// The margin test, `None` where the window has too few values for its law, or the reference none.
+    /// The margin test, `None` where the window or the reference has too few values for its law.
     fn p(&self, n: u64, psi: f64, groups: usize) -> Option<f64> {
-        if n < self.groups.values_min() as u64 || self.total <= 0.0 || self.groups.len() < 2 {
+        let needed = self.groups.values_min();
+        if n < needed as u64 || self.total < needed as f64 || self.groups.len() < 2 {
             return None;
         }
         if groups < 2 {
@@ -199,7 +209,7 @@ impl Yardstick {
     }
 
     /// The evidence of a measured window.
-    pub fn evidence(&self, measured: &Measured, step: Option<&Step>, threshold: f64) -> Evidence {
+    pub fn evidence(&self, measured: &Measured, score: f64, threshold: f64) -> Evidence {
         Evidence {
             definition: PSI_DEFINITION,
             bins: Some(measured.groups),
@@ -210,19 +220,15 @@ impl Yardstick {
             interval: None,
             p: measured.p,
             e_value: measured.p.map(e_value),
-            score: step.map(|step| step.score),
+            score: Some(score),
             threshold: Some(threshold),
         }
     }
 }
 
-/// The index by which a reference of `m` values may be off by chance, less what one of [`ENOUGH`] may be: the thresholds
-/// allow for that.
+/// The index by which a reference of `m` values may be off by chance.
 fn own_error(m: f64, df: f64) -> f64 {
-    if m <= 0.0 || df <= 0.0 {
-        return 0.0;
-    }
-    chi2::upper_quantile(OWN_CHANCE, df) * (1.0 / m - 1.0 / ENOUGH).max(0.0)
+    if m > 0.0 && df > 0.0 { chi2::upper_quantile(OWN_CHANCE, df) / m } else { 0.0 }
 }
 
 /// The size of one sample that tells as much as both.

@@ -35,18 +35,35 @@ pub struct Metric {
     pub n: u64,
     /// Where the truth lies.
     pub interval: Option<(IntervalKind, Interval)>,
+    /// Of a metric that is certain for these predictions: where that of all that could have been made lies.
+    pub beyond: Option<Interval>,
 }
 
 impl Metric {
     /// A metric without an interval.
     pub(super) fn plain(name: &'static str, value: f64, n: u64) -> Self {
-        Self { name, value, n, interval: None }
+        Self { name, value, n, interval: None, beyond: None }
     }
 
     /// A metric that is known to lie in an interval.
     pub(super) fn certified(name: &'static str, interval: Interval, n: u64) -> Self {
         let value = f64::midpoint(interval.lower, interval.upper);
-        Self { name, value, n, interval: Some((IntervalKind::Certified, interval)) }
+        let interval = Some((IntervalKind::Certified, interval));
+        Self { name, value, n, interval, beyond: None }
+    }
+
+    /// The same metric, certain for these predictions, with what chance may have done.
+    pub(super) fn beyond(mut self, interval: Option<Interval>) -> Self {
+        self.beyond = interval;
+        self
+    }
+
+    /// Where the truth lies, chance included; `None` where that is not known.
+    pub fn with_chance(&self) -> Option<Interval> {
+        match self.interval? {
+            (IntervalKind::Certified, _) => self.beyond,
+            (IntervalKind::Sequence | IntervalKind::AsymptoticSequence, interval) => Some(interval),
+        }
     }
 
     /// The same metric with a confidence sequence.

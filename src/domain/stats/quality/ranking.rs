@@ -10,7 +10,7 @@ use std::slice::Iter;
 
 use super::Step;
 use super::scores::{ScoreCell, ScoreCounts};
-use crate::domain::stats::confidence::Interval;
+use crate::domain::stats::confidence::{self, Interval, Moments};
 use serde::{Deserialize, Serialize};
 
 /// Scores of the positive class, by truth.
@@ -94,6 +94,18 @@ impl Ranking {
         }
         let pairs = (2 * u128::from(positives) * u128::from(negatives)) as f64;
         Some(Interval { lower: lower as f64 / pairs, upper: upper as f64 / pairs })
+    }
+
+    /// Where the area under the ROC curve lies of all that could have been predicted: what the bins hide, and chance on
+    /// top. The variance of the area is at most `a (1 - a)` over the smaller of the two numbers (Birnbaum and Klose,
+    /// Annals of Mathematical Statistics 1957), for which the confidence sequence of a mean is taken.
+    pub fn auc_within(&self, alpha: f64) -> Option<Interval> {
+        let seen = self.auc()?;
+        let area = f64::midpoint(seen.lower, seen.upper);
+        let n = self.positive.n().min(self.negative.n());
+        let moments = Moments { n, mean: area, variance: area * (1.0 - area) };
+        let chance = (confidence::mean(moments, alpha)?.upper - area).max(0.0);
+        Some(Interval { lower: seen.lower - chance, upper: seen.upper + chance }.clamped(0.0, 1.0))
     }
 
     /// The average precision: the area under the precision-recall curve as steps, as scikit-learn has it.

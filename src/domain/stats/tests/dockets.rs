@@ -7,6 +7,7 @@ use super::streams::SplitMix;
 use crate::domain::stats::baseline::Baseline;
 use crate::domain::stats::drift::Policy;
 use crate::domain::stats::drift::docket::{Docket, Judgement};
+use crate::domain::stats::layout::Value;
 use crate::domain::stats::verdict::Outcome;
 use crate::domain::stats::window::{Minute, Window, WindowCounts, WindowLength};
 
@@ -22,14 +23,14 @@ fn windows_with_few_values_are_judged_together() {
     let baseline = normal_baseline(2, 5000);
     let mut docket = Docket::new(Arc::clone(&baseline), Policy::default());
     let mut generator = SplitMix::new(4);
-    assert!(docket.hear(&hour(&baseline, &mut generator, 1, 40)).is_none());
+    assert!(docket.hear(&hour(&baseline, &mut generator, 1, 40), 1).is_none());
     // An hour without requests does not come at all.
-    assert!(docket.hear(&hour(&baseline, &mut generator, 3, 59)).is_none());
-    let judged = docket.hear(&hour(&baseline, &mut generator, 4, 1)).expect("a hundred values");
+    assert!(docket.hear(&hour(&baseline, &mut generator, 3, 59), 1).is_none());
+    let judged = docket.hear(&hour(&baseline, &mut generator, 4, 1), 1).expect("a hundred values");
     assert_eq!((judged.since, judged.until), (Minute(60), Minute(300)));
     assert_eq!(judged.report.features[0].measured.n, 100);
     assert_eq!(judged.report.features[0].verdict.outcome, Outcome::Pass);
-    let next = docket.hear(&hour(&baseline, &mut generator, 5, 200)).expect("enough by itself");
+    let next = docket.hear(&hour(&baseline, &mut generator, 5, 200), 1).expect("enough by itself");
     assert_eq!((next.since, next.judged), (Minute(300), 2));
     assert_eq!(next.report.features[0].measured.n, 200, "nothing is judged twice");
 }
@@ -40,7 +41,7 @@ fn a_day_with_too_little_is_told_as_insufficient() {
     let mut docket = Docket::new(Arc::clone(&baseline), Policy::default());
     let mut generator = SplitMix::new(5);
     let judged: Vec<Judgement> =
-        (0..48).filter_map(|at| docket.hear(&hour(&baseline, &mut generator, at, 2))).collect();
+        (0..48).filter_map(|at| docket.hear(&hour(&baseline, &mut generator, at, 2), 1)).collect();
     assert_eq!(judged.len(), 2, "one a day");
     for judgement in judged {
         assert_eq!(judgement.report.features[0].verdict.outcome, Outcome::Insufficient);
@@ -54,12 +55,12 @@ fn windows_that_were_heard_change_nothing() {
     let mut generator = SplitMix::new(6);
     let windows: Vec<Window> = (0..10).map(|at| hour(&baseline, &mut generator, at, 150)).collect();
     let mut once = Docket::new(Arc::clone(&baseline), Policy::default());
-    let wanted: Vec<Judgement> = windows.iter().filter_map(|window| once.hear(window)).collect();
+    let wanted: Vec<Judgement> = windows.iter().filter_map(|window| once.hear(window, 1)).collect();
     // As a running gateway hears them: all that are kept, each time that one is closed.
     let mut again = Docket::new(Arc::clone(&baseline), Policy::default());
     let mut found = Vec::new();
     for closed in 1..=windows.len() {
-        found.extend(windows[..closed].iter().filter_map(|window| again.hear(window)));
+        found.extend(windows[..closed].iter().filter_map(|window| again.hear(window, 1)));
     }
     assert_eq!(found.len(), wanted.len());
     for (found, wanted) in found.iter().zip(&wanted) {
@@ -71,5 +72,37 @@ fn windows_that_were_heard_change_nothing() {
 fn values_that_were_counted_by_another_baseline_are_passed_over() {
     let (ours, other) = (normal_baseline(1, 5000), normal_baseline(2, 5000));
     let mut docket = Docket::new(ours, Policy::default());
-    assert!(docket.hear(&hour(&other, &mut SplitMix::new(7), 1, 500)).is_none());
+    assert!(docket.hear(&hour(&other, &mut SplitMix::new(7), 1, 500), 1).is_none());
+}
+
+#[test]
+fn a_feature_that_few_rows_have_is_judged_once_it_has_enough() {
+    let baseline = normal_baseline(2, 5000);
+    let mut docket = Docket::new(Arc::clone(&baseline), Policy::default());
+    let mut generator = SplitMix::new(8);
+    let mut judged = Vec::new();
+    for at in 0..60 {
+        // In one of twenty rows there is a second feature, which lies eight deviations from where it was.
+        let mut counts = window(&baseline, &mut generator, 0, 0.0);
+        for row in 0..300 {
+            counts.record(0, Value::Number(generator.normal()));
+            let rare = row % 20 == 0;
+            let moved = generator.normal() + 8.0;
+            counts.record(1, if rare { Value::Number(moved) } else { Value::Missing });
+        }
+        let mut hour = hour(&baseline, &mut generator, at, 0);
+        hour.counts.add_values(&counts);
+        judged.push(docket.hear(&hour, 1).expect("the first feature has enough"));
+    }
+    let outcomes: Vec<Outcome> =
+        judged.iter().map(|judgement| judgement.report.features[1].verdict.outcome).collect();
+    assert_eq!(outcomes[..6], [Outcome::Insufficient; 6]);
+    assert_eq!(judged[6].report.features[1].measured.n, 105, "seven hours have waited");
+    assert_eq!(judged[7].report.features[1].measured.n, 15, "nothing is judged twice");
+    assert_eq!(
+        outcomes[6..],
+        [Outcome::Breach; 54],
+        "and what is known stays so while others wait"
+    );
+    assert!(judged.iter().all(|judgement| judgement.report.features[0].measured.n == 300));
 }

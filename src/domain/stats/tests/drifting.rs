@@ -5,8 +5,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::numeric;
 use super::streams::{SplitMix, normals};
-use super::{categorical, numeric};
 use crate::domain::stats::baseline::{Baseline, BaselineFile};
 use crate::domain::stats::build::{Column, Numbers, Options};
 use crate::domain::stats::counts::Counts;
@@ -21,7 +21,7 @@ pub(super) fn normal_baseline(features: usize, rows: usize) -> Arc<Baseline> {
     normal_baseline_of(100, features, rows)
 }
 
-fn normal_baseline_of(seed: u64, features: usize, rows: usize) -> Arc<Baseline> {
+pub(super) fn normal_baseline_of(seed: u64, features: usize, rows: usize) -> Arc<Baseline> {
     let mut file: BaselineFile = serde_json::from_value(json!({
         "format": 1, "model": "m", "version": "v", "n": rows,
     }))
@@ -207,14 +207,6 @@ fn tenths_are_six_bins_each() {
     let groups = Groups::new(&numeric("x", &edges, &[]), &[100.0; 60]);
     assert_eq!((groups.len(), groups.values_min()), (10, 100));
     assert_eq!(groups.sum(&[1_u64; 60], |count| count as f64), vec![6.0; 10]);
-}
-
-#[test]
-fn rare_values_and_unknown_ones_are_one_group() {
-    let feature = categorical("x", &["a", "b", "c"]);
-    let groups = Groups::new(&feature, &[900.0, 99.0, 1.0, 0.0]);
-    assert_eq!(groups.len(), 3);
-    assert_eq!(groups.sum(&[1.0, 2.0, 4.0, 8.0], |count| count), [1.0, 2.0, 12.0]);
 }
 
 proptest! {
