@@ -61,10 +61,7 @@ impl InProcess {
             &intent,
             (reader, repository),
             Arc::clone(&recorder),
-            (
-                Arc::new(Executor::new(WORKERS).unwrap()),
-                Executor::named("codec", WORKERS).unwrap(),
-            ),
+            (Arc::new(Executor::new(WORKERS).unwrap()), Executor::named("codec", WORKERS).unwrap()),
             Arc::new(Readiness::new(WORKERS)),
             &registry,
         ));
