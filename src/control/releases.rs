@@ -256,6 +256,20 @@ impl Releases {
         self.desk.asks.try_recv().ok()
     }
 
+    /// Begins to load what was live when the last process ended, and what stood by: before any plan, so that
+    /// nothing that is new holds it up.
+    pub(super) fn wake(&mut self) {
+        let state = Arc::clone(self.ledger.state());
+        let champions = state.models().filter_map(|(name, model)| Some((name, model.champion()?)));
+        let standbys = state.models().flat_map(|(name, model)| {
+            model.standbys().into_iter().map(move |standby| (name, standby))
+        });
+        for (name, (version, known)) in champions.chain(standbys) {
+            let key = (name.clone(), version.clone());
+            self.load(key, known.release().digest.clone());
+        }
+    }
+
     /// Whether a champion that is written down is still being loaded.
     pub(super) fn is_waking(&self) -> bool {
         let live = self.ledger.state().models().filter_map(|(name, model)| {

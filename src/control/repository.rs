@@ -26,8 +26,6 @@ use crate::telemetry::logging::chain;
 
 /// Steps of the life cycle without a look at anything else.
 const STEPS_MAX: usize = 64;
-/// Steps of the life cycle before the first publication, without a look at what has ended.
-const STARTING_STEPS_MAX: usize = 10_000;
 /// How long the first publication waits for models that were live when the last process ended.
 const WAKING_MAX: Duration = Duration::from_secs(120);
 
@@ -87,16 +85,9 @@ impl Residents {
         self.releases.begin().await;
         let seen = Arc::clone(&self.seen.borrow_and_update());
         self.releases.see(seen);
+        self.releases.wake();
         let until = Instant::now() + WAKING_MAX;
-        loop {
-            for _ in 0..STARTING_STEPS_MAX {
-                if self.releases.step().await == Step::Rest {
-                    break;
-                }
-            }
-            if !self.releases.is_waking() {
-                break;
-            }
+        while self.releases.is_waking() {
             match tokio::time::timeout_at(until, self.releases.next()).await {
                 Ok(Happened::Ended(report)) => self.releases.absorb(report, &self.models),
                 Ok(Happened::Ticked) => {}

@@ -108,7 +108,7 @@ impl Releases {
         false
     }
 
-    fn load(&mut self, key: Key, digest: Digest) -> bool {
+    pub(super) fn load(&mut self, key: Key, digest: Digest) -> bool {
         let Some(origin) = self.origin(&key, &digest) else { return false };
         if let Origin::Named(VersionSpec::Backends(spec)) | Origin::Backends(spec) = origin {
             self.loaded.insert(key, digest, Resident::Remote(spec));

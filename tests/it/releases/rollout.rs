@@ -6,11 +6,15 @@ use std::thread::JoinHandle;
 
 use super::*;
 
-/// Short trials.
+/// Short trials, with `shadow` for the one on copies.
+fn short(shadow: &str) -> String {
+    SHORT.replace("SHADOW", shadow)
+}
+
 const SHORT: &str = "
 [models.m.release]
 between   = \"0s\"
-shadow    = { pairs = 60, limit = \"15s\" }
+shadow    = { SHADOW }
 steps     = [\"20%\", \"50%\"]
 responses = [40, 60]
 dwell     = \"200ms\"
@@ -64,14 +68,32 @@ impl Load {
     }
 }
 
+/// Waits for longer than most tests do: so many copies take their time.
+fn patiently<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(120);
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(std::time::Instant::now() < until, "timed out: {what}");
+        std::thread::park_timeout(std::time::Duration::from_millis(50));
+    }
+}
+
+fn stage(store: &Store, version: &str) -> Option<String> {
+    Some(store.version(version)?["stage"].as_str()?.to_owned())
+}
+
 #[test]
 fn a_second_version_becomes_live_step_by_step_without_a_failed_request() {
-    let store = Store::start(SHORT);
+    // A machine that is busy drops copies and is slow: what is shown is the way.
+    let copies = "pairs = 500, limit = \"2m\", drops = \"100%\", slower = 1000.0";
+    let store = Store::start(&short(copies));
     store.publish_sum("m/v1", 2.0);
     store.wait_for("v1", "live");
     let load = Load::start(&store);
     store.publish_sum("m/v2", 2.02);
-    store.wait_for("v2", "live");
+    patiently("v2 is live", || (stage(&store, "v2")? == "live").then_some(()));
     assert_eq!(store.wait_for("v1", "standby")["ready"], true, "ready to come back");
     assert_eq!(store.predict(), (200, Some(20.2), "v2".to_owned()));
     assert!(load.end() > 100);
@@ -91,14 +113,17 @@ fn a_second_version_becomes_live_step_by_step_without_a_failed_request() {
 
 #[test]
 fn a_version_that_disagrees_on_copies_is_stopped_and_clients_see_nothing_of_it() {
-    let store = Store::start(SHORT);
+    let store = Store::start(&short("pairs = 30, limit = \"2s\""));
     store.publish_sum("m/v1", 2.0);
     store.wait_for("v1", "live");
     let load = Load::start(&store);
     store.publish_sum("m/v2", 9.0);
     let stopped = store.wait_for("v2", "quarantined");
     let why = stopped["why"].as_str().unwrap();
-    assert!(why.contains("stopped in shadow") && why.contains("agree"), "{why}");
+    assert!(
+        why.contains("for want of evidence") && why.contains("an agreement of at least"),
+        "{why}"
+    );
     load.end();
     let answered = "pointsman_requests_total{model=\"m\",version=\"v2\",pool=\"\",outcome=\"ok\"}";
     let metrics = store.gateway.metrics();
@@ -109,20 +134,18 @@ fn a_version_that_disagrees_on_copies_is_stopped_and_clients_see_nothing_of_it()
 
 #[test]
 fn a_gateway_that_is_killed_in_a_rollout_goes_on_with_no_more_exposure() {
-    let store = Store::start(SHORT);
+    let store = Store::start(&short("pairs = 0"));
     store.publish_sum("m/v1", 2.0);
     store.wait_for("v1", "live");
-    let load = Load::start(&store);
     store.publish_sum("m/v2", 2.02);
-    store.wait_for_words("v2", "has been in canary");
-    // Its clients go first, so that none of them sees the kill.
-    load.end();
-    let before = store.version("v2").unwrap()["share"].as_f64().unwrap();
+    // Nobody asks, so that it stays on its first step.
+    let before = store.wait_for("v2", "canary")["share"].as_f64().unwrap();
     let store = store.killed_and_started_again();
     let after = store.version("v2").unwrap();
-    assert!(after["share"].as_f64().unwrap() <= before.max(0.5), "{after:#}");
+    assert_eq!((&after["stage"], after["share"].as_f64()), (&json!("canary"), Some(before)));
     assert_eq!(store.wait_for("v1", "live")["ready"], true);
     let load = Load::start(&store);
-    store.wait_for("v2", "live");
+    patiently("v2 is live", || (stage(&store, "v2")? == "live").then_some(()));
     assert!(load.end() > 50);
+    assert_eq!(store.predict(), (200, Some(20.2), "v2".to_owned()));
 }
