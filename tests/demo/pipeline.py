@@ -30,10 +30,10 @@ responses = [100, 500]
 dwell     = "2s"
 between   = "0s"
 failures  = 100
-shadow    = { pairs = 300, slower = 5 }
+shadow    = { pairs = 300, slower = 3, drops = "50%", limit = "30s" }
 
 [models.iris.guard]
-margin = 0.05
+error_ratio = { margin = "5%" }
 """
 NAMES = [f"input[{column}]" for column in range(4)]
 

@@ -25,10 +25,10 @@ dwell     = "2s"
 between   = "0s"
 failures  = 100
 unproven  = true
-shadow    = { pairs = 200, slower = 5 }
+shadow    = { pairs = 200, slower = 5, drops = "50%" }
 
 [models.iris.guard]
-margin = 0.05
+error_ratio = { margin = "5%" }
 """
 
 

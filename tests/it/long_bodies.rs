@@ -65,13 +65,14 @@ fn beside(gateway: &Gateway, long: impl FnOnce()) -> (Duration, Vec<Duration>) {
     (took, short.join().unwrap())
 }
 
-/// None of them may have waited for a large part of the long one, and most for none of it.
+/// None of them may have waited for most of the long one, and most for none of it. All share the cores, so that
+/// some wait for a part of it.
 fn check((took, mut times): (Duration, Vec<Duration>), what: &str) {
     times.sort_unstable();
     let (median, slowest) = (times[times.len() / 2], times[times.len() - 1]);
     eprintln!("{what}: {took:?}; {} beside it, median {median:?}, {slowest:?}", times.len());
     assert!(times.len() > 20 && median < took / 20, "{what}: {took:?}, {times:?}");
-    assert!(slowest < took / 3, "{what}: {took:?}, {times:?}");
+    assert!(slowest < took.mul_f64(0.6), "{what}: {took:?}, {times:?}");
 }
 
 #[test]

@@ -114,6 +114,45 @@ fn line(mut target: Value, more: Value) -> String {
     format!("{}\n", json!(target))
 }
 
+/// What labels have said, in a report.
+fn whole(report: &str) -> (Value, Value, Value) {
+    let report: Value = serde_json::from_str(report).unwrap();
+    (report["whole"].clone(), report["confusion"].clone(), report["estimated"].clone())
+}
+
+/// A stop keeps a checkpoint; after the next crash the log is read on from there, with what came since: the label of
+/// `row`, which was wrong, is right again, and so is the report.
+fn goes_on_from_a_checkpoint(
+    gateway: Gateway,
+    backend: &Backend,
+    row: &Row,
+    (id, before): (&str, &str),
+) {
+    let (all, case) = fixture();
+    let labels = all.len() as u64;
+    let gateway = Gateway::start_in(gateway.stop(), &config(backend));
+    let resumed = |text: &str| {
+        let report: Value = serde_json::from_str(text).unwrap();
+        report["resumed_after_lsn"].as_u64().unwrap()
+    };
+    let stopped = labelled(&gateway, labels);
+    assert!(resumed(&stopped) > 400, "{}", resumed(&stopped));
+    let right = json!({ "prediction_id": id, "label": name(row.truth), "id": "later" });
+    assert_eq!(gateway.post("/v1/feedback", &right.to_string()).json()["status"], "replaced");
+    let gateway = Gateway::start_in(gateway.kill(), &config(backend));
+    let last = eventually("the correction of the correction is read", || {
+        let text = labelled(&gateway, labels);
+        (whole(&text) == whole(before)).then_some(text)
+    });
+    agrees_with_scikit_learn(&last, &case);
+    assert_eq!(
+        resumed(&last),
+        resumed(&stopped),
+        "the checkpoint of the stop, and what came after it"
+    );
+    gateway.stop();
+}
+
 #[test]
 fn late_doubled_and_corrected_labels_give_the_quality_of_scikit_learn_and_survive_sigkill() {
     let backend = Backend::echo();
@@ -169,10 +208,6 @@ fn late_doubled_and_corrected_labels_give_the_quality_of_scikit_learn_and_surviv
         gateway.metric("pointsman_quality{model=\"m\",version=\"v1\",metric=\"accuracy\"}");
     assert!((accuracy - digits(&text, "accuracy", "value").parse::<f64>().unwrap()).abs() < 1e-12);
 
-    let whole = |text: &str| {
-        let report: Value = serde_json::from_str(text).unwrap();
-        (report["whole"].clone(), report["confusion"].clone(), report["estimated"].clone())
-    };
     assert_eq!(report["resumed_after_lsn"], 0, "there was nothing to go on from");
     let gateway = Gateway::start_in(gateway.kill(), &config(&backend));
     let again = labelled(&gateway, rows.len() as u64);
@@ -188,28 +223,7 @@ fn late_doubled_and_corrected_labels_give_the_quality_of_scikit_learn_and_surviv
             > serde_json::from_str::<Value>(&again).unwrap()["labels"]["replaced"].as_u64())
         .then_some(())
     });
-    // A stop keeps a checkpoint; after the next crash the log is read on from there, with what came since.
-    let gateway = Gateway::start_in(gateway.stop(), &config(&backend));
-    let resumed = |text: &str| {
-        let report: Value = serde_json::from_str(text).unwrap();
-        report["resumed_after_lsn"].as_u64().unwrap()
-    };
-    let stopped = labelled(&gateway, rows.len() as u64);
-    assert!(resumed(&stopped) > 400, "{}", resumed(&stopped));
-    let right = json!({ "prediction_id": ids[3], "label": name(rows[3].truth), "id": "later" });
-    assert_eq!(gateway.post("/v1/feedback", &right.to_string()).json()["status"], "replaced");
-    let gateway = Gateway::start_in(gateway.kill(), &config(&backend));
-    let last = eventually("the correction of the correction is read", || {
-        let text = labelled(&gateway, rows.len() as u64);
-        (whole(&text) == whole(&again)).then_some(text)
-    });
-    agrees_with_scikit_learn(&last, &case);
-    assert_eq!(
-        resumed(&last),
-        resumed(&stopped),
-        "the checkpoint of the stop, and what came after it"
-    );
-    gateway.stop();
+    goes_on_from_a_checkpoint(gateway, &backend, &rows[3], (ids[3].as_str(), again.as_str()));
 }
 
 /// Batches in binary tensors over gzip, proxied: each row has a label of its own.
