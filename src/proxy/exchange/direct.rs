@@ -34,11 +34,7 @@ pub(super) async fn answer(
     parts: Parts,
     unread: &mut Option<Incoming>,
 ) -> Result<Answer, Problem> {
-    if let Some(header) = exchange.unsound_limit.take() {
-        exchange.note_request(&parts.headers);
-        let detail = format!("the header `{header}` does not say how long the client waits");
-        return Err(Problem::new(Cause::BadInput, detail));
-    }
+    check_limit(exchange, &parts.headers)?;
     let uri = parts.uri.clone();
     if uri.path() == feedback::PATH {
         return feedback::answer(exchange, &parts, unread).await;
@@ -106,6 +102,14 @@ pub(super) async fn answer(
             Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded"))
         }
     }
+}
+
+/// A request that says how long its client waits must say it so that it can be read.
+fn check_limit(exchange: &mut Exchange, headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(header) = exchange.unsound_limit.take() else { return Ok(()) };
+    exchange.note_request(headers);
+    let detail = format!("the header `{header}` does not say how long the client waits");
+    Err(Problem::new(Cause::BadInput, detail))
 }
 
 /// Where a request leads.
