@@ -130,20 +130,25 @@ impl Ledger {
         Self { files: None, queue: 0, state, writing, stopped: AtomicBool::new(false) }
     }
 
+    /// Forgets what a clock that was ahead has left; `open` is the first minute that is not over. Minutes before
+    /// it may be looked at again after a start: that is no sign of such a clock.
+    pub(super) fn set_right(&self, open: u64) {
+        let mut state = self.state.lock();
+        let State { kept, histories, .. } = &mut *state;
+        let until = kept.board.minute();
+        if until <= open + BACK_MINUTES {
+            return;
+        }
+        tracing::warn!(minute = open, until, "the clock was set back: alarms go on from here");
+        kept.board.set_back(open);
+        histories.values_mut().for_each(|history| history.set_back(open));
+    }
+
     /// Takes in the looks of one minute, writes down what follows, and returns whom to tell.
     pub(super) fn step(&self, minute: u64, watched: Vec<Watch<'_>>) -> Vec<Notice> {
         let (notices, changed) = {
             let mut state = self.state.lock();
-            let State { kept, stats, histories } = &mut *state;
-            if kept.board.minute() > minute + BACK_MINUTES {
-                tracing::warn!(
-                    minute,
-                    until = kept.board.minute(),
-                    "the clock was set back: alarms go on from here"
-                );
-                kept.board.set_back(minute);
-                histories.values_mut().for_each(|history| history.set_back(minute));
-            }
+            let State { kept, stats, .. } = &mut *state;
             let step = kept.board.step(minute, watched);
             for event in &step.events {
                 // One that ends is known from then on, too: it may have become active before the start.
@@ -454,6 +459,7 @@ mod tests {
         assert_eq!(ledger.step(START + 1440, bad(&rule, &["a"])).len(), 1);
         drop(ledger);
         let ledger = Ledger::open(dir.path(), None);
+        ledger.set_right(START);
         let notices = ledger.step(START, bad(&rule, &["a", "b"]));
         let models: Vec<&str> = notices.iter().map(|one| one.key.model.as_str()).collect();
         assert_eq!(models, ["b"], "the other is known already");
@@ -462,6 +468,17 @@ mod tests {
             history.add(Look { minute: START, requests: 1, window: 1 });
             assert!(history.usual(START).is_none());
         });
+    }
+
+    /// After a start minutes are told again that were looked at before it.
+    #[test]
+    fn minutes_that_are_told_again_are_no_clock_that_was_ahead() {
+        let rule = rule();
+        let ledger = Ledger::blank();
+        assert_eq!(ledger.step(START, bad(&rule, &["a"])).len(), 1);
+        ledger.set_right(START + 1);
+        assert_eq!(ledger.step(START - 10, bad(&rule, &["a"])), []);
+        assert_eq!(ledger.step(START + 1, bad(&rule, &["a"])), [], "it is known already");
     }
 
     #[test]

@@ -109,6 +109,7 @@ impl Follower for AlarmWatch {
         if now < whole_since {
             return;
         }
+        self.ledger.set_right(u64::from(reader.open().0));
         let watched = self.watched(reader);
         self.ledger.forget_other_models(|model| watched.contains_key(model));
         let mut looks = Vec::new();
