@@ -58,7 +58,7 @@ pub mod changelog {
     #![doc = include_str!("docs/changelog.md")]
 }
 
-/// The life cycle of versions: decided, not acted upon yet.
+/// The life cycle of versions: how one comes to answer clients, and how it goes.
 pub mod releases {
     #![doc = include_str!("docs/releases.md")]
 }

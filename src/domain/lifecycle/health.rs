@@ -30,7 +30,7 @@ const DEGRADED_MIN: Duration = Duration::from_secs(600);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Signal {
-    /// NaN, infinity, a wrong shape, a panic.
+    /// NaN, infinity, a value of another type; a fresh look at probe rows that failed.
     InvalidOutput,
     /// Errors and slow responses use up the budget.
     SloBurn,
