@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::post;
 use crate::support::gateway::records;
-use crate::support::{Backend, Gateway, IRIS_BODY, iris};
+use crate::support::{Backend, Gateway, IRIS_BODY, iris, nobody};
 
 /// The record of the request with this id.
 fn record<'a>(records: &'a [Value], request_id: &str) -> &'a Value {
@@ -190,13 +190,10 @@ fn predictions_in_this_process_say_how_many_they_are() {
 
 #[test]
 fn an_attempt_that_failed_is_a_row_of_its_own() {
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let dead = gone.local_addr().unwrap();
-    drop(gone);
-    let backend = Backend::echo();
+    let (nobody, backend) = (nobody(), Backend::echo());
     let config = format!(
-        "[models.m.versions.v1]\nbackends = [\"http://{dead}\", \"http://{}\"]\n",
-        backend.address
+        "[models.m.versions.v1]\nbackends = [\"http://{}\", \"http://{}\"]\n",
+        nobody.address, backend.address
     );
     let gateway = Gateway::start(&config);
     assert_eq!(gateway.request(&infer("m", "r", "", "hello")).status, 200);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::client::post;
-use crate::support::{Backend, Gateway};
+use crate::support::{Backend, Gateway, nobody};
 
 const INFER: &str = "/v2/models/m/infer";
 
@@ -24,18 +24,17 @@ fn expect(config: &str, status: u16, error: &str, blamed: &str) {
 
 #[test]
 fn a_backend_that_is_down_is_a_502() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let config = format!("[models.m.versions.v1]\nbackends = [\"http://{free}\"]\n");
+    let nobody = nobody();
+    let config = format!("[models.m.versions.v1]\nbackends = [\"http://{}\"]\n", nobody.address);
     expect(&config, 502, "upstream_connect", "upstream_error");
 }
 
 #[test]
 fn another_backend_is_asked_when_one_is_down() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let backend = Backend::echo();
+    let (nobody, backend) = (nobody(), Backend::echo());
     let gateway = Gateway::start(&format!(
-        "[models.m.versions.v1]\nbackends = [\"http://{free}\", \"http://{}\"]\n",
-        backend.address
+        "[models.m.versions.v1]\nbackends = [\"http://{}\", \"http://{}\"]\n",
+        nobody.address, backend.address
     ));
     for _ in 0..10 {
         let reply = gateway.post(INFER, "x");

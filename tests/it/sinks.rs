@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::support::backend::Connection;
 use crate::support::client::post;
-use crate::support::{Backend, Client, Gateway, eventually};
+use crate::support::{Backend, Client, Gateway, eventually, nobody};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
@@ -170,9 +170,8 @@ fn a_record_that_is_refused_is_left_out_and_said_so_in_the_log() {
 #[test]
 fn everything_acknowledged_arrives_though_the_receiver_is_away_and_the_gateway_is_killed() {
     let backend = Backend::echo();
-    // A port where nobody listens yet.
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let config = config(&backend, &format!("http://{address}/"), "batch = 7\n");
+    let nobody_yet = nobody();
+    let config = config(&backend, &format!("http://{}/", nobody_yet.address), "batch = 7\n");
     let gateway = Gateway::start(&config);
     let mut wanted = predict(&gateway, 100);
     eventually("the sink is down", || {
@@ -180,7 +179,7 @@ fn everything_acknowledged_arrives_though_the_receiver_is_away_and_the_gateway_i
     });
     assert!(gateway.metric("pointsman_sink_lag_records{sink=\"lake\"}") >= 100.0);
     let mut dir = gateway.kill();
-    let receiver = Backend::replying_at(address, OK);
+    let receiver = Backend::replying_at(nobody_yet.leave(), OK);
     for _ in 0..3 {
         let gateway = Gateway::start_in(dir, &config);
         wanted.extend(predict(&gateway, 60));

@@ -27,6 +27,27 @@ pub(crate) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>
     }
 }
 
+/// A port that nobody listens on, and that nobody else gets while this lives: connections to it are refused.
+pub(crate) struct Nobody {
+    _bound: tokio::net::TcpSocket,
+    pub(crate) address: std::net::SocketAddr,
+}
+
+impl Nobody {
+    /// Lets go of the port, for a server that starts now.
+    pub(crate) fn leave(self) -> std::net::SocketAddr {
+        self.address
+    }
+}
+
+/// A port to be refused on. A listener that was dropped would not do: another test's server may be given its port.
+pub(crate) fn nobody() -> Nobody {
+    let bound = tokio::net::TcpSocket::new_v4().unwrap();
+    bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = bound.local_addr().unwrap();
+    Nobody { _bound: bound, address }
+}
+
 /// A path in the repository.
 pub(crate) fn repository(path: &str) -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path)

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::support::client::post;
 use crate::support::in_process::InProcess;
-use crate::support::{Backend, IRIS_BODY, eventually, repository};
+use crate::support::{Backend, IRIS_BODY, eventually, nobody, repository};
 
 const INFER: &str = "/v2/models/m/infer";
 const GOOD: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 86\r\n\r\n\
@@ -221,7 +221,7 @@ fn answers_that_differ_or_are_no_answers_are_told_apart() {
 /// A version that is dead, hangs, or sends without an end costs no client anything.
 #[test]
 fn no_client_waits_for_a_copy_whatever_becomes_of_it() {
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = nobody();
     let hanging = Backend::script(|connection| {
         let _taken = connection.request();
         connection.wait_for_close();
@@ -236,7 +236,7 @@ fn no_client_waits_for_a_copy_whatever_becomes_of_it() {
             }
         }
     });
-    for shadow in [nobody, hanging.address, flooding.address] {
+    for shadow in [nobody.address, hanging.address, flooding.address] {
         let champion = Backend::replying(GOOD);
         let config = format!(
             "[models.m]\ntraffic = {{ v1 = \"100%\" }}\n\

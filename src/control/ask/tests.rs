@@ -55,8 +55,11 @@ async fn silent_backends_are_given_up_within_the_bound_of_the_version() {
 
 #[tokio::test]
 async fn what_is_no_http_or_refuses_connections_is_asked_no_longer_than_it_takes() {
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-    let closed = BackendAddress { host: "127.0.0.1".into(), port: closed };
+    // Held, so that nobody else gets the port, but not listening.
+    let held = tokio::net::TcpSocket::new_v4().unwrap();
+    held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = held.local_addr().unwrap().port();
+    let closed = BackendAddress { host: "127.0.0.1".into(), port };
     let (known, took) = asked(vec![closed, backend(Some("garbage\r\n\r\n")).await]).await;
     assert_eq!(known, Known::default());
     assert!(took < ANSWER_TIME, "{took:?}");
