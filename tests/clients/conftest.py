@@ -4,6 +4,7 @@ import pytest
 
 from gateway import LOCAL_MODELS, Gateway
 from peers import PEERS
+from rivals import Rivals
 
 
 @pytest.fixture
@@ -42,6 +43,14 @@ def peer(request, tmp_path_factory):
         yield server.start()
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def rivals():
+    """Other libraries, in an interpreter of their own."""
+    started = Rivals()
+    yield started
+    started.stop()
 
 
 def pytest_terminal_summary(terminalreporter):
