@@ -1,7 +1,7 @@
 """Every metric of delayed labels, against scikit-learn on the same predictions; detectors, against river.
 
 Predictions come from models in the process and from a backend, with one row or many. Labels come in any order,
-twice, wrong at first, are taken back, or never come. What counts in the end is given to the other libraries.
+twice, wrong at first, too late, are taken back, or never come. What counts in the end is given to the other libraries.
 """
 
 import http.client
@@ -101,7 +101,7 @@ class Client:
 
     def feed(self, items):
         statuses = [item["status"] for item in self.post("/v1/feedback", items)[1]]
-        assert set(statuses) <= {"accepted", "replaced", "pending", "duplicate"}, statuses
+        assert set(statuses) <= {"accepted", "replaced", "pending", "duplicate", "late"}, statuses
         return statuses
 
     def quality(self, model, labelled, version="v1", more=""):
@@ -289,39 +289,73 @@ def test_rewards_are_added_up(serving, rivals):
     sheet.end()
 
 
-def test_two_versions_are_compared_as_the_published_test_does(rivals, tmp_path):
+VERSIONS = """
+workers = 1
+[models.pair]
+traffic = {{ v1 = "100%" }}
+[models.pair.versions.v1]
+backends = ["{backend}"]
+[models.pair.versions.v2]
+backends = ["{backend}"]
+[models.pair.labels]
+classes = ["a", "b"]
+predicted = "/predictions"
+[feedback]
+window = "1d"
+[log]
+durability = "async"
+"""
+HOUR_S, DAY_S = 3600, 86400
+
+
+def compared(report, sums, hours, theirs):
+    told, sheet = report["comparison"], Sheet()
+    for at, arm in enumerate(("control", "candidate")):
+        sheet.same(arm, [told[arm]["errors"], told[arm]["n"]], sums[at].tolist())
+    sheet.same("hours", [told["hours"], told["hours_immature"], told["hours_unmatched"]], [hours, 0, 0])
+    sheet.close("evidence", told["ln_evidence_candidate_is_worse"], theirs["ln_evidence"])
+    for name in ("difference", "lower", "upper"):
+        sheet.close(name, told[name], theirs[name])
+    sheet.end()
+
+
+def test_two_versions_are_compared_as_published_and_late_labels_change_nothing(rivals, tmp_path):
     try:
         clock = Clock(tmp_path / "clock")
     except (RuntimeError, subprocess.CalledProcessError) as error:
         pytest.skip(f"COMPARISON OF VERSIONS NOT RUN: {error}")
     backend = Echo()
-    body = "".join(f'[models.pair.versions.{v}]\nbackends = ["{backend.address}"]\n' for v in ("v1", "v2"))
-    labels = 'traffic = { v1 = "100%" }\n[models.pair.labels]\nclasses = ["a", "b"]\npredicted = "/predictions"\n'
-    body = f"workers = 1\n[models.pair]\n{labels}{body}[log]\ndurability = \"async\"\n"
-    gateway = Gateway(tmp_path / "gateway", body)
+    gateway = Gateway(tmp_path / "gateway", VERSIONS.format(backend=backend.address))
     gateway.environment = clock.environment
-    rng, hours = np.random.default_rng(8), []
+    rng, hours, first = np.random.default_rng(8), [], None
+    # From six in the morning on, so that all hours are of one day.
+    ahead = DAY_S - time.time() % DAY_S + 6 * HOUR_S
+    clock.set(ahead)
     try:
         client = Client(gateway.start())
         for hour, rates in enumerate([(0.02, 0.02), (0.1, 0.1), (0.03, 0.09), (0.05, 0.2)]):
-            clock.set(hour * 3600.0)
+            clock.set(ahead + hour * HOUR_S)
             hours.append([])
             for version, rate, rows in zip(("v1", "v2"), rates, rng.integers(100, 900, 2)):
                 errors = rng.random(rows) < rate
                 name = client.echo("pair", ["a"] * len(errors), {"x-pointsman-version": version})
+                first = first or (name, len(errors))
                 client.feed([{"prediction_id": name, "label": ["b" if error else "a" for error in errors]}])
                 hours[-1].append((int(errors.sum()), len(errors)))
-        clock.set(6 * 3600.0)
-        sums = np.sum(hours, axis=0)
-        report = client.quality("pair", int(sums[1][1]), "v2", "?control=v1")
-        told, theirs, sheet = report["comparison"], rivals.ask("worse", hours=hours), Sheet()
-        for at, arm in enumerate(("control", "candidate")):
-            sheet.same(arm, [told[arm]["errors"], told[arm]["n"]], sums[at].tolist())
-        sheet.same("hours", [told["hours"], told["hours_immature"], told["hours_unmatched"]], [len(hours), 0, 0])
-        sheet.close("evidence", told["ln_evidence_candidate_is_worse"], theirs["ln_evidence"])
-        for name in ("difference", "lower", "upper"):
-            sheet.close(name, told[name], theirs[name])
-        sheet.end()
+        clock.set(ahead + 6 * HOUR_S)
+        sums, theirs = np.sum(hours, axis=0), rivals.ask("worse", hours=hours)
+        ask = lambda: client.quality("pair", int(sums[1][1]), "v2", "?control=v1")
+        compared(ask(), sums, len(hours), theirs)
+
+        # A day and an hour after the first prediction, and still within the days that are kept.
+        clock.set(ahead + DAY_S + HOUR_S)
+        (name, rows), read = first, ask()["lsn"]
+        assert client.feed([{"prediction_id": name, "label": ["b"] * rows}]) == ["late"]
+        until = time.monotonic() + 30
+        while (report := ask())["lsn"] <= read:
+            assert time.monotonic() < until, report["lsn"]
+            time.sleep(0.05)
+        compared(report, sums, len(hours), theirs)
         gateway.stop()
     finally:
         if gateway.process:
