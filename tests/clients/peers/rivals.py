@@ -133,7 +133,8 @@ def numeric(baseline, current, edges, points, margin, noise):
     sides = [np.asarray(values, "f8").astype("f4") for values in (current, baseline)]
     finite = [values[np.isfinite(values)] for values in sides]
     cuts = cuts_of(edges, points)
-    counts = [np.bincount(np.searchsorted(cuts, values, side="right"), minlength=len(cuts) + 1) for values in finite]
+    bins = [np.searchsorted(cuts, values, side="right") for values in finite]
+    counts = [np.bincount(places, minlength=len(cuts) + 1) for places in bins]
     now, then = (values.astype("f8") for values in finite)
     said = divergences(tenths(counts[1].astype("f8")), *(c.astype("f8") for c in counts), margin, noise)
     shares = [np.cumsum(c / c.sum()) for c in counts]
@@ -153,9 +154,9 @@ def numeric(baseline, current, edges, points, margin, noise):
 
 def categorical(baseline, current, values, margin, noise, boolean=False):
     """A feature of names: both sides as texts, null where nothing is."""
-    places = {value: place for place, value in enumerate(values)}
-    other = len(values)
-    known = [np.array([places.get(text, other) for text in side if text is not None], int) for side in (current, baseline)]
+    places, other = {value: place for place, value in enumerate(values)}, len(values)
+    bins = lambda side: np.array([places.get(text, other) for text in side if text is not None], int)
+    known = [bins(side) for side in (current, baseline)]
     counts = [np.bincount(side, minlength=other + 1) for side in known]
     of_bin = np.arange(other + 1) if boolean else categories(counts[1].astype("f8"))
     return divergences(of_bin, *(c.astype("f8") for c in counts), margin, noise) | {
@@ -179,9 +180,8 @@ def sample_ratio(counts, concentration=1000):
 
 def rate(successes, n, alpha=0.05):
     """Robbins' confidence sequence of a rate: where the uniform mixture of likelihood ratios reaches 1/alpha."""
-    gain = lambda p: special.betaln(successes + 1, n - successes + 1) - special.xlogy(successes, p) - special.xlog1py(
-        n - successes, -p
-    ) + np.log(alpha)
+    mixture = special.betaln(successes + 1, n - successes + 1) + np.log(alpha)
+    gain = lambda p: mixture - special.xlogy(successes, p) - special.xlog1py(n - successes, -p)
     peak = successes / n
     lower = optimize.brentq(gain, 1e-300, peak, xtol=1e-15) if successes else 0.0
     upper = optimize.brentq(gain, peak, 1 - 1e-16, xtol=1e-15) if successes < n else 1.0
@@ -207,8 +207,8 @@ def calibration_error(shares, came_true):
     """Fifteen equal bins; the mean distance of the mean probability from the share that came true."""
     shares, came_true = np.asarray(shares, "f8"), np.asarray(came_true, "f8")
     places = np.minimum((shares * 15).astype(int), 14)
-    apart = [abs(shares[places == bin].mean() - came_true[places == bin].mean()) * (places == bin).mean() for bin in set(places)]
-    return float(sum(apart))
+    bins = [places == place for place in set(places)]
+    return float(sum(abs(shares[bin].mean() - came_true[bin].mean()) * bin.mean() for bin in bins))
 
 
 def classes(truth, predicted, shares, names, positive):
@@ -242,13 +242,15 @@ def classes(truth, predicted, shares, names, positive):
             said["ece"] = calibration_error(shares[:, positive], places == positive)
             holds["auc"] = metrics.roc_auc_score(places == positive, shares[:, positive])
             holds["pr_auc"] = metrics.average_precision_score(places == positive, shares[:, positive])
+        apart = (np.eye(len(names))[places] - shares) ** 2
+        squares = apart[:, positive] if positive is not None and len(names) == 2 else apart.sum(axis=1)
         losses = -np.log(np.clip(shares[np.arange(len(places)), places], np.finfo("f8").eps, 1 - np.finfo("f8").eps))
-        sequences = {"log_loss": mean(losses)}
+        sequences = {"log_loss": mean(losses), "brier": mean(squares)}
     else:
         sequences = {}
     right = int(np.sum(np.array(truth) == np.array(predicted)))
     sequences["accuracy"] = rate(right, len(truth))
-    present, matrix = sorted(set(truth) | set(predicted)), None
+    present = sorted(set(truth) | set(predicted))
     matrix = metrics.confusion_matrix(truth, predicted, labels=present)
     cells = [[t, p, int(matrix[i, j])] for i, t in enumerate(present) for j, p in enumerate(present) if matrix[i, j]]
     return {"said": {k: float(v) for k, v in said.items()}, "holds": holds, "sequences": sequences, "confusion": cells}
@@ -266,7 +268,9 @@ def numbers(truth, predicted, quantile, tolerance):
         "within_tolerance": (np.abs(errors) <= tolerance).mean(),
     }
     within = int((np.abs(errors) <= tolerance).sum())
-    sequences = {"bias": mean(errors), "mae": mean(np.abs(errors)), "within_tolerance": rate(within, len(errors))}
+    squares = np.sqrt(np.maximum(mean(errors**2), 0)).tolist()
+    sequences = {"bias": mean(errors), "mae": mean(np.abs(errors)), "rmse": squares}
+    sequences["within_tolerance"] = rate(within, len(errors))
     return {"said": {k: float(v) for k, v in said.items()}, "holds": {}, "sequences": sequences}
 
 
@@ -313,7 +317,8 @@ def worse(hours, alpha=0.05, rate=0.02, weight=1.8, ratio=9.0):
 ASKED = {
     function.__name__: function
     for function in (
-        model, quantile_edges, numeric, categorical, discoveries, sample_ratio, rate, classes, numbers, mean, changes, worse,
+        model, quantile_edges, numeric, categorical, discoveries, sample_ratio,
+        rate, mean, classes, numbers, changes, worse,
     )
 }
 
