@@ -62,7 +62,7 @@ fn rows(held: &Held) -> Vec<Value> {
     let features = held.baseline.layout().features();
     let row = |(index, feature): (usize, &Feature)| {
         let mut row = named(feature);
-        if let Some((measured, counts)) = held.measure(index) {
+        if let Some((measured, counts, _)) = held.measure(index) {
             row["n"] = measured.n.into();
             row["m"] = measured.m.into();
             row["psi"] = measured.psi.into();
@@ -110,13 +110,13 @@ pub(super) async fn one(
         head.insert("values".to_owned(), json!(values(feature)));
     }
     head.insert("baseline".to_owned(), baseline);
-    if let Some((measured, counts)) = held.measure(index) {
+    if let Some((measured, counts, yardstick)) = held.measure(index) {
         head.insert("counts".to_owned(), json!(counts.bins()));
         head.insert("sums".to_owned(), json!(counts.sums()));
         head.insert("seen".to_owned(), counts.seen().into());
         head.insert("mean".to_owned(), counts.mean().into());
         head.insert("guards".to_owned(), guards(&measured));
-        head.insert("distances".to_owned(), distances(&measured, held.margin));
+        head.insert("distances".to_owned(), distances(&measured, &yardstick));
     }
     Ok(Json(head.into()))
 }
@@ -149,12 +149,12 @@ impl Admin {
 
 impl Held {
     /// Measures one feature over the whole span.
-    fn measure(&self, index: usize) -> Option<(Measured, &FeatureCounts)> {
+    fn measure(&self, index: usize) -> Option<(Measured, &FeatureCounts, Yardstick)> {
         let feature = self.baseline.layout().features().get(index)?;
         let reference = self.baseline.reference(index)?;
         let counts = self.counts.as_ref()?.feature(index)?;
         let yardstick = Yardstick::new(feature, reference, self.margin);
-        Some((yardstick.measure(counts), counts))
+        Some((yardstick.measure(counts), counts, yardstick))
     }
 }
 
@@ -208,7 +208,7 @@ fn guards(measured: &Measured) -> Value {
 }
 
 /// Every distance, with what it means and rests on.
-fn distances(measured: &Measured, margin: f64) -> Value {
+fn distances(measured: &Measured, yardstick: &Yardstick) -> Value {
     let (n, m) = (measured.n, measured.m);
     let distance = |definition: &str, bins: usize, value: Value| json!({ "definition": definition, "bins": bins, "n": n, "m": m, "value": value });
     let interval = |interval: Option<Interval>| -> Value {
@@ -230,8 +230,9 @@ fn distances(measured: &Measured, margin: f64) -> Value {
         ),
         "wasserstein": distance(WASSERSTEIN_DEFINITION, bins, interval(measured.wasserstein)),
         "margin_test": {
-            "definition": "P(chi2(df, N margin) > N psi) with N = n m / (n + m)",
-            "margin": margin,
+            "definition": "P(chi2(bins - 1, N margin) > N psi) with N = n m / (n + m) / dispersion",
+            "margin": yardstick.margin(measured.n),
+            "dispersion": yardstick.dispersion(),
             "p": measured.p,
         },
     })

@@ -1,9 +1,19 @@
 """Fixtures and the closing line of the client tests."""
 
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 
 from gateway import LOCAL_MODELS, Gateway
 from peers import PEERS
+from rivals import Rivals
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kill_matrix"))
+
+from clock import Clock  # noqa: E402
 
 
 @pytest.fixture
@@ -42,6 +52,36 @@ def peer(request, tmp_path_factory):
         yield server.start()
     finally:
         server.stop()
+
+
+class Minutes:
+    """The clock of a gateway, from the beginning of a minute on; the next ones come when they are asked for."""
+
+    def __init__(self, folder):
+        self.clock = Clock(folder)
+        self.environment = self.clock.environment
+        self.ahead_s = 61 - time.time() % 60
+        self.clock.set(self.ahead_s)
+
+    def skip(self, seconds):
+        self.ahead_s += seconds
+        self.clock.set(self.ahead_s)
+
+
+@pytest.fixture
+def minutes(tmp_path):
+    try:
+        return Minutes(tmp_path / "clock")
+    except (RuntimeError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"NOT RUN: {error}")
+
+
+@pytest.fixture(scope="session")
+def rivals():
+    """Other libraries, in an interpreter of their own."""
+    started = Rivals()
+    yield started
+    started.stop()
 
 
 def pytest_terminal_summary(terminalreporter):

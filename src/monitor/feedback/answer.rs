@@ -155,6 +155,8 @@ impl Response<'_> {
             LabelTask::Classes { names, predicted, probabilities, positive, threshold } => {
                 let named = match (predicted, probabilities) {
                     (Some(output), _) => Some(self.output(output)?),
+                    // What it leads to may be the only output, and would be taken for classes.
+                    (None, Some(OutputRef::Pointer(_))) => None,
                     // In a body of any form, what is no class may look like one.
                     (None, Some(_)) if !self.is_decoded() => None,
                     (None, used) => self.of_width(1, rows, used.as_ref()),
@@ -166,6 +168,11 @@ impl Response<'_> {
                     None => self.of_width(names.len(), rows, predicted.as_ref()).or_else(|| {
                         self.of_width(names.len(), is_single.then_some(1), predicted.as_ref())
                     }),
+                };
+                let rows = match probabilities {
+                    // A list of probabilities does not tell whether two of them are of one row.
+                    Some(OutputRef::Pointer(_)) => rows.or_else(|| self.told_rows()),
+                    Some(OutputRef::Name(_)) | None => rows,
                 };
                 let task = Classes { names, positive: *positive, threshold: *threshold };
                 task.rows(named.as_ref(), shares.as_ref(), rows)
@@ -215,6 +222,14 @@ impl Response<'_> {
         let read = || self.answered.outputs().map_err(|_unseen| Unscored::Unreadable);
         let found = self.found.get_or_init(read).as_ref().map_err(|why| *why)?;
         Ok(&found.0)
+    }
+
+    /// How many rows the outputs have, if they are what the dialect calls so and agree.
+    fn told_rows(&self) -> Option<usize> {
+        let found = self.found().ok().filter(|_| self.is_decoded())?;
+        let rows = |output: &Found| output.cells.len().checked_div(output.width);
+        let first = found.first().and_then(rows).filter(|rows| *rows > 0)?;
+        found.iter().all(|output| rows(output) == Some(first)).then_some(first)
     }
 
     /// Whether outputs are what the dialect calls so.

@@ -171,6 +171,34 @@ fn answers_in_every_form_that_the_monitor_reads_are_scored() {
     }
 }
 
+/// What a pointer leads to is not taken for classes as well, and an even number of rows not for pairs.
+#[test]
+fn probabilities_of_one_class_are_found_by_pointer_row_by_row() {
+    let task = LabelTask::Classes {
+        names: vec!["no".to_owned(), "yes".to_owned()],
+        predicted: None,
+        probabilities: Some(pointer("/predictions")),
+        positive: Some(1),
+        threshold: 0.5,
+    };
+    for (body, truth, brier) in [
+        (r#"{"predictions": [1.0, 0.25, 0.75, 0.0]}"#, r#"["yes", "no", "no", "no"]"#, 0.15625),
+        (r#"{"predictions": [0.75]}"#, "yes", 0.0625),
+        (r#"{"predictions": [[0.25, 0.75]]}"#, "yes", 0.0625),
+        (r#"{"predictions": [[0.25, 0.75], [1.0, 0.0]]}"#, r#"["yes", "no"]"#, 0.03125),
+    ] {
+        let mut state = state_of(spec(task.clone()));
+        let one = Predicted { body: body.to_owned(), ..predicted(1, "", &[]) };
+        let record = one.record();
+        let decision = DecisionRow { protocol: Protocol::KserveV1, ..record.decision };
+        let record = PredictionRecord { decision, batch_size: None, ..record };
+        state.prediction(&record, &About::default(), u64::MAX);
+        state.feedback(9, &label(FeedbackTarget::Prediction(id(1)), truth), u64::MAX);
+        assert_eq!(fate(&state, Fate::Joined), 1, "{body}");
+        assert_eq!(metric(&state, "brier"), brier, "{body}");
+    }
+}
+
 /// A service of its own form: rows by the pointers that the configuration has for the monitor.
 #[test]
 fn outputs_that_the_monitor_has_pointers_for_are_found_by_name() {

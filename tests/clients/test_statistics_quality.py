@@ -1,0 +1,378 @@
+"""Every metric of delayed labels, against scikit-learn on the same predictions; detectors, against river.
+
+Predictions come from models in the process and from a backend, with one row or many. Labels come in any order,
+twice, wrong at first, too late, are taken back, or never come. What counts in the end is given to the other libraries.
+"""
+
+import http.client
+import json
+import time
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+from echo import Echo
+from gateway import Gateway
+from rivals import Sheet
+
+ROWS = 40
+
+CONFIG = """
+workers = 1
+[models.three.versions.v1]
+onnx = "{folder}/three.onnx"
+[models.three.labels]
+classes = ["a", "b", "c"]
+[models.pair.versions.v1]
+onnx = "{folder}/pair.onnx"
+[models.pair.labels]
+classes = ["no", "yes"]
+positive = "yes"
+threshold = 0.35
+[models.score.versions.v1]
+backends = ["{backend}"]
+[models.score.labels]
+classes = ["bad", "good"]
+positive = "bad"
+probabilities = "/predictions"
+[models.named.versions.v1]
+backends = ["{backend}"]
+[models.named.labels]
+classes = ["x", "y", "z", "never"]
+positive = "y"
+predicted = "name"
+probabilities = "shares"
+[models.price.versions.v1]
+backends = ["{backend}"]
+[models.price.labels]
+value = "/predictions"
+quantile = 0.9
+tolerance = 5.0
+[models.ranker.versions.v1]
+backends = ["{backend}"]
+[models.ranker.labels]
+reward = true
+policy = "sum"
+[log]
+durability = "async"
+"""
+
+
+def dirichlet(rng, rows, classes):
+    """Shares with ties, and with certain ones."""
+    shares = np.round(rng.dirichlet(np.full(classes, 0.6), rows), 2).astype("<f4")
+    shares[::17] = np.eye(classes, dtype="<f4")[rng.integers(0, classes, len(shares[::17]))]
+    shares[1::17] = np.float32(1 / classes)
+    return shares
+
+
+class Client:
+    """Sends predictions and feedback, and keeps what was said."""
+
+    def __init__(self, gateway):
+        self.gateway = gateway
+        self.connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=30)
+
+    def post(self, path, body, headers=None):
+        self.connection.request("POST", path, json.dumps(body), {"content-type": "application/json"} | (headers or {}))
+        answer = self.connection.getresponse()
+        text = answer.read()
+        assert answer.status == 200, text
+        return answer.headers["x-prediction-id"], json.loads(text)
+
+    def tensor(self, model, values):
+        data = {"name": "x", "datatype": "FP32", "shape": list(values.shape), "data": values.tolist()}
+        name, answer = self.post(f"/v2/models/{model}/infer", {"inputs": [data]})
+        # What the client has got is what counts, in the datatype of the answer.
+        [output] = answer["outputs"]
+        return name, np.array(output["data"], "<f4").reshape(values.shape).astype("f8")
+
+    def echo(self, model, predictions, headers=None):
+        asked = {"instances": [[0]] * len(predictions), "answer": {"predictions": predictions}}
+        return self.post(f"/v1/models/{model}:predict", asked, headers)[0]
+
+    def feed(self, items):
+        statuses = [item["status"] for item in self.post("/v1/feedback", items)[1]]
+        assert set(statuses) <= {"accepted", "replaced", "pending", "duplicate", "late"}, statuses
+        return statuses
+
+    def quality(self, model, labelled, version="v1", more=""):
+        """Waits until so many rows have their label, and everything in the log has been read."""
+        until, path = time.monotonic() + 30, f"/api/v1/models/{model}/versions/{version}/quality{more}"
+        while True:
+            address = f"http://127.0.0.1:{self.gateway.admin_port}{path}"
+            try:
+                with urllib.request.urlopen(address, timeout=10) as answer:
+                    report = json.load(answer)
+            except urllib.error.HTTPError as error:
+                report = {"error": error.read()}
+            if "whole" in report and report["complete"] and report["whole"]["n"] == labelled:
+                return report
+            assert time.monotonic() < until, f"not {labelled} rows of {model}: {report.get('whole', report)}"
+            time.sleep(0.05)
+
+
+class Truths:
+    """What is said about predictions in the course of time, and what counts of it in the end."""
+
+    def __init__(self, rng, change):
+        self.rng, self.change = rng, change
+        # One list of statements for each prediction, and its final labels.
+        self.statements, self.final = [], []
+
+    def add(self, name, labels):
+        fate = self.rng.choice(["once", "twice", "mended", "taken back", "given again", "in part", "never"], p=[
+            0.4, 0.1, 0.2, 0.1, 0.1, 0.05, 0.05
+        ])
+        if len(labels) == 1 and fate == "in part":
+            fate = "once"
+        tell = lambda labels, **more: {
+            "prediction_id": name, "label": labels if len(labels) > 1 else labels[0], "source": "truth", **more
+        }
+        wrong = [self.change(label) for label in labels]
+        part = [None if at % 3 == 0 else label for at, label in enumerate(labels)]
+        back = {"prediction_id": name, "source": "truth", "retract": True}
+        self.statements.append({
+            "once": [tell(labels)],
+            "twice": [tell(labels), tell(labels)],
+            "mended": [tell(wrong), tell(labels)],
+            "taken back": [tell(labels), back],
+            "given again": [tell(wrong), back, tell(labels, id="again")],
+            "in part": [tell(wrong), tell(part)],
+            "never": [],
+        }[fate])
+        final = {"taken back": [None] * len(labels), "never": [None] * len(labels), "in part": part}
+        self.final.extend(final.get(fate, labels))
+
+    def in_any_order(self):
+        """The statements of all predictions, mixed; those of one stay in their order."""
+        order = self.rng.permutation(np.repeat(np.arange(len(self.statements)), [len(s) for s in self.statements]))
+        waiting = [iter(statements) for statements in self.statements]
+        return [next(waiting[at]) for at in order]
+
+
+def check(sheet, about, report, theirs):
+    """Every metric that is told has a rival, and every one of theirs is told."""
+    metrics = report["whole"]["metrics"]
+    sheet.same(f"{about} metrics", sorted(metrics), sorted([*theirs["said"], *theirs["holds"]]))
+    for name, value in theirs["said"].items():
+        sheet.close(f"{about} {name}", metrics.get(name, {}).get("value"), value)
+    for name, value in theirs["holds"].items():
+        sheet.within(f"{about} {name}", metrics.get(name), value)
+        # The bins hide little.
+        sheet.same(f"{about} {name} is narrow", metrics[name]["upper"] - metrics[name]["lower"] < 0.02, True)
+    for name, (lower, upper) in theirs["sequences"].items():
+        if name in ("brier", "rmse") and "interval" not in metrics[name]:
+            continue
+        floor = -np.inf if name in ("bias", "reward") else 0.0
+        sheet.close(f"{about} {name} from", metrics[name]["lower"], max(lower, floor))
+        sheet.close(f"{about} {name} to", metrics[name]["upper"], upper)
+    if "confusion" in theirs:
+        ours = sorted([cell["truth"], cell["predicted"], cell["count"]] for cell in report["confusion"])
+        sheet.same(f"{about} confusion", ours, sorted(theirs["confusion"]))
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory, rivals):
+    folder = tmp_path_factory.mktemp("quality")
+    for model, columns in {"three": 3, "pair": 2}.items():
+        path = str(folder / f"{model}.onnx")
+        rivals.ask("model", path=path, columns=columns, output="probabilities", first_only=False)
+    backend = Echo()
+    detectors = "".join(
+        f'[models.{kind}.versions.v1]\nbackends = ["{backend.address}"]\n[models.{kind}.labels]\n'
+        f'classes = ["a", "b"]\npredicted = "/predictions"\ndetector = "{kind}"\n'
+        for kind in DETECTORS
+    )
+    body = CONFIG.format(folder=folder, backend=backend.address)
+    gateway = Gateway(folder / "gateway", body + detectors)
+    try:
+        yield Client(gateway.start())
+        gateway.stop()
+    finally:
+        if gateway.process:
+            gateway.kill()
+        backend.stop()
+
+
+def sizes(rng):
+    """Rows of requests: many, and one."""
+    return [ROWS] * 25 + [1] * 20 + list(rng.integers(2, 9, 10))
+
+
+CLASSES = {"three": ["a", "b", "c"], "pair": ["no", "yes"], "score": ["bad", "good"], "named": ["x", "y", "z", "never"]}
+POSITIVE = {"three": None, "pair": 1, "score": 0, "named": 1}
+
+
+@pytest.mark.parametrize("model", CLASSES)
+def test_classes_are_measured_as_scikit_learn_measures_them(serving, rivals, model):
+    rng = np.random.default_rng(sum(map(ord, model)))
+    names, positive = CLASSES[model], POSITIVE[model]
+    truths = Truths(rng, lambda label: names[(names.index(label) + 1) % len(names)])
+    shares, predicted = [], []
+    for rows in sizes(rng):
+        # Nobody is ever of the last class of four.
+        wanted = dirichlet(rng, rows, len(names))
+        if model in ("three", "pair"):
+            name, got = serving.tensor(model, wanted)
+            places = got.argmax(axis=1) if model == "three" else (got[:, 1] >= 0.35).astype(int)
+            own = [names[at] for at in places]
+        elif model == "score":
+            # Doubles, and the probability of the positive class alone.
+            bad = np.where(wanted[:, 0] == 1, 1.0, np.round(rng.beta(0.7, 0.9, rows), int(rng.integers(2, 15))))
+            got = np.column_stack([bad, 1 - bad])
+            name, own = serving.echo(model, bad.tolist()), [names[int(p < 0.5)] for p in bad]
+        else:
+            got = wanted.astype("f8")
+            own = [names[at] for at in rng.integers(0, 3, rows)]
+            answer = [{"name": own, "shares": row} for own, row in zip(own, got.tolist())]
+            name = serving.echo(model, answer)
+        believed = got[:, : 3 if model == "named" else None] + 0.05
+        believed /= believed.sum(axis=1, keepdims=True)
+        truths.add(name, [names[rng.choice(len(row), p=row)] for row in believed])
+        shares.extend(got.tolist())
+        predicted.extend(own)
+    items = truths.in_any_order()
+    for first in range(0, len(items), 30):
+        serving.feed(items[first : first + 30])
+    known = [at for at, label in enumerate(truths.final) if label is not None]
+    report, sheet = serving.quality(model, len(known)), Sheet()
+    sheet.same("predictions", report["whole"]["predictions"], len(truths.final))
+    sheet.close("coverage", report["whole"]["coverage"], len(known) / len(truths.final))
+    pick = lambda values: [values[at] for at in known]
+    asked = {"truth": pick(truths.final), "predicted": pick(predicted), "shares": pick(shares)}
+    theirs = rivals.ask("classes", **asked, names=names, positive=positive)
+    check(sheet, model, report, theirs)
+    if report["estimated"]:
+        # Expected of all predictions, labelled or not: that each is right as often as its score says.
+        all_shares = np.array(shares)
+        if positive is None:
+            right = all_shares.max(axis=1)
+        else:
+            score, threshold = all_shares[:, positive], 0.35 if model == "pair" else 0.5
+            right = np.where(score >= threshold, score, 1 - score)
+        sheet.within("expected accuracy", report["estimated"]["accuracy"], right.mean())
+    sheet.end()
+
+
+def test_numbers_are_measured_as_scikit_learn_measures_them(serving, rivals):
+    rng = np.random.default_rng(5)
+    truths, predicted = Truths(rng, lambda label: label + 1000), []
+    for rows in sizes(rng):
+        # Far from zero, so that a difference of large sums would have lost its digits.
+        truth = 1e6 + rng.gamma(2, 10, rows)
+        own = (truth + rng.standard_t(3, rows) * 3).tolist()
+        truths.add(serving.echo("price", own), truth.tolist())
+        predicted.extend(own)
+    serving.feed(truths.in_any_order())
+    known = [at for at, label in enumerate(truths.final) if label is not None]
+    report, sheet = serving.quality("price", len(known)), Sheet()
+    asked = {"truth": [truths.final[at] for at in known], "predicted": [predicted[at] for at in known]}
+    check(sheet, "price", report, rivals.ask("numbers", **asked, quantile=0.9, tolerance=5.0))
+    sheet.end()
+
+
+def test_rewards_are_added_up(serving, rivals):
+    rng = np.random.default_rng(6)
+    items, sums = [], []
+    for at in range(200):
+        name = serving.echo("ranker", [at])
+        rewards = rng.normal(0.3, 2, int(rng.integers(0, 4))).tolist()
+        items += [{"prediction_id": name, "value": reward, "source": f"s{k}"} for k, reward in enumerate(rewards)]
+        sums += [sum(rewards)] if rewards else []
+    serving.feed(rng.permutation(np.array(items, object)).tolist())
+    report, sheet = serving.quality("ranker", len(sums)), Sheet()
+    said = {"reward": float(np.mean(sums)), "reward_sum": float(np.sum(sums))}
+    sequences = {"reward": rivals.ask("mean", values=sums)}
+    check(sheet, "ranker", report, {"said": said, "holds": {}, "sequences": sequences})
+    sheet.end()
+
+
+VERSIONS = """
+workers = 1
+[models.pair]
+traffic = {{ v1 = "100%" }}
+[models.pair.versions.v1]
+backends = ["{backend}"]
+[models.pair.versions.v2]
+backends = ["{backend}"]
+[models.pair.labels]
+classes = ["a", "b"]
+predicted = "/predictions"
+[feedback]
+window = "1d"
+[log]
+durability = "async"
+"""
+HOUR_S, DAY_S = 3600, 86400
+
+
+def compared(report, sums, hours, theirs):
+    told, sheet = report["comparison"], Sheet()
+    for at, arm in enumerate(("control", "candidate")):
+        sheet.same(arm, [told[arm]["errors"], told[arm]["n"]], sums[at].tolist())
+    sheet.same("hours", [told["hours"], told["hours_immature"], told["hours_unmatched"]], [hours, 0, 0])
+    sheet.close("evidence", told["ln_evidence_candidate_is_worse"], theirs["ln_evidence"])
+    for name in ("difference", "lower", "upper"):
+        sheet.close(name, told[name], theirs[name])
+    sheet.end()
+
+
+def test_two_versions_are_compared_as_published_and_late_labels_change_nothing(rivals, minutes, tmp_path):
+    backend = Echo()
+    gateway = Gateway(tmp_path / "gateway", VERSIONS.format(backend=backend.address))
+    gateway.environment = minutes.environment
+    rng, hours, first = np.random.default_rng(8), [], None
+    # From six in the morning on, so that all hours are of one day.
+    minutes.skip(DAY_S - (time.time() + minutes.ahead_s) % DAY_S + 6 * HOUR_S)
+    try:
+        client = Client(gateway.start())
+        for rates in [(0.02, 0.02), (0.1, 0.1), (0.03, 0.09), (0.05, 0.2)]:
+            hours.append([])
+            for version, rate, rows in zip(("v1", "v2"), rates, rng.integers(100, 900, 2)):
+                errors = rng.random(rows) < rate
+                name = client.echo("pair", ["a"] * len(errors), {"x-pointsman-version": version})
+                first = first or (name, len(errors))
+                client.feed([{"prediction_id": name, "label": ["b" if error else "a" for error in errors]}])
+                hours[-1].append((int(errors.sum()), len(errors)))
+            minutes.skip(HOUR_S)
+        minutes.skip(HOUR_S)
+        sums, theirs = np.sum(hours, axis=0), rivals.ask("worse", hours=hours)
+        ask = lambda: client.quality("pair", int(sums[1][1]), "v2", "?control=v1")
+        compared(ask(), sums, len(hours), theirs)
+
+        # A day and an hour after the first prediction, and still within the days that are kept.
+        minutes.skip(20 * HOUR_S)
+        (name, rows), read = first, ask()["lsn"]
+        assert client.feed([{"prediction_id": name, "label": ["b"] * rows}]) == ["late"]
+        until = time.monotonic() + 30
+        while (report := ask())["lsn"] <= read:
+            assert time.monotonic() < until, report["lsn"]
+            time.sleep(0.05)
+        compared(report, sums, len(hours), theirs)
+        gateway.stop()
+    finally:
+        if gateway.process:
+            gateway.kill()
+        backend.stop()
+
+
+DETECTORS = ["adwin", "page_hinkley", "ddm", "eddm", "hddm_a", "hddm_w", "fhddm"]
+
+
+@pytest.mark.parametrize("kind", DETECTORS)
+def test_a_detector_alarms_at_the_label_at_which_that_of_river_does(serving, rivals, kind):
+    rng = np.random.default_rng(7)
+    rates = np.repeat([0.15, 0.45, 0.05, 0.9, 0.3], 1000)
+    errors = (rng.random(len(rates)) < rates).astype(int)
+    for first in range(0, len(errors), 500):
+        part = errors[first : first + 500].tolist()
+        name = serving.echo(kind, ["a"] * len(part))
+        serving.feed([{"prediction_id": name, "label": ["b" if error else "a" for error in part]}])
+    told = serving.quality(kind, len(errors))["detector"]
+    theirs = rivals.ask("changes", kind=kind, errors=errors.tolist())
+    assert theirs, "nothing to compare"
+    assert (told["kind"], told["watched"], told["changes"]) == (kind, len(errors), len(theirs))
+    # The last twenty are kept.
+    assert [change["labels"] for change in told["last_changes"]] == theirs[-20:]
