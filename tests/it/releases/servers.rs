@@ -124,8 +124,8 @@ fn clients_see_nothing_of_a_server_that_dies_while_it_answers_a_share() {
     assert_eq!(well.len() as u64, by_second);
     assert!(well.iter().all(|row| row["model_version"] == "v2" && row["status"] == 200));
     let counted = "pointsman_retries_total{reason=\"fallback\"}";
-    assert_eq!(store.gateway.metric(counted), fell_back.len() as f64);
+    store.gateway.metric_is(counted, fell_back.len() as f64);
     let failed =
         "pointsman_requests_total{model=\"m\",version=\"v2\",pool=\"\",outcome=\"upstream_error\"}";
-    assert_eq!(store.gateway.metric(failed), fell_back.len() as f64);
+    store.gateway.metric_is(failed, fell_back.len() as f64);
 }
