@@ -39,6 +39,7 @@ mod repository;
 mod shadow;
 mod translate;
 mod upstream;
+mod whole;
 mod worker;
 
 use std::fmt;
@@ -223,6 +224,7 @@ struct Counters {
     upstream_connects_failed: Counter,
     retries_connect: Counter,
     retries_stale: Counter,
+    retries_fallback: Counter,
 }
 
 impl Counters {
@@ -245,6 +247,7 @@ impl Counters {
             upstream_connects_failed: registry.counter(connects, &[("result", "failed")]),
             retries_connect: registry.counter(retries, &[("reason", "connect")]),
             retries_stale: registry.counter(retries, &[("reason", "stale")]),
+            retries_fallback: registry.counter(retries, &[("reason", "fallback")]),
         }
     }
 

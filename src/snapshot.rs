@@ -28,7 +28,7 @@ use crate::domain::spec::{
     BackendAddress, Balance, Execution, Extractors, KeepAlive, SpokenDialect, Timeouts,
 };
 use crate::inference::{Lane, LocalModel};
-use crate::monitor::VersionMonitor;
+use crate::monitor::{About, VersionMonitor};
 use crate::protocol::dialect::{DeclaredModel, Extensions};
 use crate::telemetry::{Padded, TargetMetrics};
 
@@ -77,6 +77,33 @@ pub struct TargetRuntime {
     pub monitor: Option<Arc<VersionMonitor>>,
     /// The names of model and version for response headers; none for pools.
     pub headers: Option<(HeaderValue, HeaderValue)>,
+}
+
+impl TargetRuntime {
+    /// What is known about its answers, for whoever reads them.
+    pub fn about(&self) -> Arc<About> {
+        if let Some(monitor) = &self.monitor {
+            return monitor.about();
+        }
+        Arc::new(match &self.kind {
+            RuntimeKind::Local(Some(local)) => {
+                let signature = local.model.signature();
+                let (inputs, outputs) = (signature.inputs.clone(), signature.outputs.clone());
+                About { inputs, outputs, is_local: true, ..About::default() }
+            }
+            RuntimeKind::Local(None) => About::default(),
+            RuntimeKind::Remote(remote) => {
+                let described = remote.spoken.description.as_deref();
+                About {
+                    inputs: described.map(|known| known.inputs.clone()).unwrap_or_default(),
+                    outputs: described.map(|known| known.outputs.clone()).unwrap_or_default(),
+                    dialect: remote.spoken.dialect,
+                    extractors: remote.spoken.extractors.clone(),
+                    ..About::default()
+                }
+            }
+        })
+    }
 }
 
 /// How a target answers.

@@ -68,6 +68,8 @@ pub enum Reason {
     Rest,
     /// A copy of a request that another version answers.
     Shadow,
+    /// The version on trial that the request fell to gave no answer, and the champion was asked.
+    Fallback,
 }
 
 impl Reason {
@@ -83,6 +85,7 @@ impl Reason {
             Self::Control => "control",
             Self::Rest => "rest",
             Self::Shadow => "shadow",
+            Self::Fallback => "fallback",
         }
     }
 
@@ -92,9 +95,13 @@ impl Reason {
             Self::Candidate => Some(Arm::Candidate),
             Self::Control => Some(Arm::Control),
             Self::Rest => Some(Arm::Rest),
-            Self::Only | Self::Weight | Self::Sticky | Self::Pin | Self::Pool | Self::Shadow => {
-                None
-            }
+            Self::Only
+            | Self::Weight
+            | Self::Sticky
+            | Self::Pin
+            | Self::Pool
+            | Self::Shadow
+            | Self::Fallback => None,
         }
     }
 
@@ -359,6 +366,12 @@ pub fn caller_of<H: HeaderSource>(
 ) -> Option<u64> {
     let key = view.sticky_value(table.model(model).sticky.as_ref()?)?;
     Some(XxHash3_64::oneshot(key.as_bytes()))
+}
+
+/// Who answers for a version on trial that could not: whoever the split gives a request without a caller to.
+pub fn champion_of(table: &RoutingTable, model: ModelIx, entropy: Entropy) -> Option<TargetIx> {
+    let split = &table.model(model).split;
+    (!split.shares().is_empty()).then(|| split.pick(Key::Entropy(entropy)))
 }
 
 /// Whether two names stand for different versions; an alias may be one of them.

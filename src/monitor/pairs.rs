@@ -71,6 +71,14 @@ pub fn compare(
     Some(if agrees(both, tolerance) { PairOutcome::Agrees } else { PairOutcome::Differs })
 }
 
+/// Whether an answer has a number that is none among its outputs; `None` where it cannot be read. `about` describes
+/// whoever gave it.
+pub fn has_broken_number(exchange: &Waiting, about: &About) -> Option<bool> {
+    let outputs = outputs(exchange, about).ok().filter(|outputs| !outputs.is_empty())?;
+    let mut cells = outputs.iter().flat_map(|output| &output.cells);
+    Some(cells.any(|cell| matches!(cell, Cell::Number(number) if !number.is_finite())))
+}
+
 fn cells_of(found: &Found, row: usize) -> &[Cell] {
     found.cells.get(row * found.width..(row + 1) * found.width).unwrap_or_default()
 }

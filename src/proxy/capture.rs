@@ -2,15 +2,17 @@
 //!
 //! Owns length, hash and kept part of one side's body, as far as the policy asks for them. Long pieces
 //! are kept by reference, short ones are copied together; nothing waits. Beside that a body may be kept as a
-//! whole, for a copy of its request. Never changes what passes.
+//! whole, for a copy of its request, as long as `limits.held_bodies` has room to spare. Never changes what passes.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 use twox_hash::XxHash3_128;
 
 use super::body::{Gather, Pieces};
+use super::held::{HeldBodies, Holding};
 use crate::domain::record::{Omission, Payload};
 use crate::snapshot::Keep;
 
@@ -38,6 +40,26 @@ struct Copied {
     gather: Gather,
     bytes: usize,
     limit: usize,
+    budget: Arc<HeldBodies>,
+    holding: Holding,
+    /// It was too long, or there was no room for the next piece.
+    is_given_up: bool,
+}
+
+impl Copied {
+    fn add(&mut self, piece: &Bytes) {
+        if self.is_given_up {
+            return;
+        }
+        self.bytes = self.bytes.saturating_add(piece.len());
+        if self.bytes <= self.limit && self.holding.add_spare(&self.budget, piece.len() as u64) {
+            self.gather.add(piece.clone());
+        } else {
+            self.is_given_up = true;
+            self.gather = Gather::default();
+            self.holding = Holding::default();
+        }
+    }
 }
 
 impl std::fmt::Debug for Copied {
@@ -80,15 +102,23 @@ impl Capture {
         }
     }
 
-    /// Keeps the whole body as well, if it has at most `limit` bytes. Before its first piece.
-    pub(super) fn copy_too(&mut self, limit: usize) {
-        self.copy = Some(Box::new(Copied { gather: Gather::default(), bytes: 0, limit }));
+    /// Keeps the whole body as well, if it has at most `limit` bytes and `budget` can spare them as they come.
+    /// Before its first piece.
+    pub(super) fn copy_too(&mut self, limit: usize, budget: &Arc<HeldBodies>) {
+        self.copy = Some(Box::new(Copied {
+            gather: Gather::default(),
+            bytes: 0,
+            limit,
+            budget: Arc::clone(budget),
+            holding: Holding::default(),
+            is_given_up: false,
+        }));
     }
 
-    /// The whole body; `None` where it was not asked for, or is too long.
-    pub(super) fn take_copy(&mut self) -> Option<Pieces> {
+    /// The whole body with its room; `None` where it was not asked for, is too long, or found no room.
+    pub(super) fn take_copy(&mut self) -> Option<(Pieces, Holding)> {
         let copy = self.copy.take()?;
-        (copy.bytes <= copy.limit).then(|| copy.gather.into_pieces())
+        (!copy.is_given_up).then(|| (copy.gather.into_pieces(), copy.holding))
     }
 
     /// Takes note of the next piece.
@@ -100,12 +130,7 @@ impl Capture {
         self.chunks = self.chunks.saturating_add(1);
         self.hash.update(piece);
         if let Some(copy) = &mut self.copy {
-            copy.bytes = copy.bytes.saturating_add(piece.len());
-            if copy.bytes <= copy.limit {
-                copy.gather.add(piece.clone());
-            } else {
-                copy.gather = Gather::default();
-            }
+            copy.add(piece);
         }
         let room = self.keep.limit.saturating_sub(self.kept_bytes);
         if piece.len() > room {
@@ -257,18 +282,35 @@ mod tests {
     fn a_copy_is_the_whole_body_whatever_else_is_kept_or_none_at_all() {
         let copied = |limit: usize| {
             let mut capture = Capture::new(Keep::nothing(Omission::Policy));
-            capture.copy_too(limit);
+            capture.copy_too(limit, &Arc::new(HeldBodies::new(0)));
             for piece in ["one", "two", "three"] {
                 capture.see(&Bytes::from_static(piece.as_bytes()));
             }
             capture.leave_out(Omission::Unredactable);
             assert!(capture.payload().is_empty());
-            (capture.take_copy(), capture.take_copy())
+            let mut copy = || capture.take_copy().map(|(pieces, _)| pieces.concat());
+            (copy(), copy())
         };
-        let (copy, again) = copied(11);
-        assert_eq!(copy.map(|pieces| pieces.concat()).as_deref(), Some(b"onetwothree".as_slice()));
-        assert_eq!(again, None);
+        assert_eq!(copied(11), (Some(b"onetwothree".to_vec()), None));
         assert_eq!(copied(10), (None, None));
+    }
+
+    #[test]
+    fn a_copy_that_finds_no_room_is_given_up_and_gives_back_what_it_had() {
+        const PIECE: usize = 64 * 1024;
+        let budget = Arc::new(HeldBodies::new(8 * PIECE as u64));
+        let mut capture = Capture::new(Keep::nothing(Omission::Policy));
+        capture.copy_too(usize::MAX, &budget);
+        let piece = Bytes::from(vec![0; PIECE]);
+        for _ in 0..5 {
+            capture.see(&piece);
+        }
+        assert_eq!(budget.taken(), 4 * PIECE as u64, "the first piece is free");
+        capture.see(&piece);
+        assert_eq!(budget.taken(), 0);
+        capture.see(&piece);
+        assert_eq!(budget.taken(), 0, "it does not begin anew");
+        assert!(capture.take_copy().is_none());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod context;
 mod copy;
 mod direct;
+mod fallback;
 mod promise;
 mod record;
 mod row;
@@ -114,6 +115,8 @@ pub(super) struct Exchange {
     recording: Recording,
     /// What is kept for a version that gets copies.
     copying: Option<Box<Copying>>,
+    /// A body of which the version on trial got nothing.
+    unsent: Option<Box<Incoming>>,
     /// The client's exchange that this one is a copy of.
     parent: Option<RecordId>,
     /// What it consists of was counted piece by piece.
@@ -262,6 +265,7 @@ impl Exchange {
             attempt: 0,
             recording: Recording::Owed,
             copying: None,
+            unsent: None,
             parent: None,
             told_apart: false,
             operation: None,

@@ -3,7 +3,8 @@
 //! Owns the budget of the process (`limits.held_bodies`) and what each exchange has taken of it. The first
 //! [`WHOLE_BYTES_MAX`] bytes of an exchange are free, so that short bodies, which connections and streams
 //! bound, share nothing between workers. The answer of a model in this process, or a translated one, counts until its
-//! last byte has left. Never counts bodies that stream.
+//! last byte has left. What no client waits for, as copies for a version on trial, never takes the half that is left.
+//! Never counts bodies that stream.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -34,9 +35,20 @@ impl HeldBodies {
         self.taken.load(Relaxed)
     }
 
-    fn take(&self, bytes: u64) -> bool {
-        let more = |taken: u64| taken.checked_add(bytes).filter(|sum| *sum <= self.limit);
+    /// Takes `bytes` where no more than `limit` are taken then.
+    fn take(&self, bytes: u64, limit: u64) -> bool {
+        let more = |taken: u64| taken.checked_add(bytes).filter(|sum| *sum <= limit);
         self.taken.fetch_update(Relaxed, Relaxed, more).is_ok()
+    }
+
+    /// How much may be taken where what nobody waits for takes more: the rest is for clients.
+    const fn spare_limit(&self) -> u64 {
+        self.limit / 2
+    }
+
+    /// Whether so much of one body could be taken of what is spare now.
+    pub(super) fn has_spare(&self, bytes: u64) -> bool {
+        cost(bytes) == 0 || self.taken().saturating_add(cost(bytes)) <= self.spare_limit()
     }
 }
 
@@ -52,10 +64,19 @@ pub(super) struct Holding {
 impl Holding {
     /// Counts `bytes` more; whether there was room for them.
     pub(super) fn add(&mut self, budget: &Arc<HeldBodies>, bytes: u64) -> bool {
+        self.add_within(budget, bytes, budget.limit)
+    }
+
+    /// The same for what no client waits for: half of the budget stays free for those who do.
+    pub(super) fn add_spare(&mut self, budget: &Arc<HeldBodies>, bytes: u64) -> bool {
+        self.add_within(budget, bytes, budget.spare_limit())
+    }
+
+    fn add_within(&mut self, budget: &Arc<HeldBodies>, bytes: u64, limit: u64) -> bool {
         let held = self.bytes.saturating_add(bytes);
         let more = cost(held).saturating_sub(self.taken);
         if more > 0 {
-            if !budget.take(more) {
+            if !budget.take(more, limit) {
                 return false;
             }
             self.taken += more;
@@ -154,6 +175,24 @@ mod tests {
         assert_eq!(budget.taken(), 0);
         assert!(short.add(&budget, 1));
         short.keep(FREE);
+        assert_eq!(budget.taken(), 0);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_leaves_half_to_clients() {
+        let budget = Arc::new(HeldBodies::new(4 * UNIT_BYTES));
+        assert!(budget.has_spare(FREE + 2 * UNIT_BYTES));
+        assert!(!budget.has_spare(FREE + 2 * UNIT_BYTES + 1));
+        let (mut copy, mut client) = (Holding::default(), Holding::default());
+        assert!(copy.add_spare(&budget, FREE + 2 * UNIT_BYTES));
+        assert!(!copy.add_spare(&budget, 1), "the other half is not for it");
+        assert!(client.add(&budget, FREE + 2 * UNIT_BYTES), "it is for clients");
+        drop(copy);
+        let mut late = Holding::default();
+        assert!(late.add_spare(&budget, FREE), "short ones are free");
+        assert!(!late.add_spare(&budget, 1), "clients have taken half already");
+        assert!(budget.has_spare(FREE) && !budget.has_spare(FREE + 1));
+        drop((late, client));
         assert_eq!(budget.taken(), 0);
     }
 

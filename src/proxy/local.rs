@@ -12,10 +12,12 @@ use http::{Method, Response};
 use hyper::body::Incoming;
 
 use super::asked::{Asked, Form, joined};
+use super::body::Pieces;
 use super::builtin::version_status;
 use super::exchange::{Answer, Exchange, micros, rows};
 use super::offload::{INLINE_BYTES_MAX, offload, outcome};
 use super::problem::{Cause, Problem};
+use super::shadow::{Hands, HandsTerms, Place, Turn, Unanswered};
 use crate::domain::routing::TargetKind;
 use crate::domain::stats::layout::Role;
 use crate::inference::{InferError, LocalModel, Pending, Prepared, QueueFull, Ran};
@@ -24,7 +26,7 @@ use crate::protocol::dialect::{Call, Dialect, Operation, Signature, Terms, about
 use crate::protocol::infer::{InferRequest, InferResponse};
 use crate::protocol::open_inference::{ModelMetadata, PLATFORM_ONNX};
 use crate::protocol::tensor::{Tensor, TensorSpec};
-use crate::snapshot::LocalRuntime;
+use crate::snapshot::{Dropped, LocalRuntime};
 
 /// Gets the answer of a model in this process. `call` is absent where a route led here with a path of no
 /// dialect: every such request is an inference of the Open Inference Protocol.
@@ -40,14 +42,37 @@ pub(super) async fn answer(
     {
         return about_model(exchange, runtime, call);
     }
+    let form = form_of(exchange, call, &parts)?;
+    let asked = Asked::read(exchange, form, &parts.headers, incoming).await?;
+    predict(exchange, runtime, asked).await.map(Answer::Whole)
+}
+
+/// The same for a prediction whose body is here.
+pub(super) async fn answer_whole(
+    exchange: &mut Exchange,
+    runtime: &LocalRuntime,
+    call: Option<Call<'_>>,
+    parts: Parts,
+    pieces: Pieces,
+) -> Result<Answer, Problem> {
+    let form = form_of(exchange, call, &parts)?;
+    let asked = Asked::whole(exchange, form, &parts.headers, pieces).await?;
+    predict(exchange, runtime, asked).await.map(Answer::Whole)
+}
+
+/// In which form a prediction is asked for.
+pub(super) fn form_of(
+    exchange: &mut Exchange,
+    call: Option<Call<'_>>,
+    parts: &Parts,
+) -> Result<(Dialect, Operation), Problem> {
     if parts.method != Method::POST {
         return Err(Problem::method("a prediction is asked for with POST", "POST"));
     }
-    let (dialect, operation) = call
+    let form = call
         .map_or((Dialect::OpenInference, Operation::Infer), |call| (call.dialect, call.operation));
-    exchange.speaks(dialect);
-    let asked = Asked::read(exchange, (dialect, operation), &parts.headers, incoming).await?;
-    predict(exchange, runtime, asked).await.map(Answer::Whole)
+    exchange.speaks(form.0);
+    Ok(form)
 }
 
 /// What a client asks about a model.
@@ -107,14 +132,7 @@ pub(super) async fn predict(
     runtime: &LocalRuntime,
     asked: Asked,
 ) -> Result<Response<Bytes>, Problem> {
-    let Some(TargetKind::Version(model, version)) = exchange.target_kind().cloned() else {
-        return Err(not_a_version());
-    };
-    let names = Names {
-        model: model.as_str().to_owned(),
-        version: version.as_str().to_owned(),
-        longest: exchange.context.worker.gateway.limits.held_bodies,
-    };
+    let names = Names::of(exchange)?;
     let prediction = run(exchange, runtime, names, asked).await?;
     exchange.latency().t_infer = Some(micros(prediction.infer));
     exchange.set_batch_size(prediction.batch);
@@ -132,43 +150,47 @@ pub(super) struct Aside {
 }
 
 /// Gets a prediction for a copy, on a hand of the thread that asks: never on a worker or the executor.
-/// `beside` is the champion, which is run with the same input to measure both alike.
+/// `beside` is the champion, which is run with the same input to measure both alike. `place` is given back when
+/// the hand is done.
 pub(super) async fn predict_aside(
     exchange: &mut Exchange,
-    runtime: &LocalRuntime,
-    beside: Option<&LocalRuntime>,
+    (runtime, beside): (&LocalRuntime, Option<&LocalRuntime>),
     asked: Asked,
-) -> Result<Aside, Problem> {
-    let Some(TargetKind::Version(model, version)) = exchange.target_kind().cloned() else {
-        return Err(not_a_version());
-    };
-    let names = Names {
-        model: model.as_str().to_owned(),
-        version: version.as_str().to_owned(),
-        longest: exchange.context.worker.gateway.limits.held_bodies,
-    };
+    (hands, terms): (&Hands, HandsTerms<'_>),
+    place: Arc<Place>,
+) -> Result<Aside, Unanswered> {
+    let names = Names::of(exchange)?;
     let (loaded, beside) = (Arc::clone(&runtime.model), beside.map(|it| Arc::clone(&it.model)));
-    let job = move || -> Result<(Option<Duration>, Prediction), Problem> {
-        let ours = beside.and_then(|champion| {
-            let (request, _) = decode(&champion, &asked).ok()?;
-            let wanted: Vec<&str> = request.outputs.iter().map(|it| it.name.as_ref()).collect();
-            let began = Instant::now();
-            champion.infer(request.inputs, &wanted).ok()?;
-            Some(began.elapsed())
-        });
+    let job = move |turn: Turn| -> Option<Result<(Option<Duration>, Prediction), Problem>> {
+        let ours = beside.and_then(|champion| time_of(&champion, &asked));
+        if !turn.begin(ours) {
+            return None;
+        }
         let began = Instant::now();
-        let (request, form) = decode(&loaded, &asked)?;
-        let made = run_here(&loaded, request, (began, false))?;
-        Ok((ours, made.written(&loaded, &names, &form)?))
+        let made = decode(&loaded, &asked).and_then(|(request, form)| {
+            let made = run_here(&loaded, request, (began, false))?;
+            made.written(&loaded, &names, &form)
+        });
+        drop(place);
+        Some(made.map(|made| (ours, made)))
     };
-    let ran = tokio::task::spawn_blocking(job).await;
-    let (ours, prediction) = ran.map_err(|_panicked| {
-        Problem::new(Cause::ModelPanic, "the version panicked on the copy")
-    })??;
+    let Some(ran) = hands.run(terms, job).await? else {
+        return Err(Unanswered::Dropped(Dropped::Late));
+    };
+    let (ours, prediction) = ran?;
     exchange.latency().t_infer = Some(micros(prediction.infer));
     exchange.set_batch_size(prediction.batch);
     let times = ours.map(|ours| (ours, prediction.infer));
     Ok(Aside { response: prediction.response, times })
+}
+
+/// How long a model takes for what is asked, where it answers it.
+fn time_of(model: &LocalModel, asked: &Asked) -> Option<Duration> {
+    let (request, _) = decode(model, asked).ok()?;
+    let wanted: Vec<&str> = request.outputs.iter().map(|it| it.name.as_ref()).collect();
+    let began = Instant::now();
+    model.infer(request.inputs, &wanted).ok()?;
+    Some(began.elapsed())
 }
 
 /// What the client sees the model and its version called, and how long its answer may be.
@@ -176,6 +198,19 @@ struct Names {
     model: String,
     version: String,
     longest: u64,
+}
+
+impl Names {
+    fn of(exchange: &Exchange) -> Result<Self, Problem> {
+        let Some(TargetKind::Version(model, version)) = exchange.target_kind() else {
+            return Err(not_a_version());
+        };
+        Ok(Self {
+            model: model.as_str().to_owned(),
+            version: version.as_str().to_owned(),
+            longest: exchange.context.worker.gateway.limits.held_bodies,
+        })
+    }
 }
 
 /// Runs where the cost of the model says.

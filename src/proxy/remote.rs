@@ -245,6 +245,7 @@ async fn ask(
                 failed.push(backend);
                 let elsewhere = failed.len() < runtime.backends.len().min(ATTEMPTS_MAX);
                 if !elsewhere || problem.cause == Cause::RequestTimeout {
+                    exchange.keep_unsent(request.into_body());
                     return Err(problem);
                 }
                 counters.retries_connect.increment(1);

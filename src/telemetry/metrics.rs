@@ -77,7 +77,7 @@ definitions! {
     gauge "pointsman_dialect_known", ["model", "version"], "1 once the backends of a version with dialect = \"ask\" have told what they speak, 0 until then.";
     gauge "pointsman_trial_requests", ["model", "version", "arm"], "Requests that fell to a version on trial (candidate) or to the slice that it is compared with (control), since the trial began.";
     gauge "pointsman_shadow_pairs", ["model", "version", "outcome"], "Answers to copies of requests, by how they compare with the champion's, since the trial began: agrees, differs or unread.";
-    gauge "pointsman_shadow_dropped", ["model", "version", "reason"], "Requests that were chosen to be copied and did not become a pair, since the trial began: busy, memory or late.";
+    gauge "pointsman_shadow_dropped", ["model", "version", "reason"], "Requests that were chosen to be copied and did not become a pair, since the trial began: busy, memory, late, or over (the trial had ended, or a kill switch cut it off).";
     gauge "pointsman_connections", [], "Open client connections.";
     counter "pointsman_connections_accepted_total", [], "Client connections accepted.";
     counter "pointsman_connections_refused_total", ["reason"], "Client connections closed before a request was served: limit or malformed; or because most of its streams were reset: resets.";
@@ -86,7 +86,7 @@ definitions! {
     gauge "pointsman_held_body_bytes", [], "Bytes of bodies that are held whole now, but for the first 64 KiB of each exchange; limits.held_bodies bounds them.";
     counter "pointsman_upstream_connects_total", ["result"], "Connections opened to backends: ok or failed.";
     counter "pointsman_upstream_reuses_total", [], "Requests sent on a kept backend connection.";
-    counter "pointsman_retries_total", ["reason"], "Requests sent again: connect (nothing was sent) or stale (a kept connection turned out dead).";
+    counter "pointsman_retries_total", ["reason"], "Requests sent again: connect (nothing was sent), stale (a kept connection turned out dead) or fallback (a version on trial failed, and the champion was asked).";
     gauge "pointsman_executor_queued", [], "Requests that wait for an executor thread.";
     gauge "pointsman_executor_running", [], "Requests that executor threads work on.";
     counter "pointsman_executor_refused_total", ["reason"], "Requests that the executor did not run: full, expired or abandoned.";

@@ -15,6 +15,9 @@ use crate::support::client::post;
 use crate::support::in_process::InProcess;
 use crate::support::{Backend, IRIS_BODY, eventually, nobody, repository};
 
+mod copies;
+mod fallback;
+
 const INFER: &str = "/v2/models/m/infer";
 const GOOD: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 86\r\n\r\n\
     {\"model_name\":\"m\",\"outputs\":[{\"name\":\"y\",\"datatype\":\"FP32\",\"shape\":[1],\"data\":[0.5]}]}";
@@ -50,11 +53,16 @@ fn change(
     gateway.publish(BTreeMap::from_iter(trials));
 }
 
-/// Puts `v2` on trial with half of the requests.
+/// Puts `v2` of `m` on trial with half of the requests.
 fn try_half(gateway: &mut InProcess) -> Arc<Trial> {
+    try_half_of(gateway, "m")
+}
+
+/// The same for another model.
+fn try_half_of(gateway: &mut InProcess, name: &str) -> Arc<Trial> {
     let kind = TrialKind::Canary { error_rate: None, slow_after: Some(Duration::from_secs(5)) };
     let trial = Arc::new(Trial::new(kind, 2, Steady(1)));
-    change(gateway, "m", Some(&trial), |spec| {
+    change(gateway, name, Some(&trial), |spec| {
         let candidate = VersionName::new("v2");
         let share = Permille::saturating(500);
         spec.trial = Some(TrialSpec { candidate, share, salt: 11, step: 0 });

@@ -52,8 +52,8 @@ impl Exposure {
 /// Who answers `model` now.
 ///
 /// Where the champion is cut off or not ready, the latest earlier champion that is ready answers for
-/// it: that changes no stage, and ends as soon as the champion is back. A candidate answers only beside
-/// a champion.
+/// it: that changes no stage, and ends as soon as the champion is back. A candidate gets requests and copies only beside
+/// the champion itself: what it is compared with is not to change meanwhile.
 pub fn exposure(
     state: &State,
     model: &ModelName,
@@ -66,9 +66,11 @@ pub fn exposure(
     let can_answer = |(name, version): &(&VersionName, &Version)| {
         version.killed().is_none() && is_clean(entry, version) && ready(name)
     };
-    let champion = entry.champion().filter(can_answer);
-    let stand_in = || entry.standbys().into_iter().find(can_answer);
-    let Some((champion, _)) = champion.or_else(stand_in) else { return Exposure::default() };
+    let Some((champion, _)) = entry.champion().filter(can_answer) else {
+        let stand_in = entry.standbys().into_iter().find(can_answer);
+        let champion = stand_in.map(|(name, _)| name.clone());
+        return Exposure { champion, ..Exposure::default() };
+    };
     let mut exposure = Exposure { champion: Some(champion.clone()), ..Exposure::default() };
     if let Some((name, version)) = entry.candidate().filter(can_answer) {
         match version.stage() {

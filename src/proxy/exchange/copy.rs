@@ -1,8 +1,9 @@
 //! Copies of exchanges for a version that gets them.
 //!
 //! Owns what is kept of an exchange that is copied, and the exchange that a copy becomes: one with a record of
-//! kind `shadow` that names the client's own, and that counts for nothing else. A request of a model without
-//! such a version costs one comparison. Never sends anything: [`crate::proxy::shadow`] does.
+//! kind `shadow` that names the client's own, and that counts for nothing else. What is kept takes room as it comes,
+//! and only what clients leave. A request of a model without such a version costs one comparison. Never sends anything:
+//! [`crate::proxy::shadow`] does.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,9 +19,8 @@ use crate::domain::routing::{Decision, Reason, TargetIx};
 use crate::domain::spec::Durability;
 use crate::proxy::admit::{Admitted, BodyLength};
 use crate::proxy::forward::REQUEST_ID;
-use crate::proxy::held::Holding;
 use crate::proxy::problem::Problem;
-use crate::proxy::shadow::{Champion, Copy};
+use crate::proxy::shadow::{Champion, Copy, Place};
 use crate::snapshot::{Dropped, Pass, Trial};
 
 /// The most bytes of a body that does not tell its length beforehand.
@@ -34,7 +34,6 @@ pub(super) struct Copying {
     parts: Parts,
     authority: Option<HeaderValue>,
     chosen: Instant,
-    holding: Holding,
 }
 
 impl Exchange {
@@ -49,16 +48,17 @@ impl Exchange {
         let Some(trial) = &self.snapshot.model(model).trial else { return };
         let Some(shadow) = trial.as_shadow() else { return };
         let Some(pass) = shadow.gate.choose(self.now) else { return };
-        let mut holding = Holding::default();
-        let limit = match admitted.body {
-            BodyLength::Known(length) => length,
-            BodyLength::Unknown => UNTOLD_BYTES_MAX as u64,
+        let (told, limit) = match admitted.body {
+            BodyLength::Known(length) => (length, usize::try_from(length).unwrap_or(usize::MAX)),
+            BodyLength::Unknown => (0, UNTOLD_BYTES_MAX),
         };
-        if !holding.add(&self.context.worker.gateway.held_bodies, limit) {
+        let budget = &self.context.worker.gateway.held_bodies;
+        // Nothing is taken before the client has sent it.
+        if !budget.has_spare(told) {
             shadow.gate.drop_one(Dropped::Memory);
             return;
         }
-        self.request.capture.copy_too(usize::try_from(limit).unwrap_or(usize::MAX));
+        self.request.capture.copy_too(limit, budget);
         let mut parts = copy_of(parts);
         if let Some(id) = self.request_id_header() {
             parts.headers.insert(REQUEST_ID, id);
@@ -70,17 +70,19 @@ impl Exchange {
             parts,
             authority: admitted.authority.clone(),
             chosen: self.now,
-            holding,
         }));
     }
 
     /// The answer begins, of which the copy is to be compared with.
     pub(super) fn copy_response(&mut self, headers: &HeaderMap) {
-        let Some(copying) = &mut self.copying else { return };
+        if self.copying.is_none() {
+            return;
+        }
         let told = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        let limit = told.unwrap_or(UNTOLD_BYTES_MAX);
-        if copying.holding.add(&self.context.worker.gateway.held_bodies, limit as u64) {
-            self.response.capture.copy_too(limit);
+        let budget = &self.context.worker.gateway.held_bodies;
+        if budget.has_spare(told.unwrap_or(0)) {
+            let limit = told.map(|told| usize::try_from(told).unwrap_or(usize::MAX));
+            self.response.capture.copy_too(limit.unwrap_or(UNTOLD_BYTES_MAX), budget);
         } else {
             self.give_copy_up(Dropped::Memory);
         }
@@ -110,11 +112,11 @@ impl Exchange {
             self.copying = None;
             return;
         }
-        let (Some(request), Some(answer)) = (request, answer) else {
+        let (Some((request, of_request)), Some((answer, of_answer))) = (request, answer) else {
             return self.give_copy_up(Dropped::Memory);
         };
         let (Some(copying), Some(decision)) = (self.copying.take(), self.decision) else { return };
-        let Copying { trial, pass, target, parts, authority, chosen, holding } = *copying;
+        let Copying { trial, pass, target, parts, authority, chosen } = *copying;
         let us = self.latency.t_infer.or(self.latency.t_ttfb);
         let copy = Copy {
             trial: Arc::clone(&trial),
@@ -132,9 +134,9 @@ impl Exchange {
                 took: us.map(|us| Duration::from_micros(us.into())),
             },
             chosen,
+            ready: self.now,
             replayed: false,
-            pass: Some(pass),
-            _holding: holding,
+            place: Arc::new(Place { _pass: Some(pass), _request: of_request, _answer: of_answer }),
         };
         if let Err(_full) = self.context.worker.gateway.copies.try_send(Box::new(copy))
             && let Some(shadow) = trial.as_shadow()

@@ -12,16 +12,17 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 use hyper::body::{Body as _, Incoming};
 
 use super::trial::canary_of;
-use super::{Answer, Exchange, micros, without_port};
+use super::{Answer, Exchange, fallback, micros, without_port};
 use crate::domain::record::Protocol;
 use crate::domain::routing::{
-    self, Decision, HeaderSource, ModelCall, Reason, RequestView, VERSION_HEADER,
+    self, Decision, HeaderSource, ModelCall, Reason, RequestView, TargetIx, VERSION_HEADER,
 };
-use crate::domain::spec::SpokenDialect;
 use crate::protocol::dialect::{Call, Dialect, Operation, Release, parse_path, same_wire};
 use crate::proxy::admit::{self, Admitted, BodyLength};
 use crate::proxy::problem::{Cause, Problem};
-use crate::proxy::{builtin, extensions, feedback, grpc, local, remote, repository, translate};
+use crate::proxy::{
+    builtin, extensions, feedback, grpc, local, remote, repository, translate, whole,
+};
 use crate::snapshot::RuntimeKind;
 
 /// Name a model and a version where the path of a SageMaker container does not.
@@ -57,43 +58,53 @@ pub(super) async fn answer(
         }
         Directed::To(admitted, call, decision) => (admitted, call, decision),
     };
-    let snapshot = Arc::clone(&exchange.snapshot);
-    let runtime = &snapshot.target(decision.target).kind;
-    let is_local = matches!(runtime, RuntimeKind::Local(_));
+    let is_local = matches!(exchange.snapshot.target(decision.target).kind, RuntimeKind::Local(_));
     // A route leads to inferences only; a backend knows its built-in paths on any way to it.
     let call =
         call.filter(|call| !is_local || decision.route.is_none() || call.operation.is_inference());
-    if call.as_ref().is_some_and(|call| !call.operation.is_inference()) {
+    let is_prediction = call.as_ref().is_none_or(|call| call.operation.is_inference());
+    if is_prediction {
+        exchange.begin_copy(&parts, &admitted);
+    } else {
         exchange.owes_no_record();
     }
-    if call.as_ref().is_none_or(|call| call.operation.is_inference()) {
-        exchange.begin_copy(&parts, &admitted);
-    }
     exchange.await_room().await?;
-    match (runtime, unread.take()) {
+    if is_prediction && decision.reason == Reason::Candidate {
+        // In a box: what is not on trial does not carry its state.
+        let tried = fallback::answer(exchange, decision, call, parts, &admitted, unread);
+        return Box::pin(tried).await;
+    }
+    dispatch(exchange, decision.target, call, parts, &admitted, unread).await
+}
+
+/// Gets the answer of `target`, for which the exchange was decided. What is left in `unread` was not asked for.
+pub(super) async fn dispatch(
+    exchange: &mut Exchange,
+    target: TargetIx,
+    call: Option<Call<'_>>,
+    parts: Parts,
+    admitted: &Admitted,
+    unread: &mut Option<Incoming>,
+) -> Result<Answer, Problem> {
+    let snapshot = Arc::clone(&exchange.snapshot);
+    match (&snapshot.target(target).kind, unread.take()) {
         (RuntimeKind::Local(Some(runtime)), Some(body)) => {
             local::answer(exchange, runtime, call, parts, body).await
         }
         (RuntimeKind::Remote(runtime), Some(body)) => {
-            let spoken = match (call.as_ref(), runtime.spoken.declared) {
-                (None, _) | (_, SpokenDialect::OfTheClient) => None,
-                (Some(_), _) => {
-                    Some(runtime.spoken.dialect.ok_or_else(translate::unknown_dialect)?)
-                }
-            };
+            let spoken = whole::spoken(runtime, call.as_ref())?;
             match (call, spoken) {
                 (Some(call), Some(spoken))
                     if !same_wire(call.dialect, spoken)
                         || translate::concerns_model(call.operation) =>
                 {
-                    translate::answer(exchange, runtime, spoken, &call, parts, &admitted, body)
-                        .await
+                    translate::answer(exchange, runtime, spoken, &call, parts, admitted, body).await
                 }
                 (Some(call), Some(Dialect::OpenInference)) if call.operation.is_inference() => {
-                    extensions::answer(exchange, runtime, &call, parts, &admitted, body).await
+                    extensions::answer(exchange, runtime, &call, parts, admitted, body).await
                 }
                 (call, _) => {
-                    remote::answer(exchange, runtime, call.as_ref(), parts, &admitted, body).await
+                    remote::answer(exchange, runtime, call.as_ref(), parts, admitted, body).await
                 }
             }
         }

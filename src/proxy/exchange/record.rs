@@ -178,7 +178,7 @@ impl Exchange {
     }
 
     /// What the statistics count of it.
-    fn ended(&self, total: Duration) -> Ended {
+    pub(super) fn ended(&self, total: Duration) -> Ended {
         let time = |us: Option<u32>| us.map(|us| Duration::from_micros(us.into()));
         let (input, output) = self.codec_times;
         Ended {

@@ -10,6 +10,10 @@ use http::HeaderValue;
 use super::Exchange;
 use crate::domain::record::Outcome;
 use crate::domain::routing::{Arm, ModelIx};
+use crate::domain::stats::window::Minute;
+use crate::monitor::Waiting;
+use crate::monitor::pairs::has_broken_number as has_broken_number_among;
+use crate::proxy::offload::INLINE_BYTES_MAX;
 use crate::proxy::problem::Cause;
 use crate::snapshot::{Answered, Canary, RuntimeKind, Snapshot};
 
@@ -65,15 +69,35 @@ impl Exchange {
         if is_local {
             return self.values.as_ref()?.has_broken_output();
         }
-        if self.is_grpc || !self.response.is_plain_json() {
-            return None;
-        }
         self.response.capture.seal();
+        if self.is_grpc || !self.response.is_plain_json() {
+            return self.has_broken_tensor();
+        }
         if self.response.capture.omission().is_some() || self.response.capture.bytes() == 0 {
             return None;
         }
         let pieces = self.response.capture.payload();
         Some(has_broken_number(pieces.pieces()))
+    }
+
+    /// The same for an answer that must be decoded to be told, as one over gRPC, if it is short.
+    fn has_broken_tensor(&mut self) -> Option<bool> {
+        let is_short = |bytes: u64| (1..=INLINE_BYTES_MAX as u64).contains(&bytes);
+        if !is_short(self.response.capture.bytes()) || !is_short(self.request.capture.bytes()) {
+            return None;
+        }
+        self.request.capture.seal();
+        let exchange = Waiting {
+            minute: Minute::default(),
+            protocol: self.protocol,
+            path: self.uri.path().into(),
+            request: self.request.content().ok()?,
+            response: self.response.content().ok()?,
+        };
+        // What is compressed may be long.
+        let is_plain = exchange.response.content_encoding.is_none()
+            && exchange.request.content_encoding.is_none();
+        is_plain.then(|| has_broken_number_among(&exchange, &self.target()?.about()))?
     }
 }
 

@@ -15,7 +15,7 @@ use prost::encoding::string;
 
 use super::message::{encoding, only_frame, plain, read_unnoted};
 use super::well;
-use crate::domain::routing::{Decision, ModelCall};
+use crate::domain::routing::{Decision, ModelCall, Reason};
 use crate::domain::spec::SpokenDialect;
 use crate::protocol::dialect::{Dialect, Operation};
 use crate::protocol::grpc::{PREFIX_BYTES, prefix};
@@ -23,7 +23,7 @@ use crate::proxy::admit::Admitted;
 use crate::proxy::asked::Asked;
 use crate::proxy::body::{Pieces, RequestBody};
 use crate::proxy::coding::Coding;
-use crate::proxy::exchange::{Answer, Exchange};
+use crate::proxy::exchange::{Answer, Exchange, copy_of};
 use crate::proxy::names::origin;
 use crate::proxy::problem::{Cause, Problem};
 use crate::proxy::{local, remote, translate};
@@ -90,7 +90,30 @@ pub(super) async fn answer(
     exchange.begin_copy(&parts, admitted);
     pieces.iter().for_each(|piece| exchange.see_request(piece));
     exchange.await_room().await?;
+    if decision.reason == Reason::Candidate {
+        let tried = serve_tried(exchange, decision, &names, parts, admitted, (pieces, message));
+        return Box::pin(tried).await;
+    }
     serve(exchange, decision, &names, parts, admitted, pieces, message).await
+}
+
+/// Gets the answer to a prediction that fell to the version on trial, or the champion's where it gives none.
+async fn serve_tried(
+    exchange: &mut Exchange,
+    decision: Decision,
+    names: &Names,
+    mut parts: Parts,
+    admitted: &Admitted,
+    (pieces, message): (Pieces, Bytes),
+) -> Result<Answer, Problem> {
+    let began = exchange.note_time();
+    let (first, body) = (copy_of(&parts), (pieces.clone(), message.clone()));
+    let tried = serve(exchange, decision, names, first, admitted, body.0, body.1).await;
+    let Err(problem) = tried else { return tried };
+    match exchange.fall_back(began, &problem, &mut parts.headers) {
+        Some(second) => serve(exchange, second, names, parts, admitted, pieces, message).await,
+        None => Err(problem),
+    }
 }
 
 /// Reads the body and its message, or says what was read and why it is none.

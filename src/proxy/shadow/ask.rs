@@ -1,25 +1,25 @@
 //! Asking the version that gets copies, as a client's request would have asked it.
 //!
-//! Owns which of the ways of [`direct`](crate::proxy::exchange) a copy takes, with its body at hand. Models of
-//! this process run on the hands of the shadow's thread, never on a worker or the executor: the champion's, too, where
-//! it is one, so that both times are measured alike.
+//! Owns which of the ways of [`direct`](crate::proxy::exchange) a copy takes, with its body at hand, and how long it
+//! may take. Models of this process run on the hands of the shadow's thread, never on a worker or the executor: the
+//! champion's, too, where it is one, so that both times are measured alike.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, Response};
+use tokio::time::timeout;
 
-use super::Copy;
-use crate::domain::routing::Decision;
-use crate::domain::spec::SpokenDialect;
-use crate::protocol::dialect::{Call, Dialect, Operation, Release, parse_path, same_wire};
+use super::hands::{Hands, HandsTerms, overdue};
+use super::{Copy, Unanswered};
+use crate::protocol::dialect::{Call, Dialect, parse_path};
 use crate::proxy::admit::{Admitted, BodyLength};
 use crate::proxy::asked::Asked;
 use crate::proxy::exchange::{Answer, Exchange, copy_of};
 use crate::proxy::problem::{Cause, Problem};
-use crate::proxy::{extensions, grpc, local, remote, translate};
-use crate::snapshot::{LocalRuntime, RemoteRuntime, RuntimeKind};
+use crate::proxy::{grpc, local, remote, whole};
+use crate::snapshot::{Dropped, LocalRuntime, RemoteRuntime, RuntimeKind};
 
 /// The answer to a copy.
 pub(super) struct Answered {
@@ -35,17 +35,17 @@ impl Answered {
     }
 }
 
-/// The problem of a version that did not answer in time.
-pub(super) fn overdue() -> Problem {
-    Problem::new(Cause::RequestTimeout, "the version did not answer the copy in time")
-}
-
-/// Gets the answer to a copy.
-pub(super) async fn ask(exchange: &mut Exchange, copy: &Copy) -> Result<Answered, Problem> {
+/// Gets the answer to a copy. The version has `time` for it; waiting for a hand does not count.
+pub(super) async fn ask(
+    exchange: &mut Exchange,
+    copy: &Copy,
+    hands: &Hands,
+    time: Duration,
+) -> Result<Answered, Unanswered> {
     let snapshot = Arc::clone(&copy.snapshot);
     let call = match parse_path(copy.parts.uri.path()) {
         Ok(call) => call.filter(|call| call.operation.is_inference()),
-        Err(error) => return Err(Problem::new(Cause::Malformed, error.to_string())),
+        Err(error) => return Err(Problem::new(Cause::Malformed, error.to_string()).into()),
     };
     if exchange.is_grpc() {
         exchange.speaks(Dialect::OpenInferenceGrpc);
@@ -58,39 +58,50 @@ pub(super) async fn ask(exchange: &mut Exchange, copy: &Copy) -> Result<Answered
                 RuntimeKind::Local(Some(champion)) => Some(champion),
                 RuntimeKind::Local(None) | RuntimeKind::Remote(_) => None,
             };
-            ask_local(exchange, (runtime, beside), call, copy).await
+            // Reading is the gateway's own work.
+            let asked = timeout(time, read(exchange, call, copy)).await;
+            let asked = asked.map_err(|_late| Unanswered::Dropped(Dropped::Late))??;
+            ask_local(exchange, (runtime, beside), asked, copy, (hands, time)).await
         }
         RuntimeKind::Local(None) => {
-            Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded"))
+            Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded").into())
         }
         RuntimeKind::Remote(runtime) => {
-            let answer = ask_remote(exchange, runtime, call, copy).await?;
-            whole(exchange, answer).await
+            let answered = async {
+                let answer = ask_remote(exchange, runtime, call, copy).await?;
+                gathered(exchange, answer).await
+            };
+            let answered = timeout(time, answered).await;
+            Ok(answered.unwrap_or_else(|_late| Err(overdue()))?)
         }
     }
+}
+
+/// What is asked of a model of this process.
+async fn read(
+    exchange: &mut Exchange,
+    call: Option<Call<'_>>,
+    copy: &Copy,
+) -> Result<Asked, Problem> {
+    let headers = &copy.parts.headers;
+    if exchange.is_grpc() {
+        return Asked::message(grpc::message_of_copy(exchange, headers, &copy.request).await?);
+    }
+    let form = local::form_of(exchange, call, &copy.parts)?;
+    Asked::whole(exchange, form, headers, copy.request.clone()).await
 }
 
 async fn ask_local(
     exchange: &mut Exchange,
     (runtime, beside): (&LocalRuntime, Option<&LocalRuntime>),
-    call: Option<Call<'_>>,
+    asked: Asked,
     copy: &Copy,
-) -> Result<Answered, Problem> {
-    let asked = if exchange.is_grpc() {
-        let headers = &copy.parts.headers;
-        Asked::message(grpc::message_of_copy(exchange, headers, &copy.request).await?)?
-    } else if copy.parts.method == Method::POST {
-        let (dialect, operation) = call
-            .map_or((Dialect::OpenInference, Operation::Infer), |call| {
-                (call.dialect, call.operation)
-            });
-        exchange.speaks(dialect);
-        let headers = &copy.parts.headers;
-        Asked::whole(exchange, (dialect, operation), headers, copy.request.clone()).await?
-    } else {
-        return Err(Problem::method("a prediction is asked for with POST", "POST"));
-    };
-    let aside = local::predict_aside(exchange, runtime, beside, asked).await?;
+    (hands, time): (&Hands, Duration),
+) -> Result<Answered, Unanswered> {
+    let terms = HandsTerms { trial: &copy.trial, by: (copy.ready + time).into(), time };
+    let place = Arc::clone(&copy.place);
+    let aside =
+        local::predict_aside(exchange, (runtime, beside), asked, (hands, terms), place).await?;
     let trailers = if exchange.is_grpc() { grpc::ok_trailers() } else { HeaderMap::new() };
     Ok(Answered { response: aside.response, trailers, times: aside.times })
 }
@@ -103,37 +114,15 @@ async fn ask_remote(
 ) -> Result<Answer, Problem> {
     let length = copy.request.iter().map(|piece| piece.len() as u64).sum();
     let admitted = Admitted { authority: copy.authority.clone(), body: BodyLength::Known(length) };
-    let parts = copy_of(&copy.parts);
-    let pieces = copy.request.clone();
+    let (parts, pieces) = (copy_of(&copy.parts), copy.request.clone());
     if exchange.is_grpc() {
-        let decision: Decision = copy.decision;
-        return grpc::serve_copy(exchange, decision, parts, &admitted, pieces).await;
+        return grpc::serve_copy(exchange, copy.decision, parts, &admitted, pieces).await;
     }
-    let spoken = match (call.as_ref(), runtime.spoken.declared) {
-        (None, _) | (_, SpokenDialect::OfTheClient) => None,
-        (Some(_), _) => Some(runtime.spoken.dialect.ok_or_else(translate::unknown_dialect)?),
-    };
-    match (call, spoken) {
-        (Some(call), Some(spoken)) if !same_wire(call.dialect, spoken) => {
-            let form = (call.dialect, call.operation);
-            let asked = Asked::whole(exchange, form, &parts.headers, pieces).await?;
-            let mut parts = parts;
-            remote::prepare(exchange, &mut parts, &admitted);
-            translate::predict(exchange, spoken, call.operation, parts, asked).await
-        }
-        (Some(mut call), Some(Dialect::OpenInference)) => {
-            // The client may have named the champion by its path.
-            call.release = Release::Any;
-            extensions::answer_whole(exchange, runtime, &call, parts, &admitted, pieces).await
-        }
-        (call, _) => {
-            remote::answer_whole(exchange, runtime, call.as_ref(), parts, &admitted, pieces).await
-        }
-    }
+    whole::ask_backends(exchange, runtime, call, parts, &admitted, pieces).await
 }
 
 /// All of an answer.
-async fn whole(exchange: &mut Exchange, answer: Answer) -> Result<Answered, Problem> {
+async fn gathered(exchange: &mut Exchange, answer: Answer) -> Result<Answered, Problem> {
     match answer {
         Answer::Whole(response) => Ok(Answered::of(response)),
         Answer::Trailed(response, trailers) => Ok(Answered { trailers, ..Answered::of(response) }),

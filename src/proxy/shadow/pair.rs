@@ -3,6 +3,8 @@
 //! Owns what is handed to the monitor's readers for it, and what an answer means that cannot be read. Never
 //! counts.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::Response;
 
@@ -15,7 +17,6 @@ use crate::monitor::pairs::{Compared, compare};
 use crate::monitor::{About, Content};
 use crate::proxy::exchange::Exchange;
 use crate::proxy::problem::{Cause, Problem};
-use crate::snapshot::{RuntimeKind, TargetRuntime};
 
 /// What a version that failed has shown.
 pub(super) fn failed(problem: &Problem) -> PairOutcome {
@@ -33,7 +34,7 @@ pub(super) struct Twins {
     request: Content,
     ours: Content,
     theirs: Content,
-    about: About,
+    about: Arc<About>,
     entropy: Entropy,
 }
 
@@ -47,7 +48,7 @@ impl Twins {
             request: Content::of(headers, copy.request.iter().cloned()),
             ours: copy.champion.content.clone(),
             theirs: Content::of(response.headers(), [response.body().clone()]),
-            about: about(champion),
+            about: champion.about(),
             entropy: copy.entropy,
         }
     }
@@ -62,30 +63,5 @@ impl Twins {
             theirs: &self.theirs,
         };
         compare(&twins, &self.about, self.entropy, tolerance)
-    }
-}
-
-/// What is known about the champion's answers. Both are in the words of the same client.
-fn about(champion: &TargetRuntime) -> About {
-    if let Some(monitor) = &champion.monitor {
-        return About::clone(&monitor.about());
-    }
-    match &champion.kind {
-        RuntimeKind::Local(Some(local)) => {
-            let signature = local.model.signature();
-            let (inputs, outputs) = (signature.inputs.clone(), signature.outputs.clone());
-            About { inputs, outputs, is_local: true, ..About::default() }
-        }
-        RuntimeKind::Local(None) => About::default(),
-        RuntimeKind::Remote(remote) => {
-            let described = remote.spoken.description.as_deref();
-            About {
-                inputs: described.map(|known| known.inputs.clone()).unwrap_or_default(),
-                outputs: described.map(|known| known.outputs.clone()).unwrap_or_default(),
-                dialect: remote.spoken.dialect,
-                extractors: remote.spoken.extractors.clone(),
-                ..About::default()
-            }
-        }
     }
 }

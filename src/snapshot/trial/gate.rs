@@ -17,13 +17,15 @@ pub enum Dropped {
     Busy,
     /// Its bodies are too long, or there is no room for them.
     Memory,
-    /// The copy's answer came too late, or the gateway ended.
+    /// The copy waited too long to be asked, or the gateway ended.
     Late,
+    /// The trial was over, or a kill switch cut the version off. Says nothing about how much is copied.
+    Over,
 }
 
 impl Dropped {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Busy, Self::Memory, Self::Late];
+    pub const ALL: [Self; 4] = [Self::Busy, Self::Memory, Self::Late, Self::Over];
 
     /// The word in metrics.
     pub const fn as_str(self) -> &'static str {
@@ -31,6 +33,7 @@ impl Dropped {
             Self::Busy => "busy",
             Self::Memory => "memory",
             Self::Late => "late",
+            Self::Over => "over",
         }
     }
 }
@@ -103,6 +106,9 @@ impl Gate {
         if let Some(count) = self.dropped.get(why as usize) {
             count.fetch_add(1, Relaxed);
         }
+        if why == Dropped::Over {
+            return;
+        }
         // Whatever the reason, there is too much.
         let slower = self.interval.load(Relaxed).saturating_mul(2).min(SLOWEST);
         self.interval.store(slower, Relaxed);
@@ -118,9 +124,10 @@ impl Gate {
         self.interval.store(next.clamp(self.interval_min, SLOWEST), Relaxed);
     }
 
-    /// How many were chosen, and how many of them dropped.
+    /// How many were chosen, and how many of them dropped for want of room or time.
     pub fn copies(&self) -> Copies {
-        let dropped = self.dropped.iter().map(|count| count.load(Relaxed)).sum();
+        let reasons = Dropped::ALL.into_iter().filter(|why| *why != Dropped::Over);
+        let dropped = reasons.map(|why| self.dropped(why)).sum();
         Copies { chosen: self.chosen.load(Relaxed), dropped }
     }
 
@@ -153,6 +160,17 @@ mod tests {
         assert_eq!(gate.dropped(Dropped::Busy), 1);
         drop(first);
         assert!(gate.choose(at(4)).is_some());
+    }
+
+    #[test]
+    fn what_a_kill_switch_drops_is_counted_and_slows_nothing_down() {
+        let gate = Gate::new(2, 100);
+        gate.drop_one(Dropped::Over);
+        assert_eq!((gate.dropped(Dropped::Over), gate.copies().dropped), (1, 0));
+        assert_eq!(gate.interval.load(Relaxed), gate.interval_min);
+        gate.drop_one(Dropped::Late);
+        assert_eq!(gate.copies().dropped, 1);
+        assert!(gate.interval.load(Relaxed) > gate.interval_min);
     }
 
     #[test]

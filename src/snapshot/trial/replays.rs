@@ -1,6 +1,7 @@
 //! Orders to replay logged requests through the version that gets copies.
 //!
-//! Owns the way from whoever follows the life cycle to the thread that makes copies. Never waits.
+//! Owns the way from whoever follows the life cycle to the thread that makes copies, which carries out one order at
+//! a time. Never waits.
 
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ pub struct ReplayOrder {
 pub struct Replayed {
     /// Requests that were asked again.
     pub asked: u64,
-    /// Rows without their whole bodies.
+    /// Rows without their whole bodies, and those that found no room or time.
     pub passed_over: u64,
 }
 

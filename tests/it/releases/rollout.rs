@@ -24,19 +24,22 @@ error_ratio = { margin = \"50%\" }
 ";
 
 /// Clients that ask one request after the other; every one of them must be answered.
-struct Load {
+pub(super) struct Load {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
+    /// How many of them were answered by `v2`.
+    by_second: Arc<AtomicU64>,
     clients: Vec<JoinHandle<Vec<String>>>,
 }
 
 impl Load {
-    fn start(store: &Store) -> Self {
+    pub(super) fn start(store: &Store) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let answered = Arc::new(AtomicU64::new(0));
+        let (answered, by_second) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let address = store.gateway.data;
         let clients = (0..4).map(|_| {
             let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
+            let by_second = Arc::clone(&by_second);
             std::thread::spawn(move || {
                 let mut client = Client::connect(address);
                 let request = crate::support::client::post("/v2/models/m/infer", "", BODY);
@@ -47,6 +50,8 @@ impl Load {
                     if reply.status != 200 || reply.cut {
                         failures.push(format!("{}: {}", reply.status, reply.text()));
                     }
+                    let is_second = reply.header("x-pointsman-version") == Some("v2");
+                    by_second.fetch_add(u64::from(is_second), Relaxed);
                     answered.fetch_add(1, Relaxed);
                     std::thread::park_timeout(std::time::Duration::from_millis(2));
                 }
@@ -54,11 +59,16 @@ impl Load {
             })
         });
         let clients = clients.collect();
-        Self { stop, answered, clients }
+        Self { stop, answered, by_second, clients }
+    }
+
+    /// How many requests `v2` has answered.
+    pub(super) fn by_second(&self) -> u64 {
+        self.by_second.load(Relaxed)
     }
 
     /// Ends it; how many requests were answered, all of them well.
-    fn end(self) -> u64 {
+    pub(super) fn end(self) -> u64 {
         self.stop.store(true, Relaxed);
         for client in self.clients {
             let failures = client.join().unwrap();
@@ -69,7 +79,7 @@ impl Load {
 }
 
 /// Waits for longer than most tests do: so many copies take their time.
-fn patiently<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub(super) fn patiently<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let until = std::time::Instant::now() + std::time::Duration::from_secs(120);
     loop {
         if let Some(found) = condition() {
@@ -80,7 +90,7 @@ fn patiently<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-fn stage(store: &Store, version: &str) -> Option<String> {
+pub(super) fn stage(store: &Store, version: &str) -> Option<String> {
     Some(store.version(version)?["stage"].as_str()?.to_owned())
 }
 

@@ -1,5 +1,6 @@
 //! Versions at prediction servers that register themselves. The servers are gateways with a model of their own.
 
+use super::rollout::{Load, patiently, stage};
 use super::*;
 
 /// A prediction server for `m`, and its registration.
@@ -67,4 +68,64 @@ fn a_server_of_another_model_is_stopped() {
     let why = stopped["why"].as_str().unwrap();
     assert!(why.contains("the model is not ready there"), "{why}");
     assert_eq!(store.predict().0, 503);
+}
+
+/// A rollout that waits on its first step, for half of the requests.
+const ON_TRIAL: &str = "
+[discovery.register]
+lease = \"10m\"
+[models.m.release]
+between   = \"0s\"
+shadow    = { pairs = 0 }
+steps     = [\"50%\"]
+responses = [1000000]
+dwell     = \"10m\"
+";
+
+#[test]
+fn clients_see_nothing_of_a_server_that_dies_while_it_answers_a_share() {
+    let store = Store::start(ON_TRIAL);
+    let _first = server(&store, "v1", 2.0);
+    store.wait_for_words("v1", "an operator's approval");
+    store.ordered("models/m/versions/v1/approve");
+    store.wait_for("v1", "live");
+    let load = Load::start(&store);
+    let second = server(&store, "v2", 2.02);
+    patiently("v2 is in canary", || (stage(&store, "v2")? == "canary").then_some(()));
+    patiently("v2 answers", || (load.by_second() > 50).then_some(()));
+    drop(second.kill());
+    let stopped = patiently("v2 is stopped", || {
+        let shown = store.version("v2")?;
+        matches!(shown["stage"].as_str()?, "retired" | "quarantined").then_some(shown)
+    });
+    let why = stopped["why"].as_str().unwrap();
+    assert!(why.contains("stopped"), "{why}");
+    let (by_second, answered) = (load.by_second(), load.end());
+    assert_eq!(store.predict(), (200, Some(20.0), "v1".to_owned()));
+
+    let rows = eventually("all is recorded", || {
+        let rows = store.gateway.records();
+        let answers = rows.iter().filter(|row| row["kind"] == "inference").count() as u64;
+        (answers == answered + 1).then_some(rows)
+    });
+    let of = |kind: &str, reason: &str| {
+        let is = |row: &&Value| row["kind"] == kind && row["decision_reason"] == reason;
+        rows.iter().filter(is).collect::<Vec<_>>()
+    };
+    let fell_back = of("inference", "fallback");
+    assert!(!fell_back.is_empty(), "some fell to the candidate when it was dead");
+    assert!(fell_back.iter().all(|row| row["model_version"] == "v1" && row["status"] == 200));
+    let tried = of("retry", "candidate");
+    for row in &fell_back {
+        let its = |tried: &&&Value| tried["parent_record_id"] == row["record_id"];
+        assert!(tried.iter().any(|it| its(&it) && it["model_version"] == "v2"), "{row:#}");
+    }
+    let well = of("inference", "candidate");
+    assert_eq!(well.len() as u64, by_second);
+    assert!(well.iter().all(|row| row["model_version"] == "v2" && row["status"] == 200));
+    let counted = "pointsman_retries_total{reason=\"fallback\"}";
+    store.gateway.metric_is(counted, fell_back.len() as f64);
+    let failed =
+        "pointsman_requests_total{model=\"m\",version=\"v2\",pool=\"\",outcome=\"upstream_error\"}";
+    store.gateway.metric_is(failed, fell_back.len() as f64);
 }
