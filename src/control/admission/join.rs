@@ -49,7 +49,10 @@ pub(super) async fn join(
             Ok(ran) => ran.outputs,
             Err(RunError::Unreachable(_) | RunError::Overdue(_)) => break,
             Err(error) => {
-                return Ok(failed(KIND, format!("it answers a row that the others do not: {error}")));
+                return Ok(failed(
+                    KIND,
+                    format!("it answers a row that the others do not: {error}"),
+                ));
             }
         };
         if let Err(what) = compare::answers(ours, &theirs, Tolerance::REPEATED) {

@@ -159,7 +159,8 @@ impl Releases {
                 Origin::Stored(path) => {
                     let stopper = Stopper::default();
                     let stopped = stopper.watched();
-                    let whole = move || is_whole(&store, &key, &digest, artifact.as_ref(), &stopped);
+                    let whole =
+                        move || is_whole(&store, &key, &digest, artifact.as_ref(), &stopped);
                     let whole = tokio::task::spawn_blocking(whole).await;
                     drop(stopper);
                     whole.map_err(|gone| NotLoaded::for_now(gone.to_string()))??;

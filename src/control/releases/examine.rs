@@ -10,9 +10,7 @@ use tokio::task::JoinSet;
 use super::loaded::Resident;
 use super::work::{Found, Task};
 use super::{Key, Releases};
-use crate::control::admission::{
-    Admission, Checked, Limits, Looked, Subject, Where, unsigned,
-};
+use crate::control::admission::{Admission, Checked, Limits, Looked, Subject, Where, unsigned};
 use crate::control::health::of_look;
 use crate::control::load::NotLoaded;
 use crate::domain::ids::{Digest, SourceName};
@@ -185,9 +183,8 @@ impl Releases {
         key: &Key,
         digest: &Digest,
         signer: Option<[u8; 32]>,
-    ) -> Option<
-        impl Future<Output = Result<(Option<Resident>, Resident), NotLoaded>> + Send + use<>,
-    > {
+    ) -> Option<impl Future<Output = Result<(Option<Resident>, Resident), NotLoaded>> + Send + use<>>
+    {
         let known = self.loaded.get(key, digest).cloned();
         let loading = match known {
             Some(_) => None,

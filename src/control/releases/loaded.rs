@@ -225,9 +225,8 @@ mod tests {
         let mut keeper = Keeper::new(Policy { shrink_after_ms: 0, confirm_ms: 0 });
         let mut listing = Listing::default();
         for port in ports {
-            let serves = serves.map(|(model, version)| {
-                (ModelName::new(model), VersionName::new(version))
-            });
+            let serves =
+                serves.map(|(model, version)| (ModelName::new(model), VersionName::new(version)));
             let endpoint = Endpoint { serves: serves.into_iter().collect(), dialect: None };
             listing.backend(address(*port), endpoint);
         }

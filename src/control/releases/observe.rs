@@ -93,8 +93,8 @@ impl Releases {
             let is_stored = self.stored.contains(&content);
             let lies_elsewhere = known.release().named || known.release().bytes == 0;
             let deleting = self.work.is_running(&key, Task::Delete);
-            let on_disk = (is_stored && !deleting)
-                || (lies_elsewhere && !self.given_up.contains(&content));
+            let on_disk =
+                (is_stored && !deleting) || (lies_elsewhere && !self.given_up.contains(&content));
             let references = self.governed.references(name, version);
             let (in_flight, asked) = self.traffic(&key);
             disk += if is_stored { known.release().bytes } else { 0 };

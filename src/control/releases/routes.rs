@@ -59,9 +59,8 @@ impl Routes {
                 let digest = &known.release().digest;
                 let resident = loaded.get(&(name.clone(), version.clone()), digest)?;
                 let key = (name.clone(), version.clone());
-                takes_requests(known).then(|| {
-                    (version.clone(), (digest.clone(), loaded.spec(&key, resident, seen)))
-                })
+                takes_requests(known)
+                    .then(|| (version.clone(), (digest.clone(), loaded.spec(&key, resident, seen))))
             });
             let killed_versions = model.versions().filter_map(|(version, known)| {
                 Some((version.clone(), kill(KillScope::Version, known.killed()?)))

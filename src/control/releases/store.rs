@@ -133,7 +133,9 @@ impl Store {
         match read {
             Err(error) => Err(format!("{path} cannot be read: {error}")),
             Ok(digests) if content::digest_of(&digests) == *digest => Ok(()),
-            Ok(_) => Err(format!("{path} is not what was fetched: a file was changed, or is missing")),
+            Ok(_) => {
+                Err(format!("{path} is not what was fetched: a file was changed, or is missing"))
+            }
         }
     }
 
@@ -176,7 +178,8 @@ impl Store {
         let about = artifact.digests.iter().filter(|(name, _)| content::is_about(name));
         for (name, announced) in about {
             let to = target.join(name);
-            if content::digest_of_file(&to).is_ok_and(|(known, _)| known == content::told(announced))
+            if content::digest_of_file(&to)
+                .is_ok_and(|(known, _)| known == content::told(announced))
             {
                 continue;
             }
@@ -324,11 +327,7 @@ fn copy(artifact: &Artifact, aside: &Path, stopped: &AtomicBool) -> Result<u64, 
     Ok(total)
 }
 
-fn copy_file(
-    from: &Path,
-    to: &Path,
-    stopped: &AtomicBool,
-) -> Result<(u64, [u8; 32]), FetchError> {
+fn copy_file(from: &Path, to: &Path, stopped: &AtomicBool) -> Result<(u64, [u8; 32]), FetchError> {
     let mut source = File::open(from).map_err(failed(from))?;
     let mut target = File::create(to).map_err(failed(to))?;
     let mut hasher = Sha256::new();

@@ -12,6 +12,8 @@ mod alerts;
 mod expiry;
 mod intake;
 mod serving;
+#[cfg(test)]
+mod tests;
 mod trial;
 
 use std::collections::BTreeMap;

@@ -138,9 +138,8 @@ fn check_signature(path: &Path, key: &[u8; 32], digest: [u8; 32]) -> Result<(), 
 pub fn is_signed(path: &Path, key: &[u8; 32], digest: [u8; 32]) -> Result<(), String> {
     let bytes = read_small(&signature_of(path))
         .map_err(|error| format!("its signature cannot be read: {error}"))?;
-    let decoded = signature_in(bytes).ok_or_else(|| {
-        "its signature is neither 64 bytes nor base64 of 64 bytes".to_owned()
-    })?;
+    let decoded = signature_in(bytes)
+        .ok_or_else(|| "its signature is neither 64 bytes nor base64 of 64 bytes".to_owned())?;
     UnparsedPublicKey::new(&ED25519, key)
         .verify(&digest, &decoded)
         .map_err(|_unspecified| "its signature is for something else".to_owned())
