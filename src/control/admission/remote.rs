@@ -9,9 +9,10 @@ use bytes::{Bytes, BytesMut};
 use http::header::{HeaderValue, TE};
 use http::{Request, StatusCode};
 
-use super::link::{Link, LinkError, Reply};
+use super::link::Link;
 use super::runner::{Ran, RunError};
 use crate::control::ask::{Known, ask};
+use crate::control::fetch::{FetchError, Reply};
 use crate::domain::dialect::Dialect;
 use crate::domain::ids::ModelName;
 use crate::domain::spec::{BackendAddress, BackendsSpec, Extractors, SpokenDialect};
@@ -334,13 +335,13 @@ fn plain(dialect: Dialect, reply: Reply) -> Result<Reply, RunError> {
     }
 }
 
-fn unanswered(error: LinkError) -> RunError {
+fn unanswered(error: FetchError) -> RunError {
     match error {
-        LinkError::Time(time) => RunError::Overdue(time),
-        LinkError::TooLong | LinkError::Coded | LinkError::Request(_) => {
+        FetchError::Time(time) => RunError::Overdue(time),
+        FetchError::TooLong(_) | FetchError::Coded | FetchError::Request(_) => {
             RunError::Failed(error.to_string())
         }
-        LinkError::Connect(_) | LinkError::Http(_) | LinkError::Body(_) => {
+        FetchError::Connect(_) | FetchError::Http(_) | FetchError::Body(_) => {
             RunError::Unreachable(error.to_string())
         }
     }

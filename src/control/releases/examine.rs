@@ -108,7 +108,7 @@ impl Releases {
             .take(JOINS_AT_ONCE)
             .map(|server| (server.clone(), alone(&known, server)))
             .collect();
-        let has_known = self.loaded.let_in(key).is_some();
+        let has_known = !self.loaded.let_in(key).is_empty();
         let (admission, known) = (Arc::new(self.admission(key)), Arc::new(known));
         self.work.begin(key.clone(), Task::Join, digest.clone(), async move {
             // One that is silent holds no other up.
@@ -216,7 +216,7 @@ impl Releases {
         let seen = Arc::clone(&self.seen);
         let let_in = match whom {
             Whom::All => None,
-            Whom::LetIn => self.loaded.let_in(key),
+            Whom::LetIn => Some(self.loaded.let_in(key)),
         };
         move |resident| {
             let place = match resident {

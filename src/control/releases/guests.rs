@@ -71,9 +71,9 @@ impl Guests {
         self.let_in.get(key).is_some_and(|servers| servers.contains(&server.authority()))
     }
 
-    /// `HOST:PORT` of all that were let in; `None` where nobody was.
-    pub(super) fn all(&self, key: &Key) -> Option<&BTreeSet<String>> {
-        self.let_in.get(key).filter(|servers| !servers.is_empty())
+    /// `HOST:PORT` of all that were let in.
+    pub(super) fn all(&self, key: &Key) -> BTreeSet<String> {
+        self.let_in.get(key).cloned().unwrap_or_default()
     }
 
     /// Those of `present` that are to be asked who they are now.

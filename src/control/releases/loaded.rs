@@ -96,9 +96,9 @@ impl Loaded {
         present
     }
 
-    /// `HOST:PORT` of the servers that were let in; none where nobody was yet.
-    pub(super) fn let_in(&self, key: &Key) -> Option<BTreeSet<String>> {
-        self.guests.all(key).cloned()
+    /// `HOST:PORT` of the servers that were let in.
+    pub(super) fn let_in(&self, key: &Key) -> BTreeSet<String> {
+        self.guests.all(key)
     }
 
     /// How a version is served.

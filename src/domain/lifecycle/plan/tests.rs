@@ -35,7 +35,8 @@ impl Bench {
         let now = Now { steady: Steady(1000), wall: Wall(1_790_000_000_000) };
         let (state, observed) = (State::default(), Observed::default());
         let mut bench = Self { state, observed, policies: Policies::default(), now };
-        bench.policies.default.release.unproven = true;
+        let release = &mut bench.policies.default.release;
+        (release.unproven, release.between) = (true, Duration::ZERO);
         bench
     }
 
