@@ -47,7 +47,7 @@ impl Link {
             }
             let mut connection = Connection::to(&self.address, self.http2).await?;
             let response = connection.send(&request).await?;
-            Ok((read(response, ANSWER_BYTES_MAX).await?, connection))
+            Ok::<_, FetchError>((read(response, ANSWER_BYTES_MAX).await?, connection))
         });
         let (reply, connection) = asked.await.map_err(|_elapsed| FetchError::Time(time))??;
         self.kept = Some(connection);
