@@ -299,7 +299,7 @@ fn a_rollback_needs_a_look_at_its_target_that_began_after_the_champion_was_degra
     bench.passes(SECOND);
     bench.looks("v1", Found::Sound);
     bench.settle();
-    assert_eq!((bench.stage("v1"), bench.stage("v2")), ("live", "draining"));
+    assert_eq!((bench.stage("v1"), bench.stage("v2")), ("live", "quarantined"));
 }
 
 #[test]
@@ -338,7 +338,7 @@ fn a_standby_whose_look_fails_stays_until_the_champion_was_found_well_after_it()
     bench.passes(SECOND);
     bench.looks("v2", Found::Sound);
     bench.settle();
-    assert_eq!(bench.stage("v1"), "draining");
+    assert_eq!(bench.verdict("v1").map(|(gate, _)| gate), Some(Gate::Standby));
 }
 
 #[test]
