@@ -31,6 +31,7 @@ mod vet;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use self::artifact::seal::is_signed;
 pub use self::artifact::{ArtifactError, LoadLimits, folder};
 pub use self::executor::{
     Answer, BATCH_BOUNDS, Executor, ExecutorError, ExecutorStats, Lane, LaneLimits, LaneStats,

@@ -19,6 +19,7 @@ use std::time::Duration;
 use super::admission::Looked;
 use crate::domain::lifecycle::health::{Signal, Window};
 use crate::domain::lifecycle::policy::GuardPolicy;
+use crate::domain::lifecycle::proof::Found;
 use crate::domain::lifecycle::time::{Now, Steady};
 use crate::domain::record::Outcome;
 use crate::domain::spec::{AlarmRules, QualityFloors};
@@ -213,17 +214,19 @@ impl Feed {
 }
 
 /// What a fresh look says: a golden set that no longer comes out decides at once, as nothing about it is chance.
-pub fn of_look(looked: &Looked) -> (Signal, Window) {
+/// `None` where there was nothing to look at.
+pub fn of_look(looked: &Looked) -> Option<(Signal, Window)> {
     let signal = if looked.golden { Signal::Golden } else { Signal::InvalidOutput };
     let look = &looked.look;
+    let failed = look.failed();
     let window = Window {
         at: look.at,
-        bad: Some(!look.passed),
-        crossed: !look.passed,
+        bad: Some(failed),
+        crossed: failed,
         samples: 1,
         detail: look.how.clone(),
     };
-    (signal, window)
+    (look.found != Found::Nothing).then_some((signal, window))
 }
 
 /// The beginning of a minute in the time of the life cycle.

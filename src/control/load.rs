@@ -26,6 +26,53 @@ pub struct LoadError {
     source: Box<Cause>,
 }
 
+impl LoadError {
+    /// Whether the artifact is to blame, whoever loads it.
+    fn blames_artifact(&self) -> bool {
+        match &*self.source {
+            Cause::Artifact(error) => error.blames_content(),
+            Cause::Card(_) => true,
+            Cause::Memory { .. } => false,
+        }
+    }
+
+    /// Why its signature does not hold, if it is that.
+    fn unsigned(&self) -> Option<String> {
+        match &*self.source {
+            Cause::Artifact(ArtifactError::Signature { reason, .. }) => Some(reason.clone()),
+            Cause::Artifact(_) | Cause::Card(_) | Cause::Memory { .. } => None,
+        }
+    }
+}
+
+/// A model that is not loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NotLoaded {
+    /// Why, in words.
+    pub(super) why: String,
+    /// The artifact is to blame; whatever else it is may pass.
+    pub(super) is_artifact: bool,
+    /// Why its signature does not hold, if it is that.
+    pub(super) unsigned: Option<String>,
+}
+
+impl NotLoaded {
+    /// Something that says nothing about the artifact.
+    pub(super) fn for_now(why: impl Into<String>) -> Self {
+        Self { why: why.into(), is_artifact: false, unsigned: None }
+    }
+}
+
+impl From<&LoadError> for NotLoaded {
+    fn from(error: &LoadError) -> Self {
+        Self {
+            why: chain(error).to_string(),
+            is_artifact: error.blames_artifact(),
+            unsigned: error.unsigned(),
+        }
+    }
+}
+
 /// Which step failed.
 #[derive(Debug, thiserror::Error)]
 enum Cause {
@@ -137,18 +184,18 @@ impl Loader {
 ///
 /// # Errors
 ///
-/// Why it is not loaded, in words.
+/// Why it is not loaded, in words, and whether that is its own fault.
 pub(super) async fn load_aside(
     loader: Arc<Loader>,
     target: TargetKind,
     onnx: OnnxSpec,
-) -> Result<LocalModel, String> {
+) -> Result<LocalModel, NotLoaded> {
     let (answer, loading) = oneshot::channel();
     let load = move || drop(answer.send(loader.load(&target, &onnx)));
     let thread = std::thread::Builder::new().name("model-loader".to_owned()).spawn(load);
-    thread.map_err(|error| chain(&error).to_string())?;
-    let loaded = loading.await.map_err(|gone| gone.to_string())?;
-    loaded.map_err(|error| chain(&error).to_string())
+    thread.map_err(|error| NotLoaded::for_now(format!("no thread for it: {error}")))?;
+    let loaded = loading.await.map_err(|gone| NotLoaded::for_now(gone.to_string()))?;
+    loaded.map_err(|error| NotLoaded::from(&error))
 }
 
 /// The card beside the model file.

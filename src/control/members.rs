@@ -34,7 +34,7 @@ pub(super) fn members(intent: &Intent, seen: &Seen) -> Members {
 }
 
 /// What the servers of a version call it.
-fn there(model: &ModelName, version: &VersionName, spec: &BackendsSpec) -> Release {
+pub(super) fn there(model: &ModelName, version: &VersionName, spec: &BackendsSpec) -> Release {
     let model = spec.remote_model.as_deref().map_or_else(|| model.clone(), ModelName::new);
     let version = spec.remote_version.as_deref().map_or_else(|| version.clone(), VersionName::new);
     (model, version)

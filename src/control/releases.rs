@@ -18,6 +18,7 @@ mod effects;
 mod examine;
 mod feeds;
 mod governed;
+mod guests;
 mod handle;
 mod ledger;
 mod loaded;
@@ -50,6 +51,7 @@ use self::trials::Trials;
 use self::work::{Report, Task, Work};
 use super::discovery::DiscoveryHandle;
 use super::load::Loader;
+use super::members::Members;
 use super::{LoadedModels, events::Events};
 use crate::domain::discovery::Seen;
 use crate::domain::ids::{Digest, ModelName, VersionName};
@@ -59,7 +61,6 @@ use crate::domain::lifecycle::observed::Observed;
 use crate::domain::lifecycle::order::{Command, Order, OrderError, carry_out};
 use crate::domain::lifecycle::plan::{Policies, plan};
 use crate::domain::lifecycle::stage::Stage;
-use crate::domain::lifecycle::state::State;
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::Intent;
 use crate::monitor::{MonitorReader, QualityReader};
@@ -180,7 +181,7 @@ impl Releases {
             store: Store::new(&intent.data_dir),
             stored: BTreeSet::new(),
             given_up: BTreeSet::new(),
-            loaded: Loaded::default(),
+            loaded: Loaded::open(&intent.data_dir),
             work: Work::default(),
             observed: Observed::default(),
             exchanges: BTreeMap::new(),
@@ -210,12 +211,7 @@ impl Releases {
         let (intent, store) = (Arc::clone(&self.intent), self.store.clone());
         let state = Arc::clone(self.ledger.state());
         let looked = tokio::task::spawn_blocking(move || {
-            if let Err(error) = store.sweep() {
-                tracing::warn!(%error, "what was half fetched is not swept");
-            }
-            let has = |(key, digest): &(Key, Digest)| store.has(&key.0, &key.1, digest);
-            let stored: BTreeSet<_> = contents(&state).filter(has).collect();
-            (Sightings::read_named(&intent), stored)
+            (Sightings::read_named(&intent), store.take_up(&state))
         });
         match looked.await {
             Ok((named, stored)) => {
@@ -233,6 +229,11 @@ impl Releases {
         self.loaded.meet(&seen);
         self.has_news = true;
         self.seen = seen;
+    }
+
+    /// Takes servers that have not shown yet who they are out of those that clients are sent to.
+    pub(super) fn keep_out(&self, members: &mut Members) {
+        self.loaded.keep_out(members);
     }
 
     /// Waits for something to happen. Loses nothing when it is dropped before that.
@@ -406,13 +407,4 @@ impl Releases {
             self.idle(&key, task);
         }
     }
-}
-
-/// Every content that the state knows.
-fn contents(state: &State) -> impl Iterator<Item = (Key, Digest)> + '_ {
-    state.models().flat_map(|(model, entry)| {
-        entry.versions().map(|(version, known)| {
-            ((model.clone(), version.clone()), known.release().digest.clone())
-        })
-    })
 }

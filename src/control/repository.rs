@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::ebb::Ebb;
 use super::enquiry::Enquiry;
 use super::load::{Loader, load_aside};
-use super::members::members;
+use super::members::{Members, members};
 use super::releases::{Ask, Happened, Publication, Releases, Step};
 use super::{Controller, LoadedModels, PublishError};
 use crate::domain::discovery::Seen;
@@ -100,7 +100,7 @@ impl Residents {
         }
         self.releases.news();
         self.take_on(self.releases.publication());
-        let members = members(&self.effective, &self.seen.borrow());
+        let members = self.members();
         self.controller.meet(members);
         let all = self.all_models();
         let generation = self.controller.publish(&self.effective, &all)?;
@@ -189,13 +189,20 @@ impl Residents {
     fn publish_news(&mut self) {
         let Some(publication) = self.releases.news() else { return };
         self.take_on(publication);
-        let members = members(&self.effective, &self.seen.borrow());
+        let members = self.members();
         self.enquiry.meet(&members);
         self.controller.meet(members);
         self.ebb.begin(Instant::now());
         if let Err(error) = self.publish() {
             tracing::error!(%error, "the routes of the life cycle are not published");
         }
+    }
+
+    /// Who is there to answer clients now.
+    fn members(&self) -> Members {
+        let mut members = members(&self.effective, &self.seen.borrow());
+        self.releases.keep_out(&mut members);
+        members
     }
 
     fn take_on(&mut self, Publication { intent, closed, trials }: Publication) {
@@ -215,9 +222,9 @@ impl Residents {
     /// Publishes who was discovered, where that is new.
     fn meet(&mut self) {
         let seen = Arc::clone(&self.seen.borrow_and_update());
-        self.releases.see(Arc::clone(&seen));
+        self.releases.see(seen);
         self.unsettled = true;
-        let members = members(&self.effective, &seen);
+        let members = self.members();
         self.enquiry.meet(&members);
         if !self.controller.meet(members) {
             return;
@@ -303,7 +310,7 @@ impl Residents {
         }
         let loaded = load_aside(Arc::clone(&self.loader), kind.clone(), onnx).await;
         self.ebb.begin(Instant::now());
-        let loaded = loaded.map_err(RepositoryError::Load)?;
+        let loaded = loaded.map_err(|error| RepositoryError::Load(error.why))?;
         let mut all = self.releases.models();
         all.extend(self.models.clone());
         let admitted = self.loader.admit(&kind, &loaded, &all);

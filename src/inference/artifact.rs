@@ -157,6 +157,21 @@ pub enum ArtifactError {
     Trial { path: PathBuf, reason: String },
 }
 
+impl ArtifactError {
+    /// Whether the content of the artifact is to blame. A disk that fails, or a machine that has no room, says
+    /// nothing about it.
+    pub const fn blames_content(&self) -> bool {
+        !matches!(
+            self,
+            Self::Missing { .. }
+                | Self::NotAFile { .. }
+                | Self::Read { .. }
+                | Self::Vetting { .. }
+                | Self::Changed { .. }
+        )
+    }
+}
+
 /// The bytes of a model file.
 #[derive(Debug)]
 pub(super) struct Artifact {

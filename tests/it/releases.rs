@@ -8,6 +8,7 @@ use crate::support::gateway::command_in;
 use crate::support::onnx::{FLOAT, Graph};
 use crate::support::{Client, Gateway, Reply, eventually};
 
+mod artifacts;
 mod eviction;
 mod orders;
 mod recovery;

@@ -127,6 +127,13 @@ pub(in crate::config) static DISCOVERY: Section = Section {
              be complete.",
         ),
         key(
+            "signature",
+            Kind::Text(Form::PublicKey),
+            Absent::Means("no signature is asked for"),
+            "The public key that must have signed the digest of each version in `directory`, in a file \
+             `model.onnx.sig` beside it. One without is quarantined.",
+        ),
+        key(
             "registrations",
             Kind::Integer(1, 4096),
             Absent::Same("1024"),

@@ -137,7 +137,7 @@ pub(in crate::config) static RELEASE: Section = section(
             "fetch_attempts",
             Kind::Integer(1, 100),
             Absent::Same("3"),
-            "How often it is tried to fetch an artifact, to load it and to check it.",
+            "How often, and for two minutes at least, it is tried to fetch an artifact before it is given up.",
         ),
     ],
 );

@@ -25,10 +25,11 @@ use super::{Peer, Rules};
 const FIRST: &str = "v1";
 
 /// Keys that belong to some kinds of source alone.
-const OWN: [(&str, &[&str]); 6] = [
+const OWN: [(&str, &[&str]); 7] = [
     ("server", &["dns", "srv"]),
     ("ready", &["directory"]),
     ("settle", &["directory"]),
+    ("signature", &["directory"]),
     ("registrations", &["lease"]),
     ("ask", &["file", "dns", "srv", "catalogue"]),
     ("model", &["file", "dns", "srv", "lease", "catalogue", "kubernetes"]),
@@ -105,10 +106,12 @@ impl Rules<'_> {
             }
             let ready = fields.flag("ready").unwrap_or_default();
             let settle = fields.duration("settle").unwrap_or(Duration::from_secs(5));
+            let signature = fields.parse("signature", form::public_key).map(|at| at.value);
             return Some(DiscoveryPlace::Directory(DirectorySpec {
                 path: path.value,
                 ready,
                 settle,
+                signature,
             }));
         }
         if has("file") {

@@ -49,9 +49,12 @@ fn every_kind_of_place_is_read() {
     let catalogue = source("catalogue = \"http://hub/x?y=1\"").place;
     let spec = CatalogueSpec { address: address("hub", 80), path: "/x?y=1".into() };
     assert_eq!(catalogue, DiscoveryPlace::Catalogue(spec));
-    match source("directory = \"m\"\nready = true\nsettle = \"1s\"").place {
-        DiscoveryPlace::Directory(DirectorySpec { path, ready, settle }) => {
+    let key = format!("ed25519:{}=", "A".repeat(43));
+    let text = format!("directory = \"m\"\nready = true\nsettle = \"1s\"\nsignature = \"{key}\"");
+    match source(&text).place {
+        DiscoveryPlace::Directory(DirectorySpec { path, ready, settle, signature }) => {
             assert!(path.ends_with("m") && ready && settle == Duration::from_secs(1));
+            assert_eq!(signature, Some([0; 32]));
         }
         other => panic!("{other:?}"),
     }

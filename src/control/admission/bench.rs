@@ -55,7 +55,7 @@ impl Bench {
                 (Place::Local(model.clone()), about, folder, interface)
             }
             Where::Remote { addresses, spec, folder } => {
-                let remote = Remote::meet(addresses, spec, &subject.model).await?;
+                let remote = Remote::meet(addresses, spec, &subject.model, limits.run).await?;
                 let told = remote.description().cloned().unwrap_or_default();
                 let about = About {
                     inputs: told.inputs,

@@ -11,7 +11,7 @@ use super::{CheckError, Subject, Where, failed, passed};
 use crate::domain::dialect::Dialect;
 use crate::domain::lifecycle::evidence::{Check, CheckKind};
 use crate::domain::spec::OnnxSpec;
-use crate::inference::LocalModel;
+use crate::inference::{LocalModel, is_signed};
 use crate::protocol::dialect::DeclaredModel;
 use crate::protocol::tensor::Tensor;
 
@@ -32,13 +32,21 @@ pub(super) async fn identity(
 ) -> Result<Check, CheckError> {
     let time = bench.runner.time();
     match (&mut bench.runner.place, &subject.place) {
-        (Place::Local(model), Where::Local { spec, .. }) => Ok(of_file(model, spec)),
+        (Place::Local(model), Where::Local { spec, .. }) => {
+            let signed = signed(spec.clone(), model.digest()).await;
+            Ok(match signed {
+                Ok(()) => of_file(model, spec),
+                Err(reason) => failed(KIND, unsigned(&reason)),
+            })
+        }
         (Place::Remote(remote), Where::Remote { addresses, .. }) => {
             let (mut there, mut missing) = (0, Vec::new());
             for backend in 0..remote.backends() {
                 let at = remote.authority(backend);
                 let mut asked = Asked { remote, backend, row, time };
-                match asked.all().await {
+                let found = asked.all().await;
+                remote.meet_one(backend, matches!(found, Ok(None)));
+                match found {
                     Ok(None) => there += 1,
                     Ok(Some(what)) => return Ok(failed(KIND, format!("{at} {what}"))),
                     Err(error) => missing.push(format!("{at}: {error}")),
@@ -71,6 +79,21 @@ fn of_file(model: &LocalModel, spec: &OnnxSpec) -> Check {
     let signed = if spec.signature.is_some() { ", signed" } else { "" };
     let named = if spec.digest.is_some() { ", as announced" } else { "" };
     passed(KIND, format!("sha256:{found}{named}{signed}, {} bytes, is loaded", model.bytes()))
+}
+
+/// Whether a file is signed by the key that is asked for, if one is.
+async fn signed(spec: OnnxSpec, digest: [u8; 32]) -> Result<(), String> {
+    let Some(key) = spec.signature else { return Ok(()) };
+    let signed = tokio::task::spawn_blocking(move || is_signed(&spec.path, &key, digest)).await;
+    signed.map_err(|gone| gone.to_string())?
+}
+
+/// What is said of a version without the signature that it needs.
+pub(in crate::control) fn unsigned(reason: &str) -> String {
+    format!(
+        "it is not signed by the key that the configuration asks for ({reason}); publish the signature of its \
+         digest beside it, as `model.onnx.sig`"
+    )
 }
 
 fn told(remote: &Remote, count: usize, all: usize, tried: bool) -> String {

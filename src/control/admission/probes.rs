@@ -181,8 +181,13 @@ pub(super) async fn determinism(bench: &mut Bench, probed: &Probed) -> Check {
         for backend in 0..times {
             let (again, at) = match again(bench, backend, inputs, first).await {
                 Ok(again) => again,
-                // Whether anybody is there is for the check of identity to say.
-                Err(RunError::Unreachable(_)) => continue,
+                // Whether anybody is there is for the check of identity to say; one that went has not shown this.
+                Err(RunError::Unreachable(_)) => {
+                    if let Place::Remote(remote) = &mut bench.runner.place {
+                        remote.meet_one(backend, false);
+                    }
+                    continue;
+                }
                 Err(error) => {
                     let detail = format!("the second time there is no answer: {error}");
                     return failed(KIND, detail);

@@ -9,9 +9,10 @@ use bytes::{Bytes, BytesMut};
 use http::header::{HeaderValue, TE};
 use http::{Request, StatusCode};
 
-use super::link::{Link, LinkError, Reply};
+use super::link::Link;
 use super::runner::{Ran, RunError};
 use crate::control::ask::{Known, ask};
+use crate::control::fetch::{FetchError, Reply};
 use crate::domain::dialect::Dialect;
 use crate::domain::ids::ModelName;
 use crate::domain::spec::{BackendAddress, BackendsSpec, Extractors, SpokenDialect};
@@ -36,6 +37,8 @@ pub(super) struct Remote {
     links: Vec<Link>,
     /// Which of them were not there the last time.
     away: Vec<bool>,
+    /// Which of them have shown who they are.
+    met: Vec<bool>,
     turn: usize,
     dialect: Dialect,
     /// The model's name there.
@@ -71,6 +74,7 @@ impl Remote {
         addresses: &[BackendAddress],
         spec: &BackendsSpec,
         model: &ModelName,
+        time: Duration,
     ) -> Result<Self, String> {
         if addresses.is_empty() {
             return Err("it has no backends".to_owned());
@@ -86,9 +90,10 @@ impl Remote {
         })?;
         let http2 = spec.http2 || dialect == Dialect::OpenInferenceGrpc;
         let links = addresses.iter().take(BACKENDS_MAX);
-        Ok(Self {
+        let mut remote = Self {
             links: links.map(|address| Link::new(address.clone(), http2)).collect(),
             away: vec![false; addresses.len()],
+            met: vec![false; addresses.len()],
             turn: 0,
             dialect,
             model: spec.remote_model.unwrap_or_else(|| model.as_str().to_owned()),
@@ -96,7 +101,40 @@ impl Remote {
             known,
             path: spec.raw.as_ref().and_then(|raw| raw.path.clone()),
             extractors: spec.raw.map(|raw| raw.extractors),
-        })
+        };
+        if remote.known.description.is_none() {
+            remote.known.description = remote.describe_any(time).await?;
+        }
+        Ok(remote)
+    }
+
+    /// What any of them says about the model, where one can say it: silence would look like a model of which
+    /// nothing is known.
+    async fn describe_any(&mut self, time: Duration) -> Result<Option<DeclaredModel>, String> {
+        let (model, version) = (self.model.clone(), self.version.clone());
+        let names = Names { model: &model, version: version.as_deref() };
+        let mut missing = Vec::new();
+        for backend in 0..self.links.len() {
+            match self.describe(backend, names, time).await {
+                Ok(Some(told)) => return Ok(Some(told)),
+                Ok(None) => {}
+                Err(error) => missing.push(format!("{}: {error}", self.authority(backend))),
+            }
+        }
+        if missing.len() == self.links.len() { Err(missing.join("; ")) } else { Ok(None) }
+    }
+
+    /// Notes whether a backend has shown who it is.
+    pub(super) fn meet_one(&mut self, backend: usize, has_shown: bool) {
+        if let Some(met) = self.met.get_mut(backend) {
+            *met = has_shown;
+        }
+    }
+
+    /// The backends that have shown who they are.
+    pub(super) fn met(&self) -> Vec<BackendAddress> {
+        let met = self.links.iter().zip(&self.met).filter(|(_, met)| **met);
+        met.map(|(link, _)| link.address().clone()).collect()
     }
 
     /// What they speak.
@@ -297,13 +335,13 @@ fn plain(dialect: Dialect, reply: Reply) -> Result<Reply, RunError> {
     }
 }
 
-fn unanswered(error: LinkError) -> RunError {
+fn unanswered(error: FetchError) -> RunError {
     match error {
-        LinkError::Time(time) => RunError::Overdue(time),
-        LinkError::TooLong | LinkError::Coded | LinkError::Request(_) => {
+        FetchError::Time(time) => RunError::Overdue(time),
+        FetchError::TooLong(_) | FetchError::Coded | FetchError::Request(_) => {
             RunError::Failed(error.to_string())
         }
-        LinkError::Connect(_) | LinkError::Http(_) | LinkError::Body(_) => {
+        FetchError::Connect(_) | FetchError::Http(_) | FetchError::Body(_) => {
             RunError::Unreachable(error.to_string())
         }
     }

@@ -4,6 +4,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::config;
+use crate::domain::lifecycle::proof::Found as LookFound;
 use crate::inference::LoadLimits;
 use crate::inference::tests::onnx::{self, FLOAT, Graph};
 
@@ -152,7 +153,7 @@ fn admission(limits: Limits) -> Admission {
 /// The checks of a candidate beside a champion.
 async fn checked(candidate: &Subject, champion: Option<&Subject>) -> Found {
     let checks = admission(Limits::default()).check(candidate, champion, Steady(5)).await;
-    let checks = checks.expect("checks");
+    let checks = checks.expect("checks").checks;
     assert_eq!(checks.began, Steady(5));
     Found(checks.checks)
 }

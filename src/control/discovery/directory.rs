@@ -251,7 +251,8 @@ mod tests {
     impl Bench {
         fn new(ready: bool, settle: Duration) -> Self {
             let dir = tempfile::tempdir().unwrap();
-            let spec = DirectorySpec { path: dir.path().join("models"), ready, settle };
+            let spec =
+                DirectorySpec { path: dir.path().join("models"), ready, settle, signature: None };
             let keeper = Keeper::new(Policy { shrink_after_ms: 0, confirm_ms: 0 });
             Self { directory: Directory::new(spec, &keeper), dir }
         }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::domain::lifecycle::health::{Health, Level};
-use crate::domain::lifecycle::proof::Look;
+use crate::domain::lifecycle::proof::{Found, Look};
 use crate::domain::lifecycle::time::Wall;
 use crate::domain::record::Latency;
 use crate::domain::stats::confidence::Interval;
@@ -144,13 +144,14 @@ fn an_estimate_below_the_floor_only_supports() {
 }
 
 #[test]
-fn a_look_that_fails_decides_at_once() {
-    let look = |passed, golden| Looked {
-        look: Look { at: Steady(4), passed, how: "golden answers: 3 of 9".to_owned() },
+fn a_look_that_fails_decides_at_once_and_one_at_nothing_says_nothing() {
+    let look = |found, golden| Looked {
+        look: Look { at: Steady(4), found, how: "golden answers: 3 of 9".to_owned() },
         golden,
     };
-    let (signal, window) = of_look(&look(false, true));
+    assert_eq!(of_look(&look(Found::Nothing, false)), None);
+    let (signal, window) = of_look(&look(Found::Unsound, true)).expect("a window");
     assert_eq!((signal, window.bad, window.crossed), (Signal::Golden, Some(true), true));
-    let (signal, window) = of_look(&look(true, false));
+    let (signal, window) = of_look(&look(Found::Sound, false)).expect("a window");
     assert_eq!((signal, window.bad, window.crossed), (Signal::InvalidOutput, Some(false), false));
 }

@@ -22,14 +22,21 @@ const ABOUT_ENDINGS: [&str; 3] = [".sig", ".md", ".txt"];
 /// How much is read at a time.
 const CHUNK_BYTES: usize = 1024 * 1024;
 
+/// Whether a file says something about a model and does not change its answers.
+pub(super) fn is_about(name: &str) -> bool {
+    ABOUT.contains(&name) || ABOUT_ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
+
+/// A sha256 as it is told.
+pub(super) fn told(sha256: &[u8; 32]) -> Digest {
+    Digest::new(hex(sha256))
+}
+
 /// The digest of a folder whose files have these.
 pub(super) fn digest_of(digests: &Digests) -> Digest {
-    let makes_answers = |name: &str| {
-        !ABOUT.contains(&name) && !ABOUT_ENDINGS.iter().any(|ending| name.ends_with(ending))
-    };
     let model = digests.get(MODEL_FILE);
     let further: Vec<_> =
-        digests.iter().filter(|(name, _)| *name != MODEL_FILE && makes_answers(name)).collect();
+        digests.iter().filter(|(name, _)| *name != MODEL_FILE && !is_about(name)).collect();
     if let (Some(model), []) = (model, further.as_slice()) {
         return Digest::new(hex(model));
     }

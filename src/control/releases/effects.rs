@@ -4,19 +4,24 @@
 //! Never decides whether it should be done.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use super::loaded::Resident;
+use super::loaded::{Resident, Servers};
 use super::sightings::{Origin, artifact_of, backends_of};
-use super::work::{Found, Report, Task};
+use super::store::{Stopper, Store};
+use super::work::{Failures, Found, Report, Task};
 use super::{Key, Releases, content};
 use crate::control::LoadedModels;
-use crate::control::load::load_aside;
+use crate::control::admission::Checked;
+use crate::control::load::{NotLoaded, load_aside};
+use crate::domain::discovery::Artifact;
 use crate::domain::ids::Digest;
+use crate::domain::lifecycle::evidence::{Check, Outcome};
 use crate::domain::lifecycle::observed::Progress;
 use crate::domain::lifecycle::plan::Effect;
 use crate::domain::lifecycle::proof::Fetched;
 use crate::domain::routing::TargetKind;
-use crate::domain::spec::{OnnxSpec, VersionSpec};
+use crate::domain::spec::{BackendAddress, OnnxSpec, VersionSpec};
 use crate::telemetry::logging::chain;
 
 impl Releases {
@@ -44,7 +49,7 @@ impl Releases {
             Task::Load => self.load(key, digest),
             Task::Look => self.look(key, digest),
             Task::Delete => self.delete(key, digest),
-            Task::Replay => false,
+            Task::Replay | Task::Join => false,
         }
     }
 
@@ -72,22 +77,30 @@ impl Releases {
         let bytes = match self.origin(&key, &digest) {
             // What lies elsewhere is used where it is.
             Some(Origin::Named(_) | Origin::Backends(_)) => 0,
-            Some(Origin::Stored(_)) => {
-                let Some(artifact) = artifact_of(&self.seen, &key, &digest).cloned() else {
-                    return self.not_fetched(&key, &digest);
-                };
-                let store = self.store.clone();
-                let copy = move || {
-                    let fetched = store.fetch(&model, &version, &artifact);
-                    fetched.map_err(|error| (error.to_string(), error.is_corrupt()))
-                };
-                self.entry(&key.0, &key.1, &digest).fetch = Progress::Running;
-                self.work.begin(key, Task::Fetch, digest, async {
-                    let copied = tokio::task::spawn_blocking(copy).await;
-                    Found::Fetched(copied.unwrap_or_else(|gone| Err((gone.to_string(), false))))
-                });
-                return false;
-            }
+            Some(Origin::Stored(_)) => match artifact_of(&self.seen, &key, &digest).cloned() {
+                Some(artifact) => {
+                    let (store, stopper) = (self.store.clone(), Stopper::default());
+                    let stopped = stopper.watched();
+                    let copy = move || {
+                        let fetched = store.fetch(&model, &version, &artifact, &stopped);
+                        fetched.map_err(|error| (error.to_string(), error.is_corrupt()))
+                    };
+                    self.entry(&key.0, &key.1, &digest).fetch = Progress::Queued;
+                    self.work.begin(key, Task::Fetch, digest, async move {
+                        let copied = tokio::task::spawn_blocking(copy).await;
+                        drop(stopper);
+                        Found::Fetched(copied.unwrap_or_else(|gone| Err((gone.to_string(), false))))
+                    });
+                    return false;
+                }
+                // It is here, wherever its source is.
+                None if self.stored.contains(&(key.clone(), digest.clone())) => {
+                    let known = self.ledger.state().model(&model);
+                    let known = known.and_then(|model| model.version(&version));
+                    known.map_or(0, |known| known.release().bytes)
+                }
+                None => return self.not_fetched(&key, &digest),
+            },
             None => return self.not_fetched(&key, &digest),
         };
         self.given_up.remove(&(key.clone(), digest.clone()));
@@ -109,32 +122,50 @@ impl Releases {
     }
 
     pub(super) fn load(&mut self, key: Key, digest: Digest) -> bool {
+        // Servers that are away come back by themselves: there is nothing to load again.
+        if self.loaded.get(&key, &digest).is_some() {
+            return false;
+        }
         let Some(origin) = self.origin(&key, &digest) else { return false };
-        if let Origin::Named(VersionSpec::Backends(spec)) | Origin::Backends(spec) = origin {
-            self.loaded.insert(key, digest, Resident::Remote(spec));
+        if let Some(servers) = servers_of(&origin) {
+            self.loaded.insert(key, digest, Resident::Remote(servers));
             return true;
         }
-        let loading = self.resident(&key, &digest, origin);
+        let loading = self.resident(&key, &digest, origin, None);
         self.work.begin(key, Task::Load, digest, async { Found::Loaded(loading.await) });
         false
     }
 
-    /// Loads a version, wherever its answers come from.
+    /// Loads a version, wherever its answers come from. A stored one must be signed by `signer`, where there is one.
     pub(super) fn resident(
         &self,
         key: &Key,
         digest: &Digest,
         origin: Origin,
-    ) -> impl Future<Output = Result<Resident, String>> + Send + use<> {
-        let loader = Arc::clone(&self.loader);
-        let kind = TargetKind::Version(key.0.clone(), key.1.clone());
-        let digest = digest.clone();
+        signer: Option<[u8; 32]>,
+    ) -> impl Future<Output = Result<Resident, NotLoaded>> + Send + use<> {
+        let (loader, store) = (Arc::clone(&self.loader), self.store.clone());
+        let artifact = artifact_of(&self.seen, key, digest).cloned();
+        let (key, digest) = (key.clone(), digest.clone());
         async move {
+            let kind = TargetKind::Version(key.0.clone(), key.1.clone());
+            if let Some(servers) = servers_of(&origin) {
+                return Ok(Resident::Remote(servers));
+            }
             let onnx = match origin {
-                Origin::Backends(spec) | Origin::Named(VersionSpec::Backends(spec)) => {
-                    return Ok(Resident::Remote(spec));
+                Origin::Backends(_) | Origin::Named(VersionSpec::Backends(_)) => {
+                    return Err(NotLoaded::for_now("it is at servers"));
                 }
-                Origin::Stored(path) => OnnxSpec::new(path),
+                Origin::Stored(path) => {
+                    let stopper = Stopper::default();
+                    let stopped = stopper.watched();
+                    let whole =
+                        move || is_whole(&store, &key, &digest, artifact.as_ref(), &stopped);
+                    let whole = tokio::task::spawn_blocking(whole).await;
+                    drop(stopper);
+                    whole.map_err(|gone| NotLoaded::for_now(gone.to_string()))??;
+                    OnnxSpec { signature: signer, ..OnnxSpec::new(path) }
+                }
                 Origin::Named(VersionSpec::Onnx(onnx)) => {
                     is_still(&onnx, &digest).await?;
                     onnx
@@ -155,12 +186,11 @@ impl Releases {
 
     fn delete(&mut self, key: Key, digest: Digest) -> bool {
         let content = (key.clone(), digest.clone());
-        // Once begun it counts as gone, so that nothing restores it meanwhile.
-        let was_stored = self.stored.remove(&content);
-        if !was_stored {
+        if !self.stored.contains(&content) {
             // What lies elsewhere stays there.
             return self.given_up.insert(content);
         }
+        // Once begun it is not used any more, so that nothing restores it meanwhile.
         let store = self.store.clone();
         let (model, version) = key.clone();
         let content = digest.clone();
@@ -178,19 +208,28 @@ impl Releases {
     /// Takes in what came of a piece of work. `others` are the models that are loaded besides.
     pub(in crate::control) fn absorb(&mut self, report: Report, others: &LoadedModels) {
         let Report { key, task, digest, found } = report;
+        let now = self.ledger.now().steady;
+        let found = found.unwrap_or_else(|| panicked(task));
+        if matches!(found, Found::Deleted(Ok(()))) {
+            self.stored.remove(&(key.clone(), digest.clone()));
+        }
         if self.digest(&key).as_ref() != Some(&digest) {
             return;
         }
         let (model, version) = &key;
-        let found = found.unwrap_or_else(|| panicked(task));
         let failure = match found {
             Found::Fetched(fetched) => self.fetched(&key, &digest, fetched),
             Found::Checked(resident, checks) => {
                 let kept = resident.map_or(Ok(()), |it| self.keep(&key, &digest, it, others));
                 let checks = kept.and(checks);
                 let failure = checks.as_ref().err().cloned();
-                let attempts = self.work.note(&key, task, failure.is_some());
-                self.entry(model, version, &digest).checks = progress(checks, attempts);
+                let failures = self.work.note(&key, task, failure.is_some(), now);
+                let checks = checks.map(|Checked { checks, met }| {
+                    let guests = self.loaded.guests();
+                    met.iter().for_each(|server| guests.let_in(&key, server));
+                    checks
+                });
+                self.entry(model, version, &digest).checks = progress(checks, failures);
                 failure
             }
             Found::Warmed(resident, warmth) => {
@@ -199,29 +238,32 @@ impl Releases {
                 let failure = warmth.as_ref().err().cloned();
                 // One that has not settled is warmed again, after a pause as well.
                 let again = warmth.as_ref().map_or(true, |warmth| !warmth.settled);
-                let attempts = self.work.note(&key, task, again);
-                self.entry(model, version, &digest).warmth = progress(warmth, attempts);
+                let failures = self.work.note(&key, task, again, now);
+                self.entry(model, version, &digest).warmth = progress(warmth, failures);
                 failure
             }
             Found::Loaded(resident) => {
+                let resident = resident.map_err(|error| error.why);
                 let kept = resident.and_then(|it| self.keep(&key, &digest, it, others));
-                self.work.note(&key, task, kept.is_err());
+                self.work.note(&key, task, kept.is_err(), now);
                 kept.err()
             }
             Found::Looked(look) => {
-                self.work.note(&key, task, look.is_err());
+                self.work.note(&key, task, look.is_err(), now);
                 look.map(|look| self.looked(&key, &digest, look)).err()
             }
+            Found::Joined(servers) => {
+                self.work.note(&key, task, servers.is_empty(), now);
+                self.joined(&key, servers);
+                None
+            }
             Found::Replayed(replayed) => {
-                self.work.note(&key, task, replayed.is_err());
+                self.work.note(&key, task, replayed.is_err(), now);
                 replayed.err()
             }
             Found::Deleted(deleted) => {
-                self.work.note(&key, task, deleted.is_err());
-                // It is still there, and it is tried again.
-                if deleted.is_err() {
-                    self.stored.insert((key.clone(), digest));
-                }
+                // What is still there is tried again.
+                self.work.note(&key, task, deleted.is_err(), now);
                 deleted.err()
             }
         };
@@ -236,18 +278,45 @@ impl Releases {
         digest: &Digest,
         fetched: Result<Fetched, (String, bool)>,
     ) -> Option<String> {
-        let attempts = self.work.note(key, Task::Fetch, fetched.is_err());
+        let now = self.ledger.now().steady;
+        let failures = self.work.note(key, Task::Fetch, fetched.is_err(), now);
         let (progress, failure) = match fetched {
             Ok(fetched) => {
                 self.stored.insert((key.clone(), digest.clone()));
                 (Progress::Done(fetched), None)
             }
             Err((why, corrupt)) => {
-                (Progress::Failed { attempts, why: why.clone(), corrupt }, Some(why))
+                let Failures { attempts, since, .. } = failures;
+                (Progress::Failed { attempts, since, why: why.clone(), corrupt }, Some(why))
             }
         };
         self.entry(&key.0, &key.1, digest).fetch = progress;
         failure
+    }
+
+    /// Lets the servers in that have shown who they are.
+    fn joined(&mut self, key: &Key, servers: Vec<(BackendAddress, Result<Check, String>)>) {
+        let (model, version) = key;
+        let guests = self.loaded.guests();
+        for (server, found) in servers {
+            let at = server.authority();
+            match found {
+                Ok(check) if check.outcome == Outcome::Failed => {
+                    let why = check.detail;
+                    tracing::warn!(%model, %version, server = at, why, "a server gets no requests");
+                    guests.refuse(key, &server);
+                }
+                Ok(check) => {
+                    let how = check.detail;
+                    tracing::info!(%model, %version, server = at, how, "a server joins its version");
+                    guests.let_in(key, &server);
+                }
+                Err(why) => {
+                    tracing::info!(%model, %version, server = at, why, "a server cannot be asked who it is");
+                    guests.missed(key, &server);
+                }
+            }
+        }
     }
 
     /// Keeps a version that was loaded, if there is room for it.
@@ -270,16 +339,46 @@ impl Releases {
     }
 }
 
+/// The servers of a version that is at some.
+fn servers_of(origin: &Origin) -> Option<Servers> {
+    match origin {
+        Origin::Backends(spec) => Some(Servers { spec: spec.clone(), is_named: false }),
+        Origin::Named(VersionSpec::Backends(spec)) => {
+            Some(Servers { spec: spec.clone(), is_named: true })
+        }
+        Origin::Named(VersionSpec::Onnx(_)) | Origin::Stored(_) => None,
+    }
+}
+
+/// Whether a stored copy is what was fetched; one that is not is fetched again, if its source has it. Blocks.
+fn is_whole(
+    store: &Store,
+    (model, version): &Key,
+    digest: &Digest,
+    artifact: Option<&Artifact>,
+    stopped: &AtomicBool,
+) -> Result<(), NotLoaded> {
+    let Err(why) = store.verify(model, version, digest) else { return Ok(()) };
+    let Some(artifact) = artifact else {
+        return Err(NotLoaded::for_now(format!("{why}, and no source lists it now")));
+    };
+    tracing::error!(%model, %version, why, "a stored version is damaged and is fetched again");
+    let fetched = store.fetch(model, version, artifact, stopped);
+    fetched.map(drop).map_err(|error| NotLoaded::for_now(format!("{why}; {error}")))
+}
+
 /// Whether a file that an operator has named is still the one that was released.
-async fn is_still(onnx: &OnnxSpec, digest: &Digest) -> Result<(), String> {
+async fn is_still(onnx: &OnnxSpec, digest: &Digest) -> Result<(), NotLoaded> {
     let path = onnx.path.clone();
     let read = tokio::task::spawn_blocking(move || content::digest_of_file(&path)).await;
-    let read = read.map_err(|gone| gone.to_string())?.map_err(|error| error.to_string())?;
+    let read = read.map_err(|gone| NotLoaded::for_now(gone.to_string()))?;
+    let path = onnx.path.display();
+    let read = read.map_err(|error| NotLoaded::for_now(format!("{path}: {error}")))?;
     if read.0 == *digest {
         return Ok(());
     }
-    let path = onnx.path.display();
-    Err(format!("{path} has changed since it was released; give the new content another name"))
+    let why = "has changed since it was released; give the new content another name";
+    Err(NotLoaded::for_now(format!("{path} {why}")))
 }
 
 fn panicked(task: Task) -> Found {
@@ -288,16 +387,19 @@ fn panicked(task: Task) -> Found {
         Task::Fetch => Found::Fetched(Err((why, false))),
         Task::Check => Found::Checked(None, Err(why)),
         Task::Warm => Found::Warmed(None, Err(why)),
-        Task::Load => Found::Loaded(Err(why)),
+        Task::Load => Found::Loaded(Err(NotLoaded::for_now(why))),
+        // Whoever was asked is asked again.
+        Task::Join => Found::Joined(Vec::new()),
         Task::Look => Found::Looked(Err(why)),
         Task::Replay => Found::Replayed(Err(why)),
         Task::Delete => Found::Deleted(Err(why)),
     }
 }
 
-fn progress<T>(result: Result<T, String>, attempts: u32) -> Progress<T> {
+fn progress<T>(result: Result<T, String>, failures: Failures) -> Progress<T> {
+    let Failures { attempts, since, .. } = failures;
     match result {
         Ok(value) => Progress::Done(value),
-        Err(why) => Progress::Failed { attempts, why, corrupt: false },
+        Err(why) => Progress::Failed { attempts, since, why, corrupt: false },
     }
 }

@@ -1,17 +1,23 @@
 //! What is loaded of the versions under the life cycle: models in this process, and servers that are asked.
 //!
-//! Owns that a version counts as loaded for one content only. Never loads anything, and never decides what
-//! is.
+//! Owns that a version counts as loaded for one content only, and which of its servers are there. Never loads
+//! anything, and never decides what is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::Key;
+use super::guests::Guests;
 use crate::control::LoadedModels;
+use crate::control::members::{Members, there};
 use crate::domain::discovery::Seen;
 use crate::domain::ids::{Digest, ModelName};
 use crate::domain::routing::TargetKind;
-use crate::domain::spec::{BackendsSpec, OnnxSpec, VersionSpec};
+use crate::domain::spec::{BackendAddress, BackendsSpec, OnnxSpec, VersionSpec};
 use crate::inference::LocalModel;
 
 /// One version that can answer.
@@ -20,74 +26,174 @@ pub(super) enum Resident {
     /// In this process.
     Local(Arc<LocalModel>, OnnxSpec),
     /// At servers.
-    Remote(BackendsSpec),
+    Remote(Servers),
 }
 
-impl Resident {
-    /// How the version is served.
-    pub(super) fn spec(&self) -> VersionSpec {
-        match self {
-            Self::Local(_, spec) => VersionSpec::Onnx(spec.clone()),
-            Self::Remote(spec) => VersionSpec::Backends(spec.clone()),
+/// The servers of a version.
+#[derive(Debug, Clone)]
+pub(super) struct Servers {
+    pub(super) spec: BackendsSpec,
+    /// An operator has said how they are spoken to.
+    pub(super) is_named: bool,
+}
+
+impl Servers {
+    /// Those that are there now, whoever they are.
+    pub(super) fn present(&self, key: &Key, seen: &Seen) -> Vec<BackendAddress> {
+        match &self.spec.discovered {
+            None => self.spec.addresses.clone(),
+            Some(source) => seen.members(source, Some(&there(&key.0, &key.1, &self.spec))),
         }
     }
 }
 
 /// All of them, each with the content that it is.
 #[derive(Debug, Default)]
-pub(super) struct Loaded(BTreeMap<Key, (Digest, Resident)>);
+pub(super) struct Loaded {
+    residents: BTreeMap<Key, (Digest, Resident)>,
+    guests: Guests,
+    /// Versions that could answer, and since when they cannot.
+    lost: BTreeMap<Key, Option<Instant>>,
+}
 
 impl Loaded {
-    /// A version, if it is loaded with this content.
-    pub(super) fn get(&self, key: &Key, digest: &Digest) -> Option<&Resident> {
-        self.0.get(key).filter(|(loaded, _)| loaded == digest).map(|(_, resident)| resident)
+    /// Nothing yet, but for what is known of servers. Blocks.
+    pub(super) fn open(data_dir: &Path) -> Self {
+        Self { guests: Guests::open(data_dir), ..Self::default() }
     }
 
-    /// Whether a version can answer now. Servers can while some are there.
+    /// A version, if it is loaded with this content.
+    pub(super) fn get(&self, key: &Key, digest: &Digest) -> Option<&Resident> {
+        let resident = self.residents.get(key).filter(|(loaded, _)| loaded == digest);
+        resident.map(|(_, resident)| resident)
+    }
+
+    /// Who of the servers of a version are let in or not.
+    pub(super) fn guests(&mut self) -> &mut Guests {
+        &mut self.guests
+    }
+
+    /// Whether a version can answer now. Servers can while some are there that were let in.
     pub(super) fn is_ready(&self, key: &Key, digest: &Digest, seen: &Seen) -> bool {
         match self.get(key, digest) {
             None => false,
             Some(Resident::Local(..)) => true,
-            Some(Resident::Remote(spec)) => has_servers(key, spec, seen),
+            Some(Resident::Remote(servers)) => !self.answering(key, servers, seen).is_empty(),
         }
+    }
+
+    /// The servers that may answer clients and are there.
+    pub(super) fn answering(
+        &self,
+        key: &Key,
+        servers: &Servers,
+        seen: &Seen,
+    ) -> Vec<BackendAddress> {
+        let mut present = servers.present(key, seen);
+        if servers.spec.discovered.is_some() {
+            present.retain(|server| self.guests.may_answer(key, server));
+        }
+        present
+    }
+
+    /// `HOST:PORT` of the servers that were let in.
+    pub(super) fn let_in(&self, key: &Key) -> BTreeSet<String> {
+        self.guests.all(key)
+    }
+
+    /// How a version is served.
+    pub(super) fn spec(&self, key: &Key, resident: &Resident, seen: &Seen) -> VersionSpec {
+        match resident {
+            Resident::Local(_, spec) => VersionSpec::Onnx(spec.clone()),
+            Resident::Remote(servers) => {
+                let addresses = self.answering(key, servers, seen);
+                VersionSpec::Backends(BackendsSpec { addresses, ..servers.spec.clone() })
+            }
+        }
+    }
+
+    /// Takes servers that were not let in out of those that clients are sent to.
+    pub(super) fn keep_out(&self, members: &mut Members) {
+        for (kind, servers) in members {
+            let TargetKind::Version(model, version) = kind else { continue };
+            let key = (model.clone(), version.clone());
+            if self.residents.contains_key(&key) {
+                servers.retain(|server| self.guests.may_answer(&key, server));
+            }
+        }
+    }
+
+    /// Servers of a version that are to be asked who they are.
+    pub(super) fn strangers(&self, key: &Key, digest: &Digest, seen: &Seen) -> Vec<BackendAddress> {
+        match self.get(key, digest) {
+            Some(Resident::Remote(servers)) if servers.spec.discovered.is_some() => {
+                self.guests.strangers(key, &servers.present(key, seen))
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Notes whether a version can answer now.
+    pub(super) fn track(&mut self, key: &Key, is_ready: bool) {
+        match self.lost.get_mut(key) {
+            Some(since) if is_ready => *since = None,
+            Some(since) => {
+                since.get_or_insert_with(Instant::now);
+            }
+            None if is_ready => {
+                self.lost.insert(key.clone(), None);
+            }
+            None => {}
+        }
+    }
+
+    /// How long a version that could answer cannot.
+    pub(super) fn lost_for(&self, key: &Key) -> Option<Duration> {
+        self.lost.get(key).copied().flatten().map(|since| since.elapsed())
     }
 
     /// Notes that a version is loaded.
     pub(super) fn insert(&mut self, key: Key, digest: Digest, resident: Resident) {
-        self.0.insert(key, (digest, resident));
+        self.residents.insert(key, (digest, resident));
     }
 
     /// Lets a version go; whether it was there.
     pub(super) fn remove(&mut self, key: &Key) -> bool {
-        self.0.remove(key).is_some()
+        self.lost.remove(key);
+        self.residents.remove(key).is_some()
     }
 
     /// The servers of discovered versions, as they are seen now.
     pub(super) fn meet(&mut self, seen: &Seen) {
-        for (key, (_, resident)) in &mut self.0 {
-            if let Resident::Remote(spec) = resident
-                && spec.discovered.is_some()
+        for (key, (_, resident)) in &mut self.residents {
+            let Resident::Remote(servers) = resident else { continue };
+            if servers.spec.discovered.is_none() {
+                continue;
+            }
+            if !servers.is_named
                 && let Some(now) = super::sightings::backends_of(seen, key)
             {
-                *spec = now;
+                servers.spec = now;
             }
+            self.guests.follow(key, &servers.present(key, seen));
         }
     }
 
     /// The models in this process.
     pub(super) fn models(&self) -> LoadedModels {
-        let local = self.0.iter().filter_map(|((model, version), (_, resident))| match resident {
-            Resident::Local(loaded, _) => {
-                Some((TargetKind::Version(model.clone(), version.clone()), Arc::clone(loaded)))
-            }
-            Resident::Remote(_) => None,
-        });
+        let local =
+            self.residents.iter().filter_map(|((model, version), (_, resident))| match resident {
+                Resident::Local(loaded, _) => {
+                    Some((TargetKind::Version(model.clone(), version.clone()), Arc::clone(loaded)))
+                }
+                Resident::Remote(_) => None,
+            });
         local.collect()
     }
 
     /// Bytes of the versions of `model`, as estimated.
     pub(super) fn memory(&self, model: &ModelName) -> u64 {
-        let of = self.0.iter().filter(|((name, _), _)| name == model);
+        let of = self.residents.iter().filter(|((name, _), _)| name == model);
         of.map(|(_, (_, resident))| match resident {
             Resident::Local(loaded, _) => loaded.memory(),
             Resident::Remote(_) => 0,
@@ -96,9 +202,98 @@ impl Loaded {
     }
 }
 
-fn has_servers(key: &Key, spec: &BackendsSpec, seen: &Seen) -> bool {
-    match &spec.discovered {
-        None => !spec.addresses.is_empty(),
-        Some(source) => !seen.members(source, Some(key)).is_empty(),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::discovery::{Answer, Endpoint, Keeper, Listing, Policy};
+    use crate::domain::ids::{SourceName, VersionName};
+
+    fn key() -> Key {
+        (ModelName::new("m"), VersionName::new("v1"))
+    }
+
+    fn digest() -> Digest {
+        Digest::new("a")
+    }
+
+    fn address(port: u16) -> BackendAddress {
+        BackendAddress { host: "10.0.0.1".into(), port }
+    }
+
+    /// A view of servers at these ports, all of which serve this.
+    fn seen(ports: &[u16], serves: Option<(&str, &str)>) -> Seen {
+        let mut keeper = Keeper::new(Policy { shrink_after_ms: 0, confirm_ms: 0 });
+        let mut listing = Listing::default();
+        for port in ports {
+            let serves =
+                serves.map(|(model, version)| (ModelName::new(model), VersionName::new(version)));
+            let endpoint = Endpoint { serves: serves.into_iter().collect(), dialect: None };
+            listing.backend(address(*port), endpoint);
+        }
+        keeper.observe(1, Answer::Whole(listing));
+        let sources = [(SourceName::new("fleet"), Arc::new(keeper))];
+        Seen::merge(1, 1, sources.into())
+    }
+
+    fn named() -> Resident {
+        let spec = BackendsSpec {
+            discovered: Some(SourceName::new("fleet")),
+            remote_model: Some("theirs".to_owned()),
+            remote_version: Some("7".to_owned()),
+            ..BackendsSpec::default()
+        };
+        Resident::Remote(Servers { spec, is_named: true })
+    }
+
+    #[test]
+    fn servers_are_found_by_the_names_that_they_have_for_it() {
+        let mut loaded = Loaded::default();
+        loaded.insert(key(), digest(), named());
+        let (theirs, other) = (seen(&[1], Some(("theirs", "7"))), seen(&[1], Some(("m", "v1"))));
+        assert_eq!(loaded.strangers(&key(), &digest(), &theirs), [address(1)]);
+        assert_eq!(loaded.strangers(&key(), &digest(), &other), []);
+        loaded.guests().let_in(&key(), &address(1));
+        assert!(loaded.is_ready(&key(), &digest(), &theirs));
+        assert!(!loaded.is_ready(&key(), &digest(), &other));
+        loaded.meet(&other);
+        let Some(Resident::Remote(servers)) = loaded.get(&key(), &digest()) else { panic!("gone") };
+        assert_eq!(servers.spec.remote_version.as_deref(), Some("7"), "the operator's word holds");
+    }
+
+    #[test]
+    fn a_server_that_joins_is_no_member_until_it_is_let_in() {
+        let mut loaded = Loaded::default();
+        loaded.insert(key(), digest(), named());
+        let all = seen(&[1, 2], Some(("theirs", "7")));
+        let kind = TargetKind::Version(key().0, key().1);
+        let members = |loaded: &Loaded| {
+            let mut members = Members::from([(kind.clone(), vec![address(1), address(2)])]);
+            loaded.keep_out(&mut members);
+            members.remove(&kind).unwrap_or_default()
+        };
+        assert_eq!(members(&loaded), []);
+        assert!(!loaded.is_ready(&key(), &digest(), &all));
+        loaded.guests().let_in(&key(), &address(2));
+        assert_eq!(members(&loaded), [address(2)]);
+        let Some(resident) = loaded.get(&key(), &digest()).cloned() else { panic!("gone") };
+        let VersionSpec::Backends(spec) = loaded.spec(&key(), &resident, &all) else {
+            panic!("it is at servers")
+        };
+        assert_eq!(spec.addresses, [address(2)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_version_is_lost_only_after_it_could_answer_and_for_as_long_as_it_cannot() {
+        let mut loaded = Loaded::default();
+        loaded.track(&key(), false);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(loaded.lost_for(&key()), None, "it was never there");
+        loaded.track(&key(), true);
+        loaded.track(&key(), false);
+        tokio::time::advance(Duration::from_secs(20)).await;
+        loaded.track(&key(), false);
+        assert_eq!(loaded.lost_for(&key()), Some(Duration::from_secs(20)));
+        loaded.track(&key(), true);
+        assert_eq!(loaded.lost_for(&key()), None);
     }
 }

@@ -5,9 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::feeds::rules;
-use super::work::Task;
+use super::guests;
+use super::work::{Task, Work};
 use super::{Key, Releases};
 use crate::domain::ids::{Digest, ModelName, VersionName};
 use crate::domain::lifecycle::observed::{ObservedVersion, Progress};
@@ -15,6 +17,9 @@ use crate::domain::lifecycle::stage::Stage;
 use crate::domain::lifecycle::state::{Model, State, Version};
 use crate::domain::lifecycle::time::Steady;
 use crate::domain::routing::TargetKind;
+
+/// How long all servers of a version on trial must be gone before it counts as broken.
+const LOST_MIN: Duration = Duration::from_secs(30);
 
 impl Releases {
     /// Looks around.
@@ -42,6 +47,13 @@ impl Releases {
             seen.memory = memory;
             let Some(model) = state.model(&name) else { continue };
             self.look_at(&name, model, now);
+        }
+        self.loaded.guests().retain(|(model, version)| {
+            let known = state.model(model).and_then(|model| model.version(version));
+            known.is_some_and(|known| !is_gone(known.stage()))
+        });
+        if let Some(news) = self.loaded.guests().to_write() {
+            self.work.aside(move || guests::write(news));
         }
         if self.feeds.is_due() {
             self.feel(&state);
@@ -73,19 +85,41 @@ impl Releases {
     fn look_at(&mut self, name: &ModelName, model: &Model, now: Steady) {
         let mut disk = 0;
         for (version, known) in model.versions() {
+            let stage = known.stage();
             let digest = &known.release().digest;
             let key = (name.clone(), version.clone());
             let content = (key.clone(), digest.clone());
             let ready = self.loaded.is_ready(&key, digest, &self.seen);
             let is_stored = self.stored.contains(&content);
             let lies_elsewhere = known.release().named || known.release().bytes == 0;
-            let on_disk = is_stored || (lies_elsewhere && !self.given_up.contains(&content));
+            let deleting = self.work.is_running(&key, Task::Delete);
+            let on_disk =
+                (is_stored && !deleting) || (lies_elsewhere && !self.given_up.contains(&content));
             let references = self.governed.references(name, version);
             let (in_flight, asked) = self.traffic(&key);
             disk += if is_stored { known.release().bytes } else { 0 };
+            self.loaded.track(&key, ready);
+            self.work.forget(&key, stage);
+            if Task::Join.is_wanted_at(stage) {
+                self.greet(&key, digest);
+            }
+            let waits = |work: &Work, task| work.is_queued(&key, task);
+            let [fetches, checks, warms] =
+                [Task::Fetch, Task::Check, Task::Warm].map(|task| !waits(&self.work, task));
+            let waited = match stage {
+                Stage::Validating(_) => self.work.waited(&key, Task::Check),
+                Stage::Warming(_) => self.work.waited(&key, Task::Warm),
+                _ => Duration::ZERO,
+            };
             let at = self.entry(name, version, digest);
+            at.forget_failures(stage);
+            begun(&mut at.fetch, fetches);
+            begun(&mut at.checks, checks);
+            begun(&mut at.warmth, warms);
+            at.waited = waited;
             at.ready = ready;
             at.on_disk = on_disk;
+            at.deleting = deleting;
             at.in_flight = in_flight;
             at.references = references;
             if asked {
@@ -109,10 +143,9 @@ impl Releases {
             Stage::Shadow(_) => (Some(trial.shadow()), None),
             Stage::Canary(_) => {
                 let key = (name.clone(), version.clone());
-                if !self.loaded.is_ready(&key, &digest, &self.seen)
-                    && self.loaded.get(&key, &digest).is_some()
-                {
-                    trial.crash("none of its servers is there any more");
+                if let Some(lost) = self.loaded.lost_for(&key).filter(|lost| *lost >= LOST_MIN) {
+                    let seconds = lost.as_secs();
+                    trial.crash(&format!("none of its servers has been there for {seconds} s"));
                 }
                 (None, Some(trial.canary()))
             }
@@ -156,9 +189,21 @@ impl Releases {
             Task::Fetch => entry.fetch = Progress::Idle,
             Task::Check => entry.checks = Progress::Idle,
             Task::Warm => entry.warmth = Progress::Idle,
-            Task::Load | Task::Look | Task::Replay | Task::Delete => {}
+            Task::Load | Task::Look | Task::Join | Task::Replay | Task::Delete => {}
         }
     }
+}
+
+/// Work that waited for room and waits no more is under way.
+fn begun<T>(progress: &mut Progress<T>, has_room: bool) {
+    if has_room && matches!(progress, Progress::Queued) {
+        *progress = Progress::Running;
+    }
+}
+
+/// Whether a version is not to be asked any more.
+fn is_gone(stage: &Stage) -> bool {
+    matches!(stage, Stage::Retired(_) | Stage::Quarantined(_) | Stage::Evicted(_))
 }
 
 /// Whether a version answers clients, or has and may again.

@@ -58,7 +58,9 @@ impl Routes {
             let reachable = model.versions().filter_map(|(version, known)| {
                 let digest = &known.release().digest;
                 let resident = loaded.get(&(name.clone(), version.clone()), digest)?;
-                takes_requests(known).then(|| (version.clone(), (digest.clone(), resident.spec())))
+                let key = (name.clone(), version.clone());
+                takes_requests(known)
+                    .then(|| (version.clone(), (digest.clone(), loaded.spec(&key, resident, seen))))
             });
             let killed_versions = model.versions().filter_map(|(version, known)| {
                 Some((version.clone(), kill(KillScope::Version, known.killed()?)))

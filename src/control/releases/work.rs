@@ -1,27 +1,31 @@
 //! Work on versions that takes a while: fetching, checking, loading, looking, deleting.
 //!
 //! Owns the tasks, one of a kind for each version at a time, how many there may be at once, and the pause after
-//! a failure. A task that nobody wants any more is ended, and what it would have found is lost. Never decides
+//! a failure. What versions that serve need never waits for one on trial, and a replay, which others bound, waits
+//! for nothing here. A task that nobody wants any more is ended, and what it would have found is lost. Never decides
 //! what is to be done.
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::Key;
 use super::loaded::Resident;
-use crate::control::admission::Looked;
+use crate::control::admission::{Checked, Looked};
+use crate::control::load::NotLoaded;
 use crate::domain::ids::Digest;
-use crate::domain::lifecycle::evidence::{Checks, Warmth};
+use crate::domain::lifecycle::evidence::{Check, Warmth};
 use crate::domain::lifecycle::proof::Fetched;
 use crate::domain::lifecycle::stage::Stage;
+use crate::domain::lifecycle::time::Steady;
+use crate::domain::spec::BackendAddress;
 
-/// Pieces of work that are done at the same time; the others wait.
+/// Pieces of work in the same room that are done at the same time; the others wait.
 const AT_ONCE: usize = 2;
 /// The first pause after a failure; each further one is twice as long.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -36,13 +40,26 @@ pub(super) enum Task {
     Warm,
     Load,
     Look,
+    /// Servers that have come are asked who they are.
+    Join,
     Replay,
     Delete,
 }
 
 impl Task {
+    /// Where it is done; `None` where others see to it that it is not too much.
+    const fn room(self) -> Option<Room> {
+        match self {
+            Self::Fetch | Self::Delete => Some(Room::Files),
+            Self::Check | Self::Warm => Some(Room::Trial),
+            Self::Load => Some(Room::Load),
+            Self::Look | Self::Join => Some(Room::Look),
+            Self::Replay => None,
+        }
+    }
+
     /// Whether a version at `stage` still wants it.
-    const fn is_wanted_at(self, stage: &Stage) -> bool {
+    pub(super) const fn is_wanted_at(self, stage: &Stage) -> bool {
         match self {
             Self::Fetch => matches!(stage, Stage::Staged(_)),
             Self::Check => matches!(stage, Stage::Validating(_)),
@@ -52,11 +69,28 @@ impl Task {
                 Stage::Shadow(_) | Stage::Canary(_) | Stage::Live(_) | Stage::Standby(_)
             ),
             Self::Look => matches!(stage, Stage::Live(_) | Stage::Standby(_)),
+            Self::Join => matches!(
+                stage,
+                Stage::Warming(_)
+                    | Stage::Shadow(_)
+                    | Stage::Canary(_)
+                    | Stage::Live(_)
+                    | Stage::Standby(_)
+            ),
             Self::Replay => matches!(stage, Stage::Shadow(_)),
             // Once begun it is carried to its end.
             Self::Delete => true,
         }
     }
+}
+
+/// What does not get into each other's way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Room {
+    Files,
+    Trial,
+    Load,
+    Look,
 }
 
 /// What came of it.
@@ -65,13 +99,15 @@ pub(super) enum Found {
     /// A copy, or why there is none and whether the content is another one.
     Fetched(Result<Fetched, (String, bool)>),
     /// The checks, and the version if it was loaded for them.
-    Checked(Option<Resident>, Result<Checks, String>),
+    Checked(Option<Resident>, Result<Checked, String>),
     /// What the warm-up measured, and the version if it was loaded for it.
     Warmed(Option<Resident>, Result<Warmth, String>),
     /// The version, loaded.
-    Loaded(Result<Resident, String>),
+    Loaded(Result<Resident, NotLoaded>),
     /// A fresh look, or why nobody could look.
     Looked(Result<Looked, String>),
+    /// What each server that has come was found to be, or why it could not be asked.
+    Joined(Vec<(BackendAddress, Result<Check, String>)>),
     /// Logged requests were asked again, or why none was.
     Replayed(Result<(), String>),
     /// The artifact is gone, or why not.
@@ -92,9 +128,40 @@ pub(in crate::control) struct Report {
 #[derive(Debug)]
 pub(super) struct Work {
     tasks: JoinSet<Found>,
-    running: BTreeMap<(Key, Task), (Digest, AbortHandle)>,
-    failed: BTreeMap<(Key, Task), (u32, Instant)>,
-    room: Arc<Semaphore>,
+    running: BTreeMap<(Key, Task), Running>,
+    failed: BTreeMap<(Key, Task), Failures>,
+    /// How long earlier attempts have waited for room.
+    waited: BTreeMap<(Key, Task), Duration>,
+    rooms: BTreeMap<Room, Arc<Semaphore>>,
+    /// What was last begun aside.
+    aside: Option<JoinHandle<()>>,
+}
+
+/// A piece of work under way.
+#[derive(Debug)]
+struct Running {
+    digest: Digest,
+    handle: AbortHandle,
+    asked: Instant,
+    /// When there was room for it.
+    began: Arc<OnceLock<Instant>>,
+}
+
+impl Running {
+    fn waited(&self) -> Duration {
+        let until = self.began.get().copied().unwrap_or_else(Instant::now);
+        until.saturating_duration_since(self.asked)
+    }
+}
+
+/// Failures in a row.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Failures {
+    pub(super) attempts: u32,
+    /// When the first of them was.
+    pub(super) since: Steady,
+    /// When it may be tried again.
+    until: Instant,
 }
 
 impl Default for Work {
@@ -103,7 +170,12 @@ impl Default for Work {
             tasks: JoinSet::new(),
             running: BTreeMap::new(),
             failed: BTreeMap::new(),
-            room: Arc::new(Semaphore::new(AT_ONCE)),
+            waited: BTreeMap::new(),
+            aside: None,
+            rooms: [Room::Files, Room::Trial, Room::Load, Room::Look]
+                .into_iter()
+                .map(|room| (room, Arc::new(Semaphore::new(AT_ONCE))))
+                .collect(),
         }
     }
 }
@@ -112,7 +184,7 @@ impl Work {
     /// Whether a piece of work may begin now: it is not under way, and the pause after a failure is over.
     pub(super) fn may_begin(&self, key: &Key, task: Task) -> bool {
         let name = (key.clone(), task);
-        let rests = self.failed.get(&name).is_some_and(|(_, until)| Instant::now() < *until);
+        let rests = self.failed.get(&name).is_some_and(|failed| Instant::now() < failed.until);
         !rests && !self.running.contains_key(&name)
     }
 
@@ -124,13 +196,46 @@ impl Work {
         digest: Digest,
         work: impl Future<Output = Found> + Send + 'static,
     ) {
-        let room = Arc::clone(&self.room);
+        let room = task.room().and_then(|room| self.rooms.get(&room)).map(Arc::clone);
+        let began = Arc::new(OnceLock::new());
+        let begins = Arc::clone(&began);
         let handle = self.tasks.spawn(async move {
-            // It is never closed.
-            let _permit = room.acquire_owned().await;
+            let _permit = match room {
+                // It is never closed.
+                Some(room) => room.acquire_owned().await.ok(),
+                None => None,
+            };
+            let _first = begins.set(Instant::now());
             work.await
         });
-        self.running.insert((key, task), (digest, handle));
+        let running = Running { digest, handle, asked: Instant::now(), began };
+        self.running.insert((key, task), running);
+    }
+
+    /// Whether a piece of work is under way, and still waits for room.
+    pub(super) fn is_queued(&self, key: &Key, task: Task) -> bool {
+        let running = self.running.get(&(key.clone(), task));
+        running.is_some_and(|running| running.began.get().is_none())
+    }
+
+    /// How long a piece of work has waited for room, with its earlier attempts.
+    pub(super) fn waited(&self, key: &Key, task: Task) -> Duration {
+        let name = (key.clone(), task);
+        let before = self.waited.get(&name).copied().unwrap_or_default();
+        before + self.running.get(&name).map(Running::waited).unwrap_or_default()
+    }
+
+    /// Whether a piece of work is under way.
+    pub(super) fn is_running(&self, key: &Key, task: Task) -> bool {
+        self.running.contains_key(&(key.clone(), task))
+    }
+
+    /// Forgets what has failed and waited of a version at `stage` that does not want it any more: when it wants it
+    /// again, that is another matter.
+    pub(super) fn forget(&mut self, key: &Key, stage: &Stage) {
+        let stays = |(of, task): &(Key, Task)| of != key || task.is_wanted_at(stage);
+        self.failed.retain(|name, _| stays(name));
+        self.waited.retain(|name, _| stays(name));
     }
 
     /// Whether any work of this kind is under way.
@@ -147,15 +252,28 @@ impl Work {
             *task == Task::Delete
                 || stage(key, digest).is_some_and(|stage| task.is_wanted_at(stage))
         };
-        let unwanted = self.running.iter().filter(|(name, (digest, _))| !is_wanted(name, digest));
+        let unwanted =
+            self.running.iter().filter(|(name, running)| !is_wanted(name, &running.digest));
         let unwanted: Vec<(Key, Task)> = unwanted.map(|(name, _)| name.clone()).collect();
         for name in &unwanted {
-            if let Some((_, handle)) = self.running.remove(name) {
-                handle.abort();
+            if let Some(running) = self.running.remove(name) {
+                running.handle.abort();
             }
             self.failed.remove(name);
+            self.waited.remove(name);
         }
         unwanted
+    }
+
+    /// Does something small that blocks and of which nothing comes, one after the other.
+    pub(super) fn aside(&mut self, job: impl FnOnce() + Send + 'static) {
+        let before = self.aside.take();
+        self.aside = Some(tokio::spawn(async move {
+            if let Some(before) = before {
+                drop(before.await);
+            }
+            drop(tokio::task::spawn_blocking(job).await);
+        }));
     }
 
     /// Waits for the next piece of work that ends; for ever where there is none. Loses nothing when it is
@@ -170,27 +288,37 @@ impl Work {
                 Ok((id, found)) => (id, Some(found)),
                 Err(error) => (error.id(), None),
             };
-            let name = self.running.iter().find(|(_, (_, handle))| handle.id() == id);
+            let name = self.running.iter().find(|(_, running)| running.handle.id() == id);
             // What was ended because nobody wanted it is not there any more.
             let Some(name) = name.map(|(name, _)| name.clone()) else { continue };
-            let Some((digest, _)) = self.running.remove(&name) else { continue };
+            let Some(running) = self.running.remove(&name) else { continue };
+            *self.waited.entry(name.clone()).or_default() += running.waited();
+            let digest = running.digest;
             let (key, task) = name;
             return Report { key, task, digest, found };
         }
     }
 
-    /// Notes how a piece of work ended; how often in a row it has failed.
-    pub(super) fn note(&mut self, key: &Key, task: Task, failed: bool) -> u32 {
+    /// Notes how a piece of work ended, at `now`; what has failed in a row.
+    pub(super) fn note(&mut self, key: &Key, task: Task, failed: bool, now: Steady) -> Failures {
         let name = (key.clone(), task);
+        let first = Failures { attempts: 0, since: now, until: Instant::now() };
         if !failed {
             self.failed.remove(&name);
-            return 0;
+            return first;
         }
-        let attempts = self.failed.get(&name).map_or(0, |(attempts, _)| *attempts) + 1;
-        let pause = PAUSE.saturating_mul(1 << attempts.min(8).saturating_sub(1)).min(PAUSE_MAX);
-        self.failed.insert(name, (attempts, Instant::now() + pause));
-        attempts
+        let before = self.failed.get(&name).copied().unwrap_or(first);
+        let attempts = before.attempts.saturating_add(1);
+        let until = Instant::now() + pause_after(attempts);
+        let failures = Failures { attempts, until, ..before };
+        self.failed.insert(name, failures);
+        failures
     }
+}
+
+/// The pause after so many failures in a row.
+pub(super) fn pause_after(attempts: u32) -> Duration {
+    PAUSE.saturating_mul(1 << attempts.min(8).saturating_sub(1)).min(PAUSE_MAX)
 }
 
 #[cfg(test)]
@@ -200,6 +328,14 @@ mod tests {
 
     fn key(version: &str) -> Key {
         (ModelName::new("m"), VersionName::new(version))
+    }
+
+    fn staged() -> Stage {
+        serde_json::from_str(r#"{"staged":{}}"#).expect("a stage")
+    }
+
+    fn live() -> Stage {
+        serde_json::from_str(r#"{"live":{}}"#).expect("a stage")
     }
 
     fn digest() -> Digest {
@@ -212,15 +348,43 @@ mod tests {
         let key = key("v1");
         assert!(work.may_begin(&key, Task::Fetch));
         for attempt in 1..20 {
-            assert_eq!(work.note(&key, Task::Fetch, true), attempt);
+            let failures = work.note(&key, Task::Fetch, true, Steady(attempt));
+            assert_eq!((u64::from(failures.attempts), failures.since), (attempt, Steady(1)));
             assert!(!work.may_begin(&key, Task::Fetch));
             assert!(work.may_begin(&key, Task::Check), "another kind of work is another matter");
             tokio::time::advance(PAUSE_MAX).await;
             assert!(work.may_begin(&key, Task::Fetch));
         }
-        work.note(&key, Task::Fetch, true);
-        work.note(&key, Task::Fetch, false);
+        work.note(&key, Task::Fetch, true, Steady(30));
+        work.note(&key, Task::Fetch, false, Steady(30));
         assert!(work.may_begin(&key, Task::Fetch));
+        work.note(&key, Task::Fetch, true, Steady(40));
+        work.forget(&key, &staged());
+        assert!(!work.may_begin(&key, Task::Fetch), "it is wanted still");
+        work.forget(&key, &live());
+        assert_eq!(work.note(&key, Task::Fetch, true, Steady(50)).attempts, 1, "a new try");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_serves_waits_for_nobody_and_waiting_is_told_apart() {
+        let mut work = Work::default();
+        for version in ["v1", "v2", "v3"] {
+            work.begin(key(version), Task::Check, digest(), std::future::pending());
+        }
+        work.begin(key("v4"), Task::Replay, digest(), std::future::pending());
+        work.begin(key("v5"), Task::Replay, digest(), std::future::pending());
+        work.begin(key("v6"), Task::Replay, digest(), std::future::pending());
+        for task in [Task::Load, Task::Look, Task::Join, Task::Fetch] {
+            work.begin(key("v0"), task, digest(), async { Found::Deleted(Ok(())) });
+            let report = work.next().await;
+            assert_eq!((report.key, report.task), (key("v0"), task), "it has room of its own");
+        }
+        tokio::time::advance(Duration::from_secs(240)).await;
+        assert!(!work.is_queued(&key("v1"), Task::Check));
+        assert_eq!(work.waited(&key("v1"), Task::Check), Duration::ZERO);
+        assert!(work.is_queued(&key("v3"), Task::Check));
+        assert_eq!(work.waited(&key("v3"), Task::Check), Duration::from_secs(240));
+        assert!(!work.is_queued(&key("v6"), Task::Replay));
     }
 
     #[tokio::test]

@@ -18,7 +18,7 @@ use crate::domain::lifecycle::observed::{
     ListingTrust, Observed, ObservedVersion, Progress, Sighting,
 };
 use crate::domain::lifecycle::plan::{Effect, Policies, plan};
-use crate::domain::lifecycle::proof::{Fetched, Look};
+use crate::domain::lifecycle::proof::{Fetched, Found, Look};
 use crate::domain::lifecycle::stage::Stage;
 use crate::domain::lifecycle::state::State;
 use crate::domain::lifecycle::time::{Now, Steady};
@@ -182,6 +182,7 @@ impl Process {
                 if at.digest.as_ref() != Some(digest) {
                     *at = ObservedVersion { digest: Some(digest.clone()), ..Default::default() };
                 }
+                at.forget_failures(known.stage());
                 at.on_disk = world.disk.contains(&key);
                 disk += if at.on_disk { known.release().bytes } else { 0 };
                 memory += if at.ready { known.release().bytes } else { 0 };
@@ -404,13 +405,8 @@ impl Process {
             && world.disk.contains(&key);
         let (slow, settled) = (world.chance(6), !world.chance(6));
         let seen = self.entry(&key.0, &key.1);
-        let attempts = match &seen.warmth {
-            Progress::Failed { attempts, .. } => *attempts + 1,
-            _ => 1,
-        };
         if !loads {
-            let why = "the graph cannot be read".to_owned();
-            seen.warmth = Progress::Failed { attempts, why, corrupt: false };
+            seen.warmth = failed_again(&seen.warmth, now, "the graph cannot be read");
         } else if !slow {
             seen.ready = true;
             seen.warmth = Progress::Done(Warmth {
@@ -433,7 +429,8 @@ impl Process {
         let passed = !broken && !world.host_fails() && !world.is_dead(&digest);
         let how = "the golden set was run again".to_owned();
         let seen = self.entry(&key.0, &key.1);
-        seen.look = Some(Look { at: now, passed, how: how.clone() });
+        let found = if passed { Found::Sound } else { Found::Unsound };
+        seen.look = Some(Look { at: now, found, how: how.clone() });
         let window =
             Window { at: now, bad: Some(!passed), crossed: false, samples: 50, detail: how };
         seen.health.observe(Signal::Golden, &window);
@@ -445,15 +442,11 @@ impl Process {
     }
 
     fn fetch(&mut self, world: &mut World, key: Key) {
+        let now = self.now(world).steady;
         let fails = !world.is_honest() || world.chance(8) || !world.store.contains_key(&key);
         let seen = self.entry(&key.0, &key.1);
-        let attempts = match &seen.fetch {
-            Progress::Failed { attempts, .. } => *attempts + 1,
-            _ => 1,
-        };
         if fails {
-            let why = "the store does not answer".to_owned();
-            seen.fetch = Progress::Failed { attempts, why, corrupt: false };
+            seen.fetch = failed_again(&seen.fetch, now, "the store does not answer");
         } else {
             seen.fetch = Progress::Done(Fetched::verified(100, 3));
             world.disk.insert(key);
@@ -473,6 +466,15 @@ impl Process {
         }
         entry
     }
+}
+
+/// Work that has failed once more.
+fn failed_again<T>(before: &Progress<T>, now: Steady, why: &str) -> Progress<T> {
+    let (attempts, since) = match before {
+        Progress::Failed { attempts, since, .. } => (*attempts + 1, *since),
+        _ => (1, now),
+    };
+    Progress::Failed { attempts, since, why: why.to_owned(), corrupt: false }
 }
 
 /// I8: a line of JSON says the same as the event.

@@ -12,7 +12,7 @@ use crate::domain::lifecycle::evidence::{
 };
 use crate::domain::lifecycle::observed::{Observed, ObservedVersion, Progress, Sighting};
 use crate::domain::lifecycle::plan::{Policies, plan};
-use crate::domain::lifecycle::proof::{Fetched, Gate, Look};
+use crate::domain::lifecycle::proof::{Fetched, Found, Gate, Look};
 use crate::domain::lifecycle::release::Release;
 use crate::domain::lifecycle::stage::{Edge, Rest, Stage};
 use crate::domain::lifecycle::state::State;
@@ -107,7 +107,7 @@ impl Rollout {
             checks: Progress::Done(Checks { began, checks }),
             warmth: Progress::Done(warmth),
             shadow: Some(shadow),
-            look: Some(Look { at: began, passed: true, how: "the golden set".to_owned() }),
+            look: Some(Look { at: began, found: Found::Sound, how: "the golden set".to_owned() }),
             ready: true,
             on_disk: true,
             ..ObservedVersion::default()

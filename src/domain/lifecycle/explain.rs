@@ -130,6 +130,7 @@ impl Scene<'_> {
             Some(Progress::Failed { attempts, why, .. }) => {
                 waits.push(format!("its artifact: {attempts} attempts failed, {why}"));
             }
+            Some(Progress::Queued) => waits.push("room to fetch its artifact".to_owned()),
             Some(Progress::Idle | Progress::Running) | None => {
                 waits.push("its artifact".to_owned());
             }

@@ -5,11 +5,13 @@
 //! choice.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::evidence::{CanaryEvidence, Checks, ShadowEvidence, Warmth};
 use super::health::Health;
 use super::proof::{Fetched, Look};
 use super::release::Release;
+use super::stage::Stage;
 use super::time::Steady;
 use crate::domain::ids::{Digest, ModelName, VersionName};
 
@@ -52,6 +54,8 @@ pub enum Progress<T> {
     /// Nobody works on it.
     #[default]
     Idle,
+    /// It waits until there is room for it, which says nothing about the version.
+    Queued,
     /// It is under way.
     Running,
     /// It is done.
@@ -60,6 +64,8 @@ pub enum Progress<T> {
     Failed {
         /// Attempts so far.
         attempts: u32,
+        /// When the first of them failed.
+        since: Steady,
         /// Why.
         why: String,
         /// The content is not the one that was announced.
@@ -79,6 +85,8 @@ pub struct ObservedVersion {
     pub checks: Progress<Checks>,
     /// The warm-up.
     pub warmth: Progress<Warmth>,
+    /// For how long the work of its present stage has waited until there was room for it.
+    pub waited: Duration,
     /// The trial on copies.
     pub shadow: Option<ShadowEvidence>,
     /// The trial on requests of clients.
@@ -97,6 +105,8 @@ pub struct ObservedVersion {
     pub last_request: Option<Steady>,
     /// Whether the artifact is on disk.
     pub on_disk: bool,
+    /// Whether the artifact is being deleted: it is not to be used any more, and not gone either.
+    pub deleting: bool,
     /// Requests a second that the model gets at its peak, and that the others can take; `None` where
     /// nobody has measured.
     pub capacity: Option<Capacity>,
@@ -115,6 +125,21 @@ impl Observed {
     /// What is seen of a version.
     pub fn version(&self, model: &ModelName, version: &VersionName) -> Option<&ObservedVersion> {
         self.models.get(model)?.versions.get(version)
+    }
+}
+
+impl ObservedVersion {
+    /// Forgets failures of work that a version at `stage` does not want: when it wants it again, it is
+    /// tried anew.
+    pub fn forget_failures(&mut self, stage: &Stage) {
+        fn forget<T>(progress: &mut Progress<T>, wanted: bool) {
+            if !wanted && matches!(progress, Progress::Failed { .. }) {
+                *progress = Progress::Idle;
+            }
+        }
+        forget(&mut self.fetch, matches!(stage, Stage::Staged(_)));
+        forget(&mut self.checks, matches!(stage, Stage::Validating(_)));
+        forget(&mut self.warmth, matches!(stage, Stage::Warming(_)));
     }
 }
 

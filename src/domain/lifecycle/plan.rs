@@ -12,6 +12,8 @@ mod alerts;
 mod expiry;
 mod intake;
 mod serving;
+#[cfg(test)]
+mod tests;
 mod trial;
 
 use std::collections::BTreeMap;
@@ -304,8 +306,8 @@ impl<'a> Scene<'a> {
             let left = wait.saturating_sub(now.since(since));
             (!left.is_zero()).then_some(left)
         };
-        let evidence = seen.and_then(|seen| seen.health.verdict()).map(|(_, reading)| reading);
-        let stale = evidence.map(|reading| now.since(reading.at));
+        let verdict = seen.and_then(|seen| seen.health.verdict());
+        let stale = verdict.map(|(_, reading)| now.since(reading.at));
         Defence {
             aim,
             ground,
@@ -328,7 +330,9 @@ impl<'a> Scene<'a> {
             lease_taken: self.all.lease_taken,
             correlated: self.correlated().is_some(),
             evaluator_stale: stale.filter(|age| *age > self.policy.guard.fresh),
-            short_of_samples: None,
+            short_of_samples: verdict
+                .filter(|(signal, reading)| !self.has_samples(*signal, reading))
+                .map(|(_, reading)| reading.samples),
             clock_doubt: self.state.clock().doubt(self.now),
         }
     }
@@ -366,15 +370,15 @@ impl<'a> Scene<'a> {
             match version.stage() {
                 Stage::Staged(_) if turn == Some(name) => match seen.fetch {
                     Progress::Idle | Progress::Failed { .. } => want(Effect::Fetch),
-                    Progress::Running | Progress::Done(_) => {}
+                    Progress::Queued | Progress::Running | Progress::Done(_) => {}
                 },
                 Stage::Validating(_) => match &seen.checks {
-                    Progress::Running => {}
+                    Progress::Queued | Progress::Running => {}
                     Progress::Done(checks) if checks.began >= since => {}
                     _ => want(Effect::Check),
                 },
                 Stage::Warming(_) => match &seen.warmth {
-                    Progress::Running => {}
+                    Progress::Queued | Progress::Running => {}
                     Progress::Done(warmth)
                         if warmth.began >= since && seen.ready && is_warm(warmth).is_ok() => {}
                     _ => want(Effect::Warm),
@@ -385,7 +389,7 @@ impl<'a> Scene<'a> {
                     effects.push(Effect::Replay(model, version, REPLAY_ROWS));
                 }
                 Stage::Live(_) | Stage::Standby(_) if !seen.ready => want(Effect::Load),
-                Stage::Live(_) | Stage::Standby(_) if self.look_is_due(seen) => {
+                Stage::Live(_) | Stage::Standby(_) if self.look_is_due(name, seen) => {
                     want(Effect::Look);
                 }
                 Stage::Retired(_) | Stage::Quarantined(_) | Stage::Evicted(_) => {

@@ -43,7 +43,7 @@ pub struct ReleasePolicy {
     pub mode: Mode,
     /// How long an incomplete version may lie before an alarm says so.
     pub incomplete: Duration,
-    /// Attempts to fetch an artifact.
+    /// Attempts to fetch an artifact, over two minutes at least.
     pub fetch_attempts: u32,
     /// Checks that must have run and passed; the others may be skipped.
     pub required: Vec<CheckKind>,

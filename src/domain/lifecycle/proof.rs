@@ -294,12 +294,31 @@ impl Sound {
 /// A fresh look at a loaded version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Look {
-    /// When.
+    /// When it began.
     pub at: Steady,
-    /// Whether it was as it should be.
-    pub passed: bool,
+    /// What it was found to be.
+    pub found: Found,
     /// What was done: the end of a sentence.
     pub how: String,
+}
+
+/// What a fresh look has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Found {
+    /// It is as it should be.
+    Sound,
+    /// It is not.
+    Unsound,
+    /// There is nothing to check it by.
+    Nothing,
+}
+
+impl Look {
+    /// Whether the version was not as it should be.
+    pub fn failed(&self) -> bool {
+        self.found == Found::Unsound
+    }
 }
 
 /// Whether a look proves that a version is sound now.
@@ -313,8 +332,10 @@ pub fn is_sound(
     fresh: std::time::Duration,
 ) -> Result<Sound, String> {
     let look = look.ok_or("it was never checked")?;
-    if !look.passed {
-        return Err(format!("its last check failed: {}", look.how));
+    match look.found {
+        Found::Sound => {}
+        Found::Unsound => return Err(format!("its last check failed: {}", look.how)),
+        Found::Nothing => return Err(format!("there is nothing to check it by: {}", look.how)),
     }
     let age = now.since(look.at);
     if age > fresh {

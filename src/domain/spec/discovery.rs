@@ -72,6 +72,8 @@ pub struct DirectorySpec {
     pub ready: bool,
     /// How long a folder without `READY` must stay as it is before it is taken to be complete.
     pub settle: Duration,
+    /// The ed25519 public key that must have signed the digest of each artifact.
+    pub signature: Option<[u8; 32]>,
 }
 
 /// A name to look up.

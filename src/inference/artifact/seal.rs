@@ -123,22 +123,33 @@ pub(super) fn digest_line(line: &str) -> Option<(&str, &str)> {
 }
 
 fn check_signature(path: &Path, key: &[u8; 32], digest: [u8; 32]) -> Result<(), ArtifactError> {
-    let mut signature = path.as_os_str().to_owned();
-    signature.push(".sig");
-    let signature = PathBuf::from(signature);
-    let refuse = |reason: String| ArtifactError::Signature {
+    is_signed(path, key, digest).map_err(|reason| ArtifactError::Signature {
         path: path.to_owned(),
-        signature: signature.clone(),
+        signature: signature_of(path),
         reason,
-    };
-    let bytes = read_small(&signature)
-        .map_err(|error| refuse(format!("its signature cannot be read: {error}")))?;
-    let decoded = signature_in(bytes).ok_or_else(|| {
-        refuse("its signature is neither 64 bytes nor base64 of 64 bytes".to_owned())
-    })?;
+    })
+}
+
+/// Whether the file beside the model file at `path` is a signature of `digest` by this ed25519 key. Reads a small
+/// file.
+///
+/// # Errors
+/// Why not.
+pub fn is_signed(path: &Path, key: &[u8; 32], digest: [u8; 32]) -> Result<(), String> {
+    let bytes = read_small(&signature_of(path))
+        .map_err(|error| format!("its signature cannot be read: {error}"))?;
+    let decoded = signature_in(bytes)
+        .ok_or_else(|| "its signature is neither 64 bytes nor base64 of 64 bytes".to_owned())?;
     UnparsedPublicKey::new(&ED25519, key)
         .verify(&digest, &decoded)
-        .map_err(|_unspecified| refuse("its signature is for something else".to_owned()))
+        .map_err(|_unspecified| "its signature is for something else".to_owned())
+}
+
+/// The file that has the signature of a model file.
+fn signature_of(path: &Path) -> PathBuf {
+    let mut signature = path.as_os_str().to_owned();
+    signature.push(".sig");
+    PathBuf::from(signature)
 }
 
 /// The 64 bytes of a signature file, which has them as they are or as base64.

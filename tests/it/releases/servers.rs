@@ -33,6 +33,12 @@ between = \"0s\"
 pairs = 1000000
 ";
 
+/// The same, and checks are given up after seconds.
+fn impatient() -> String {
+    let shadow = "[models.m.release.shadow]";
+    REGISTERED.replace(shadow, &format!("validating = \"3s\"\n{shadow}"))
+}
+
 #[test]
 fn a_server_that_registers_is_checked_and_answers_once_it_is_approved() {
     let store = Store::start(REGISTERED);
@@ -55,7 +61,7 @@ fn a_server_that_registers_is_checked_and_answers_once_it_is_approved() {
 
 #[test]
 fn a_server_of_another_model_is_stopped() {
-    let store = Store::start(REGISTERED);
+    let store = Store::start(&impatient());
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("sum.onnx"), sum_times(2.0)).unwrap();
     let other = Gateway::start_in(dir, "[models.other.versions.v1]\nonnx = \"sum.onnx\"\n");
@@ -128,4 +134,89 @@ fn clients_see_nothing_of_a_server_that_dies_while_it_answers_a_share() {
     let failed =
         "pointsman_requests_total{model=\"m\",version=\"v2\",pool=\"\",outcome=\"upstream_error\"}";
     store.gateway.metric_is(failed, fell_back.len() as f64);
+}
+
+/// Registers a server at `address` for `m`.
+fn register(store: &Store, address: std::net::SocketAddr, version: &str) {
+    let body = json!({
+        "address": format!("http://{address}"), "model": "m", "version": version,
+        "dialect": "open_inference",
+    });
+    assert_eq!(store.order("registrations", &body).status, 201);
+}
+
+/// Servers that were asked who they are, by what came of it.
+fn joins(store: &Store, outcome: &str) -> f64 {
+    let series = format!("pointsman_admission_servers_total{{outcome=\"{outcome}\"}} ");
+    let text = store.gateway.metrics();
+    let value = text.lines().find_map(|line| line.strip_prefix(&series)?.parse().ok());
+    value.unwrap_or(0.0)
+}
+
+/// A prediction server for `m` that is registered nowhere, at an address of its own or at a given one.
+fn unregistered(version: &str, factor: f32, address: Option<std::net::SocketAddr>) -> Gateway {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("sum.onnx"), sum_times(factor)).unwrap();
+    let listen = address.map(|at| format!("listen = \"{at}\"\n")).unwrap_or_default();
+    let config = format!(
+        "{listen}[models.m.versions.{version}]\nonnx = \"sum.onnx\"\n[log]\ndurability = \"off\"\n"
+    );
+    Gateway::start_in(dir, &config)
+}
+
+#[test]
+fn a_server_that_is_not_up_yet_is_checked_once_it_is_and_a_restored_one_is_tried_anew() {
+    let store = Store::start(&impatient());
+    let late = crate::support::nobody();
+    register(&store, late.address, "v1");
+    store.wait_for_words("v1", "checks that can be made: it cannot be asked");
+    let stopped = store.wait_for("v1", "quarantined");
+    let why = stopped["why"].as_str().unwrap();
+    assert!(why.contains("for want of evidence"), "{why}");
+    // Nobody is there still: what failed before does not count.
+    store.ordered("models/m/versions/v1/restore");
+    store.wait_for_words("v1", "checks that can be made: it cannot be asked");
+    let _server = unregistered("v1", 2.0, Some(late.leave()));
+    eventually("it waits for an approval", || {
+        let version = store.version("v1")?;
+        // Starting it may have taken longer than the patience of this test's gateway.
+        if version["stage"] == "quarantined" {
+            store.order("models/m/versions/v1/restore", &json!({ "who": "ann", "why": "up" }));
+        }
+        version["why"].as_str()?.contains("an operator's approval").then_some(())
+    });
+}
+
+#[test]
+fn a_server_that_joins_a_live_version_answers_clients_once_it_has_shown_who_it_is() {
+    let store = Store::start(REGISTERED);
+    let _first = server(&store, "v1", 2.0);
+    store.wait_for_words("v1", "an operator's approval");
+    store.ordered("models/m/versions/v1/approve");
+    store.wait_for("v1", "live");
+    // Another model behind the same name.
+    let _wrong = server(&store, "v1", 3.0);
+    eventually("it is asked", || (joins(&store, "failed") >= 1.0).then_some(()));
+    for _ in 0..40 {
+        assert_eq!(store.predict(), (200, Some(20.0), "v1".to_owned()));
+    }
+    assert!(store.gateway.log().contains("it does not answer as the others do"));
+    let joined = joins(&store, "passed");
+    let second = server(&store, "v1", 2.0);
+    eventually("it joins", || (joins(&store, "passed") > joined).then_some(()));
+    let asked = || {
+        second
+            .metric("pointsman_requests_total{model=\"m\",version=\"v1\",pool=\"\",outcome=\"ok\"}")
+    };
+    let before = asked();
+    eventually("it is asked by clients", || {
+        assert_eq!(store.predict(), (200, Some(20.0), "v1".to_owned()));
+        (asked() > before).then_some(())
+    });
+    // After a start the servers that were let in answer at once, and the other one does not.
+    let store = store.killed_and_started_again();
+    eventually("ready", || (store.get("/readyz").status == 200).then_some(()));
+    for _ in 0..20 {
+        assert_eq!(store.predict(), (200, Some(20.0), "v1".to_owned()));
+    }
 }

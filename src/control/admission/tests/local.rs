@@ -139,7 +139,7 @@ async fn a_slow_version_fails_beside_the_champion_and_over_a_budget() {
     let limits = Limits { latency: Some((Duration::from_nanos(100), 0.99)), ..Limits::default() };
     let checks =
         admission(limits).check(&old.subject("v1"), None, Steady(0)).await.expect("checks");
-    let found = Found(checks.checks);
+    let found = Found(checks.checks.checks);
     let (outcome, detail) = found.of(CheckKind::Latency);
     assert_eq!(outcome, Outcome::Failed);
     assert!(detail.contains("over the budget"), "{detail}");
@@ -194,18 +194,18 @@ async fn a_warm_up_settles_and_a_look_runs_the_golden_set() {
     let look = &looked.look;
     assert!(
         looked.golden
-            && look.passed
+            && look.found == LookFound::Sound
             && look.how.starts_with("golden answers: 200 recorded answers"),
         "{look:?}"
     );
     let spoilt = Folder::new(&classifier(1.3)).with("golden.jsonl", &golden(50, true));
     let looked = admission.look(&spoilt.subject("v1"), Steady(4)).await.expect("a look");
     let look = &looked.look;
-    assert!(!look.passed && look.how.contains("do not come out again"), "{look:?}");
+    assert!(look.failed() && look.how.contains("do not come out again"), "{look:?}");
     let bare = Folder::new(&classifier(1.0));
     let looked = admission.look(&bare.subject("v1"), Steady(4)).await.expect("a look");
     let look = &looked.look;
-    assert!(look.passed && look.how.starts_with("probe rows: "), "{look:?}");
+    assert!(look.found == LookFound::Sound && look.how.starts_with("probe rows: "), "{look:?}");
 }
 
 #[tokio::test]

@@ -35,7 +35,8 @@ async fn sound_servers_pass_every_check_that_a_file_has() {
     let admission = admission(Limits::default());
     let warmth = admission.warm(&subject, Steady(1)).await.expect("warm");
     assert!(warmth.runs >= 20, "{warmth:?}");
-    assert!(admission.look(&subject, Steady(1)).await.expect("a look").look.passed);
+    let looked = admission.look(&subject, Steady(1)).await.expect("a look");
+    assert_eq!(looked.look.found, LookFound::Sound);
 }
 
 #[tokio::test]

@@ -109,7 +109,8 @@ impl Scene<'_> {
         evicted.find_map(|(name, version, deleted)| {
             let over = self.now.steady.since(version.since()) >= grace;
             // An artifact that nobody has seen is not one that is gone.
-            let gone = self.seen(name).is_some_and(|seen| !seen.on_disk && !seen.ready);
+            let gone =
+                self.seen(name).is_some_and(|seen| !seen.on_disk && !seen.deleting && !seen.ready);
             if !deleted && over && gone {
                 return Some(self.step(name, Edge::Delete, "its artifact is gone"));
             }

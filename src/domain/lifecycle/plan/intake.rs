@@ -11,6 +11,8 @@ use crate::domain::lifecycle::stage::{Edge, Rest, Stage};
 use crate::domain::lifecycle::state::{VERSIONS_MAX, Version};
 use crate::domain::lifecycle::time::Spell;
 
+/// How long an artifact is tried to be fetched at least, so that a store that is away for a moment stops nothing.
+const FETCH_MIN: Duration = Duration::from_secs(120);
 const DAY: Duration = Duration::from_secs(86_400);
 
 impl<'a> Scene<'a> {
@@ -202,8 +204,10 @@ impl<'a> Scene<'a> {
         let policy = &self.policy.release;
         let fetched = match &seen.fetch {
             Progress::Done(fetched) => fetched.clone(),
-            Progress::Failed { why, corrupt, attempts }
-                if *corrupt || *attempts >= policy.fetch_attempts =>
+            Progress::Failed { why, corrupt, attempts, since }
+                if *corrupt
+                    || (*attempts >= policy.fetch_attempts
+                        && self.now.steady.since(*since) >= FETCH_MIN) =>
             {
                 let why = format!("{attempts} attempts to fetch it failed: {why}");
                 let gate = if *corrupt { Gate::Admission } else { Gate::Fetch };

@@ -8,13 +8,24 @@ use crate::domain::lifecycle::event::{Move, What};
 use crate::domain::lifecycle::guard::{self, Aim, Ground, may_evict};
 use crate::domain::lifecycle::health::{Reading, Signal};
 use crate::domain::lifecycle::observed::{ObservedVersion, Progress};
-use crate::domain::lifecycle::proof::{Gate, Sound, Verdict, is_sound, is_warm};
+use crate::domain::lifecycle::proof::{Found, Gate, Sound, Verdict, is_sound, is_warm};
 use crate::domain::lifecycle::stage::{Edge, Purpose, Rest, Stage};
 use crate::domain::lifecycle::state::Version;
-use crate::domain::lifecycle::time::Spell;
+use crate::domain::lifecycle::time::{Spell, Steady};
 
+/// How long a fresh look at a way back may be on its way before someone is told that there is none.
+const LOOK_PATIENCE: Duration = Duration::from_secs(60);
+/// How long after a look the next one may begin for another version's sake.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// How long a drain may take before what is still in flight is left behind.
 pub(in crate::domain::lifecycle) const DRAIN_MAX: Duration = Duration::from_secs(30);
+
+/// Why no earlier champion may take over now.
+struct NoWayBack {
+    why: String,
+    /// A look at one that may be sound is on its way.
+    is_looked_for: bool,
+}
 
 impl<'a> Scene<'a> {
     /// The signal that says the champion is degraded, on evidence of now.
@@ -24,9 +35,14 @@ impl<'a> Scene<'a> {
         let (name, version) = self.champion?;
         let (signal, reading) = self.seen(name)?.health.verdict()?;
         let fresh = self.now.steady.since(reading.at) <= self.policy.guard.fresh;
-        let counted = matches!(signal, Signal::SloBurn | Signal::Labelled);
-        let enough = !counted || reading.samples >= self.policy.guard.samples;
+        let enough = self.has_samples(signal, reading);
         (fresh && enough).then_some((name, version, signal, reading))
+    }
+
+    /// Whether a verdict rests on enough responses, where it counts any.
+    pub(super) fn has_samples(&self, signal: Signal, reading: &Reading) -> bool {
+        let counted = matches!(signal, Signal::SloBurn | Signal::Labelled);
+        !counted || reading.samples >= self.policy.guard.samples
     }
 
     /// The signal by which champion and a standby are degraded together, if there is one.
@@ -42,9 +58,10 @@ impl<'a> Scene<'a> {
         })
     }
 
-    /// The earlier champion that may take over now, or why none may.
-    fn way_back(&self) -> Result<(&'a VersionName, Sound), String> {
-        let mut refusals = Vec::new();
+    /// The earlier champion that may take over now, or why none may. Trouble of the host passes: a look before
+    /// the champion was found degraded, at `since`, says nothing about now.
+    fn way_back(&self, since: Steady) -> Result<(&'a VersionName, Sound), NoWayBack> {
+        let (mut refusals, mut is_looked_for) = (Vec::new(), false);
         for (name, version) in &self.standbys {
             let refusal = match self.seen(name) {
                 _ if version.killed().is_some() => "it is cut off".to_owned(),
@@ -55,8 +72,12 @@ impl<'a> Scene<'a> {
                     Some((signal, _)) => format!("{} speaks against it", signal.words()),
                     None => {
                         let fresh = self.policy.guard.fresh;
-                        match is_sound(seen.look.as_ref(), self.now.steady, fresh) {
-                            Ok(sound) => return Ok((name, sound)),
+                        let look = seen.look.as_ref();
+                        is_looked_for |=
+                            look.is_none_or(|look| look.at < since && look.found == Found::Sound);
+                        match is_sound(look, self.now.steady, fresh) {
+                            Ok(sound) if sound.told().1 >= since => return Ok((name, sound)),
+                            Ok(_) => "it was last checked before that".to_owned(),
                             Err(why) => why,
                         }
                     }
@@ -68,7 +89,7 @@ impl<'a> Scene<'a> {
         if refusals.is_empty() {
             refusals.push("no earlier champion is loaded".to_owned());
         }
-        Err(refusals.join("; "))
+        Err(NoWayBack { why: refusals.join("; "), is_looked_for })
     }
 
     /// The champion is degraded: an earlier one that is sound now takes over.
@@ -85,9 +106,11 @@ impl<'a> Scene<'a> {
                 common.words()
             ));
         }
-        let (target, sound) = match self.way_back() {
+        let (target, sound) = match self.way_back(reading.since) {
             Ok(found) => found,
-            Err(why) => return Outlook::waits(format!("a sound version to go back to ({why})")),
+            Err(NoWayBack { why, .. }) => {
+                return Outlook::waits(format!("a sound version to go back to ({why})"));
+            }
         };
         let verdict =
             Verdict { gate: Gate::Live, why: format!("{}: {}", signal.words(), reading.detail) };
@@ -155,11 +178,12 @@ impl<'a> Scene<'a> {
                         let why = "it is loaded and warm again";
                         return Outlook::Now(self.step(name, Edge::Ready(warm), why));
                     }
-                    Err(_) if self.warms_too_long(version) => {}
+                    Err(_) if self.warms_too_long(version, seen) => {}
                     Err(_) => return Outlook::waits("a steady latency"),
                 }
             }
-            _ if self.warms_too_long(version) => {}
+            Progress::Queued => return Outlook::waits("room for its warm-up"),
+            _ if self.warms_too_long(version, seen) => {}
             _ => return Outlook::waits("the end of its warm-up"),
         }
         // It has served before, so that this is no proof against its content.
@@ -167,8 +191,8 @@ impl<'a> Scene<'a> {
         Outlook::Now(self.step(name, Edge::Retire(why.clone()), why))
     }
 
-    fn warms_too_long(&self, version: &Version) -> bool {
-        self.now.steady.since(version.since()) > self.policy.release.warming
+    fn warms_too_long(&self, version: &Version, seen: &ObservedVersion) -> bool {
+        self.tried_for(version, seen) > self.policy.release.warming
     }
 
     /// A champion without a trial has lived soundly for long enough.
@@ -184,15 +208,18 @@ impl<'a> Scene<'a> {
         holds.then(|| What::Proven { model: self.name.clone(), version: name.clone() })
     }
 
-    /// A standby that is broken is no way back: it goes, if the guard lets it.
+    /// A standby that is broken is no way back: it goes, if the guard lets it, and if the champion was found
+    /// well later than that.
     pub(super) fn broken_standby(&self) -> Option<What> {
         self.standbys.iter().copied().find_map(|(name, version)| {
             let seen = self.seen(name)?;
             let since = version.since();
-            let failed = seen.look.as_ref().filter(|look| !look.passed && look.at >= since);
+            let failed = seen.look.as_ref().filter(|look| look.failed() && look.at >= since);
+            let failed = failed.filter(|look| self.champion_is_well_after(look.at));
             let degraded = || {
                 let (signal, reading) = seen.health.verdict()?;
-                Some(format!("{}: {}", signal.words(), reading.detail))
+                let told = || format!("{}: {}", signal.words(), reading.detail);
+                self.champion_is_well_after(reading.since).then(told)
             };
             let why = self
                 .condemned(version)
@@ -205,9 +232,33 @@ impl<'a> Scene<'a> {
         })
     }
 
-    /// Whether a loaded version should be looked at again: on a schedule, and at once where the champion
-    /// is in question and the last look is getting old.
-    pub(super) fn look_is_due(&self, seen: &ObservedVersion) -> bool {
+    /// Whether a look at the champion, no earlier than `at`, has found nothing that speaks against it: what
+    /// befalls both is the host's.
+    fn champion_is_well_after(&self, at: Steady) -> bool {
+        let Some((champion, _)) = self.champion else { return true };
+        let look = self.seen(champion).and_then(|seen| seen.look.as_ref());
+        look.is_some_and(|look| look.at >= at && !look.failed())
+    }
+
+    /// Since when something speaks against the other of champion and standbys, so that a look at `name` has to
+    /// tell whether it is the host.
+    fn others_failed_at(&self, name: &VersionName) -> Option<Steady> {
+        if self.champion.is_none_or(|(champion, _)| champion != name) {
+            return self.degraded().map(|(.., reading)| reading.since);
+        }
+        let failed = self.standbys.iter().filter_map(|(standby, version)| {
+            let seen = self.seen(standby)?;
+            let look = seen.look.as_ref();
+            let look = look.filter(|look| look.failed() && look.at >= version.since());
+            let degraded = seen.health.verdict().map(|(_, reading)| reading.since);
+            look.map(|look| look.at).or(degraded)
+        });
+        failed.max()
+    }
+
+    /// Whether a loaded version should be looked at again: on a schedule, at once where the champion
+    /// is in question and the last look is getting old, and where another one has failed since.
+    pub(super) fn look_is_due(&self, name: &VersionName, seen: &ObservedVersion) -> bool {
         let guard = &self.policy.guard;
         let age = seen.look.as_ref().map(|look| self.now.steady.since(look.at));
         let pressing = self
@@ -215,16 +266,20 @@ impl<'a> Scene<'a> {
             .and_then(|(champion, _)| self.seen(champion))
             .is_some_and(|champion| champion.health.is_in_question());
         let limit = if pressing { guard.golden.min(guard.fresh / 2) } else { guard.golden };
-        age.is_none_or(|age| age >= limit)
+        let last = seen.look.as_ref().map(|look| look.at);
+        let asked_for = self.others_failed_at(name).is_some_and(|at| last < Some(at));
+        age.is_none_or(|age| age >= limit || (asked_for && age >= LOOK_AGAIN))
     }
 
     /// Why the champion cannot be rolled back, where it should be.
     pub(super) fn stuck(&self) -> Option<(&'a VersionName, String)> {
-        let (name, version, ..) = self.degraded()?;
+        let (name, version, _, reading) = self.degraded()?;
         if self.correlated().is_some() || version.held().is_some() {
             return None;
         }
-        self.way_back().err().map(|why| (name, why))
+        let NoWayBack { why, is_looked_for } = self.way_back(reading.since).err()?;
+        let is_new = self.now.steady.since(reading.since) < LOOK_PATIENCE;
+        (!(is_looked_for && is_new)).then_some((name, why))
     }
 
     /// Refusals of the guard as the end of a sentence.

@@ -50,6 +50,11 @@ impl<'a> Scene<'a> {
         self.now.steady.since(version.since())
     }
 
+    /// For how long it was worked on where it is: what we had no room for is not its fault.
+    pub(super) fn tried_for(&self, version: &Version, seen: &ObservedVersion) -> Duration {
+        self.stayed(version).saturating_sub(seen.waited)
+    }
+
     /// Stops a trial for good.
     fn fail(&self, name: &VersionName, version: &Version, verdict: Verdict) -> Outlook {
         let why = verdict.why.clone();
@@ -88,14 +93,12 @@ impl<'a> Scene<'a> {
                     Err(Stop::Wait(open)) => return Outlook::Waits(open),
                 }
             }
-            Progress::Failed { why, attempts, .. } if *attempts >= policy.fetch_attempts => {
-                // What could not be checked was not shown to be bad.
-                let why = format!("the checks could not be made {attempts} times: {why}");
-                return self.fail(name, version, Verdict { gate: Gate::Insufficient, why });
-            }
+            Progress::Queued => return Outlook::waits("room for its checks"),
+            // What could not be checked was not shown to be bad.
+            Progress::Failed { why, .. } => vec![format!("checks that can be made: {why}")],
             _ => vec!["the end of its checks".to_owned()],
         };
-        if self.stayed(version) > policy.validating {
+        if self.tried_for(version, seen) > policy.validating {
             return self.too_late(name, version, Gate::Insufficient, &lacking);
         }
         Outlook::Waits(lacking)
@@ -134,14 +137,17 @@ impl<'a> Scene<'a> {
                     Err(Stop::Fail(verdict)) => return self.fail(name, version, verdict),
                 }
             }
-            Progress::Failed { why, attempts, .. } if *attempts >= policy.fetch_attempts => {
-                let why = format!("it could not be loaded: {why}");
-                return self.fail(name, version, Verdict { gate: Gate::WarmUp, why });
-            }
+            Progress::Queued => return Outlook::waits("room for its warm-up"),
+            Progress::Failed { why, .. } => vec![format!("a warm-up that can be made: {why}")],
             _ => vec!["the end of its warm-up".to_owned()],
         };
-        if self.stayed(version) > policy.warming {
-            return self.too_late(name, version, Gate::WarmUp, &lacking);
+        if self.tried_for(version, seen) > policy.warming {
+            // Only what was measured speaks against its content.
+            let gate = match &seen.warmth {
+                Progress::Done(warmth) if !warmth.settled => Gate::WarmUp,
+                _ => Gate::Insufficient,
+            };
+            return self.too_late(name, version, gate, &lacking);
         }
         Outlook::Waits(lacking)
     }
