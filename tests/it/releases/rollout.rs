@@ -24,14 +24,14 @@ error_ratio = { margin = \"50%\" }
 ";
 
 /// Clients that ask one request after the other; every one of them must be answered.
-struct Load {
+pub(super) struct Load {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
     clients: Vec<JoinHandle<Vec<String>>>,
 }
 
 impl Load {
-    fn start(store: &Store) -> Self {
+    pub(super) fn start(store: &Store) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicU64::new(0));
         let address = store.gateway.data;
@@ -58,7 +58,7 @@ impl Load {
     }
 
     /// Ends it; how many requests were answered, all of them well.
-    fn end(self) -> u64 {
+    pub(super) fn end(self) -> u64 {
         self.stop.store(true, Relaxed);
         for client in self.clients {
             let failures = client.join().unwrap();
