@@ -85,7 +85,7 @@ fn under_load<T>(
 fn t1_a_version_that_appears_under_load_answers_within_seconds_and_no_request_fails() {
     let store = Store::start(
         "[models.m.release]\nbetween = \"0s\"\nshadow = { pairs = 0 }\nsteps = [\"50%\"]\nresponses = [50]\n\
-         dwell = \"100ms\"\n[models.m.guard]\nerror_ratio = { margin = \"60%\" }\n",
+         dwell = \"100ms\"\npatience = 1000\n[models.m.guard]\nerror_ratio = { margin = \"60%\" }\n",
     );
     store.publish_sum("m/v1", 2.0);
     store.wait_for("v1", "live");
