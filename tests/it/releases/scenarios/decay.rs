@@ -68,14 +68,16 @@ fn t7_too_few_samples_and_labels_that_never_come_evict_nothing() {
 
 #[test]
 fn t9_two_versions_that_degrade_together_both_stay_and_an_alert_says_so() {
-    let (_clock, store, one, two) = fast("");
+    // A minute closes for both alike, however few they answer in it: all of that fails.
+    let (clock, store, one, two) = fast("[models.m.guard]\nsamples = 1\n");
+    one.set(Mood::FailsEvery(1));
+    two.set(Mood::FailsEvery(1));
+    std::thread::park_timeout(clock.to_the_next_minute());
     under_load(
         &store,
         &[MODEL, STANDBY],
         |_| {},
         || {
-            one.set(Mood::FailsEvery(4));
-            two.set(Mood::FailsEvery(4));
             eventually("it is told", || {
                 let alerts = told(&store, "release.alerted");
                 alerts.iter().any(|words| words.contains("are degraded together")).then_some(())
