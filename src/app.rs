@@ -145,7 +145,7 @@ impl App {
                 .map_err(StartError::Publish)?;
         let (repository, orders) = Repository::channel();
         let intent = Arc::new(intent);
-        let events = Arc::new(Events::open(&intent.data_dir));
+        let events = Arc::new(Events::open(&intent.data_dir).told_to(alarms.teller()));
         let (running, discovery) = Discovery::open(&intent, Arc::clone(&events));
         let gateway = Arc::new(Gateway::new(
             &intent,

@@ -8,6 +8,7 @@ mod args;
 mod baseline;
 mod check;
 mod drift;
+mod events;
 mod explain;
 mod health;
 mod log;
@@ -72,6 +73,7 @@ fn dispatch(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Health => health::health(&load(config, Checks::Offline)?),
         Command::Top(args) => top::top(&load(config, Checks::Offline)?, &args, out),
         Command::Versions(command) => versions::run(&command, &load(config, Checks::Offline)?, out),
+        Command::Events(args) => events::events(&load(config, Checks::Offline)?, &args, out),
         Command::Log(command) => {
             let intent = load(config, Checks::Offline)?;
             log::run(*command, &intent, out)

@@ -56,6 +56,8 @@ pub(super) enum Command {
     /// Read and direct the releases of a running gateway.
     #[command(subcommand)]
     Versions(Box<VersionsCommand>),
+    /// Show what the gateway has found out and decided: of releases and of sources, one sentence each.
+    Events(EventsArgs),
     /// Read the prediction log, of a running gateway or a stopped one.
     #[command(subcommand)]
     Log(Box<LogCommand>),
@@ -76,6 +78,22 @@ pub(super) enum Command {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+}
+
+/// Which events to show.
+#[derive(Debug, clap::Args)]
+pub(super) struct EventsArgs {
+    /// About this only: a model, MODEL/VERSION, or a source.
+    pub(super) about: Option<String>,
+    /// Of this kind only, such as `release` or `release.stopped`.
+    #[arg(long)]
+    pub(super) kind: Option<String>,
+    /// How many, at most: the last ones.
+    #[arg(short, default_value_t = 100)]
+    pub(super) n: usize,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(super) format: Format,
 }
 
 /// What to show of drift.

@@ -1,7 +1,8 @@
 //! Events: what the gateway has found out and decided, one sentence each, with its numbers.
 //!
-//! Owns a bounded ring of them in memory and in a file below `state/`, and their way into the log. Never
-//! decides anything, and never fails whoever tells it something: an event that cannot be written is counted.
+//! Owns a bounded ring of them in memory and in a file below `state/`, and their way into the log and to the webhook
+//! of alarms. Never decides anything, and never fails whoever tells it something: an event that cannot be
+//! written is counted.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -13,6 +14,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::store;
+use crate::monitor::alarms::{Teller, Told};
 
 /// Events that are kept.
 pub const EVENTS_MAX: usize = 1024;
@@ -57,6 +59,8 @@ pub struct Events {
     /// Taken for a moment by the controller, and by whoever reads.
     ring: Mutex<Ring>,
     lost: AtomicU64,
+    /// Where there is a webhook.
+    teller: Option<Teller>,
 }
 
 #[derive(Debug, Default)]
@@ -80,7 +84,17 @@ impl Events {
                 drop(store::put_aside(&path));
             }
         }
-        Self { path, ring: Mutex::new(ring), lost: AtomicU64::new(0) }
+        Self { path, ring: Mutex::new(ring), lost: AtomicU64::new(0), teller: None }
+    }
+
+    /// From now on they are told to the webhook as well; first those that the last process left untold.
+    #[must_use]
+    pub fn told_to(mut self, teller: Option<Teller>) -> Self {
+        if let Some((teller, last)) = teller.as_ref().and_then(|it| Some((it, it.last()?))) {
+            self.after(Some(last), EVENTS_MAX).iter().for_each(|event| teller.tell(event.into()));
+        }
+        self.teller = teller;
+        self
     }
 
     /// Notes an event and logs it.
@@ -100,6 +114,10 @@ impl Events {
         };
         ring.next += 1;
         let written = ring.write(&self.path, &event);
+        // Under the lock, so that events are told in their order; it only notes them.
+        if let Some(teller) = &self.teller {
+            teller.tell((&event).into());
+        }
         ring.keep(event);
         if let Err(error) = written {
             ring.file = None;
@@ -126,6 +144,19 @@ impl Events {
     /// Events that are not in the file.
     pub fn lost(&self) -> u64 {
         self.lost.load(Relaxed)
+    }
+}
+
+impl From<&Event> for Told {
+    fn from(event: &Event) -> Self {
+        Self {
+            number: event.number,
+            at_ms: event.at_ms,
+            kind: event.kind.clone(),
+            is_alarm: event.weight == Weight::Alarm,
+            about: event.about.clone(),
+            words: event.words.clone(),
+        }
     }
 }
 

@@ -61,6 +61,7 @@ use crate::domain::lifecycle::observed::Observed;
 use crate::domain::lifecycle::order::{Command, Order, OrderError, carry_out};
 use crate::domain::lifecycle::plan::{Policies, plan};
 use crate::domain::lifecycle::stage::Stage;
+use crate::domain::lifecycle::state::Version;
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::Intent;
 use crate::monitor::{MonitorReader, QualityReader};
@@ -271,18 +272,21 @@ impl Releases {
         }
     }
 
-    /// Whether a champion that is written down is still being loaded.
+    /// Whether a version that is written down to answer is still being loaded.
     pub(super) fn is_waking(&self) -> bool {
-        let live = self.ledger.state().models().filter_map(|(name, model)| {
-            let (version, champion) = model.champion()?;
-            Some((name, version, champion))
+        let open = |(_, known): &(&VersionName, &Version)| known.killed().is_none();
+        let answering = self.ledger.state().models().filter_map(|(name, model)| {
+            // Where the champion is cut off, an earlier one answers for it.
+            let stand_in = || model.standbys().into_iter().find(open);
+            let (version, known) = model.champion().filter(open).or_else(stand_in)?;
+            Some((name, version, known))
         });
-        let mut live = live.filter(|(name, version, champion)| {
+        let mut missing = answering.filter(|(name, version, known)| {
             let key = ((*name).clone(), (*version).clone());
-            let is_local = champion.release().bytes > 0;
-            is_local && self.loaded.get(&key, &champion.release().digest).is_none()
+            let is_local = known.release().bytes > 0;
+            is_local && self.loaded.get(&key, &known.release().digest).is_none()
         });
-        self.work.is_under_way(Task::Load) && live.next().is_some()
+        self.work.is_under_way(Task::Load) && missing.next().is_some()
     }
 
     /// One step: writes down one event of the plan or, where there is none, does what is to be done.

@@ -8,6 +8,7 @@
 //! ```text
 //! minute is closed ─▶ watch: a reading for all that is watched ─▶ board: who is called? ─▶ ledger ─▶ disk
 //!                                                                                     │
+//! events of releases ─────────────────────────────────────────┐                       │
 //!                          webhook, with patience ◀── calls not delivered ◀───────────┤
 //!                          log line, metric, event ◀──────────────────────────────────┘
 //! ```
@@ -19,6 +20,7 @@ mod file;
 mod labelled;
 mod ledger;
 mod log_lag;
+mod told;
 mod traffic;
 mod values;
 mod watch;
@@ -36,9 +38,10 @@ pub use self::call::date;
 use self::ledger::Ledger;
 pub use self::ledger::{AlarmReader, AlarmStats, CallStats};
 pub use self::log_lag::LogSight;
+pub use self::told::{Teller, Told};
 pub use self::watch::AlarmWatch;
 use self::webhook::Webhook;
-use crate::domain::spec::Intent;
+use crate::domain::spec::{CalledEvents, Intent};
 use crate::monitor::QualityReader;
 use crate::prediction_log::PostError;
 
@@ -71,6 +74,8 @@ pub struct Alarms {
     /// The thread that delivers calls, where there is a webhook.
     thread: Mutex<Option<(SyncSender<()>, JoinHandle<()>)>>,
     wake: Option<SyncSender<()>>,
+    /// Which events are calls.
+    events: CalledEvents,
 }
 
 impl Alarms {
@@ -82,13 +87,21 @@ impl Alarms {
         let webhook = intent.alarms.webhook.as_ref();
         let ledger = Arc::new(Ledger::open(&state_dir(&intent.data_dir), webhook));
         let Some(spec) = webhook else {
-            return Ok(Self { ledger, thread: Mutex::new(None), wake: None });
+            let (thread, events) = (Mutex::new(None), CalledEvents::None);
+            return Ok(Self { ledger, thread, wake: None, events });
         };
         let (wake, woken) = sync_channel(1);
         let webhook = Webhook::new(spec, &intent.node, Arc::clone(&ledger))
             .map_err(|source| AlarmsError::Webhook { url: spec.url.clone(), source })?;
         let thread = webhook.spawn(woken).map_err(AlarmsError::Spawn)?;
-        Ok(Self { ledger, thread: Mutex::new(Some((wake.clone(), thread))), wake: Some(wake) })
+        let thread = Mutex::new(Some((wake.clone(), thread)));
+        Ok(Self { ledger, thread, wake: Some(wake), events: spec.events })
+    }
+
+    /// Tells events to the webhook; `None` without one.
+    pub fn teller(&self) -> Option<Teller> {
+        let wake = self.wake.clone()?;
+        Some(Teller::new(Arc::clone(&self.ledger), wake, self.events))
     }
 
     /// Looks at each minute that the monitor closes.

@@ -8,7 +8,7 @@ use crate::support::{Backend, Client, Gateway, Reply, eventually};
 
 mod catalogue;
 mod directory;
-mod dns;
+pub(crate) mod dns;
 #[cfg(feature = "discovery-kubernetes")]
 mod kubernetes;
 mod leases;

@@ -6,14 +6,18 @@ use serde_json::{Value, json};
 
 use crate::support::gateway::command_in;
 use crate::support::onnx::{FLOAT, Graph};
-use crate::support::{Client, Gateway, Reply, eventually};
+use crate::support::{Client, Clock, Gateway, Mood, Reply, Server, eventually};
 
 mod artifacts;
 mod eviction;
+mod kills;
 mod orders;
+mod past;
 mod recovery;
 mod rollout;
+mod scenarios;
 mod servers;
+mod told;
 
 /// A model directory that is looked at often, and one model whose releases are quick.
 const QUICK: &str = "
@@ -39,6 +43,14 @@ impl Store {
     fn start_in(dir: tempfile::TempDir, more: &str) -> Self {
         let config = format!("{QUICK}{more}");
         Self { gateway: Gateway::start_in(dir, &config), config }
+    }
+
+    /// One whose time of day is that of `clock`.
+    fn start_at(clock: &Clock, more: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("models")).unwrap();
+        let config = format!("{QUICK}{more}");
+        Self { gateway: Gateway::start_by(dir, &config, &clock.environment()), config }
     }
 
     /// SIGKILL, and another process on what is left.
@@ -114,6 +126,13 @@ impl Store {
     /// Gives an order that must be carried out.
     fn ordered(&self, path: &str) -> Value {
         let reply = self.order(path, &json!({ "who": "ann", "why": "a test" }));
+        assert_eq!(reply.status, 200, "{path}: {}", reply.text());
+        reply.json()
+    }
+
+    /// Gives an order that overrules everything but use.
+    fn forced(&self, path: &str) -> Value {
+        let reply = self.order(path, &json!({ "who": "ann", "why": "a test", "force": true }));
         assert_eq!(reply.status, 200, "{path}: {}", reply.text());
         reply.json()
     }

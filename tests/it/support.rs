@@ -2,15 +2,19 @@
 
 pub(crate) mod backend;
 pub(crate) mod client;
+pub(crate) mod clock;
 pub(crate) mod gateway;
 pub(crate) mod http2;
 pub(crate) mod in_process;
 pub(crate) mod onnx;
+pub(crate) mod server;
 
 pub(crate) use self::backend::Backend;
 pub(crate) use self::client::{Client, Reply};
+pub(crate) use self::clock::Clock;
 pub(crate) use self::gateway::Gateway;
 pub(crate) use self::http2::{Http2, Http2Backend, Http2Reply};
+pub(crate) use self::server::{Mood, Server};
 
 /// The longest wait of any test for anything.
 pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);

@@ -18,6 +18,7 @@ pub(in crate::cli) enum VersionsCommand {
         format: Format,
     },
     /// Show one version: why it is where it is, what it waits for, and its evidence.
+    #[command(visible_alias = "explain")]
     Show {
         /// The model.
         model: String,

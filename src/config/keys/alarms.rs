@@ -288,6 +288,13 @@ with_kinds! {
             Absent::Same("1000"),
             "Calls that may wait for `webhook`; beyond, the oldest one is given up, and counted.",
         ),
+        key(
+            "events",
+            Kind::Word(&["all", "alarms", "none"]),
+            Absent::Same("all"),
+            "Which events of releases and sources are posted to `webhook` besides alarms: all, those at which \
+             somebody should look, or none.",
+        ),
         RUNBOOK,
         MUTE,
         table("log_lag", &LOG_LAG),

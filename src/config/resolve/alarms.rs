@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use crate::config::form;
 use crate::config::reader::{At, Fields};
-use crate::domain::spec::{AlarmLimits, AlarmRules, AlarmsSpec, BackendAddress, WebhookSpec};
+use crate::domain::spec::{
+    AlarmLimits, AlarmRules, AlarmsSpec, BackendAddress, CalledEvents, WebhookSpec,
+};
 use crate::domain::stats::alarm::{AlarmKind, MuteHours, Rule, Severity};
 
 use super::{Peer, Rules};
@@ -61,8 +63,15 @@ fn webhook(fields: &Fields<'_>) -> Option<(WebhookSpec, At<BackendAddress>)> {
     let timeout = fields.duration("timeout").unwrap_or(Duration::from_secs(10));
     let backoff = fields.duration("backoff").unwrap_or(Duration::from_secs(60));
     let queue = fields.integer("queue").unwrap_or(1000);
+    let events = fields.word("events", |word| match word {
+        "all" => Some(CalledEvents::All),
+        "alarms" => Some(CalledEvents::Alarms),
+        "none" => Some(CalledEvents::None),
+        _ => None,
+    });
     let At { value: (url, address), place, hidden } = fields.parse("webhook", form::sink_url)?;
-    let spec = WebhookSpec { url, authorization, timeout, backoff, queue };
+    let events = events.unwrap_or_default();
+    let spec = WebhookSpec { url, authorization, timeout, backoff, queue, events };
     Some((spec, At { value: address, place, hidden }))
 }
 

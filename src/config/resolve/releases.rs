@@ -6,6 +6,7 @@ use crate::config::diagnostic::{Code, Finding};
 use crate::config::form;
 use crate::config::reader::{At, Fields};
 use crate::domain::ids::Permille;
+use crate::domain::lifecycle::evidence::Metric;
 use crate::domain::lifecycle::policy::{
     EvictPolicy, GuardPolicy, LatencyObjective, Mode, Policy, ReleasePolicy, ShadowPolicy, Step,
 };
@@ -160,7 +161,7 @@ fn guard(fields: &Fields<'_>) -> GuardPolicy {
     let (alpha, margin) = rates.unwrap_or_default();
     GuardPolicy {
         alpha: alpha.unwrap_or(default.alpha),
-        required: fields.list("required", form::metric).map_or(default.required, values),
+        required: rates_of(fields).unwrap_or(default.required),
         margin: margin.unwrap_or(default.margin),
         latency: fields.table("latency", |own| latency(&own)).flatten(),
         first_failures: count("first_failures").unwrap_or(default.first_failures),
@@ -169,6 +170,27 @@ fn guard(fields: &Fields<'_>) -> GuardPolicy {
         golden: fields.duration("golden").unwrap_or(default.golden),
         samples: count("samples").unwrap_or(default.samples),
     }
+}
+
+/// The rates without which nothing is promoted. One that no trial can have would stop every release.
+fn rates_of(fields: &Fields<'_>) -> Option<Vec<Metric>> {
+    let required = fields.list("required", form::metric)?;
+    for At { value, place, .. } in &required {
+        let (why, help) = match value {
+            Metric::Labels => (
+                "a trial compares no labels, so that nothing would ever be promoted",
+                "leave it out: predictions that labels prove wrong count once a version is live",
+            ),
+            Metric::Slow if fields.key_place("latency").is_none() => (
+                "nothing says which responses are slow, so that nothing would ever be promoted",
+                "add what is slow: latency = { slo = \"50ms\" }",
+            ),
+            Metric::Errors | Metric::Invalid | Metric::Slow => continue,
+        };
+        let message = format!("`{}` in `{}`: {why}", value.as_str(), fields.path_of("required"));
+        fields.add(Finding::error(Code::Choice, *place, message).help(help));
+    }
+    Some(values(required))
 }
 
 fn latency(fields: &Fields<'_>) -> Option<LatencyObjective> {

@@ -6,7 +6,7 @@ use super::*;
 use crate::config::keys::{ALARM_KINDS, Absent, Section};
 use crate::config::scalar::show_duration;
 use crate::domain::ids::ModelName;
-use crate::domain::spec::{AlarmLimits, AlarmRules};
+use crate::domain::spec::{AlarmLimits, AlarmRules, CalledEvents};
 use crate::domain::stats::alarm::{AlarmKind, Severity};
 
 /// What a key of a section says about its default: the words after the last `or`.
@@ -61,6 +61,7 @@ const LEVELS: &str = r#"
 webhook = "http://127.0.0.1:9/hook"
 runbook = "https://wiki/{model}/{alarm}"
 mute = ["22:00-06:00"]
+events = "alarms"
 [alarms.drift]
 severity = "critical"
 window = "90s"
@@ -100,6 +101,7 @@ fn a_model_has_the_last_word_over_the_gateway_over_the_defaults() {
     assert_eq!(lag.mute.len(), 1);
     let webhook = intent.alarms.webhook.expect("a webhook");
     assert_eq!((webhook.queue, webhook.timeout), (1000, Duration::from_secs(10)));
+    assert_eq!(webhook.events, CalledEvents::Alarms);
 }
 
 #[test]

@@ -135,6 +135,8 @@ fn each_mistake_is_found() {
         (Code::Malformed, "[models.m.release]\nrequired = [\"identiti\"]"),
         (Code::Malformed, "[models.m.release]\n[models.m.guard]\nrequired = [\"speed\"]"),
         (Code::Missing, "[models.m.release]\n[models.m.guard]\nlatency = { target = \"99%\" }"),
+        (Code::Choice, "[models.m.release]\n[models.m.guard]\nrequired = [\"errors\", \"labels\"]"),
+        (Code::Choice, "[models.m.release]\n[models.m.guard]\nrequired = [\"slow\"]"),
         (Code::Missing, "[models.m]\nsticky = \"client\""),
         (Code::UnknownKey, "[models.m.release]\nshadow = { pears = 3 }"),
     ];

@@ -11,7 +11,7 @@ use super::handle::Moves;
 use crate::control::events::{Events, Weight};
 use crate::control::journal::{Journal, JournalError};
 use crate::control::store::STATE_DIR;
-use crate::domain::lifecycle::event::{By, Draft, Event, What};
+use crate::domain::lifecycle::event::{By, Draft, Event, Scope, What};
 use crate::domain::lifecycle::explain::sentence;
 use crate::domain::lifecycle::stage::{Edge, Rest};
 use crate::domain::lifecycle::state::State;
@@ -159,6 +159,7 @@ fn about(what: &What) -> String {
         | What::Proven { version, .. }
         | What::Marked { version, .. }
         | What::Forgotten { version, .. } => Some(version),
+        What::Killed { scope: Scope::Version(_, version), .. } => Some(version),
         What::Moved { moves, .. } => moves.first().map(|first| &first.version),
         What::Killed { .. }
         | What::Alerted { .. }
@@ -178,7 +179,6 @@ fn wall() -> Wall {
 mod tests {
     use super::*;
     use crate::domain::ids::{ModelName, VersionName};
-    use crate::domain::lifecycle::event::Scope;
 
     fn open(dir: &Path) -> Ledger {
         Ledger::open(dir, Arc::new(Events::open(dir))).unwrap()

@@ -276,7 +276,10 @@ impl Store {
                         swept += 1;
                     }
                 }
+                // A process that ended between the two has left it empty; one that is not stays.
+                let _not_empty = fs::remove_dir(&version);
             }
+            let _not_empty = fs::remove_dir(&model);
         }
         Ok(swept)
     }
@@ -460,7 +463,9 @@ mod tests {
         fs::create_dir_all(&half).unwrap();
         fs::write(half.join(MODEL_FILE), "mod").unwrap();
         let store = Store::new(dir.path());
+        let whole = dir.path().join("models/m/v2/abcd");
+        fs::create_dir_all(&whole).unwrap();
         assert_eq!(store.sweep().unwrap(), 1);
-        assert!(!half.exists());
+        assert!(!dir.path().join("models/m/v1").exists() && whole.exists());
     }
 }

@@ -33,6 +33,20 @@ pub struct WebhookSpec {
     pub backoff: Duration,
     /// Calls that may wait; beyond, the oldest one is given up.
     pub queue: usize,
+    /// Which events of releases and sources are calls, too.
+    pub events: CalledEvents,
+}
+
+/// Which events of releases and sources are calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CalledEvents {
+    /// Every event.
+    #[default]
+    All,
+    /// Those at which somebody should look.
+    Alarms,
+    /// None.
+    None,
 }
 
 /// The rules of one model.

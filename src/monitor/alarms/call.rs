@@ -7,7 +7,11 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::told::Told;
 use crate::domain::stats::alarm::{AlarmKey, Evidence, Notice, Severity, Word};
+
+/// The end of what is not over.
+const NOT_OVER: &str = "0001-01-01T00:00:00Z";
 
 /// What one activity of an alarm is known by, so that receivers can tell a repetition.
 pub(super) fn fingerprint(key: &AlarmKey, since: u64) -> String {
@@ -60,7 +64,7 @@ pub(super) fn body(notice: &Notice, node: &str) -> Value {
         annotations["runbook_url"] = runbook.as_str().into();
     }
     let ends = match notice.word {
-        Word::Firing => "0001-01-01T00:00:00Z".to_owned(),
+        Word::Firing => NOT_OVER.to_owned(),
         Word::Resolved => date(notice.minute),
     };
     let group = format!("{}:{model}:{version}", alarm.as_str());
@@ -85,6 +89,49 @@ pub(super) fn body(notice: &Notice, node: &str) -> Value {
             "evidence": notice.evidence,
         }],
     })
+}
+
+/// The body of a webhook for an event. It fires once, and is never over: each event is an alert of its own.
+pub(super) fn event_body(told: &Told, node: &str) -> Value {
+    let severity = if told.is_alarm { Severity::Warning } else { Severity::Info };
+    let mut labels = json!({
+        "alertname": told.kind,
+        "severity": severity.as_str(),
+        "about": told.about,
+        "node": node,
+    });
+    if told.kind.starts_with("release.") {
+        let (model, version) = told.about.split_once('/').unwrap_or((&told.about, ""));
+        labels["model"] = model.into();
+        labels["version"] = version.into();
+    }
+    let annotations = json!({ "summary": told.words });
+    let number = told.number;
+    json!({
+        "version": "4",
+        "groupKey": format!("{}:{}", told.kind, told.about),
+        "truncatedAlerts": 0,
+        "status": Word::Firing.as_str(),
+        "receiver": "pointsman",
+        "groupLabels": { "alertname": told.kind, "about": told.about },
+        "commonLabels": labels,
+        "commonAnnotations": annotations,
+        "externalURL": "",
+        "alerts": [{
+            "status": Word::Firing.as_str(),
+            "labels": labels,
+            "annotations": annotations,
+            "startsAt": date_of_ms(told.at_ms),
+            "endsAt": NOT_OVER,
+            "generatorURL": "",
+            "fingerprint": format!("event:{node}:{number}"),
+        }],
+    })
+}
+
+fn date_of_ms(at_ms: u64) -> String {
+    let ms = i64::try_from(at_ms).unwrap_or(i64::MAX);
+    Timestamp::from_millisecond(ms).map_or_else(|_| at_ms.to_string(), |date| date.to_string())
 }
 
 /// Writes a call to the log.
@@ -149,6 +196,19 @@ mod tests {
             "drift of fraud/v7: psi: 0.3000 (limit 0.1000, 500 samples); age: moved"
         );
         assert_eq!(alert["evidence"]["p"], 1e-9);
+        let told = Told {
+            number: 3,
+            at_ms: 1_500_000_000_123,
+            kind: "release.moved".to_owned(),
+            is_alarm: false,
+            about: "fraud/v7".to_owned(),
+            words: "fraud: v7 is live: it is not worse.".to_owned(),
+        };
+        let event = &event_body(&told, "edge-1")["alerts"][0];
+        assert_eq!(event["labels"]["version"], "v7");
+        assert_eq!(event["labels"]["severity"], "info");
+        assert_eq!(event["startsAt"], "2017-07-14T02:40:00.123Z");
+        assert_eq!(event["annotations"]["summary"], told.words);
         notice.word = Word::Resolved;
         let over = &body(&notice, "edge-1")["alerts"][0];
         assert_eq!(over["endsAt"], "2017-07-14T02:40:00Z");

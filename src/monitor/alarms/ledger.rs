@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::file;
+use super::told::Told;
 use crate::domain::spec::WebhookSpec;
 use crate::domain::stats::alarm::{
     AlarmKey, AlarmKind, Board, Change, Event, Notice, Standing, Watch,
@@ -39,13 +40,36 @@ struct Kept {
     next_call: u64,
     /// When versions came, by model.
     arrivals: BTreeMap<String, Arrivals>,
+    /// The number of the last event that became a call.
+    told: Option<u64>,
 }
 
 /// A call and its number.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Call {
     pub(super) number: u64,
-    pub(super) notice: Notice,
+    #[serde(flatten)]
+    pub(super) what: CallWhat,
+}
+
+/// What someone is called for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CallWhat {
+    /// An alarm.
+    Notice(Notice),
+    /// An event of a release or a source.
+    Event(Told),
+}
+
+impl CallWhat {
+    /// Whether others are given up before it.
+    const fn is_pressing(&self) -> bool {
+        match self {
+            Self::Notice(_) => true,
+            Self::Event(told) => told.is_alarm,
+        }
+    }
 }
 
 /// When the versions of a model came.
@@ -159,9 +183,7 @@ impl Ledger {
             kept.events.extend(step.events);
             if self.queue > 0 {
                 for notice in &step.notices {
-                    let call = Call { number: kept.next_call, notice: notice.clone() };
-                    kept.next_call += 1;
-                    kept.outbox.push_back(call);
+                    kept.call(CallWhat::Notice(notice.clone()));
                 }
             }
             bound(kept, self.queue, stats);
@@ -171,6 +193,25 @@ impl Ledger {
             self.save();
         }
         notices
+    }
+
+    /// Takes in an event, unless it is known; whether it is a call now. It is written down with the next call that
+    /// ends.
+    pub(super) fn tell(&self, told: Told) -> bool {
+        let mut state = self.state.lock();
+        let State { kept, stats, .. } = &mut *state;
+        if kept.told.is_some_and(|known| told.number <= known) {
+            return false;
+        }
+        kept.told = Some(told.number);
+        kept.call(CallWhat::Event(told));
+        bound(kept, self.queue, stats);
+        true
+    }
+
+    /// The number of the last event that was taken in.
+    pub(super) fn last_told(&self) -> Option<u64> {
+        self.state.lock().kept.told
     }
 
     /// Notes which versions a model has; returns when the last one came.
@@ -294,12 +335,23 @@ impl Ledger {
     }
 }
 
+impl Kept {
+    fn call(&mut self, what: CallWhat) {
+        self.outbox.push_back(Call { number: self.next_call, what });
+        self.next_call += 1;
+    }
+}
+
 /// Keeps what is kept within its bounds.
 fn bound(kept: &mut Kept, queue: usize, stats: &mut AlarmStats) {
     let old = kept.events.len().saturating_sub(EVENTS_MAX);
     kept.events.drain(..old);
     let over = kept.outbox.len().saturating_sub(queue);
-    kept.outbox.drain(..over);
+    for _ in 0..over {
+        // What is only to be known makes room for what somebody should look at.
+        let at = kept.outbox.iter().position(|call| !call.what.is_pressing());
+        kept.outbox.remove(at.unwrap_or(0));
+    }
     if let Some(calls) = &mut stats.calls {
         calls.given_up += over as u64;
     }
@@ -361,7 +413,7 @@ impl AlarmReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::spec::AlarmRules;
+    use crate::domain::spec::{AlarmRules, CalledEvents};
     use crate::domain::stats::alarm::{Evidence, Reading, Rule};
     use crate::domain::stats::rate_band::Look;
     use std::time::Duration;
@@ -371,7 +423,20 @@ mod tests {
     fn webhook(queue: usize) -> WebhookSpec {
         let second = Duration::from_secs(1);
         let url = "http://127.0.0.1:1/".to_owned();
-        WebhookSpec { url, authorization: None, timeout: second, backoff: second, queue }
+        let events = CalledEvents::All;
+        WebhookSpec { url, authorization: None, timeout: second, backoff: second, queue, events }
+    }
+
+    fn model_of(call: &Call) -> &str {
+        match &call.what {
+            CallWhat::Notice(notice) => &notice.key.model,
+            CallWhat::Event(told) => &told.about,
+        }
+    }
+
+    fn told(number: u64, is_alarm: bool) -> Told {
+        let (kind, about) = ("release.moved".to_owned(), format!("e{number}"));
+        Told { number, at_ms: 1, kind, is_alarm, about, words: "it moved.".to_owned() }
     }
 
     fn rule() -> Rule {
@@ -428,10 +493,35 @@ mod tests {
         let stats = AlarmReader::new(Arc::clone(&ledger)).stats();
         let calls = stats.calls.expect("a webhook");
         assert_eq!((calls.given_up, calls.waiting, stats.fired.len()), (1, 2, 3));
-        assert_eq!(ledger.next_call().expect("a call").notice.key.model, "b");
+        assert_eq!(model_of(&ledger.next_call().expect("a call")), "b");
         // Delivering a call that was given up meanwhile changes nothing else.
         ledger.delivered(0);
-        assert_eq!(ledger.next_call().expect("a call").notice.key.model, "b");
+        assert_eq!(model_of(&ledger.next_call().expect("a call")), "b");
+    }
+
+    #[test]
+    fn events_are_calls_once_and_make_room_for_alarms() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let rule = rule();
+        let ledger = Ledger::open(dir.path(), Some(&webhook(2)));
+        assert_eq!(ledger.last_told(), None);
+        assert!(ledger.tell(told(7, false)) && !ledger.tell(told(7, false)));
+        assert!(ledger.tell(told(8, true)));
+        ledger.step(START, bad(&rule, &["a"]));
+        let mut seen = Vec::new();
+        while let Some(call) = ledger.next_call() {
+            seen.push(model_of(&call).to_owned());
+            ledger.delivered(call.number);
+        }
+        assert_eq!(seen, ["e8", "a"], "the one that is only to be known was given up");
+        drop(ledger);
+        let ledger = Ledger::open(dir.path(), Some(&webhook(2)));
+        assert_eq!(ledger.last_told(), Some(8));
+        assert!(!ledger.tell(told(8, true)) && ledger.tell(told(9, false)));
+        ledger.save_all();
+        drop(ledger);
+        let call = Ledger::open(dir.path(), Some(&webhook(2))).next_call().expect("a call");
+        assert_eq!((call.number, call.what), (3, CallWhat::Event(told(9, false))));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use http::HeaderValue;
 
 use super::call;
-use super::ledger::{Call, Ledger};
+use super::ledger::{Call, CallWhat, Ledger};
 use crate::domain::spec::WebhookSpec;
 use crate::prediction_log::{Backoff, Failure, FailureReason, HttpPost, PostError};
 
@@ -79,7 +79,11 @@ impl Webhook {
     }
 
     async fn attempt(&mut self, next: &Call) -> Result<(), Failure> {
-        let body = call::body(&next.notice, &self.node).to_string();
+        let body = match &next.what {
+            CallWhat::Notice(notice) => call::body(notice, &self.node),
+            CallWhat::Event(told) => call::event_body(told, &self.node),
+        };
+        let body = body.to_string();
         let sent = tokio::time::timeout(self.spec.timeout, self.post.post(body.into())).await;
         sent.unwrap_or_else(|_elapsed| {
             let detail = format!("no answer within {:?}", self.spec.timeout);

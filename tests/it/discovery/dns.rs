@@ -11,7 +11,7 @@ use super::*;
 
 /// What the name server answers.
 #[derive(Clone)]
-enum Zone {
+pub(crate) enum Zone {
     /// These services of the name, all on this host.
     Ports(Vec<u16>),
     /// These last bytes of 127.0.0.x for the name.
@@ -21,14 +21,14 @@ enum Zone {
     Garbage,
 }
 
-struct NameServer {
-    address: std::net::SocketAddr,
+pub(crate) struct NameServer {
+    pub(crate) address: std::net::SocketAddr,
     zone: Arc<Mutex<Zone>>,
     asked: Arc<Mutex<usize>>,
 }
 
 impl NameServer {
-    fn new(zone: Zone) -> Self {
+    pub(crate) fn new(zone: Zone) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
         let (zone, asked) = (Arc::new(Mutex::new(zone)), Arc::new(Mutex::new(0)));
@@ -44,7 +44,7 @@ impl NameServer {
         Self { address, zone, asked }
     }
 
-    fn set(&self, zone: Zone) {
+    pub(crate) fn set(&self, zone: Zone) {
         *self.zone.lock() = zone;
     }
 }

@@ -29,7 +29,16 @@ impl Gateway {
 
     /// The same in a directory that exists, as after a restart.
     pub(crate) fn start_in(dir: tempfile::TempDir, config: &str) -> Self {
-        let mut gateway = Self::spawn(dir, config);
+        Self::start_by(dir, config, &[])
+    }
+
+    /// The same with these variables in its environment.
+    pub(crate) fn start_by(
+        dir: tempfile::TempDir,
+        config: &str,
+        environment: &[(&str, PathBuf)],
+    ) -> Self {
+        let mut gateway = Self::spawn_by(dir, config, environment);
         gateway.read_addresses();
         eventually("the gateway is ready", || {
             let mut client = Client::try_connect(gateway.admin)?;
@@ -41,10 +50,15 @@ impl Gateway {
 
     /// Starts without waiting for anything.
     pub(crate) fn spawn(dir: tempfile::TempDir, config: &str) -> Self {
+        Self::spawn_by(dir, config, &[])
+    }
+
+    fn spawn_by(dir: tempfile::TempDir, config: &str, environment: &[(&str, PathBuf)]) -> Self {
         let file = dir.path().join("pointsman.toml");
         std::fs::write(&file, with_defaults(config)).unwrap();
-        let mut child =
-            command(&["run"], &file).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut run = command(&["run"], &file);
+        run.envs(environment.iter().map(|(name, value)| (name, value)));
+        let mut child = run.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let stderr = child.stderr.take().unwrap();
         let lines = Arc::clone(&log);

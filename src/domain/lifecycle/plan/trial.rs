@@ -304,11 +304,18 @@ impl<'a> Scene<'a> {
 
     /// The candidate answers and the champion stands by, in one swap.
     pub(in crate::domain::lifecycle) fn promote(&self, name: &VersionName, edge: Edge) -> What {
+        // An order promotes whatever the evidence says.
+        let is_proven = !matches!(&edge, Edge::Promote(proof) if proof.overruled().is_some());
         let mut moves = vec![Move { version: name.clone(), edge }];
-        let mut why = "it is not worse than the control slice".to_owned();
+        let mut why =
+            if is_proven { "it is not worse than the control slice" } else { "it is ordered" }
+                .to_owned();
         if let Some((champion, _)) = self.champion {
             moves.push(Move { version: champion.clone(), edge: Edge::StandBy });
-            why = format!("it is not worse than {champion}, which now stands by");
+            why = match is_proven {
+                true => format!("it is not worse than {champion}, which now stands by"),
+                false => format!("it takes the place of {champion}"),
+            };
         }
         self.moved(moves, why)
     }

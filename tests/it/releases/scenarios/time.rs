@@ -1,0 +1,95 @@
+//! Clocks that are set, and what the end of a version's time looks like.
+
+use super::*;
+
+#[test]
+fn t23_a_clock_that_is_set_by_a_day_evicts_nothing_and_is_told() {
+    let clock = Clock::new();
+    let store = Store::start_at(
+        &clock,
+        "[models.m.release]\nbetween = \"0s\"\nundo = \"0s\"\nunproven = true\nproving = \"0s\"\n\
+         shadow = { pairs = 1000000 }\n[models.m.evict]\nttl = \"6h\"\nidle = \"6h\"\nmax_age = \"6h\"\n\
+         quarantine = \"6h\"\nkeep_proven = 1\ncool_down = \"0s\"\ngrace = \"0s\"\n",
+    );
+    store.publish_sum("m/v1", 2.0);
+    store.wait_for("v1", "live");
+    for (version, factor) in [("v2", 2.2), ("v3", 2.3)] {
+        store.publish_sum(&format!("m/{version}"), factor);
+        store.wait_for(version, "shadow");
+        store.ordered(&format!("models/m/versions/{version}/promote"));
+    }
+    store.publish("m/v4", &[("model.onnx", b"no model")]);
+    store.wait_for("v4", "quarantined");
+    store.ordered("models/m/versions/v2/pin");
+    let stages = |store: &Store| {
+        ["v1", "v2", "v3", "v4"].map(|version| store.version(version).unwrap()["stage"].clone())
+    };
+    store.wait_for("v1", "retired");
+    let before = stages(&store);
+    let mut store = store;
+    for (ahead, told_so_far) in [(86_400.0, 1), (0.0, 2), (-86_400.0, 3)] {
+        clock.set(ahead, 1.0);
+        eventually("it is told", || {
+            (told(&store, "release.clock_set").len() >= told_so_far).then_some(())
+        });
+        std::thread::park_timeout(Duration::from_millis(1500));
+        assert_eq!(stages(&store), before, "{ahead}");
+        assert_eq!(store.predict().2, "v3", "{ahead}");
+        // And over a restart at the other time.
+        let Store { gateway, config } = store;
+        let gateway = Gateway::start_by(gateway.kill(), &config, &clock.environment());
+        store = Store { gateway, config };
+        assert_eq!(stages(&store), before, "{ahead}, after a restart");
+        assert_eq!(store.predict().2, "v3", "{ahead}, after a restart");
+    }
+}
+
+#[test]
+fn what_is_idle_expired_pinned_last_good_and_standby_ends_as_the_guard_says_and_explains_itself() {
+    let store = Store::start(
+        "[models.m.release]\nbetween = \"0s\"\nundo = \"6s\"\nstandbys = 1\nunproven = true\n\
+         proving = \"0s\"\nshadow = { pairs = 1000000 }\n[models.m.evict]\nidle = \"1s\"\nttl = \"3s\"\n\
+         keep_proven = 3\ncool_down = \"0s\"\ngrace = \"1h\"\n",
+    );
+    store.publish_sum("m/v1", 2.0);
+    store.wait_for("v1", "live");
+    for (version, factor) in [("v2", 2.1), ("v3", 2.2), ("v4", 2.3), ("v5", 2.4)] {
+        store.publish_sum(&format!("m/{version}"), factor);
+        store.wait_for(version, "shadow");
+        store.ordered(&format!("models/m/versions/{version}/promote"));
+        if version == "v2" {
+            store.ordered("models/m/versions/v1/pin");
+        }
+    }
+    let explain = |version: &str| {
+        let (ok, told) = store.command(&["versions", "explain", "m", version]);
+        assert!(ok, "{told}");
+        told.lines().next().unwrap_or_default().to_owned()
+    };
+    let says = |version: &str, words: &[&str]| {
+        eventually(&format!("{version}: {words:?}"), || {
+            let told = explain(version);
+            words.iter().all(|word| told.contains(word)).then_some(told)
+        })
+    };
+    // Standby within its window, which nobody asks for.
+    says("v4", &["standby", "to be unloaded, as", "its undo window ends in"]);
+    // Pinned: should go for another, and stays.
+    says("v1", &["standby", "pinned by ann", "v4 stands by in its place: it is pinned by ann"]);
+    // Last good: out of memory, old, and kept.
+    says(
+        "v3",
+        &["retired", "v4 stands by in its place", "it is one of the proven versions that are kept"],
+    );
+    // Expired: nothing speaks for it.
+    says("v2", &["was evicted", "old", "its deletion in"]);
+    // The champion is as old, and nothing can follow it.
+    says("v5", &["live", "overdue"]);
+    // Idle, once its window is over.
+    says("v4", &["retired", "nobody has asked for it for"]);
+    assert_eq!(store.predict(), (200, Some(24.0), "v5".to_owned()));
+    // Restored within its grace, it is as good as before.
+    store.ordered("models/m/versions/v2/restore");
+    says("v2", &["standby"]);
+    assert_eq!(ask_for(&store, "v2").status, 200);
+}
