@@ -20,7 +20,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use self::alarms::{AlarmLimits, AlarmRules, AlarmsSpec, QualityFloors, Switched, WebhookSpec};
+pub use self::alarms::{
+    AlarmLimits, AlarmRules, AlarmsSpec, QualityCeilings, QualityFloors, Switched, WebhookSpec,
+};
 pub use self::backends::{BackendsSpec, ProtocolSpec, RawSpec, SpokenDialect, StrictStatus};
 pub use self::card::{InputCard, ModelCard, OutputCard};
 pub use self::discovery::{

@@ -19,6 +19,7 @@ mod file;
 mod labelled;
 mod ledger;
 mod log_lag;
+mod lost_labels;
 mod traffic;
 mod values;
 mod watch;
