@@ -229,6 +229,19 @@ fn parquet_and_csv_make_the_same_baseline() {
     assert!(from_csv["features"][0]["missing"].as_f64().unwrap() > 0.01);
     assert!(from_csv["features"][0]["noise"]["psi_q50"].is_number());
 
+    // One field that is no number makes texts of a column, and says so.
+    std::fs::write(dir.path().join("gap.csv"), "x,y\n1,a\n2,3\nN/A,b\n4,c\n").unwrap();
+    let gap = |more: &[&str]| {
+        let all = [&["baseline", "m", "v1", "--data", "gap.csv"], more].concat();
+        let output = command_in(dir.path(), &all);
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let told = gap(&[]);
+    assert!(told.contains("column `x`: 3 of 4 fields are numbers, but \"N/A\" is not"), "{told}");
+    assert!(!told.contains("column `y`"), "{told}");
+    assert!(!gap(&["--categorical", "x"]).contains("column `x`"));
+
     let unknown =
         command_in(dir.path(), &["baseline", "m", "v1", "--data", &csv, "--time", "when"]);
     let told = String::from_utf8(unknown.stderr).unwrap();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::QualityReader;
 use super::report::{ALPHA, Expectation, MATURE_SHARE, age, calibrator, expected, of_name};
 use super::series::Cell;
-use super::state::{Fate, ModelQuality};
+use super::state::{Fate, ModelQuality, State};
 use crate::domain::stats::cbpe;
 use crate::domain::stats::maturity::{Cohort, Curve};
 use crate::domain::stats::quality::Metric;
@@ -69,36 +69,7 @@ impl QualityReader {
     /// a window counts once it is as old as nine tenths of the labels need. `None` where nothing is known of a model,
     /// or of how late its labels come.
     pub fn matured(&self, key: &VersionKey, minutes: u32, minute: Minute) -> Option<Matured> {
-        let shared = self.shared.as_ref()?;
-        let state = shared.state.lock();
-        let model = state.models.iter().find(|own| own.name == key.model)?;
-        let version = of_name(model, key.version.as_str()).ok()?;
-        let now_us = minute.plus(1).start_us();
-        let cells: Vec<_> = version.finest(&state.floors).collect();
-        let old = |(start, length, cell): &(Minute, WindowLength, &'_ Cell)| {
-            (age(*start, *length, now_us), cell.cohort.clone())
-        };
-        let cohorts: Vec<(Duration, Cohort)> = cells.iter().map(old).collect();
-        let after =
-            Curve::of(cohorts.iter().map(|(age, cohort)| (*age, cohort))).age_of(MATURE_SHARE)?;
-        let late = u32::try_from(after.as_secs().div_ceil(60)).unwrap_or(u32::MAX);
-        let since = Minute((minute.0 + 1).saturating_sub(minutes.saturating_add(late)));
-        let (mut recent, mut before) = (Cell::new(&model.measure), Cohort::default());
-        for (start, length, cell) in cells {
-            if age(start, length, now_us) < after {
-                continue;
-            }
-            match length.start_of(start) >= length.start_of(since) {
-                true => recent.merge(cell),
-                false => before.merge(&cell.cohort),
-            }
-        }
-        Some(Matured {
-            after,
-            metrics: recent.quality.metrics(&model.measure, ALPHA),
-            labelled: Tally::new(recent.cohort.labelled(), recent.cohort.predicted()),
-            labelled_before: Tally::new(before.labelled(), before.predicted()),
-        })
+        matured(&self.shared.as_ref()?.state.lock(), key, minutes, minute)
     }
 
     /// The accuracy that the scores of these predictions let expect, labelled or not, and how many there are;
@@ -189,4 +160,41 @@ impl QualityReader {
             models: state.models.iter().map(of).collect(),
         })
     }
+}
+
+/// See [`QualityReader::matured`].
+pub(super) fn matured(
+    state: &State,
+    key: &VersionKey,
+    minutes: u32,
+    minute: Minute,
+) -> Option<Matured> {
+    let model = state.models.iter().find(|own| own.name == key.model)?;
+    let version = of_name(model, key.version.as_str()).ok()?;
+    let now_us = minute.plus(1).start_us();
+    let cells: Vec<_> = version.finest(&state.floors).collect();
+    let old = |(start, length, cell): &(Minute, WindowLength, &'_ Cell)| {
+        (age(*start, *length, now_us), cell.cohort.clone())
+    };
+    let cohorts: Vec<(Duration, Cohort)> = cells.iter().map(old).collect();
+    let after =
+        Curve::of(cohorts.iter().map(|(age, cohort)| (*age, cohort))).age_of(MATURE_SHARE)?;
+    let late = u32::try_from(after.as_secs().div_ceil(60)).unwrap_or(u32::MAX);
+    let since = Minute((minute.0 + 1).saturating_sub(minutes.saturating_add(late)));
+    let (mut recent, mut before) = (Cell::new(&model.measure), Cohort::default());
+    for (start, length, cell) in cells {
+        if age(start, length, now_us) < after {
+            continue;
+        }
+        match length.start_of(start) >= length.start_of(since) {
+            true => recent.merge(cell),
+            false => before.merge(&cell.cohort),
+        }
+    }
+    Some(Matured {
+        after,
+        metrics: recent.quality.metrics(&model.measure, ALPHA),
+        labelled: Tally::new(recent.cohort.labelled(), recent.cohort.predicted()),
+        labelled_before: Tally::new(before.labelled(), before.predicted()),
+    })
 }
