@@ -162,6 +162,7 @@ impl Admin {
         let mut out = registry.render();
         local::batch_rows(&snapshot, &mut out);
         drift::metrics(&self.monitor, &mut out);
+        alarms::active(&self.alarms, &mut out);
         let (counts, seconds) = (&log.sync_buckets, log.sync_time.as_secs_f64());
         Registry::histogram(LOG_SYNC, &SYNC_BUCKETS_US, counts, seconds, &mut out);
         out
@@ -343,7 +344,10 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/api/v1/models/{model}/versions/{version}/drift", get(drift::version))
         .route(
             "/api/v1/models/{model}/versions/{version}/baseline",
-            put(drift::adopt).layer(DefaultBodyLimit::max(FILE_BYTES_MAX)),
+            get(drift::baseline)
+                .put(drift::adopt)
+                .delete(drift::forget)
+                .layer(DefaultBodyLimit::max(FILE_BYTES_MAX)),
         )
         .route("/api/v1/models/{model}/versions/{version}/load", post(models::load))
         .route("/api/v1/models/{model}/versions/{version}/unload", post(models::unload))

@@ -155,6 +155,9 @@ impl App {
             Arc::new(Readiness::new(workers)),
             &registry,
         ));
+        if let Some(since_ms) = quality.known_since_ms() {
+            gateway.follow_join(since_ms);
+        }
         let readers = (monitor.reader(), quality.reader());
         let (cycle, releases) = Releases::open(
             &intent,

@@ -38,6 +38,7 @@ pub mod verdicts;
 mod waiting;
 mod wide;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,20 +50,36 @@ use parking_lot::Mutex;
 pub use self::about::About;
 use self::budget::Budget;
 pub use self::feedback::{
-    QualityMonitor, QualityReader, QualityStats, Query as QualityQuery, ReportError, VersionStats,
+    ErrorChange, LabelFates, Matured, QualityMonitor, QualityReader, QualityStats,
+    Query as QualityQuery, ReportError, VersionStats,
 };
 pub use self::gather::{Follower, Places};
 use self::gather::{Gatherer, Order};
 pub use self::judge::Judge;
 use self::observe::Versions;
 pub use self::observe::{Observation, VersionMonitor};
-pub use self::references::{Standing, baseline_beside, check_baseline};
+pub use self::references::{ForgetError, Standing, baseline_beside, check_baseline};
 use self::store::Store;
 pub use self::store::{MonitorReader, MonitorStats, VersionKey};
 pub use self::values::Values;
 pub use self::waiting::{Content, Waiting};
 use crate::domain::routing::TargetKind;
-use crate::domain::spec::{DriftSpec, Intent};
+use crate::domain::spec::{BodyPolicy, DriftSpec, Intent, Recording};
+
+/// The models whose values are not told by name, because their bodies are not recorded as they are; `None` where that is
+/// so of all.
+fn nameless(intent: &Intent) -> Option<BTreeSet<String>> {
+    let is_open = |recording: &Recording| {
+        recording.body == BodyPolicy::Full && recording.redact.rules.is_empty()
+    };
+    // What is not named in the configuration is recorded as it says for all.
+    let all = intent.routes.values().map(|route| &route.recording).chain([&intent.log.recording]);
+    if !all.into_iter().all(is_open) {
+        return None;
+    }
+    let closed = intent.models.iter().filter(|(_, model)| !is_open(&model.recording));
+    Some(closed.map(|(name, _)| name.to_string()).collect())
+}
 
 /// The monitor of a process.
 #[derive(Debug)]
@@ -86,7 +103,7 @@ impl Monitor {
         let cpu = f64::from(spec.cpu.thousandths()) / 1000.0;
         Self {
             versions,
-            store: Arc::new(Store::new(spec.memory)),
+            store: Arc::new(Store::new(spec.memory).naming(nameless(intent))),
             cpu,
             drift: spec.drift,
             described: Arc::default(),
@@ -106,7 +123,7 @@ impl Monitor {
         mut followers: Vec<Box<dyn Follower + Send>>,
     ) -> io::Result<()> {
         let Some(versions) = &self.versions else { return Ok(()) };
-        followers.insert(0, Box::new(Judge::new(&self.drift)));
+        followers.insert(0, Box::new(Judge::new(&self.drift).keeping(&places.state())));
         let (versions, store) = (Arc::clone(versions), Arc::clone(&self.store));
         let budget = Budget::new(self.cpu);
         let gatherer = Gatherer::new(versions, store, places, budget, followers);
@@ -145,6 +162,20 @@ impl Monitor {
         let order = Order::Adopt(key.clone(), json, answer);
         self.orders().ok_or_else(gone)?.send(order).map_err(|_gone| gone())?;
         wait.recv().map_err(|_gone| gone())?
+    }
+
+    /// Forgets the baseline of a version that was handed over or learned. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// Says why it stays.
+    pub fn forget_baseline(&self, key: &VersionKey) -> Result<(), ForgetError> {
+        let (answer, wait) = sync_channel(1);
+        let orders = self.orders().ok_or(ForgetError::Unmonitored)?;
+        orders
+            .send(Order::Forget(key.clone(), answer))
+            .map_err(|_gone| ForgetError::Unmonitored)?;
+        wait.recv().map_err(|_gone| ForgetError::Unmonitored)?
     }
 
     /// What workers record into for a target; `None` for what is not monitored.

@@ -44,7 +44,7 @@ mod worker;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use metrics::Counter;
@@ -144,6 +144,12 @@ impl Gateway {
     /// Bytes of bodies that are held whole now, but for the first 64 KiB of each exchange.
     pub fn held_body_bytes(&self) -> u64 {
         self.held_bodies.taken()
+    }
+
+    /// Says where it is told before when predictions are not joined with labels any more, in milliseconds since the Unix
+    /// epoch, so that feedback about them is answered by that.
+    pub fn follow_join(&self, since_ms: Arc<AtomicU64>) {
+        self.desk.follow_join(since_ms);
     }
 
     /// Names of predictions that are remembered for the answer to feedback.

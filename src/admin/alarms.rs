@@ -10,26 +10,35 @@ use axum::extract::State;
 use serde_json::{Value, json};
 
 use super::{Admin, float};
-use crate::domain::stats::alarm::{AlarmKey, AlarmKind, Event, Standing};
+use crate::domain::stats::alarm::{AlarmKey, Event, Severity, Standing};
 use crate::monitor::alarms::{AlarmReader, date};
 use crate::prediction_log::FailureReason;
 use crate::telemetry::Registry;
 
-/// Copies the state of alarms into the registry. A series stays at 0 once its alarm was active.
+/// Renders which alarms are active. A series stays at 0 for as long as its alarm is among the last events.
+pub(super) fn active(alarms: &AlarmReader, out: &mut String) {
+    let mut known: BTreeMap<AlarmKey, (Severity, bool)> = BTreeMap::new();
+    for event in alarms.events() {
+        known.insert(event.key, (event.severity, false));
+    }
+    for (key, standing) in alarms.active() {
+        known.insert(key, (standing.severity, true));
+    }
+    let series = known.into_iter().map(|(AlarmKey { model, version, alarm }, (severity, is))| {
+        let (alarm, severity) = (alarm.as_str().to_owned(), severity.as_str().to_owned());
+        let labels =
+            vec![("model", model), ("version", version), ("alarm", alarm), ("severity", severity)];
+        (labels, f64::from(u8::from(is)))
+    });
+    Registry::gauges("pointsman_alarm_active", &series.collect::<Vec<_>>(), out);
+}
+
+/// Copies what alarms have counted into the registry.
 pub(super) fn metrics(registry: &Registry, alarms: &AlarmReader) {
     let stats = alarms.stats();
-    let mut active: BTreeMap<(String, AlarmKind), u64> = BTreeMap::new();
-    for key in stats.fired.keys() {
-        active.insert(key.clone(), 0);
-    }
-    for (AlarmKey { model, alarm, .. }, _) in alarms.active() {
-        *active.entry((model, alarm)).or_default() += 1;
-    }
-    for ((model, alarm), count) in &active {
+    for ((model, alarm), fired) in &stats.fired {
         let labels = [("model", model.as_str()), ("alarm", alarm.as_str())];
-        registry.set("pointsman_alarm_active", &labels, float(*count));
-        let fired = stats.fired.get(&(model.clone(), *alarm)).copied().unwrap_or(0);
-        registry.copy("pointsman_alarms_fired_total", &labels, fired);
+        registry.copy("pointsman_alarms_fired_total", &labels, *fired);
     }
     registry.copy("pointsman_alarm_write_errors_total", &[], stats.write_errors);
     let Some(calls) = stats.calls else { return };

@@ -8,6 +8,8 @@
 //! | `/drift` | what was last concluded about each version |
 //! | `/versions/{version}/drift` | about one |
 //! | `PUT /versions/{version}/baseline` | takes a `baseline.json` for a version |
+//! | `GET /versions/{version}/baseline` | the baseline that is in force, as a `baseline.json` |
+//! | `DELETE /versions/{version}/baseline` | forgets the one that was handed over or learned |
 
 use std::sync::Arc;
 
@@ -18,11 +20,13 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::Admin;
+use super::features::standing_of;
 use super::monitor::{Answer, unknown};
+use crate::domain::stats::baseline::BaselineFile;
 use crate::domain::stats::drift::docket::Judgement;
 use crate::domain::stats::drift::report::FeatureReport;
 use crate::domain::stats::layout::Guard;
-use crate::monitor::{MonitorReader, Standing, VersionKey, verdicts};
+use crate::monitor::{ForgetError, MonitorReader, Standing, VersionKey, verdicts};
 use crate::telemetry::Registry;
 
 /// The features of a version that have series of their own: those with the smallest p-values.
@@ -99,6 +103,50 @@ pub(super) async fn adopt(
         Ok(Err(reason)) => Err(refused(StatusCode::UNPROCESSABLE_ENTITY, reason)),
         Err(gone) => Err(refused(StatusCode::SERVICE_UNAVAILABLE, gone.to_string())),
     }
+}
+
+/// `GET /api/v1/models/{model}/versions/{version}/baseline`
+pub(super) async fn baseline(
+    State(admin): State<Arc<Admin>>,
+    Path((model, version)): Path<(String, String)>,
+) -> Answer {
+    let key = admin.known(&model, &version)?;
+    let baseline = admin.monitor.baseline(&key);
+    let baseline = baseline.ok_or_else(|| unknown(&format!("baseline in force of `{key}`")))?;
+    let file = serde_json::to_value(BaselineFile::from(&*baseline));
+    let failed = |error: serde_json::Error| {
+        (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({ "error": error.to_string() })))
+    };
+    file.map(Json).map_err(failed)
+}
+
+/// `DELETE /api/v1/models/{model}/versions/{version}/baseline`
+pub(super) async fn forget(
+    State(admin): State<Arc<Admin>>,
+    Path((model, version)): Path<(String, String)>,
+) -> Answer {
+    let key = admin.known(&model, &version)?;
+    let (references, forgotten) = (Arc::clone(&admin.references), key.clone());
+    let done = tokio::task::spawn_blocking(move || references.forget_baseline(&forgotten)).await;
+    let status = match &done {
+        Ok(Ok(())) => {
+            let standing = admin.monitor.standing(&key);
+            return Ok(Json(json!({
+                "model": key.model.as_str(),
+                "version": key.version.as_str(),
+                "baseline": standing_of(standing.as_ref()),
+            })));
+        }
+        Ok(Err(ForgetError::Nothing | ForgetError::Unmonitored)) => StatusCode::NOT_FOUND,
+        Ok(Err(ForgetError::Beside(_))) => StatusCode::CONFLICT,
+        Ok(Err(ForgetError::Remove { .. })) => StatusCode::INTERNAL_SERVER_ERROR,
+        Err(_gone) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let why = done.map_or_else(
+        |gone| gone.to_string(),
+        |done| done.err().map(|error| error.to_string()).unwrap_or_default(),
+    );
+    Err((status, Json(json!({ "error": why }))))
 }
 
 /// The worst of a version's last judgement, for overviews.

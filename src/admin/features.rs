@@ -65,8 +65,10 @@ fn rows(held: &Held) -> Vec<Value> {
         if let Some((measured, counts, _)) = held.measure(index) {
             row["n"] = measured.n.into();
             row["m"] = measured.m.into();
-            row["psi"] = measured.psi.into();
-            row["jensen_shannon"] = measured.jensen_shannon.into();
+            // Nothing is as far from anything as one likes.
+            let known = |value: f64| (measured.n > 0).then_some(value);
+            row["psi"] = known(measured.psi).into();
+            row["jensen_shannon"] = known(measured.jensen_shannon).into();
             row["p"] = measured.p.into();
             row["mean"] = counts.mean().into();
             row["guards"] = guards(&measured);
@@ -216,14 +218,16 @@ fn distances(measured: &Measured, yardstick: &Yardstick) -> Value {
     };
     let (groups, bins) = (measured.groups, measured.bins);
     let chi = &measured.chi_squared;
-    let mut chi_squared = distance(CHI_SQUARED_DEFINITION, groups, chi.statistic.into());
-    chi_squared["df"] = chi.df.into();
-    chi_squared["p"] = chi.p.into();
+    // Nothing is as far from anything as one likes.
+    let known = |value: f64| -> Value { (n > 0).then_some(value).into() };
+    let mut chi_squared = distance(CHI_SQUARED_DEFINITION, groups, known(chi.statistic));
+    chi_squared["df"] = known(chi.df);
+    chi_squared["p"] = known(chi.p);
     json!({
-        "psi": distance(PSI_DEFINITION, groups, measured.psi.into()),
-        "jensen_shannon": distance(JENSEN_SHANNON_DEFINITION, groups, measured.jensen_shannon.into()),
-        "hellinger": distance(HELLINGER_DEFINITION, groups, measured.hellinger.into()),
-        "l_infinity": distance(L_INFINITY_DEFINITION, bins, measured.l_infinity.into()),
+        "psi": distance(PSI_DEFINITION, groups, known(measured.psi)),
+        "jensen_shannon": distance(JENSEN_SHANNON_DEFINITION, groups, known(measured.jensen_shannon)),
+        "hellinger": distance(HELLINGER_DEFINITION, groups, known(measured.hellinger)),
+        "l_infinity": distance(L_INFINITY_DEFINITION, bins, known(measured.l_infinity)),
         "chi_squared": chi_squared,
         "kolmogorov_smirnov": distance(
             KOLMOGOROV_SMIRNOV_DEFINITION, bins, interval(measured.kolmogorov_smirnov),

@@ -111,10 +111,18 @@ pub(super) async fn overview(
         "ready": admin.gateway.readiness.is_ready(),
         "generation": snapshot.generation.0,
         "last": span.name,
-        "until": date(admin.monitor.open().0.into()),
+        "until": until(&admin.monitor),
         "versions": rows,
         "alarms": alarms,
     })))
+}
+
+/// Up to when windows are closed; null before the first is.
+fn until(monitor: &MonitorReader) -> Value {
+    match monitor.open() {
+        Minute(0) => Value::Null,
+        open => date(open.0.into()).into(),
+    }
 }
 
 /// `GET /api/v1/models/{model}/monitor`
@@ -224,7 +232,7 @@ impl Admin {
         json!({
             "model": key.model.as_str(),
             "version": key.version.as_str(),
-            "until": date(self.monitor.open().0.into()),
+            "until": until(&self.monitor),
             "last": spans,
             "baseline": features::standing_of(self.monitor.standing(key).as_ref()),
             "alarms": alarms,

@@ -125,7 +125,11 @@ fn of_data(args: &BaselineArgs, data: &Path, file: &mut BaselineFile) -> Result<
     let is_parquet = data.extension().is_some_and(|end| end == "parquet" || end == "pq");
     let table =
         if is_parquet { typed::read(data, &choice) } else { delimited::read(data, &choice) };
-    let Table { rows, columns } = table.map_err(|error| in_file(data, error))?;
+    let Table { rows, columns, doubts } = table.map_err(|error| in_file(data, error))?;
+    for doubt in doubts {
+        // What is written to the output is the file.
+        writeln!(std::io::stderr(), "warning: {doubt}")?;
+    }
     file.n = rows;
     for column in columns {
         let is_score = args.scores.contains(&column.name);

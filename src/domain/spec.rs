@@ -21,7 +21,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::alarms::{
-    AlarmLimits, AlarmRules, AlarmsSpec, CalledEvents, QualityFloors, Switched, WebhookSpec,
+    AlarmLimits, AlarmRules, AlarmsSpec, CalledEvents, QualityCeilings, QualityFloors, Switched,
+    WebhookSpec,
 };
 pub use self::backends::{BackendsSpec, ProtocolSpec, RawSpec, SpokenDialect, StrictStatus};
 pub use self::card::{InputCard, ModelCard, OutputCard};

@@ -32,6 +32,7 @@ pub mod quality;
 pub mod rate_band;
 pub mod rings;
 pub mod sample_ratio;
+pub mod strangers;
 pub mod two_by_two;
 pub mod verdict;
 pub mod window;

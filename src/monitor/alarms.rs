@@ -20,6 +20,7 @@ mod file;
 mod labelled;
 mod ledger;
 mod log_lag;
+mod lost_labels;
 mod told;
 mod traffic;
 mod values;

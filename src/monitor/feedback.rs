@@ -12,6 +12,7 @@ mod answer;
 mod checkpoint;
 mod follow;
 mod ledger;
+mod look;
 mod report;
 mod series;
 mod state;
@@ -27,6 +28,7 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 
 use self::checkpoint::Checkpoint;
+pub use self::look::{ErrorChange, LabelFates, Matured};
 pub use self::report::{QualityStats, Query, ReportError, VersionStats};
 use self::state::State;
 use super::{Monitor, MonitorReader, Places};
@@ -55,6 +57,9 @@ struct Shared {
     position: AtomicU64,
     /// The row after which it went on from a checkpoint; 0 for none.
     resumed_after: AtomicU64,
+    /// Predictions that were made before this are not joined any more, in milliseconds since the Unix epoch: there was no
+    /// memory for them. 0 where none went before its time.
+    known_since_ms: Arc<AtomicU64>,
     /// What was in the log at the start has been read.
     caught_up: AtomicBool,
     ended: AtomicBool,
@@ -82,6 +87,7 @@ impl QualityMonitor {
             state: Mutex::new(state),
             position: AtomicU64::new(0),
             resumed_after: AtomicU64::new(0),
+            known_since_ms: Arc::default(),
             caught_up: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         });
@@ -93,6 +99,12 @@ impl QualityMonitor {
     /// Reads what is known.
     pub fn reader(&self) -> QualityReader {
         QualityReader { shared: self.shared.clone(), baselines: self.baselines.clone() }
+    }
+
+    /// Before when predictions are not joined any more for want of memory, in milliseconds since the Unix epoch, as it
+    /// is from moment to moment; `None` where no labels are joined.
+    pub fn known_since_ms(&self) -> Option<Arc<AtomicU64>> {
+        Some(Arc::clone(&self.shared.as_ref()?.known_since_ms))
     }
 
     /// Ends the thread. The recorder must be closed, or nobody wakes it for half a second.

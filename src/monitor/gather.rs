@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::budget::Budget;
 use super::disk::{Disk, Resume};
 use super::observe::{VersionMonitor, Versions};
-use super::references::References;
+use super::references::{ForgetError, References};
 use super::store::{MonitorReader, Store, VersionKey};
 use super::tally::Batch;
 use super::waiting::Waiting;
@@ -36,6 +36,8 @@ const TICK: Duration = Duration::from_millis(100);
 const TOLD_MAX: u32 = 24 * 60;
 /// By how much more than this the clock must be behind what was closed to have been set back.
 pub(super) const BACK_MINUTES: u64 = 3;
+/// How often versions that are gone are forgotten, in minutes.
+const FORGET_EVERY: u32 = 60;
 /// How long before the end of a minute the log's position is noted for it.
 const MARK_US: u64 = 1_000_000;
 
@@ -54,6 +56,8 @@ pub(super) enum Order {
     Begin(SyncSender<()>),
     /// Take a baseline for a version.
     Adopt(VersionKey, Vec<u8>, SyncSender<Result<(), String>>),
+    /// Forget the one that was handed over or learned.
+    Forget(VersionKey, SyncSender<Result<(), ForgetError>>),
 }
 
 /// Where the thread finds and keeps what it needs.
@@ -137,6 +141,9 @@ impl Gatherer {
                 Ok(Order::Adopt(key, json, answer)) => {
                     let _gone = answer.send(self.adopt(&key, &json));
                 }
+                Ok(Order::Forget(key, answer)) => {
+                    let _gone = answer.send(self.forget(&key));
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -153,6 +160,12 @@ impl Gatherer {
         let version = self.versions.find(key.model.as_str(), key.version.as_str());
         let version = version.ok_or_else(|| format!("there is no version {key}"))?;
         self.references.adopt(&version, json, &self.store)
+    }
+
+    fn forget(&mut self, key: &VersionKey) -> Result<(), ForgetError> {
+        let version = self.versions.find(key.model.as_str(), key.version.as_str());
+        let version = version.ok_or(ForgetError::Unmonitored)?;
+        self.references.forget(&version, &self.store)
     }
 
     fn tick(&mut self, now_us: u64) {
@@ -251,12 +264,24 @@ impl Gatherer {
         self.store.close(open);
         self.write(open);
         self.choose_share(open);
+        if open.0 / FORGET_EVERY > self.open.0 / FORGET_EVERY {
+            self.forget_gone();
+        }
         let reader = MonitorReader::new(Arc::clone(&self.store));
         let first = self.open.max(Minute(open.0.saturating_sub(TOLD_MAX)));
         for minute in (first.0..open.0).map(Minute) {
             self.followers.iter_mut().for_each(|follower| follower.closed(minute, &reader));
         }
         self.open = open;
+    }
+
+    /// Forgets versions that are gone and of which no window is kept.
+    fn forget_gone(&mut self) {
+        let store = &self.store;
+        for key in self.versions.forget(|key| !store.has_windows(key)) {
+            self.references.drop_version(&key);
+            self.store.drop_version(&key);
+        }
     }
 
     /// Counts what still waits of minutes that are closed now as not seen.
@@ -282,6 +307,8 @@ impl Gatherer {
                 counts.inputs.merge(&shard.inputs);
                 if let Some(counting) = &shard.counting {
                     counts.add_values(&counting.counts);
+                    let (key, layout) = (version.key(), counting.counts.layout());
+                    self.store.name(key, shard.minute, layout, &counting.strangers);
                 }
                 for values in &shard.unplanned {
                     self.references.learn(&version, values, &self.store);

@@ -22,6 +22,7 @@ use crate::domain::routing::TargetKind;
 use crate::domain::spec::Intent;
 use crate::domain::stats::counts::Counts;
 use crate::domain::stats::heavy_hitters::HeavyHitters;
+use crate::domain::stats::strangers::Strangers;
 use crate::domain::stats::window::{Minute, TrafficRecorder, Unseen};
 use crate::telemetry::Padded;
 
@@ -67,16 +68,44 @@ pub(super) struct Shard {
 pub(super) struct Counting {
     plan: Arc<Plan>,
     pub(super) counts: Counts,
+    /// Values that the baseline does not know, and the exchanges that were looked at for it or passed.
+    pub(super) strangers: Strangers,
+    looks: u32,
 }
+
+/// Of so many exchanges, unknown values of one are named.
+const NAMED_OF: u32 = 16;
 
 impl Counting {
     pub(super) fn new(plan: Arc<Plan>) -> Self {
         let counts = Counts::new(Arc::clone(plan.layout()));
-        Self { plan, counts }
+        Self { plan, counts, strangers: Strangers::default(), looks: 0 }
     }
 
     pub(super) fn count(&mut self, values: &Values, strict: bool) {
         self.plan.count(values, strict, &mut self.counts);
+        if self.plan.has_categories() {
+            if self.looks.is_multiple_of(NAMED_OF) {
+                self.plan.name(values, &mut self.strangers);
+            }
+            self.looks = self.looks.wrapping_add(1);
+        }
+    }
+
+    /// Goes on by another plan, which may have more tensors; `false` if it is of another layout.
+    pub(super) fn follow(&mut self, plan: &Arc<Plan>) -> bool {
+        let is_alike = self.counts.layout().hash() == plan.layout().hash();
+        if is_alike && !Arc::ptr_eq(&self.plan, plan) {
+            self.plan = Arc::clone(plan);
+        }
+        is_alike
+    }
+
+    /// Makes it empty for later.
+    fn clear(&mut self) {
+        self.counts.clear();
+        self.strangers.clear();
+        self.looks = 0;
     }
 }
 
@@ -108,7 +137,7 @@ impl Shard {
         self.inputs.clear();
         self.unplanned.clear();
         if let Some(counting) = &mut self.counting {
-            counting.counts.clear();
+            counting.clear();
         }
     }
 }
@@ -350,6 +379,14 @@ impl VersionMonitor {
         }
     }
 
+    /// Whether nothing is to be gathered.
+    fn is_empty(&self) -> bool {
+        self.shards.iter().all(|shards| {
+            let shards = shards.0.lock();
+            shards.filled.is_empty() && shards.waiting.is_empty()
+        })
+    }
+
     /// Takes the exchanges that wait, each with the worker that it was counted on.
     pub(super) fn take_waiting(&self, mut look: impl FnMut(usize, Box<Waiting>)) {
         for (worker, shards) in self.shards.iter().enumerate() {
@@ -402,5 +439,19 @@ impl Versions {
 
     pub(super) fn all(&self) -> Vec<Arc<VersionMonitor>> {
         self.known.lock().values().cloned().collect()
+    }
+
+    /// Forgets versions that nobody records into any more and that are `idle`; tells which.
+    pub(super) fn forget(&self, idle: impl Fn(&VersionKey) -> bool) -> Vec<VersionKey> {
+        let mut forgotten = Vec::new();
+        // Whoever asks for one waits for the lock, so that nobody gets one that is just being forgotten.
+        self.known.lock().retain(|key, version| {
+            let stays = Arc::strong_count(version) > 1 || !version.is_empty() || !idle(key);
+            if !stays {
+                forgotten.push(key.clone());
+            }
+            stays
+        });
+        forgotten
     }
 }

@@ -17,10 +17,14 @@ use std::sync::Arc;
 use super::values::{Data, Part, Values};
 use super::wide::{self, PROJECTIONS};
 use crate::domain::stats::counts::Counts;
-use crate::domain::stats::layout::{Layout, Role, Value};
+use crate::domain::stats::layout::{Feature, FeatureKind, Layout, Place, Role, Value};
+use crate::domain::stats::strangers::Strangers;
 
 /// The most columns of a tensor that get a name of their own.
 const COLUMNS_MAX: usize = wide::WIDTH_MIN;
+
+/// The most rows of an exchange in which values are named.
+const NAMED_ROWS_MAX: usize = 64;
 
 /// What is known about a tensor.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -68,6 +72,8 @@ pub(super) struct Plan {
     tensors: [Vec<TensorPlan>; 2],
     /// Features that no tensor has.
     nowhere: [Vec<usize>; 2],
+    /// Whether any feature is a category.
+    has_categories: bool,
 }
 
 /// Both roles, in the order of [`Tensors`].
@@ -112,7 +118,9 @@ impl Plan {
             }
         }
         plans.iter_mut().flatten().for_each(TensorPlan::straighten);
-        Self { layout, tensors: plans, nowhere }
+        let is_category = |feature: &Feature| matches!(feature.kind(), FeatureKind::Categorical(_));
+        let has_categories = layout.features().iter().any(is_category);
+        Self { layout, tensors: plans, nowhere, has_categories }
     }
 
     /// What is counted.
@@ -142,6 +150,33 @@ impl Plan {
         }
     }
 
+    /// Whether there are values that a baseline may not know by name.
+    pub(super) const fn has_categories(&self) -> bool {
+        self.has_categories
+    }
+
+    /// Takes note of values of an exchange that the baseline does not know.
+    pub(super) fn name(&self, values: &Values, strangers: &mut Strangers) {
+        for part in &values.parts {
+            let plans = &self.tensors[place(part.role)];
+            let Some(plan) = plans.get(usize::from(part.tensor)) else { continue };
+            for (column, at) in &plan.columns {
+                let Some(feature) = self.layout.features().get(*at) else { continue };
+                if !matches!(feature.kind(), FeatureKind::Categorical(_)) {
+                    continue;
+                }
+                for row in 0..part.rows().min(NAMED_ROWS_MAX) {
+                    let value = part.value(row, *column);
+                    if let Place::Category(bin) = feature.place(value)
+                        && feature.other_bin() == Some(bin)
+                    {
+                        named(value, |name| strangers.note(*at, name));
+                    }
+                }
+            }
+        }
+    }
+
     /// Counts features whose tensor an exchange does not have, once for each of its rows.
     fn count_missing(&self, values: &Values, counts: &mut Counts) {
         for role in ROLES {
@@ -155,6 +190,17 @@ impl Plan {
                 (0..rows).for_each(|_| counts.record(feature, Value::Missing));
             }
         }
+    }
+}
+
+/// The name of a value of a category.
+fn named(value: Value<'_>, note: impl FnOnce(&str)) {
+    match value {
+        Value::Text(text) => note(text),
+        Value::Integer(integer) => note(&integer.to_string()),
+        Value::Number(number) => note(&number.to_string()),
+        Value::Boolean(truth) => note(if truth { "true" } else { "false" }),
+        Value::Missing | Value::Wrong => {}
     }
 }
 

@@ -6,7 +6,7 @@
 //! is served and counted without one: another would hide the mistake. Runs on the monitor's thread alone.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -77,6 +77,28 @@ enum Refusal {
     Content { path: PathBuf, source: BaselineError },
 }
 
+/// Why a baseline is not forgotten.
+#[derive(Debug, thiserror::Error)]
+pub enum ForgetError {
+    /// There is none that was handed over or learned.
+    #[error("no baseline was handed over for it, and none was learned from its traffic")]
+    Nothing,
+    /// It belongs to the artifact.
+    #[error("its baseline is `{0}`, beside the model: remove that file")]
+    Beside(PathBuf),
+    /// The file stays.
+    #[error("cannot remove `{path}`: {source}")]
+    Remove {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is no monitor, or no such version.
+    #[error("it is not monitored")]
+    Unmonitored,
+}
+
 /// All references.
 #[derive(Debug)]
 pub(super) struct References {
@@ -139,6 +161,12 @@ impl References {
             }
             (Ok(None), _) => Standing::Absent,
         };
+        if let Standing::Ready { baseline, of: None } = &standing
+            && let Some((what, own, theirs)) = differs(baseline, key)
+            && (about.digest.is_none() || baseline.digest != about.digest)
+        {
+            tracing::warn!(version = %key, "its baseline says that it is of the {what} `{own}`, not `{theirs}`, and names no digest");
+        }
         let baseline = standing.baseline().cloned();
         let tensors = match self.known.get(key) {
             // What was discovered in bodies stays.
@@ -171,15 +199,40 @@ impl References {
                 "`{beside}` lies beside the model and comes first: replace that file"
             ));
         }
-        let (own, model) = (baseline.model.as_str(), version.key().model.as_str());
-        if own != model {
-            return Err(format!("it is a baseline of the model `{own}`, and this is `{model}`"));
+        // The digest of the artifact says more than names do.
+        let is_its = about.digest.is_some() && baseline.digest == about.digest;
+        if let Some((what, own, theirs)) = differs(&baseline, version.key()).filter(|_| !is_its) {
+            return Err(format!(
+                "it is a baseline of the {what} `{own}`, and this is `{theirs}`: if that is meant, change `{what}` in it"
+            ));
         }
         let path = self.kept_path(version.key());
         super::disk::write_whole(&path, json).map_err(|error| {
             format!("cannot keep the baseline in `{}`: {error}", path.display())
         })?;
         self.resolve(version, about, store);
+        Ok(())
+    }
+
+    /// Forgets the baseline that was handed over for a version, or learned from its traffic, and looks for another.
+    pub(super) fn forget(
+        &mut self,
+        version: &VersionMonitor,
+        store: &Store,
+    ) -> Result<(), ForgetError> {
+        let path = self.kept_path(version.key());
+        match fs::remove_file(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let about = version.about();
+                return Err(match about.baseline.as_ref().filter(|beside| beside.exists()) {
+                    Some(beside) => ForgetError::Beside(beside.clone()),
+                    None => ForgetError::Nothing,
+                });
+            }
+            Err(source) => return Err(ForgetError::Remove { path, source }),
+        }
+        self.resolve(version, version.about(), store);
         Ok(())
     }
 
@@ -263,6 +316,11 @@ impl References {
         reference.learner = None;
     }
 
+    /// Forgets a version that is gone; what is kept on disk stays.
+    pub(super) fn drop_version(&mut self, key: &VersionKey) {
+        self.known.remove(key);
+    }
+
     /// Whether a baseline is being learned for a version.
     pub(super) fn learns(&self, key: &VersionKey) -> bool {
         self.known.get(key).is_some_and(|reference| reference.learner.is_some())
@@ -274,6 +332,16 @@ impl Reference {
     fn may_borrow(&self) -> bool {
         self.about.champion.is_some() && self.baseline.is_none()
     }
+}
+
+/// What a baseline says that it is of, where that is not this version: the word, what it says, and what this is.
+fn differs<'a>(
+    baseline: &'a Baseline,
+    key: &'a VersionKey,
+) -> Option<(&'static str, &'a str, &'a str)> {
+    let model = ("model", baseline.model.as_str(), key.model.as_str());
+    let version = ("version", baseline.version.as_str(), key.version.as_str());
+    [model, version].into_iter().find(|(_, own, theirs)| own != theirs)
 }
 
 /// The baseline of a version, if there is one.

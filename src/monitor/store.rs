@@ -3,7 +3,7 @@
 //! Owns the rings and the bound on the memory that they take together. The monitor's thread writes;
 //! operators read. No worker ever waits for its lock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,7 +14,9 @@ use crate::domain::ids::{ModelName, VersionName};
 use crate::domain::routing::TargetKind;
 use crate::domain::stats::baseline::Baseline;
 use crate::domain::stats::drift::docket::Judgement;
+use crate::domain::stats::layout::{Layout, LayoutHash};
 use crate::domain::stats::rings::Rings;
+use crate::domain::stats::strangers::Strangers;
 use crate::domain::stats::window::{Minute, Window, WindowCounts, WindowLength};
 
 /// A version of a model.
@@ -67,7 +69,18 @@ pub struct MonitorStats {
 #[derive(Debug)]
 pub(super) struct Store {
     memory_max: usize,
+    /// Models whose values are not told by name; `None` where those of no model are.
+    nameless: Option<BTreeSet<String>>,
     kept: Mutex<Kept>,
+}
+
+/// Values of a version that its baseline does not know: of this hour and of the one before.
+#[derive(Debug)]
+struct Named {
+    layout: LayoutHash,
+    hour: Minute,
+    now: Strangers,
+    before: Strangers,
 }
 
 #[derive(Debug, Default)]
@@ -75,6 +88,7 @@ struct Kept {
     versions: BTreeMap<VersionKey, Rings>,
     standings: BTreeMap<VersionKey, Standing>,
     judgements: BTreeMap<VersionKey, Arc<Judgement>>,
+    strangers: BTreeMap<VersionKey, Named>,
     /// The first minute that is not closed.
     open: Minute,
     bytes: usize,
@@ -88,7 +102,53 @@ impl Store {
     /// An empty store of at most `memory` bytes.
     pub(super) fn new(memory: u64) -> Self {
         let memory_max = usize::try_from(memory).unwrap_or(usize::MAX);
-        Self { memory_max, kept: Mutex::new(Kept::default()) }
+        Self { memory_max, nameless: None, kept: Mutex::new(Kept::default()) }
+    }
+
+    /// Keeps values by name, but for those of some models.
+    pub(super) fn naming(self, nameless: Option<BTreeSet<String>>) -> Self {
+        Self { nameless, ..self }
+    }
+
+    /// Takes note of values that the baseline of a version does not know.
+    pub(super) fn name(
+        &self,
+        key: &VersionKey,
+        minute: Minute,
+        layout: &Layout,
+        strangers: &Strangers,
+    ) {
+        let may_name = |nameless: &BTreeSet<String>| !nameless.contains(key.model.as_str());
+        if strangers.is_empty() || !self.nameless.as_ref().is_some_and(may_name) {
+            return;
+        }
+        let hour = WindowLength::Hour.start_of(minute);
+        let fresh = |before| Named { layout: layout.hash(), hour, now: strangers.clone(), before };
+        let mut kept = self.kept.lock();
+        match kept.strangers.get_mut(key) {
+            Some(named) if named.layout == layout.hash() && named.hour == hour => {
+                named.now.merge(strangers);
+            }
+            Some(named) if named.layout == layout.hash() => {
+                *named = fresh(std::mem::take(&mut named.now));
+            }
+            Some(_) | None => {
+                kept.strangers.insert(key.clone(), fresh(Strangers::default()));
+            }
+        }
+    }
+
+    /// Whether any window of a version is kept.
+    pub(super) fn has_windows(&self, key: &VersionKey) -> bool {
+        self.kept.lock().versions.contains_key(key)
+    }
+
+    /// Forgets a version that is gone.
+    pub(super) fn drop_version(&self, key: &VersionKey) {
+        let mut kept = self.kept.lock();
+        kept.standings.remove(key);
+        kept.judgements.remove(key);
+        kept.strangers.remove(key);
     }
 
     /// Adds what was counted about a version in a minute.
@@ -230,6 +290,18 @@ impl MonitorReader {
     /// What the values of a version are held against.
     pub fn baseline(&self, key: &VersionKey) -> Option<Arc<Baseline>> {
         self.store.kept.lock().standings.get(key)?.baseline().cloned()
+    }
+
+    /// A few values of a category that the baseline with this layout does not know, of this hour and the one before; the
+    /// most frequent first. Empty where values are not told by name.
+    pub fn strangers(&self, key: &VersionKey, layout: &Layout, feature: usize) -> Vec<String> {
+        let kept = self.store.kept.lock();
+        let Some(named) = kept.strangers.get(key).filter(|it| it.layout == layout.hash()) else {
+            return Vec::new();
+        };
+        let mut all = named.now.clone();
+        all.merge(&named.before);
+        all.of(feature).into_iter().map(str::to_owned).collect()
     }
 
     /// What was last concluded about a version; `None` before there was enough to judge.

@@ -4,16 +4,14 @@
 //! Owns the counts of a batch until they go to the store. Runs on the monitor's thread, or offline.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use super::observe::{VersionMonitor, Versions};
+use super::observe::{Counting, VersionMonitor, Versions};
 use super::references::References;
 use super::sampling::is_taken;
 use super::store::{Store, VersionKey};
 use super::values::Values;
 use super::waiting::Waiting;
 use crate::domain::record::{Kind, Outcome, PredictionRecord};
-use crate::domain::stats::counts::Counts;
 use crate::domain::stats::heavy_hitters::HeavyHitters;
 use crate::domain::stats::window::{Minute, TrafficRecorder, Unseen, WindowCounts};
 
@@ -36,7 +34,7 @@ pub(super) struct Batch {
 struct Tally {
     traffic: TrafficRecorder,
     inputs: HeavyHitters,
-    counts: Option<Counts>,
+    counting: Option<Counting>,
 }
 
 impl Batch {
@@ -107,17 +105,16 @@ impl Batch {
         let tally = self.tally(key, minute, store);
         tally.traffic.see();
         let Some(plan) = plan else { return };
-        let fits = |counts: &Counts| counts.layout().hash() == plan.layout().hash();
-        if !tally.counts.as_ref().is_some_and(fits) {
-            let fresh = Counts::new(Arc::clone(plan.layout()));
-            if let Some(counts) = tally.counts.replace(fresh) {
+        if !tally.counting.as_mut().is_some_and(|counting| counting.follow(&plan)) {
+            let fresh = Counting::new(plan);
+            if let Some(counting) = tally.counting.replace(fresh) {
                 let mut window = WindowCounts::default();
-                window.add_values(&counts);
+                window.add_values(&counting.counts);
                 store.add(key, minute, &window);
             }
         }
-        if let Some(counts) = &mut tally.counts {
-            plan.count(&values, strict, counts);
+        if let Some(counting) = &mut tally.counting {
+            counting.count(&values, strict);
         }
     }
 
@@ -140,8 +137,9 @@ impl Batch {
             let mut window = WindowCounts::default();
             window.traffic.add_recorded(&tally.traffic);
             window.inputs.merge(&tally.inputs);
-            if let Some(counts) = &tally.counts {
-                window.add_values(counts);
+            if let Some(counting) = &tally.counting {
+                window.add_values(&counting.counts);
+                store.name(&key, minute, counting.counts.layout(), &counting.strangers);
             }
             store.add(&key, minute, &window);
             minutes.push(minute);

@@ -149,6 +149,11 @@ impl Feedback {
         self.shared.index.lock().standing(target, now_ms)
     }
 
+    /// When the prediction was made, in milliseconds since the Unix epoch, if that is known.
+    pub fn made_ms(&self, target: FeedbackTarget<'_>) -> Option<u64> {
+        self.shared.index.lock().made_ms(target)
+    }
+
     /// Names of predictions that are remembered.
     pub fn names(&self) -> usize {
         self.shared.index.lock().names()

@@ -12,7 +12,8 @@
 
 mod item;
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
@@ -30,7 +31,7 @@ use super::admit::{BODY_KEY, BodyLength, admit, too_large};
 use super::exchange::{Answer, Exchange};
 use super::problem::{Cause, ERROR_HEADER, Problem};
 use crate::domain::ids::RecordId;
-use crate::domain::record::FeedbackRecord;
+use crate::domain::record::{FeedbackRecord, FeedbackTarget};
 use crate::domain::spec::{Durability, Intent, Limits};
 use crate::prediction_log::{Decision, Feedback, Offer, Recorder, Standing, Ticket};
 use crate::telemetry::Registry;
@@ -51,6 +52,8 @@ const CATCH_UP_TIME: Duration = Duration::from_millis(200);
 pub(super) struct Desk {
     pub(super) feedback: Feedback,
     items: Vec<Counter>,
+    /// Predictions that were made before this are not joined with labels any more, in milliseconds since the Unix epoch.
+    joined_since_ms: OnceLock<Arc<AtomicU64>>,
 }
 
 impl Desk {
@@ -62,7 +65,20 @@ impl Desk {
         Self {
             feedback: Feedback::new(&intent.data_dir, intent.feedback.clone(), recorder.progress()),
             items: Status::ALL.iter().map(counter).collect(),
+            joined_since_ms: OnceLock::new(),
         }
+    }
+
+    /// Says where it is told how far back labels are joined. The first word counts.
+    pub(super) fn follow_join(&self, since_ms: Arc<AtomicU64>) {
+        let _told_before = self.joined_since_ms.set(since_ms).is_err();
+    }
+
+    /// Whether the prediction is one that labels are not joined with any more, for want of memory.
+    fn is_beyond_join(&self, target: FeedbackTarget<'_>) -> bool {
+        let since_ms = self.joined_since_ms.get().map_or(0, |since| since.load(Ordering::Relaxed));
+        let made_ms = || self.feedback.made_ms(target);
+        since_ms > 0 && made_ms().is_some_and(|made_ms| made_ms < since_ms)
     }
 }
 
@@ -70,7 +86,9 @@ impl Desk {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Status {
     Accepted,
+    Unmeasured,
     Duplicate,
+    Superseded,
     Replaced,
     Pending,
     Late,
@@ -80,9 +98,11 @@ enum Status {
 }
 
 impl Status {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Accepted,
+        Self::Unmeasured,
         Self::Duplicate,
+        Self::Superseded,
         Self::Replaced,
         Self::Pending,
         Self::Late,
@@ -94,7 +114,9 @@ impl Status {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
+            Self::Unmeasured => "accepted_unmeasured",
             Self::Duplicate => "duplicate",
+            Self::Superseded => "superseded",
             Self::Replaced => "replaced",
             Self::Pending => "pending",
             Self::Late => "late",
@@ -344,6 +366,7 @@ enum Fate {
     /// It is not kept.
     None,
     Duplicate(RecordId),
+    Superseded(RecordId),
     /// Somebody else is writing the same.
     Busy,
     Waiting {
@@ -377,6 +400,7 @@ impl Work<'_> {
     fn offer(self, record: &FeedbackRecord<'_>, decision: Decision) -> Fate {
         let replaces = match decision {
             Decision::Duplicate(id) => return Fate::Duplicate(id),
+            Decision::Superseded(id) => return Fate::Superseded(id),
             Decision::Busy => return Fate::Busy,
             Decision::New { replaces } => replaces,
         };
@@ -418,6 +442,15 @@ impl Work<'_> {
             Fate::Duplicate(id) => {
                 return Done { status: Status::Duplicate, id: Some(id), error: None };
             }
+            Fate::Superseded(id) => {
+                let why = "this was stated before, and another statement has taken its place since: if it holds again, \
+                           give an `id`, or say when it was found out (`observed_at`)";
+                return Done {
+                    status: Status::Superseded,
+                    id: Some(id),
+                    error: Some(why.to_owned()),
+                };
+            }
             Fate::Lost | Fate::Busy | Fate::Waiting { .. } => {
                 let why = "the log could not be written; send it again";
                 return Done { status: Status::Lost, id: None, error: Some(why.to_owned()) };
@@ -435,6 +468,11 @@ impl Work<'_> {
         let status = match standing() {
             Standing::Late => Status::Late,
             _ if replaces => Status::Replaced,
+            Standing::Known | Standing::Pending
+                if self.gateway.desk.is_beyond_join(statement.record().target) =>
+            {
+                Status::Unmeasured
+            }
             Standing::Known => Status::Accepted,
             Standing::Pending | Standing::Impossible => Status::Pending,
         };

@@ -129,9 +129,9 @@ definitions! {
     counter "pointsman_log_groups_total", [], "Groups of records written at once.";
     counter "pointsman_log_errors_total", [], "Failed writes and syncs of segments.";
     gauge "pointsman_log_healthy", [], "1 while the last write succeeded.";
-    counter "pointsman_feedback_items_total", ["status"], "Items of POST /v1/feedback: accepted, duplicate, replaced, pending, late, unknown, invalid or lost.";
+    counter "pointsman_feedback_items_total", ["status"], "Items of POST /v1/feedback: accepted, accepted_unmeasured, duplicate, superseded, replaced, pending, late, unknown, invalid or lost.";
     gauge "pointsman_feedback_names", [], "Names of predictions that are remembered for the answer to feedback; 0 until the first feedback.";
-    gauge "pointsman_alarm_active", ["model", "alarm"], "Active alarms of a model, over its versions; the model is empty for those of the gateway.";
+    gauge "pointsman_alarm_active", ["model", "version", "alarm", "severity"], "1 while an alarm is active, 0 while it is one of the last events; the version is empty for those of a model as a whole, the model for those of the gateway.";
     counter "pointsman_alarms_fired_total", ["model", "alarm"], "Times that an alarm became active, whether or not someone was called.";
     counter "pointsman_alarm_calls_total", ["result"], "Calls of the webhook: delivered, or given_up (refused for good, or more than may wait).";
     counter "pointsman_alarm_call_failures_total", ["reason"], "Attempts to deliver a call that failed, by reason.";

@@ -186,7 +186,8 @@ def test_a_silence_is_called_once_and_a_restart_neither_forgets_nor_repeats_it(b
     assert call["alerts"][0]["annotations"]["runbook_url"] == "https://wiki/silence/echo"
     assert call["alerts"][0]["evidence"]["limit"] == 8.0
     assert headers["content-type"] == "application/json"
-    assert 'pointsman_alarm_active{model="echo",alarm="silence"} 1' in gateway.metrics()
+    series = 'pointsman_alarm_active{model="echo",version="",alarm="silence",severity="critical"}'
+    assert f"{series} 1" in gateway.metrics()
     assert 'pointsman_alarms_fired_total{model="echo",alarm="silence"} 1' in gateway.metrics()
     assert 'pointsman_alarm_call_failures_total{reason="busy"} 1' in gateway.metrics()
     assert "an alarm is active" in gateway.output()
@@ -205,7 +206,7 @@ def test_a_silence_is_called_once_and_a_restart_neither_forgets_nor_repeats_it(b
     wait("the calling off", lambda: receiver.of("silence") == ["firing", "resolved"])
     events = api(gateway, "/api/v1/alarms")["events"]
     assert [e["change"] for e in events if e["alarm"] == "silence"] == ["ended", "started"]
-    assert 'pointsman_alarm_active{model="echo",alarm="silence"} 0' in gateway.metrics()
+    assert f"{series} 0" in gateway.metrics()
     traffic.stop()
     gateway.stop()
 

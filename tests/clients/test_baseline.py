@@ -70,6 +70,30 @@ def test_the_python_writer_makes_the_same_file(writer, tmp_path):
     ]
 
 
+def test_gaps_of_a_pandas_frame_are_missing_as_in_a_file_of_it(writer, tmp_path):
+    numbers = np.random.default_rng(4)
+    size = 6000
+    gap = lambda every: np.arange(size) % every == 0
+    rows = pd.DataFrame({
+        "amount": np.where(gap(10), np.nan, numbers.normal(40, 9, size)),
+        "count": pd.array(np.where(gap(7), None, numbers.integers(0, 9, size)), dtype="Int64"),
+        "country": pd.Series(np.where(gap(5), np.nan, numbers.choice(["de", "fr", "it"], size).astype(object))),
+        "kind": pd.Series(np.where(gap(4), None, numbers.choice(["a", "b"], size))).astype("category"),
+        "vip": pd.Series(np.where(gap(3), None, numbers.random(size) < 0.3), dtype=object),
+        "new": pd.array(np.where(gap(3), None, numbers.random(size) < 0.6), dtype="boolean"),
+        "p": numbers.random(size),
+    })
+    rows.to_parquet(tmp_path / "rows.parquet", index=False)
+    theirs = json.loads(made("m", "v1", "--data", str(tmp_path / "rows.parquet"), "--score", "p"))
+    theirs.pop("created")
+    writer.write(tmp_path / "ours.json", "m", "v1", features=rows.drop(columns="p"), outputs=rows[["p"]], scores=["p"])
+    ours = json.loads((tmp_path / "ours.json").read_text())
+    assert list(differences(ours, theirs)) == []
+    kinds = {one["name"]: (one["kind"], one.get("missing")) for one in ours["features"]}
+    assert kinds["vip"] == kinds["new"] == ("boolean", 2000 / size)
+    assert (kinds["country"], kinds["amount"]) == (("categorical", 0.2), ("numeric", 0.1))
+
+
 def test_the_golden_set_is_the_one_that_the_gateway_reads_in_its_own_tests(writer, tmp_path):
     golden = writer.write_golden(
         tmp_path / "golden.jsonl",

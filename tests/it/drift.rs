@@ -116,12 +116,22 @@ fn a_baseline_of_data_is_handed_over_and_drift_from_it_is_told() {
     let told = refused(&unsorted);
     assert!(told.contains("`features[0]` (\\\"age\\\"): `edges[3]` is -1000000"), "{told}");
     assert!(refused(&json!([])).contains("the baseline is not understood"));
+    let mut other = baseline.clone();
+    other["version"] = json!("v0");
+    let told = refused(&other);
+    assert!(told.contains("of the version `v0`, and this is `v1`"), "{told}");
+    let absent = ask(&gateway, "DELETE", path, "");
+    assert_eq!(absent.status, 404, "{}", absent.text());
+    assert_eq!(ask(&gateway, "GET", path, "").status, 404);
     let nowhere = ask(&gateway, "PUT", "/api/v1/models/m/versions/v9/baseline", "{}");
     assert_eq!(nowhere.status, 404, "{}", nowhere.text());
     let reply = ask(&gateway, "PUT", path, &baseline.to_string());
     assert_eq!(reply.status, 200, "{}", reply.text());
     let shown = ask(&gateway, "GET", "/api/v1/models/m/versions/v1/drift", "").json();
     assert_eq!(shown["state"], "insufficient", "{shown}");
+    let in_force = ask(&gateway, "GET", path, "").json();
+    assert_eq!(in_force["features"][1]["values"], baseline["features"][1]["values"]);
+    assert_eq!(in_force["features"][0]["edges"], baseline["features"][0]["edges"]);
 
     // A restart keeps what was handed over.
     let gateway = Gateway::start_in(gateway.stop(), &config);
@@ -154,6 +164,15 @@ fn a_baseline_of_data_is_handed_over_and_drift_from_it_is_told() {
     let gateway = Gateway::start_in(gateway.stop(), &config);
     let again = judgement(&gateway, 1);
     assert_eq!(feature(&again, "age")["verdict"], age["verdict"]);
+    // It is known from the start, and what was in force can be handed over again.
+    let reply = ask(&gateway, "PUT", path, &in_force.to_string());
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let forgotten = ask(&gateway, "DELETE", path, "");
+    assert_eq!(forgotten.status, 200, "{}", forgotten.text());
+    assert_eq!(forgotten.json()["baseline"]["state"], "learning");
+    assert_eq!(ask(&gateway, "GET", path, "").status, 404);
+    let nothing = ask(&gateway, "DELETE", path, "");
+    assert_eq!(nothing.status, 404, "{}", nothing.text());
 }
 
 /// The second of the minute.
@@ -209,6 +228,19 @@ fn parquet_and_csv_make_the_same_baseline() {
     assert_eq!(from_csv["outputs"][0]["edges"].as_array().unwrap().len(), 63);
     assert!(from_csv["features"][0]["missing"].as_f64().unwrap() > 0.01);
     assert!(from_csv["features"][0]["noise"]["psi_q50"].is_number());
+
+    // One field that is no number makes texts of a column, and says so.
+    std::fs::write(dir.path().join("gap.csv"), "x,y\n1,a\n2,3\nN/A,b\n4,c\n").unwrap();
+    let gap = |more: &[&str]| {
+        let all = [&["baseline", "m", "v1", "--data", "gap.csv"], more].concat();
+        let output = command_in(dir.path(), &all);
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let told = gap(&[]);
+    assert!(told.contains("column `x`: 3 of 4 fields are numbers, but \"N/A\" is not"), "{told}");
+    assert!(!told.contains("column `y`"), "{told}");
+    assert!(!gap(&["--categorical", "x"]).contains("column `x`"));
 
     let unknown =
         command_in(dir.path(), &["baseline", "m", "v1", "--data", &csv, "--time", "when"]);

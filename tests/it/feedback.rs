@@ -105,6 +105,10 @@ fn every_item_is_answered_for_what_became_of_it() {
     assert_eq!(statuses(&answers), expected, "{answers:#}");
     assert!(answers[11]["error"].as_str().unwrap().contains("retract"));
     assert_eq!(answers[8].get("record_id"), None);
+    // What was stated first does not hold again by being repeated: it was taken back since.
+    let again = send(&gateway, &by_id);
+    assert_eq!((status(&again), &again["record_id"]), ("superseded", &first["record_id"]));
+    assert!(again["error"].as_str().unwrap().contains("observed_at"), "{again}");
     let counted = |status: &str| {
         gateway.metric(&format!("pointsman_feedback_items_total{{status=\"{status}\"}}"))
     };

@@ -14,31 +14,49 @@ use crate::domain::stats::build::Column;
 use crate::domain::stats::layout::Value;
 
 /// What all fields of a column so far can be.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 struct Look {
-    numbers: bool,
-    truths: bool,
-    any: bool,
+    /// Fields that are not empty, and those of them that are numbers and truth values.
+    fields: u64,
+    numbers: u64,
+    truths: u64,
+    /// The first that is no number.
+    text: Option<String>,
 }
 
 impl Look {
-    const NEW: Self = Self { numbers: true, truths: true, any: false };
-
     fn see(&mut self, field: &str) {
         if field.is_empty() {
             return;
         }
-        self.any = true;
-        self.numbers &= field.parse::<f64>().is_ok();
-        self.truths &= truth(field).is_some();
+        let is_number = field.parse::<f64>().is_ok();
+        self.fields += 1;
+        self.numbers += u64::from(is_number);
+        self.truths += u64::from(truth(field).is_some());
+        if !is_number && self.text.is_none() {
+            self.text = Some(field.to_owned());
+        }
     }
 
-    const fn kind(self) -> KindWord {
+    const fn kind(&self) -> KindWord {
         match self {
-            Self { any: true, truths: true, .. } => KindWord::Boolean,
-            Self { any: true, numbers: false, .. } => KindWord::Categorical,
-            Self { .. } => KindWord::Numeric,
+            Self { fields: 0, .. } => KindWord::Numeric,
+            Self { fields, truths, .. } if *truths == *fields => KindWord::Boolean,
+            Self { fields, numbers, .. } if *numbers == *fields => KindWord::Numeric,
+            Self { .. } => KindWord::Categorical,
         }
+    }
+
+    /// Whether a column of texts is perhaps meant to be one of numbers.
+    fn doubt(&self, name: &str) -> Option<String> {
+        let text = self.text.as_ref().filter(|_| self.kind() == KindWord::Categorical)?;
+        (2 * self.numbers > self.fields).then(|| {
+            format!(
+                "column `{name}`: {} of {} fields are numbers, but {text:?} is not, so that all are taken as texts; leave \
+                 such fields empty if they are missing numbers, or say `--categorical {name}`",
+                self.numbers, self.fields
+            )
+        })
     }
 }
 
@@ -56,7 +74,7 @@ pub(super) fn read(path: &Path, choice: &Choice) -> Result<Table, String> {
     let header = reader.headers().map_err(|error| error.to_string())?;
     let names: Vec<String> = header.iter().map(str::to_owned).collect();
     choice.check(&names)?;
-    let mut looks = vec![Look::NEW; names.len()];
+    let mut looks = vec![Look::default(); names.len()];
     each(&mut reader, |record| {
         for (look, field) in looks.iter_mut().zip(record) {
             look.see(field);
@@ -64,12 +82,15 @@ pub(super) fn read(path: &Path, choice: &Choice) -> Result<Table, String> {
         Ok(())
     })?;
     let kinds: Vec<(String, KindWord)> =
-        names.iter().cloned().zip(looks.into_iter().map(Look::kind)).collect();
+        names.iter().cloned().zip(looks.iter().map(Look::kind)).collect();
     let mut table = Table::new(&kinds, choice);
+    let is_open = |name: &String| choice.takes(name) && !choice.categorical.contains(name);
+    let open = names.iter().zip(&looks).filter(|(name, _)| is_open(name));
+    table.doubts = open.filter_map(|(name, look)| look.doubt(name)).collect();
     let taken: Vec<bool> = names.iter().map(|name| choice.takes(name)).collect();
     let time = choice.time.as_ref().and_then(|time| names.iter().position(|name| name == time));
     let mut times = Vec::new();
-    each(&mut open(path)?, |record| {
+    each(&mut self::open(path)?, |record| {
         let fields = record.iter().zip(&taken).filter(|(_, taken)| **taken);
         for ((field, _), column) in fields.zip(&mut table.columns) {
             push(&mut column.values, field);

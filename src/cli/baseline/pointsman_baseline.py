@@ -5,8 +5,9 @@
     pointsman_baseline.write("baseline.json", "fraud", "v7", features={"age": ages, "country": countries},
                              outputs={"p": scores}, scores=["p"], digest="sha256:...", golden=golden)
 
-Columns are arrays in time order: numbers (NaN is NaN), truth values, or texts (None is missing). The file is
-the one that `pointsman baseline` makes of the same data, but for the last digits of numbers.
+Columns are arrays in time order: numbers (NaN is NaN), truth values, or texts; in arrays of objects None, NaN and NA are
+missing. They may be those of a pandas frame, whose empty fields are missing. The file is the one that
+`pointsman baseline` makes of the same data, but for the last digits of numbers.
 """
 
 import json
@@ -38,7 +39,7 @@ def _noise(bins, groups, chunk):
     return {"noise": {"chunk": chunk, "psi_q50": float(np.quantile(psis, 0.5)), "psi_q999": float(np.quantile(psis, 0.999))}}
 
 
-def _numeric(values, bins, chunk, even):
+def _numeric(values, gone, bins, chunk, even):
     with np.errstate(over="ignore"):
         x = np.clip(values, -np.finfo("f4").max, np.finfo("f4").max, where=np.isfinite(values), out=values.copy()).astype("f4")
     ok, points = np.sort(x[np.isfinite(x)]) + np.float32(0), np.array([], "f4")
@@ -66,19 +67,19 @@ def _numeric(values, bins, chunk, even):
     out = {"kind": "numeric", "n": len(ok), "edges": edges.tolist(), "point_masses": points.tolist(), "mass": (counts / max(len(ok), 1)).tolist()}
     out["means"] = [s / c if c else None for s, c in zip(sums.tolist(), counts.tolist())]
     out |= {"min": float(ok[0]), "max": float(ok[-1])} if len(ok) else {}
-    return out | {"nan": float(np.isnan(x).mean()), "infinite": float(np.isinf(x).mean())} | _noise(of_row, groups, chunk)
+    shares = {"missing": float(gone.mean()), "nan": float((np.isnan(x) & ~gone).mean()), "infinite": float(np.isinf(x).mean())}
+    return out | shares | _noise(of_row, groups, chunk)
 
 
-def _categorical(values, chunk):
-    missing = np.array([v is None for v in values])
-    texts = np.array([str(v) for v in values])[~missing]
+def _categorical(values, gone, chunk):
+    texts = np.array([str(v) for v in values[~gone]])
     found, inverse, count = np.unique(texts, return_inverse=True, return_counts=True)
     order = sorted(range(len(found)), key=lambda k: (-count[k], found[k].encode()))[:255]
     place = np.full(len(found), len(order))
     place[order] = np.arange(len(order))
     of_row = np.full(len(values), -1)
-    of_row[~missing] = place[inverse]
-    counts = np.bincount(of_row[~missing], minlength=len(order) + 1)
+    of_row[~gone] = place[inverse]
+    counts = np.bincount(of_row[~gone], minlength=len(order) + 1)
     total = max(counts.sum(), 1)
     often = sum(1 for k in range(len(order)) if counts[k] >= 0.01 * counts.sum() and counts[k] > 0)
     often = min(often, 19)
@@ -91,29 +92,49 @@ def _categorical(values, chunk):
         weights[lightest] += count
         groups[often + k] = often + lightest
     out = {"kind": "categorical", "n": int(counts.sum()), "values": [str(found[k]) for k in order], "mass": (counts[:-1] / total).tolist()}
-    return out | {"other": float(counts[-1] / total), "missing": float(missing.mean())} | _noise(of_row, groups, chunk)
+    return out | {"other": float(counts[-1] / total), "missing": float(gone.mean())} | _noise(of_row, groups, chunk)
 
 
-def _boolean(values, chunk):
-    of_row = values.astype(int)
-    counts = np.bincount(of_row, minlength=3)
-    return {"kind": "boolean", "n": len(values), "mass": (counts[:2] / max(len(values), 1)).tolist(), "other": 0.0} | _noise(of_row, np.arange(3), chunk)
+def _boolean(values, gone, chunk):
+    of_row = np.full(len(values), -1)
+    of_row[~gone] = values[~gone].astype(bool).astype(int)
+    counts = np.bincount(of_row[~gone], minlength=3)
+    out = {"kind": "boolean", "n": int(counts.sum()), "mass": (counts[:2] / max(counts.sum(), 1)).tolist(), "other": 0.0}
+    return out | {"missing": float(gone.mean())} | _noise(of_row, np.arange(3), chunk)
+
+
+def _absent(value):
+    """None, NaN, NaT and NA, which is not even unlike itself."""
+    try:
+        return value is None or bool(value != value)
+    except (TypeError, ValueError):
+        return True
 
 
 def feature(name, values, bins=60, chunk=1000, even=None):
     """One feature of the file. `even` asks for equally wide bins between two numbers."""
+    gone = np.asarray(values.isna(), bool) if hasattr(values, "isna") else None
     values = np.asarray(values)
-    if values.dtype == bool:
-        return {"name": name} | _boolean(values, chunk)
-    if np.issubdtype(values.dtype, np.number):
-        return {"name": name} | _numeric(values.astype("f8"), bins, chunk, even)
-    return {"name": name} | _categorical(values, chunk)
+    if gone is None:
+        objects = values.dtype == object
+        gone = np.array([_absent(v) for v in values] if objects else np.zeros(len(values)), bool)
+    there = values[~gone]
+    # What has gaps is an array of objects; what is in it says what it is.
+    all_are = lambda *kinds: len(there) > 0 and all(isinstance(v, kinds) for v in there)
+    if values.dtype == bool or (values.dtype == object and all_are(bool, np.bool_)):
+        return {"name": name} | _boolean(values, gone, chunk)
+    if np.issubdtype(values.dtype, np.number) or (values.dtype == object and all_are(int, float, np.number)):
+        numbers = np.full(len(values), np.nan)
+        numbers[~gone] = there.astype("f8")
+        return {"name": name} | _numeric(numbers, gone, bins, chunk, even)
+    return {"name": name} | _categorical(values, gone, chunk)
 
 
 def write(path, model, version, features, outputs=(), scores=(), **more):
     """Writes the file; `scores` are the outputs from 0 to 1. `more`: digest, source, created, metrics, ..."""
-    of = lambda columns: [feature(k, v, 64, even=(0, 1)) if k in scores else feature(k, v) for k, v in dict(columns).items()]
-    rows = max(len(v) for v in [*features.values(), *dict(outputs).values()])
+    features, outputs = dict(features), dict(outputs)
+    of = lambda columns: [feature(k, v, 64, even=(0, 1)) if k in scores else feature(k, v) for k, v in columns.items()]
+    rows = max(len(v) for v in [*features.values(), *outputs.values()])
     file = {"format": 1, "model": model, "version": version, "n": rows} | more
     with open(path, "w") as out:
         json.dump(file | {"features": of(features), "outputs": of(outputs)}, out, indent=1)

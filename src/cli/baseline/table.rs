@@ -56,6 +56,8 @@ pub(super) struct Named {
 pub(super) struct Table {
     pub(super) rows: u64,
     pub(super) columns: Vec<Named>,
+    /// What was taken otherwise than it was perhaps meant.
+    pub(super) doubts: Vec<String>,
 }
 
 /// When a row was.
@@ -78,7 +80,7 @@ impl Table {
             name: name.clone(),
         };
         let taken = columns.iter().filter(|(name, _)| choice.takes(name));
-        Self { rows: 0, columns: taken.map(column).collect() }
+        Self { rows: 0, columns: taken.map(column).collect(), doubts: Vec::new() }
     }
 
     /// Puts the rows into the order of time. Rows of one time stay as they came.

@@ -185,15 +185,61 @@ const fn floor(name: &'static str, doc: &'static str) -> Key {
     key(name, Kind::Fraction, Absent::Means("what the level above says, or no floor"), doc)
 }
 
+/// The largest number that a metric may be held against.
+const NUMBER_MAX: f64 = 1e60;
+
+const fn ceiling(name: &'static str, doc: &'static str) -> Key {
+    let absent = Absent::Means("what the level above says, or no ceiling");
+    key(name, Kind::Number(0.0, NUMBER_MAX), absent, doc)
+}
+
 kind! {
     /// `quality = { … }`.
-    QUALITY "the quality alarm" "A metric of delayed ground truth below its floor.",
+    QUALITY "the quality alarm" "A metric of delayed ground truth below its floor, or above its ceiling.",
     "warning", "1d", "200", "1m", "5m", "6h",
     [
         floor("accuracy", "The least share of predictions that were right."),
         floor("balanced_accuracy", "The least mean over classes of the share that was found."),
-        floor("f1", "The least harmonic mean of precision and recall, over all classes alike."),
-        floor("auc", "The least area under the receiver's curve.")
+        floor("macro_f1", "The least harmonic mean of precision and recall, over all classes alike."),
+        floor("f1", "The least harmonic mean of precision and recall of the positive class."),
+        floor("auc", "The least area under the receiver's curve."),
+        floor("within_tolerance", "The least share of numbers that were off by no more than `tolerance`."),
+        key(
+            "reward",
+            Kind::Number(-NUMBER_MAX, NUMBER_MAX),
+            Absent::Means("what the level above says, or no floor"),
+            "The least mean reward."
+        ),
+        ceiling("log_loss", "The greatest logarithmic loss."),
+        ceiling("brier", "The greatest Brier score."),
+        ceiling("mae", "The greatest mean distance of numbers from the truth."),
+        ceiling("rmse", "The greatest root of the mean squared distance.")
+    ]
+}
+
+kind! {
+    /// `error_change = { … }`.
+    ERROR_CHANGE "the error_change alarm" "The errors that labels show have become more.",
+    "warning", "1d", "1", "1m", "5m", "6h", []
+}
+
+kind! {
+    /// `labels = { … }`.
+    LABELS "the labels alarm" "Labels that come and count for nothing, or that no longer come.",
+    "warning", "1h", "100", "1m", "5m", "6h",
+    [
+        key(
+            "lost",
+            Kind::Fraction,
+            Absent::Means("what the level above says, or 10%"),
+            "The share of the statements that may find no prediction, come late, or not be understood."
+        ),
+        key(
+            "factor",
+            Kind::Integer(2, 1000),
+            Absent::Means("what the level above says, or 2"),
+            "How many times lower the odds of a label may be than before."
+        )
     ]
 }
 
@@ -247,6 +293,8 @@ macro_rules! with_kinds {
             table("error_rate", &ERROR_RATE),
             table("latency", &LATENCY),
             table("quality", &QUALITY),
+            table("error_change", &ERROR_CHANGE),
+            table("labels", &LABELS),
             table("baseline_missing", &BASELINE_MISSING),
             table("stale_pipeline", &STALE_PIPELINE),
         ]);
@@ -309,7 +357,7 @@ with_kinds! {
 }
 
 /// The sections of all kinds, by their words.
-pub(in crate::config) static ALARM_KINDS: [(&str, &Section); 12] = [
+pub(in crate::config) static ALARM_KINDS: [(&str, &Section); 14] = [
     ("silence", &SILENCE),
     ("request_rate", &REQUEST_RATE),
     ("repeated_input", &REPEATED_INPUT),
@@ -319,6 +367,8 @@ pub(in crate::config) static ALARM_KINDS: [(&str, &Section); 12] = [
     ("error_rate", &ERROR_RATE),
     ("latency", &LATENCY),
     ("quality", &QUALITY),
+    ("error_change", &ERROR_CHANGE),
+    ("labels", &LABELS),
     ("baseline_missing", &BASELINE_MISSING),
     ("stale_pipeline", &STALE_PIPELINE),
     ("log_lag", &LOG_LAG),

@@ -156,14 +156,29 @@ fn limit(kind: AlarmKind, fields: &Fields<'_>, limits: &mut AlarmLimits) {
             let floors = &mut limits.floors;
             floors.accuracy = fraction("accuracy").or(floors.accuracy);
             floors.balanced_accuracy = fraction("balanced_accuracy").or(floors.balanced_accuracy);
+            floors.macro_f1 = fraction("macro_f1").or(floors.macro_f1);
             floors.f1 = fraction("f1").or(floors.f1);
             floors.auc = fraction("auc").or(floors.auc);
+            floors.within_tolerance = fraction("within_tolerance").or(floors.within_tolerance);
+            floors.reward = fields.number("reward").or(floors.reward);
+            let ceilings = &mut limits.ceilings;
+            ceilings.log_loss = fields.number("log_loss").or(ceilings.log_loss);
+            ceilings.brier = fields.number("brier").or(ceilings.brier);
+            ceilings.mae = fields.number("mae").or(ceilings.mae);
+            ceilings.rmse = fields.number("rmse").or(ceilings.rmse);
+        }
+        AlarmKind::Labels => {
+            limits.labels_lost = fraction("lost").unwrap_or(limits.labels_lost);
+            limits.labels_factor = factor(limits.labels_factor);
         }
         AlarmKind::StalePipeline => {
             limits.new_version_every = minutes("every").or(limits.new_version_every);
         }
         AlarmKind::LogLag => limits.log_lag = fields.duration("lag").unwrap_or(limits.log_lag),
-        AlarmKind::SchemaShape | AlarmKind::Drift | AlarmKind::BaselineMissing => {}
+        AlarmKind::SchemaShape
+        | AlarmKind::Drift
+        | AlarmKind::ErrorChange
+        | AlarmKind::BaselineMissing => {}
     }
 }
 

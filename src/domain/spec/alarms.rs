@@ -106,6 +106,12 @@ pub struct AlarmLimits {
     pub slo_target: f64,
     /// The least values of metrics of delayed ground truth.
     pub floors: QualityFloors,
+    /// Their greatest values.
+    pub ceilings: QualityCeilings,
+    /// The share of statements that may count for nothing.
+    pub labels_lost: f64,
+    /// So many times lower may the odds of a label be than before.
+    pub labels_factor: u32,
     /// A new version comes at least so often, in minutes; `None` where nothing is promised.
     pub new_version_every: Option<u32>,
     /// How far the log, or its delivery, may be behind.
@@ -123,6 +129,9 @@ impl Default for AlarmLimits {
             slo: None,
             slo_target: 0.99,
             floors: QualityFloors::default(),
+            ceilings: QualityCeilings::default(),
+            labels_lost: 0.1,
+            labels_factor: 2,
             new_version_every: None,
             log_lag: Duration::from_secs(300),
         }
@@ -137,9 +146,15 @@ pub struct QualityFloors {
     /// The mean over classes of the share that was found.
     pub balanced_accuracy: Option<f64>,
     /// The harmonic mean of precision and recall, over all classes alike.
+    pub macro_f1: Option<f64>,
+    /// The same of the positive class.
     pub f1: Option<f64>,
     /// The area under the receiver's curve.
     pub auc: Option<f64>,
+    /// The share of numbers that were off by no more than the tolerance.
+    pub within_tolerance: Option<f64>,
+    /// The mean reward.
+    pub reward: Option<f64>,
 }
 
 impl QualityFloors {
@@ -148,10 +163,39 @@ impl QualityFloors {
         let all = [
             ("accuracy", self.accuracy),
             ("balanced_accuracy", self.balanced_accuracy),
-            ("macro_f1", self.f1),
+            ("macro_f1", self.macro_f1),
+            ("f1", self.f1),
             ("auc", self.auc),
+            ("within_tolerance", self.within_tolerance),
+            ("reward", self.reward),
         ];
         all.into_iter().filter_map(|(name, floor)| Some((name, floor?)))
+    }
+}
+
+/// The greatest values of metrics of delayed ground truth; `None` for no ceiling.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct QualityCeilings {
+    /// The logarithmic loss.
+    pub log_loss: Option<f64>,
+    /// The squared distance of the probabilities from the truth.
+    pub brier: Option<f64>,
+    /// How far numbers are off, on average.
+    pub mae: Option<f64>,
+    /// The root of the mean of the squares of that.
+    pub rmse: Option<f64>,
+}
+
+impl QualityCeilings {
+    /// The ceilings that are set, by the names of their metrics.
+    pub fn set(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        let all = [
+            ("log_loss", self.log_loss),
+            ("brier", self.brier),
+            ("mae", self.mae),
+            ("rmse", self.rmse),
+        ];
+        all.into_iter().filter_map(|(name, ceiling)| Some((name, ceiling?)))
     }
 }
 
@@ -170,6 +214,8 @@ fn default(kind: AlarmKind) -> Rule {
         K::ErrorRate => (Critical, 5, 50, 2, 5, HOUR),
         K::Latency => (Critical, 5, 100, 2, 5, HOUR),
         K::Quality => (Warning, DAY, 200, 1, 5, 6 * HOUR),
+        K::ErrorChange => (Warning, DAY, 1, 1, 5, 6 * HOUR),
+        K::Labels => (Warning, HOUR, 100, 1, 5, 6 * HOUR),
         K::BaselineMissing => (Info, HOUR, 100, 10, 1, DAY),
         K::StalePipeline => (Warning, 1, 1, 1, 1, DAY),
         K::LogLag => (Critical, 1, 1, 2, 5, HOUR),

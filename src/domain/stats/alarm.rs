@@ -64,8 +64,12 @@ kinds! {
     ErrorRate "error_rate",
     /// Too many exchanges that take longer than was promised.
     Latency "latency",
-    /// A metric of delayed ground truth below its floor.
+    /// A metric of delayed ground truth below its floor, or above its ceiling.
     Quality "quality",
+    /// The errors that labels show have become more.
+    ErrorChange "error_change",
+    /// Labels that come and count for nothing, or that no longer come.
+    Labels "labels",
     /// A version that has no baseline, so that drift cannot be judged.
     BaselineMissing "baseline_missing",
     /// No new version for longer than promised.

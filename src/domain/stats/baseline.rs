@@ -16,6 +16,8 @@ pub use self::error::{BaselineError, FeatureProblem};
 pub use self::file::{
     BaselineFile, Calibration, FORMAT, FeatureFile, Golden, KindWord, Metric, Noise, Origin,
 };
+use twox_hash::XxHash3_128;
+
 use super::layout::{Layout, Role};
 
 /// The largest `baseline.json` that is read, in bytes.
@@ -111,6 +113,35 @@ impl Baseline {
     /// The reference of the feature at this place of the layout.
     pub fn reference(&self, index: usize) -> Option<&Reference> {
         self.references.get(index)
+    }
+
+    /// Equal for baselines that windows are held against in the same way: the same layout, and references that are
+    /// equal to the last bit. Evidence that came together against one says nothing about another.
+    pub fn fingerprint(&self) -> u128 {
+        let mut written = self.layout.hash().to_bytes().to_vec();
+        let mut put = |number: f64| written.extend(number.to_bits().to_le_bytes());
+        // No number of a reference is NaN, so that it can stand for what is not there.
+        let maybe = |number: Option<f64>| number.unwrap_or(f64::NAN);
+        for reference in &self.references {
+            reference.counts.iter().for_each(|count| put(*count));
+            reference.means.iter().for_each(|mean| put(maybe(*mean)));
+            let (min, max) = reference.range.unzip();
+            let noise = reference.noise;
+            let numbers = [
+                reference.total,
+                maybe(min),
+                maybe(max),
+                reference.missing,
+                reference.nan,
+                reference.infinite,
+                maybe(noise.map(|noise| noise.chunk as f64)),
+                maybe(noise.map(|noise| noise.psi_q50)),
+                maybe(noise.map(|noise| noise.psi_q999)),
+                maybe(reference.weight),
+            ];
+            numbers.into_iter().for_each(&mut put);
+        }
+        XxHash3_128::oneshot(&written)
     }
 
     /// Refuses a baseline that was made for another artifact. A file without a digest fits any.

@@ -207,6 +207,37 @@ mod tests {
         assert!(certain.interval.contains(number(&golden["mean_score"])));
     }
 
+    /// `tests/data/stats/cbpe_nannyml.json`: NannyML's data, and the numbers of NannyML's own tests.
+    #[test]
+    fn what_is_expected_of_nannymls_data_is_what_nannyml_expects() {
+        let text = include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/data/stats/cbpe_nannyml.json"
+        ));
+        let golden: Value = serde_json::from_str(text).expect("JSON");
+        let calibrator =
+            Calibrator::new(&numbers(&golden["x"]), &numbers(&golden["y"])).expect("one");
+        for chunk in golden["chunks"].as_array().expect("chunks") {
+            let counts = chunk["counts"].as_array().expect("counts").iter();
+            let counts = counts.map(|count| count.as_u64().expect("a count"));
+            let (mut scores, mut n, mut exact) = (ScoreCounts::default(), 0, 0.0);
+            let threshold = number(&chunk["threshold"]);
+            for (score, count) in numbers(&chunk["scores"]).into_iter().zip(counts) {
+                (0..count).for_each(|_| assert!(scores.add(score)));
+                let chance = calibrator.chance(score);
+                exact += count as f64 * if score >= threshold { chance } else { 1.0 - chance };
+                n += count;
+            }
+            let found = expected(&scores, &calibrator, threshold).expect("scores");
+            let (accuracy, auc) = (number(&chunk["accuracy"]), number(&chunk["roc_auc"]));
+            // Score by score it is the same number; bins hide a little, and say how much.
+            assert!((exact / n as f64 - accuracy).abs() < 1e-12, "{exact} {n} {accuracy}");
+            assert!(found.accuracy.interval.contains(accuracy), "{accuracy} {found:?}");
+            assert!((found.accuracy.value - accuracy).abs() < 5e-4, "{accuracy} {found:?}");
+            assert!((found.auc.expect("both") - auc).abs() < 5e-4, "{auc} {found:?}");
+        }
+    }
+
     #[test]
     fn points_that_are_no_calibration_are_refused() {
         let refused = |x: &[f64], y: &[f64]| Calibrator::new(x, y).expect_err("no calibration");

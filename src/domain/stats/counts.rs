@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::layout::{Feature, FeatureKind, Guard, Layout, LayoutHash, Place, Value};
@@ -18,7 +19,7 @@ pub struct Counts {
 }
 
 /// The counts of one feature.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FeatureCounts {
     /// The bins, then the guards.
     slots: Box<[u64]>,

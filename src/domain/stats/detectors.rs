@@ -79,6 +79,21 @@ macro_rules! detectors {
     };
 }
 
+impl Detector {
+    /// The mean of the values that it holds to be alike; `None` where it does not know.
+    pub fn mean(&self) -> Option<f64> {
+        match self {
+            Self::Adwin(window) => (window.width() > 0.0).then(|| window.mean()),
+            Self::PageHinkley(_)
+            | Self::Ddm(_)
+            | Self::Eddm(_)
+            | Self::HddmA(_)
+            | Self::HddmW(_)
+            | Self::Fhddm(_) => None,
+        }
+    }
+}
+
 detectors! {
     /// Adaptive windowing (Bifet, Gavaldà 2007).
     #[default]

@@ -3,8 +3,8 @@
 //! Owns the test of one window ([`yardstick`]), the evidence that windows bring together
 //! ([`detector`]), how both are divided over the features of a model, and which windows are judged
 //! together ([`docket`]). Never knows the time: a
-//! window is what it is given, and the same windows in the same order give the same verdicts, so the
-//! state after a restart is that of going through them again.
+//! window is what it is given, and the same windows in the same order give the same verdicts, whether or not
+//! the state was kept and taken up in between ([`docket::SavedDocket`]).
 //!
 //! ```text
 //! counts of a window ─▶ yardstick: gate, psi, margin test ─▶ p ─▶ e ─▶ detector of the feature ─▶ verdict
@@ -184,7 +184,7 @@ impl Drift {
         Ok(Report { features: reports, roles })
     }
 
-    /// The evidence that has come together, to be put back after a restart with [`Self::resume`].
+    /// The evidence that has come together, to be put back with [`Self::resume`].
     pub fn state(&self) -> Vec<Detector> {
         self.features
             .iter()
@@ -193,10 +193,12 @@ impl Drift {
             .collect()
     }
 
-    /// Puts back what [`Self::state`] gave. Without effect where that was for another number of
-    /// features.
+    /// Puts back what [`Self::state`] gave. Without effect, and `false`, where that was for another number of
+    /// features, or cannot be.
     pub fn resume(&mut self, state: &[Detector]) -> bool {
-        if state.len() != self.features.len() + self.roles.len() {
+        if state.len() != self.features.len() + self.roles.len()
+            || !state.iter().all(Detector::is_sound)
+        {
             return false;
         }
         let all =

@@ -25,6 +25,7 @@ pub use self::ranking::Ranking;
 pub use self::regression::Regression;
 pub use self::reward::Reward;
 pub use self::scores::{SCORE_BINS, ScoreCell, ScoreCounts};
+use super::confidence::{self, Moments};
 use super::exact_sum::{ExactSum, TERM_MAX};
 use super::two_by_two::Tally;
 
@@ -160,6 +161,8 @@ pub struct Classes {
     pub log_loss: LogLoss,
     /// The squared distance of the probabilities from the truth.
     pub brier: ExactSum,
+    /// The squares of these: by how much they vary.
+    pub brier_squares: ExactSum,
     /// How often what had a probability came true.
     pub calibration: Calibration,
     /// The positive class's scores, by truth.
@@ -323,6 +326,7 @@ impl Classes {
                 .fold(0.0, |sum, (class, p)| sum + square(f64::from(u8::from(truth == class)) - p)),
         };
         signed(&mut self.brier, squares, step);
+        signed(&mut self.brier_squares, square(squares), step);
         if let Some(positive) = positive {
             self.ranking.step(of(positive), truth == positive, step);
             self.calibration.step(of(positive), truth == positive, step);
@@ -335,6 +339,7 @@ impl Classes {
         self.confusion.merge(&other.confusion);
         self.log_loss.merge(&other.log_loss);
         self.brier.merge(&other.brier);
+        self.brier_squares.merge(&other.brier_squares);
         self.calibration.merge(&other.calibration);
         self.ranking.merge(&other.ranking);
     }
@@ -345,7 +350,7 @@ impl Classes {
         let n = self.log_loss.n();
         if n > 0 {
             metrics.push(self.log_loss.metric(alpha));
-            metrics.push(Metric::plain("brier", self.brier.value() / n as f64, n));
+            metrics.push(self.brier_metric(n, alpha));
             metrics.push(Metric::plain("ece", self.calibration.ece(), n));
         }
         let certified = [
@@ -356,6 +361,18 @@ impl Classes {
             Some(Metric::certified(name, interval?, self.ranking.n()).beyond(beyond))
         }));
         metrics
+    }
+}
+
+impl Classes {
+    #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
+    fn brier_metric(&self, n: u64, alpha: f64) -> Metric {
+        let mean = self.brier.value() / n as f64;
+        let variance = (self.brier_squares.value() / n as f64 - mean * mean).max(0.0);
+        let interval = confidence::mean(Moments { n, mean, variance }, alpha);
+        // Probabilities that add up to one are at most the root of two from the truth.
+        let interval = interval.map(|interval| interval.clamped(0.0, 2.0));
+        Metric::plain("brier", mean, n).with(IntervalKind::AsymptoticSequence, interval)
     }
 }
 

@@ -24,7 +24,7 @@ use crate::prediction_log::FailureReason;
 
 /// Events that are kept.
 const EVENTS_MAX: usize = 500;
-/// The most versions of a model that are remembered as seen.
+/// The most versions of a model that are remembered as seen, beyond those that there are.
 const VERSIONS_MAX: usize = 1000;
 
 /// What is written down.
@@ -215,7 +215,7 @@ impl Ledger {
     }
 
     /// Notes which versions a model has; returns when the last one came.
-    pub(super) fn arrivals(&self, model: &str, minute: u64, versions: &[String]) -> u64 {
+    pub(super) fn arrivals(&self, model: &str, minute: u64, versions: &BTreeSet<String>) -> u64 {
         let (latest, changed) = {
             let mut state = self.state.lock();
             let arrivals = match state.kept.arrivals.get_mut(model) {
@@ -224,11 +224,16 @@ impl Ledger {
             };
             let mut changed = false;
             for version in versions {
-                if arrivals.versions.len() < VERSIONS_MAX
-                    && arrivals.versions.insert(version.clone())
-                {
+                if !arrivals.versions.contains(version) {
+                    arrivals.versions.insert(version.clone());
                     (arrivals.latest, changed) = (minute, true);
                 }
+            }
+            // Those that are gone make room; one of them that came back would be a new one.
+            while arrivals.versions.len() > VERSIONS_MAX {
+                let gone = arrivals.versions.iter().find(|known| !versions.contains(*known));
+                let Some(gone) = gone.cloned() else { break };
+                arrivals.versions.remove(&gone);
             }
             (arrivals.latest, changed)
         };
@@ -528,13 +533,31 @@ mod tests {
     fn a_version_that_was_seen_before_is_no_new_one_after_a_restart() {
         let dir = tempfile::tempdir().expect("a directory");
         let versions =
-            |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+            |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
         let ledger = Ledger::open(dir.path(), None);
         assert_eq!(ledger.arrivals("m", START, &versions(&["v1"])), START);
         assert_eq!(ledger.arrivals("m", START + 9, &versions(&["v1", "v2"])), START + 9);
         drop(ledger);
         let ledger = Ledger::open(dir.path(), None);
         assert_eq!(ledger.arrivals("m", START + 99, &versions(&["v2", "v1"])), START + 9);
+    }
+
+    #[test]
+    fn versions_are_noticed_however_many_there_were() {
+        let ledger = Ledger::blank();
+        for number in 0..3 * VERSIONS_MAX as u64 {
+            let now = START + number;
+            let versions = [number, number + 1].map(|number| format!("v{number}"));
+            let versions: BTreeSet<String> = versions.into_iter().collect();
+            assert_eq!(ledger.arrivals("m", now, &versions), now, "a new one each minute");
+        }
+        let kept = ledger.state.lock().kept.arrivals["m"].versions.len();
+        assert_eq!(kept, VERSIONS_MAX);
+        // More at once than are remembered are no stream of new ones.
+        let many: BTreeSet<String> = (0..1500).map(|number| format!("w{number}")).collect();
+        let first = START + 10_000;
+        assert_eq!(ledger.arrivals("m", first, &many), first);
+        assert_eq!(ledger.arrivals("m", first + 1, &many), first);
     }
 
     /// Minutes of a clock that was a day ahead do not keep anything silent, also not over a restart.

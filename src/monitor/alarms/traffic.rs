@@ -17,23 +17,16 @@ const HOUR: u64 = 60;
 /// How much wider the band is on the first day.
 const FIRST_DAY: f64 = 1.5;
 
-/// How long a model has had no request, by looks of this process.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Quiet {
-    /// Minutes without a request, up to now.
-    pub(super) minutes: u64,
-}
-
-/// No request for longer than allowed, or than usual.
+/// No request for longer than allowed, or than usual; `quiet` are the minutes without one up to now.
 pub(super) fn silence(
-    quiet: Quiet,
+    quiet: u64,
     history: &History,
     usual: Option<Usual>,
     after: Option<u32>,
     rule: &Rule,
     minute: u64,
 ) -> Reading {
-    if quiet.minutes == 0 {
+    if quiet == 0 {
         return Reading::Good;
     }
     let bad = |silent: u64, limit: u64, definition: String| {
@@ -49,8 +42,8 @@ pub(super) fn silence(
     };
     if let Some(after) = after.map(u64::from) {
         let definition = "minutes without a request; the limit is set".to_owned();
-        return match quiet.minutes >= after {
-            true => bad(quiet.minutes, after, definition),
+        return match quiet >= after {
+            true => bad(quiet, after, definition),
             false => Reading::Insufficient,
         };
     }
@@ -84,22 +77,22 @@ pub(super) fn request_rate(
         Basis::Hours(_) => (f64::from(factor) * FIRST_DAY, 0),
     };
     let place = place_count(requests, (floor, usual.peak), factor, rule.samples);
-    let (what, against, p) = match place {
+    let (against, limit, p) = match place {
         Place::Unknown => return Reading::Insufficient,
         Place::Within => return Reading::Good,
         // No request at all is a silence, and told as one.
         Place::Below(_) if requests == 0 => return Reading::Insufficient,
-        Place::Above(p) => ("busiest", float(usual.peak) * factor, p),
-        Place::Below(p) => ("quietest", float(floor) / factor, p),
+        Place::Above(p) => (format!("{factor} times the busiest"), float(usual.peak) * factor, p),
+        Place::Below(p) => (format!("one {factor}th of the quietest"), float(floor) / factor, p),
     };
     Reading::Bad(Evidence {
         definition: format!(
-            "requests in {} minutes, against {factor} times the {what} such window of {}",
+            "requests in {} minutes, against {against} such window of {}",
             rule.window,
             basis(usual.basis)
         ),
         value: float(requests),
-        limit: against,
+        limit,
         samples: requests.max(floor),
         minutes: minutes(minute, rule),
         p: Some(p),
@@ -181,9 +174,13 @@ pub(super) fn latency(
     })
 }
 
-/// One input that comes over and over.
+/// How many times its share of the day before an input must have to be told.
+const UNUSUAL: f64 = 2.0;
+
+/// One input that comes over and over, and did not so the day `before`.
 pub(super) fn repeated_input(
     inputs: &HeavyHitters,
+    before: &HeavyHitters,
     limits: &AlarmLimits,
     rule: &Rule,
     minute: u64,
@@ -195,6 +192,15 @@ pub(super) fn repeated_input(
     let limit = limits.repeat_share * float(inputs.total());
     let mut often = inputs.top();
     often.retain(|hitter| float(hitter.at_least()) > limit && hitter.at_least() >= rule.samples);
+    // A model that is asked few different things has such inputs every day.
+    if before.total() >= rule.samples {
+        let usual = before.top();
+        often.retain(|hitter| {
+            let known = usual.iter().find(|usual| usual.input == hitter.input);
+            let usual = known.map_or(0.0, |usual| share(usual.at_least(), before.total()));
+            share(hitter.at_least(), inputs.total()) > UNUSUAL * usual
+        });
+    }
     let Some(first) = often.first() else { return Reading::Good };
     let value = share(first.at_least(), inputs.total());
     let findings = often.iter().take(FINDINGS_MAX).map(|hitter| Finding {
@@ -274,7 +280,7 @@ mod tests {
         let mut noticed = None;
         for (silent, minute) in (MONDAY + 90..MONDAY + 120).enumerate() {
             history.add(Look { minute, requests: 0, window: 0 });
-            let quiet = Quiet { minutes: silent as u64 + 1 };
+            let quiet = silent as u64 + 1;
             let reading = silence(quiet, &history, history.usual(minute), None, &rule, minute);
             if is_bad(&reading) && noticed.is_none() {
                 noticed = Some(silent + 1);
@@ -288,8 +294,7 @@ mod tests {
         let history = history(300, 0);
         let minute = MONDAY + 300;
         let rule = rule(AlarmKind::Silence);
-        let quiet = Quiet { minutes: 300 };
-        let look = |after| silence(quiet, &history, history.usual(minute), after, &rule, minute);
+        let look = |after| silence(300, &history, history.usual(minute), after, &rule, minute);
         assert_eq!(look(None), Reading::Insufficient);
         assert!(is_bad(&look(Some(60))));
         assert_eq!(look(Some(301)), Reading::Insufficient);
@@ -372,13 +377,27 @@ mod tests {
         let rule = rule(AlarmKind::RepeatedInput);
         let mut inputs = HeavyHitters::with_room();
         (0..2000).for_each(|input| inputs.add(input));
-        let look =
-            |inputs: &HeavyHitters| repeated_input(inputs, &AlarmLimits::default(), &rule, MONDAY);
+        let against = |inputs: &HeavyHitters, before: &HeavyHitters| {
+            repeated_input(inputs, before, &AlarmLimits::default(), &rule, MONDAY)
+        };
+        let none = HeavyHitters::default();
+        let look = |inputs: &HeavyHitters| against(inputs, &none);
         assert_eq!(look(&inputs), Reading::Good);
         (0..1000).for_each(|_| inputs.add(0xabc));
         let Reading::Bad(evidence) = look(&inputs) else { panic!("a third is one input") };
         assert_eq!(evidence.findings[0].subject, format!("{:032x}", 0xabc));
         assert!((0.3..=0.334).contains(&evidence.value), "{}", evidence.value);
+        // A model with four possible inputs has such shares every day; one that takes over is told.
+        let four = |of_first: u32| {
+            let mut inputs = HeavyHitters::with_room();
+            for at in 0..4000_u128 {
+                inputs.add(if at < u128::from(of_first) { 0 } else { at % 4 });
+            }
+            inputs
+        };
+        assert!(is_bad(&look(&four(0))), "on the first day nothing is usual");
+        assert_eq!(against(&four(0), &four(0)), Reading::Good);
+        assert!(is_bad(&against(&four(3000), &four(0))));
         let mut few = HeavyHitters::with_room();
         (0..100).for_each(|_| few.add(1));
         assert_eq!(look(&few), Reading::Insufficient);

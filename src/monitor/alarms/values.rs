@@ -35,10 +35,12 @@ const SHAPES: [(&[Guard], &str); 3] = [
 const UNKNOWN: &str = "unknown to the baseline";
 
 /// A field that is missing, or of another type, far more often than in the baseline: it was renamed, left
-/// out, or retyped. `blocks` are the windows that it is looked for in, newest first.
+/// out, or retyped. `blocks` are the windows that it is looked for in, newest first; `names` tells a few values of a
+/// feature that the baseline does not know.
 pub(super) fn schema_shape(
     baseline: &Baseline,
     blocks: &[&Counts],
+    names: &dyn Fn(usize) -> Vec<String>,
     rule: &Rule,
     minute: u64,
 ) -> Reading {
@@ -55,6 +57,7 @@ pub(super) fn schema_shape(
         }
         enough = enough.max(total);
         let mut look = |what: &str, usual: f64, of: &dyn Fn(&FeatureCounts) -> Tally| {
+            let is_unknown = what == UNKNOWN;
             let limit = limit_of(usual, reference);
             let score = score_above(limit, seen().map(of));
             if score < threshold {
@@ -63,7 +66,12 @@ pub(super) fn schema_shape(
             let mut sum = Tally::default();
             seen().for_each(|seen| sum.merge(of(seen)));
             let value = sum.share().unwrap_or(0.0);
-            let what = format!("{what} in {:.1} % of the values", value * 100.0);
+            let mut what = format!("{what} in {:.1} % of the values", value * 100.0);
+            let named = if is_unknown { names(at) } else { Vec::new() };
+            if !named.is_empty() {
+                let named: Vec<String> = named.iter().map(|name| format!("{name:?}")).collect();
+                what.push_str(&format!(", such as {}", named.join(", ")));
+            }
             // The mean of e-values is one, and one over it is a bound on chance.
             let p = float(blocks.len() as u64) / score;
             findings.push((p, Finding { subject: feature.name().to_owned(), what, value, limit }));
@@ -361,7 +369,11 @@ mod tests {
     }
 
     fn shape(counts: &Counts) -> Reading {
-        schema_shape(&baseline(), &[counts], &rule(AlarmKind::SchemaShape), 100)
+        let names = |feature| match feature {
+            2 => vec!["NO".to_owned(), "Y\"S".to_owned()],
+            _ => Vec::new(),
+        };
+        schema_shape(&baseline(), &[counts], &names, &rule(AlarmKind::SchemaShape), 100)
     }
 
     fn classes(counts: &Counts) -> Reading {
@@ -417,7 +429,10 @@ mod tests {
             [age, income, Value::Text("NO")]
         }));
         let Reading::Bad(evidence) = shape(&shouted) else { panic!("NO is no class") };
-        assert_eq!(evidence.findings[0].what, "unknown to the baseline in 100.0 % of the values");
+        assert_eq!(
+            evidence.findings[0].what,
+            r#"unknown to the baseline in 100.0 % of the values, such as "NO", "Y\"S""#
+        );
         // Two more missing values of a hundred than in the baseline are no other shape.
         let little = counts((0..200).map(|at| {
             let [age, income, class] = row(at, 10);

@@ -8,18 +8,21 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use super::call;
-use super::labelled;
+use super::labelled::{self, Coverage};
 use super::ledger::Ledger;
 use super::log_lag::LogSight;
-use super::traffic::{self, Quiet};
+use super::lost_labels::Past;
+use super::traffic;
 use super::values;
 use crate::domain::ids::ModelName;
 use crate::domain::spec::{AlarmRules, Intent};
 use crate::domain::stats::alarm::{AlarmKey, AlarmKind, Evidence, Reading, Rule, Watch};
 use crate::domain::stats::baseline::Baseline;
 use crate::domain::stats::counts::Counts;
+use crate::domain::stats::heavy_hitters::HeavyHitters;
 use crate::domain::stats::layout::Role;
 use crate::domain::stats::rate_band::Look;
+use crate::domain::stats::two_by_two::Tally;
 use crate::domain::stats::window::{Minute, Stage, Window, WindowCounts, WindowLength};
 use crate::monitor::gather::BACK_MINUTES;
 use crate::monitor::{Follower, MonitorReader, QualityReader, Standing, VersionKey};
@@ -40,12 +43,13 @@ pub struct AlarmWatch {
     versions: BTreeSet<VersionKey>,
     /// The rules for everything else.
     rules: AlarmRules,
-    quiet: BTreeMap<ModelName, Quiet>,
     ledger: Arc<Ledger>,
     /// Wakes the one that delivers calls.
     wake: Option<SyncSender<()>>,
     log: LogSight,
     quality: QualityReader,
+    /// What became of statements of ground truth, minute by minute.
+    labels: Past,
     /// The first minute that this process saw from its beginning.
     whole_since: Option<u64>,
 }
@@ -75,11 +79,11 @@ impl AlarmWatch {
                 .collect(),
             left_out: left_out.into_iter().map(|(name, _)| name.clone()).collect(),
             rules: intent.alarms.rules.clone(),
-            quiet: BTreeMap::new(),
             ledger,
             wake,
             log,
             quality,
+            labels: Past::default(),
             whole_since: None,
         }
     }
@@ -110,15 +114,20 @@ impl Follower for AlarmWatch {
             return;
         }
         self.ledger.set_right(u64::from(reader.open().0));
+        if let Some(fates) = self.quality.fates() {
+            self.labels.note(now, fates);
+        }
         let watched = self.watched(reader);
+        let known: Vec<VersionKey> = reader.standings().into_iter().map(|(key, _)| key).collect();
         self.ledger.forget_other_models(|model| watched.contains_key(model));
         let mut looks = Vec::new();
         for (model, versions) in &watched {
             let rules = self.models.get(model).unwrap_or(&self.rules);
-            let quiet = self.quiet.entry(model.clone()).or_default();
-            let (ledger, quality) = (&*self.ledger, &self.quality);
-            let sight = Sight { reader, ledger, quality, minute, whole_since };
-            sight.model(model, versions, rules, quiet, &mut looks);
+            let (ledger, quality, labels) = (&*self.ledger, &self.quality, &self.labels);
+            let sight = Sight { reader, ledger, quality, labels, minute, whole_since };
+            let arrived = known.iter().filter(|key| key.model == *model).chain(versions);
+            let arrived: BTreeSet<String> = arrived.map(|key| key.version.to_string()).collect();
+            sight.model((model, versions, &arrived), rules, &mut looks);
             for key in versions {
                 sight.version(key, rules, &mut looks);
             }
@@ -128,6 +137,11 @@ impl Follower for AlarmWatch {
         {
             let key = key("", "", AlarmKind::LogLag);
             looks.push(Watch { key, rule, reading });
+        }
+        if let Some(rule) = self.rules.rule(AlarmKind::Labels) {
+            let lost = self.rules.limits.labels_lost;
+            let reading = self.labels.unmatched(lost, rule, now);
+            looks.push(Watch { key: key("", "", AlarmKind::Labels), rule, reading });
         }
         let notices = self.ledger.step(now, looks);
         notices.iter().for_each(call::log);
@@ -148,6 +162,7 @@ struct Sight<'a> {
     reader: &'a MonitorReader,
     ledger: &'a Ledger,
     quality: &'a QualityReader,
+    labels: &'a Past,
     minute: Minute,
     whole_since: u64,
 }
@@ -157,13 +172,12 @@ impl Sight<'_> {
         u64::from(self.minute.0)
     }
 
-    /// What concerns a model as a whole.
+    /// What concerns a model as a whole. `arrived` are all versions that the gateway knows of it, whether or not they had
+    /// requests.
     fn model<'r>(
         &self,
-        model: &ModelName,
-        versions: &[VersionKey],
+        (model, versions, arrived): (&ModelName, &[VersionKey], &BTreeSet<String>),
         rules: &'r AlarmRules,
-        quiet: &mut Quiet,
         looks: &mut Vec<Watch<'r>>,
     ) {
         let mut look = |alarm: AlarmKind, read: &mut dyn FnMut(&Rule) -> Reading| {
@@ -174,7 +188,7 @@ impl Sight<'_> {
         };
         let in_last = |minutes: u32| self.sum(versions, minutes);
         let requests = in_last(1).traffic.exchanges();
-        quiet.minutes = if requests == 0 { quiet.minutes + 1 } else { 0 };
+        let since = self.last_request(versions);
         let rate = rules.rule(AlarmKind::RequestRate);
         let window = rate.map_or(1, |rule| rule.window);
         let in_window = in_last(window).traffic.exchanges();
@@ -182,12 +196,14 @@ impl Sight<'_> {
         let is_whole = self.whole_since + u64::from(window) <= self.now() + 1;
         self.ledger.with_history(model.as_str(), |history| {
             let usual = history.usual(self.now());
+            history.rest(requests, since);
+            let quiet = history.quiet();
             if is_whole {
                 history.add(Look { minute: self.now(), requests, window: in_window });
             }
             look(AlarmKind::Silence, &mut |rule| {
                 let after = rules.limits.silence_after;
-                traffic::silence(*quiet, history, usual, after, rule, self.now())
+                traffic::silence(quiet, history, usual, after, rule, self.now())
             });
             look(AlarmKind::RequestRate, &mut |rule| match is_whole {
                 true => traffic::request_rate(
@@ -201,8 +217,8 @@ impl Sight<'_> {
             });
         });
         look(AlarmKind::RepeatedInput, &mut |rule| {
-            let inputs = in_last(rule.window).inputs;
-            traffic::repeated_input(&inputs, &rules.limits, rule, self.now())
+            let (inputs, before) = (in_last(rule.window).inputs, self.inputs_before(versions));
+            traffic::repeated_input(&inputs, &before, &rules.limits, rule, self.now())
         });
         // All versions see the same inputs: what has become of those is one alarm of the model.
         look(AlarmKind::Drift, &mut |_rule| {
@@ -212,8 +228,10 @@ impl Sight<'_> {
             });
             values::any_of(readings)
         });
-        let names: Vec<String> = versions.iter().map(|key| key.version.to_string()).collect();
-        let latest = self.ledger.arrivals(model.as_str(), self.now(), &names);
+        look(AlarmKind::Labels, &mut |rule| {
+            self.labels.of_model(model.as_str(), rules.limits.labels_lost, rule, self.now())
+        });
+        let latest = self.ledger.arrivals(model.as_str(), self.now(), arrived);
         if let Some(every) = rules.limits.new_version_every {
             look(AlarmKind::StalePipeline, &mut |rule| stale(latest, every, rule, self.now()));
         }
@@ -241,12 +259,13 @@ impl Sight<'_> {
                 traffic::latency(&window, &hour, slo, rules.limits.slo_target, rule, self.now())
             });
         }
-        if rules.limits.floors.set().next().is_some() {
-            look(AlarmKind::Quality, &mut |rule| {
-                let metrics = self.quality.recent(key, rule.window, self.minute);
-                labelled::quality(&metrics, &rules.limits.floors, rule, self.now())
-            });
-        }
+        self.labelled(key, rules, looks);
+        let mut look = |alarm: AlarmKind, read: &mut dyn FnMut(&Rule) -> Reading| {
+            if let Some(rule) = rules.rule(alarm) {
+                let key = self::key(key.model.as_str(), key.version.as_str(), alarm);
+                looks.push(Watch { key, rule, reading: read(rule) });
+            }
+        };
         let standing = self.reader.standing(key);
         look(AlarmKind::BaselineMissing, &mut |rule| {
             let counts = self.sum(std::slice::from_ref(key), rule.window);
@@ -265,7 +284,9 @@ impl Sight<'_> {
             let newest_first = windows.iter().rev();
             let blocks: Vec<&Counts> =
                 newest_first.filter_map(|window| window.counts.values_by(hash)).collect();
-            values::schema_shape(baseline, &blocks, rule, self.now())
+            let layout = baseline.layout();
+            let names = |feature| self.reader.strangers(key, layout, feature);
+            values::schema_shape(baseline, &blocks, &names, rule, self.now())
         });
         let mut against = |alarm, read: &mut dyn FnMut(&Baseline, &Counts, &Rule) -> Reading| {
             look(alarm, &mut |rule| {
@@ -278,6 +299,57 @@ impl Sight<'_> {
         against(AlarmKind::ClassShare, &mut |baseline, counts, rule| {
             values::class_share(baseline, counts, &rules.limits, rule, self.now())
         });
+    }
+
+    /// What labels say about one version.
+    fn labelled<'r>(&self, key: &VersionKey, rules: &'r AlarmRules, looks: &mut Vec<Watch<'r>>) {
+        let mut look = |alarm: AlarmKind, read: &mut dyn FnMut(&Rule) -> Reading| {
+            if let Some(rule) = rules.rule(alarm) {
+                let key = self::key(key.model.as_str(), key.version.as_str(), alarm);
+                looks.push(Watch { key, rule, reading: read(rule) });
+            }
+        };
+        let limits = &rules.limits;
+        let matured = |rule: &Rule| self.quality.matured(key, rule.window, self.minute);
+        if limits.floors.set().next().is_some() || limits.ceilings.set().next().is_some() {
+            look(AlarmKind::Quality, &mut |rule| {
+                let metrics = matured(rule).map(|matured| matured.metrics).unwrap_or_default();
+                labelled::quality(&metrics, limits, rule, self.now())
+            });
+        }
+        look(AlarmKind::ErrorChange, &mut |rule| {
+            labelled::error_change(&self.quality.changes(key), rule, self.now())
+        });
+        look(AlarmKind::Labels, &mut |rule| {
+            let Some(matured) = matured(rule) else { return Reading::Insufficient };
+            let of = |tally: Tally| (tally.failures, tally.total);
+            let (now, before) = (of(matured.labelled), of(matured.labelled_before));
+            labelled::coverage(&Coverage { now, before }, limits, rule, self.now())
+        });
+    }
+
+    /// How many minutes ago the last request of any of the versions was, as far as minutes are kept.
+    fn last_request(&self, versions: &[VersionKey]) -> Option<u64> {
+        let newest = |key: &VersionKey| {
+            let windows = self.reader.windows(key, WindowLength::Minute);
+            let mut full = windows.iter().rev().filter(|it| it.counts.traffic.exchanges() > 0);
+            full.next().map(|window| window.start)
+        };
+        let newest = versions.iter().filter_map(newest).max()?;
+        Some(self.minute.0.saturating_sub(newest.0).into())
+    }
+
+    /// The inputs of the day before this hour.
+    fn inputs_before(&self, versions: &[VersionKey]) -> HeavyHitters {
+        let hour = WindowLength::Hour;
+        let now = hour.start_of(self.minute);
+        let mut before = HeavyHitters::default();
+        for key in versions {
+            let windows = self.reader.windows(key, hour);
+            let earlier = windows.iter().filter(|window| window.start < now);
+            earlier.for_each(|window| before.merge(&window.counts.inputs));
+        }
+        before
     }
 
     /// What was counted about versions in the last minutes.

@@ -17,10 +17,11 @@ use super::state::Fate;
 use super::store::Store;
 use crate::domain::ids::{ModelName, VersionName};
 use crate::domain::spec::LabelsSpec;
+use crate::domain::stats::window::Minute;
 use crate::monitor::disk::write_whole;
 
 /// What a file begins with. The number is the form's: a test fails when the form changes and the number does not.
-const MAGIC: &[u8] = b"PMLABELS1\n";
+const MAGIC: &[u8] = b"PMLABELS2\n";
 /// The name of the file.
 const FILE: &str = "labels.bin";
 
@@ -33,6 +34,8 @@ pub(super) struct Saved<'s> {
     pub(super) floors: Floors,
     /// Statements that found no prediction; predictions and windows dropped before their time.
     pub(super) lost: [u64; 3],
+    /// Predictions before this minute were dropped before their time.
+    pub(super) dropped_to: Minute,
     pub(super) models: Vec<SavedModel<'s>>,
     pub(super) store: Cow<'s, Store>,
 }

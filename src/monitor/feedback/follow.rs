@@ -156,6 +156,9 @@ impl LogFollower for Follower {
 
     fn reached(&mut self, lsn: u64) {
         self.shared.position.store(lsn, Ordering::Relaxed);
+        let since = self.shared.state.lock().known_since();
+        let since_ms = since.map_or(0, |minute| minute.start_us() / 1000);
+        self.shared.known_since_ms.store(since_ms, Ordering::Relaxed);
         self.shared.caught_up.store(true, Ordering::Relaxed);
         self.position = self.position.max(lsn);
         self.keep_now_and_then();

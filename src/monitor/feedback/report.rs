@@ -26,7 +26,7 @@ use crate::monitor::VersionKey;
 /// The level of every interval: each holds with a probability of 95 %, at all times at once.
 pub(super) const ALPHA: f64 = 0.05;
 /// The share of labels by whose age a cohort counts as mature.
-const MATURE_SHARE: f64 = 0.9;
+pub(super) const MATURE_SHARE: f64 = 0.9;
 /// The fewest labelled predictions for a number to be more than `insufficient`.
 const ENOUGH: u64 = 30;
 /// The most cells of a confusion matrix that are told.
@@ -152,54 +152,6 @@ impl QualityReader {
         Some(stats)
     }
 
-    /// The metrics of the predictions of the last `minutes` up to `minute` that have their label: of whole
-    /// days where that is a day or more, of whole hours else. Empty where nothing is known.
-    pub fn recent(&self, key: &VersionKey, minutes: u32, minute: Minute) -> Vec<Metric> {
-        let metrics = |sum: Cell, model: &ModelQuality| sum.quality.metrics(&model.measure, ALPHA);
-        self.lately(key, minutes, minute, metrics).unwrap_or_default()
-    }
-
-    /// The accuracy that the scores of these predictions let expect, labelled or not, and how many there are;
-    /// `None` where there are none, or nothing is estimated for this kind of model.
-    pub fn expected_accuracy(
-        &self,
-        key: &VersionKey,
-        minutes: u32,
-        minute: Minute,
-    ) -> Option<(cbpe::Estimate, u64)> {
-        let baseline = self.baselines.baseline(key);
-        let (calibrator, _) = calibrator(baseline.as_deref());
-        let expected = |sum: Cell, model: &ModelQuality| {
-            let expected = match expected(&sum, model, &calibrator)? {
-                Expectation::Binary(expected) => expected.accuracy,
-                Expectation::Accuracy(accuracy) => accuracy,
-            };
-            Some((expected, sum.scores.n()))
-        };
-        self.lately(key, minutes, minute, expected).flatten()
-    }
-
-    /// What `of` makes of the sum of the last `minutes`.
-    fn lately<T>(
-        &self,
-        key: &VersionKey,
-        minutes: u32,
-        minute: Minute,
-        of: impl FnOnce(Cell, &ModelQuality) -> T,
-    ) -> Option<T> {
-        let shared = self.shared.as_ref()?;
-        let day = WindowLength::Day;
-        let length = if minutes < day.minutes() { WindowLength::Hour } else { day };
-        let since = length.start_of(Minute(minute.0.saturating_sub(minutes)));
-        let state = shared.state.lock();
-        let model = state.models.iter().find(|own| own.name == key.model)?;
-        let version = of_name(model, key.version.as_str()).ok()?;
-        let mut sum = Cell::new(&model.measure);
-        let windows = version.slice(0).into_iter().flat_map(|series| series.of(length));
-        windows.filter(|(start, _)| *start >= since).for_each(|(_, window)| sum.merge(window));
-        Some(of(sum, model))
-    }
-
     /// The quality of a version.
     ///
     /// # Errors
@@ -252,7 +204,10 @@ impl QualityReader {
     }
 }
 
-fn of_name<'m>(model: &'m ModelQuality, version: &str) -> Result<&'m VersionQuality, ReportError> {
+pub(super) fn of_name<'m>(
+    model: &'m ModelQuality,
+    version: &str,
+) -> Result<&'m VersionQuality, ReportError> {
     let at = model.names.iter().position(|name| name.as_str() == version);
     at.and_then(|at| model.versions.get(at))
         .ok_or_else(|| ReportError::Unknown(model.name.to_string(), version.to_owned()))
@@ -292,7 +247,7 @@ fn curve(version: &VersionQuality, state: &State, now_us: u64) -> Curve {
 }
 
 /// How long ago a window ended.
-fn age(start: Minute, length: WindowLength, now_us: u64) -> Duration {
+pub(super) fn age(start: Minute, length: WindowLength, now_us: u64) -> Duration {
     Duration::from_micros(now_us.saturating_sub(start.plus(length.minutes()).start_us()))
 }
 
@@ -362,7 +317,7 @@ fn maturity(curve: &Curve, mature: Option<Duration>) -> Value {
 }
 
 /// What is expected of a model.
-enum Expectation {
+pub(super) enum Expectation {
     /// Of one that answers yes or no.
     Binary(cbpe::Expected),
     /// Of one with more classes.
@@ -370,7 +325,7 @@ enum Expectation {
 }
 
 /// The calibration of a version's scores, and where it is from.
-fn calibrator(baseline: Option<&Baseline>) -> (Calibrator, String) {
+pub(super) fn calibrator(baseline: Option<&Baseline>) -> (Calibrator, String) {
     let map = baseline.and_then(|baseline| baseline.calibration.as_ref());
     match map.map(|map| Calibrator::new(&map.x, &map.y)) {
         Some(Ok(calibrator)) => (calibrator, "baseline".to_owned()),
@@ -382,7 +337,11 @@ fn calibrator(baseline: Option<&Baseline>) -> (Calibrator, String) {
 }
 
 /// What the scores of predictions let expect; `None` without scores, and for other kinds of models.
-fn expected(cell: &Cell, model: &ModelQuality, calibrator: &Calibrator) -> Option<Expectation> {
+pub(super) fn expected(
+    cell: &Cell,
+    model: &ModelQuality,
+    calibrator: &Calibrator,
+) -> Option<Expectation> {
     match &model.measure {
         Measure::Classes { classes: 2, positive: Some(_) } => {
             let threshold = match &model.spec.task {
@@ -425,7 +384,13 @@ fn detector(version: &VersionQuality) -> Value {
         "kind": version.detector().as_str(),
         "watched": version.watched,
         "changes": version.changes,
-        "last_changes": changes.map(|change| json!({ "at": moment(change.ts_us), "labels": change.labels })).collect::<Value>(),
+        "last_changes": changes.map(|change| {
+            let mut shown = json!({ "at": moment(change.ts_us), "labels": change.labels });
+            if let Some((before, after)) = change.errors {
+                (shown["errors_before"], shown["errors_after"]) = (before.into(), after.into());
+            }
+            shown
+        }).collect::<Value>(),
     })
 }
 

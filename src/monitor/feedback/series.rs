@@ -128,12 +128,14 @@ impl Series {
 }
 
 /// An alarm of the detector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Change {
     /// When the label came that raised it, in microseconds since the Unix epoch.
     pub(super) ts_us: u64,
     /// Labels until then.
     pub(super) labels: u64,
+    /// The share of errors before it and at its end, where the detector knows them.
+    pub(super) errors: Option<(f64, f64)>,
 }
 
 /// What is known about one version.
@@ -174,6 +176,26 @@ impl VersionQuality {
     /// The windows of a slice; 0 is all.
     pub(super) fn slice(&self, slice: u16) -> Option<&Series> {
         self.slices.get(&slice)
+    }
+
+    /// The windows of all predictions that together tell of each as finely as is known: of a minute where these are
+    /// kept, of an hour before.
+    pub(super) fn finest(
+        &self,
+        floors: &Floors,
+    ) -> impl Iterator<Item = (Minute, WindowLength, &Cell)> {
+        let hour = WindowLength::Hour;
+        let first = floors.of(WindowLength::Minute);
+        let whole = hour.start_of(first);
+        let cut = if whole < first { whole.plus(hour.minutes()) } else { first };
+        let hours = self.slice(0).into_iter().flat_map(move |series| series.of(hour));
+        let hours = hours.filter(move |(start, _)| *start < cut);
+        let minutes = self.slice(0).into_iter();
+        let minutes = minutes.flat_map(|series| series.of(WindowLength::Minute));
+        let minutes = minutes.filter(move |(start, _)| *start >= cut);
+        hours
+            .map(move |(start, cell)| (start, hour, cell))
+            .chain(minutes.map(|(start, cell)| (start, WindowLength::Minute, cell)))
     }
 
     pub(super) fn detector(&self) -> detectors::Kind {
@@ -239,13 +261,15 @@ impl VersionQuality {
         self.watched += 1;
         // This one looks for a fall.
         let counts = is_error != (self.detector.kind() == detectors::Kind::Fhddm);
+        let before = self.detector.mean();
         let has_changed = self.detector.observe(f64::from(u8::from(counts))) == Signal::Drift;
         if has_changed {
             self.changes += 1;
             if self.last_changes.len() == ALARMS_MAX {
                 self.last_changes.pop_front();
             }
-            self.last_changes.push_back(Change { ts_us, labels: self.watched });
+            let errors = before.zip(self.detector.mean());
+            self.last_changes.push_back(Change { ts_us, labels: self.watched, errors });
         }
         has_changed
     }

@@ -104,6 +104,8 @@ pub(super) struct State {
     pub(super) dropped: u64,
     /// Windows that were dropped before their time.
     pub(super) forgotten: u64,
+    /// Predictions before this minute were dropped before their time.
+    dropped_to: Minute,
 }
 
 impl State {
@@ -131,7 +133,20 @@ impl State {
             unmatched: 0,
             dropped: 0,
             forgotten: 0,
+            dropped_to: Minute::default(),
         }
+    }
+
+    /// The first minute whose predictions are all there; `None` where none was dropped before its time.
+    pub(super) fn known_since(&self) -> Option<Minute> {
+        let window = Minute::of_us(self.now_us.saturating_sub(self.window_us));
+        (self.dropped_to > window).then_some(self.dropped_to)
+    }
+
+    /// How long the join reaches back, where that is less than its window.
+    pub(super) fn reach(&self) -> Option<Duration> {
+        let since = self.known_since()?;
+        Some(Duration::from_micros(self.now_us.saturating_sub(since.start_us())))
     }
 
     /// Bytes, and the most that they may be.
@@ -146,6 +161,7 @@ impl State {
             now_us: self.now_us,
             floors: self.floors,
             lost: [self.unmatched, self.dropped, self.forgotten],
+            dropped_to: self.dropped_to,
             models: self.models.iter().map(ModelQuality::saved).collect(),
             store: Cow::Borrowed(&self.store),
         }
@@ -153,7 +169,8 @@ impl State {
 
     /// Takes what was kept, of the same models.
     pub(super) fn restore(&mut self, saved: Saved<'static>) {
-        let Saved { now_us, floors, lost, models, store, position: _ } = saved;
+        let Saved { now_us, floors, lost, dropped_to, models, store, position: _ } = saved;
+        self.dropped_to = dropped_to;
         (self.now_us, self.floors) = (now_us, floors);
         [self.unmatched, self.dropped, self.forgotten] = lost;
         self.store = store.into_owned();
@@ -200,8 +217,9 @@ impl State {
     /// Drops the oldest predictions while there is too much, and then statements that wait for one.
     fn make_room(&mut self) {
         while self.store.bytes() + self.series_bytes > self.memory_max {
-            if let Some(dropped) = self.store.drop_oldest() {
+            if let Some((minute, dropped)) = self.store.drop_oldest() {
                 self.dropped += dropped as u64;
+                self.dropped_to = self.dropped_to.max(minute.plus(1));
             } else if let Some(given_up) = self.store.give_up_oldest() {
                 self.unmatched += given_up;
             } else {

@@ -232,9 +232,9 @@ impl Store {
         }
     }
 
-    /// Removes the oldest bucket; returns the predictions that were in it, `None` when there is none.
-    pub(super) fn drop_oldest(&mut self) -> Option<usize> {
-        let (_, ids) = self.buckets.pop_first()?;
+    /// Removes the oldest bucket; returns its minute and how many predictions were in it, `None` when there is none.
+    pub(super) fn drop_oldest(&mut self) -> Option<(Minute, usize)> {
+        let (minute, ids) = self.buckets.pop_first()?;
         for id in &ids {
             let Some(entry) = self.entries.remove(id) else { continue };
             self.bytes = self.bytes.saturating_sub(entry.bytes());
@@ -253,7 +253,7 @@ impl Store {
                 }
             }
         }
-        Some(ids.len())
+        Some((minute, ids.len()))
     }
 
     /// Keeps a statement for a prediction that has not come.

@@ -2,6 +2,7 @@
 
 mod answers;
 mod checkpoints;
+mod looks;
 
 use std::time::Duration;
 

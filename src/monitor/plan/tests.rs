@@ -124,6 +124,21 @@ fn cells_of_any_type_are_counted_as_what_they_are() {
 }
 
 #[test]
+fn values_that_the_baseline_does_not_know_are_named() {
+    let known = Categories::new(&["de", "7"]).unwrap();
+    let country = Feature::new("country", Role::Input, FeatureKind::Categorical(known));
+    let layout = layout(vec![country, numeric("age", Role::Input)]);
+    let plan = Plan::new(layout, &[vec![about("row", 2, &["country", "age"])], Vec::new()]);
+    assert!(plan.has_categories());
+    let text = |text: &str| Cell::Text(text.into());
+    let rows = [text("de"), text("old"), text("IT"), text("new"), Cell::Integer(7), Cell::Missing];
+    let part = Part { role: Role::Input, tensor: 0, width: 2, data: Data::Cells(rows.to_vec()) };
+    let mut strangers = Strangers::default();
+    plan.name(&values(vec![part]), &mut strangers);
+    assert_eq!((strangers.of(0), strangers.of(1)), (vec!["IT"], vec![]));
+}
+
+#[test]
 fn wide_rows_are_counted_by_norm_projections_and_shape() {
     let tensors = [vec![about("image", 300, &[])], Vec::new()];
     let names = names_of(&tensors[0][0], Role::Input, 300);

@@ -20,6 +20,8 @@ use crate::domain::spec::FeedbackSpec;
 pub enum Decision {
     /// It is kept already, as the row of this id.
     Duplicate(RecordId),
+    /// It is kept already, as the row of this id, and another has taken its place since.
+    Superseded(RecordId),
     /// Somebody is writing the same statement just now.
     Busy,
     /// It is new, and reserved for the caller.
@@ -39,8 +41,9 @@ pub(super) struct Index {
     /// Statements that are kept, as which rows.
     statements: Memory<u128, RecordId>,
     /// Targets, metrics and sources of which there is a statement. One that is mistaken for another
-    /// costs no statement, only the word `replaced`, so that 64 bits are enough.
-    topics: Memory<u64, ()>,
+    /// costs no statement, only the word `replaced`, so that 64 bits are enough. With it a few bits of the statement that
+    /// stands: whoever mistakes it for another says `duplicate` for `superseded`.
+    topics: Memory<u64, u16>,
     /// Statements that are being written, for which rows: as many as the requests in flight have.
     reserved: HashMap<u128, RecordId>,
 }
@@ -99,9 +102,10 @@ impl Index {
     /// Learns of a statement that is in the log. One that is reserved stays so until its owner settles it.
     pub(super) fn saw_feedback(&mut self, record: &FeedbackRecord<'_>) {
         let (topic, statement) = self.hashes(record);
-        self.topics.put(topic, ());
+        // What was settled here is known, and in order; it is read later than it was written.
         if !self.statements.contains(statement) {
             self.statements.put(statement, record.record_id);
+            self.topics.put(topic, tag(statement));
         }
     }
 
@@ -111,11 +115,19 @@ impl Index {
             return Decision::Busy;
         }
         if let Some(id) = self.statements.get(statement) {
-            return Decision::Duplicate(id);
+            let stands = self.topics.get(topic).is_none_or(|stands| stands == tag(statement));
+            // A client that tells repetitions by an id, or says when it found out, means what it said before.
+            let is_told = !record.feedback_id.is_empty() || record.observed_us.is_some();
+            return match stands || is_told {
+                true => Decision::Duplicate(id),
+                false => Decision::Superseded(id),
+            };
         }
         self.reserved.insert(statement, record.record_id);
         let replaces = self.topics.contains(topic);
-        self.topics.put(topic, ());
+        if !replaces {
+            self.topics.put(topic, tag(statement));
+        }
         Decision::New { replaces }
     }
 
@@ -124,6 +136,7 @@ impl Index {
         self.reserved.remove(&statement);
         if kept {
             self.statements.put(statement, record.record_id);
+            self.topics.put(topic, tag(statement));
         } else if !replaces && !self.statements.contains(statement) {
             self.topics.remove(topic);
         }
@@ -154,6 +167,17 @@ impl Index {
             Some(ms) if now_ms.saturating_sub(ms) > self.window_ms => Standing::Late,
             _ if known => Standing::Known,
             _ => Standing::Pending,
+        }
+    }
+
+    /// When a prediction was made, in milliseconds since the Unix epoch: its id tells it, and names that are remembered.
+    pub(super) fn made_ms(&self, target: FeedbackTarget<'_>) -> Option<u64> {
+        let known = |name| self.names.get(self.name(name)).map(end_of_second);
+        match target {
+            FeedbackTarget::Prediction(id) => Some(id.unix_ms()),
+            FeedbackTarget::Request(request) => known(Name::Request(request))
+                .or_else(|| known(Name::Prediction(RecordId::parse(request)?))),
+            FeedbackTarget::Key(key) => known(Name::Key(key)),
         }
     }
 
@@ -193,6 +217,12 @@ impl Index {
         }
         (topic, XxHash3_128::oneshot_with_seed(self.seed, &text))
     }
+}
+
+/// A few bits of the hash of a statement, others than those that choose its slot.
+#[expect(clippy::cast_possible_truncation, reason = "a few bits are wanted")]
+const fn tag(statement: u128) -> u16 {
+    (statement >> 96) as u16
 }
 
 /// Adds a field so that no two lists of fields have the same bytes.

@@ -56,6 +56,31 @@ fn a_statement_that_was_lost_is_taken_back_out() {
     assert_eq!(index.decide(&statement(2, "a", "x")), Decision::New { replaces: false });
 }
 
+/// A, B and A again: B stands, and the client is told so, also after the log was read back.
+#[test]
+fn a_repetition_of_what_was_replaced_is_told_to_be_superseded() {
+    let all = [statement(1, "a", "x"), statement(2, "a", "y")];
+    let mut running = index(10);
+    let mut again = index(10);
+    for one in &all {
+        let Decision::New { replaces } = running.decide(one) else { panic!("it is new") };
+        running.settle(one, replaces, true);
+    }
+    // The thread reads what is known here already, one row after the other.
+    all.iter().for_each(|one| running.saw_feedback(one));
+    all.iter().for_each(|one| again.saw_feedback(one));
+    for index in [&mut running, &mut again] {
+        assert_eq!(index.decide(&statement(3, "a", "x")), Decision::Superseded(id(1)));
+        assert_eq!(index.decide(&statement(4, "a", "y")), Decision::Duplicate(id(2)));
+        // With the time of finding out it is another statement, and a repetition of that is one.
+        let later = FeedbackRecord { observed_us: Some(5), ..statement(5, "a", "x") };
+        assert_eq!(index.decide(&later), Decision::New { replaces: true });
+        index.settle(&later, true, true);
+        assert_eq!(index.decide(&later), Decision::Duplicate(id(5)));
+        assert_eq!(index.decide(&statement(6, "a", "y")), Decision::Superseded(id(2)));
+    }
+}
+
 #[test]
 fn the_clients_own_id_says_what_is_the_same() {
     let mut index = index(10);

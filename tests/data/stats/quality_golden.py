@@ -56,6 +56,17 @@ def ece(probability, came_true, bins=15):
     return math.fsum(total) / len(probability)
 
 
+def sequence(values, alpha=0.05):
+    """An asymptotic confidence sequence for the mean of values (Waudby-Smith and others 2024, theorem 2.2), tightest at
+    a hundred of them."""
+    x = np.array(values)
+    n, variance = len(x), float(np.var(x))
+    rho = math.sqrt(-2 * math.log(alpha) + math.log(-2 * math.log(alpha)) + 1) / 10
+    scale = n * variance * rho**2 + 1
+    half = math.sqrt(scale / (n**2 * rho**2) * math.log(scale / alpha**2))
+    return float(x.mean()) - half, float(x.mean()) + half
+
+
 def clip(p):
     eps = np.finfo(float).eps
     return min(max(p, eps), 1 - eps)
@@ -94,6 +105,7 @@ def binary(seed, n, hard):
         "sums": texts(sums),
         "exact": texts(exact),
         "areas": texts(areas),
+        "intervals": {"brier": [repr(min(max(end, 0.0), 2.0)) for end in sequence(squares)]},
     }
 
 
@@ -130,6 +142,7 @@ def classes(seed, n, k):
         "exact": texts(
             {"log_loss": math.fsum(losses) / n, "brier": math.fsum(squares) / n, "ece": ece(top, right)}
         ),
+        "intervals": {"brier": [repr(min(max(end, 0.0), 2.0)) for end in sequence(squares)]},
     }
 
 
@@ -158,6 +171,10 @@ def values(seed, n, offset, quantile):
                 "within_tolerance": sum(abs(e) <= 2.5 for e in errors) / n,
             }
         ),
+        "intervals": {
+            "mae": [repr(max(end, 0.0)) for end in sequence([abs(e) for e in errors])],
+            "rmse": [repr(math.sqrt(max(end, 0.0))) for end in sequence([e * e for e in errors])],
+        },
     }
 
 

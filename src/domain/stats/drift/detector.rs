@@ -59,6 +59,11 @@ impl Detector {
         Step { e_value, score: self.score, is_drifting: self.is_drifting }
     }
 
+    /// Whether it can have come together by [`Self::observe`].
+    pub(super) fn is_sound(&self) -> bool {
+        (0.0..=SCORE_MAX).contains(&self.score)
+    }
+
     /// The evidence so far.
     pub const fn score(&self) -> f64 {
         self.score

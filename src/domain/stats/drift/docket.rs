@@ -1,14 +1,18 @@
 //! The windows of one version on their way to a verdict.
 //!
 //! Owns how many windows make one that can be judged: a model with little traffic needs several, and a feature that
-//! few rows have needs more than the others do. Knows no clock; windows say themselves when they were.
+//! few rows have needs more than the others do. Owns, too, what of it is to be kept over a restart. Knows no clock;
+//! windows say themselves when they were.
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
+use super::detector::Detector;
 use super::report::Report;
 use super::{Drift, Policy};
 use crate::domain::stats::baseline::Baseline;
-use crate::domain::stats::counts::Counts;
+use crate::domain::stats::counts::{Counts, FeatureCounts};
 use crate::domain::stats::window::{Minute, Window};
 
 /// Windows that are gathered until there are enough values; then what there is is judged.
@@ -28,6 +32,15 @@ pub struct Docket {
     /// The windows that these values are of.
     waited: Box<[u32]>,
     judged: u64,
+    /// What the last judgement began with.
+    before: Option<Before>,
+}
+
+/// The evidence before a judgement, and how many versions shared the budget.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Before {
+    sharing: u32,
+    evidence: Vec<Detector>,
 }
 
 #[derive(Debug)]
@@ -65,7 +78,13 @@ impl Docket {
             next: Minute::default(),
             gathered: None,
             judged: 0,
+            before: None,
         }
+    }
+
+    /// The first minute that was not heard.
+    pub const fn next(&self) -> Minute {
+        self.next
     }
 
     /// What values are held against.
@@ -97,6 +116,10 @@ impl Docket {
         let Gathered { since, windows, counts } = self.gathered.take()?;
         self.waiting.merge(&counts).ok()?;
         let counts = self.waiting.clone();
+        self.before = Some(Before {
+            sharing: u32::try_from(sharing).unwrap_or(u32::MAX),
+            evidence: self.drift.state(),
+        });
         let report = self.drift.observe_as_one_of(sharing, &counts).ok()?;
         for (feature, waited) in report.features.iter().zip(&mut self.waited) {
             *waited += windows;
@@ -116,5 +139,104 @@ impl Judgement {
         let features = self.report.features.iter().map(|feature| &feature.verdict);
         let roles = self.report.roles.iter().map(|role| &role.verdict);
         features.chain(roles).filter(|verdict| verdict.is_breach()).count()
+    }
+}
+
+/// What is kept of a docket: the evidence of all windows so far, which are kept for a day only.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SavedDocket {
+    next: Minute,
+    gathered: Option<SavedCounts>,
+    waiting: Vec<FeatureCounts>,
+    waited: Vec<u32>,
+    judged: u64,
+    evidence: Vec<Detector>,
+    last: Option<(Before, SavedCounts)>,
+}
+
+/// Counts of some windows together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct SavedCounts {
+    since: Minute,
+    until: Minute,
+    windows: u32,
+    counts: Vec<FeatureCounts>,
+}
+
+impl SavedDocket {
+    /// The first minute that was not heard.
+    pub const fn next(&self) -> Minute {
+        self.next
+    }
+}
+
+impl Docket {
+    /// What is to be kept. `last` is what was concluded last.
+    pub fn saved(&self, last: Option<&Judgement>) -> SavedDocket {
+        let parts = |counts: &Counts| counts.features().to_vec();
+        let gathered = self.gathered.as_ref().map(|gathered| SavedCounts {
+            since: gathered.since,
+            until: self.next,
+            windows: gathered.windows,
+            counts: parts(&gathered.counts),
+        });
+        let last = last.filter(|last| last.judged == self.judged).and_then(|last| {
+            let counts = parts(&last.counts);
+            let counts = SavedCounts { since: last.since, until: last.until, windows: 0, counts };
+            Some((self.before.clone()?, counts))
+        });
+        SavedDocket {
+            next: self.next,
+            gathered,
+            waiting: parts(&self.waiting),
+            waited: self.waited.to_vec(),
+            judged: self.judged,
+            evidence: self.drift.state(),
+            last,
+        }
+    }
+
+    /// Takes up what was kept, against the same baseline and policy; with it comes what was concluded last, made
+    /// again of the same counts. `None` where what was kept does not fit.
+    pub fn resume(
+        baseline: Arc<Baseline>,
+        policy: Policy,
+        saved: SavedDocket,
+    ) -> Option<(Self, Option<Judgement>)> {
+        let layout = Arc::clone(baseline.layout());
+        let counts = |parts: Vec<FeatureCounts>| Counts::restore(Arc::clone(&layout), parts).ok();
+        let mut docket = Self::new(Arc::clone(&baseline), policy);
+        if saved.waited.len() != docket.waited.len() {
+            return None;
+        }
+        let last = match saved.last {
+            None => None,
+            Some((before, last)) => {
+                let counts = counts(last.counts)?;
+                let sharing = usize::try_from(before.sharing).ok()?;
+                if !docket.drift.resume(&before.evidence) {
+                    return None;
+                }
+                let report = docket.drift.observe_as_one_of(sharing, &counts).ok()?;
+                docket.before = Some(before);
+                let (since, until, judged) = (last.since, last.until, saved.judged);
+                Some(Judgement { baseline, since, until, counts, report, judged })
+            }
+        };
+        // The same as what was just come to, unless the program is another by now: then what was concluded stands.
+        if !docket.drift.resume(&saved.evidence) {
+            return None;
+        }
+        docket.next = saved.next;
+        docket.waiting = counts(saved.waiting)?;
+        docket.waited = saved.waited.into();
+        docket.judged = saved.judged;
+        docket.gathered = match saved.gathered {
+            None => None,
+            Some(SavedCounts { since, windows, counts: parts, until: _ }) => {
+                Some(Gathered { since, windows, counts: counts(parts)? })
+            }
+        };
+        Some((docket, last))
     }
 }

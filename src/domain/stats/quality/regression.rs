@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::metric::{IntervalKind, Metric};
 use super::{Step, count, signed};
-use crate::domain::stats::confidence::{self, Moments};
+use crate::domain::stats::confidence::{self, Interval, Moments};
 use crate::domain::stats::exact_sum::ExactSum;
 
 /// The sums.
@@ -19,6 +19,8 @@ pub struct Regression {
     errors: ExactSum,
     sizes: ExactSum,
     squares: ExactSum,
+    /// Of the errors' fourth powers: by how much their squares vary.
+    fourths: ExactSum,
     truths: ExactSum,
     truth_squares: ExactSum,
     pinball: ExactSum,
@@ -41,6 +43,7 @@ impl Regression {
         signed(&mut self.errors, error, step);
         signed(&mut self.sizes, error.abs(), step);
         signed(&mut self.squares, error * error, step);
+        signed(&mut self.fourths, (error * error) * (error * error), step);
         signed(&mut self.truths, truth, step);
         match step {
             Step::Add => self.truth_squares.add_product(truth, truth),
@@ -59,6 +62,7 @@ impl Regression {
         self.errors.merge(&other.errors);
         self.sizes.merge(&other.sizes);
         self.squares.merge(&other.squares);
+        self.fourths.merge(&other.fourths);
         self.truths.merge(&other.truths);
         self.truth_squares.merge(&other.truth_squares);
         self.pinball.merge(&other.pinball);
@@ -87,11 +91,19 @@ impl Regression {
             confidence::mean(Moments { n: self.n, mean, variance }, alpha)
         };
         let of_size = sequence(mae).map(|interval| interval.clamped(0.0, f64::MAX));
+        let variance = (mean(&self.fourths) - mse * mse).max(0.0);
+        let of_squares = confidence::mean(Moments { n: self.n, mean: mse, variance }, alpha);
+        let root = |interval: Interval| Interval {
+            lower: interval.lower.max(0.0).sqrt(),
+            upper: interval.upper.sqrt(),
+        };
+        let of_squares = of_squares.map(root);
         let mut metrics = vec![
             Metric::plain("bias", bias, self.n)
                 .with(IntervalKind::AsymptoticSequence, sequence(bias)),
             Metric::plain("mae", mae, self.n).with(IntervalKind::AsymptoticSequence, of_size),
-            Metric::plain("rmse", mse.sqrt(), self.n),
+            Metric::plain("rmse", mse.sqrt(), self.n)
+                .with(IntervalKind::AsymptoticSequence, of_squares),
         ];
         metrics.extend(self.r2().map(|r2| Metric::plain("r2", r2, self.n)));
         if quantile {

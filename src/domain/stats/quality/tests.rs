@@ -35,6 +35,17 @@ fn compare(case: &Value, metrics: &[Metric]) {
         let (found, wanted) = (metric(metrics, name).value, number(wanted));
         assert!((found - wanted).abs() <= 4e-15 * wanted.abs(), "{name}: {found} is not {wanted}");
     }
+    for (name, ends) in &part("intervals") {
+        let (kind, interval) = metric(metrics, name).interval.expect("an interval");
+        assert_eq!(kind, IntervalKind::AsymptoticSequence, "{name}");
+        for (found, wanted) in [interval.lower, interval.upper].into_iter().zip([0, 1]) {
+            let wanted = number(&ends[wanted]);
+            assert!(
+                (found - wanted).abs() <= 1e-9 * wanted.abs(),
+                "{name}: {found} is not {wanted}"
+            );
+        }
+    }
     for (name, wanted) in &part("areas") {
         let (_, interval) = metric(metrics, name).interval.expect("an interval");
         let wanted = number(wanted);

@@ -97,9 +97,24 @@ pub struct History {
     hours: VecDeque<Hour>,
     /// Minutes without a request, up to now, that were unusual.
     silent: u64,
+    /// Minutes without a request, up to now.
+    #[serde(default)]
+    quiet: u64,
 }
 
 impl History {
+    /// Takes note whether a minute had requests; `since` is how many minutes ago the last one is known to have been.
+    pub fn rest(&mut self, requests: u64, since: Option<u64>) {
+        let quiet = if requests == 0 { self.quiet.saturating_add(1) } else { 0 };
+        // What was kept may be older than the last request.
+        self.quiet = since.map_or(quiet, |since| quiet.min(since));
+    }
+
+    /// Minutes without a request, up to now, over restarts.
+    pub const fn quiet(&self) -> u64 {
+        self.quiet
+    }
+
     /// Takes in a look. One for an hour that has passed is left out.
     pub fn add(&mut self, look: Look) {
         let hour = look.minute / HOUR;

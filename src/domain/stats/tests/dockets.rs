@@ -6,7 +6,7 @@ use super::drifting::{normal_baseline, window};
 use super::streams::SplitMix;
 use crate::domain::stats::baseline::Baseline;
 use crate::domain::stats::drift::Policy;
-use crate::domain::stats::drift::docket::{Docket, Judgement};
+use crate::domain::stats::drift::docket::{Docket, Judgement, SavedDocket};
 use crate::domain::stats::layout::Value;
 use crate::domain::stats::verdict::Outcome;
 use crate::domain::stats::window::{Minute, Window, WindowCounts, WindowLength};
@@ -105,4 +105,61 @@ fn a_feature_that_few_rows_have_is_judged_once_it_has_enough() {
         "and what is known stays so while others wait"
     );
     assert!(judged.iter().all(|judgement| judgement.report.features[0].measured.n == 300));
+}
+
+/// A process that ends after any window, and its successor, which hears all windows that are kept, come to the same
+/// as one that never ends: to the last bit, also where what is kept reaches back less far than the evidence.
+#[test]
+fn what_was_kept_goes_on_as_if_nothing_had_been() {
+    let baseline = normal_baseline(2, 5000);
+    let mut generator = SplitMix::new(9);
+    let windows: Vec<Window> = (0..120)
+        .map(|at| {
+            let mut counts = window(&baseline, &mut generator, 0, 0.0);
+            let rows = if at % 7 == 0 { 30 } else { 160 };
+            for row in 0..rows {
+                // The first moves by a fifth of a deviation, which takes many windows; the second is rare.
+                counts.record(0, Value::Number(generator.normal() + 0.2));
+                let rare = row % 20 == 0;
+                let other = generator.normal();
+                counts.record(1, if rare { Value::Number(other) } else { Value::Missing });
+            }
+            let mut hour = hour(&baseline, &mut generator, at, 0);
+            hour.counts.add_values(&counts);
+            hour
+        })
+        .collect();
+    let shown = |judgement: &Judgement| {
+        format!("{:?} {:?} {:?}", judgement.until, judgement.judged, judgement.report)
+    };
+    let mut whole = Docket::new(Arc::clone(&baseline), Policy::default());
+    let wanted: Vec<String> =
+        windows.iter().filter_map(|window| whole.hear(window, 2)).map(|it| shown(&it)).collect();
+
+    let mut docket = Docket::new(Arc::clone(&baseline), Policy::default());
+    let (mut last, mut found): (Option<Judgement>, Vec<String>) = (None, Vec::new());
+    for (at, window) in windows.iter().enumerate() {
+        let saved = docket.saved(last.as_ref());
+        let bytes = postcard::to_allocvec(&saved).expect("bytes");
+        let read: SavedDocket = postcard::from_bytes(&bytes).expect("what was written");
+        assert_eq!(read, saved);
+        let (resumed, again) =
+            Docket::resume(Arc::clone(&baseline), Policy::default(), read).expect("it fits");
+        assert_eq!(again.as_ref().map(shown), last.as_ref().map(shown), "window {at}");
+        docket = resumed;
+        for window in &windows[at.saturating_sub(24)..at] {
+            assert!(docket.hear(window, 2).is_none(), "it was heard");
+        }
+        if let Some(judgement) = docket.hear(window, 2) {
+            found.push(shown(&judgement));
+            last = Some(judgement);
+        }
+    }
+    assert_eq!(found, wanted);
+    assert!(wanted.len() > 80 && docket.saved(last.as_ref()) == whole.saved(last.as_ref()));
+    // Against another baseline of another layout it is of no use.
+    let other = normal_baseline(1, 5000);
+    assert!(Docket::resume(other, Policy::default(), docket.saved(last.as_ref())).is_none());
+    assert_ne!(baseline.fingerprint(), normal_baseline(2, 5001).fingerprint());
+    assert_eq!(baseline.fingerprint(), normal_baseline(2, 5000).fingerprint());
 }
