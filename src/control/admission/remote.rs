@@ -9,10 +9,9 @@ use bytes::{Bytes, BytesMut};
 use http::header::{HeaderValue, TE};
 use http::{Request, StatusCode};
 
-use super::link::Link;
+use super::link::{Link, LinkError, Reply};
 use super::runner::{Ran, RunError};
 use crate::control::ask::{Known, ask};
-use crate::control::fetch::{FetchError, Reply};
 use crate::domain::dialect::Dialect;
 use crate::domain::ids::ModelName;
 use crate::domain::spec::{BackendAddress, BackendsSpec, Extractors, SpokenDialect};
@@ -335,13 +334,13 @@ fn plain(dialect: Dialect, reply: Reply) -> Result<Reply, RunError> {
     }
 }
 
-fn unanswered(error: FetchError) -> RunError {
+fn unanswered(error: LinkError) -> RunError {
     match error {
-        FetchError::Time(time) => RunError::Overdue(time),
-        FetchError::TooLong(_) | FetchError::Coded | FetchError::Request(_) => {
+        LinkError::Time(time) => RunError::Overdue(time),
+        LinkError::TooLong | LinkError::Coded | LinkError::Request(_) => {
             RunError::Failed(error.to_string())
         }
-        FetchError::Connect(_) | FetchError::Http(_) | FetchError::Body(_) => {
+        LinkError::Connect(_) | LinkError::Http(_) | LinkError::Body(_) => {
             RunError::Unreachable(error.to_string())
         }
     }

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use self::slices::{Event, Slices};
 use super::source::{CONFIRM, Reporter};
-use crate::control::fetch::{Connection, FetchError, Question, fetch, open};
+use crate::control::fetch::{Driven, FetchError, Question, fetch, open};
 use crate::control::store;
 use crate::domain::discovery::Answer;
 use crate::domain::spec::{DiscoverySpec, KubernetesSpec};
@@ -163,7 +163,7 @@ impl Cluster {
         }
     }
 
-    async fn watch(&self, version: &str) -> Result<(Response<Incoming>, Connection), Trouble> {
+    async fn watch(&self, version: &str) -> Result<(Response<Incoming>, Driven), Trouble> {
         let version = utf8_percent_encode(version, NON_ALPHANUMERIC);
         let path = format!(
             "{}&watch=1&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}&resourceVersion={version}",
@@ -171,9 +171,9 @@ impl Cluster {
         );
         let question = self.question(&path).await?;
         let opened = tokio::time::timeout(ANSWER_TIME, open(question)).await;
-        let (response, connection) = opened.map_err(|_elapsed| Trouble::Silent)??;
+        let (response, driven) = opened.map_err(|_elapsed| Trouble::Silent)??;
         match response.status() {
-            StatusCode::OK => Ok((response, connection)),
+            StatusCode::OK => Ok((response, driven)),
             status => Err(Trouble::Status(status.as_u16())),
         }
     }
@@ -182,7 +182,7 @@ impl Cluster {
     /// everything once an interval, because a silent watch says that nothing has changed.
     async fn read(
         &mut self,
-        (response, _connection): (Response<Incoming>, Connection),
+        (response, _driven): (Response<Incoming>, Driven),
         version: &mut String,
         reporter: &Reporter,
     ) -> Result<(), Trouble> {
