@@ -53,11 +53,11 @@ impl Past {
         if known == 0 {
             self.events.clear();
         }
-        for line in text[known..whole].lines() {
+        for line in text.get(known..whole).unwrap().lines() {
             let (_crc, json) = line.split_once(' ').unwrap();
             self.events.push(serde_json::from_str(json).unwrap());
         }
-        self.text = text[..whole].to_owned();
+        self.text = text.get(..whole).unwrap().to_owned();
         self
     }
 

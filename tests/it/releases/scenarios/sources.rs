@@ -70,7 +70,7 @@ fn t6_a_registry_that_is_empty_broken_or_down_takes_no_released_version_away() {
     store.wait_for("v1", "live");
     let down = ["[]", "{", "<html>"].map(|body| reply("200 OK", body));
     let errors = [reply("500 Internal Server Error", &whole), "nonsense".to_owned(), String::new()];
-    let truncated = reply("200 OK", &whole[..whole.len() - 5]);
+    let truncated = reply("200 OK", whole.get(..whole.len() - 5).unwrap());
     for bad in down.into_iter().chain(errors).chain([truncated]) {
         *answer.lock() = bad.clone();
         eventually(&bad, || ["empty", "failed"].contains(&&*state_of_fleet(&store)).then_some(()));
