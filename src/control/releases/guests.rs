@@ -106,7 +106,7 @@ impl Guests {
 
     fn turn_away(&mut self, key: &Key, server: &BackendAddress, pause: impl Fn(u32) -> Duration) {
         let away = self.turned_away.entry((key.clone(), server.authority()));
-        let away = away.or_insert(TurnedAway { attempts: 0, until: Instant::now() });
+        let away = away.or_insert_with(|| TurnedAway { attempts: 0, until: Instant::now() });
         away.attempts = away.attempts.saturating_add(1);
         away.until = Instant::now() + pause(away.attempts);
     }
@@ -131,7 +131,7 @@ impl Guests {
     }
 
     /// The file, if it has to be written, and what is to be in it. From now on it counts as written.
-    pub(super) fn to_write(&mut self) -> Option<(PathBuf, Vec<u8>)> {
+    pub(super) fn take_news(&mut self) -> Option<(PathBuf, Vec<u8>)> {
         let file = self.file.clone().filter(|_| self.is_stale)?;
         self.is_stale = false;
         let mut written = Written::new();
@@ -192,13 +192,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (key, all) = (key(), servers(&[1]));
         let mut guests = Guests::open(dir.path());
-        assert_eq!(guests.to_write(), None);
+        assert_eq!(guests.take_news(), None);
         guests.let_in(&key, &all[0]);
-        write(guests.to_write().expect("news"));
-        assert_eq!(guests.to_write(), None, "nothing new");
+        write(guests.take_news().expect("news"));
+        assert_eq!(guests.take_news(), None, "nothing new");
         assert!(Guests::open(dir.path()).may_answer(&key, &all[0]));
         guests.retain(|_| false);
-        write(guests.to_write().expect("news"));
+        write(guests.take_news().expect("news"));
         assert!(!Guests::open(dir.path()).may_answer(&key, &all[0]));
         std::fs::write(dir.path().join("state/lifecycle/servers.json"), "{").unwrap();
         assert!(!Guests::open(dir.path()).may_answer(&key, &all[0]));

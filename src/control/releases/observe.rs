@@ -52,7 +52,7 @@ impl Releases {
             let known = state.model(model).and_then(|model| model.version(version));
             known.is_some_and(|known| !is_gone(known.stage()))
         });
-        if let Some(news) = self.loaded.guests().to_write() {
+        if let Some(news) = self.loaded.guests().take_news() {
             self.work.aside(move || guests::write(news));
         }
         if self.feeds.is_due() {

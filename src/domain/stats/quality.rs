@@ -344,7 +344,6 @@ impl Classes {
         self.ranking.merge(&other.ranking);
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
     fn metrics(&self, positive: Option<u16>, alpha: f64) -> Vec<Metric> {
         let mut metrics = self.confusion.metrics(positive, alpha);
         let n = self.log_loss.n();
