@@ -87,6 +87,20 @@ fn feature<'a>(judgement: &'a Value, name: &str) -> &'a Value {
     features.iter().find(|feature| feature["name"] == name).unwrap()
 }
 
+/// What the command prints, and what it complains of.
+fn drift_command(gateway: &Gateway, backend: &Backend) -> (String, String) {
+    // The command finds the gateway by its configuration, and this one has a free port.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let found = format!(
+        "listen = \"127.0.0.1:1\"\nadmin = \"{}\"\ndata_dir = \"data\"\n{}",
+        gateway.admin,
+        backend.as_model()
+    );
+    std::fs::write(elsewhere.path().join("pointsman.toml"), found).unwrap();
+    let output = command_in(elsewhere.path(), &["drift", "m"]);
+    (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
 #[test]
 fn a_baseline_of_data_is_handed_over_and_drift_from_it_is_told() {
     let backend = Backend::replying(
@@ -148,17 +162,7 @@ fn a_baseline_of_data_is_handed_over_and_drift_from_it_is_told() {
     assert_eq!(feature(&shown, "country")["verdict"]["outcome"], "pass", "{shown}");
     assert_eq!(shown["roles"]["input"]["outcome"], "breach");
     gateway.metric_is("pointsman_drift_breaches{model=\"m\",version=\"v1\"}", 2.0);
-    // The command finds the gateway by its configuration, and this one has a free port.
-    let elsewhere = tempfile::tempdir().unwrap();
-    let found = format!(
-        "listen = \"127.0.0.1:1\"\nadmin = \"{}\"\ndata_dir = \"data\"\n{}",
-        gateway.admin,
-        backend.as_model()
-    );
-    std::fs::write(elsewhere.path().join("pointsman.toml"), found).unwrap();
-    let output = command_in(elsewhere.path(), &["drift", "m"]);
-    let printed = String::from_utf8(output.stdout).unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
+    let (printed, told) = drift_command(&gateway, &backend);
     assert!(printed.contains("age      input  breach"), "{printed}{told}");
     // The state of the verdict is that of the windows that are kept.
     let gateway = Gateway::start_in(gateway.stop(), &config);

@@ -7,9 +7,12 @@ use parking_lot::Mutex;
 use super::*;
 use crate::support::Backend;
 
+/// The alerts that came.
+type Alerts = Arc<Mutex<Vec<Value>>>;
+
 /// A receiver of calls that keeps their alerts, and is down when a test says so.
-fn receiver() -> (Backend, Arc<Mutex<Vec<Value>>>, Arc<Mutex<bool>>) {
-    let alerts = Arc::new(Mutex::new(Vec::new()));
+fn receiver() -> (Backend, Alerts, Arc<Mutex<bool>>) {
+    let alerts = Alerts::default();
     let down = Arc::new(Mutex::new(false));
     let (kept, is_down) = (Arc::clone(&alerts), Arc::clone(&down));
     let backend = Backend::script(move |connection| {
