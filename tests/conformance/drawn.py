@@ -302,7 +302,7 @@ def recurrent(random):
             named = [["o0", "o1", "o2"], ["o0", "", ""], ["", "o1", ""], ["o0", "o1", ""]][random.integers(4)]
             named = named if operator == "LSTM" else named[:2]
             others = [inputs[at] for at in given if inputs[at] is not None]
-            series = rows(random, (length, batch, features))
+            series = rows(random, (length, batch, features), [100.0, -100.0])
             inputs[0], *more = series
             while inputs[-1] is None:
                 inputs.pop()
@@ -363,7 +363,7 @@ def machines(random):
                     sigmoids = {"prob_a": [-1.2], "prob_b": [0.1]}
                     yield Case("SVMClassifier", [x], outputs=2, domain=domain, post_transform=transform, **attributes, **labels, **sigmoids)
                 weights = [abs(w) if positive else w for w in floats(2, 3)]
-                yield Case("SVMClassifier", [x], outputs=2, domain=domain, post_transform=transform, coefficients=weights, rho=floats(1), **labels)
+                yield Case("SVMClassifier", [x], outputs=2, domain=domain, post_transform=transform, coefficients=weights, rho=floats(1), kernel_type="LINEAR", kernel_params=[0.4, 0.0, 3.0], **labels)
         attributes = {"coefficients": floats(2, 6), "support_vectors": floats(6, 3), "vectors_per_class": [2, 2, 2], "rho": floats(3)}
         yield Case("SVMClassifier", [x], outputs=2, domain=domain, post_transform=transform, classlabels_ints=[0, 1, 2], kernel_type="RBF", kernel_params=[0.4, 0.0, 3.0], **attributes)
         for targets in (1, 2, 3):

@@ -36,8 +36,8 @@ enum Guarded {
     OneHot(OneHot),
     /// Of integers.
     Division(TypedBinOp),
-    MaxPool(MaxPool),
-    OptMaxPool(OptMaxPool),
+    MaxPool(Box<MaxPool>),
+    OptMaxPool(Box<OptMaxPool>),
     Topk(Topk),
 }
 
@@ -81,7 +81,7 @@ impl Guarded {
             .or_else(|| as_a(op, Self::ScatterElements))
             .or_else(|| as_a(op, Self::ScatterNd))
             .or_else(|| as_a(op, Self::OneHot))
-            .or_else(|| as_a(op, Self::MaxPool))
+            .or_else(|| as_a(op, |op| Self::MaxPool(Box::new(op))))
             .or_else(|| as_a(op, Self::Topk))
             .or_else(|| {
                 let op = op.downcast_ref::<TypedBinOp>().filter(|op| divides(op))?;
@@ -98,8 +98,8 @@ impl Guarded {
             Self::ScatterNd(op) => op,
             Self::OneHot(op) => op,
             Self::Division(op) => op,
-            Self::MaxPool(op) => op,
-            Self::OptMaxPool(op) => op,
+            Self::MaxPool(op) => &**op,
+            Self::OptMaxPool(op) => &**op,
             Self::Topk(op) => op,
         }
     }
@@ -233,7 +233,7 @@ impl TypedOp for Guarded {
         let Some(mut patch) = op.codegen(model, node)? else { return Ok(None) };
         for node in patch.model.nodes_mut() {
             if let Some(op) = node.op.downcast_ref::<OptMaxPool>() {
-                node.op = Box::new(Self::OptMaxPool(op.clone()));
+                node.op = Box::new(Self::OptMaxPool(Box::new(op.clone())));
             }
         }
         Ok(Some(patch))

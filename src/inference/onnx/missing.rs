@@ -5,9 +5,7 @@
 //! neither. tract's comparisons are false for NaN, so that it vanishes, and an order that contradicts itself makes
 //! sorting panic. Never costs more than a look at the numbers where none is missing.
 
-use tract_onnx::prelude::{
-    Datum, DatumType, IntoTensor as _, TValue, TVec, Tensor, TractResult, tvec,
-};
+use tract_onnx::prelude::{Datum, DatumType, IntoTensor as _, TValue, TVec, Tensor, TractResult};
 use tract_onnx::tract_hir::internal::{EvalContext, IntoTValue as _, TypedOp, bail};
 
 /// Whether a floating-point number of a tensor is missing.
@@ -165,7 +163,7 @@ const fn turned_wide(bits: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use tract_onnx::prelude::{tensor1, tensor2};
+    use tract_onnx::prelude::{tensor1, tensor2, tvec};
     use tract_onnx::tract_hir::internal::ToDim as _;
     use tract_onnx::tract_hir::tract_core::ops::array::{ScatterElements, ScatterReduction, Topk};
 

@@ -174,8 +174,15 @@ pub(super) fn pow(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
         Some(name) => super::constant(context, name)?,
         None => None,
     };
-    match exponent.filter(|exponent| exponent.rank() == 0 && exponent.datum_type().is_float()) {
-        Some(exponent) if exponent.cast_to_scalar::<f64>()? == 0.5 => built(Pointwise::Root),
+    match exponent.filter(|exponent| {
+        exponent.len() == 1 && exponent.rank() < 2 && exponent.datum_type().is_float()
+    }) {
+        Some(exponent)
+            if exponent.cast_to_dt(DatumType::F64)?.try_as_plain_ram()?.as_slice::<f64>()?
+                == [0.5] =>
+        {
+            built(Pointwise::Root)
+        }
         _ => super::stock(context, node),
     }
 }

@@ -96,6 +96,10 @@ impl<C: Cell> Operator for Recurrent<C> {
         if clip.is_nan() || clip <= 0.0 {
             return Err(attributes.refuse("clip", &format!("is {clip}, not above 0")));
         }
+        // What of the second state is cut off is not said.
+        if clip.is_finite() && C::NAME == Lstm::NAME {
+            return Err(attributes.refuse("clip", "is not supported"));
+        }
         let variant = match C::VARIANT {
             Some(name) => attributes.int(name)?.unwrap_or(0) != 0,
             None => false,

@@ -101,7 +101,7 @@ pub(super) fn errors<const LANES: usize>(numbers: [f32; LANES]) -> [f32; LANES] 
         -2.101_024e-6,
         -5.692_506_5e-5,
         -7.349_906_4e-4,
-        -2.954_599_9e-3,
+        -2.954_6e-3,
         -1.609_603_3e-2,
     ];
     const UNDER: [f32; 5] =

@@ -1,7 +1,8 @@
 //! The functions of recurrent layers.
 //!
 //! Owns which there are and what their parameters are by default
-//! (<https://onnx.ai/onnx/operators/onnx__LSTM.html>, `activations`). Never judges how many a layer needs.
+//! (<https://onnx.ai/onnx/operators/onnx__LSTM.html>, `activations`). ThresholdedRelu is left out: onnxruntime and the
+//! specification do not agree about it. Never judges how many a layer needs.
 
 use tract_onnx::prelude::TractResult;
 
@@ -19,8 +20,6 @@ pub(in crate::inference::onnx) enum Function {
     ScaledTanh { alpha: f32, beta: f32 },
     /// `x`, or `alpha x` below zero
     LeakyRelu { alpha: f32 },
-    /// `x` from `alpha` on, else zero
-    ThresholdedRelu { alpha: f32 },
     /// `x / (1 + |x|)`
     Softsign,
 }
@@ -74,7 +73,6 @@ impl Function {
             }
             "elu" => Self::Operator(Pointwise::elu(alpha(Some(1.0))?)),
             "leakyrelu" => Self::LeakyRelu { alpha: alpha(Some(0.01))? },
-            "thresholdedrelu" => Self::ThresholdedRelu { alpha: alpha(Some(1.0))? },
             "softsign" => Self::Softsign,
             // No operators, so nothing says what they are by default.
             "affine" => Self::Affine { alpha: alpha(None)?, beta: beta(None)? },
@@ -97,7 +95,6 @@ impl Function {
             }
             Self::Affine { alpha, beta } => &move |x| alpha * x + beta,
             Self::LeakyRelu { alpha } => &move |x| if x < 0.0 { alpha * x } else { x },
-            Self::ThresholdedRelu { alpha } => &move |x| if x <= alpha { 0.0 } else { x },
             Self::Softsign => &|x| x / (1.0 + x.abs()),
         };
         numbers.iter_mut().for_each(|x| *x = each(*x));

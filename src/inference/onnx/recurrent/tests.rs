@@ -2,7 +2,6 @@
 
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::{AttributeProto, NodeProto};
-use tract_onnx::prelude::IntoTensor as _;
 
 use super::*;
 
