@@ -94,7 +94,7 @@ def normalisations(random):
         scale, bias = (random.normal(size=6).astype(FLOAT) for _ in range(2))
         yield single("GroupNormalization", random, shape, special=MODEST, rest=[scale, bias], num_groups=3, opset=21)
     yield single("GlobalAveragePool", random, (2, 3, 4, 4))
-    yield single("GlobalMaxPool", random, (2, 3, 4, 4), extreme=1)
+    yield single("GlobalMaxPool", random, (2, 3, 4, 4), special=[numpy.inf, 1e30])
     yield single("GlobalLpPool", random, (2, 3, 4, 4))
 
 
@@ -219,7 +219,7 @@ def shapes(random):
     yield single("Pad", random, (3, 4), rest=[numpy.array([-1, 0, 1, -1], numpy.int64)], mode="constant", opset=19)
     for _ in range(30):
         axes = numpy.array(random.permutation(2)[: random.integers(1, 3)], numpy.int64)
-        starts, ends = (random.integers(-7, 8, size=len(axes)).astype(numpy.int64) for _ in range(2))
+        starts, ends = (random.integers(-5, 8, size=len(axes)).astype(numpy.int64) for _ in range(2))
         steps = random.choice([1, 2, 3, -1, -2], size=len(axes)).astype(numpy.int64)
         yield single("Slice", random, (5, 6), rest=[starts, ends, axes, steps], special=())
     for perm in ([0, 1, 2], [2, 0, 1], [1, 2, 0]):
@@ -264,7 +264,8 @@ def products(random):
 
 DEFAULTS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
-ACTIVATIONS = ["Relu", "Tanh", "Sigmoid", "LeakyRelu", "ThresholdedRelu", "HardSigmoid", "Elu", "Softsign", "Softplus", "ScaledTanh", "Affine"]
+# onnxruntime's Softplus overflows in there, and its ThresholdedRelu is not that of the specification.
+ACTIVATIONS = ["Relu", "Tanh", "Sigmoid", "LeakyRelu", "HardSigmoid", "Elu", "Softsign", "ScaledTanh", "Affine"]
 
 
 def recurrent(random):

@@ -91,7 +91,7 @@ def agrees(model, case, answers):
         reference = ReferenceEvaluator(model)
         found = [reference.run(None, case.named(values))[0] for values in case.sets]
     except Exception:  # the reference raises what it likes
-        return case.opset < 11
+        return case.opset < 11 and all(values[0].shape[2:] != answer[0].shape[2:] for values, answer in zip(case.sets, answers))
     same = [
         expected[0].shape == other.shape and numpy.allclose(expected[0], other, rtol=1e-4, atol=1e-5)
         for expected, other in zip(answers, found)
