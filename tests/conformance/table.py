@@ -29,7 +29,8 @@ What models that run in process answer, against the test data of the ONNX projec
 Made by `tests/conformance/run`; do not edit.
 
 - **pass**: the expected answer. Operators within the tolerance of the `onnx` package's own runner (relative
-  1e-3), models within 1e-5 relative of onnxruntime, both with 1e-6 of the largest number for what cancels out;
+  1e-3), models, drawn operators and those of `com.microsoft` within 1e-5 relative of onnxruntime, all with 1e-6 of the
+  largest number for what cancels out; functions of single numbers within 1e-5 of each number for itself;
   labels and texts exactly. Models are compared on random rows, NaN, infinities, huge numbers and unseen categories;
   multi-layer perceptrons, neighbours and nets on finite numbers only.
 - **refused**: not loaded, with the message that names the reason.
