@@ -140,8 +140,8 @@ fn what_was_kept_goes_on_as_if_nothing_had_been() {
     let (mut last, mut found): (Option<Judgement>, Vec<String>) = (None, Vec::new());
     for (at, window) in windows.iter().enumerate() {
         let saved = docket.saved(last.as_ref());
-        let bytes = postcard::to_allocvec(&saved).expect("bytes");
-        let read: SavedDocket = postcard::from_bytes(&bytes).expect("what was written");
+        let bytes = serde_json::to_vec(&saved).expect("bytes");
+        let read: SavedDocket = serde_json::from_slice(&bytes).expect("what was written");
         assert_eq!(read, saved);
         let (resumed, again) =
             Docket::resume(Arc::clone(&baseline), Policy::default(), read).expect("it fits");
