@@ -55,7 +55,7 @@ pub(super) fn artifact(local: &LocalRuntime) -> Value {
         "bytes": model.bytes(),
         "memory": model.memory(),
         "plans": model.plans(),
-        "cost_us": u64::try_from(model.cost().as_micros()).unwrap_or(u64::MAX),
+        "cost_us": model.cost_us(),
         "interface": model.interface(),
     })
 }

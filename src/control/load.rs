@@ -124,7 +124,7 @@ impl Loader {
             bytes = model.bytes(),
             memory = model.memory(),
             load_memory_peak = verdict.as_ref().map(|verdict| verdict.memory_peak),
-            cost_us = u64::try_from(model.cost().as_micros()).unwrap_or(u64::MAX),
+            cost_us = model.cost_us(),
             load_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             "a model is loaded"
         );

@@ -18,7 +18,7 @@ use super::artifact::external::{self, Further};
 use super::graph::{self, DeclaredDim, Interface, Refusal};
 use super::plans::Plans;
 use super::signature::{Dim, Dims, Signature};
-use super::{boundary, contained, convert, ml, onnx};
+use super::{boundary, contained, convert, ml, onnx, rows, shortened, sizes};
 use crate::protocol::tensor::TensorSpec;
 
 /// What comes out of compiling a file.
@@ -26,6 +26,8 @@ pub(super) struct Compiled {
     pub(super) signature: Signature,
     /// Why requests cannot run together, if so.
     pub(super) no_batch: Option<String>,
+    /// Which operator mixes the rows of a batch, if one is known to.
+    pub(super) mixing: Option<String>,
     pub(super) plans: Plans,
     /// The files beside the model file that hold a part of it.
     pub(super) further: Further,
@@ -37,9 +39,15 @@ pub(super) enum CompileError {
 }
 
 impl Compiled {
-    /// Compiles the model file at `path`, which has these bytes, with at most `limit` bytes beside it. Each
-    /// form of the model is dropped as soon as the next is there: the constants may be large.
-    pub(super) fn new(path: &Path, bytes: Vec<u8>, limit: u64) -> Result<Self, CompileError> {
+    /// Compiles the model file at `path`, which has these bytes, with at most `limit` bytes beside it, for runs
+    /// that take at most `run_bytes`. Each form of the model is dropped as soon as the next is there: the
+    /// constants may be large.
+    pub(super) fn new(
+        path: &Path,
+        bytes: Vec<u8>,
+        limit: u64,
+        run_bytes: u64,
+    ) -> Result<Self, CompileError> {
         let refused = |refusal: Refusal| CompileError::Artifact(refusal.at(path));
         let mut proto = graph::decode(&bytes).map_err(refused)?;
         let columns = boundary::flatten(&mut proto, &bytes).map_err(refused)?;
@@ -54,8 +62,8 @@ impl Compiled {
         let further = external::take_in(&mut proto, path, limit).map_err(CompileError::Artifact)?;
         let parsed = tract.parse(&proto, None).map_err(CompileError::Tract)?.model;
         drop(proto);
-        let mut compiled =
-            Self::for_any_size(parsed, &interface, rest).map_err(CompileError::Tract)?;
+        let compiled = Self::for_any_size(parsed, &interface, rest, run_bytes);
+        let mut compiled = compiled.map_err(CompileError::Tract)?;
         compiled.further = further;
         let texts = |(name, labels): (String, ml::Labels)| (name, labels.texts());
         compiled.signature.columns = columns.into_iter().map(texts).collect();
@@ -67,22 +75,42 @@ impl Compiled {
         Ok(compiled)
     }
 
-    /// Compiles for any batch size or, where tract cannot, for one row: what depends on the size of the
-    /// batch is a constant then. `rest` is the length of the file without our own operators, whose values
-    /// all plans share.
-    fn for_any_size(parsed: InferenceModel, interface: &Interface, rest: u64) -> TractResult<Self> {
+    /// Compiles for any batch size or, where tract cannot or two rows fail, for one row: what depends on the
+    /// size of the batch is a constant then. `rest` is the length of the file without our own operators, whose
+    /// values all plans share.
+    fn for_any_size(
+        parsed: InferenceModel,
+        interface: &Interface,
+        rest: u64,
+        run_bytes: u64,
+    ) -> TractResult<Self> {
         // A copy shares the constants.
         let attempt = |interface: Interface| {
-            contained(|| Self::from_graph(parsed.clone(), interface, rest))
+            contained(|| Self::from_graph(parsed.clone(), interface, rest, run_bytes))
                 .unwrap_or_else(|panic| Err(TractError::msg(format!("tract panicked: {panic}"))))
         };
-        attempt(interface.clone()).or_else(|error| match interface.one_row().map(attempt) {
-            Some(Ok(compiled)) => Ok(compiled),
+        let any = attempt(interface.clone()).and_then(|compiled| {
+            match sizes::two_rows(&compiled.plans, &compiled.signature, run_bytes) {
+                Some(error) => Err(TractError::msg(format!("two rows fail: {error}"))),
+                None => Ok(compiled),
+            }
+        });
+        any.or_else(|error| match interface.one_row().map(attempt) {
+            Some(Ok(compiled)) => {
+                let reason = shortened(&format!("{error:#}"));
+                tracing::info!(reason, "a model takes one row at a time: no other size works");
+                Ok(compiled)
+            }
             Some(Err(_)) | None => Err(error),
         })
     }
 
-    fn from_graph(mut model: InferenceModel, interface: Interface, rest: u64) -> TractResult<Self> {
+    fn from_graph(
+        mut model: InferenceModel,
+        interface: Interface,
+        rest: u64,
+        run_bytes: u64,
+    ) -> TractResult<Self> {
         let mut open = OpenDims::default();
         let mut dims = Vec::with_capacity(interface.inputs.len());
         for (position, input) in interface.inputs.iter().enumerate() {
@@ -103,13 +131,16 @@ impl Compiled {
         }
         let mut model = model.into_typed()?.into_decluttered()?;
         onnx::guard(&mut model);
+        onnx::bound(&mut model, run_bytes);
         let no_batch = open.no_batch(&model, &dims)?;
+        let batch = open.batch(&dims).and_then(|number| open.symbols.get(number));
+        let mixing = batch.map(|(_, batch)| rows::mixing(&model, batch)).transpose()?.flatten();
         let signature = signature(&model, interface, dims)?;
         let symbols = open.symbols.into_iter().map(|(_, symbol)| symbol).collect();
         // Graphs within the graph have constants of their own.
         let constants = constant_bytes(&model).max(rest);
         let plans = Plans::new(model, symbols, constants)?;
-        Ok(Self { signature, no_batch, plans, further: Further::default() })
+        Ok(Self { signature, no_batch, mixing, plans, further: Further::default() })
     }
 }
 
@@ -161,21 +192,28 @@ impl OpenDims {
 }
 
 impl OpenDims {
+    /// The number of the dimension that the first input begins with.
+    fn batch(&self, inputs: &[Dims]) -> Option<usize> {
+        match inputs.first()?.first()? {
+            Dim::Free(number) => Some(*number),
+            Dim::Fixed(_) => None,
+        }
+    }
+
     /// Why requests for `model` cannot run together, if so: some input or output does not begin with the
     /// dimension that all share, or it stands in another place too.
     fn no_batch(&self, model: &TypedModel, inputs: &[Dims]) -> TractResult<Option<String>> {
-        let first = inputs.first().and_then(|dims| dims.first());
-        let Some(Dim::Free(batch)) = first else {
+        let Some(batch) = self.batch(inputs) else {
             return Ok(Some("its first input has no open first dimension".to_owned()));
         };
         for (position, dims) in inputs.iter().enumerate() {
-            let leads = dims.first() == Some(&Dim::Free(*batch));
-            if !leads || dims.iter().skip(1).any(|dim| *dim == Dim::Free(*batch)) {
+            let leads = dims.first() == Some(&Dim::Free(batch));
+            if !leads || dims.iter().skip(1).any(|dim| *dim == Dim::Free(batch)) {
                 let reason = format!("input {position} does not have one row for each prediction");
                 return Ok(Some(reason));
             }
         }
-        let symbol = self.symbols.get(*batch).map(|(_, symbol)| TDim::Sym(symbol.clone()));
+        let symbol = self.symbols.get(batch).map(|(_, symbol)| TDim::Sym(symbol.clone()));
         for position in 0..model.outputs.len() {
             let fact = model.output_fact(position)?;
             if fact.shape.iter().next() != symbol.as_ref() {

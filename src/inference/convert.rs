@@ -59,12 +59,12 @@ pub(super) enum Fill {
     Ones,
 }
 
-/// A tensor of one number, or of empty texts.
+/// A tensor of one number, or of texts that say it; zeros are empty ones.
 pub(super) fn filled(datatype: Datatype, shape: &[usize], fill: Fill) -> TractResult<TValue> {
     let tensor = match (datum_type(datatype), fill) {
-        (Some(DatumType::String), _) => {
-            let count = shape.iter().product();
-            tensor1(&vec![String::new(); count]).into_shape(shape)
+        (Some(DatumType::String), fill) => {
+            let text = if fill == Fill::Zeros { "" } else { "1" };
+            tensor1(&vec![text.to_owned(); shape.iter().product()]).into_shape(shape)
         }
         (datum_type, Fill::Zeros) => {
             TractTensor::zero_dt(datum_type.unwrap_or(DatumType::F32), shape)
@@ -102,6 +102,23 @@ pub(super) fn from_tract(spec: &TensorSpec, value: &TValue) -> TractResult<Tenso
         }
     };
     Ok(Tensor::new(spec.name.clone(), Shape::from_slice(value.shape()), data)?)
+}
+
+/// About how many bytes an answer of these outputs has: numbers as JSON writes them, texts as they are.
+pub(super) fn answer_bytes<'a>(outputs: impl Iterator<Item = &'a TractTensor>) -> u64 {
+    const NUMBER_BYTES: u64 = 8;
+    let bytes = outputs.map(|output| {
+        let texts = match output.datum_type() {
+            DatumType::String => output.try_as_plain_ram().and_then(|plain| {
+                Ok(plain.as_slice::<String>()?.iter().map(String::len).sum::<usize>())
+            }),
+            _ => Ok(0),
+        };
+        // What cannot be read is refused when it is converted.
+        let texts = texts.unwrap_or(0) as u64;
+        (output.len() as u64).saturating_mul(NUMBER_BYTES).saturating_add(texts)
+    });
+    bytes.fold(0, u64::saturating_add)
 }
 
 fn elements<T: Datum + Clone>(value: &TractTensor) -> TractResult<Vec<T>> {

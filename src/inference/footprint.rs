@@ -1,29 +1,56 @@
 //! What the tensors inside of a run take in memory.
 //!
-//! Owns an estimate for any sizes of the open dimensions, made from the graph once and evaluated before a
-//! run: each tensor counts from the operator that makes it to the last one that reads it. Leaves out what
-//! operators take for themselves, and tensors whose sizes only show in a run. Never allocates by what a
-//! client says.
+//! Owns an estimate for any sizes of the open dimensions and lengths of texts, made from the graph once: each
+//! tensor counts from the operator that makes it to the last one that reads it. It is evaluated before a run,
+//! and again within it ([`Watch`]) whenever an operator has decided a size by the values that it got. Leaves
+//! out what operators take for themselves. Never allocates by what a client says.
 
 use std::collections::HashMap;
 
-use tract_onnx::prelude::{OutletId, TVec, TractResult, TypedModel};
+use tract_onnx::prelude::{DatumType, OutletId, TVec, Tensor, TractResult, TypedFact, TypedModel};
 use tract_onnx::tract_hir::internal::{Symbol, SymbolValues, TDim};
+
+use super::ml::{self, Unacceptable};
+
+const MIB: u64 = 1024 * 1024;
+/// The most bytes of a text that an operator of tract writes: those of a number.
+const NUMBER_TEXT: usize = 32;
 
 /// The tensors of a graph, in the order in which they come and go.
 #[derive(Debug)]
 pub(super) struct Footprint {
     symbols: Vec<Symbol>,
-    /// Different sizes of tensors in bytes.
-    bytes: Vec<TDim>,
+    /// Sizes that no input shows: an operator decides them by its values.
+    late: Vec<Symbol>,
+    /// Different sizes of tensors.
+    sizes: Vec<Size>,
     steps: Vec<Step>,
 }
 
-/// What an operator makes, and what nobody reads after it; positions in [`Footprint::bytes`].
+/// The size of a tensor.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Size {
+    elements: TDim,
+    /// What an element takes, without those of its bytes that were given.
+    bytes: usize,
+    /// Whether elements may be texts of the request.
+    given: bool,
+}
+
+/// What an operator makes, and what nobody reads after it; positions in [`Footprint::sizes`].
 #[derive(Debug, Default, Clone)]
 struct Step {
     made: TVec<usize>,
     dropped: TVec<usize>,
+}
+
+/// The texts of a tensor.
+#[derive(Debug, Clone, Copy)]
+struct Texts {
+    /// The longest that the graph knows.
+    longest: usize,
+    /// Whether they may be texts of the request.
+    given: bool,
 }
 
 impl Footprint {
@@ -31,10 +58,15 @@ impl Footprint {
     pub(super) fn of(model: &TypedModel, symbols: &[Symbol]) -> TractResult<Self> {
         let order = model.eval_order()?;
         let mut at = HashMap::new();
-        let mut bytes = Vec::new();
-        let mut steps = vec![Step::default(); order.len()];
+        let mut footprint = Self {
+            symbols: symbols.to_vec(),
+            late: Vec::new(),
+            sizes: Vec::new(),
+            steps: vec![Step::default(); order.len()],
+        };
         // For each tensor its size and the last step that reads it.
         let mut tensors: HashMap<OutletId, (usize, usize)> = HashMap::new();
+        let mut texts = HashMap::new();
         for (step, &node) in order.iter().enumerate() {
             for input in &model.node(node).inputs {
                 if let Some((_, last)) = tensors.get_mut(input) {
@@ -42,17 +74,20 @@ impl Footprint {
                 }
             }
             for (slot, outlet) in model.node(node).outputs.iter().enumerate() {
-                let known = |symbol: &Symbol| symbols.contains(symbol);
-                let size = outlet.fact.shape.volume() * outlet.fact.datum_type.size_of();
-                if outlet.fact.konst.is_some() || !size.symbols().iter().all(known) {
+                let id = OutletId::new(node, slot);
+                let held = texts_of(model, id, &outlet.fact, &texts);
+                texts.extend(held.map(|held| (id, held)));
+                if outlet.fact.konst.is_some() {
                     continue;
                 }
-                let place = *at.entry(size.clone()).or_insert_with(|| {
-                    bytes.push(size);
-                    bytes.len() - 1
-                });
-                tensors.insert((node, slot).into(), (place, step));
-                if let Some(step) = steps.get_mut(step) {
+                let size = Size {
+                    elements: outlet.fact.shape.volume(),
+                    bytes: outlet.fact.datum_type.size_of() + held.map_or(0, |held| held.longest),
+                    given: held.is_some_and(|held| held.given),
+                };
+                let place = *at.entry(size.clone()).or_insert_with(|| footprint.add(size));
+                tensors.insert(id, (place, step));
+                if let Some(step) = footprint.steps.get_mut(step) {
                     step.made.push(place);
                 }
             }
@@ -61,25 +96,50 @@ impl Footprint {
             tensors.remove(output);
         }
         for (place, last) in tensors.into_values() {
-            if let Some(step) = steps.get_mut(last) {
+            if let Some(step) = footprint.steps.get_mut(last) {
                 step.dropped.push(place);
             }
         }
-        Ok(Self { symbols: symbols.to_vec(), bytes, steps })
+        Ok(footprint)
     }
 
-    /// The most bytes that are held at a time, where the open dimensions have these sizes.
-    pub(super) fn peak(&self, sizes: &[usize]) -> u64 {
+    fn add(&mut self, size: Size) -> usize {
+        for symbol in size.elements.symbols() {
+            if !self.symbols.contains(&symbol) && !self.late.contains(&symbol) {
+                self.late.push(symbol);
+            }
+        }
+        self.sizes.push(size);
+        self.sizes.len() - 1
+    }
+
+    /// Whether values decide the size of a tensor.
+    pub(super) fn is_open(&self) -> bool {
+        !self.late.is_empty()
+    }
+
+    /// The most bytes that are held at a time, where the open dimensions have these sizes and the longest text
+    /// of the request is `longest`. What values decide is not in it.
+    pub(super) fn peak(&self, sizes: &[usize], longest: usize) -> u64 {
         let mut values = SymbolValues::default();
         for (symbol, &size) in self.symbols.iter().zip(sizes) {
             values.set(symbol, i64::try_from(size).unwrap_or(i64::MAX));
         }
-        // What cannot be counted is too much.
-        let count = |bytes: &TDim| {
-            let bytes = bytes.eval_to_i64(&values).ok();
-            bytes.map_or(u64::MAX, |bytes| u64::try_from(bytes).unwrap_or(0))
+        self.peak_of(&values, longest)
+    }
+
+    fn peak_of(&self, values: &SymbolValues, longest: usize) -> u64 {
+        let count = |size: &Size| {
+            let elements = match size.elements.eval_to_i64(values) {
+                Ok(elements) => u64::try_from(elements).unwrap_or(0),
+                Err(_) if size.elements.symbols().iter().any(|it| values.get(it).is_none()) => 0,
+                // What cannot be counted is too much.
+                Err(_) => u64::MAX,
+            };
+            let given = if size.given { longest } else { 0 };
+            elements.saturating_mul(size.bytes.saturating_add(given) as u64)
         };
-        let bytes: Vec<u64> = self.bytes.iter().map(count).collect();
+        let bytes: Vec<u64> = self.sizes.iter().map(count).collect();
         let sum = |places: &TVec<usize>| {
             let bytes = places.iter().filter_map(|place| bytes.get(*place));
             bytes.fold(0, |sum: u64, bytes| sum.saturating_add(*bytes))
@@ -92,4 +152,90 @@ impl Footprint {
         }
         peak
     }
+}
+
+/// What is known about the texts of a tensor, if it has some.
+fn texts_of(
+    model: &TypedModel,
+    id: OutletId,
+    fact: &TypedFact,
+    known: &HashMap<OutletId, Texts>,
+) -> Option<Texts> {
+    if fact.datum_type != DatumType::String {
+        return None;
+    }
+    if let Some(constant) = &fact.konst {
+        return Some(Texts { longest: longest_text(constant), given: false });
+    }
+    let node = model.node(id.node);
+    let own = ml::longest_text(node.op.as_ref());
+    let from = node.inputs.iter().filter_map(|input| known.get(input));
+    let passed = from.fold(None, |all: Option<Texts>, one| {
+        let all = all.unwrap_or(Texts { longest: 0, given: false });
+        Some(Texts { longest: all.longest.max(one.longest), given: all.given || one.given })
+    });
+    Some(match (own, passed) {
+        // Its inputs are keys, its outputs are values.
+        (longest @ 1.., _) => Texts { longest, given: false },
+        (0, Some(passed)) => passed,
+        (0, None) if node.inputs.is_empty() => Texts { longest: 0, given: true },
+        (0, None) => Texts { longest: NUMBER_TEXT, given: false },
+    })
+}
+
+/// The length of the longest text in a tensor, 0 for one of numbers.
+pub(super) fn longest_text(tensor: &Tensor) -> usize {
+    if tensor.datum_type() != DatumType::String {
+        return 0;
+    }
+    let plain = tensor.try_as_plain_ram();
+    let texts = plain.as_ref().ok().and_then(|plain| plain.as_slice::<String>().ok());
+    texts.and_then(|texts| texts.iter().map(String::len).max()).unwrap_or(0)
+}
+
+/// Keeps an eye on a run in which values decide sizes.
+#[derive(Debug)]
+pub(super) struct Watch<'a> {
+    footprint: &'a Footprint,
+    longest: usize,
+    limit: u64,
+    /// How many of the late sizes are known.
+    decided: usize,
+}
+
+impl<'a> Watch<'a> {
+    /// On a run that may take `limit` bytes, where the longest text of the request is `longest`.
+    pub(super) fn new(footprint: &'a Footprint, longest: usize, limit: u64) -> Self {
+        Self { footprint, longest, limit, decided: 0 }
+    }
+
+    /// Whether the run may go on, by the sizes that are known by now.
+    ///
+    /// # Errors
+    /// [`Unacceptable`] when the tensors to come would take more than the limit.
+    pub(super) fn look(&mut self, sizes: &SymbolValues) -> TractResult<()> {
+        let known = |symbol: &&Symbol| sizes.get(symbol).is_some();
+        let decided = self.footprint.late.iter().filter(known).count();
+        if decided == self.decided {
+            return Ok(());
+        }
+        self.decided = decided;
+        within(self.footprint.peak_of(sizes, self.longest), self.limit, "values")
+    }
+}
+
+/// Refuses a run that would take more than `limit` bytes, for inputs of such `what`.
+///
+/// # Errors
+/// [`Unacceptable`] then.
+pub(super) fn within(bytes: u64, limit: u64, what: &str) -> TractResult<()> {
+    if bytes <= limit {
+        return Ok(());
+    }
+    let (needs, limit) = (bytes.div_ceil(MIB), limit / MIB);
+    let reason = format!(
+        "for inputs of these {what} the tensors inside of the model would take about {needs} MiB, and \
+         `inference.run_memory` allows {limit} MiB"
+    );
+    Err(Unacceptable::new(reason).into())
 }

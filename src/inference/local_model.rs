@@ -19,11 +19,9 @@ use super::plans::Plans;
 use super::shapes::Sizes;
 use super::signature::{Dim, Dims, InputError, Ordered, Signature};
 use super::vet::{self, Verdict};
-use super::{contained, convert, ml, shortened, trial};
+use super::{contained, convert, ml, shortened, sizes, trial, without_values};
 use crate::domain::spec::{ModelCard, OnnxSpec};
-use crate::protocol::tensor::{Datatype, Shape, Tensor, TensorSpec};
-
-const MIB: u64 = 1024 * 1024;
+use crate::protocol::tensor::{Shape, Tensor, TensorSpec};
 
 /// An ONNX model that answers in this process.
 #[derive(Debug)]
@@ -32,12 +30,15 @@ pub struct LocalModel {
     digest: [u8; 32],
     bytes: u64,
     further: bool,
-    cost: Duration,
+    /// One run at batch size 1, where it could be measured.
+    cost: Option<Duration>,
     card: FittedCard,
     /// The elements of all inputs at batch size 1.
     row: usize,
     /// Why requests cannot run together, if so.
     no_batch: Option<String>,
+    /// Which operator mixes the rows of a batch, if one is known to.
+    mixing: Option<String>,
     plans: Arc<Plans>,
     /// What the tensors inside of a run may take.
     run_bytes: u64,
@@ -51,16 +52,24 @@ pub enum InferError {
     /// The request does not fit the model: the client's fault.
     #[error(transparent)]
     Input(#[from] InputError),
+    /// The answer would be longer than the caller takes: it asks for too much.
+    #[error("the answer would have about {bytes} bytes, and {limit} are allowed; ask for less")]
+    TooLong {
+        /// Numbers as JSON writes them, and texts.
+        bytes: u64,
+        /// See [`Prepared::at_most`].
+        limit: u64,
+    },
     /// An operator failed on this input.
     #[error("the model failed: {reason}")]
     Model {
-        /// What tract says; may quote shapes.
+        /// What tract says up to the first tensor that it quotes: shapes, an index perhaps, no elements.
         reason: String,
     },
     /// An operator panicked on this input.
     #[error("the model panicked: {reason}")]
     Panicked {
-        /// The message of the panic.
+        /// The message of the panic, up to the first tensor that it quotes.
         reason: String,
     },
 }
@@ -70,6 +79,8 @@ pub enum InferError {
 pub struct Prepared {
     inputs: Ordered,
     selected: SmallVec<[usize; 4]>,
+    /// The most bytes of the answer.
+    longest: u64,
 }
 
 /// What requests have in common that may run together: all dimensions but the first, and the outputs.
@@ -83,6 +94,16 @@ impl Prepared {
     /// The first dimension of the first input; 0 if there is none.
     pub fn rows(&self) -> usize {
         self.inputs.first().and_then(|input| input.shape().first()).copied().unwrap_or(0)
+    }
+
+    /// With a bound on the answer, in bytes: it is refused before it is copied out of the model's memory.
+    #[must_use]
+    pub fn at_most(self, longest: u64) -> Self {
+        Self { longest, ..self }
+    }
+
+    pub(super) fn inputs(&self) -> &[Tensor] {
+        &self.inputs
     }
 
     /// Whether an input has no elements.
@@ -131,7 +152,7 @@ impl ModelFile {
         };
         let bytes = file.len() as u64;
         let beside = limits.file_bytes.saturating_sub(bytes);
-        let compiled = contained(|| Compiled::new(path, file, beside))
+        let compiled = contained(|| Compiled::new(path, file, beside, limits.run_bytes))
             .map_err(|panic| compile_error(&format!("tract panicked: {panic}")))?
             .map_err(|error| match error {
                 CompileError::Artifact(error) => error,
@@ -152,22 +173,24 @@ impl ModelFile {
             digest,
             bytes,
             further: !compiled.further.is_empty(),
-            cost: Duration::MAX,
+            cost: None,
             card: card.unwrap_or_default(),
             no_batch: compiled.no_batch,
+            mixing: compiled.mixing,
             plans: Arc::new(compiled.plans),
             run_bytes: limits.run_bytes,
             panics: AtomicU64::new(0),
         };
         match model.measure() {
-            Ok(cost) => model.cost = cost,
-            // A graph with more than one open dimension may rightly fail when all of them are 1, and one
-            // that takes categories or texts on zeros; it is then taken for expensive.
-            Err(_fails) if model.open_dims() > 1 || model.takes_texts() => {}
-            Err(InferError::Input(InputError::Value { .. })) => {}
+            Ok(cost) => model.cost = Some(cost),
             Err(error) => {
                 let reason = error.to_string();
-                return Err(ArtifactError::Trial { path: path.to_owned(), reason });
+                model.try_sizes(error).map_err(|error| ArtifactError::Trial {
+                    path: path.to_owned(),
+                    reason: error.to_string(),
+                })?;
+                let path = path.display();
+                tracing::info!(%path, reason, "the cost of a model cannot be measured");
             }
         }
         Ok(model)
@@ -210,7 +233,7 @@ impl LocalModel {
         let selected = self.signature.select_outputs(wanted)?;
         let mut inputs = self.signature.order_inputs(inputs)?;
         self.card.prepare(&mut inputs);
-        Ok(Prepared { inputs, selected })
+        Ok(Prepared { inputs, selected, longest: u64::MAX })
     }
 
     /// Answers one request that was prepared by this model.
@@ -222,6 +245,7 @@ impl LocalModel {
             let inputs = prepared.inputs.iter();
             let values = inputs.map(convert::to_tract).collect::<TractResult<TVec<_>>>()?;
             let outputs = self.run_plan(values)?;
+            check_length(prepared, &outputs)?;
             self.pick(&prepared.selected, |position| Ok(outputs.get(position).cloned()))
         });
         answer.map_err(|error| match error {
@@ -243,6 +267,8 @@ impl LocalModel {
                 TractTensor::stack_tensors(0, &parts).map(Into::into)
             });
             let outputs = self.run_plan(values.collect::<TractResult<TVec<_>>>()?)?;
+            // What is too long for one of them together is not when they run one by one.
+            group.iter().try_for_each(|prepared| check_length(prepared, &outputs))?;
             let rows: usize = group.iter().map(Prepared::rows).sum();
             if let Some(output) = outputs.iter().find(|o| o.shape().first() != Some(&rows)) {
                 let shape = output.shape();
@@ -277,17 +303,7 @@ impl LocalModel {
 
     /// Runs the plan that was made for the shapes of `values`, or the general one.
     fn run_plan(&self, values: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let sizes = self.sizes(&values);
-        let bytes = self.plans.peak(&sizes);
-        if bytes > self.run_bytes {
-            let (needs, limit) = (bytes.div_ceil(MIB), self.run_bytes / MIB);
-            let reason = format!(
-                "for inputs of these sizes the tensors inside of the model would take about {needs} MiB, \
-                 and `inference.run_memory` allows {limit} MiB"
-            );
-            return Err(ml::Unacceptable::new(reason).into());
-        }
-        self.plans.run(&sizes, values)
+        self.plans.run(&self.sizes(&values), values, self.run_bytes)
     }
 
     /// The selected outputs out of those that `output` gives by position.
@@ -306,14 +322,14 @@ impl LocalModel {
         Ok(picked)
     }
 
-    /// Whether requests may run together: every input and output begins with the same open dimension,
-    /// and rows are answered alike alone and in company, which is tried.
+    /// Whether requests may run together: every input and output begins with the same open dimension, no
+    /// operator is known to mix rows, and they are answered alike alone and in company, which is tried.
     ///
     /// # Errors
     /// [`ArtifactError::Batch`] says what speaks against it.
     pub fn check_batching(&self, path: &Path) -> Result<(), ArtifactError> {
         let refuse = |reason| ArtifactError::Batch { path: path.to_owned(), reason };
-        match &self.no_batch {
+        match self.no_batch.as_ref().or(self.mixing.as_ref()) {
             Some(reason) => Err(refuse(reason.clone())),
             None => trial::rows_are_independent(self).map_err(refuse),
         }
@@ -329,17 +345,29 @@ impl LocalModel {
         self.digest
     }
 
-    /// The time of one run at batch size 1, measured when the model was loaded.
-    pub fn cost(&self) -> Duration {
+    /// The time of one run at batch size 1, measured when the model was loaded; `None` where it does not run
+    /// on zeros or ones of that size.
+    pub fn cost(&self) -> Option<Duration> {
         self.cost
     }
 
-    /// An upper estimate for one run on `inputs`: [`Self::cost`] for each row. What decides whether a
-    /// request may run on a data-plane worker, so that a cheap model with a huge batch does not.
-    pub fn cost_of(&self, inputs: &[Tensor]) -> Duration {
+    /// [`Self::cost`] in microseconds.
+    pub fn cost_us(&self) -> Option<u64> {
+        self.cost.map(|cost| u64::try_from(cost.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// An upper estimate for one run on `inputs`: [`Self::cost`] for each row, and where a row has open
+    /// dimensions too for the square, since each of their places may be held against each other. What decides
+    /// whether a request may run on a data-plane worker, so that a cheap model with a huge batch does not.
+    /// `None` where nothing tells: values decide sizes, or the cost was not measured.
+    pub fn cost_of(&self, inputs: &[Tensor]) -> Option<Duration> {
+        if self.plans.is_open() {
+            return None;
+        }
         let elements: usize = inputs.iter().map(|input| input.data().len()).sum();
         let rows = elements.div_ceil(self.row.max(1)).max(1);
-        self.cost.saturating_mul(u32::try_from(rows).unwrap_or(u32::MAX))
+        let times = if self.open_dims() > 1 { rows.saturating_mul(rows) } else { rows };
+        Some(self.cost?.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX)))
     }
 
     /// An estimate of the memory that the model takes, in bytes: the tables of its trees and support
@@ -351,6 +379,10 @@ impl LocalModel {
     /// The plans that the model holds: the general one, one for single rows, some for frequent sizes.
     pub fn plans(&self) -> usize {
         self.plans.held()
+    }
+
+    pub(super) fn compiled(&self) -> &Plans {
+        &self.plans
     }
 
     /// Plans that were made for frequent sizes since the model was loaded.
@@ -402,16 +434,24 @@ impl LocalModel {
         sizes
     }
 
-    fn takes_texts(&self) -> bool {
-        self.signature.inputs.iter().any(|input| input.datatype == Datatype::Bytes)
-    }
-
     fn open_dims(&self) -> usize {
         let number = |dim: &Dim| match dim {
             Dim::Fixed(_) => 0,
             Dim::Free(number) => number + 1,
         };
         self.signature.dims.iter().flatten().map(number).max().unwrap_or(0)
+    }
+
+    /// Whether a model whose first trial ended with `error` can be served: a graph with other open dimensions
+    /// than the batch may rightly fail when all of them are 1, and one that takes categories or texts on zeros.
+    fn try_sizes(&self, error: InferError) -> Result<(), InferError> {
+        if matches!(error, InferError::Input(InputError::Value { .. })) {
+            return Ok(());
+        }
+        match sizes::find(&self.plans, &self.signature, self.run_bytes) {
+            Ok(_) | Err(sizes::Unseen::Choosy) => Ok(()),
+            Err(sizes::Unseen::Fails) => Err(error),
+        }
     }
 
     /// Runs the model at batch size 1 on its sample, or on zeros, which also warms it up. A model that
@@ -434,7 +474,7 @@ impl LocalModel {
             let mut times = Vec::with_capacity(RUNS);
             for _ in 0..RUNS {
                 let start = Instant::now();
-                contained(|| plan.run(inputs.clone()))
+                contained(|| plan.run(inputs.clone(), self.plans.watch(0, self.run_bytes)))
                     .map_err(|reason| InferError::Panicked { reason })?
                     .map_err(|error| failure(&error))?;
                 times.push(start.elapsed());
@@ -462,12 +502,32 @@ impl LocalModel {
     }
 }
 
-/// Tells an input that no operator takes from an operator that fails.
-fn failure(error: &TractError) -> InferError {
-    match error.root_cause().downcast_ref::<ml::Unacceptable>() {
-        Some(unacceptable) => InputError::Value { reason: unacceptable.to_string() }.into(),
-        None => InferError::Model { reason: shortened(&format!("{error:#}")) },
+/// Tells an input that no operator takes, and an answer that is too long, from an operator that fails.
+pub(super) fn failure(error: &TractError) -> InferError {
+    let cause = error.root_cause();
+    if let Some(unacceptable) = cause.downcast_ref::<ml::Unacceptable>() {
+        return InputError::Value { reason: unacceptable.to_string() }.into();
     }
+    match cause.downcast_ref::<TooLong>() {
+        Some(&TooLong { bytes, limit }) => InferError::TooLong { bytes, limit },
+        None => InferError::Model { reason: shortened(&without_values(&format!("{error:#}"))) },
+    }
+}
+
+/// An answer that is longer than the caller takes, on its way through tract's errors.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer has {bytes} bytes, {limit} are allowed")]
+struct TooLong {
+    bytes: u64,
+    limit: u64,
+}
+
+/// Refuses outputs that are longer than the request takes, as they lie in tract's memory.
+fn check_length(prepared: &Prepared, outputs: &[TValue]) -> TractResult<()> {
+    let limit = prepared.longest;
+    let wanted = prepared.selected.iter().filter_map(|position| outputs.get(*position));
+    let bytes = convert::answer_bytes(wanted.map(|output| &**output));
+    if bytes > limit { Err(TooLong { bytes, limit }.into()) } else { Ok(()) }
 }
 
 /// The shape of an input whose open dimensions are 1.

@@ -57,8 +57,8 @@ use self::linear_classifier::LinearClassifier;
 use self::linear_regressor::LinearRegressor;
 use self::normalizer::Normalizer;
 use self::one_hot_encoder::OneHotEncoder;
-use self::operator::held;
 pub(super) use self::operator::{Form, Operator, Unacceptable, build, parse, wrap};
+use self::operator::{Weight, weight};
 use self::scaler::Scaler;
 use self::svm::{SvmClassifier, SvmRegressor};
 use self::trees::{TreeEnsemble, TreeEnsembleClassifier, TreeEnsembleRegressor};
@@ -71,14 +71,14 @@ pub(super) const DOMAIN: &str = "ai.onnx.ml";
 type Build =
     fn(&ParsingContext<'_>, &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
 
-/// What an operator holds in bytes, if it is of a certain type.
-type Held = fn(&dyn TypedOp) -> Option<usize>;
+/// What an operator weighs, if it is of a certain type.
+type Weigh = fn(&dyn TypedOp) -> Option<Weight>;
 
 /// Reads the attributes of a node and runs it on inputs that it takes; whether it can be read.
 type Trial = fn(&NodeProto, i64, &[TValue]) -> bool;
 
 /// What this crate has of the domain.
-const OPERATORS: &[(&str, Build, Held, Trial)] = &[
+const OPERATORS: &[(&str, Build, Weigh, Trial)] = &[
     entry::<ArrayFeatureExtractor>(),
     entry::<Binarizer>(),
     entry::<CategoryMapper>(),
@@ -99,8 +99,8 @@ const OPERATORS: &[(&str, Build, Held, Trial)] = &[
     entry::<ZipMap>(),
 ];
 
-const fn entry<O: Operator>() -> (&'static str, Build, Held, Trial) {
-    (O::NAME, build::<O>, held::<O>, operator::attempt::<O>)
+const fn entry<O: Operator>() -> (&'static str, Build, Weigh, Trial) {
+    (O::NAME, build::<O>, weight::<O>, operator::attempt::<O>)
 }
 
 /// Puts the operators of this module into `onnx`.
@@ -112,7 +112,17 @@ pub(super) fn register(onnx: &mut Onnx) {
 
 /// What an operator of a typed graph holds beside its constants, in bytes; 0 for those of tract.
 pub(super) fn held_bytes(op: &dyn TypedOp) -> usize {
-    OPERATORS.iter().find_map(|(_, _, held, _)| held(op)).unwrap_or(0)
+    weigh(op).held_bytes
+}
+
+/// The length of the longest text that an operator of a typed graph makes; 0 for those of tract, and those
+/// that make none.
+pub(super) fn longest_text(op: &dyn TypedOp) -> usize {
+    weigh(op).longest_text
+}
+
+fn weigh(op: &dyn TypedOp) -> Weight {
+    OPERATORS.iter().find_map(|(_, _, weigh, _)| weigh(op)).unwrap_or_default()
 }
 
 /// Whether the domain's operator `name` can be run.

@@ -5,6 +5,7 @@
 //! (`tests/conformance/TABLE.md`) is where both were found. Never replaces what only is slow.
 
 mod bit_shift;
+mod bounded;
 mod cast;
 mod extreme;
 mod guard;
@@ -29,6 +30,7 @@ use tract_onnx::prelude::{Tensor, TractResult};
 use tract_onnx::tract_hir::infer::InferenceOp;
 use tract_onnx::tract_hir::internal::bail;
 
+pub(super) use self::bounded::bound;
 pub(super) use self::guard::guard;
 pub(super) use self::unread::beyond;
 use super::ml::build;

@@ -10,7 +10,9 @@ use tract_onnx::prelude::{
     Arc, TValue, TVec, TractResult, TypedModel, TypedSimplePlan, TypedSimpleState,
 };
 use tract_onnx::tract_hir::internal::{Symbol, TDim};
+use tract_onnx::tract_hir::tract_core::plan::eval;
 
+use super::footprint::Watch;
 use super::ml;
 
 /// A compiled graph. Cheap to share, runs on many threads at once.
@@ -47,14 +49,24 @@ impl Plan {
         nodes.map(|node| ml::held_bytes(node.op.as_ref()) as u64).sum()
     }
 
-    /// Runs the graph once.
-    pub(super) fn run(&self, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+    /// Runs the graph once, and ends where `watch` has seen enough.
+    pub(super) fn run(
+        &self,
+        inputs: TVec<TValue>,
+        watch: Option<Watch<'_>>,
+    ) -> TractResult<TVec<TValue>> {
         let idle = self.idle.lock().pop();
         let mut state = match idle {
             Some(state) => state,
             None => self.plan.spawn()?,
         };
-        let outputs = state.run(inputs)?;
+        let outputs = match watch {
+            None => state.run(inputs)?,
+            Some(mut watch) => state.run_plan_with_eval(inputs, |context, own, node, inputs| {
+                watch.look(context.symbols)?;
+                eval(context, own, node, inputs)
+            })?,
+        };
         if self.reusable {
             let mut idle = self.idle.lock();
             if idle.len() < IDLE_MAX {

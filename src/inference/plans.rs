@@ -11,7 +11,7 @@ use tract_onnx::prelude::{TValue, TVec, TractResult, TypedModel};
 use tract_onnx::tract_hir::internal::Symbol;
 
 use super::contained;
-use super::footprint::Footprint;
+use super::footprint::{self, Footprint, Watch, longest_text};
 use super::plan::Plan;
 use super::shapes::{Choice, Shapes, Sizes};
 
@@ -35,8 +35,8 @@ pub(super) struct Plans {
     /// Taken for a moment by requests whose open dimensions are not all 1.
     shapes: Mutex<Shapes<Arc<Plan>>>,
     made: AtomicU64,
-    /// What a run takes for sizes that are not all 1; none where no dimension is open.
-    footprint: Option<Footprint>,
+    /// What a run takes.
+    footprint: Footprint,
     /// What the constants of one plan take.
     bytes: u64,
 }
@@ -61,8 +61,7 @@ impl Plans {
         let affordable = (BYTES_MAX / bytes.max(1)).saturating_sub(1).min(PLANS_MAX);
         let further = !symbols.is_empty() && affordable > 0;
         let plans_max = if further { usize::try_from(affordable).unwrap_or(0) } else { 0 };
-        let open = !symbols.is_empty();
-        let footprint = open.then(|| Footprint::of(&model, &symbols)).transpose()?;
+        let footprint = Footprint::of(&model, &symbols)?;
         let source = further.then(|| Source { model: model.clone(), symbols });
         Ok(Self {
             general: Plan::compile(model)?,
@@ -75,31 +74,58 @@ impl Plans {
         })
     }
 
-    /// What the tensors inside of a run on `sizes` take, in bytes. Not counted for 1 in every open
-    /// dimension, which was tried when the model was loaded.
-    pub(super) fn peak(&self, sizes: &Sizes) -> u64 {
-        match &self.footprint {
-            Some(footprint) if sizes.iter().any(|size| *size != 1) => footprint.peak(sizes),
-            Some(_) | None => 0,
-        }
+    /// Whether values decide the size of a tensor, so that nothing tells what a run will take.
+    pub(super) fn is_open(&self) -> bool {
+        self.footprint.is_open()
     }
 
-    /// Runs the plan that fits `sizes` best.
+    /// Runs the plan that fits `sizes` best, if its tensors take at most `limit` bytes. The sizes and numbers
+    /// of one row were tried when the model was loaded.
     pub(super) fn run(
         self: &Arc<Self>,
         sizes: &Sizes,
         values: TVec<TValue>,
+        limit: u64,
     ) -> TractResult<TVec<TValue>> {
-        if sizes.iter().all(|size| *size == 1) {
-            return self.single.as_ref().unwrap_or(&self.general).run(values);
+        let longest = values.iter().map(|value| longest_text(value)).max().unwrap_or(0);
+        let single = sizes.iter().all(|size| *size == 1);
+        if !single || longest > 0 {
+            let what = if single { "lengths" } else { "sizes" };
+            footprint::within(self.footprint.peak(sizes, longest), limit, what)?;
+        }
+        let watch = || self.watch(longest, limit);
+        if single {
+            return self.single.as_ref().unwrap_or(&self.general).run(values, watch());
         }
         let choice = self.shapes.lock().look_up(sizes);
         match choice {
-            Choice::Own(plan) => return plan.run(values),
+            Choice::Own(plan) => return plan.run(values, watch()),
             Choice::General => {}
             Choice::Make => self.make(sizes.clone()),
         }
-        self.general.run(values)
+        self.general.run(values, watch())
+    }
+
+    /// Runs the general plan on a trial input.
+    pub(super) fn run_general(
+        &self,
+        sizes: &Sizes,
+        values: TVec<TValue>,
+        limit: u64,
+    ) -> TractResult<TVec<TValue>> {
+        footprint::within(self.footprint.peak(sizes, 0), limit, "sizes")?;
+        self.general.run(values, self.watch(0, limit))
+    }
+
+    /// What keeps an eye on a run whose longest text is `longest`, where its inputs do not tell all sizes.
+    pub(super) fn watch(&self, longest: usize, limit: u64) -> Option<Watch<'_>> {
+        self.is_open().then(|| Watch::new(&self.footprint, longest, limit))
+    }
+
+    /// The graph that plans are made from, with its open dimensions by their numbers; none where it was too
+    /// large to be kept.
+    pub(super) fn source(&self) -> Option<(&TypedModel, &[Symbol])> {
+        self.source.as_ref().map(|source| (&source.model, &*source.symbols))
     }
 
     /// The plans that run when a model is warmed up.

@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 
+mod bounds;
 mod residence;
 
 #[path = "../../tests/it/support/onnx.rs"]
@@ -175,7 +176,8 @@ fn what_is_known_about_a_model() {
     assert_eq!(model.bytes(), bytes.len() as u64);
     let digest: [u8; 32] = <sha2::Sha256 as sha2::Digest>::digest(&bytes).into();
     assert_eq!(model.digest(), digest);
-    assert!(!model.cost().is_zero() && model.cost() < std::time::Duration::from_secs(1));
+    let cost = model.cost().expect("measured");
+    assert!(!cost.is_zero() && cost < std::time::Duration::from_secs(1));
 }
 
 #[test]
@@ -309,5 +311,5 @@ fn the_cost_of_a_request_grows_with_its_rows() {
     let rows = |n: usize| vec![fp32("input", &[n, 4], &vec![0.0; n * 4])];
     assert_eq!(model.cost_of(&rows(1)), model.cost());
     assert_eq!(model.cost_of(&rows(0)), model.cost());
-    assert_eq!(model.cost_of(&rows(1000)), model.cost() * 1000);
+    assert_eq!(model.cost_of(&rows(1000)), model.cost().map(|cost| cost * 1000));
 }

@@ -1,11 +1,19 @@
 //! Trying out whether the rows of a model are independent of each other.
 //!
 //! Owns the trial rows. A graph may have a batch dimension and still mix its rows, as one that subtracts
-//! the mean of the batch does; answers of different callers must not depend on each other. Never keeps a
-//! model from being served one request at a time.
+//! the mean of the batch does; answers of different callers must not depend on each other. Labels and
+//! saturated scores hide that, so the tensors between the operators are compared too, with rows whose sizes
+//! lie far apart and rows of missing values. Never keeps a model from being served one request at a time.
+
+use tract_onnx::prelude::{
+    DatumType, OutletId, TValue, TVec, Tensor as TractTensor, TractError, TractResult, TypedModel,
+};
+use tract_onnx::tract_hir::internal::{DimLike as _, Symbol, TDim};
 
 use super::local_model::{InferError, LocalModel, Prepared};
+use super::plan::Plan;
 use super::signature::Dim;
+use super::{contained, convert, rows};
 use crate::protocol::tensor::{Datatype, Shape, Tensor, TensorData};
 
 /// How many requests of one row are run together.
@@ -15,9 +23,12 @@ const REQUESTS: usize = 3;
 pub(super) fn rows_are_independent(model: &LocalModel) -> Result<(), String> {
     let fails = |error| format!("a trial row fails: {error}");
     // A model that divides by an integer fails on the first kind of rows.
-    let (requests, alone) = match trial_rows(model, 0)? {
-        (_, Err(_fails)) => trial_rows(model, 1)?,
-        good => good,
+    let (least, requests, alone) = match trial_rows(model, 0)? {
+        (_, Err(_fails)) => {
+            let (requests, alone) = trial_rows(model, 1)?;
+            (1, requests, alone)
+        }
+        (requests, alone) => (0, requests, alone),
     };
     let alone = alone.map_err(fails)?;
     let together = model.run_together(&requests).map_err(fails)?;
@@ -27,26 +38,43 @@ pub(super) fn rows_are_independent(model: &LocalModel) -> Result<(), String> {
             return Err(format!("output '{name}' of one row depends on the other rows"));
         }
     }
-    Ok(())
+    match Taps::new(model) {
+        Some(taps) => taps.compare(model, least),
+        None => Ok(()),
+    }
 }
 
 type Answers = Result<Vec<Vec<Tensor>>, InferError>;
 
-/// Requests of a row each, whose integers are `least` or one more, with the answer to each alone.
-fn trial_rows(model: &LocalModel, least: u8) -> Result<(Vec<Prepared>, Answers), String> {
+/// Requests of a row each, whose integers are `least` or one more; the numbers of each are multiplied by its
+/// own factor.
+fn requests(
+    model: &LocalModel,
+    least: u8,
+    factors: [f32; REQUESTS],
+) -> Result<Vec<Prepared>, String> {
     let mut random = fastrand::Rng::with_seed(0x706f_696e_7473);
-    let requests: Vec<Prepared> = (0..REQUESTS)
-        .map(|_| {
-            let inputs = rows(model, least, &mut random)?;
-            model.prepare(inputs, &[]).map_err(|error| error.to_string())
-        })
-        .collect::<Result<_, _>>()?;
+    let requests = factors.into_iter().map(|factor| {
+        let inputs = row(model, least, factor, &mut random)?;
+        model.prepare(inputs, &[]).map_err(|error| error.to_string())
+    });
+    requests.collect()
+}
+
+/// Requests of ordinary numbers with the answer to each alone.
+fn trial_rows(model: &LocalModel, least: u8) -> Result<(Vec<Prepared>, Answers), String> {
+    let requests = requests(model, least, [1.0; REQUESTS])?;
     let alone = requests.iter().map(|request| model.run(request)).collect();
     Ok((requests, alone))
 }
 
 /// One row of every input: floats around 0, integers that are good as indexes.
-fn rows(model: &LocalModel, least: u8, random: &mut fastrand::Rng) -> Result<Vec<Tensor>, String> {
+fn row(
+    model: &LocalModel,
+    least: u8,
+    factor: f32,
+    random: &mut fastrand::Rng,
+) -> Result<Vec<Tensor>, String> {
     let signature = model.signature();
     let specs = signature.inputs.iter().zip(&signature.dims);
     let inputs = specs.map(|(spec, dims)| {
@@ -56,7 +84,7 @@ fn rows(model: &LocalModel, least: u8, random: &mut fastrand::Rng) -> Result<Vec
         };
         let shape: Shape = dims.iter().map(size).collect();
         let count = shape.iter().product();
-        let data = data(spec.datatype, count, least, random)
+        let data = data(spec.datatype, count, least, factor, random)
             .ok_or_else(|| format!("there is no trial row for the datatype {}", spec.datatype))?;
         Tensor::new(spec.name.clone(), shape, data).map_err(|error| error.to_string())
     });
@@ -67,6 +95,7 @@ fn data(
     datatype: Datatype,
     count: usize,
     least: u8,
+    factor: f32,
     random: &mut fastrand::Rng,
 ) -> Option<TensorData> {
     /// `count` values that are `least` or one more.
@@ -87,13 +116,14 @@ fn data(
         Datatype::Int32 => TensorData::Int32(small(count, least, random)),
         Datatype::Int64 => TensorData::Int64(small(count, least, random)),
         Datatype::Fp32 => {
-            TensorData::Fp32((0..count).map(|_| random.f32().mul_add(4.0, -2.0)).collect())
+            TensorData::Fp32((0..count).map(|_| random.f32().mul_add(4.0, -2.0) * factor).collect())
         }
         Datatype::Fp64 => {
-            TensorData::Fp64((0..count).map(|_| random.f64().mul_add(4.0, -2.0)).collect())
+            let factor = f64::from(factor);
+            TensorData::Fp64((0..count).map(|_| random.f64().mul_add(4.0, -2.0) * factor).collect())
         }
         Datatype::Fp16 => {
-            let small = |_| half::f16::from_f32(random.f32().mul_add(4.0, -2.0));
+            let small = |_| half::f16::from_f32(random.f32().mul_add(4.0, -2.0) * factor);
             TensorData::Fp16((0..count).map(small).collect())
         }
         Datatype::Bf16 | Datatype::Bytes => return None,
@@ -125,4 +155,133 @@ fn alike(a: &TensorData, b: &TensorData) -> bool {
         }
         (a, b) => a == b,
     }
+}
+
+/// What the numbers of the trial's rows are multiplied by, one for each.
+const FACTORS: [[f32; REQUESTS]; 2] = [[1.0, 1e3, 1e6], [1.0, f32::NAN, 1.0]];
+/// The most bytes that the tensors between the operators may take for one row.
+const TAPPED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How far the places of one row may lie apart, relative to the largest: sums in another order, and a level of
+/// quantisation.
+const APART_MAX: f64 = 2e-2;
+/// Rows whose numbers are smaller count as if the largest were that.
+const LARGEST_MIN: f64 = 1e-3;
+
+/// The tensors of a graph that have one place for each row, made its outputs.
+struct Taps {
+    plan: Plan,
+    /// The axis of the rows, for each output, and the operator that makes it.
+    outputs: Vec<(usize, String)>,
+}
+
+impl Taps {
+    /// Those of `model`; none where its graph is not kept, or cannot be compiled like this.
+    fn new(model: &LocalModel) -> Option<Self> {
+        let (graph, symbols) = model.compiled().source()?;
+        let batch = match model.signature().dims.first()?.first()? {
+            Dim::Free(number) => symbols.get(*number)?,
+            Dim::Fixed(_) => return None,
+        };
+        let taps = outlets(graph, symbols, batch);
+        let (outlets, outputs): (Vec<OutletId>, Vec<_>) = taps.into_iter().unzip();
+        let mut tapped = graph.clone();
+        let compiled = contained(|| {
+            tapped.select_output_outlets(&outlets)?;
+            Plan::compile(tapped)
+        });
+        let failure = match compiled {
+            Ok(Ok(plan)) => return Some(Self { plan, outputs }),
+            Ok(Err(error)) => format!("{error:#}"),
+            Err(panic) => panic,
+        };
+        tracing::warn!(failure, "only the outputs of a model are compared in its trial");
+        None
+    }
+
+    /// Runs rows alone and together.
+    fn compare(&self, model: &LocalModel, least: u8) -> Result<(), String> {
+        for factors in FACTORS {
+            let requests = requests(model, least, factors)?;
+            let alone: Result<Vec<_>, _> =
+                requests.iter().map(|request| self.run(std::slice::from_ref(request))).collect();
+            // A model need not take such rows.
+            let Ok(alone) = alone else { continue };
+            let Ok(together) = self.run(&requests) else { continue };
+            for (at, factor) in factors.into_iter().enumerate().filter(|(_, it)| !it.is_nan()) {
+                let Some(alone) = alone.get(at) else { continue };
+                for (((axis, operator), alone), together) in
+                    self.outputs.iter().zip(alone).zip(&together)
+                {
+                    let row = together.slice(*axis, at, at + 1);
+                    let alike = row.and_then(|row| near(alone, &row));
+                    if !alike.map_err(|error| error.to_string())? {
+                        return Err(format!(
+                            "what the operator {operator} makes of one row ({factor:e}) depends on the \
+                             other rows"
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&self, requests: &[Prepared]) -> TractResult<TVec<TValue>> {
+        let count = requests.first().map_or(0, |request| request.inputs().len());
+        let values = (0..count).map(|position| {
+            let parts = requests.iter().filter_map(|request| request.inputs().get(position));
+            let parts = parts.map(convert::to_tract).collect::<TractResult<Vec<_>>>()?;
+            TractTensor::stack_tensors(0, &parts).map(Into::into)
+        });
+        let values = values.collect::<TractResult<TVec<TValue>>>()?;
+        contained(|| self.plan.run(values, None)).map_err(TractError::msg)?
+    }
+}
+
+/// The tensors of numbers with exactly one axis of rows, that axis, and who makes them.
+fn outlets(
+    graph: &TypedModel,
+    symbols: &[Symbol],
+    batch: &Symbol,
+) -> Vec<(OutletId, (usize, String))> {
+    let of_one = |dim: &TDim| {
+        let ones = symbols.iter().map(|symbol| (symbol.clone(), TDim::from(1))).collect();
+        dim.substitute_all(&ones).ok().and_then(|dim| dim.to_usize().ok())
+    };
+    let mut bytes = 0_usize;
+    let mut found = Vec::new();
+    for node in graph.nodes().iter().filter(|node| !node.inputs.is_empty()) {
+        for (slot, outlet) in node.outputs.iter().enumerate() {
+            let fact = &outlet.fact;
+            let numbers = fact.datum_type.is_float()
+                || matches!(fact.datum_type, DatumType::U8 | DatumType::I8 | DatumType::I32);
+            let axes: TVec<usize> = rows::axes_of(fact, batch).collect();
+            let about = fact.shape.iter().filter(|dim| dim.symbols().contains(batch)).count();
+            let ([axis], 1, true, None) = (&*axes, about, numbers, &fact.konst) else { continue };
+            let Some(elements) = of_one(&fact.shape.volume()) else { continue };
+            bytes = bytes.saturating_add(elements.saturating_mul(fact.datum_type.size_of()));
+            if bytes > TAPPED_BYTES_MAX {
+                return found;
+            }
+            let operator = format!("{} (node '{}')", node.op.name(), node.name);
+            found.push((OutletId::new(node.id, slot), (*axis, operator)));
+        }
+    }
+    found
+}
+
+/// Whether two tensors of one row are equal, but for rounding relative to the largest number of the first.
+fn near(alone: &TractTensor, together: &TractTensor) -> TractResult<bool> {
+    if alone.shape() != together.shape() {
+        return Ok(false);
+    }
+    let (alone, together) = (alone.cast_to::<f64>()?, together.cast_to::<f64>()?);
+    let (alone, together) = (alone.try_as_plain_ram()?, together.try_as_plain_ram()?);
+    let (alone, together) = (alone.as_slice::<f64>()?, together.as_slice::<f64>()?);
+    let sizes = alone.iter().map(|number| number.abs()).filter(|size| size.is_finite());
+    let allowed = APART_MAX * sizes.fold(LARGEST_MIN, f64::max);
+    let mut pairs = alone.iter().zip(together);
+    Ok(pairs.all(|(a, b)| {
+        a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()) || (a - b).abs() <= allowed
+    }))
 }

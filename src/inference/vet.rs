@@ -55,8 +55,8 @@ pub struct Verdict {
     pub inputs: Vec<String>,
     /// The outputs, for people.
     pub outputs: Vec<String>,
-    /// One run at batch size 1, in microseconds.
-    pub cost_us: u64,
+    /// One run at batch size 1, in microseconds; `None` where it could not be measured.
+    pub cost_us: Option<u64>,
     /// What loading took at most, in bytes.
     pub memory_peak: u64,
     /// Descriptors that the process had open.

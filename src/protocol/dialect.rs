@@ -49,7 +49,7 @@ mod tests;
 mod v2;
 
 pub use self::backend::{
-    AnswerError, Asked, ContainerForm, Target, decode_response, encode_request,
+    AnswerError, Asked, ContainerForm, Target, decode_response, encode_request, name_container,
 };
 pub use self::body::Body;
 pub use self::call::{Call, Operation, Release, parse_path};

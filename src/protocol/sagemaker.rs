@@ -27,6 +27,8 @@ pub use self::media::{BINARY, Media, MediaError};
 
 /// The header by which a client of a container with several models chooses one.
 pub const TARGET_MODEL: &str = "x-amzn-sagemaker-target-model";
+/// The header by which it chooses a version of the model.
+pub const TARGET_VARIANT: &str = "x-amzn-sagemaker-target-variant";
 
 const KEYS: Keys = Keys {
     values: &["instances", "inputs", "dataframe_split", "dataframe_records"],

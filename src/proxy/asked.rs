@@ -18,8 +18,9 @@ use crate::protocol::dialect::{
     decode_request, encode_response,
 };
 use crate::protocol::infer::{InferRequest, InferResponse, Parameter};
-use crate::protocol::open_inference::{self, OutputForms};
+use crate::protocol::open_inference::OutputForms;
 use crate::protocol::status::FailureKind;
+use crate::protocol::untyped::WriteError;
 
 /// TensorFlow Serving's word for the function of a model that is asked for, and what names the only one.
 const SIGNATURE_NAME: &str = "signature_name";
@@ -169,17 +170,16 @@ pub(super) fn joined(response: Response<Pieces>) -> Response<Bytes> {
     })
 }
 
-/// Why an answer has no form: classes and JSON are the client's wish, all else is the model's doing.
+/// Why an answer has no form: the client asks for one that the answer cannot have, or it is the model's doing.
 fn unwritten(error: EncodeError) -> Problem {
-    let cause = match &error {
-        EncodeError::Classes(_) => Cause::BadInput,
-        // It could have asked for binary data.
-        EncodeError::OpenInference(open_inference::EncodeError::NoJsonForm { .. }) => {
-            Cause::BadInput
+    let cause = if error.is_wish() { Cause::BadInput } else { Cause::NoForm };
+    let hint = match &error {
+        EncodeError::Values(WriteError::Scalar { .. } | WriteError::Rows { .. }) => {
+            "; ask with \"inputs\" instead of rows where the dialect has it, or with the Open Inference Protocol"
         }
-        _ => Cause::NoForm,
+        _ => "",
     };
-    Problem::new(cause, error.to_string())
+    Problem::new(cause, format!("{error}{hint}"))
 }
 
 /// What is wrong with a body that cannot be read.

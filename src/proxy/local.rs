@@ -25,7 +25,7 @@ use crate::monitor::Values;
 use crate::protocol::dialect::{Call, Dialect, Operation, Signature, Terms, about};
 use crate::protocol::infer::{InferRequest, InferResponse};
 use crate::protocol::open_inference::{ModelMetadata, PLATFORM_ONNX};
-use crate::protocol::tensor::{Tensor, TensorSpec};
+use crate::protocol::tensor::{Tensor, TensorData, TensorSpec};
 use crate::snapshot::{Dropped, LocalRuntime};
 
 /// Gets the answer of a model in this process. `call` is absent where a route led here with a path of no
@@ -160,15 +160,16 @@ pub(super) async fn predict_aside(
     place: Arc<Place>,
 ) -> Result<Aside, Unanswered> {
     let names = Names::of(exchange)?;
+    let manner = Manner::of(exchange, false);
     let (loaded, beside) = (Arc::clone(&runtime.model), beside.map(|it| Arc::clone(&it.model)));
     let job = move |turn: Turn| -> Option<Result<(Option<Duration>, Prediction), Problem>> {
-        let ours = beside.and_then(|champion| time_of(&champion, &asked));
+        let ours = beside.and_then(|champion| time_of(&champion, &asked, manner));
         if !turn.begin(ours) {
             return None;
         }
         let began = Instant::now();
         let made = decode(&loaded, &asked).and_then(|(request, form)| {
-            let made = run_here(&loaded, request, (began, false))?;
+            let made = run_here(&loaded, request, manner, began)?;
             made.written(&loaded, &names, &form)
         });
         drop(place);
@@ -185,19 +186,18 @@ pub(super) async fn predict_aside(
 }
 
 /// How long a model takes for what is asked, where it answers it.
-fn time_of(model: &LocalModel, asked: &Asked) -> Option<Duration> {
+fn time_of(model: &LocalModel, asked: &Asked, manner: Manner) -> Option<Duration> {
     let (request, _) = decode(model, asked).ok()?;
     let wanted: Vec<&str> = request.outputs.iter().map(|it| it.name.as_ref()).collect();
     let began = Instant::now();
-    model.infer(request.inputs, &wanted).ok()?;
+    model.run(&model.prepare(request.inputs, &wanted).ok()?.at_most(manner.longest)).ok()?;
     Some(began.elapsed())
 }
 
-/// What the client sees the model and its version called, and how long its answer may be.
+/// What the client sees the model and its version called.
 struct Names {
     model: String,
     version: String,
-    longest: u64,
 }
 
 impl Names {
@@ -205,11 +205,22 @@ impl Names {
         let Some(TargetKind::Version(model, version)) = exchange.target_kind() else {
             return Err(not_a_version());
         };
-        Ok(Self {
-            model: model.as_str().to_owned(),
-            version: version.as_str().to_owned(),
-            longest: exchange.context.worker.gateway.limits.held_bodies,
-        })
+        Ok(Self { model: model.as_str().to_owned(), version: version.as_str().to_owned() })
+    }
+}
+
+/// How a request is run.
+#[derive(Clone, Copy)]
+struct Manner {
+    /// Whether the monitor counts its values.
+    monitored: bool,
+    /// How long its answer may be, in bytes.
+    longest: u64,
+}
+
+impl Manner {
+    fn of(exchange: &Exchange, monitored: bool) -> Self {
+        Self { monitored, longest: exchange.context.worker.gateway.limits.held_bodies }
     }
 }
 
@@ -223,13 +234,14 @@ async fn run(
     if exchange.deadline() <= Instant::now() {
         return Err(exchange.overdue(Cause::QueueTimeout));
     }
-    let monitored = exchange.wants_values();
+    let manner = Manner::of(exchange, exchange.wants_values());
     let limit = runtime.execution.inline_below;
-    if runtime.model.cost() < limit && asked.len() <= INLINE_BYTES_MAX {
+    let is_cheap = |cost: Option<Duration>| cost.is_some_and(|cost| cost < limit);
+    if is_cheap(runtime.model.cost()) && asked.len() <= INLINE_BYTES_MAX {
         let began = Instant::now();
         let (request, form) = decode(&runtime.model, &asked)?;
-        if runtime.model.cost_of(&request.inputs) < limit {
-            let made = run_here(&runtime.model, request, (began, monitored))?;
+        if is_cheap(runtime.model.cost_of(&request.inputs)) {
+            let made = run_here(&runtime.model, request, manner, began)?;
             if answer_bytes(&made.outputs) <= INLINE_BYTES_MAX {
                 return made.written(&runtime.model, &names, &form);
             }
@@ -245,16 +257,16 @@ async fn run(
         let job = move || {
             let began = Instant::now();
             let (request, form) = decode(&loaded, &asked)?;
-            run_here(&loaded, request, (began, monitored))?.written(&loaded, &names, &form)
+            run_here(&loaded, request, manner, began)?.written(&loaded, &names, &form)
         };
         return answered(exchange, executor.submit(&runtime.lane, deadline, job)).await;
     }
     // What runs together must be decoded before it is put together.
     let ready = if asked.len() <= INLINE_BYTES_MAX {
-        prepare(&loaded, &asked, monitored)?
+        prepare(&loaded, &asked, manner)?
     } else {
         let loaded = Arc::clone(&loaded);
-        let job = move || prepare(&loaded, &asked, monitored);
+        let job = move || prepare(&loaded, &asked, manner);
         answered(exchange, executor.submit(&runtime.lane, deadline, job)).await?
     };
     let Ready { id, prepared, form, input, mut values } = ready;
@@ -308,14 +320,14 @@ fn see(values: &mut Option<Box<Values>>, role: Role, tensors: &[Tensor], specs: 
 }
 
 /// Decodes a request and checks that it fits.
-fn prepare(loaded: &LocalModel, asked: &Asked, monitored: bool) -> Result<Ready, Problem> {
+fn prepare(loaded: &LocalModel, asked: &Asked, manner: Manner) -> Result<Ready, Problem> {
     let began = Instant::now();
     let (request, form) = decode(loaded, asked)?;
     let wanted: Vec<&str> = request.outputs.iter().map(|output| output.name.as_ref()).collect();
-    let mut values = monitored.then(Box::default);
+    let mut values = manner.monitored.then(Box::default);
     see(&mut values, Role::Input, &request.inputs, &loaded.signature().inputs);
     let prepared = loaded.prepare(request.inputs, &wanted);
-    let prepared = prepared.map_err(|error| model_problem(error.into()))?;
+    let prepared = prepared.map_err(|error| model_problem(error.into()))?.at_most(manner.longest);
     let id = request.id.map(|id| id.to_string());
     Ok(Ready { id, prepared, form, input: began.elapsed(), values })
 }
@@ -323,6 +335,12 @@ fn prepare(loaded: &LocalModel, asked: &Asked, monitored: bool) -> Result<Ready,
 /// Whose fault it is that a model gave no answer.
 fn model_problem(error: InferError) -> Problem {
     let cause = match &error {
+        InferError::TooLong { bytes, limit } => {
+            let detail = format!(
+                "the answer would have about {bytes} bytes, and `limits.held_bodies` allows {limit}; ask for less"
+            );
+            return Problem::new(Cause::BadInput, detail);
+        }
         InferError::Input(_) => Cause::BadInput,
         InferError::Model { .. } => Cause::Model,
         InferError::Panicked { .. } => Cause::ModelPanic,
@@ -358,14 +376,17 @@ impl Made {
 fn run_here(
     loaded: &LocalModel,
     request: InferRequest<'_>,
-    (decoding, monitored): (Instant, bool),
+    manner: Manner,
+    decoding: Instant,
 ) -> Result<Made, Problem> {
-    let mut values = monitored.then(Box::default);
+    let mut values = manner.monitored.then(Box::default);
     see(&mut values, Role::Input, &request.inputs, &loaded.signature().inputs);
     let wanted: Vec<&str> = request.outputs.iter().map(|output| output.name.as_ref()).collect();
     let batch = rows(&request.inputs);
     let began = Instant::now();
-    let outputs = loaded.infer(request.inputs, &wanted).map_err(model_problem)?;
+    let prepared = loaded.prepare(request.inputs, &wanted);
+    let prepared = prepared.map_err(|error| model_problem(error.into()))?.at_most(manner.longest);
+    let outputs = loaded.run(&prepared).map_err(model_problem)?;
     let ran = Instant::now();
     see(&mut values, Role::Output, &outputs, &loaded.signature().outputs);
     let (input, infer) = (began.duration_since(decoding), ran.duration_since(began));
@@ -373,11 +394,15 @@ fn run_here(
     Ok(Made { id, outputs, input, infer, batch, values })
 }
 
-/// About how long an answer becomes.
+/// About how long an answer becomes. That it is not too long has been checked by the model, before it was
+/// copied.
 fn answer_bytes(outputs: &[Tensor]) -> usize {
     const NUMBER_BYTES: usize = 8;
-    let elements = outputs.iter().map(|output| output.data().len());
-    elements.sum::<usize>().saturating_mul(NUMBER_BYTES)
+    let bytes = outputs.iter().map(|output| match output.data() {
+        TensorData::Bytes(texts) => texts.iter().map(|text| NUMBER_BYTES + text.len()).sum(),
+        numbers => numbers.len().saturating_mul(NUMBER_BYTES),
+    });
+    bytes.sum()
 }
 
 fn encode(
@@ -387,10 +412,6 @@ fn encode(
     id: Option<&str>,
     outputs: Vec<Tensor>,
 ) -> Result<Response<Bytes>, Problem> {
-    if answer_bytes(&outputs) as u64 > names.longest {
-        let detail = "the answer would be longer than `limits.held_bodies` allows; ask for less";
-        return Err(Problem::new(Cause::BadInput, detail));
-    }
     let response = InferResponse {
         id: id.map(Into::into),
         model_name: names.model.as_str().into(),

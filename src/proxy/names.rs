@@ -1,13 +1,14 @@
 //! How a request is addressed at a backend that speaks what its client speaks.
 //!
-//! Owns the one change to such a request: model and version in its path become what the backend
-//! understands, or are left out. Never touches a query or a body.
+//! Owns the one change to such a request: model and version in its path, or in the headers that name them to
+//! SageMaker containers, become what the backend understands, or are left out. Never touches a query or a body.
 
-use http::Uri;
 use http::uri::PathAndQuery;
+use http::{HeaderMap, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::protocol::dialect::{Call, Dialect, Release};
+use crate::protocol::dialect::{Call, Dialect, EncodeError, Release, name_container};
+use crate::protocol::sagemaker::TARGET_VARIANT;
 use crate::snapshot::RemoteNames;
 
 /// Everything but unreserved characters (RFC 3986 section 2.3).
@@ -26,6 +27,23 @@ pub(super) fn backend_target(uri: &Uri, call: Option<&Call<'_>>, names: &RemoteN
         None if uri.authority().is_some() => origin(uri),
         None => uri.clone(),
     }
+}
+
+/// Gives the headers by which a SageMaker container is told model and version the names that it understands.
+/// Other dialects name them in the path.
+///
+/// # Errors
+/// When a name cannot stand in a header.
+pub(super) fn backend_headers(
+    headers: &mut HeaderMap,
+    call: Option<&Call<'_>>,
+    names: &RemoteNames,
+) -> Result<(), EncodeError> {
+    let Some(call) = call.filter(|call| call.dialect == Dialect::Sagemaker) else { return Ok(()) };
+    if call.release != Release::Any {
+        headers.remove(TARGET_VARIANT);
+    }
+    name_container(headers, names.model.as_deref(), names.version.as_deref())
 }
 
 /// The origin form of a target.
@@ -62,6 +80,7 @@ fn renamed(uri: &Uri, call: &Call<'_>, names: &RemoteNames) -> Option<Uri> {
                 None => format!("{base}/{model}{suffix}"),
             }
         }
+        Dialect::Sagemaker if path.starts_with("/models/") => format!("/models/{model}/invoke"),
         Dialect::OpenInferenceGrpc | Dialect::Sagemaker | Dialect::Raw => return None,
     };
     if let Some(query) = query {
@@ -87,6 +106,7 @@ fn suffix<'a>(path: &'a str, ends: &[char]) -> Option<&'a str> {
 mod tests {
     use super::*;
     use crate::protocol::dialect::parse_path;
+    use crate::protocol::sagemaker::TARGET_MODEL;
 
     fn target(uri: &str, model: Option<&str>, version: Option<&str>) -> String {
         let uri: Uri = uri.parse().unwrap();
@@ -107,6 +127,29 @@ mod tests {
         assert_eq!(target("/v1/models/m:predict"), "/v1/models/m:predict");
         assert_eq!(target("/predictions/m/v1?x=1"), "/predictions/m?x=1");
         assert_eq!(target("http://h:1/x?y=/../z"), "/x?y=/../z");
+    }
+
+    #[test]
+    fn containers_are_told_names_in_headers() {
+        let told = |uri: &str, model: Option<&str>, version: Option<&str>| {
+            let mut call = parse_path(uri).unwrap().unwrap();
+            call.release = Release::Version("ours".into());
+            let text = |name: Option<&str>| name.map(str::to_owned);
+            let names = RemoteNames { model: text(model), version: text(version) };
+            let mut headers = HeaderMap::new();
+            for name in [TARGET_MODEL, TARGET_VARIANT] {
+                headers.insert(name, "ours".parse().unwrap());
+            }
+            backend_headers(&mut headers, Some(&call), &names).unwrap();
+            [TARGET_MODEL, TARGET_VARIANT]
+                .map(|name| headers.get(name).map(|value| value.to_str().unwrap().to_owned()))
+        };
+        let some = |name: &str| Some(name.to_owned());
+        assert_eq!(told("/invocations", Some("a b"), Some("3")), [some("a b"), some("3")]);
+        assert_eq!(told("/invocations", None, None), [some("ours"), None]);
+        assert_eq!(told("/v2/models/m/infer", Some("a"), None), [some("ours"), some("ours")]);
+        assert_eq!(target("/models/m/invoke?x=1", Some("a b"), None), "/models/a%20b/invoke?x=1");
+        assert_eq!(target("/models/m/invoke", None, None), "/models/m/invoke");
     }
 
     #[test]

@@ -19,7 +19,8 @@ pub(super) const ERROR_HEADER: &str = "x-pointsman-error";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Problem {
     pub(super) cause: Cause,
-    /// What is wrong, for the caller and the record; never a body or a secret.
+    /// What is wrong, for the caller and the record; never a body or a secret, though where the cause
+    /// [may quote](Cause::may_quote) a single value may stand in it.
     pub(super) detail: String,
     /// The methods for the `Allow` header of a 405.
     pub(super) allow: Option<&'static str>,

@@ -22,7 +22,7 @@ use super::body::{self, Gather, Pieces, RequestBody, WHOLE_BYTES_MAX};
 use super::coding::Coding;
 use super::exchange::{Answer, Exchange, Streaming, micros};
 use super::forward::{self, REQUEST_ID, TRACEPARENT};
-use super::names::backend_target;
+use super::names::{backend_headers, backend_target};
 use super::offload::inflated;
 use super::problem::{Cause, Problem};
 use super::upstream::{Link, LinkError};
@@ -44,7 +44,7 @@ pub(super) async fn answer(
     admitted: &Admitted,
     incoming: Incoming,
 ) -> Result<Answer, Problem> {
-    readdress(exchange, runtime, call, &mut parts);
+    readdress(exchange, runtime, call, &mut parts)?;
     prepare(exchange, &mut parts, admitted);
     let body = match admitted.body {
         BodyLength::Known(length) if length <= WHOLE_BYTES_MAX => {
@@ -67,7 +67,7 @@ pub(super) async fn answer_whole(
     admitted: &Admitted,
     pieces: Pieces,
 ) -> Result<Answer, Problem> {
-    readdress(exchange, runtime, call, &mut parts);
+    readdress(exchange, runtime, call, &mut parts)?;
     prepare(exchange, &mut parts, admitted);
     forward(exchange, runtime, parts, RequestBody::whole(pieces), true).await
 }
@@ -79,9 +79,11 @@ fn readdress(
     runtime: &RemoteRuntime,
     call: Option<&Call<'_>>,
     parts: &mut Parts,
-) {
+) -> Result<(), Problem> {
     let named = call.filter(|_| matches!(exchange.target_kind(), Some(TargetKind::Version(..))));
     parts.uri = backend_target(&parts.uri, named, &runtime.spoken.names);
+    backend_headers(&mut parts.headers, named, &runtime.spoken.names)
+        .map_err(|error| Problem::new(Cause::Translation, error.to_string()))
 }
 
 /// Sends a request as it is, and passes the answer on.

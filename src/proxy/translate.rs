@@ -339,6 +339,7 @@ fn target<'a>(
     Target {
         terms,
         path: runtime.spoken.path.as_deref(),
+        named: names.model.is_some(),
         binary: runtime.spoken.extensions.is_some_and(|known| known.binary_tensors),
         ..Target::new(spoken, model, release)
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::gateway::{records, run};
-use crate::support::onnx::{FLOAT, Graph, INT64, ints};
+use crate::support::onnx::{FLOAT, Graph, INT64, int, ints};
 use crate::support::{Gateway, IRIS_BODY, iris, repository};
 
 const INFER: &str = "/v2/models/iris/infer";
@@ -128,6 +128,43 @@ fn a_request_that_would_fill_the_memory_is_refused_before_it_runs() {
         "{}",
         reply.text()
     );
+}
+
+#[test]
+fn a_number_that_would_fill_the_memory_is_refused_before_it_counts() {
+    let graph = Graph::default()
+        .ints("zero", &[], &[0])
+        .ints("one", &[], &[1])
+        .input("x", INT64, &[])
+        .node("Range", &["zero", "x", "one"], "y")
+        .output("y", INT64, &["M"]);
+    let gateway = with_model(&graph.encode(), "", "");
+    let count = |to: i64| {
+        let body =
+            json!({"inputs": [{"name": "x", "datatype": "INT64", "shape": [], "data": [to]}]});
+        gateway.post("/v2/models/m/infer", &body.to_string())
+    };
+    assert_eq!(count(3).json()["outputs"][0]["data"], json!([0, 1, 2]));
+    for to in [400_000_000, 10_i64.pow(13)] {
+        let reply = count(to);
+        assert_eq!((reply.status, reply.error()), (400, "bad_input"), "{}", reply.text());
+        assert!(reply.text().contains("run_memory"), "{}", reply.text());
+    }
+}
+
+#[test]
+fn a_scalar_asked_for_by_rows_is_the_callers_mistake() {
+    let graph = Graph::default()
+        .input("x", FLOAT, &["N", "2"])
+        .node_with("ReduceSum", &["x"], "y", vec![int("keepdims", 0)])
+        .output("y", FLOAT, &[]);
+    let gateway = with_model(&graph.encode(), "", "");
+    let path = "/v1/models/m/versions/v1:predict";
+    let rows = gateway.post(path, r#"{"instances":[[1,2]]}"#);
+    assert_eq!((rows.status, rows.error()), (400, "bad_input"), "{}", rows.text());
+    assert!(rows.text().contains("a scalar, which has no rows; ask with"), "{}", rows.text());
+    let columns = gateway.post(path, r#"{"inputs":[[1,2]]}"#);
+    assert_eq!(columns.json(), json!({"outputs": 3.0}));
 }
 
 #[test]

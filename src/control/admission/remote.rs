@@ -42,6 +42,8 @@ pub(super) struct Remote {
     dialect: Dialect,
     /// The model's name there.
     model: String,
+    /// Whether that name was declared to be theirs.
+    named: bool,
     /// The version's name there, where they are told one.
     version: Option<String>,
     known: Known,
@@ -95,6 +97,7 @@ impl Remote {
             met: vec![false; addresses.len()],
             turn: 0,
             dialect,
+            named: spec.remote_model.is_some(),
             model: spec.remote_model.unwrap_or_else(|| model.as_str().to_owned()),
             version: spec.remote_version,
             known,
@@ -301,6 +304,7 @@ impl Remote {
         Target {
             terms,
             path: self.path.as_deref(),
+            named: self.named,
             binary: self.known.extensions.is_some_and(|known| known.binary_tensors),
             ..Target::new(self.dialect, names.model, release)
         }

@@ -100,7 +100,9 @@ async fn run_here(
     let (outputs, took) = ran.map_err(|gone| RunError::Unreachable(gone.to_string()))?;
     match outputs {
         Ok(outputs) => Ok(Ran { outputs, took }),
-        Err(InferError::Input(error)) => Err(RunError::Refused(error.to_string())),
+        Err(error @ (InferError::Input(_) | InferError::TooLong { .. })) => {
+            Err(RunError::Refused(error.to_string()))
+        }
         Err(error @ (InferError::Model { .. } | InferError::Panicked { .. })) => {
             Err(RunError::Failed(error.to_string()))
         }

@@ -51,6 +51,10 @@ impl Operator for CategoryMapper {
         let input = Self::only(inputs)?;
         Ok(tvec!(self.map(input.datum_type())?.apply(&input)?.into_tvalue()))
     }
+
+    fn longest_text(&self) -> usize {
+        self.to_texts.longest_text()
+    }
 }
 
 impl CategoryMapper {

@@ -57,6 +57,10 @@ impl Operator for LabelEncoder {
         let output = self.map(input.datum_type())?.apply(&input)?;
         Ok(tvec!(output.into_tvalue()))
     }
+
+    fn longest_text(&self) -> usize {
+        self.maps.iter().map(Map::longest_text).max().unwrap_or(0)
+    }
 }
 
 impl LabelEncoder {

@@ -60,6 +60,14 @@ impl Labels {
         }
     }
 
+    /// The length of the longest text, 0 where they are integers.
+    pub(super) fn longest_text(&self) -> usize {
+        match self {
+            Self::Integers(_) => 0,
+            Self::Texts(labels) => labels.iter().map(String::len).max().unwrap_or(0),
+        }
+    }
+
     /// The element type of [`Self::pick`].
     pub(super) fn datum_type(&self) -> DatumType {
         match self {

@@ -131,4 +131,8 @@ impl Operator for LinearClassifier {
         }
         Ok(tvec!(labels.into_tvalue(), scores.into_tvalue()))
     }
+
+    fn longest_text(&self) -> usize {
+        self.labels.longest_text()
+    }
 }

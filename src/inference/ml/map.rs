@@ -6,6 +6,7 @@ use tract_onnx::prelude::{Datum, DatumType, Tensor, TractResult, tensor1};
 use tract_onnx::tract_hir::internal::bail;
 
 use super::lookup::{Lookup, Precedence};
+use crate::inference::footprint::longest_text;
 
 /// What an element becomes that is not among the keys, where a file does not say.
 pub(super) const UNUSED: &str = "_Unused";
@@ -37,6 +38,11 @@ impl Map {
     /// The element type of the values.
     pub(super) fn value_type(&self) -> DatumType {
         self.values.datum_type()
+    }
+
+    /// The length of the longest value, 0 where they are numbers.
+    pub(super) fn longest_text(&self) -> usize {
+        longest_text(&self.values)
     }
 
     /// The value of each element.

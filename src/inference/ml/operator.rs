@@ -70,6 +70,11 @@ pub(in crate::inference) trait Operator:
         0
     }
 
+    /// The length of the longest text that it makes, of those that its attributes give.
+    fn longest_text(&self) -> usize {
+        0
+    }
+
     /// The only one of `inputs`.
     fn only<T>(inputs: impl IntoIterator<Item = T>) -> TractResult<T> {
         let mut inputs = inputs.into_iter();
@@ -148,9 +153,18 @@ pub(in crate::inference) fn wrap<O: Operator>(
     expand(Node { operator: Arc::new(operator), wanted })
 }
 
-/// What `op` holds if it is the operator `O`.
-pub(super) fn held<O: Operator>(op: &dyn TypedOp) -> Option<usize> {
-    op.downcast_ref::<Node<O>>().map(|node| node.operator.held_bytes())
+/// What an operator takes for itself, and what its texts do.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Weight {
+    pub(super) held_bytes: usize,
+    pub(super) longest_text: usize,
+}
+
+/// What `op` weighs if it is the operator `O`.
+pub(super) fn weight<O: Operator>(op: &dyn TypedOp) -> Option<Weight> {
+    let operator = &op.downcast_ref::<Node<O>>()?.operator;
+    let (held_bytes, longest_text) = (operator.held_bytes(), operator.longest_text());
+    Some(Weight { held_bytes, longest_text })
 }
 
 /// Reads all attributes of a node.

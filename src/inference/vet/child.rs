@@ -50,7 +50,7 @@ fn verdict(model: &LocalModel, before: Memory, descriptors: usize) -> Verdict {
         digest: hex(&model.digest()),
         inputs: signature.inputs.iter().map(ToString::to_string).collect(),
         outputs: signature.outputs.iter().map(ToString::to_string).collect(),
-        cost_us: u64::try_from(model.cost().as_micros()).unwrap_or(u64::MAX),
+        cost_us: model.cost_us(),
         memory_peak: Memory::now().peak.saturating_sub(before.peak),
         descriptors,
         further: model.has_further_files(),

@@ -111,7 +111,7 @@ mod tests {
             digest: hex(&file),
             inputs: vec![],
             outputs: vec![],
-            cost_us: 1,
+            cost_us: Some(1),
             memory_peak: 2,
             descriptors: 3,
             further,

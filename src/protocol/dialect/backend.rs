@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use smallvec::smallvec;
 
 use super::client::EncodeError;
@@ -34,6 +34,9 @@ pub struct Target<'a> {
     pub path: Option<&'a str>,
     /// The form in which a SageMaker container takes its values.
     pub container: ContainerForm,
+    /// Whether the name was declared to be that of the backends. Where a path names no model they are told only
+    /// such a one: a container that has one model need not know it by a name.
+    pub named: bool,
     /// Whether an Open Inference backend takes and gives binary tensors over REST. Without them it can
     /// neither take FP16 and BF16 nor bytes that are not text.
     pub binary: bool,
@@ -58,6 +61,7 @@ impl<'a> Target<'a> {
             terms: Terms::default(),
             path: None,
             container: ContainerForm::Rows(sagemaker::Form::Json),
+            named: false,
             binary: false,
         }
     }
@@ -89,6 +93,43 @@ pub enum AnswerError {
 /// # Errors
 /// When the dialect has no form for it.
 pub fn encode_request(
+    target: &Target<'_>,
+    operation: Operation,
+    request: InferRequest<'_>,
+) -> Result<Request<Pieces>, EncodeError> {
+    let mut made = encode_unnamed(target, operation, request)?;
+    if target.dialect == Dialect::Sagemaker {
+        let version = match &target.release {
+            Release::Any => None,
+            Release::Version(name) | Release::Label(name) => Some(name.as_ref()),
+        };
+        let model = target.named.then_some(target.model.as_ref());
+        name_container(made.headers_mut(), model, version)?;
+    }
+    Ok(made)
+}
+
+/// Tells a SageMaker container in headers which of its models is meant, and which version of it.
+///
+/// # Errors
+/// When a name cannot stand in a header.
+pub fn name_container(
+    headers: &mut HeaderMap,
+    model: Option<&str>,
+    version: Option<&str>,
+) -> Result<(), EncodeError> {
+    let names = [(sagemaker::TARGET_MODEL, model), (sagemaker::TARGET_VARIANT, version)];
+    for (header, name) in names {
+        let Some(name) = name else { continue };
+        let unsound =
+            |error: http::header::InvalidHeaderValue| EncodeError::Head(error.to_string());
+        headers.insert(header, HeaderValue::from_str(name).map_err(unsound)?);
+    }
+    Ok(())
+}
+
+/// The request but for the names that stand in headers.
+fn encode_unnamed(
     target: &Target<'_>,
     operation: Operation,
     request: InferRequest<'_>,

@@ -125,6 +125,27 @@ pub enum EncodeError {
     Head(String),
 }
 
+impl EncodeError {
+    /// Whether an answer lacks a form only because of the one that the client asked for: another dialect, or
+    /// another request in the same, would have got it. Otherwise no client can be given this answer, which is
+    /// the model's doing or that of whoever declared it.
+    pub fn is_wish(&self) -> bool {
+        use open_inference::EncodeError as V2;
+        match self {
+            Self::OpenInference(V2::NoJsonForm { .. } | V2::NotUtf8 { .. })
+            | Self::Classes(_)
+            | Self::Values(_)
+            | Self::Labels(_)
+            | Self::NoOperation { .. }
+            | Self::Raw(RawError::Write(_)) => true,
+            Self::OpenInference(V2::TooLong { .. })
+            | Self::Message(_)
+            | Self::Raw(RawError::NoPointer(_) | RawError::Many(_) | RawError::Within(_))
+            | Self::Head(_) => false,
+        }
+    }
+}
+
 /// Reads a client's request.
 ///
 /// # Errors

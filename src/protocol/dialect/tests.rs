@@ -5,7 +5,11 @@ use smallvec::SmallVec;
 
 use super::*;
 use crate::protocol::infer::{InferRequest, InferResponse, RequestedOutput};
+use crate::protocol::open_inference::EncodeError as V2;
+use crate::protocol::raw::RawError;
 use crate::protocol::tensor::{Datatype, Tensor, TensorData, TensorSpec};
+use crate::protocol::tensorflow_serving::LabelError;
+use crate::protocol::untyped::WriteError;
 
 fn spec(name: &str, datatype: Datatype, shape: &[i64]) -> TensorSpec {
     TensorSpec {
@@ -165,6 +169,16 @@ fn requests_to_backends_have_their_path_and_body() {
         assert_eq!(made.body().concat(), body.as_bytes(), "{dialect}");
         assert_eq!(made.headers()["content-type"], "application/json");
     }
+    let mut named = Target::new(Dialect::Sagemaker, "a/b", version);
+    let header = |target: &Target<'_>, name| {
+        let made = encode_request(target, Operation::Infer, request.clone()).unwrap();
+        made.headers().get(name).map(|value| value.to_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(header(&named, "x-amzn-sagemaker-target-model"), None);
+    named.named = true;
+    named.release = Release::Version("7".into());
+    assert_eq!(header(&named, "x-amzn-sagemaker-target-model").as_deref(), Some("a/b"));
+    assert_eq!(header(&named, "x-amzn-sagemaker-target-variant").as_deref(), Some("7"));
     let mut csv = Target::new(Dialect::Sagemaker, "m", Release::Any);
     csv.container = ContainerForm::Rows(SagemakerForm::Csv);
     let made = encode_request(&csv, Operation::Infer, request.clone()).unwrap();
@@ -186,6 +200,24 @@ fn requests_to_backends_have_their_path_and_body() {
     );
     let error = encode_request(&raw, Operation::Explain, request).unwrap_err().to_string();
     assert_eq!(error, "raw backends have no explanation");
+}
+
+#[test]
+fn a_form_that_the_client_could_have_left_is_its_wish() {
+    let tensor = || "y".to_owned();
+    let scalar = || WriteError::Scalar { tensor: tensor() };
+    for wish in [
+        EncodeError::OpenInference(V2::NoJsonForm { tensor: tensor(), datatype: Datatype::Fp16 }),
+        EncodeError::OpenInference(V2::NotUtf8 { tensor: tensor(), element: 1 }),
+        EncodeError::Values(scalar()),
+        EncodeError::Raw(RawError::Write(scalar())),
+        EncodeError::Labels(LabelError::NoScores),
+    ] {
+        assert!(wish.is_wish(), "{wish}");
+    }
+    for doing in [EncodeError::Raw(RawError::NoPointer("rows")), EncodeError::Head(tensor())] {
+        assert!(!doing.is_wish(), "{doing}");
+    }
 }
 
 #[test]

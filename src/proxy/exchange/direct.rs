@@ -18,6 +18,7 @@ use crate::domain::routing::{
     self, Decision, HeaderSource, ModelCall, Reason, RequestView, TargetIx, VERSION_HEADER,
 };
 use crate::protocol::dialect::{Call, Dialect, Operation, Release, parse_path, same_wire};
+use crate::protocol::sagemaker;
 use crate::proxy::admit::{self, Admitted, BodyLength};
 use crate::proxy::problem::{Cause, Problem};
 use crate::proxy::{
@@ -26,8 +27,8 @@ use crate::proxy::{
 use crate::snapshot::RuntimeKind;
 
 /// Name a model and a version where the path of a SageMaker container does not.
-const TARGET_MODEL: HeaderName = HeaderName::from_static("x-amzn-sagemaker-target-model");
-const TARGET_VARIANT: HeaderName = HeaderName::from_static("x-amzn-sagemaker-target-variant");
+const TARGET_MODEL: HeaderName = HeaderName::from_static(sagemaker::TARGET_MODEL);
+const TARGET_VARIANT: HeaderName = HeaderName::from_static(sagemaker::TARGET_VARIANT);
 
 /// Gets the answer to a request. What is left in `unread` was not asked for.
 pub(super) async fn answer(

@@ -111,6 +111,10 @@ impl Operator for SvmClassifier {
     fn held_bytes(&self) -> usize {
         self.vectors.bytes()
     }
+
+    fn longest_text(&self) -> usize {
+        self.labels.longest_text()
+    }
 }
 
 /// Memory that rows share.

@@ -130,6 +130,10 @@ impl Operator for TreeEnsembleClassifier {
     fn held_bytes(&self) -> usize {
         self.ensemble.held_bytes()
     }
+
+    fn longest_text(&self) -> usize {
+        self.labels.longest_text()
+    }
 }
 
 impl TreeEnsembleClassifier {

@@ -1,0 +1,175 @@
+//! Trying a model on made-up rows, for sizes of its open dimensions at which it runs.
+//!
+//! Owns which sizes and values are tried. A graph with further open dimensions than the batch may rightly fail
+//! where all of them are 1; one that fails at every size is no model that can be served. Where it takes one
+//! row it is tried on two as well. Bounded in time and, by the run's own bound, in memory. Never knows how long
+//! a run takes.
+
+use std::time::{Duration, Instant};
+
+use tract_onnx::prelude::{TValue, TVec, TractError, TractResult};
+
+use super::contained;
+use super::convert::{self, Fill};
+use super::local_model::{InferError, failure};
+use super::plans::Plans;
+use super::shapes::Sizes;
+use super::signature::{Dim, InputError, Signature};
+
+/// The sizes that all dimensions but the batch are given in turn.
+const ALIKE: &[usize] = &[1, 2, 3, 4, 5, 8, 16, 32, 64, 128, 256, 512];
+/// So many dimensions are also given different sizes, each up to [`DIFFERENT_MAX`].
+const DIFFERENT_DIMS: std::ops::RangeInclusive<usize> = 2..=3;
+const DIFFERENT_MAX: usize = 3;
+/// No further sizes are tried after that.
+const TIME_MAX: Duration = Duration::from_secs(5);
+
+/// What a model runs on.
+#[derive(Debug)]
+pub(super) struct Working {
+    sizes: Sizes,
+    fill: Fill,
+}
+
+/// Why a model was not seen to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unseen {
+    /// It takes other values.
+    Choosy,
+    /// It fails at every size that was tried.
+    Fails,
+}
+
+/// Finds sizes at which the general plan runs.
+pub(super) fn find(plans: &Plans, signature: &Signature, limit: u64) -> Result<Working, Unseen> {
+    let started = Instant::now();
+    let mut unseen = Unseen::Fails;
+    for sizes in candidates(signature) {
+        for fill in [Fill::Zeros, Fill::Ones] {
+            match run(plans, signature, &sizes, fill, limit) {
+                Ok(()) => return Ok(Working { sizes, fill }),
+                Err(InferError::Input(InputError::Value { .. })) => unseen = Unseen::Choosy,
+                Err(_fails) => {}
+            }
+        }
+        if started.elapsed() > TIME_MAX {
+            break;
+        }
+    }
+    Err(unseen)
+}
+
+/// Why the model takes no two rows where it takes one; `None` where it does, or no row was found.
+pub(super) fn two_rows(plans: &Plans, signature: &Signature, limit: u64) -> Option<InferError> {
+    let batch = batch(signature)?;
+    let Working { mut sizes, fill } = find(plans, signature, limit).ok()?;
+    *sizes.get_mut(batch)? = 2;
+    match run(plans, signature, &sizes, fill, limit) {
+        Ok(()) | Err(InferError::Input(InputError::Value { .. })) => None,
+        Err(error) => Some(error),
+    }
+}
+
+/// The number of the dimension that the first input begins with, where it is open.
+fn batch(signature: &Signature) -> Option<usize> {
+    match signature.dims.first()?.first()? {
+        Dim::Free(number) => Some(*number),
+        Dim::Fixed(_) => None,
+    }
+}
+
+fn run(
+    plans: &Plans,
+    signature: &Signature,
+    sizes: &Sizes,
+    fill: Fill,
+    limit: u64,
+) -> Result<(), InferError> {
+    let run = || plans.run_general(sizes, inputs(signature, sizes, fill)?, limit);
+    match contained(run) {
+        Ok(outcome) => outcome.map(drop).map_err(|error: TractError| failure(&error)),
+        Err(reason) => Err(InferError::Panicked { reason }),
+    }
+}
+
+/// One made-up tensor for each input.
+fn inputs(signature: &Signature, sizes: &Sizes, fill: Fill) -> TractResult<TVec<TValue>> {
+    let inputs = signature.inputs.iter().zip(&signature.dims).map(|(spec, dims)| {
+        let size = |dim: &Dim| match dim {
+            Dim::Fixed(size) => *size,
+            Dim::Free(number) => sizes.get(*number).copied().unwrap_or(1),
+        };
+        let shape: TVec<usize> = dims.iter().map(size).collect();
+        convert::filled(spec.datatype, &shape, fill)
+    });
+    inputs.collect()
+}
+
+/// Sizes of the open dimensions, by their numbers, beginning with 1 in each. The batch stays 1.
+fn candidates(signature: &Signature) -> Vec<Sizes> {
+    let dims = signature.dims.iter().flatten().filter_map(|dim| match dim {
+        Dim::Free(number) => Some(number + 1),
+        Dim::Fixed(_) => None,
+    });
+    let count = dims.max().unwrap_or(0);
+    let batch = batch(signature);
+    let others: Vec<usize> = (0..count).filter(|number| Some(*number) != batch).collect();
+    let with = |size_of: &dyn Fn(usize) -> usize| {
+        let mut sizes = Sizes::from_elem(1, count);
+        for (place, number) in others.iter().enumerate() {
+            if let Some(size) = sizes.get_mut(*number) {
+                *size = size_of(place);
+            }
+        }
+        sizes
+    };
+    if others.is_empty() {
+        return vec![with(&|_| 1)];
+    }
+    let mut all: Vec<Sizes> = ALIKE.iter().map(|&size| with(&|_| size)).collect();
+    if DIFFERENT_DIMS.contains(&others.len()) {
+        let digit = |number: usize, place: usize| {
+            let place = u32::try_from(place).unwrap_or(u32::MAX);
+            number / DIFFERENT_MAX.saturating_pow(place) % DIFFERENT_MAX + 1
+        };
+        let dims = u32::try_from(others.len()).unwrap_or(u32::MAX);
+        let different = 0..DIFFERENT_MAX.saturating_pow(dims);
+        let different = different.map(|number| with(&|place| digit(number, place)));
+        all.extend(different.filter(|sizes| !all.contains(sizes)).collect::<Vec<_>>());
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use smallvec::smallvec;
+
+    use super::*;
+
+    fn signature(dims: &[&[Dim]]) -> Signature {
+        Signature {
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            columns: Default::default(),
+            dims: dims.iter().map(|dims| dims.iter().copied().collect()).collect(),
+        }
+    }
+
+    #[test]
+    fn all_dimensions_but_the_batch_are_given_sizes_alike_and_different_ones() {
+        let (batch, one, two) = (Dim::Free(0), Dim::Free(1), Dim::Free(2));
+        let fixed = candidates(&signature(&[&[Dim::Fixed(3)]]));
+        assert_eq!(fixed, [Sizes::new()]);
+        assert_eq!(candidates(&signature(&[&[batch, Dim::Fixed(4)]])), [Sizes::from_elem(1, 1)]);
+        let sequence = candidates(&signature(&[&[batch, one]]));
+        assert_eq!(sequence.len(), ALIKE.len());
+        assert!(sequence.iter().all(|sizes| sizes[0] == 1));
+        let two = candidates(&signature(&[&[batch, one], &[batch, two]]));
+        assert_eq!(two.len(), ALIKE.len() + 6);
+        let different: Sizes = smallvec![1, 2, 3];
+        assert!(two.contains(&different));
+        // Where no input begins with an open dimension, there is no batch.
+        let open = candidates(&signature(&[&[Dim::Fixed(1), Dim::Free(0)]]));
+        assert_eq!(open.last(), Some(&Sizes::from_elem(512, 1)));
+    }
+}

@@ -1,0 +1,198 @@
+//! What requests can make a model take, and whom it answers together.
+
+use prost::Message as _;
+use tract_onnx::pb::{AttributeProto, ModelProto, NodeProto, OperatorSetIdProto};
+
+use super::onnx::{FLOAT, Graph, INT64, int, ints};
+use super::*;
+
+const STRING: i32 = 8;
+const MIB: u64 = 1024 * 1024;
+
+fn int64(name: &str, shape: &[usize], values: &[i64]) -> Tensor {
+    Tensor::new(name, shape, TensorData::Int64(values.to_vec())).expect("agrees")
+}
+
+fn load_within(bytes: &[u8], run_bytes: u64) -> LocalModel {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model.onnx");
+    std::fs::write(&path, bytes).expect("written");
+    let limits = LoadLimits { run_bytes, ..LoadLimits::default() };
+    LocalModel::load(&path, &limits).expect("loads")
+}
+
+/// Numbers from 0 up to the input, and where `pairs`, which of them are the same.
+fn counting(pairs: bool) -> Vec<u8> {
+    let graph = Graph::default()
+        .ints("zero", &[], &[0])
+        .ints("one", &[], &[1])
+        .ints("front", &[1], &[0])
+        .ints("back", &[1], &[1])
+        .input("x", INT64, &[])
+        .node("Range", &["zero", "x", "one"], "numbers");
+    if !pairs {
+        return graph.output("numbers", INT64, &["M"]).encode();
+    }
+    graph
+        .node("Unsqueeze", &["numbers", "front"], "across")
+        .node("Unsqueeze", &["numbers", "back"], "down")
+        .node("Mul", &["across", "down"], "products")
+        .output("products", INT64, &["M", "M"])
+        .encode()
+}
+
+#[test]
+fn a_value_that_decides_a_size_is_refused_before_anything_is_made() {
+    let model = load_within(&counting(false), MIB);
+    assert_eq!(model.cost_of(&[int64("x", &[], &[3])]), None, "never on a worker");
+    let count = |to: i64| model.infer(vec![int64("x", &[], &[to])], &[]);
+    assert_eq!(count(3).expect("few")[0], int64("numbers", &[3], &[0, 1, 2]));
+    assert_eq!(count(-5).expect("none")[0], int64("numbers", &[0], &[]));
+    for many in [1_000_000, 100_000_000, 10_i64.pow(13), i64::MAX] {
+        let error = count(many).expect_err("too many");
+        assert!(matches!(error, InferError::Input(InputError::Value { .. })), "{error}");
+        assert!(error.to_string().contains("`inference.run_memory` allows 1 MiB"), "{error}");
+    }
+}
+
+#[test]
+fn what_follows_from_such_a_size_counts_before_it_is_made() {
+    let model = load_within(&counting(true), MIB);
+    let products = |to: i64| model.infer(vec![int64("x", &[], &[to])], &[]);
+    assert_eq!(
+        products(3).expect("few")[0],
+        int64("products", &[3, 3], &[0, 0, 0, 0, 1, 2, 0, 2, 4])
+    );
+    // The numbers take 80 kB, their products 800 MB.
+    for to in [10_000, 10_000, 1_000] {
+        let error = products(to).expect_err("too many");
+        assert!(error.to_string().contains("for inputs of these values"), "{error}");
+    }
+    assert_eq!(products(2).expect("goes on")[0], int64("products", &[2, 2], &[0, 0, 0, 1]));
+}
+
+/// Turns integers into texts of `length` characters.
+fn names(length: usize) -> Vec<u8> {
+    let texts = |name: &str, texts: &[String]| AttributeProto {
+        name: name.to_owned(),
+        r#type: 8,
+        strings: texts.iter().map(|text| text.clone().into_bytes()).collect(),
+        ..AttributeProto::default()
+    };
+    let values = ["a".repeat(length), "b".repeat(length)];
+    let mut graph = Graph::default().input("x", INT64, &["N"]).output("y", STRING, &["N"]);
+    graph.0.node.push(NodeProto {
+        input: vec!["x".to_owned()],
+        output: vec!["y".to_owned()],
+        op_type: "LabelEncoder".to_owned(),
+        domain: "ai.onnx.ml".to_owned(),
+        attribute: vec![ints("keys_int64s", &[0, 1]), texts("values_strings", &values)],
+        ..NodeProto::default()
+    });
+    let opset = |domain: &str, version| OperatorSetIdProto { domain: domain.to_owned(), version };
+    let model = ModelProto {
+        ir_version: 8,
+        opset_import: vec![opset("", 17), opset("ai.onnx.ml", 2)],
+        graph: Some(graph.0),
+        ..ModelProto::default()
+    };
+    model.encode_to_vec()
+}
+
+#[test]
+fn texts_count_with_their_lengths() {
+    let model = load_within(&names(1000), MIB);
+    let rows = |rows: usize| vec![int64("x", &[rows], &vec![0; rows])];
+    let encoded = model.infer(rows(900), &[]).expect("900 kB");
+    assert_eq!(encoded[0].data().len(), 900);
+    let error = model.infer(rows(1100), &[]).expect_err("1.1 MB");
+    assert!(error.to_string().contains("for inputs of these sizes"), "{error}");
+}
+
+#[test]
+fn an_answer_that_is_too_long_is_refused_before_it_is_copied() {
+    let model = load_within(&names(1000), MIB);
+    let bounded = |rows: usize, limit| {
+        let rows = vec![int64("x", &[rows], &vec![1; rows])];
+        model.run(&model.prepare(rows, &[]).expect("fits").at_most(limit))
+    };
+    assert!(bounded(9, 10_000).is_ok());
+    assert_eq!(bounded(10, 10_000), Err(InferError::TooLong { bytes: 10_080, limit: 10_000 }));
+    let iris = example("iris/v1");
+    let x = vec![fp32("input", &[2, 4], &[1.0; 8])];
+    let refused = iris.run(&iris.prepare(x, &["probabilities"]).expect("fits").at_most(47));
+    assert_eq!(refused, Err(InferError::TooLong { bytes: 48, limit: 47 }));
+}
+
+#[test]
+fn a_graph_whose_two_rows_fail_takes_one() {
+    let graph = Graph::default()
+        .input("x", FLOAT, &["N", "2"])
+        .node("Relu", &["x"], "y")
+        .node("Shape", &["y"], "shape")
+        .output("y", FLOAT, &["N", "2"])
+        .output("shape", INT64, &["2"]);
+    let model = load_bytes(&graph.encode()).expect("loads");
+    let run = |rows: usize| model.infer(vec![fp32("x", &[rows, 2], &vec![1.0; rows * 2])], &[]);
+    assert_eq!(run(1).expect("one row")[1], int64("shape", &[2], &[1, 2]));
+    match run(2) {
+        Ok(outputs) => assert_eq!(outputs[1], int64("shape", &[2], &[2, 2])),
+        Err(error) => assert!(matches!(error, InferError::Input(_)), "{error}"),
+    }
+}
+
+/// Two classes of the rows of `x` by what the last of `nodes` makes of them.
+fn labels(nodes: impl FnOnce(Graph) -> Graph) -> Vec<u8> {
+    let graph = nodes(Graph::default().input("x", FLOAT, &["N", "2"]));
+    graph
+        .node_with("ArgMax", &["scores"], "label", vec![int("axis", 1), int("keepdims", 0)])
+        .output("label", INT64, &["N"])
+        .encode()
+}
+
+#[test]
+fn rows_that_are_mixed_behind_labels_are_not_batched() {
+    let quantized = labels(|mut graph| {
+        graph.0.node.push(NodeProto {
+            input: vec!["x".to_owned()],
+            output: ["levels", "scale", "zero"].map(str::to_owned).to_vec(),
+            op_type: "DynamicQuantizeLinear".to_owned(),
+            name: "quantize".to_owned(),
+            ..NodeProto::default()
+        });
+        graph.node("DequantizeLinear", &["levels", "scale", "zero"], "scores")
+    });
+    // Shares of the whole batch.
+    let shares =
+        labels(|graph| graph.node_with("LogSoftmax", &["x"], "scores", vec![int("axis", 0)]));
+    let softmax =
+        labels(|graph| graph.node_with("Softmax", &["x"], "scores", vec![int("axis", 0)]));
+    for (bytes, why) in [
+        (quantized, "DynamicQuantizeLinear (node 'quantize') looks at all rows together"),
+        (softmax, "looks at all rows together"),
+        (shares, "LogSoftmax (node 'scores') makes of one row"),
+    ] {
+        let model = load_bytes(&bytes).expect("loads");
+        let refusal = model.check_batching("m.onnx".as_ref()).expect_err(why).to_string();
+        assert!(refusal.contains(why), "{refusal}");
+    }
+    let each = labels(|graph| graph.node_with("Softmax", &["x"], "scores", vec![int("axis", 1)]));
+    load_bytes(&each).expect("loads").check_batching("m.onnx".as_ref()).expect("row by row");
+}
+
+#[test]
+fn a_graph_that_fails_at_one_size_is_served_and_one_that_fails_at_all_is_not() {
+    let folded = |width: i64| {
+        Graph::default()
+            .ints("shape", &[2], &[-1, width])
+            .input("x", FLOAT, &["N", "S"])
+            .node("Reshape", &["x", "shape"], "y")
+            .output("y", FLOAT, &["M", &width.to_string()])
+            .encode()
+    };
+    let model = load_bytes(&folded(4)).expect("runs on four");
+    assert_eq!((model.cost(), model.cost_us()), (None, None));
+    assert!(model.infer(vec![fp32("x", &[1, 4], &[1.0; 4])], &[]).is_ok());
+    let error = load_bytes(&folded(1000)).map(|_| ()).expect_err("runs on none");
+    assert!(matches!(error, ArtifactError::Trial { .. }), "{error}");
+}
