@@ -18,7 +18,7 @@ use super::artifact::external::{self, Further};
 use super::graph::{self, DeclaredDim, Interface, Refusal};
 use super::plans::Plans;
 use super::signature::{Dim, Dims, Signature};
-use super::{boundary, contained, convert, ml, onnx};
+use super::{boundary, contained, convert, ml, onnx, shortened};
 use crate::protocol::tensor::TensorSpec;
 
 /// What comes out of compiling a file.
@@ -26,6 +26,8 @@ pub(super) struct Compiled {
     pub(super) signature: Signature,
     /// Why requests cannot run together, if so.
     pub(super) no_batch: Option<String>,
+    /// Why it takes one row only, if so.
+    pub(super) one_row: Option<String>,
     pub(super) plans: Plans,
     /// The files beside the model file that hold a part of it.
     pub(super) further: Further,
@@ -77,7 +79,9 @@ impl Compiled {
                 .unwrap_or_else(|panic| Err(TractError::msg(format!("tract panicked: {panic}"))))
         };
         attempt(interface.clone()).or_else(|error| match interface.one_row().map(attempt) {
-            Some(Ok(compiled)) => Ok(compiled),
+            Some(Ok(compiled)) => {
+                Ok(Self { one_row: Some(shortened(&format!("{error:#}"))), ..compiled })
+            }
             Some(Err(_)) | None => Err(error),
         })
     }
@@ -109,7 +113,7 @@ impl Compiled {
         // Graphs within the graph have constants of their own.
         let constants = constant_bytes(&model).max(rest);
         let plans = Plans::new(model, symbols, constants)?;
-        Ok(Self { signature, no_batch, plans, further: Further::default() })
+        Ok(Self { signature, no_batch, one_row: None, plans, further: Further::default() })
     }
 }
 

@@ -38,6 +38,8 @@ pub struct LocalModel {
     row: usize,
     /// Why requests cannot run together, if so.
     no_batch: Option<String>,
+    /// Why it takes one row only, if so.
+    one_row: Option<String>,
     plans: Arc<Plans>,
     /// What the tensors inside of a run may take.
     run_bytes: u64,
@@ -155,6 +157,7 @@ impl ModelFile {
             cost: Duration::MAX,
             card: card.unwrap_or_default(),
             no_batch: compiled.no_batch,
+            one_row: compiled.one_row,
             plans: Arc::new(compiled.plans),
             run_bytes: limits.run_bytes,
             panics: AtomicU64::new(0),
@@ -366,6 +369,11 @@ impl LocalModel {
     /// Whether all inputs and outputs begin with the same open dimension, one row for each prediction.
     pub fn has_batch(&self) -> bool {
         self.no_batch.is_none()
+    }
+
+    /// Why the model is compiled for one row although the file leaves their number open, if so.
+    pub fn one_row(&self) -> Option<&str> {
+        self.one_row.as_deref()
     }
 
     /// Runs that panicked since the model was loaded; each failed its requests.

@@ -5,16 +5,21 @@
 //! (`tests/conformance/TABLE.md`) is where both were found. Never replaces what only is slow.
 
 mod bit_shift;
+mod blocks;
 mod cast;
 mod extreme;
 mod guard;
 mod log_softmax;
 mod mul;
+mod nd;
+mod pad;
+mod parts;
 mod pointwise;
 mod quantize;
 mod reduce;
 mod reduce_extreme;
 mod reduce_log_sum_exp;
+mod slice;
 mod unread;
 
 use std::sync::LazyLock;
@@ -39,13 +44,17 @@ pub(super) fn register(onnx: &mut Onnx) {
     onnx.op_register.insert("Clip", pointwise::clip);
     let dynamic = build::<quantize::DynamicQuantizeLinear>;
     onnx.op_register.insert("DynamicQuantizeLinear", dynamic);
+    onnx.op_register.insert("GatherBlockQuantized", blocks::gather);
+    onnx.op_register.insert("GatherND", nd::gather);
     onnx.op_register.insert("Gelu", pointwise::gelu);
     onnx.op_register.insert("HardSigmoid", pointwise::hard_sigmoid);
     onnx.op_register.insert("LogSoftmax", build::<log_softmax::LogSoftmax>);
+    onnx.op_register.insert("MatMulNBits", blocks::mat_mul);
     onnx.op_register.insert("Max", build::<extreme::Extreme<true>>);
     onnx.op_register.insert("Min", build::<extreme::Extreme<false>>);
     onnx.op_register.insert("Mish", pointwise::mish);
     onnx.op_register.insert("Mul", mul::build);
+    onnx.op_register.insert("Pad", pad::build);
     onnx.op_register.insert("QuantizeLinear", build::<quantize::QuantizeLinear>);
     onnx.op_register.insert("ReduceLogSumExp", reduce_log_sum_exp::build);
     onnx.op_register.insert("ReduceMax", reduce_extreme::build::<true>);
@@ -53,6 +62,8 @@ pub(super) fn register(onnx: &mut Onnx) {
     onnx.op_register.insert("Relu", pointwise::relu);
     onnx.op_register.insert("Resize", resize);
     onnx.op_register.insert("Sigmoid", pointwise::sigmoid);
+    onnx.op_register.insert("ScatterND", nd::scatter);
+    onnx.op_register.insert("Slice", slice::build);
     onnx.op_register.insert("Softplus", pointwise::softplus);
     onnx.op_register.insert("Tanh", pointwise::tanh);
 }

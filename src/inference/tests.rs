@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 
+mod operators;
 mod residence;
 
 #[path = "../../tests/it/support/onnx.rs"]

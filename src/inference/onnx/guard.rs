@@ -1,5 +1,5 @@
 //! Operators of tract whose answer depends on values being in range: Gather, GatherElements, GatherND,
-//! ScatterElements, ScatterND, OneHot, and divisions of integers.
+//! ScatterElements, ScatterND, OneHot, slices ([`parts`]), and divisions of integers.
 //!
 //! Owns the look at those values before tract sees them. It panics on an index that is out of range, or takes
 //! the element of another row, and panics on a division by zero; here that is the caller's mistake and says so.
@@ -20,6 +20,7 @@ use tract_onnx::tract_hir::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_hir::tract_core::ops::math::{Div, Rem};
 use tract_onnx::tract_hir::tract_core::ops::scan::Scan;
 
+use super::parts;
 use crate::inference::ml::Unacceptable;
 
 /// An operator whose values are looked at first.
@@ -55,6 +56,7 @@ pub(in crate::inference) fn guard(model: &mut TypedModel) {
             guard(&mut scan.body);
         }
     }
+    parts::check(model);
 }
 
 impl Guarded {

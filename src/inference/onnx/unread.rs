@@ -90,6 +90,16 @@ pub(in crate::inference) fn beyond(node: &NodeProto) -> Option<String> {
     {
         return Some("cubic interpolation at the border".to_owned());
     }
+    // With gaps in the window onnxruntime makes fewer places than the input has, against the specification.
+    let gaps = |attribute: &AttributeProto| {
+        attribute.name == "dilations" && attribute.ints.iter().any(|gap| *gap != 1)
+    };
+    if ["AveragePool", "LpPool", "MaxPool"].contains(&operator)
+        && says("auto_pad", &[&b"SAME_UPPER"[..], &b"SAME_LOWER"[..]])
+        && node.attribute.iter().any(gaps)
+    {
+        return Some("'auto_pad' and 'dilations' together".to_owned());
+    }
     if operator == "GlobalLpPool" {
         return Some("sums: it would be divided by the number of elements".to_owned());
     }
@@ -147,5 +157,15 @@ mod tests {
         };
         assert!(beyond(&inputs(4)).is_some() && beyond(&inputs(3)).is_none());
         assert!(refused("RandomUniform", int("dtype", 1)));
+        let padded = |gap: i64| {
+            let s = b"SAME_UPPER".to_vec();
+            let same =
+                AttributeProto { name: "auto_pad".to_owned(), s, ..AttributeProto::default() };
+            let ints = vec![1, gap];
+            let gaps =
+                AttributeProto { name: "dilations".to_owned(), ints, ..AttributeProto::default() };
+            NodeProto { attribute: vec![same, gaps], ..node("MaxPool", int("ceil_mode", 0)) }
+        };
+        assert!(beyond(&padded(2)).is_some() && beyond(&padded(1)).is_none());
     }
 }
