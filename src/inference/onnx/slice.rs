@@ -10,21 +10,20 @@ use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::tract_ndarray::{Axis, Slice as Range};
 use tract_onnx::prelude::{
-    Arc, Datum, IntoTensor as _, OutletId, SpecialOps as _, TValue, TVec, Tensor, TractResult,
+    Datum, IntoTensor as _, OutletId, SpecialOps as _, TValue, TVec, Tensor, TractResult,
     TypedFact, TypedModel, f16, tvec,
 };
-use tract_onnx::tract_hir::infer::{
-    InferenceOp, InferenceResult, InferenceRulesOp as _, Solver, TensorProxy,
-};
+use tract_onnx::tract_hir::infer::{InferenceOp, InferenceResult, Solver, TensorProxy};
 use tract_onnx::tract_hir::internal::{
     EvalContext, EvalOp, Expansion, IntoTValue as _, Op, StaticName, TDim, TypedOp,
 };
 use tract_onnx::tract_hir::internal::{
     as_op, bail, dispatch_datum, expand, op_as_typed_op, op_out_of_plan,
 };
-use tract_onnx::tract_hir::tract_core::ops::array::{Slice as Within, StridedSlice};
+use tract_onnx::tract_hir::tract_core::ops::array::Slice as Within;
 
 use super::parts::are_ordered;
+use super::{constant, stock};
 
 /// From version 10 on the bounds are inputs.
 const INPUTS_SINCE: i64 = 10;
@@ -36,10 +35,7 @@ const NEAR_BELOW: i64 = FAR_BELOW + 1;
 /// A node of the file.
 #[derive(Debug, Clone)]
 struct Slice {
-    /// The bounds where they are attributes.
-    cuts: Option<Vec<Cut>>,
-    /// What tract makes of bounds that are inputs; says which are given.
-    stock: StridedSlice,
+    cuts: Vec<Cut>,
 }
 
 /// The part of one dimension, as the file says it: bounds below 0 count from its end.
@@ -64,24 +60,34 @@ pub(super) fn build(
     context: &ParsingContext<'_>,
     node: &NodeProto,
 ) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
-    let given = |position: usize| node.input.get(position).is_some_and(|name| !name.is_empty());
-    let (axes, steps) = (given(3), given(4));
     let cuts = if context.onnx_operator_set_version < INPUTS_SINCE {
         let starts = node.get_attr_vec::<i64>("starts")?;
         let ends = node.get_attr_vec::<i64>("ends")?;
         let axes = node.get_attr_opt_vec::<i64>("axes")?;
-        Some(Cut::all(&starts, &ends, axes.as_deref(), None)?)
+        Cut::all(&starts, &ends, axes.as_deref(), None)?
     } else {
-        None
+        let mut lists = Vec::new();
+        for position in 1..5 {
+            let name = node.input.get(position).filter(|name| !name.is_empty());
+            let list = match name.map(|name| constant(context, name)).transpose()? {
+                None => None,
+                Some(Some(list)) => Some(integers(&list)?),
+                Some(None) => return stock(context, node),
+            };
+            lists.push(list);
+        }
+        let [Some(starts), Some(ends), axes, steps] = &*lists else {
+            bail!("Slice takes starts and ends");
+        };
+        Cut::all(starts, ends, axes.as_deref(), steps.as_deref())?
     };
-    let stock = StridedSlice {
-        optional_axes_input: axes.then_some(3),
-        optional_steps_input: steps.then_some(3 + usize::from(axes)),
-        begin_mask: 0,
-        end_mask: 0,
-        shrink_axis_mask: 0,
-    };
-    Ok((expand(Slice { cuts, stock }), Vec::new()))
+    Ok((expand(Slice { cuts }), Vec::new()))
+}
+
+/// The elements as integers.
+fn integers(tensor: &Tensor) -> TractResult<Vec<i64>> {
+    let integers = tensor.cast_to::<i64>()?;
+    Ok(integers.try_as_plain_ram()?.as_slice::<i64>()?.to_vec())
 }
 
 impl Cut {
@@ -214,34 +220,6 @@ impl Cut {
     }
 }
 
-impl Slice {
-    /// What is cut, by the values of the inputs behind the first; `None` where those are no plain numbers.
-    fn cuts(&self, bounds: &[Arc<Tensor>]) -> TractResult<Option<Vec<Cut>>> {
-        if let Some(cuts) = &self.cuts {
-            return Ok(Some(cuts.clone()));
-        }
-        let mut lists = Vec::with_capacity(bounds.len());
-        for bound in bounds {
-            match integers(bound)? {
-                Some(list) => lists.push(list),
-                None => return Ok(None),
-            }
-        }
-        let optional = |input: Option<usize>| lists.get(input?.checked_sub(1)?).map(Vec::as_slice);
-        let [starts, ends, ..] = &*lists else { bail!("Slice takes starts and ends") };
-        let axes = optional(self.stock.optional_axes_input);
-        let steps = optional(self.stock.optional_steps_input);
-        Cut::all(starts, ends, axes, steps).map(Some)
-    }
-}
-
-/// The elements as integers, `None` if one is symbolic.
-fn integers(tensor: &Tensor) -> TractResult<Option<Vec<i64>>> {
-    let dims = tensor.cast_to::<TDim>()?;
-    let dims = dims.try_as_plain_ram()?.as_slice::<TDim>()?;
-    Ok(dims.iter().map(TDim::as_i64).collect())
-}
-
 impl Expansion for Slice {
     fn name(&self) -> StaticName {
         "Slice".into()
@@ -253,19 +231,9 @@ impl Expansion for Slice {
         model: &mut TypedModel,
         inputs: &[OutletId],
     ) -> TractResult<TVec<OutletId>> {
-        let [data, bounds @ ..] = inputs else { bail!("Slice takes data") };
-        let mut known = Vec::with_capacity(bounds.len());
-        for bound in bounds {
-            match &model.outlet_fact(*bound)?.konst {
-                Some(constant) => known.push(Arc::clone(constant)),
-                None => return model.wire_node(prefix, self.stock.clone(), inputs),
-            }
-        }
-        let Some(cuts) = self.cuts(&known)? else {
-            return model.wire_node(prefix, self.stock.clone(), inputs);
-        };
+        let [data, ..] = inputs else { bail!("Slice takes data") };
         let mut output = *data;
-        for (place, cut) in cuts.iter().enumerate() {
+        for (place, cut) in self.cuts.iter().enumerate() {
             output = cut.wire(&format!("{prefix}.{place}"), model, output)?;
         }
         if output != *data {
@@ -280,38 +248,19 @@ impl Expansion for Slice {
         inputs: &'p [TensorProxy],
         outputs: &'p [TensorProxy],
     ) -> InferenceResult {
-        let ([data, bounds @ ..], [output]) = (inputs, outputs) else {
+        let ([data, ..], [output]) = (inputs, outputs) else {
             bail!("Slice takes data and has one output");
         };
         solver.equals(&data.datum_type, &output.datum_type)?;
         solver.equals(&data.rank, &output.rank)?;
-        let axes = self.stock.optional_axes_input.and_then(|axes| inputs.get(axes));
-        if let Some(axes) = axes {
-            solver.given_2(&axes.value, &data.rank, move |solver, axes, rank| {
-                let Some(axes) = integers(&axes)? else { return Ok(()) };
-                let cut = |axis: &i64| axes.contains(axis) || axes.contains(&(axis - rank));
-                for axis in (0..rank).filter(|axis| !cut(axis)) {
-                    let axis = usize::try_from(axis)?;
-                    solver.equals(&data.shape[axis], &output.shape[axis])?;
+        solver.given(&data.shape, move |solver, mut shape| {
+            for cut in &self.cuts {
+                let axis = cut.axis(shape.len())?;
+                if let Some(len) = shape.get_mut(axis) {
+                    *len = cut.length(len);
                 }
-                Ok(())
-            })?;
-        }
-        solver.given(&data.shape, move |solver, shape| {
-            let values = bounds.iter().map(|bound| &bound.value);
-            solver.given_all(values, move |solver, values| match self.cuts(&values)? {
-                Some(cuts) => {
-                    let mut shape = shape.clone();
-                    for cut in cuts {
-                        let axis = cut.axis(shape.len())?;
-                        if let Some(len) = shape.get_mut(axis) {
-                            *len = cut.length(len);
-                        }
-                    }
-                    solver.equals(&output.shape, shape)
-                }
-                None => self.stock.rules(solver, inputs, outputs),
-            })
+            }
+            solver.equals(&output.shape, shape)
         })
     }
 }
