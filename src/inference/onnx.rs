@@ -10,17 +10,19 @@ mod cast;
 mod extreme;
 mod guard;
 mod log_softmax;
-mod mul;
+mod missing;
 mod nd;
 mod pad;
 mod parts;
 mod pointwise;
 mod quantize;
+mod recurrent;
 mod reduce;
 mod reduce_extreme;
 mod reduce_log_sum_exp;
 mod slice;
 mod unread;
+mod zeros;
 
 use std::sync::LazyLock;
 
@@ -40,36 +42,50 @@ use super::ml::build;
 pub(super) fn register(onnx: &mut Onnx) {
     onnx.op_register.insert("BitShift", build::<bit_shift::BitShift>);
     onnx.op_register.insert("Cast", cast::build);
+    onnx.op_register.insert("CastLike", cast::like);
     onnx.op_register.insert("Celu", pointwise::celu);
     onnx.op_register.insert("Clip", pointwise::clip);
+    onnx.op_register.insert("Div", zeros::div);
     let dynamic = build::<quantize::DynamicQuantizeLinear>;
     onnx.op_register.insert("DynamicQuantizeLinear", dynamic);
+    onnx.op_register.insert("Elu", pointwise::elu);
+    onnx.op_register.insert("GRU", recurrent::build::<recurrent::Gru>);
     onnx.op_register.insert("GatherBlockQuantized", blocks::gather);
     onnx.op_register.insert("GatherND", nd::gather);
     onnx.op_register.insert("Gelu", pointwise::gelu);
     onnx.op_register.insert("HardSigmoid", pointwise::hard_sigmoid);
+    onnx.op_register.insert("LSTM", recurrent::build::<recurrent::Lstm>);
     onnx.op_register.insert("LogSoftmax", build::<log_softmax::LogSoftmax>);
     onnx.op_register.insert("MatMulNBits", blocks::mat_mul);
     onnx.op_register.insert("Max", build::<extreme::Extreme<true>>);
     onnx.op_register.insert("Min", build::<extreme::Extreme<false>>);
     onnx.op_register.insert("Mish", pointwise::mish);
-    onnx.op_register.insert("Mul", mul::build);
+    onnx.op_register.insert("Mul", zeros::mul);
+    onnx.op_register.insert("PRelu", zeros::prelu);
     onnx.op_register.insert("Pad", pad::build);
+    onnx.op_register.insert("Pow", pointwise::pow);
     onnx.op_register.insert("QuantizeLinear", build::<quantize::QuantizeLinear>);
+    onnx.op_register.insert("QuickGelu", pointwise::quick_gelu);
+    onnx.op_register.insert("RNN", recurrent::build::<recurrent::Rnn>);
     onnx.op_register.insert("ReduceLogSumExp", reduce_log_sum_exp::build);
     onnx.op_register.insert("ReduceMax", reduce_extreme::build::<true>);
     onnx.op_register.insert("ReduceMin", reduce_extreme::build::<false>);
     onnx.op_register.insert("Relu", pointwise::relu);
     onnx.op_register.insert("Resize", resize);
+    onnx.op_register.insert("Selu", pointwise::selu);
     onnx.op_register.insert("Sigmoid", pointwise::sigmoid);
     onnx.op_register.insert("ScatterND", nd::scatter);
+    onnx.op_register.insert("SkipLayerNormalization", skip_normalization);
+    onnx.op_register.insert("SkipSimplifiedLayerNormalization", skip_normalization);
     onnx.op_register.insert("Slice", slice::build);
     onnx.op_register.insert("Softplus", pointwise::softplus);
+    onnx.op_register.insert("Swish", pointwise::swish);
     onnx.op_register.insert("Tanh", pointwise::tanh);
 }
 
 /// Makes the Resize of a node. The nearest pixel of version 10 is the one below
-/// (<https://onnx.ai/onnx/operators/onnx__Resize.html>); tract takes the one that later versions take.
+/// (<https://onnx.ai/onnx/operators/onnx__Resize.html>), and for smaller pictures nothing says which; tract takes the
+/// one that later versions take.
 fn resize(
     context: &ParsingContext<'_>,
     node: &NodeProto,
@@ -78,6 +94,20 @@ fn resize(
     if context.onnx_operator_set_version >= NEAREST_MODE_SINCE {
         return stock(context, node);
     }
+    let nearest = node.get_attr_opt::<&str>("mode")?.unwrap_or("nearest") == "nearest";
+    let scales = match node.input.get(1) {
+        Some(name) if nearest => constant(context, name)?,
+        _ => None,
+    };
+    let grows = |scales: &Tensor| {
+        let scales = scales.cast_to::<f32>()?;
+        TractResult::Ok(scales.try_as_plain_ram()?.as_slice::<f32>()?.iter().all(|x| *x >= 1.0))
+    };
+    if nearest && !scales.as_ref().map(grows).transpose()?.unwrap_or(false) {
+        bail!(
+            "version 10 of Resize does not say which pixels of a smaller picture are the nearest"
+        );
+    }
     let mut node = node.clone();
     node.attribute.push(AttributeProto {
         name: "nearest_mode".to_owned(),
@@ -85,6 +115,26 @@ fn resize(
         s: b"floor".to_vec(),
         ..AttributeProto::default()
     });
+    stock(context, &node)
+}
+
+/// Makes the normalisation of a node of `com.microsoft`: what is added to the variance by default there is less than
+/// tract takes
+/// (<https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md>).
+fn skip_normalization(
+    context: &ParsingContext<'_>,
+    node: &NodeProto,
+) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+    const EPSILON: &str = "epsilon";
+    let mut node = node.clone();
+    if !node.attribute.iter().any(|attribute| attribute.name == EPSILON) {
+        node.attribute.push(AttributeProto {
+            name: EPSILON.to_owned(),
+            r#type: AttributeType::Float.into(),
+            f: 1e-12,
+            ..AttributeProto::default()
+        });
+    }
     stock(context, &node)
 }
 

@@ -206,7 +206,7 @@ fn an_attempt_that_failed_is_a_row_of_its_own() {
     assert_eq!(parent["record_id"], retry["parent_record_id"]);
     assert_eq!(parent["request_id"], retry["request_id"]);
     assert_eq!((&parent["attempt"], &retry["attempt"]), (&json!(2), &json!(1)));
-    assert_eq!(retry["backend"], format!("http://{dead}"));
+    assert_eq!(retry["backend"], format!("http://{}", nobody.address));
     assert_eq!((&retry["outcome"], &retry["status"]), (&json!("upstream_error"), &json!(0)));
     assert_eq!(retry["error_code"], "upstream_connect");
     assert_eq!((&retry["req_bytes"], &retry["req_omission"]), (&json!(5), &json!("policy")));

@@ -65,7 +65,7 @@ impl<'a> Attributes<'a> {
     }
 
     /// Numbers; none where the attribute is absent, which ONNX does not tell from an empty list.
-    pub(super) fn floats(&self, name: &'static str) -> TractResult<&'a [f32]> {
+    pub(in crate::inference) fn floats(&self, name: &'static str) -> TractResult<&'a [f32]> {
         Ok(self.typed(name, AttributeType::Floats)?.map_or(&[], |attribute| &attribute.floats))
     }
 
@@ -75,7 +75,7 @@ impl<'a> Attributes<'a> {
     }
 
     /// Texts; none where the attribute is absent.
-    pub(super) fn texts(&self, name: &'static str) -> TractResult<Vec<String>> {
+    pub(in crate::inference) fn texts(&self, name: &'static str) -> TractResult<Vec<String>> {
         let Some(attribute) = self.typed(name, AttributeType::Strings)? else {
             return Ok(Vec::new());
         };

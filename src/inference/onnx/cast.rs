@@ -1,10 +1,11 @@
-//! `ai.onnx` Cast.
+//! `ai.onnx` Cast and CastLike.
 //!
 //! Owns casts between texts and numbers, and those to integers
 //! (<https://onnx.ai/onnx/operators/onnx__Cast.html>). tract makes symbolic dimensions of everything that is
 //! cast to INT64, by way of 32 bits; here a number stays one, and only what is symbolic already stays so.
 //! Where the specification says "undefined", onnxruntime on x86-64 is followed: a number that a 64-bit or
-//! 32-bit integer cannot hold, NaN among them, becomes its least value, and narrower ones are cut off. Texts
+//! 32-bit integer cannot hold, NaN among them, becomes its least value, of unsigned ones 0 or the middle, and narrower
+//! ones are cut off. Texts
 //! of numbers have 8 significant digits, as there. Never casts to or from anything but what requests carry.
 
 use tract_onnx::model::ParsingContext;
@@ -34,6 +35,55 @@ pub(super) fn build(
     node: &NodeProto,
 ) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
     Ok((expand(Cast { to: node.get_attr::<DatumType>("to")? }), Vec::new()))
+}
+
+/// Makes the operator of a CastLike, which has the type from its second input.
+pub(super) fn like(
+    _context: &ParsingContext<'_>,
+    _node: &NodeProto,
+) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+    Ok((expand(CastLike), Vec::new()))
+}
+
+/// What stands for a type: symbolic numbers are integers.
+fn whole(datum_type: DatumType) -> DatumType {
+    if datum_type == DatumType::TDim { DatumType::I64 } else { datum_type }
+}
+
+/// Changes the element type to that of another tensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct CastLike;
+
+impl Expansion for CastLike {
+    fn name(&self) -> StaticName {
+        "CastLike".into()
+    }
+
+    fn wire(
+        &self,
+        prefix: &str,
+        model: &mut TypedModel,
+        inputs: &[OutletId],
+    ) -> TractResult<TVec<OutletId>> {
+        let [input, like] = inputs else { bail!("CastLike takes two inputs") };
+        let to = whole(model.outlet_fact(*like)?.datum_type);
+        Cast { to }.wire(prefix, model, &[*input])
+    }
+
+    fn rules<'r, 'p: 'r, 's: 'r>(
+        &'s self,
+        solver: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+    ) -> InferenceResult {
+        let ([input, like], [output]) = (inputs, outputs) else {
+            bail!("CastLike has two inputs and one output");
+        };
+        solver.equals(&input.shape, &output.shape)?;
+        solver.given_2(&input.datum_type, &like.datum_type, move |solver, from, to| {
+            solver.equals(&output.datum_type, Cast { to: whole(to) }.result(from))
+        })
+    }
 }
 
 impl Cast {
@@ -153,10 +203,8 @@ fn cut(numbers: &[f64], to: DatumType) -> TractResult<Tensor> {
         DatumType::I8 => all(numbers, |number| int(number) as i8),
         DatumType::U16 => all(numbers, |number| int(number) as u16),
         DatumType::U8 => all(numbers, |number| int(number) as u8),
-        DatumType::U32 => all(numbers, |number| long(number) as u32),
-        DatumType::U64 => {
-            all(numbers, |number| if number < 0.0 { long(number) as u64 } else { number as u64 })
-        }
+        DatumType::U32 => all(numbers, unsigned_int),
+        DatumType::U64 => all(numbers, unsigned_long),
         other => bail!("Cast to {other:?} is not supported"),
     })
 }
@@ -168,6 +216,20 @@ fn long(number: f64) -> i64 {
 
 fn int(number: f64) -> i32 {
     i32::try_from(long(number)).unwrap_or(i32::MIN)
+}
+
+/// As processors do it that have no such instruction: numbers from the middle of the range on are moved down to be
+/// converted, and back.
+fn unsigned_long(number: f64) -> u64 {
+    const MIDDLE: u64 = 1 << 63;
+    let middle = MIDDLE as f64;
+    if number >= middle { long(number - middle) as u64 ^ MIDDLE } else { long(number) as u64 }
+}
+
+fn unsigned_int(number: f64) -> u32 {
+    const MIDDLE: u32 = 1 << 31;
+    let middle = f64::from(MIDDLE);
+    if number >= middle { int(number - middle) as u32 ^ MIDDLE } else { int(number) as u32 }
 }
 
 /// Texts as numbers. Rust reads what the specification lists: signs, exponents, `NaN`, `INF`, in any case.
@@ -246,6 +308,14 @@ mod tests {
         assert_eq!(cast(DatumType::I64), tensor1(&[i64::MIN, i64::MIN, -1, 300]));
         assert_eq!(cast(DatumType::I32), tensor1(&[i32::MIN, i32::MIN, -1, 300]));
         assert_eq!(cast(DatumType::U8), tensor1(&[0_u8, 0, 255, 44]));
+        assert_eq!(cast(DatumType::U32), tensor1(&[1_u32 << 31, 0, u32::MAX, 300]));
+        assert_eq!(cast(DatumType::U64), tensor1(&[1_u64 << 63, 0, u64::MAX, 300]));
+        let large = cut(&[1.8e19, 3e9, 9.3e18], DatumType::U64).expect("an integer");
+        assert_eq!(
+            large,
+            tensor1(&[18_000_000_000_000_000_000_u64, 3_000_000_000, 9_300_000_000_000_000_000])
+        );
+        assert_eq!(cut(&[3e9], DatumType::U32).expect("one"), tensor1(&[3_000_000_000_u32]));
     }
 
     #[test]

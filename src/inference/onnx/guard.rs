@@ -1,7 +1,8 @@
 //! Operators of tract whose answer depends on values being in range: Gather, GatherElements, GatherND,
-//! ScatterElements, ScatterND, OneHot, slices ([`parts`]), and divisions of integers.
+//! ScatterElements, ScatterND, OneHot, slices ([`parts`]), and divisions of integers; those that compare numbers of
+//! which some are missing ([`missing`]); and functions that tract approximates ([`pointwise::exact`]).
 //!
-//! Owns the look at those values before tract sees them. It panics on an index that is out of range, or takes
+//! Owns the look at those values before tract sees them, in the graph as tract has rewritten it. It panics on an index that is out of range, or takes
 //! the element of another row, and panics on a division by zero; here that is the caller's mistake and says so.
 //! For OneHot such an index means a row without the value
 //! (<https://onnx.ai/onnx/operators/onnx__OneHot.html>). Constants that tract has folded are left alone.
@@ -10,17 +11,18 @@ use tract_onnx::prelude::{
     DatumType, IntoTensor as _, TValue, TVec, Tensor, TractResult, TypedFact, TypedModel, tvec,
 };
 use tract_onnx::tract_hir::internal::{
-    EvalContext, EvalOp, IntoTValue as _, Op, StaticName, TypedOp,
+    EvalContext, EvalOp, IntoTValue as _, Op, StaticName, TypedModelPatch, TypedNode, TypedOp,
 };
 use tract_onnx::tract_hir::internal::{as_op, bail, op_as_typed_op, op_out_of_plan};
 use tract_onnx::tract_hir::tract_core::ops::array::{
-    Gather, GatherElements, GatherNd, OneHot, ScatterElements, ScatterNd,
+    Gather, GatherElements, GatherNd, OneHot, ScatterElements, ScatterNd, ScatterReduction, Topk,
 };
 use tract_onnx::tract_hir::tract_core::ops::binary::TypedBinOp;
+use tract_onnx::tract_hir::tract_core::ops::cnn::{MaxPool, OptMaxPool};
 use tract_onnx::tract_hir::tract_core::ops::math::{Div, Rem};
 use tract_onnx::tract_hir::tract_core::ops::scan::Scan;
 
-use super::parts;
+use super::{missing, parts, pointwise};
 use crate::inference::ml::Unacceptable;
 
 /// An operator whose values are looked at first.
@@ -34,6 +36,9 @@ enum Guarded {
     OneHot(OneHot),
     /// Of integers.
     Division(TypedBinOp),
+    MaxPool(Box<MaxPool>),
+    OptMaxPool(Box<OptMaxPool>),
+    Topk(Topk),
 }
 
 /// Has the values of such operators looked at, also in the bodies of loops.
@@ -42,16 +47,17 @@ pub(in crate::inference) fn guard(model: &mut TypedModel) {
         .map(|node| {
             let node = model.nodes().get(node)?;
             let fact = |input: usize| model.outlet_fact(*node.inputs.get(input)?).ok();
+            let guarded = Guarded::of(&*node.op, fact(0)?.datum_type)?;
             // Constants were looked at when the model was tried.
-            if fact(1).is_some_and(|fact| fact.konst.is_some()) {
-                return None;
-            }
-            Guarded::of(&*node.op, fact(0)?.datum_type)
+            let constant = fact(1).is_some_and(|fact| fact.konst.is_some());
+            (guarded.compares() || !constant).then_some(guarded)
         })
         .collect();
     for (node, guarded) in model.nodes_mut().iter_mut().zip(guarded) {
         if let Some(guarded) = guarded {
             node.op = Box::new(guarded);
+        } else if let Some(function) = pointwise::exact(&*node.op) {
+            node.op = Box::new(function);
         } else if let Some(scan) = node.op.downcast_mut::<Scan>() {
             guard(&mut scan.body);
         }
@@ -76,6 +82,8 @@ impl Guarded {
             .or_else(|| as_a(op, Self::ScatterElements))
             .or_else(|| as_a(op, Self::ScatterNd))
             .or_else(|| as_a(op, Self::OneHot))
+            .or_else(|| as_a(op, |op| Self::MaxPool(Box::new(op))))
+            .or_else(|| as_a(op, Self::Topk))
             .or_else(|| {
                 let op = op.downcast_ref::<TypedBinOp>().filter(|op| divides(op))?;
                 Some(Self::Division(op.clone()))
@@ -91,11 +99,33 @@ impl Guarded {
             Self::ScatterNd(op) => op,
             Self::OneHot(op) => op,
             Self::Division(op) => op,
+            Self::MaxPool(op) => &**op,
+            Self::OptMaxPool(op) => &**op,
+            Self::Topk(op) => op,
         }
+    }
+
+    /// Which extreme of the numbers at one place it writes, if it does.
+    fn reduction(&self) -> ScatterReduction {
+        match self {
+            Self::ScatterElements(op) => op.reduction,
+            Self::ScatterNd(op) => op.reduction,
+            _ => ScatterReduction::None,
+        }
+    }
+
+    /// Whether it compares numbers.
+    fn compares(&self) -> bool {
+        let extremes = matches!(self.reduction(), ScatterReduction::Min | ScatterReduction::Max);
+        extremes || matches!(self, Self::MaxPool(_) | Self::OptMaxPool(_) | Self::Topk(_))
     }
 
     /// Looks at the second input.
     fn check(&self, inputs: &[TValue]) -> TractResult<()> {
+        if matches!(self, Self::OneHot(_) | Self::MaxPool(_) | Self::OptMaxPool(_) | Self::Topk(_))
+        {
+            return Ok(());
+        }
         let [data, second, ..] = inputs else { bail!("{} takes two inputs", self.inner().name()) };
         let shape = data.shape();
         match self {
@@ -107,7 +137,7 @@ impl Guarded {
             Self::GatherNd(GatherNd { batch_dims }) => within_nd(second, shape, *batch_dims),
             Self::ScatterNd(_) => within_nd(second, shape, 0),
             Self::Division(_) => divisible(second),
-            Self::OneHot(_) => Ok(()),
+            _ => Ok(()),
         }
     }
 }
@@ -174,12 +204,17 @@ impl EvalOp for Guarded {
     op_out_of_plan!();
 
     fn eval(&self, context: &EvalContext<'_>, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        self.check(&inputs)?;
+        let op = self.inner();
+        let least = self.reduction() == ScatterReduction::Min;
         match (self, &*inputs) {
             (Self::OneHot(op), [indices]) => one_hot(op, context, indices),
-            _ => {
-                self.check(&inputs)?;
-                self.inner().eval(context, inputs)
+            (Self::Topk(_), _) => missing::ordered(op, context, inputs),
+            (Self::MaxPool(_) | Self::OptMaxPool(_), _) => {
+                missing::spread(op, context, inputs, &[0], false)
             }
+            _ if self.compares() => missing::spread(op, context, inputs, &[0, 2], least),
+            _ => op.eval(context, inputs),
         }
     }
 }
@@ -187,6 +222,22 @@ impl EvalOp for Guarded {
 impl TypedOp for Guarded {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
         self.inner().output_facts(inputs)
+    }
+
+    /// Makes what tract does for windows of known sizes.
+    fn codegen(
+        &self,
+        model: &TypedModel,
+        node: &TypedNode,
+    ) -> TractResult<Option<TypedModelPatch>> {
+        let Self::MaxPool(op) = self else { return Ok(None) };
+        let Some(mut patch) = op.codegen(model, node)? else { return Ok(None) };
+        for node in patch.model.nodes_mut() {
+            if let Some(op) = node.op.downcast_ref::<OptMaxPool>() {
+                node.op = Box::new(Self::OptMaxPool(Box::new(op.clone())));
+            }
+        }
+        Ok(Some(patch))
     }
 
     as_op!();

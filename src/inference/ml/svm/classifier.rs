@@ -11,6 +11,7 @@ use tract_onnx::tract_hir::internal::{IntoTValue as _, TDim};
 use super::kernel::{Kernel, SupportVectors, weighted};
 use super::probability;
 use crate::inference::ml::attributes::Attributes;
+use crate::inference::ml::exponential::logistic;
 use crate::inference::ml::labels::Labels;
 use crate::inference::ml::operator::{Form, Operator, check_numbers, rows};
 use crate::inference::ml::post_transform::PostTransform;
@@ -198,8 +199,12 @@ impl Scratch {
     fn write(&self, scores: &mut [f32], transform: PostTransform) {
         match (self.scores.as_slice(), scores) {
             ([score], [first, second]) => {
-                *second = *score;
-                *first = if transform == PostTransform::None { -score } else { 1.0 - score };
+                (*first, *second) = match transform {
+                    PostTransform::None => (-score, *score),
+                    // What onnxruntime does; the specification does not say what the first class gets.
+                    PostTransform::Logistic => (logistic(-score), logistic(*score)),
+                    _ => (1.0 - score, *score),
+                };
             }
             (pairs, scores) => scores.iter_mut().zip(pairs).for_each(|(place, score)| {
                 *place = *score;

@@ -1,0 +1,63 @@
+"""A model of one node. Owns how it is declared; never says what it should answer."""
+
+import numpy
+from onnx import TensorProto, helper, numpy_helper
+
+OPSET = 18
+
+
+class Case:
+    """An operator with its inputs: those at the positions of `constants` are part of the model, all others come with
+    each request. `more` are further data sets. `exact` makes the right answer of what is given in double precision, or
+    is `True` where onnxruntime has the operator so. `extreme` is 1 where the answer is the largest of some numbers and
+    -1 where it is the smallest."""
+
+    def __init__(
+        self, operator, inputs, outputs=1, constants=(), domain="", opset=OPSET, exact=None, extreme=0, more=(), **attributes
+    ):
+        self.name = f"{domain}.{operator}" if domain else operator
+        self.operator = operator
+        self.inputs = [None if x is None else numpy.asarray(x) for x in inputs]
+        self.constants = set(constants)
+        self.outputs = [f"o{at}" for at in range(outputs)] if isinstance(outputs, int) else outputs
+        self.domain = domain
+        self.opset = opset
+        self.exact = exact
+        self.extreme = extreme
+        self.attributes = attributes
+        self.given = [at for at, x in enumerate(self.inputs) if x is not None and at not in self.constants]
+        self.sets = [[self.inputs[at] for at in self.given], *[[numpy.asarray(x) for x in values] for values in more]]
+
+    def named(self, values):
+        return {f"i{at}": value for at, value in zip(self.given, values)}
+
+    def model(self, double=False):
+        """The model, in double precision if asked."""
+        wide = [x.astype(numpy.float64) if double and x is not None and x.dtype == numpy.float32 else x for x in self.inputs]
+        names = ["" if x is None else f"i{at}" for at, x in enumerate(wide)]
+        node = helper.make_node(self.operator, names, self.outputs, domain=self.domain, **self.attributes)
+        declared = [helper.make_tensor_value_info(names[at], kind(wide[at].dtype), self.shape(at)) for at in self.given]
+        constants = [numpy_helper.from_array(wide[at], names[at]) for at in sorted(self.constants)]
+        made = [helper.make_empty_tensor_value_info(name) for name in self.outputs if name]
+        graph = helper.make_graph([node], "one", declared, made, constants)
+        imports = [helper.make_opsetid("", self.opset)]
+        if self.domain:
+            imports.append(helper.make_opsetid(self.domain, 1 if self.domain == "com.microsoft" else 3))
+        return helper.make_model(graph, opset_imports=imports, ir_version=9)
+
+    def shape(self, at):
+        """The shape of an input, open in the dimensions in which the data sets differ."""
+        shapes = [values[self.given.index(at)].shape for values in self.sets]
+        return [sizes[0] if len(set(sizes)) == 1 else f"N{axis}" for axis, sizes in enumerate(zip(*shapes))]
+
+    def declare(self, model, dtypes):
+        """Says what the outputs are, as exporters do."""
+        names = [name for name in self.outputs if name]
+        del model.graph.output[:]
+        model.graph.output.extend(
+            helper.make_tensor_value_info(name, kind(dtype), None) for name, dtype in zip(names, dtypes)
+        )
+
+
+def kind(dtype):
+    return TensorProto.STRING if dtype.kind in "OUS" else helper.np_dtype_to_tensor_dtype(dtype)
