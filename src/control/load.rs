@@ -128,6 +128,9 @@ impl Loader {
             load_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             "a model is loaded"
         );
+        if let Some(reason) = model.one_row() {
+            tracing::warn!(%target, reason, "a model is compiled for one row: requests with more are refused");
+        }
         Ok(model)
     }
 

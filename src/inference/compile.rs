@@ -28,6 +28,8 @@ pub(super) struct Compiled {
     pub(super) no_batch: Option<String>,
     /// Which operator mixes the rows of a batch, if one is known to.
     pub(super) mixing: Option<String>,
+    /// Why it takes one row only, if so.
+    pub(super) one_row: Option<String>,
     pub(super) plans: Plans,
     /// The files beside the model file that hold a part of it.
     pub(super) further: Further,
@@ -97,9 +99,7 @@ impl Compiled {
         });
         any.or_else(|error| match interface.one_row().map(attempt) {
             Some(Ok(compiled)) => {
-                let reason = shortened(&format!("{error:#}"));
-                tracing::info!(reason, "a model takes one row at a time: no other size works");
-                Ok(compiled)
+                Ok(Self { one_row: Some(shortened(&format!("{error:#}"))), ..compiled })
             }
             Some(Err(_)) | None => Err(error),
         })
@@ -140,7 +140,7 @@ impl Compiled {
         // Graphs within the graph have constants of their own.
         let constants = constant_bytes(&model).max(rest);
         let plans = Plans::new(model, symbols, constants)?;
-        Ok(Self { signature, no_batch, mixing, plans, further: Further::default() })
+        Ok(Self { signature, no_batch, mixing, one_row: None, plans, further: Further::default() })
     }
 }
 

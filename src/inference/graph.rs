@@ -219,7 +219,15 @@ fn check_operators(tract: &Onnx, model: &ModelProto, graph: &GraphProto) -> Resu
         };
         if !supported {
             let domain = if domain.is_empty() { "ai.onnx" } else { domain };
-            let operator = format!("{domain}.{name}");
+            let within = model.functions.iter().any(|function| {
+                function.name.as_deref() == Some(name) && function.domain.as_deref() == Some(domain)
+            });
+            let hint = if within {
+                ", a function of the model's own that onnx.inliner.inline_local_functions takes apart"
+            } else {
+                ""
+            };
+            let operator = format!("{domain}.{name}{hint}");
             return Err(Refusal::Operator { operator, node: node_name(node) });
         }
         if domain != ml::DOMAIN

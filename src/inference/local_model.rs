@@ -39,6 +39,8 @@ pub struct LocalModel {
     no_batch: Option<String>,
     /// Which operator mixes the rows of a batch, if one is known to.
     mixing: Option<String>,
+    /// Why it takes one row only, if so.
+    one_row: Option<String>,
     plans: Arc<Plans>,
     /// What the tensors inside of a run may take.
     run_bytes: u64,
@@ -177,6 +179,7 @@ impl ModelFile {
             card: card.unwrap_or_default(),
             no_batch: compiled.no_batch,
             mixing: compiled.mixing,
+            one_row: compiled.one_row,
             plans: Arc::new(compiled.plans),
             run_bytes: limits.run_bytes,
             panics: AtomicU64::new(0),
@@ -398,6 +401,11 @@ impl LocalModel {
     /// Whether all inputs and outputs begin with the same open dimension, one row for each prediction.
     pub fn has_batch(&self) -> bool {
         self.no_batch.is_none()
+    }
+
+    /// Why the model is compiled for one row although the file leaves their number open, if so.
+    pub fn one_row(&self) -> Option<&str> {
+        self.one_row.as_deref()
     }
 
     /// Runs that panicked since the model was loaded; each failed its requests.

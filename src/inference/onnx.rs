@@ -5,18 +5,23 @@
 //! (`tests/conformance/TABLE.md`) is where both were found. Never replaces what only is slow.
 
 mod bit_shift;
+mod blocks;
 mod bounded;
 mod cast;
 mod extreme;
 mod guard;
 mod log_softmax;
 mod missing;
+mod nd;
+mod pad;
+mod parts;
 mod pointwise;
 mod quantize;
 mod recurrent;
 mod reduce;
 mod reduce_extreme;
 mod reduce_log_sum_exp;
+mod slice;
 mod unread;
 mod zeros;
 
@@ -47,15 +52,19 @@ pub(super) fn register(onnx: &mut Onnx) {
     onnx.op_register.insert("DynamicQuantizeLinear", dynamic);
     onnx.op_register.insert("Elu", pointwise::elu);
     onnx.op_register.insert("GRU", recurrent::build::<recurrent::Gru>);
+    onnx.op_register.insert("GatherBlockQuantized", blocks::gather);
+    onnx.op_register.insert("GatherND", nd::gather);
     onnx.op_register.insert("Gelu", pointwise::gelu);
     onnx.op_register.insert("HardSigmoid", pointwise::hard_sigmoid);
     onnx.op_register.insert("LSTM", recurrent::build::<recurrent::Lstm>);
     onnx.op_register.insert("LogSoftmax", build::<log_softmax::LogSoftmax>);
+    onnx.op_register.insert("MatMulNBits", blocks::mat_mul);
     onnx.op_register.insert("Max", build::<extreme::Extreme<true>>);
     onnx.op_register.insert("Min", build::<extreme::Extreme<false>>);
     onnx.op_register.insert("Mish", pointwise::mish);
     onnx.op_register.insert("Mul", zeros::mul);
     onnx.op_register.insert("PRelu", zeros::prelu);
+    onnx.op_register.insert("Pad", pad::build);
     onnx.op_register.insert("Pow", pointwise::pow);
     onnx.op_register.insert("QuantizeLinear", build::<quantize::QuantizeLinear>);
     onnx.op_register.insert("QuickGelu", pointwise::quick_gelu);
@@ -67,8 +76,10 @@ pub(super) fn register(onnx: &mut Onnx) {
     onnx.op_register.insert("Resize", resize);
     onnx.op_register.insert("Selu", pointwise::selu);
     onnx.op_register.insert("Sigmoid", pointwise::sigmoid);
+    onnx.op_register.insert("ScatterND", nd::scatter);
     onnx.op_register.insert("SkipLayerNormalization", skip_normalization);
     onnx.op_register.insert("SkipSimplifiedLayerNormalization", skip_normalization);
+    onnx.op_register.insert("Slice", slice::build);
     onnx.op_register.insert("Softplus", pointwise::softplus);
     onnx.op_register.insert("Swish", pointwise::swish);
     onnx.op_register.insert("Tanh", pointwise::tanh);

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 
 mod bounds;
+mod operators;
 mod residence;
 
 #[path = "../../tests/it/support/onnx.rs"]

@@ -218,6 +218,20 @@ GROUPS = """groups (float[batch, 4, 8, 8] x) => (float[batch, 4, 8, 8] y) {
     y = Conv<kernel_shape = [3, 3]>(h, w0, b0)
 }"""
 
+# Bounds beyond an open length, a step behind a view, and a border with a value that does not count.
+SLICES = """slices (float[batch, time, 6] x) => (float[batch, 2, 5] y) {
+    a = Slice(x, zero, seven, one)
+    b = Slice(x, last_six, far, one)
+    c = ReduceMean<axes = [1], keepdims = 0>(a)
+    d = ReduceMean<axes = [1], keepdims = 0>(b)
+    e = Add(c, d)
+    f = Reshape(e, view)
+    even = Slice(f, zero, far, two, two)
+    odd = Slice(f, one, far, two, two)
+    g = Concat<axis = 2>(odd, even)
+    y = Pad<mode = "reflect">(g, pads, value)
+}"""
+
 I64 = functools.partial(numpy.array, dtype=numpy.int64)
 F32 = functools.partial(numpy.array, dtype=numpy.float32)
 
@@ -281,5 +295,11 @@ NETS = {
         {"ones": F32([1, 1]), "zeros": F32([0, 0]), "scale": (4, 1, 1), "bias": (4, 1, 1)}
         | {"pads": I64([0, 0, 1, 1, 0, 0, 1, 1]), "w0": (4, 4, 3, 3), "b0": (4,)},
         floats(4, 8, 8),
+    ),
+    "slices": (
+        SLICES,
+        {"zero": I64([0]), "one": I64([1]), "two": I64([2]), "seven": I64([7]), "last_six": I64([-6])}
+        | {"far": I64([2**63 - 1]), "view": I64([0, 2, 3]), "pads": I64([0, 0, 1, 0, 0, 1]), "value": F32(9.0)},
+        floats(None, 6),
     ),
 }

@@ -173,6 +173,10 @@ def numeric_models():
         yield from numeric(f"{name}_binary", classifiers[name].fit(rows, binary))
         yield from numeric(f"{name}_columns", classifiers[name], zipmap="columns")
         yield from numeric(f"{name}_no_zipmap", classifiers[name], zipmap=False)
+    # The number of the leaf, and the nodes on the way to it as a text.
+    for name in ("decision_tree_classifier", "extra_trees_classifier"):
+        yield from numeric(f"{name}_leaf", classifiers[name].fit(rows, classes), decision_leaf=True, zipmap=False)
+        yield from numeric(f"{name}_path", classifiers[name], decision_path=True, zipmap=False)
     regressors = {
         "linear_regression": LinearRegression(),
         "ridge": Ridge(),
@@ -233,13 +237,12 @@ def booleans_for_integers():
         onnx.helper.make_attribute = strict
 
 
-def numeric(name, estimator, zipmap=None):
-    options = None if zipmap is None else {"zipmap": zipmap}
+def numeric(name, estimator, **options):
     final = getattr(estimator, "steps", [(None, estimator)])[-1][1]
     model = convert_sklearn(
         estimator,
         initial_types=[("x", FloatTensorType([None, COLUMNS]))],
-        options=options and {id(final): options},
+        options={id(final): options} if options else None,
         target_opset=OPSET,
     )
     yield name, model, inputs_for(name)

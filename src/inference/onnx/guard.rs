@@ -1,6 +1,6 @@
 //! Operators of tract whose answer depends on values being in range: Gather, GatherElements, GatherND,
-//! ScatterElements, ScatterND, OneHot, and divisions of integers; those that compare numbers of which some are
-//! missing ([`missing`]); and functions that tract approximates ([`pointwise::exact`]).
+//! ScatterElements, ScatterND, OneHot, slices ([`parts`]), and divisions of integers; those that compare numbers of
+//! which some are missing ([`missing`]); and functions that tract approximates ([`pointwise::exact`]).
 //!
 //! Owns the look at those values before tract sees them, in the graph as tract has rewritten it. It panics on an index that is out of range, or takes
 //! the element of another row, and panics on a division by zero; here that is the caller's mistake and says so.
@@ -22,7 +22,7 @@ use tract_onnx::tract_hir::tract_core::ops::cnn::{MaxPool, OptMaxPool};
 use tract_onnx::tract_hir::tract_core::ops::math::{Div, Rem};
 use tract_onnx::tract_hir::tract_core::ops::scan::Scan;
 
-use super::{missing, pointwise};
+use super::{missing, parts, pointwise};
 use crate::inference::ml::Unacceptable;
 
 /// An operator whose values are looked at first.
@@ -62,6 +62,7 @@ pub(in crate::inference) fn guard(model: &mut TypedModel) {
             guard(&mut scan.body);
         }
     }
+    parts::check(model);
 }
 
 impl Guarded {

@@ -33,8 +33,6 @@ const UNREAD: &[Unread] = &[
     unread(&["Attention"], "right_window_size", |attribute| attribute.i < 0),
     unread(&["BatchNormalization"], "training_mode", ZERO),
     unread(&["MultiHeadAttention"], "unidirectional", ZERO),
-    // Blocks of 32 have scales of 16 bits there, off by 1e-3.
-    unread(&["MatMulNBits"], "block_size", |attribute| attribute.i != 32),
     unread(&["Scan"], "directions", ZEROS),
     unread(&["Scan"], "scan_input_directions", ZEROS),
     unread(&["Scan"], "scan_output_directions", ZEROS),
@@ -76,6 +74,16 @@ pub(in crate::inference) fn beyond(node: &NodeProto) -> Option<String> {
         && says("padding_mode", &[&b"border"[..]])
     {
         return Some("cubic interpolation at the border".to_owned());
+    }
+    // With gaps in the window onnxruntime makes fewer places than the input has, against the specification.
+    let gaps = |attribute: &AttributeProto| {
+        attribute.name == "dilations" && attribute.ints.iter().any(|gap| *gap != 1)
+    };
+    if ["AveragePool", "LpPool", "MaxPool"].contains(&operator)
+        && says("auto_pad", &[&b"SAME_UPPER"[..], &b"SAME_LOWER"[..]])
+        && node.attribute.iter().any(gaps)
+    {
+        return Some("'auto_pad' and 'dilations' together".to_owned());
     }
     // The last window may begin within the tensor and end beyond it; tract has none of those there.
     let rounds_up = |attribute: &AttributeProto| attribute.name == "ceil_mode" && attribute.i != 0;
@@ -131,5 +139,15 @@ mod tests {
         };
         assert!(beyond(&inputs(4)).is_some() && beyond(&inputs(3)).is_none());
         assert!(refused("RandomUniform", int("dtype", 1)));
+        let padded = |gap: i64| {
+            let s = b"SAME_UPPER".to_vec();
+            let same =
+                AttributeProto { name: "auto_pad".to_owned(), s, ..AttributeProto::default() };
+            let ints = vec![1, gap];
+            let gaps =
+                AttributeProto { name: "dilations".to_owned(), ints, ..AttributeProto::default() };
+            NodeProto { attribute: vec![same, gaps], ..node("MaxPool", int("ceil_mode", 0)) }
+        };
+        assert!(beyond(&padded(2)).is_some() && beyond(&padded(1)).is_none());
     }
 }

@@ -3,9 +3,11 @@
 //! Owns the step from parallel lists to a [`Forest`]: a node is named by its tree and its number in it,
 //! and the first one listed of a tree is its root. Lists of different lengths, unknown nodes, targets
 //! that do not exist and cycles are refused with the attribute and the index. Votes of nodes that are
-//! not leaves are left out, as onnxruntime does; some converters write them.
+//! not leaves are left out, and with one target the first vote of a leaf counts, as in onnxruntime; some
+//! converters write such votes.
 
 use std::collections::{HashMap, HashSet};
+use std::mem;
 
 use super::forest::{Branch, Child, Forest, Refusal, TARGETS_MAX, Test, Vote};
 
@@ -153,6 +155,7 @@ impl Lists<'_> {
         forest: &mut Forest,
     ) -> Result<(), Refusal> {
         let mut votes = Vec::with_capacity(self.vote_targets.len());
+        let mut voted = vec![false; leaves];
         let ids = self.vote_tree_ids.iter().zip(self.vote_node_ids);
         let given = ids.zip(self.vote_targets.iter().zip(&self.vote_weights));
         for (index, ((tree, node), (target, weight))) in given.enumerate() {
@@ -162,6 +165,11 @@ impl Lists<'_> {
                 Refusal::at(names.node_ids, index, reason)
             })?;
             if let Some(Child::Leaf(leaf)) = children.get(*place) {
+                let again =
+                    voted.get_mut(*leaf as usize).is_some_and(|has| mem::replace(has, true));
+                if again && forest.targets == 1 {
+                    continue;
+                }
                 votes.push((*leaf, Vote { target, weight: *weight }));
             }
         }

@@ -61,6 +61,10 @@ fn two_trees() -> Owned {
 
 impl Owned {
     fn forest(&self) -> Result<Forest, String> {
+        self.forest_for(2)
+    }
+
+    fn forest_for(&self, count: usize) -> Result<Forest, String> {
         let [
             tree_ids,
             node_ids,
@@ -86,7 +90,7 @@ impl Owned {
             vote_targets: targets,
             vote_weights: self.weights.clone(),
         };
-        lists.forest(NAMES, 2).map_err(|refusal| refusal.to_string())
+        lists.forest(NAMES, count).map_err(|refusal| refusal.to_string())
     }
 }
 
@@ -164,6 +168,20 @@ fn votes_of_branches_are_left_out() {
     let mut odd = two_trees();
     odd.integers[7][2] = 0;
     assert_eq!(odd.forest().expect("taken").votes.len(), 4);
+}
+
+#[test]
+fn with_one_target_the_first_vote_of_a_leaf_counts() {
+    let mut odd = two_trees();
+    let weights = |forest: Forest| -> Vec<f64> {
+        let leaves = 0..forest.vote_ends.len() as u32;
+        let votes = leaves.map(|leaf| forest.votes_of(leaf).iter().map(|vote| vote.weight).sum());
+        votes.collect()
+    };
+    assert_eq!(weights(odd.forest().expect("sound")), [1.0, 5.0, 0.0, 4.0, 5.0]);
+    odd.integers[8].fill(0);
+    assert_eq!(weights(odd.forest().expect("sound")), [1.0, 5.0, 0.0, 4.0, 5.0]);
+    assert_eq!(weights(odd.forest_for(1).expect("sound")), [1.0, 2.0, 0.0, 4.0, 5.0]);
 }
 
 proptest! {

@@ -1,0 +1,183 @@
+//! Operators of the core set whose answer is ours, in graphs as exporters write them.
+
+use tract_onnx::pb::AttributeProto;
+
+use super::onnx::{FLOAT, Graph, INT64};
+use super::*;
+
+/// What the only output of `graph` is for these inputs.
+fn answer(graph: Graph, inputs: Vec<Tensor>) -> Tensor {
+    let model = load_bytes(&graph.encode()).expect("it loads");
+    model.infer(inputs, &[]).expect("answers").remove(0)
+}
+
+fn floats(tensor: &Tensor) -> &[f32] {
+    match tensor.data() {
+        TensorData::Fp32(values) => values,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn text(name: &str, text: &str) -> AttributeProto {
+    AttributeProto {
+        name: name.to_owned(),
+        r#type: 3,
+        s: text.as_bytes().to_vec(),
+        ..AttributeProto::default()
+    }
+}
+
+/// One row of 1, 2, 3 and so on.
+fn row(length: usize) -> Tensor {
+    let values: Vec<f32> = (1_u8..).take(length).map(f32::from).collect();
+    fp32("x", &[1, length], &values)
+}
+
+fn sliced(start: i64, end: i64, step: i64) -> Graph {
+    let graph = Graph::default().input("x", FLOAT, &["N", "T"]);
+    let graph = graph.ints("starts", &[1], &[start]).ints("ends", &[1], &[end]);
+    let graph = graph.ints("axes", &[1], &[1]).ints("steps", &[1], &[step]);
+    let inputs = ["x", "starts", "ends", "axes", "steps"];
+    graph.node("Slice", &inputs, "y").output("y", FLOAT, &["N", "U"])
+}
+
+#[test]
+fn the_bounds_of_a_slice_are_clipped_to_the_length_of_the_request() {
+    for (start, end, step, length, expected) in [
+        (0, 512, 1, 3, &[1.0_f32, 2.0, 3.0][..]),
+        (0, 2, 1, 5, &[1.0, 2.0]),
+        (-3, i64::MAX, 1, 5, &[3.0, 4.0, 5.0]),
+        (-3, i64::MAX, 1, 1, &[1.0]),
+        (0, -2, 1, 1, &[]),
+        (0, -2, 1, 5, &[1.0, 2.0, 3.0]),
+        (1, i64::MAX, 1, 3, &[2.0, 3.0]),
+        (0, i64::MAX, 2, 5, &[1.0, 3.0, 5.0]),
+        (-1, i64::MIN, -2, 4, &[4.0, 2.0]),
+    ] {
+        let answer = answer(sliced(start, end, step), vec![row(length)]);
+        assert_eq!(floats(&answer), expected, "[{start}:{end}:{step}] of {length}");
+        assert_eq!(answer.shape(), [1, expected.len()]);
+    }
+}
+
+#[test]
+fn a_slice_with_a_step_stands_behind_a_reshape() {
+    let graph = Graph::default().input("x", FLOAT, &["N", "6"]);
+    let graph = graph.ints("view", &[3], &[0, 2, 3]).node("Reshape", &["x", "view"], "v");
+    let graph = graph.ints("starts", &[1], &[0]).ints("ends", &[1], &[i64::MAX]);
+    let graph = graph.ints("axes", &[1], &[2]).ints("steps", &[1], &[2]);
+    let graph = graph.node("Slice", &["v", "starts", "ends", "axes", "steps"], "y");
+    let answer = answer(graph.output("y", FLOAT, &["N", "2", "2"]), vec![row(6)]);
+    assert_eq!((floats(&answer), answer.shape()), (&[1.0, 3.0, 4.0, 6.0][..], &[1, 2, 2][..]));
+}
+
+#[test]
+fn a_model_that_keeps_the_first_rows_is_not_batched() {
+    let graph = Graph::default().input("x", FLOAT, &["N", "2"]);
+    let graph = graph.ints("starts", &[1], &[0]).ints("ends", &[1], &[2]).ints("axes", &[1], &[0]);
+    let graph = graph.node("Slice", &["x", "starts", "ends", "axes"], "y");
+    let model = load_bytes(&graph.output("y", FLOAT, &["M", "2"]).encode()).expect("it loads");
+    assert!(!model.has_batch());
+    let answer = |rows: usize| {
+        let values: Vec<f32> = (1_u8..).take(2 * rows).map(f32::from).collect();
+        model.infer(vec![fp32("x", &[rows, 2], &values)], &[]).expect("answers").remove(0)
+    };
+    assert_eq!(floats(&answer(1)), [1.0, 2.0]);
+    assert_eq!(floats(&answer(3)), [1.0, 2.0, 3.0, 4.0]);
+}
+
+#[test]
+fn a_row_that_is_longer_than_the_table_of_positions_is_the_callers_mistake() {
+    let graph = Graph::default().input("x", FLOAT, &["N", "T"]);
+    let graph = graph.node("Shape", &["x"], "shape").ints("second", &[1], &[1]);
+    let graph = graph.node_with("Gather", &["shape", "second"], "length", Vec::new());
+    let graph = graph.floats("table", &[1, 4], &[10.0, 20.0, 30.0, 40.0]);
+    let graph = graph.ints("zero", &[1], &[0]).ints("axis", &[1], &[1]);
+    let graph = graph.node("Slice", &["table", "zero", "length", "axis"], "positions");
+    let graph = graph.node("Add", &["x", "positions"], "y").output("y", FLOAT, &["N", "T"]);
+    let model = load_bytes(&graph.encode()).expect("it loads");
+    for length in 1..=4 {
+        let answer = model.infer(vec![row(length)], &[]).expect("answers").remove(0);
+        assert_eq!(floats(&answer), &[11.0, 22.0, 33.0, 44.0][..length]);
+    }
+    for _ in 0..20 {
+        let error = model.infer(vec![row(5)], &[]).expect_err("too long");
+        assert!(matches!(error, InferError::Input(_)), "{error}");
+    }
+}
+
+#[test]
+fn a_border_repeats_what_is_inside_whatever_value_is_given() {
+    let padded = |mode: &str, pads: &[i64]| {
+        let graph = Graph::default().input("x", FLOAT, &["N", "3"]);
+        let graph = graph.ints("pads", &[4], pads).floats("value", &[1], &[9.0]);
+        let attributes = vec![text("mode", mode)];
+        let graph = graph.node_with("Pad", &["x", "pads", "value"], "y", attributes);
+        let answer = answer(graph.output("y", FLOAT, &["N", "M"]), vec![row(3)]);
+        floats(&answer).to_vec()
+    };
+    assert_eq!(padded("reflect", &[0, 2, 0, 1]), [3.0, 2.0, 1.0, 2.0, 3.0, 2.0]);
+    assert_eq!(padded("edge", &[0, 2, 0, 1]), [1.0, 1.0, 1.0, 2.0, 3.0, 3.0]);
+    assert_eq!(padded("constant", &[0, 1, 0, 1]), [9.0, 1.0, 2.0, 3.0, 9.0]);
+    assert_eq!(padded("constant", &[0, -1, 0, 1]), [2.0, 3.0, 9.0]);
+    assert_eq!(padded("constant", &[0, 1, 0, -2]), [9.0, 1.0]);
+}
+
+#[test]
+fn indices_below_zero_count_from_the_end_for_every_operator_that_takes_some() {
+    let data = || Graph::default().input("x", FLOAT, &["N", "3"]);
+    let given = |shape: &[usize], values: &[i64]| {
+        Tensor::new("i", shape, TensorData::Int64(values.to_vec())).expect("agrees")
+    };
+    let expect = |graph: Graph, indices: Tensor, expected: &[f32]| {
+        let answer = answer(graph.output("y", FLOAT, &["N", "M"]), vec![row(3), indices]);
+        assert_eq!(floats(&answer), expected);
+    };
+    let axis = |value| vec![onnx::int("axis", value)];
+    let graph = data().input("i", INT64, &["1"]).node_with("Gather", &["x", "i"], "y", axis(1));
+    expect(graph, given(&[1], &[-1]), &[3.0]);
+    let graph = data().input("i", INT64, &["N", "1"]);
+    let graph = graph.node_with("GatherElements", &["x", "i"], "y", axis(1));
+    expect(graph, given(&[1, 1], &[-1]), &[3.0]);
+    let graph = data().input("i", INT64, &["N", "2"]).node("GatherND", &["x", "i"], "y");
+    expect(graph, given(&[1, 2], &[-1, -2]), &[2.0]);
+    let updated = |name: &str, graph: Graph, attributes| {
+        graph.node_with(name, &["x", "i", "u"], "y", attributes)
+    };
+    let graph = data().input("i", INT64, &["N", "1"]).floats("u", &[1, 1], &[7.0]);
+    expect(updated("ScatterElements", graph, axis(1)), given(&[1, 1], &[-1]), &[1.0, 2.0, 7.0]);
+    let graph = data().input("i", INT64, &["1", "2"]).floats("u", &[1], &[7.0]);
+    expect(updated("ScatterND", graph, Vec::new()), given(&[1, 2], &[-1, -3]), &[7.0, 2.0, 3.0]);
+}
+
+#[test]
+fn constant_indices_below_zero_count_from_the_end_as_well() {
+    let data = || Graph::default().input("x", FLOAT, &["N", "3"]);
+    let graph = data().ints("i", &[1, 2], &[-1, -2]).node("GatherND", &["x", "i"], "y");
+    assert_eq!(floats(&answer(graph.output("y", FLOAT, &["1"]), vec![row(3)])), [2.0]);
+    let graph = data().ints("i", &[1, 2], &[-1, -3]).floats("u", &[1], &[7.0]);
+    let graph = graph.node("ScatterND", &["x", "i", "u"], "y");
+    let answer = answer(graph.output("y", FLOAT, &["N", "3"]), vec![row(3)]);
+    assert_eq!(floats(&answer), [7.0, 2.0, 3.0]);
+}
+
+#[test]
+fn an_index_below_the_first_place_is_the_callers_mistake() {
+    let graph = Graph::default().input("x", FLOAT, &["N", "3"]).input("i", INT64, &["N", "2"]);
+    let graph = graph.node("GatherND", &["x", "i"], "y").output("y", FLOAT, &["N"]);
+    let model = load_bytes(&graph.encode()).expect("it loads");
+    let indices = Tensor::new("i", &[1, 2][..], TensorData::Int64(vec![0, -4])).expect("agrees");
+    let error = model.infer(vec![row(3), indices], &[]).expect_err("out of range");
+    assert!(matches!(error, InferError::Input(_)), "{error}");
+}
+
+#[test]
+fn a_model_that_is_compiled_for_one_row_says_why() {
+    // All rows become one, so that their number decides a dimension of the answer.
+    let graph = Graph::default().input("x", FLOAT, &["N", "3"]);
+    let graph = graph.node_with("Flatten", &["x"], "y", vec![onnx::int("axis", 0)]);
+    let model = load_bytes(&graph.output("y", FLOAT, &["1", "M"]).encode()).expect("it loads");
+    assert_eq!(model.signature().inputs[0].shape.as_slice(), [1, 3]);
+    assert!(model.one_row().is_some_and(|reason| !reason.is_empty()));
+    assert_eq!(load_bytes(&sliced(0, 1, 1).encode()).expect("it loads").one_row(), None);
+}
