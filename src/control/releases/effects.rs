@@ -178,6 +178,7 @@ impl Releases {
     /// Takes in what came of a piece of work. `others` are the models that are loaded besides.
     pub(in crate::control) fn absorb(&mut self, report: Report, others: &LoadedModels) {
         let Report { key, task, digest, found } = report;
+        self.touch(&key.0);
         if self.digest(&key).as_ref() != Some(&digest) {
             return;
         }

@@ -3,13 +3,14 @@
 //! Owns that a version counts as loaded for one content only. Never loads anything, and never decides what
 //! is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Key;
+use super::sightings::Several;
 use crate::control::LoadedModels;
 use crate::domain::discovery::Seen;
-use crate::domain::ids::{Digest, ModelName};
+use crate::domain::ids::{Digest, ModelName, VersionName};
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::{BackendsSpec, OnnxSpec, VersionSpec};
 use crate::inference::LocalModel;
@@ -62,16 +63,24 @@ impl Loaded {
         self.0.remove(key).is_some()
     }
 
-    /// The servers of discovered versions, as they are seen now.
-    pub(super) fn meet(&mut self, seen: &Seen) {
+    /// The servers of discovered versions, as they are seen now; the models of those where that differs from before.
+    pub(super) fn meet(&mut self, before: &Seen, seen: &Seen) -> BTreeSet<ModelName> {
+        let mut changed = BTreeSet::new();
+        let several = Several::of(seen);
         for (key, (_, resident)) in &mut self.0 {
-            if let Resident::Remote(spec) = resident
-                && spec.discovered.is_some()
-                && let Some(now) = super::sightings::backends_of(seen, key)
-            {
-                *spec = now;
+            let Resident::Remote(spec) = resident else { continue };
+            if spec.discovered.is_none() {
+                continue;
+            }
+            let had = has_servers(key, spec, before);
+            let now = several.backends_of(seen, key).filter(|now| now != spec);
+            let is_new = now.is_some();
+            *spec = now.unwrap_or_else(|| std::mem::take(spec));
+            if is_new || had != has_servers(key, spec, seen) {
+                changed.insert(key.0.clone());
             }
         }
+        changed
     }
 
     /// The models in this process.
@@ -87,7 +96,8 @@ impl Loaded {
 
     /// Bytes of the versions of `model`, as estimated.
     pub(super) fn memory(&self, model: &ModelName) -> u64 {
-        let of = self.0.iter().filter(|((name, _), _)| name == model);
+        let first = (model.clone(), VersionName::new(""));
+        let of = self.0.range(first..).take_while(|((name, _), _)| name == model);
         of.map(|(_, (_, resident))| match resident {
             Resident::Local(loaded, _) => loaded.memory(),
             Resident::Remote(_) => 0,

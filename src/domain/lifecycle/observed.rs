@@ -1,10 +1,12 @@
 //! What the gateway sees of its versions at one moment: the input of a plan besides the state.
 //!
-//! Owns the types and the trust in listings. Never looks for itself: the controller fills this in.
+//! Owns the types and the trust in listings. Never looks for itself: the controller fills this in. What is seen of
+//! models and versions is shared between copies, so that showing it costs little.
 //! Everything here may be missing, late or wrong; what is missing never leads to more traffic or to less
 //! choice.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::evidence::{CanaryEvidence, Checks, ShadowEvidence, Warmth};
 use super::health::Health;
@@ -17,7 +19,7 @@ use crate::domain::ids::{Digest, ModelName, VersionName};
 #[derive(Debug, Clone, Default)]
 pub struct Observed {
     /// By model.
-    pub models: BTreeMap<ModelName, ObservedModel>,
+    pub models: BTreeMap<ModelName, Arc<ObservedModel>>,
     /// Another gateway of the fleet is evicting: this one waits.
     pub lease_taken: bool,
 }
@@ -26,9 +28,9 @@ pub struct Observed {
 #[derive(Debug, Clone, Default)]
 pub struct ObservedModel {
     /// What sources tell, complete or not.
-    pub sightings: BTreeMap<VersionName, Sighting>,
+    pub sightings: Arc<BTreeMap<VersionName, Sighting>>,
     /// What is known of versions here.
-    pub versions: BTreeMap<VersionName, ObservedVersion>,
+    pub versions: BTreeMap<VersionName, Arc<ObservedVersion>>,
     /// Why the listing of artifacts cannot be relied upon; `None` if it can.
     pub listing_doubt: Option<String>,
     /// Bytes of this model's artifacts on disk.
@@ -38,7 +40,7 @@ pub struct ObservedModel {
 }
 
 /// A version that a source tells of.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sighting {
     /// What is known of it.
     pub release: Release,
@@ -114,7 +116,19 @@ pub struct Capacity {
 impl Observed {
     /// What is seen of a version.
     pub fn version(&self, model: &ModelName, version: &VersionName) -> Option<&ObservedVersion> {
-        self.models.get(model)?.versions.get(version)
+        self.models.get(model)?.versions.get(version).map(|seen| &**seen)
+    }
+
+    /// What is seen of a model, to be changed; nothing yet where there is no entry.
+    pub fn model_mut(&mut self, model: &ModelName) -> &mut ObservedModel {
+        Arc::make_mut(self.models.entry(model.clone()).or_default())
+    }
+}
+
+impl ObservedModel {
+    /// What is seen of a version, to be changed; nothing yet where there is no entry.
+    pub fn version_mut(&mut self, version: &VersionName) -> &mut ObservedVersion {
+        Arc::make_mut(self.versions.entry(version.clone()).or_default())
     }
 }
 
