@@ -107,10 +107,7 @@ fn list(
 }
 
 /// A list of the admin API, with all of its pages.
-fn whole(
-    path: &str,
-    get: impl Fn(&str) -> Result<Value, Failure>,
-) -> Result<Value, Failure> {
+fn whole(path: &str, get: impl Fn(&str) -> Result<Value, Failure>) -> Result<Value, Failure> {
     let mut list = get(path)?;
     let mut after = list["next"].as_str().map(str::to_owned);
     while let Some(last) = after {
@@ -200,7 +197,10 @@ mod tests {
     fn a_list_has_the_versions_of_all_of_its_pages() {
         let pages = [
             ("/x", json!({ "models": { "a": { "versions": [1, 2] } }, "next": "a/2" })),
-            ("/x?after=a/2", json!({ "models": { "a": { "versions": [3] }, "b": { "versions": [1] } }, "next": "b/1" })),
+            (
+                "/x?after=a/2",
+                json!({ "models": { "a": { "versions": [3] }, "b": { "versions": [1] } }, "next": "b/1" }),
+            ),
             ("/x?after=b/1", json!({ "models": { "b": { "versions": [2] } }, "next": null })),
         ];
         let list = whole("/x", |path| {

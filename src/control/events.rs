@@ -110,8 +110,7 @@ impl Events {
             }
         }
         let lost = Arc::new(AtomicU64::new(0));
-        let log =
-            Log { path, kept: ring.kept.clone(), file: None, lines, lost: Arc::clone(&lost) };
+        let log = Log { path, kept: ring.kept.clone(), file: None, lines, lost: Arc::clone(&lost) };
         let (sender, events) = sync_channel(WAITING_MAX);
         let write = move || log.write_all(&events);
         let thread = thread::Builder::new().name("events".to_owned()).spawn(write);

@@ -114,10 +114,17 @@ pub struct Journal {
 }
 
 /// What stands in `state.json`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Kept {
     v: u32,
-    state: Arc<State>,
+    state: State,
+}
+
+/// The same, to be written.
+#[derive(Debug, Serialize)]
+struct ToKeep<'a> {
+    v: u32,
+    state: &'a State,
 }
 
 impl Journal {
@@ -252,7 +259,7 @@ impl Journal {
     /// Writes the state down and begins a new journal.
     fn compact(&mut self) -> Result<(), JournalError> {
         let (new, path) = (self.folder.join(NEW_STATE), self.folder.join(STATE));
-        let written = Kept { v: FORMAT, state: Arc::clone(&self.state) };
+        let written = ToKeep { v: FORMAT, state: &self.state };
         let json = serde_json::to_vec(&written)
             .map_err(|cause| failed("write", &new)(io::Error::other(cause)))?;
         let mut file = File::create(&new).map_err(failed("create", &new))?;
@@ -393,7 +400,7 @@ fn read_state(path: &Path) -> Result<State, JournalError> {
     if written.v > FORMAT {
         return Err(broken(format!("it has format {}; this program reads {FORMAT}", written.v)));
     }
-    Ok(Arc::unwrap_or_clone(written.state))
+    Ok(written.state)
 }
 
 #[cfg(test)]

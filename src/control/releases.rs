@@ -28,10 +28,10 @@ mod orders;
 mod routes;
 mod sightings;
 mod store;
-mod trials;
-mod work;
 #[cfg(test)]
 pub(super) mod tests;
+mod trials;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -251,7 +251,8 @@ mod tests {
 
     #[test]
     fn a_page_of_another_origin_is_told_from_one_of_this_listener() {
-        let of = |origin| is_of_this_origin(&headers(&[(HOST, "127.0.0.1:9901"), (ORIGIN, origin)]));
+        let of =
+            |origin| is_of_this_origin(&headers(&[(HOST, "127.0.0.1:9901"), (ORIGIN, origin)]));
         assert!(is_of_this_origin(&headers(&[(HOST, "127.0.0.1:9901")])), "no browser");
         assert!(of("http://127.0.0.1:9901"));
         assert!(!of("https://evil.example"));

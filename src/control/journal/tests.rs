@@ -212,10 +212,14 @@ fn what_an_earlier_write_left_half_done_is_cut_off_before_the_next() {
 fn events_that_are_written_together_are_there_together_but_for_those_that_do_not_fit() {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut journal, _) = open(folder.path());
-    let long = Draft { by: By::Operator { who: "x".repeat(EVENT_BYTES_MAX), why: "y".into() }, what: What::Ticked };
+    let long = Draft {
+        by: By::Operator { who: "x".repeat(EVENT_BYTES_MAX), why: "y".into() },
+        what: What::Ticked,
+    };
     let batch = [draft(1), draft(2), draft(1), long, draft(3)].map(|draft| (draft, now(1)));
     let outcomes = journal.append(&batch).expect("it is written");
-    let numbers: Vec<_> = outcomes.iter().map(|it| it.as_ref().ok().map(|event| event.seq)).collect();
+    let numbers: Vec<_> =
+        outcomes.iter().map(|it| it.as_ref().ok().map(|event| event.seq)).collect();
     assert_eq!(numbers, [Some(1), Some(2), None, None, Some(3)]);
     assert!(matches!(outcomes[2], Err(JournalError::Fold(_))), "{outcomes:?}");
     assert!(matches!(outcomes[3], Err(JournalError::Event { .. })), "{outcomes:?}");
@@ -237,7 +241,8 @@ async fn the_thread_of_the_journal_writes_what_nobody_waits_for_any_more() {
     let folder = tempfile::tempdir().expect("a folder");
     let writer = Writer::start(open(folder.path()).0).expect("a thread");
     drop(writer.begin(vec![(draft(1), now(1))]).expect("it is begun"));
-    let written = writer.begin(vec![(draft(2), now(2))]).expect("it is begun").await.expect("it ends");
+    let written =
+        writer.begin(vec![(draft(2), now(2))]).expect("it is begun").await.expect("it ends");
     assert_eq!(written.state.seq(), 2);
     assert_eq!(written.outcomes.expect("it is written").len(), 1);
 }

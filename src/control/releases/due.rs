@@ -72,7 +72,10 @@ impl Due {
     }
 
     /// Time has passed. `models` are all of them with their versions.
-    pub(super) fn tick<'a>(&mut self, models: impl Iterator<Item = (&'a ModelName, usize)> + Clone) {
+    pub(super) fn tick<'a>(
+        &mut self,
+        models: impl Iterator<Item = (&'a ModelName, usize)> + Clone,
+    ) {
         self.ticked = true;
         self.ticks = self.ticks.wrapping_add(1);
         let versions: usize = models.clone().map(|(_, versions)| versions.max(1)).sum();

@@ -83,8 +83,8 @@ fn references(intent: &Intent) -> BTreeMap<Key, Vec<String>> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::domain::ids::VersionName;
     use crate::config::{Checks, load};
+    use crate::domain::ids::VersionName;
     use crate::domain::lifecycle::policy::Mode;
 
     /// The rule over a configuration.

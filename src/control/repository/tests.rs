@@ -6,7 +6,9 @@ use crate::snapshot::Reader;
 const CONFIG: &str = "[models.m.versions.v1]\nbackends = [\"http://127.0.0.1:1\"]\n";
 
 /// A controller that has begun, the way to its life cycle, and what it publishes.
-async fn begun(intent: &Arc<Intent>) -> (Residents, super::super::releases::ReleasesHandle, Reader) {
+async fn begun(
+    intent: &Arc<Intent>,
+) -> (Residents, super::super::releases::ReleasesHandle, Reader) {
     let (releases, handle, discovery, controller, reader) = open(intent);
     let loader = Arc::new(Loader::new(intent));
     let (seen, watch) = watch::channel(releases.seen());
@@ -54,7 +56,9 @@ async fn an_order_that_is_not_published_says_so_and_is_published_later() {
     let mut bad = Intent::clone(&good);
     let spec = bad.models[&ModelName::new("m")].clone();
     let versions = bad.models.get_mut(&ModelName::new("m")).unwrap();
-    versions.versions.insert(VersionName::new("v\n2"), spec.versions.values().next().unwrap().clone());
+    versions
+        .versions
+        .insert(VersionName::new("v\n2"), spec.versions.values().next().unwrap().clone());
     residents.releases.want(Arc::new(bad));
     let before = reader.load().generation;
     let (_repository, mut orders) = mpsc::channel(1);

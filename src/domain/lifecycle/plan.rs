@@ -151,10 +151,7 @@ fn urgency(what: &What) -> u8 {
         return if matches!(what, What::Sighted { .. }) { 3 } else { 2 };
     };
     let takes_away = |m: &Move| {
-        matches!(
-            m.edge,
-            Edge::Drain(Rest::Quarantined(_)) | Edge::Quarantine(..) | Edge::Return(_)
-        )
+        matches!(m.edge, Edge::Drain(Rest::Quarantined(_)) | Edge::Quarantine(..) | Edge::Return(_))
     };
     u8::from(!moves.iter().any(takes_away))
 }
@@ -359,8 +356,7 @@ impl<'a> Scene<'a> {
         let common = self.common();
         let proven = &common.proven;
         let kept = proven.iter().take(policy.keep_proven.max(1)).any(|(kept, _)| *kept == name);
-        let proven_left =
-            proven.len().saturating_sub(usize::from(self.model.is_proven(version)));
+        let proven_left = proven.len().saturating_sub(usize::from(self.model.is_proven(version)));
         let others_loaded = common.loaded.iter().any(|other| *other != name);
         let loaded = version.stage().wants_loaded();
         let evidence = seen.and_then(|seen| seen.health.verdict()).map(|(_, reading)| reading);

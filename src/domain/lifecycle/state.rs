@@ -5,6 +5,7 @@
 //! there are models, and an event as much as its model has versions. Never decides.
 
 mod fold;
+mod shared;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub struct State {
     /// The number of the last event.
     pub(super) seq: u64,
     pub(super) clock: ClockState,
+    #[serde(with = "shared")]
     pub(super) models: BTreeMap<ModelName, Arc<Model>>,
     /// Failures in a row.
     pub(super) publishers: BTreeMap<String, u32>,
@@ -51,6 +53,7 @@ pub struct State {
 pub struct Model {
     /// Counts the events of this model: what an order refers to.
     pub(super) generation: u64,
+    #[serde(with = "shared")]
     pub(super) versions: BTreeMap<VersionName, Arc<Version>>,
     pub(super) condemned: BTreeMap<Digest, Condemned>,
     /// Beginnings of rollouts, newest last.

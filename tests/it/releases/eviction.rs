@@ -85,7 +85,8 @@ fn a_rollback_by_order_brings_the_standby_back_in_one_swap() {
     assert!(refused.text().contains("undo"), "{}", refused.text());
     // One that is cut off is no way back: nobody would answer.
     store.ordered("models/m/versions/v2/kill");
-    for (order, words) in [("versions/v2/promote", "cut off"), ("rollback", "no earlier champion")] {
+    for (order, words) in [("versions/v2/promote", "cut off"), ("rollback", "no earlier champion")]
+    {
         let refused = store.order(&format!("models/m/{order}"), &json!({ "who": "a", "why": "b" }));
         assert_eq!(refused.status, 409, "{order}: {}", refused.text());
         assert!(refused.text().contains(words), "{order}: {}", refused.text());

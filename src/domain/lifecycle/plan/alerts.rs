@@ -50,8 +50,7 @@ impl Scene<'_> {
         for (name, sighting) in self.observed.sightings.iter() {
             match self.model.version(name) {
                 Some(known)
-                    if !known.gives_way()
-                        && known.release().digest != sighting.release.digest =>
+                    if !known.gives_way() && known.release().digest != sighting.release.digest =>
                 {
                     let source = &sighting.release.source;
                     let detail = format!("{source} shows other content; publish under a new name");

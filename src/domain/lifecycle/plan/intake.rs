@@ -39,8 +39,8 @@ impl<'a> Scene<'a> {
 
     /// Versions that are not in the table, or may take the name of a past one.
     fn sighted(&self) -> Vec<What> {
-        let is_full = self.state.model(self.name).is_none()
-            && self.state.models.len() >= MODELS_MAX;
+        let is_full =
+            self.state.model(self.name).is_none() && self.state.models.len() >= MODELS_MAX;
         let room = match is_full {
             true => 0,
             false => VERSIONS_MAX.saturating_sub(self.model.versions.len()),

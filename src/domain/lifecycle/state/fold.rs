@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::{
-    CONDEMNED_MAX, Condemned, EVICTIONS_MAX, MODELS_MAX, Model, PUBLISHERS_MAX, STARTED_MAX, Signed, State,
-    VERSIONS_MAX, Version,
+    CONDEMNED_MAX, Condemned, EVICTIONS_MAX, MODELS_MAX, Model, PUBLISHERS_MAX, STARTED_MAX,
+    Signed, State, VERSIONS_MAX, Version,
 };
 use crate::domain::ids::{Digest, ModelName, VersionName};
 use crate::domain::lifecycle::event::{Event, FORMAT, Mark, Move, Scope, What};
