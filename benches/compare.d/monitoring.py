@@ -1,6 +1,8 @@
 """What monitoring costs: the same gateway with its monitor on and off, taking turns.
 
 Proxied with twenty features in each request, and iris in process with its four inputs and its scores.
+Bodies of proxied versions are looked into as far as `monitor.cpu` goes: of a burst as many as wait, of a load that lasts
+the share that was chosen for the minute. So these are measured in their first minute and, with `--only monitor`, after it.
 """
 
 import json
@@ -9,6 +11,9 @@ from load import median, over, table
 from servers import MODEL, REPLY, ask, nginx, pointsman, say, stop_all
 
 FEATURES = 20
+
+# A share is chosen for the minute after the one that has begun when a minute is closed.
+SETTLED = 190
 
 
 def numeric(name):
@@ -57,7 +62,21 @@ def cost(bench, what, body, version, content, bound):
         per_request = 1e6 / row["requests"]
         return {**row, "workers": workers * per_request, "monitor": monitor * per_request}
 
-    results = bench.rounds(servers, measured)
+    word = what.split(",")[0].lower().replace(" ", "_")
+    compared(bench, what, word, bench.rounds(servers, measured), bound)
+    if bench.options.only == "monitor" and "backends" in version:
+        # The one that is off as well: its log has to be as long.
+        for server in servers:
+            bench.wrk(server.port, SETTLED)
+        compared(bench, f"{what}, a load that lasts", f"{word}_lasting", bench.rounds(servers, measured), bound)
+    text = ask(servers[1].admin, "GET", "/metrics")[1].decode()
+    for line in text.splitlines():
+        if line.startswith(("pointsman_monitor_sampled", "pointsman_monitor_seen", "pointsman_monitor_memory_bytes")):
+            say(f"  {line}")
+    stop_all()
+
+
+def compared(bench, what, word, results, bound):
     header = ["", "process us/req", "workers us/req", "monitor us/req", "req/s", "p50 us", "p99 us"]
     rows = [
         [name, *(f"{median(runs, key):.2f}" for key in ("cpu", "workers", "monitor")),
@@ -65,15 +84,9 @@ def cost(bench, what, body, version, content, bound):
         for name, runs in results.items()
     ]
     table(f"The monitor: {what} (wrk, 32 connections)", header, rows)
-    off, on = (server.name for server in servers)
-    word = what.split()[0].lower()
+    off, on = results
     bench.ratio(f"monitor_{word}_cpu", over(results, off, on, "cpu"), 1 / (1 + bound))
     bench.ratio(f"monitor_{word}_throughput", over(results, on, off, "rps"), 1 / (1 + bound))
-    text = ask(servers[1].admin, "GET", "/metrics")[1].decode()
-    for line in text.splitlines():
-        if line.startswith(("pointsman_monitor_sampled", "pointsman_monitor_seen", "pointsman_monitor_memory_bytes")):
-            say(f"  {line}")
-    stop_all()
 
 
 def monitoring(bench, small):

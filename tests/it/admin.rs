@@ -16,14 +16,14 @@ fn health_metrics_and_status_are_served() {
     }
     gateway.wait_for_records(3);
     let series = r#"{model="iris",version="v1",pool="",outcome="ok"}"#;
-    assert_eq!(gateway.metric(&format!("pointsman_requests_total{series}")), 3.0);
+    gateway.metric_is(&format!("pointsman_requests_total{series}"), 3.0);
     let count = r#"pointsman_request_duration_seconds_count{model="iris",version="v1",pool=""}"#;
-    assert_eq!(gateway.metric(count), 3.0);
+    gateway.metric_is(count, 3.0);
     let infinite =
         r#"pointsman_request_duration_seconds_bucket{model="iris",version="v1",pool="",le="+Inf"}"#;
-    assert_eq!(gateway.metric(infinite), 3.0);
-    assert_eq!(gateway.metric("pointsman_ready"), 1.0);
-    assert_eq!(gateway.metric("pointsman_log_records_written_total"), 3.0);
+    gateway.metric_is(infinite, 3.0);
+    gateway.metric_is("pointsman_ready", 1.0);
+    gateway.metric_is("pointsman_log_records_written_total", 3.0);
     let status = get("/api/v1/status").json();
     assert_eq!(status["models"]["iris"]["versions"]["v1"]["permille"], 1000);
     let artifact = &status["models"]["iris"]["versions"]["v1"]["artifact"];

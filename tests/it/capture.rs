@@ -244,7 +244,7 @@ fn an_answer_whose_record_is_lost_is_not_given() {
             assert_eq!((lost.status, lost.error()), (503, "record_lost"));
             assert_eq!(lost.header("x-pointsman-durability"), Some("off"));
         }
-        assert!(gateway.metric("pointsman_errors_total{reason=\"record_lost\"}") >= 1.0);
+        gateway.metric_reaches("pointsman_errors_total{reason=\"record_lost\"}", 1.0);
         let full = gateway.request(&infer(name, "x", "", &body));
         assert_eq!((full.status, full.error()), (503, "log_full"), "it is known to fail now");
         let before = backend.seen().len();

@@ -207,7 +207,7 @@ fn routes_pools_and_pins_lead_where_the_configuration_says() {
         .find(|record| record["path"] == "/predict" && record["method"] == "POST")
         .unwrap();
     assert_eq!((&legacy["route"], &legacy["model"]), (&"legacy".into(), &"iris".into()));
-    assert_eq!(gateway.metric("pointsman_errors_total{reason=\"no_route\"}"), 2.0);
+    gateway.metric_is("pointsman_errors_total{reason=\"no_route\"}", 2.0);
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn a_stale_connection_costs_no_prediction_and_no_double_request() {
     assert_eq!(client.reply().status, 200);
     client.send(&post(INFER, "", "x"));
     assert_eq!(client.reply().status, 200, "a prediction may be asked for again");
-    assert_eq!(gateway.metric("pointsman_retries_total{reason=\"stale\"}"), 1.0);
+    gateway.metric_is("pointsman_retries_total{reason=\"stale\"}", 1.0);
     client.send(&post("/order", "", "x"));
     let reply = client.reply();
     assert_eq!((reply.status, reply.error()), (502, "upstream_reset"), "a plain POST may not");

@@ -117,7 +117,7 @@ fn members_of_a_file_come_and_go_without_a_failed_request() {
     let gone = wait_for_event(&gateway, "discovery.gone");
     assert!(gone.contains(&one.address.to_string()), "{gone}");
     let series = "pointsman_discovery_things{source=\"fleet\",state=\"present\"}";
-    assert_eq!(gateway.metric(series), 2.0);
+    gateway.metric_is(series, 2.0);
 }
 
 #[test]

@@ -137,7 +137,7 @@ fn a_baseline_of_data_is_handed_over_and_drift_from_it_is_told() {
     assert!(age["verdict"]["p"].as_f64().unwrap() < 1e-6);
     assert_eq!(feature(&shown, "country")["verdict"]["outcome"], "pass", "{shown}");
     assert_eq!(shown["roles"]["input"]["outcome"], "breach");
-    assert_eq!(gateway.metric("pointsman_drift_breaches{model=\"m\",version=\"v1\"}"), 2.0);
+    gateway.metric_is("pointsman_drift_breaches{model=\"m\",version=\"v1\"}", 2.0);
     // The command finds the gateway by its configuration, and this one has a free port.
     let elsewhere = tempfile::tempdir().unwrap();
     let found = format!(

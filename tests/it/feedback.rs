@@ -109,7 +109,7 @@ fn every_item_is_answered_for_what_became_of_it() {
         gateway.metric(&format!("pointsman_feedback_items_total{{status=\"{status}\"}}"))
     };
     assert_eq!((counted("accepted"), counted("duplicate"), counted("unknown")), (5.0, 2.0, 3.0));
-    assert!(gateway.metric("pointsman_feedback_names") >= 1.0);
+    gateway.metric_reaches("pointsman_feedback_names", 1.0);
     let dir = gateway.stop();
     let kept: BTreeSet<String> =
         rows(&dir.path().join("data")).into_iter().map(|row| row.0).collect();
@@ -345,7 +345,7 @@ fn a_statement_that_is_lost_is_named() {
     assert_eq!(answers[0]["record_id"], kept["record_id"]);
     assert!(answers[1]["error"].as_str().unwrap().contains("again"));
     assert_eq!(answers[1].get("record_id"), None);
-    assert!(gateway.metric("pointsman_feedback_items_total{status=\"lost\"}") >= 1.0);
+    gateway.metric_reaches("pointsman_feedback_items_total{status=\"lost\"}", 1.0);
     std::fs::create_dir(&log).unwrap();
     let answers = eventually("the log can be written again", || {
         let reply = post(&both);

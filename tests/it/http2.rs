@@ -36,8 +36,8 @@ fn every_stream_is_an_exchange_with_its_own_record() {
     }
     let head = client.call(client.post("/nowhere", &[], ""));
     assert_eq!((head.status, head.header("x-pointsman-error")), (404, Some("no_route")));
-    assert_eq!(gateway.metric("pointsman_http2_connections_total"), 1.0);
-    assert_eq!(gateway.metric("pointsman_http2_streams_total"), 65.0);
+    gateway.metric_is("pointsman_http2_connections_total", 1.0);
+    gateway.metric_is("pointsman_http2_streams_total", 65.0);
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn bodies_that_are_held_whole_share_a_budget() {
     second.send(&unfinished(4 * MIB, 2 * MIB));
     let reply = second.reply();
     assert_eq!((reply.status, reply.error()), (503, "overloaded"), "{}", reply.text());
-    assert!(gateway.metric("pointsman_errors_total{reason=\"overloaded\"}") >= 1.0);
+    gateway.metric_reaches("pointsman_errors_total{reason=\"overloaded\"}", 1.0);
     let short = gateway.post("/v2/models/iris/infer", crate::support::IRIS_BODY);
     assert_eq!(short.status, 200, "short bodies pass: {}", short.text());
     first.send(&" ".repeat(MIB));
@@ -153,7 +153,7 @@ fn connections_over_the_limit_are_refused_with_a_reason() {
     }
     let reply = gateway.post("/x", "a");
     assert_eq!((reply.status, reply.error()), (503, "connection_limit"));
-    assert_eq!(gateway.metric("pointsman_connections_refused_total{reason=\"limit\"}"), 1.0);
+    gateway.metric_is("pointsman_connections_refused_total{reason=\"limit\"}", 1.0);
     drop(held);
     eventually("there is room again", || (gateway.post("/x", "a").status == 200).then_some(()));
 }

@@ -39,7 +39,7 @@ fn the_age_of_the_oldest_record_is_told_until_it_is_written_and_until_it_is_sync
     let first = eventually("its age grows", || Some(waiting()).filter(|age| *age > 0.05));
     assert!(first <= before.elapsed().as_secs_f64());
     eventually("it is written", || (waiting() == 0.0).then_some(()));
-    assert_eq!(gateway.metric("pointsman_log_written_lsn"), 1.0);
+    gateway.metric_is("pointsman_log_written_lsn", 1.0);
     assert_eq!(gateway.metric("pointsman_log_durable_lsn"), 0.0, "not for an hour");
     let age = unsynced();
     assert!(age > 0.0 && age <= before.elapsed().as_secs_f64(), "{age}");
@@ -49,8 +49,8 @@ fn the_age_of_the_oldest_record_is_told_until_it_is_written_and_until_it_is_sync
     send(&mut client, &infer("safe", "", "x"));
     // The answer may come a moment before the writer has told.
     eventually("nothing is old", || ((waiting(), unsynced()) == (0.0, 0.0)).then_some(()));
-    assert_eq!(gateway.metric("pointsman_log_durable_lsn"), 2.0);
-    assert!(gateway.metric("pointsman_log_sync_seconds_count") >= 1.0);
+    gateway.metric_is("pointsman_log_durable_lsn", 2.0);
+    gateway.metric_reaches("pointsman_log_sync_seconds_count", 1.0);
     assert!(gateway.metric("pointsman_log_sync_seconds_sum") > 0.0);
 }
 
@@ -80,7 +80,7 @@ fn bodies_that_are_not_whole_are_counted_by_reason() {
         let series = format!("pointsman_log_records_dropped_total{{reason=\"{reason}\"}}");
         assert_eq!(gateway.metric(&series), 0.0);
     }
-    assert_eq!(gateway.metric("pointsman_log_group_records_total"), 5.0);
+    gateway.metric_is("pointsman_log_group_records_total", 5.0);
     assert_eq!(gateway.metric("pointsman_log_groups_total"), 5.0, "one after the other");
     assert_eq!(gateway.metric("pointsman_log_queue_bytes"), 0.0);
     assert!(gateway.metric("pointsman_log_disk_free_bytes") > 0.0);
@@ -112,5 +112,5 @@ fn a_sink_that_takes_nothing_lags_in_records_bytes_and_seconds() {
     assert!(lag("bytes") >= 5.0 * 2000.0, "{}", lag("bytes"));
     let age = lag("seconds");
     eventually("the oldest record grows older", || (lag("seconds") > age).then_some(()));
-    assert_eq!(gateway.metric("pointsman_log_consumer_lag_records{consumer=\"lake\"}"), 5.0);
+    gateway.metric_is("pointsman_log_consumer_lag_records{consumer=\"lake\"}", 5.0);
 }

@@ -202,7 +202,7 @@ fn late_doubled_and_corrected_labels_give_the_quality_of_scikit_learn_and_surviv
     assert_eq!(report["slices"], json!(["north", "south"]));
     let south = quality(&gateway, "?slice=south&window=day").json();
     assert_eq!(south["whole"]["n"], rows.len() as u64 / 2);
-    assert!(gateway.metric("pointsman_labels_total{model=\"m\",status=\"joined\"}") >= 400.0);
+    gateway.metric_reaches("pointsman_labels_total{model=\"m\",status=\"joined\"}", 400.0);
     assert_eq!(gateway.metric("pointsman_labels_waiting"), 1.0, "nobody's");
     let accuracy =
         gateway.metric("pointsman_quality{model=\"m\",version=\"v1\",metric=\"accuracy\"}");

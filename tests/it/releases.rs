@@ -190,9 +190,9 @@ fn a_first_version_with_golden_answers_goes_live_by_itself_and_says_why() {
     assert!(has("told of m v1"), "{told:?}");
     assert!(has("v1 is live, the first of its model, on its golden answers"), "{told:?}");
     let stage = "pointsman_release_versions{model=\"m\",stage=\"live\"}";
-    assert_eq!(store.gateway.metric(stage), 1.0);
+    store.gateway.metric_is(stage, 1.0);
     let moves = "pointsman_release_moves_total{model=\"m\",edge=\"begin\"}";
-    assert_eq!(store.gateway.metric(moves), 1.0);
+    store.gateway.metric_is(moves, 1.0);
     let copies = store.gateway.dir.path().join("data/models/m/v1");
     assert_eq!(std::fs::read_dir(copies).unwrap().count(), 1, "it is fetched");
 }

@@ -93,8 +93,8 @@ fn batches_are_cloudevents_with_the_headers_that_were_asked_for() {
     eventually("the lag is gone", || {
         (gateway.metric("pointsman_sink_lag_records{sink=\"lake\"}") == 0.0).then_some(())
     });
-    assert_eq!(gateway.metric("pointsman_sink_records_total{sink=\"lake\"}"), 20.0);
-    assert_eq!(gateway.metric("pointsman_sink_up{sink=\"lake\"}"), 1.0);
+    gateway.metric_is("pointsman_sink_records_total{sink=\"lake\"}", 20.0);
+    gateway.metric_is("pointsman_sink_up{sink=\"lake\"}", 1.0);
     let mut client = Client::connect(gateway.admin);
     client.send("GET /api/v1/status HTTP/1.1\r\nhost: a\r\n\r\n");
     let status = client.reply_to("GET").json();
@@ -177,7 +177,7 @@ fn everything_acknowledged_arrives_though_the_receiver_is_away_and_the_gateway_i
     eventually("the sink is down", || {
         (gateway.metric("pointsman_sink_up{sink=\"lake\"}") == 0.0).then_some(())
     });
-    assert!(gateway.metric("pointsman_sink_lag_records{sink=\"lake\"}") >= 100.0);
+    gateway.metric_reaches("pointsman_sink_lag_records{sink=\"lake\"}", 100.0);
     let mut dir = gateway.kill();
     let receiver = Backend::replying_at(nobody_yet.leave(), OK);
     for _ in 0..3 {

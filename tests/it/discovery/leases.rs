@@ -89,5 +89,5 @@ fn a_registration_that_is_wrong_or_one_too_many_is_refused_with_a_reason() {
     let full = post("{\"address\": \"http://a:2\"}");
     assert_eq!(full.status, 507, "{}", full.text());
     let refused = "pointsman_registrations_refused_total{reason=\"full\"}";
-    assert_eq!(gateway.metric(refused), 1.0);
+    gateway.metric_is(refused, 1.0);
 }

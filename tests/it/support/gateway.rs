@@ -105,9 +105,24 @@ impl Gateway {
     /// The value of one series.
     pub(crate) fn metric(&self, series: &str) -> f64 {
         let text = self.metrics();
-        text.lines()
-            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
-            .unwrap_or_else(|| panic!("no {series} in\n{text}"))
+        value_of(&text, series).unwrap_or_else(|| panic!("no {series} in\n{text}"))
+    }
+
+    /// Waits until a series has this value: an answer can come a moment before it is counted.
+    pub(crate) fn metric_is(&self, series: &str, value: f64) {
+        let is = |found: f64| found.to_bits() == value.to_bits();
+        self.wait_for_metric(&format!("{series} is {value}"), series, is);
+    }
+
+    /// Waits until a series has at least this value.
+    pub(crate) fn metric_reaches(&self, series: &str, value: f64) {
+        self.wait_for_metric(&format!("{series} reaches {value}"), series, |found| found >= value);
+    }
+
+    fn wait_for_metric(&self, what: &str, series: &str, fits: impl Fn(f64) -> bool) {
+        eventually(what, || {
+            value_of(&self.metrics(), series).filter(|found| fits(*found)).map(drop)
+        });
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
@@ -225,4 +240,9 @@ pub(crate) fn with_defaults(config: &str) -> String {
     text.push_str(config);
     text.push_str("\n[telemetry]\nformat = \"json\"\n");
     text
+}
+
+/// The value of a series in the text of `/metrics`.
+fn value_of(text: &str, series: &str) -> Option<f64> {
+    text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }
