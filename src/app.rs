@@ -27,7 +27,7 @@ use crate::admin::{Admin, AdminService};
 use crate::control::discovery::{Discovery, DiscoveryHandle};
 use crate::control::events::Events;
 use crate::control::releases::{LedgerError, Releases, ReleasesHandle};
-use crate::control::{Controller, LoadError, PublishError};
+use crate::control::{BeginError, Controller, LoadError, PublishError};
 use crate::domain::spec::Intent;
 use crate::inference::Executor;
 use crate::monitor::alarms::{Alarms, AlarmsError, LogSight};
@@ -66,6 +66,9 @@ pub enum StartError {
     /// A snapshot cannot be built.
     #[error("the configuration cannot be published")]
     Publish(#[source] PublishError),
+    /// What was there before cannot be taken up.
+    #[error(transparent)]
+    Begin(BeginError),
     /// Models cannot be served.
     #[error("{} of the models cannot be served", .0.len())]
     Models(Vec<LoadError>),

@@ -30,7 +30,7 @@ use parking_lot::Mutex;
 
 pub use self::load::{LoadError, Loader};
 pub use self::publish::{Controller, PublishError, about_local, about_remote, champion};
-pub use self::repository::Residents;
+pub use self::repository::{BeginError, Residents};
 pub use self::store::STATE_DIR;
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::{Intent, OnnxSpec, VersionSpec};

@@ -1,45 +1,46 @@
-//! Versions under the life cycle, on the admin listener: where each is and why, and the orders of operators.
+//! Versions under the life cycle, on the admin listener: where each is and why.
 //!
-//! Owns how they are shown, and the bodies of orders. Decides nothing: what it is asked to change it asks of the
-//! life cycle.
+//! Owns how they are shown, a page at a time. Decides nothing. Orders are taken [beside it](orders).
 //!
 //! | method and path below `/api/v1` | |
 //! |---|---|
-//! | `GET /releases` | every model with its versions, in short |
-//! | `GET /models/{model}/versions` | the versions of one model |
+//! | `GET /releases` | every model with its versions, in short: `?limit=` of them, after `?after=MODEL/VERSION` |
+//! | `GET /models/{model}/versions` | the versions of one model, as many, after `?after=VERSION` |
 //! | `GET /models/{model}/versions/{version}` | one version: why it is where it is, and its evidence |
 //! | `POST /models/{model}/versions/{version}/{order}` | promote, rollback, drain, evict, restore, pin, unpin, hold, unhold, approve, reject, kill, unkill |
 //! | `POST /models/{model}/{order}` | rollback, kill, unkill |
 //! | `POST /{order}` | kill, unkill |
 //!
-//! The body of an order is `{"who": "…", "why": "…"}`; with `"expected_generation": N` it is refused if the model
-//! has changed since, and with `"force": true` an eviction overrules everything but use.
+//! Where there is more, `next` is what the next page comes after.
+
+mod orders;
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use axum::routing::{get, post};
+use axum::routing::get;
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{Admin, float};
-use crate::control::releases::{NotCarriedOut, View};
-use crate::domain::ids::{ModelName, VersionName, is_valid_name};
-use crate::domain::lifecycle::event::Scope;
-use crate::domain::lifecycle::order::{Command, Force, Order, OrderError};
+use crate::control::releases::View;
+use crate::domain::ids::{ModelName, VersionName};
+use crate::domain::lifecycle::explain::Explanation;
 use crate::domain::lifecycle::stage::{Purpose, Stage};
 use crate::domain::lifecycle::state::{Model, Signed, Version};
 use crate::domain::lifecycle::time::Steady;
 use crate::telemetry::Registry;
-use crate::telemetry::logging::chain;
 
 type Reply = (StatusCode, Json<Value>);
 
-/// The longest body of an order.
-const BODY_BYTES_MAX: usize = 16 * 1024;
+/// Versions of a page, unless more or fewer are asked for.
+const PAGE: usize = 1000;
+/// The most versions of a page.
+const PAGE_MAX: usize = 10_000;
+/// What stands behind all names of versions in the order of pages.
+const AFTER_ALL: &str = "~";
 /// Stages, in the order of a version's way.
 const STAGES: [&str; 12] = [
     "discovered",
@@ -62,22 +63,21 @@ pub(super) fn routes() -> Router<Arc<Admin>> {
         .route("/api/v1/releases", get(all))
         .route("/api/v1/models/{model}/versions", get(list))
         .route("/api/v1/models/{model}/versions/{version}", get(show))
-        .route("/api/v1/models/{model}/versions/{version}/{order}", post(about_version))
-        .route("/api/v1/models/{model}/rollback", post(rollback))
-        .route("/api/v1/models/{model}/kill", post(kill_model))
-        .route("/api/v1/models/{model}/unkill", post(unkill_model))
-        .route("/api/v1/kill", post(kill_gateway))
-        .route("/api/v1/unkill", post(unkill_gateway))
+        .merge(orders::routes())
 }
 
 /// Copies what the life cycle knows into the registry.
 pub(super) fn metrics(registry: &Registry, view: &View) {
     for (name, model) in view.state.models() {
         let of = ("model", name.as_str());
-        for stage in STAGES {
-            let count = model.versions().filter(|(_, known)| known.stage().word() == stage).count();
+        let mut counts = STAGES.map(|stage| (stage, 0));
+        for (_, known) in model.versions() {
+            let word = known.stage().word();
+            counts.iter_mut().filter(|(stage, _)| *stage == word).for_each(|(_, n)| *n += 1);
+        }
+        for (stage, count) in counts {
             let labels = [of, ("stage", stage)];
-            registry.set("pointsman_release_versions", &labels, float(count as u64));
+            registry.set("pointsman_release_versions", &labels, float(count));
         }
         let alerts = float(model.alerts().count() as u64);
         registry.set("pointsman_release_alerts", &[of], alerts);
@@ -95,26 +95,78 @@ pub(super) fn metrics(registry: &Registry, view: &View) {
     }
     registry.copy("pointsman_release_events_total", &[], view.state.seq());
     registry.copy("pointsman_release_unwritten_total", &[], view.failures);
+    registry.copy("pointsman_release_models_left_out_total", &[], view.left_out);
+}
+
+/// Which part of a list is asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    limit: Option<usize>,
+    after: Option<String>,
+}
+
+impl Page {
+    fn limit(&self) -> usize {
+        self.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX)
+    }
 }
 
 /// `GET /api/v1/releases`
-async fn all(State(admin): State<Arc<Admin>>) -> Json<Value> {
-    let view = admin.releases.view();
-    let models =
-        view.state.models().map(|(name, model)| (name.to_string(), short(&view, name, model)));
-    Json(json!({
+async fn all(State(admin): State<Arc<Admin>>, Query(page): Query<Page>) -> Json<Value> {
+    Json(releases(&admin.releases.view(), &page))
+}
+
+fn releases(view: &View, page: &Page) -> Value {
+    // The models before this one were shown, and its versions up to the one behind the slash.
+    let after = page.after.as_deref();
+    let after = after.map(|after| after.split_once('/').unwrap_or((after, "")));
+    let (mut shown, mut next, mut room) = (Map::new(), None::<String>, page.limit());
+    for (name, model) in view.state.models() {
+        let from = match after {
+            Some((last, _)) if name.as_str() < last => continue,
+            Some((last, AFTER_ALL)) if name.as_str() == last => continue,
+            Some((last, version)) if name.as_str() == last => Some(version),
+            _ => None,
+        };
+        if room == 0 {
+            break;
+        }
+        let (part, last) = short(view, name, model, from, room);
+        // A model without versions takes room as well.
+        room = room.saturating_sub(part["versions"].as_array().map_or(0, Vec::len).max(1));
+        shown.insert(name.to_string(), part);
+        match last {
+            Some(last) => next = Some(format!("{name}/{last}")),
+            None if room == 0 => next = Some(format!("{name}/{AFTER_ALL}")),
+            None => next = None,
+        }
+    }
+    let last = view.state.models().last().map(|(name, _)| format!("{name}/{AFTER_ALL}"));
+    json!({
         "number": view.state.seq(),
         "killed": signed(view.state.killed(), view.now.steady),
-        "models": models.collect::<Map<_, _>>(),
-    }))
+        "models": shown,
+        "next": next.filter(|next| Some(next) != last.as_ref()),
+    })
 }
 
 /// `GET /api/v1/models/MODEL/versions`
-async fn list(State(admin): State<Arc<Admin>>, Path(model): Path<String>) -> Reply {
+async fn list(
+    State(admin): State<Arc<Admin>>,
+    Path(model): Path<String>,
+    Query(page): Query<Page>,
+) -> Reply {
     let view = admin.releases.view();
-    match view.state.model(&ModelName::new(model.as_str())) {
-        Some(known) => (StatusCode::OK, Json(short(&view, &ModelName::new(model), known))),
-        None => unknown(&format!("no version of model `{model}` is under the life cycle")),
+    let name = ModelName::new(model);
+    match view.state.model(&name) {
+        Some(known) => {
+            let after = page.after.as_deref();
+            let (mut shown, next) = short(&view, &name, known, after, page.limit());
+            shown["next"] = next.map(|next| next.to_string()).into();
+            (StatusCode::OK, Json(shown))
+        }
+        None => unknown(&format!("no version of model `{name}` is under the life cycle")),
     }
 }
 
@@ -138,25 +190,47 @@ fn unknown(words: &str) -> Reply {
     (StatusCode::NOT_FOUND, Json(json!({ "error": words })))
 }
 
-fn short(view: &View, name: &ModelName, model: &Model) -> Value {
-    let versions = model.versions().map(|(version, known)| in_short(view, name, version, known));
-    json!({
+/// A model with a page of its versions, and the last one of them where there are more.
+fn short<'v>(
+    view: &'v View,
+    name: &ModelName,
+    model: &'v Model,
+    after: Option<&str>,
+    limit: usize,
+) -> (Value, Option<&'v VersionName>) {
+    let is_new = |(version, _): &(&VersionName, &Version)| {
+        after.is_none_or(|after| version.as_str() > after)
+    };
+    let mut rest = model.versions().filter(is_new);
+    let page: Vec<_> = rest.by_ref().take(limit).collect();
+    let last = page.last().map(|(version, _)| *version).filter(|_| rest.next().is_some());
+    let explained = view.explain_all(name, page.iter().map(|(version, _)| *version));
+    let told = page.iter().zip(explained);
+    let versions =
+        told.map(|((version, known), (_, why))| in_short(view, name, version, known, Some(&why)));
+    let shown = json!({
         "model": name.as_str(),
         "generation": model.generation(),
         "killed": signed(model.killed(), view.now.steady),
         "alerts": model.alerts().map(ToString::to_string).collect::<Vec<_>>(),
         "versions": versions.collect::<Vec<_>>(),
-    })
+    });
+    (shown, last)
 }
 
-fn in_short(view: &View, model: &ModelName, name: &VersionName, known: &Version) -> Value {
+fn in_short(
+    view: &View,
+    model: &ModelName,
+    name: &VersionName,
+    known: &Version,
+    explained: Option<&Explanation>,
+) -> Value {
     let now = view.now.steady;
     let seen = view.observed.version(model, name);
     let share = match known.stage() {
         Stage::Canary(canary) => Some(f64::from(canary.share().thousandths()) / 1000.0),
         _ => None,
     };
-    let explained = view.explain(model, name);
     json!({
         "version": name.as_str(),
         "stage": known.stage().word(),
@@ -177,8 +251,8 @@ fn in_short(view: &View, model: &ModelName, name: &VersionName, known: &Version)
 fn whole(view: &View, model: &ModelName, name: &VersionName, known: &Version) -> Value {
     let now = view.now.steady;
     let release = known.release();
-    let mut shown = in_short(view, model, name, known);
     let explained = view.explain(model, name);
+    let mut shown = in_short(view, model, name, known, explained.as_ref());
     let generation = view.state.model(model).map(Model::generation);
     shown["model"] = model.as_str().into();
     shown["generation"] = generation.into();
@@ -220,154 +294,70 @@ fn signed(signed: Option<&Signed>, now: Steady) -> Value {
     json!({ "by": signed.told(), "for_seconds": now.since(signed.at).as_secs_f64() })
 }
 
-/// The body of an order.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Body {
-    who: String,
-    why: String,
-    #[serde(default)]
-    expected_generation: Option<u64>,
-    #[serde(default)]
-    force: bool,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::Digest;
+    use crate::domain::lifecycle::event::{By, Draft, What};
+    use crate::domain::lifecycle::release::Release;
+    use crate::domain::lifecycle::state::State as Written;
+    use crate::domain::lifecycle::time::Now;
 
-/// `POST /api/v1/models/MODEL/versions/VERSION/ORDER`
-async fn about_version(
-    State(admin): State<Arc<Admin>>,
-    Path((model, version, order)): Path<(String, String, String)>,
-    body: Bytes,
-) -> Reply {
-    let (Some(model), Some(version)) = (named(model).map(ModelName::new), named(version)) else {
-        return refusal(StatusCode::BAD_REQUEST, "a model and a version have names");
-    };
-    let version = VersionName::new(version);
-    let scope = || Scope::Version(model.clone(), version.clone());
-    give(&admin, &body, |force| {
-        let (model, version) = (model.clone(), version.clone());
-        Some(match order.as_str() {
-            "promote" => Command::Promote(model, version),
-            "rollback" => Command::Rollback(model, Some(version)),
-            "drain" => Command::Drain(model, version),
-            "evict" => Command::Evict(model, version, if force { Force::Yes } else { Force::No }),
-            "restore" => Command::Restore(model, version),
-            "pin" => Command::Pin(model, version, true),
-            "unpin" => Command::Pin(model, version, false),
-            "hold" => Command::Hold(model, version, true),
-            "unhold" => Command::Hold(model, version, false),
-            "approve" => Command::Approve(model, version),
-            "reject" => Command::Reject(model, version),
-            "kill" => Command::Kill(scope(), true),
-            "unkill" => Command::Kill(scope(), false),
-            _ => return None,
-        })
-    })
-    .await
-}
-
-/// `POST /api/v1/models/MODEL/rollback`
-async fn rollback(
-    State(admin): State<Arc<Admin>>,
-    Path(model): Path<String>,
-    body: Bytes,
-) -> Reply {
-    about_model(&admin, model, &body, |model| Command::Rollback(model, None)).await
-}
-
-/// `POST /api/v1/models/MODEL/kill`
-async fn kill_model(
-    State(admin): State<Arc<Admin>>,
-    Path(model): Path<String>,
-    body: Bytes,
-) -> Reply {
-    about_model(&admin, model, &body, |model| Command::Kill(Scope::Model(model), true)).await
-}
-
-/// `POST /api/v1/models/MODEL/unkill`
-async fn unkill_model(
-    State(admin): State<Arc<Admin>>,
-    Path(model): Path<String>,
-    body: Bytes,
-) -> Reply {
-    about_model(&admin, model, &body, |model| Command::Kill(Scope::Model(model), false)).await
-}
-
-/// `POST /api/v1/kill`
-async fn kill_gateway(State(admin): State<Arc<Admin>>, body: Bytes) -> Reply {
-    give(&admin, &body, |_| Some(Command::Kill(Scope::Gateway, true))).await
-}
-
-/// `POST /api/v1/unkill`
-async fn unkill_gateway(State(admin): State<Arc<Admin>>, body: Bytes) -> Reply {
-    give(&admin, &body, |_| Some(Command::Kill(Scope::Gateway, false))).await
-}
-
-async fn about_model(
-    admin: &Admin,
-    model: String,
-    body: &[u8],
-    command: impl Fn(ModelName) -> Command,
-) -> Reply {
-    match named(model) {
-        Some(model) => give(admin, body, |_| Some(command(ModelName::new(model.as_str())))).await,
-        None => refusal(StatusCode::BAD_REQUEST, "a model has a name"),
-    }
-}
-
-fn named(name: String) -> Option<String> {
-    is_valid_name(&name).then_some(name)
-}
-
-/// Reads the body, and gives the order.
-async fn give(admin: &Admin, body: &[u8], command: impl Fn(bool) -> Option<Command>) -> Reply {
-    if body.len() > BODY_BYTES_MAX {
-        let words = format!("the body has more than {BODY_BYTES_MAX} bytes");
-        return refusal(StatusCode::PAYLOAD_TOO_LARGE, &words);
-    }
-    let body: Body = match serde_json::from_slice(body) {
-        Ok(body) => body,
-        Err(error) => {
-            let words =
-                format!("the body is no order ({error}); send {{\"who\": \"…\", \"why\": \"…\"}}");
-            return refusal(StatusCode::BAD_REQUEST, &words);
-        }
-    };
-    let Some(command) = command(body.force) else {
-        return refusal(StatusCode::NOT_FOUND, "there is no such order");
-    };
-    let Body { who, why, expected_generation: expected, .. } = body;
-    match admin.releases.order(Order { who, why, expected, command }).await {
-        Ok(done) => {
-            let shown = json!({
-                "number": done.number,
-                "generation": done.generation,
-                "event": done.words,
-            });
-            (StatusCode::OK, Json(shown))
-        }
-        Err(error) => {
-            let words = chain(&error).to_string();
-            let mut shown = json!({ "error": words });
-            if let NotCarriedOut::Order(OrderError::Refused(_, refusals)) = &error {
-                let all: Vec<String> = refusals.iter().map(ToString::to_string).collect();
-                shown["refusals"] = json!(all);
+    /// A view of models with so many versions each.
+    fn view(models: &[(&str, usize)]) -> View {
+        let mut state = Written::default();
+        for (model, versions) in models {
+            for n in 0..*versions {
+                let release = Release {
+                    digest: Digest::new(format!("{model}{n}")),
+                    bytes: 1,
+                    source: "store".to_owned(),
+                    publisher: None,
+                    trained_at: None,
+                    named: false,
+                };
+                let what = What::Sighted {
+                    model: ModelName::new(*model),
+                    version: VersionName::new(format!("v{n:05}")),
+                    release,
+                };
+                let event = state.stamp(Draft { by: By::Gateway, what }, Now::default());
+                state.apply(&event).unwrap();
             }
-            (status(&error), Json(shown))
+        }
+        View { state: Arc::new(state), ..View::default() }
+    }
+
+    #[test]
+    fn pages_have_every_version_once_and_end() {
+        let view = view(&[("a", 5), ("b", 1), ("c", 4), ("c.d", 2)]);
+        for limit in 1..14 {
+            let (mut found, mut after) = (Vec::new(), None);
+            loop {
+                let shown = releases(&view, &Page { limit: Some(limit), after });
+                let before = found.len();
+                for (name, model) in shown["models"].as_object().unwrap() {
+                    let versions = model["versions"].as_array().unwrap().iter();
+                    found.extend(versions.map(|it| (name.clone(), it["version"].to_string())));
+                }
+                assert!(found.len() - before <= limit, "{limit}: {shown}");
+                after = shown["next"].as_str().map(str::to_owned);
+                if after.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(found.len(), 12, "{limit}: {found:?}");
+            assert!(found.is_sorted(), "{limit}: {found:?}");
         }
     }
-}
 
-fn status(error: &NotCarriedOut) -> StatusCode {
-    match error {
-        NotCarriedOut::Order(OrderError::Anonymous) => StatusCode::BAD_REQUEST,
-        NotCarriedOut::Order(OrderError::UnknownModel(_) | OrderError::UnknownVersion(..)) => {
-            StatusCode::NOT_FOUND
-        }
-        NotCarriedOut::Order(_) => StatusCode::CONFLICT,
-        _ => StatusCode::SERVICE_UNAVAILABLE,
+    #[test]
+    fn a_page_of_ten_thousand_versions_is_made_in_one_go() {
+        let view = view(&[("m", 10_000)]);
+        let began = std::time::Instant::now();
+        let shown = releases(&view, &Page { limit: Some(PAGE_MAX), after: None });
+        assert_eq!(shown["models"]["m"]["versions"].as_array().unwrap().len(), 10_000);
+        // In the square of the versions it took minutes.
+        assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
     }
-}
-
-fn refusal(status: StatusCode, words: &str) -> Reply {
-    (status, Json(json!({ "error": words })))
 }

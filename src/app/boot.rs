@@ -73,7 +73,7 @@ impl Boot {
         let sight = (self.discovery.watch(), releases);
         let intent = Arc::clone(&self.intent);
         let mut residents = Residents::new(intent, controller, loader, models, sight);
-        residents.begin().await.map_err(StartError::Publish)?;
+        residents.begin().await.map_err(StartError::Begin)?;
         // The first exchange is counted by the right baseline.
         let monitor = Arc::clone(&self.monitor);
         tokio::task::spawn_blocking(move || monitor.begin()).await.map_err(|_| StartError::Boot)?;
@@ -101,6 +101,7 @@ impl BackgroundService for Boot {
                     _ended = shutdown.changed() => {}
                     () = residents.serve(&mut orders) => {}
                 }
+                residents.close();
             }
             Err(error) => {
                 if let StartError::Models(errors) = &error {

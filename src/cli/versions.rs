@@ -50,6 +50,9 @@ pub(super) fn run(
     }
     let answer = admin_client::post(intent.admin, &path, &body)?;
     writeln!(out, "{}", answer["event"].as_str().unwrap_or_default())?;
+    if let Some(why) = answer["unwritten"].as_str() {
+        writeln!(out, "It acts, and is not written down yet: a restart would undo it. {why}")?;
+    }
     Ok(())
 }
 
@@ -85,10 +88,11 @@ fn list(
     format: Format,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let answer = match model {
-        Some(model) => admin_client::get(intent.admin, &path(Some(model), None, "versions")?)?,
-        None => admin_client::get(intent.admin, "/api/v1/releases")?,
+    let path = match model {
+        Some(model) => path(Some(model), None, "versions")?,
+        None => "/api/v1/releases".to_owned(),
     };
+    let answer = whole(&path, |path| admin_client::get(intent.admin, path))?;
     if format == Format::Json {
         return Ok(writeln!(out, "{answer}")?);
     }
@@ -100,6 +104,44 @@ fn list(
         print_model(model, out)?;
     }
     Ok(())
+}
+
+/// A list of the admin API, with all of its pages.
+fn whole(path: &str, get: impl Fn(&str) -> Result<Value, Failure>) -> Result<Value, Failure> {
+    let mut list = get(path)?;
+    let mut after = list["next"].as_str().map(str::to_owned);
+    while let Some(last) = after {
+        let page = get(&format!("{path}?after={last}"))?;
+        let next = page["next"].as_str().map(str::to_owned);
+        // A page that does not go on would be asked for without end.
+        after = next.filter(|next| *next != last);
+        add_page(&mut list, page);
+    }
+    if let Some(list) = list.as_object_mut() {
+        list.remove("next");
+    }
+    Ok(list)
+}
+
+/// Adds the versions of a further page.
+fn add_page(list: &mut Value, mut page: Value) {
+    let Some(models) = page["models"].as_object_mut() else {
+        return add_versions(list, page);
+    };
+    for (name, part) in std::mem::take(models) {
+        match list["models"].get_mut(&name) {
+            Some(known) => add_versions(known, part),
+            None => list["models"][name] = part,
+        }
+    }
+}
+
+fn add_versions(model: &mut Value, mut page: Value) {
+    if let (Some(all), Some(more)) =
+        (model["versions"].as_array_mut(), page["versions"].as_array_mut())
+    {
+        all.append(more);
+    }
 }
 
 fn print_model(model: &Value, out: &mut dyn Write) -> Result<(), Failure> {
@@ -150,6 +192,24 @@ fn show(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_has_the_versions_of_all_of_its_pages() {
+        let pages = [
+            ("/x", json!({ "models": { "a": { "versions": [1, 2] } }, "next": "a/2" })),
+            (
+                "/x?after=a/2",
+                json!({ "models": { "a": { "versions": [3] }, "b": { "versions": [1] } }, "next": "b/1" }),
+            ),
+            ("/x?after=b/1", json!({ "models": { "b": { "versions": [2] } }, "next": null })),
+        ];
+        let list = whole("/x", |path| {
+            let page = pages.iter().find(|(of, _)| *of == path);
+            Ok(page.expect("a page").1.clone())
+        });
+        let all = json!({ "a": { "versions": [1, 2, 3] }, "b": { "versions": [1, 2] } });
+        assert_eq!(list.expect("a list"), json!({ "models": all }));
+    }
 
     #[test]
     fn an_order_has_the_path_of_what_it_is_about_and_no_other() {

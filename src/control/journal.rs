@@ -1,11 +1,13 @@
 //! The journal of the life cycle on disk: every event, synced before anything follows from it.
 //!
 //! Owns the files below `state/lifecycle`, their recovery and their bound. [`Journal::append`] returns once the
-//! event is on the disk; a caller that gets an error has changed nothing. Never decides, and never publishes:
-//! whoever holds the journal folds an event only after it was appended.
+//! events are on the disk; a caller that gets an error has changed nothing. Never decides, and never publishes:
+//! whoever holds the journal folds an event only after it was appended. Blocks: [`Writer`] has it on a thread of its
+//! own.
 //!
 //! ```text
-//! journal.jsonl     crc32c of the JSON, a space, one event as JSON, a newline; the tail may be torn
+//! journal.jsonl     crc32c of the JSON, a space, one event as JSON or an array of those that were written together, a
+//!                   newline; the tail may be torn
 //! state.json        the state up to some event: written when the journal has grown, then the journal
 //!                   becomes journal.1.jsonl, the past that can still be read, and a new one begins
 //! ```
@@ -13,16 +15,20 @@
 //! A line that was not written to its end was never acknowledged and is cut off. A line in the midst that does
 //! not read stops the recovery with its place: what follows it cannot be trusted, and a person has to look.
 
+mod writer;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::lifecycle::event::{Draft, Event};
+pub use self::writer::{Entry, Gone, UnderWay, Writer, Written};
+use crate::domain::lifecycle::event::Event;
 use crate::domain::lifecycle::state::{FoldError, State};
-use crate::domain::lifecycle::time::Now;
+use crate::telemetry::logging::chain;
 
 /// Bytes of the journal after which the state is written and a new journal begins.
 pub const JOURNAL_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -81,9 +87,6 @@ pub enum JournalError {
         /// Its length, as far as known.
         bytes: usize,
     },
-    /// An earlier write failed half way and could not be taken back, or the journal could not be replaced.
-    #[error("an earlier write failed half way; restart the gateway")]
-    Broken,
 }
 
 /// What recovery found.
@@ -99,21 +102,29 @@ pub struct Recovery {
 #[derive(Debug)]
 pub struct Journal {
     folder: PathBuf,
-    file: File,
+    /// Absent while the file could not be created.
+    file: Option<File>,
     bytes: u64,
     bytes_max: u64,
-    state: State,
-    /// A write failed half way and could not be taken back.
-    broken: bool,
+    state: Arc<State>,
+    /// What stands behind the last whole line was not cut off yet: nothing is written before that.
+    is_torn: bool,
     /// Why the journal could not be replaced when it had grown; it is tried again with each event.
     trouble: Option<JournalError>,
 }
 
 /// What stands in `state.json`.
-#[derive(Debug, Serialize, Deserialize)]
-struct Written {
+#[derive(Debug, Deserialize)]
+struct Kept {
     v: u32,
     state: State,
+}
+
+/// The same, to be written.
+#[derive(Debug, Serialize)]
+struct ToKeep<'a> {
+    v: u32,
+    state: &'a State,
 }
 
 impl Journal {
@@ -130,15 +141,16 @@ impl Journal {
         fs::create_dir_all(folder).map_err(failed("create", folder))?;
         let mut state = read_state(&folder.join(STATE))?;
         let path = folder.join(JOURNAL);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(failed("open", &path))?;
         let mut content = Vec::new();
-        file.read_to_end(&mut content).map_err(failed("read", &path))?;
+        let file = match open_journal(&path) {
+            Ok(mut file) => {
+                file.read_to_end(&mut content).map_err(failed("read", &path))?;
+                Some(file)
+            }
+            // What is written can be read; a new journal is begun once there is room.
+            Err(error) if is_full(&error) => None,
+            Err(error) => return Err(failed("open", &path)(error)),
+        };
         let (whole, events) = read_lines(&path, &content)?;
         let mut recovery = Recovery { events: 0, torn: content.len() - whole };
         for (line, event) in events {
@@ -153,41 +165,54 @@ impl Journal {
             })?;
             recovery.events += 1;
         }
+        let (folder, state) = (folder.to_path_buf(), Arc::new(state));
         let bytes = whole as u64;
-        file.set_len(bytes).map_err(failed("cut", &path))?;
-        file.seek(SeekFrom::Start(bytes)).map_err(failed("seek", &path))?;
-        file.sync_all().map_err(failed("sync", &path))?;
-        sync_folder(folder)?;
-        let folder = folder.to_path_buf();
-        Ok((Self { folder, file, bytes, bytes_max, state, broken: false, trouble: None }, recovery))
+        let is_torn = true;
+        let mut journal = Self { folder, file, bytes, bytes_max, state, is_torn, trouble: None };
+        match journal.mend() {
+            // It is tried again with the next event.
+            Err(JournalError::Io { cause, .. }) if is_full(&cause) => {}
+            mended => mended?,
+        }
+        Ok((journal, recovery))
     }
 
     /// The state that the written events add up to.
-    pub fn state(&self) -> &State {
+    pub fn state(&self) -> &Arc<State> {
         &self.state
     }
 
-    /// Writes the next event, syncs it, and folds it.
+    /// Writes the next events together, syncs them, and folds them: all that fit, each in its place.
     ///
     /// # Errors
     ///
-    /// [`JournalError`]: then nothing has changed.
-    pub fn append(&mut self, draft: Draft, now: Now) -> Result<Event, JournalError> {
-        if self.broken {
-            return Err(JournalError::Broken);
+    /// [`JournalError`]: then nothing has changed. One of an event that does not fit is beside the others.
+    pub fn append(
+        &mut self,
+        entries: &[Entry],
+    ) -> Result<Vec<Result<Event, JournalError>>, JournalError> {
+        self.mend()?;
+        let mut after = State::clone(&self.state);
+        let mut lines = Vec::with_capacity(entries.len());
+        let outcomes = entries.iter().map(|(draft, now)| {
+            let event = after.stamp(draft.clone(), *now);
+            let json = encode(&event)?;
+            // A rejected event must not reach the disk, or no recovery would get past it.
+            after.apply(&event).map_err(JournalError::Fold)?;
+            lines.push(json);
+            Ok(event)
+        });
+        let outcomes: Vec<Result<Event, JournalError>> = outcomes.collect();
+        if lines.is_empty() {
+            return Ok(outcomes);
         }
-        let event = self.state.stamp(draft, now);
-        let line = encode(&event)?;
-        // A rejected event must not reach the disk, or no recovery would get past it.
-        let mut after = self.state.clone();
-        after.apply(&event).map_err(JournalError::Fold)?;
-        self.write(line.as_bytes())?;
-        self.state = after;
+        self.write(line_of(&lines).as_bytes())?;
+        self.state = Arc::new(after);
         if self.bytes >= self.bytes_max {
-            // The event is written and folded, whatever becomes of this.
+            // The events are written and folded, whatever becomes of this.
             self.trouble = self.compact().err();
         }
-        Ok(event)
+        Ok(outcomes)
     }
 
     /// Why the journal grows beyond its bound, if it does.
@@ -195,26 +220,46 @@ impl Journal {
         self.trouble.as_ref()
     }
 
+    /// Makes the file end with its last whole line, where an earlier write, or the process before, left more or no
+    /// file at all.
+    fn mend(&mut self) -> Result<(), JournalError> {
+        if !self.is_torn {
+            return Ok(());
+        }
+        let path = self.folder.join(JOURNAL);
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => self.file.insert(open_journal(&path).map_err(failed("create", &path))?),
+        };
+        file.set_len(self.bytes).map_err(failed("cut", &path))?;
+        file.seek(SeekFrom::Start(self.bytes)).map_err(failed("seek", &path))?;
+        file.sync_all().map_err(failed("sync", &path))?;
+        sync_folder(&self.folder)?;
+        self.is_torn = false;
+        Ok(())
+    }
+
     fn write(&mut self, line: &[u8]) -> Result<(), JournalError> {
-        let written = self.file.write_all(line).and_then(|()| self.file.sync_data());
+        let written = match &mut self.file {
+            Some(file) => file.write_all(line).and_then(|()| file.sync_data()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
         let Err(cause) = written else {
             self.bytes += line.len() as u64;
             return Ok(());
         };
-        // What came to the disk is taken back, or a later start would find an event that was refused.
-        let back = self
-            .file
-            .set_len(self.bytes)
-            .and_then(|()| self.file.seek(SeekFrom::Start(self.bytes)))
-            .and_then(|_at| self.file.sync_all());
-        self.broken = back.is_err();
+        // What came to the disk is taken back, or a later start would find events that were refused.
+        self.is_torn = true;
+        if let Err(error) = self.mend() {
+            tracing::warn!(error = %chain(&error), "a half write to the journal is not taken back yet");
+        }
         Err(failed("append to", &self.folder.join(JOURNAL))(cause))
     }
 
     /// Writes the state down and begins a new journal.
     fn compact(&mut self) -> Result<(), JournalError> {
         let (new, path) = (self.folder.join(NEW_STATE), self.folder.join(STATE));
-        let written = Written { v: FORMAT, state: self.state.clone() };
+        let written = ToKeep { v: FORMAT, state: &self.state };
         let json = serde_json::to_vec(&written)
             .map_err(|cause| failed("write", &new)(io::Error::other(cause)))?;
         let mut file = File::create(&new).map_err(failed("create", &new))?;
@@ -223,18 +268,10 @@ impl Journal {
         fs::rename(&new, &path).map_err(failed("replace", &path))?;
         sync_folder(&self.folder)?;
         let (journal, past) = (self.folder.join(JOURNAL), self.folder.join(PAST));
-        // From here on the open file may be the past: without a new one nothing is appended.
-        self.broken = true;
         fs::rename(&journal, &past).map_err(failed("replace", &past))?;
-        self.file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&journal)
-            .map_err(failed("create", &journal))?;
-        sync_folder(&self.folder)?;
-        self.bytes = 0;
-        self.broken = false;
-        Ok(())
+        // The open file is the past: without a new one nothing is appended.
+        (self.file, self.bytes, self.is_torn) = (None, 0, true);
+        self.mend()
     }
 
     /// The events that can still be read, oldest first: at most those of two journals.
@@ -268,24 +305,47 @@ fn sync_folder(folder: &Path) -> Result<(), JournalError> {
     synced.map_err(failed("sync", folder))
 }
 
-/// One line of the journal.
+/// The journal, to be read and written; created where there is none.
+fn open_journal(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+/// Whether there is no room: what can be read is still sound.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// The JSON of one event.
 fn encode(event: &Event) -> Result<String, JournalError> {
     let json = serde_json::to_string(event).map_err(|_error| JournalError::Event { bytes: 0 })?;
     if json.len() > EVENT_BYTES_MAX {
         return Err(JournalError::Event { bytes: json.len() });
     }
-    Ok(format!("{:08x} {json}\n", crc32c::crc32c(json.as_bytes())))
+    Ok(json)
 }
 
-/// The event of one line without its newline.
-fn decode(line: &[u8]) -> Result<Event, String> {
+/// One line of the journal: what is written together has one checksum, and is there as a whole or not at all.
+fn line_of(events: &[String]) -> String {
+    let json = match events {
+        [one] => one.clone(),
+        many => format!("[{}]", many.join(",")),
+    };
+    format!("{:08x} {json}\n", crc32c::crc32c(json.as_bytes()))
+}
+
+/// The events of one line without its newline.
+fn decode(line: &[u8]) -> Result<Vec<Event>, String> {
     let text = std::str::from_utf8(line).map_err(|_error| "it is no text".to_owned())?;
     let (crc, json) = text.split_once(' ').ok_or("it has no checksum")?;
     let crc = u32::from_str_radix(crc, 16).map_err(|_error| "its checksum is no number")?;
     if crc != crc32c::crc32c(json.as_bytes()) {
         return Err("its checksum is wrong".to_owned());
     }
-    serde_json::from_str(json).map_err(|error| format!("it is no event: {error}"))
+    let events = match json.starts_with('[') {
+        true => serde_json::from_str(json),
+        false => serde_json::from_str(json).map(|event| vec![event]),
+    };
+    events.map_err(|error| format!("it is no event: {error}"))
 }
 
 /// Whether a line that is no event begins with one.
@@ -309,8 +369,8 @@ fn read_lines(path: &Path, content: &[u8]) -> Result<(usize, Lines), JournalErro
     while let Some((index, line)) = lines.next() {
         let Some(body) = line.strip_suffix(b"\n") else { break };
         match decode(body) {
-            Ok(event) => {
-                events.push((index + 1, event));
+            Ok(together) => {
+                events.extend(together.into_iter().map(|event| (index + 1, event)));
                 whole += line.len();
             }
             // Blocks of one write may reach the disk in any order: the last line, too, may have its
@@ -335,7 +395,7 @@ fn read_state(path: &Path) -> Result<State, JournalError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
         Err(cause) => return Err(failed("read", path)(cause)),
     };
-    let written: Written =
+    let written: Kept =
         serde_json::from_slice(&content).map_err(|error| broken(error.to_string()))?;
     if written.v > FORMAT {
         return Err(broken(format!("it has format {}; this program reads {FORMAT}", written.v)));

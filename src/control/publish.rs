@@ -213,7 +213,7 @@ fn runtime_of(
             VersionSpec::Backends(spec) => {
                 let how = (model.balance, model.timeouts, model.keep_alive);
                 let addresses = kept.members.get(kind).unwrap_or(&spec.addresses);
-                let mut runtime = remote(addresses, how, &mut kept.backends)?;
+                let mut runtime = remote(addresses, how, &mut kept.backends);
                 runtime.http2 = spec.speaks_http2();
                 runtime.spoken = Box::new(spoken(spec, kept.spoken.get(kind)));
                 RuntimeKind::Remote(runtime)
@@ -227,7 +227,7 @@ fn runtime_of(
     let Some(pool) = pool else { return Ok(RuntimeKind::Local(None)) };
     let how = (pool.balance, pool.timeouts, pool.keep_alive);
     let addresses = kept.members.get(kind).unwrap_or(&pool.backends);
-    let mut runtime = remote(addresses, how, &mut kept.backends)?;
+    let mut runtime = remote(addresses, how, &mut kept.backends);
     runtime.http2 = pool.http2;
     Ok(RuntimeKind::Remote(runtime))
 }
@@ -285,14 +285,18 @@ fn remote(
     addresses: &[BackendAddress],
     (balance, timeouts, keep_alive): (Balance, Timeouts, KeepAlive),
     known: &mut BTreeMap<BackendAddress, Arc<Backend>>,
-) -> Result<RemoteRuntime, PublishError> {
+) -> RemoteRuntime {
     let mut members = Vec::with_capacity(addresses.len());
     for address in addresses {
         let backend = match known.get(address) {
             Some(backend) => Arc::clone(backend),
             None => {
-                let backend = Backend::new(address.clone())
-                    .map_err(|_invalid| PublishError::Header(address.authority()))?;
+                let Ok(backend) = Backend::new(address.clone()) else {
+                    // One name that a source has found must not keep all others from being published.
+                    let address = address.authority();
+                    tracing::error!(address, "a backend is left out: no header can name it");
+                    continue;
+                };
                 let backend = Arc::new(backend);
                 known.insert(address.clone(), Arc::clone(&backend));
                 backend
@@ -300,7 +304,7 @@ fn remote(
         };
         members.push(backend);
     }
-    Ok(RemoteRuntime {
+    RemoteRuntime {
         backends: members.into(),
         balance,
         timeouts,
@@ -308,7 +312,7 @@ fn remote(
         http2: false,
         spoken: Box::default(),
         turn: Padded::default(),
-    })
+    }
 }
 
 /// In which words the backends of a version are spoken to.

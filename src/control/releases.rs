@@ -11,9 +11,11 @@
 //! orders ─────────────────────────────────────────────────┘└─▶ effects: fetch, check, warm, load, unload, delete
 //! ```
 //!
-//! Everything is level-triggered: a plan that was lost with its process is made again from the journal.
+//! Everything is level-triggered: a plan that was lost with its process is made again from the journal. Only models
+//! that something has happened to, or that have versions on their way, are gone through at once; the others in turn.
 
 mod content;
+mod due;
 mod effects;
 mod examine;
 mod feeds;
@@ -23,18 +25,22 @@ mod handle;
 mod ledger;
 mod loaded;
 mod observe;
+mod orders;
 mod routes;
 mod sightings;
 mod store;
+#[cfg(test)]
+pub(super) mod tests;
 mod trials;
 mod work;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
+use self::due::{Due, Turn};
 pub(super) use self::handle::Ask;
 pub use self::handle::{CarriedOut, Moves, NotCarriedOut, ReleasesHandle, View};
 pub use self::ledger::LedgerError;
@@ -55,13 +61,11 @@ use super::members::Members;
 use super::{LoadedModels, events::Events};
 use crate::domain::discovery::Seen;
 use crate::domain::ids::{Digest, ModelName, VersionName};
-use crate::domain::lifecycle::event::{By, Draft, Scope, What};
-use crate::domain::lifecycle::explain::sentence;
+use crate::domain::lifecycle::event::{Draft, Event, Subject, What};
 use crate::domain::lifecycle::observed::Observed;
-use crate::domain::lifecycle::order::{Command, Order, OrderError, carry_out};
-use crate::domain::lifecycle::plan::{Policies, plan};
+use crate::domain::lifecycle::plan::{Plan, Policies, plan_for};
 use crate::domain::lifecycle::stage::Stage;
-use crate::domain::lifecycle::state::Version;
+use crate::domain::lifecycle::state::{Model, Version};
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::Intent;
 use crate::monitor::{MonitorReader, QualityReader};
@@ -74,8 +78,14 @@ type Key = (ModelName, VersionName);
 
 /// How often the plan is made though nothing has happened.
 const TICK: Duration = Duration::from_millis(500);
-/// How long nothing is written after the journal has refused an event.
-const REFUSED_PAUSE: Duration = Duration::from_secs(5);
+/// How long nothing is written after the journal could not be.
+const REFUSED_PAUSE: Duration = Duration::from_secs(2);
+/// Drafts of one plan that are written, together; then all is planned anew, on what is seen by then.
+const TOGETHER_MAX: usize = 256;
+/// How long a draft that does not fit is passed over, so that what stands behind it has its turn.
+const PASSED_OVER: Duration = Duration::from_secs(60);
+/// Drafts that are passed over at a time.
+const PASSED_OVER_MAX: usize = 1024;
 
 /// The life cycle of all versions.
 #[derive(Debug)]
@@ -89,8 +99,6 @@ pub struct Releases {
     loader: Arc<Loader>,
     seen: Arc<Seen>,
     sightings: Sightings,
-    /// Sources have said something that is not taken in yet.
-    has_news: bool,
     store: Store,
     /// Contents that are on disk here.
     stored: BTreeSet<(Key, Digest)>,
@@ -99,17 +107,25 @@ pub struct Releases {
     loaded: Loaded,
     work: Work,
     observed: Observed,
+    /// The same, as it was last shown; `None` once anything is seen that differs.
+    shown: Option<Arc<Observed>>,
+    /// Times that a source has named a model for which there is no room.
+    left_out: u64,
     /// Exchanges that have ended, by version: what tells that somebody has asked.
     exchanges: BTreeMap<Key, u64>,
-    /// The rest of the plan that is being written down.
-    drafts: VecDeque<Draft>,
+    /// Who is gone through next.
+    due: Due,
+    /// Drafts that do not fit, until when they are passed over.
+    passed_over: BTreeMap<Subject, Instant>,
     routes: Routes,
+    /// Models whose routes may differ from those that are published.
+    unrouted: Unrouted,
     trials: Trials,
     feeds: Feeds,
     replays: Replays,
     tick: Option<Interval>,
     /// The journal has refused an event: nothing is written before then.
-    rests_until: Option<tokio::time::Instant>,
+    rests_until: Option<Instant>,
 }
 
 /// What has come to pass.
@@ -130,6 +146,15 @@ pub(super) enum Step {
     Again,
     /// There is nothing more to do now.
     Rest,
+}
+
+/// Which routes are made again.
+#[derive(Debug)]
+enum Unrouted {
+    /// Those of these models.
+    Of(BTreeSet<ModelName>),
+    /// All of them, and they are published whatever they are.
+    All,
 }
 
 /// What is to be published.
@@ -178,16 +203,19 @@ impl Releases {
             loader: Arc::new(Loader::new(intent)),
             seen: discovery.seen(),
             sightings: Sightings::default(),
-            has_news: true,
             store: Store::new(&intent.data_dir),
             stored: BTreeSet::new(),
             given_up: BTreeSet::new(),
             loaded: Loaded::open(&intent.data_dir),
             work: Work::default(),
             observed: Observed::default(),
+            shown: None,
+            left_out: 0,
             exchanges: BTreeMap::new(),
-            drafts: VecDeque::new(),
+            due: Due::default(),
+            passed_over: BTreeMap::new(),
             routes: Routes::default(),
+            unrouted: Unrouted::All,
             trials,
             feeds: Feeds::new(monitor, quality),
             replays,
@@ -195,6 +223,11 @@ impl Releases {
             rests_until: None,
         };
         Ok((releases, handle))
+    }
+
+    /// Waits until what was told is in its file. Blocks.
+    pub(super) fn flush_events(&self) {
+        self.ledger.flush_events();
     }
 
     /// Whether the life cycle decides about `model`.
@@ -208,28 +241,35 @@ impl Releases {
     }
 
     /// Looks at what is on disk: what operators have named, and what was fetched.
-    pub(super) async fn begin(&mut self) {
+    ///
+    /// # Errors
+    ///
+    /// The look did not end. Nothing is known then of what is there, and what is not known must not count as gone.
+    pub(super) async fn begin(&mut self) -> Result<(), String> {
         let (intent, store) = (Arc::clone(&self.intent), self.store.clone());
         let state = Arc::clone(self.ledger.state());
         let looked = tokio::task::spawn_blocking(move || {
             (Sightings::read_named(&intent), store.take_up(&state))
         });
-        match looked.await {
-            Ok((named, stored)) => {
-                self.sightings.name(named);
-                self.has_news = true;
-                self.stored = stored;
-            }
-            Err(error) => tracing::error!(%error, "what is on disk is not known"),
-        }
+        let (named, stored) = looked.await.map_err(|gone| gone.to_string())?;
+        self.sightings.name(named);
+        self.stored = stored;
+        // What is known of servers may be older than what is written down.
+        let state = Arc::clone(self.ledger.state());
+        self.loaded.guests().retain(|(model, version)| {
+            state.model(model).is_some_and(|model| model.version(version).is_some())
+        });
+        Ok(())
     }
 
     /// Takes in a view of discovery.
     pub(super) fn see(&mut self, seen: Arc<Seen>) {
         self.sightings.look(&seen);
-        self.loaded.meet(&seen);
-        self.has_news = true;
+        for model in self.loaded.meet(&self.seen, &seen) {
+            self.touch(&model);
+        }
         self.seen = seen;
+        self.take_in_sightings();
     }
 
     /// Takes servers that have not shown yet who they are out of those that clients are sent to.
@@ -247,7 +287,7 @@ impl Releases {
         tokio::select! {
             // Orders go first: one of them may be a kill switch.
             biased;
-            Some(ask) = self.desk.asks.recv() => Happened::Asked(ask),
+            Some(ask) = self.desk.next() => Happened::Asked(ask),
             report = self.work.next() => Happened::Ended(report),
             _ = tick.tick() => Happened::Ticked,
         }
@@ -255,7 +295,15 @@ impl Releases {
 
     /// An order that waits.
     pub(super) fn waiting(&mut self) -> Option<Ask> {
-        self.desk.asks.try_recv().ok()
+        self.desk.waiting()
+    }
+
+    /// Time has passed: whose turn it is, and once a minute what was counted of those that serve.
+    pub(super) fn tick(&mut self) {
+        self.due.tick(self.observed.models.iter().map(|(name, seen)| (name, seen.versions.len())));
+        if self.feeds.is_due() {
+            self.feel();
+        }
     }
 
     /// Begins to load what was live when the last process ended, and what stood by: before any plan, so that
@@ -289,83 +337,143 @@ impl Releases {
         self.work.is_under_way(Task::Load) && missing.next().is_some()
     }
 
-    /// One step: writes down one event of the plan or, where there is none, does what is to be done.
+    /// One step: plans for those whose turn it is, writes down what is urgent, and does what is to be done.
     pub(super) async fn step(&mut self) -> Step {
-        if self.rests_until.is_some_and(|until| tokio::time::Instant::now() < until) {
+        if self.rests_until.is_some_and(|until| Instant::now() < until) {
             return Step::Rest;
         }
-        if self.drafts.is_empty() {
-            self.drop_unwanted();
-            self.observe();
-            let now = self.ledger.now();
-            let plan = plan(self.ledger.state(), &self.observed, &self.policies, now);
-            self.drafts = plan.drafts.into();
-            if self.drafts.is_empty() {
-                let mut changed = false;
-                for effect in plan.effects {
-                    changed |= self.perform(effect);
-                }
-                return if changed { Step::Again } else { Step::Rest };
+        if let Err(error) = self.ledger.catch_up().await {
+            return self.refused(&error);
+        }
+        let names = match self.due.take() {
+            None => return Step::Rest,
+            Some(Turn::Of(names)) => names,
+            Some(Turn::Everyone) => self.every_model(),
+        };
+        self.drop_unwanted();
+        self.observe(&names);
+        let Plan { mut drafts, effects } = self.plan(&names);
+        if drafts.iter().any(|draft| draft.what.model().is_none()) {
+            // Time itself has changed: nothing else was planned.
+            names.iter().for_each(|name| self.due.mark(name));
+        }
+        for late in drafts.split_off(drafts.len().min(TOGETHER_MAX)) {
+            late.what.model().into_iter().for_each(|name| self.due.mark(name));
+        }
+        for effect in effects {
+            let model = effect.model().clone();
+            if self.perform(effect) {
+                self.touch(&model);
             }
         }
-        let Some(draft) = self.drafts.pop_front() else { return Step::Rest };
-        match self.ledger.append(draft).await {
-            Ok(_) => Step::Again,
-            Err(error) => {
-                self.refused(&error);
-                Step::Rest
-            }
-        }
-    }
-
-    fn refused(&mut self, error: &LedgerError) {
-        self.drafts.clear();
-        self.rests_until = Some(tokio::time::Instant::now() + REFUSED_PAUSE);
-        tracing::error!(error = %chain(error), "an event of the life cycle is not written; nothing changes");
-    }
-
-    /// Writes an order down. It counts once that is done; whoever called publishes it then.
-    pub(super) async fn order(&mut self, order: &Order) -> Result<CarriedOut, NotCarriedOut> {
-        // What was planned before it may be void.
-        self.drafts.clear();
-        self.observe();
-        let draft = self.draft_of(order)?;
-        let event = self.ledger.append(draft).await.map_err(NotCarriedOut::Journal)?;
-        let model = event.what.model().and_then(|name| self.ledger.state().model(name));
-        Ok(CarriedOut {
-            number: event.seq,
-            words: sentence(&event),
-            generation: model.map(|model| model.generation()),
-        })
-    }
-
-    fn draft_of(&self, order: &Order) -> Result<Draft, OrderError> {
-        let state = self.ledger.state();
-        if let Command::Kill(Scope::Model(model), true) = &order.command
-            && state.model(model).is_none()
-            && self.governed.is_configured(model)
-            && order.expected.is_none()
-            && !order.who.trim().is_empty()
-            && !order.why.trim().is_empty()
+        if !drafts.is_empty()
+            && let Err(error) = self.write(drafts).await
         {
-            // A model that the life cycle does not know can be cut off as well.
-            let by = By::Operator { who: order.who.clone(), why: order.why.clone() };
-            let scope = Scope::Model(model.clone());
-            return Ok(Draft { by, what: What::Killed { scope, on: true } });
+            names.iter().for_each(|name| self.due.mark(name));
+            return self.refused(&error);
         }
-        carry_out(state, &self.observed, &self.policies, self.ledger.now(), order)
+        if self.due.is_empty() { Step::Rest } else { Step::Again }
+    }
+
+    /// Every model that is known from anywhere.
+    fn every_model(&self) -> BTreeSet<ModelName> {
+        let written = self.ledger.state().models().map(|(name, _)| name);
+        let seen = self.observed.models.keys();
+        written.chain(seen).chain(self.governed.configured()).cloned().collect()
+    }
+
+    fn plan(&mut self, names: &BTreeSet<ModelName>) -> Plan {
+        let wall = Instant::now();
+        self.passed_over.retain(|_, until| wall < *until);
+        let (state, now) = (self.ledger.state(), self.ledger.now());
+        let passes = |subject: &Subject| self.passed_over.contains_key(subject);
+        let all = names.iter().collect();
+        let plan = plan_for(all, state, &self.observed, &self.policies, now, &passes);
+        for name in names {
+            self.due.moves(name, state.model(name).is_some_and(is_moving));
+        }
+        plan
+    }
+
+    /// Writes drafts down together. One that does not fit is passed over for a while.
+    async fn write(&mut self, drafts: Vec<Draft>) -> Result<(), LedgerError> {
+        let subjects: Vec<Subject> = drafts.iter().map(|draft| draft.what.subject()).collect();
+        let outcomes = self.ledger.append(drafts).await?;
+        for (outcome, subject) in outcomes.into_iter().zip(subjects) {
+            match outcome {
+                Ok(event) => self.follow(&event),
+                Err(error) => {
+                    tracing::error!(
+                        model = subject.model.as_ref().map(ToString::to_string),
+                        about = subject.about,
+                        error = %chain(&error),
+                        "an event of the life cycle cannot be written and is passed over for a minute"
+                    );
+                    // Beyond that many, those behind it wait for their next turn.
+                    if self.passed_over.len() < PASSED_OVER_MAX {
+                        subject.model.iter().for_each(|name| self.due.mark(name));
+                        self.passed_over.insert(subject, Instant::now() + PASSED_OVER);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever an event is about is gone through again.
+    fn follow(&mut self, event: &Event) {
+        match (event.what.model(), &event.what) {
+            (Some(model), _) => self.touch(&model.clone()),
+            (None, What::Ticked) => {}
+            (None, _) => {
+                self.due.mark_all();
+                self.unrouted = Unrouted::All;
+            }
+        }
+    }
+
+    /// Something has changed that routes and plans of a model may depend on.
+    fn touch(&mut self, model: &ModelName) {
+        self.due.mark(model);
+        if let Unrouted::Of(models) = &mut self.unrouted {
+            models.insert(model.clone());
+        }
+    }
+
+    /// The journal could not be written.
+    fn refused(&mut self, error: &LedgerError) -> Step {
+        self.rests_until = Some(Instant::now() + REFUSED_PAUSE);
+        tracing::error!(
+            error = %chain(error),
+            "the life cycle is not written down; nothing changes but by a kill switch"
+        );
+        Step::Rest
     }
 
     /// What is to be published, if it differs from what was.
     pub(super) fn news(&mut self) -> Option<Publication> {
         let now = self.ledger.now().steady;
-        self.trials.follow(self.ledger.state(), &self.policies, now);
-        let routes = Routes::of(self.ledger.state(), &self.loaded, &self.seen);
-        if routes == self.routes {
-            return None;
-        }
-        self.routes = routes;
-        Some(self.publication())
+        let state = self.ledger.state();
+        let unrouted = std::mem::replace(&mut self.unrouted, Unrouted::Of(BTreeSet::new()));
+        let is_news = match unrouted {
+            Unrouted::Of(models) => {
+                for model in &models {
+                    self.trials.follow(state, &self.policies, model, now);
+                }
+                self.routes.follow(state, &self.loaded, &self.seen, &models)
+            }
+            Unrouted::All => {
+                self.trials.follow_all(state, &self.policies, now);
+                self.routes = Routes::of(state, &self.loaded, &self.seen);
+                true
+            }
+        };
+        is_news.then(|| self.publication())
+    }
+
+    /// What was said to be news has not been published: it is news again.
+    pub(super) fn not_published(&mut self) {
+        self.unrouted = Unrouted::All;
     }
 
     /// What is to be published.
@@ -388,14 +496,16 @@ impl Releases {
     }
 
     /// Shows others how things stand.
-    pub(super) fn show(&self) {
+    pub(super) fn show(&mut self) {
+        let observed = self.shown.get_or_insert_with(|| Arc::new(self.observed.clone()));
         let view = View {
             state: Arc::clone(self.ledger.state()),
-            observed: Arc::new(self.observed.clone()),
+            observed: Arc::clone(observed),
             policies: Arc::clone(&self.policies),
             now: self.ledger.now(),
             failures: self.ledger.failures(),
             moves: self.ledger.moves(),
+            left_out: self.left_out,
         };
         self.desk.view.send_replace(Arc::new(view));
     }
@@ -411,4 +521,16 @@ impl Releases {
             self.idle(&key, task);
         }
     }
+}
+
+/// Whether any version of a model is on its way: then time and counts matter at once.
+fn is_moving(model: &Model) -> bool {
+    model.versions().any(|(_, version)| {
+        let stage = version.stage();
+        let waits = matches!(
+            stage,
+            Stage::Discovered(_) | Stage::Staged(_) | Stage::Warming(_) | Stage::Draining(_)
+        );
+        waits || stage.is_on_trial()
+    })
 }

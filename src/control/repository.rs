@@ -1,26 +1,30 @@
 //! Loading and unloading versions while the gateway runs, and publishing what follows.
 //!
 //! Owns which versions of the configuration are loaded, and that the life cycle of the others gets its turns.
-//! Takes one order after the other; a load runs on a thread of its own and requests go on meanwhile, with the
-//! snapshot as it is. Backends are asked beside that: however silent they are, no order waits for them.
+//! Takes one order about a model after the other; a load runs on a thread of its own, and requests, the life cycle and
+//! its orders go on meanwhile: a kill switch waits for no load. Backends are asked beside that: however silent they
+//! are, no order waits for them.
 //! Publishes who was discovered. Never unloads a version that routing needs.
 
+use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::ebb::Ebb;
 use super::enquiry::Enquiry;
-use super::load::{Loader, load_aside};
+use super::load::{Loader, NotLoaded, load_aside};
 use super::members::{Members, members};
-use super::releases::{Ask, Happened, Publication, Releases, Step};
+use super::releases::{Ask, Happened, NotCarriedOut, Publication, Releases, Step};
 use super::{Controller, LoadedModels, PublishError};
 use crate::domain::discovery::Seen;
 use crate::domain::ids::{ModelName, Permille, VersionName};
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::{Intent, OnnxSpec, RouteTarget, VersionSpec};
+use crate::inference::LocalModel;
 use crate::snapshot::{Command, Order, RepositoryError};
 use crate::telemetry::logging::chain;
 
@@ -28,6 +32,18 @@ use crate::telemetry::logging::chain;
 const STEPS_MAX: usize = 64;
 /// How long the first publication waits for models that were live when the last process ended.
 const WAKING_MAX: Duration = Duration::from_secs(120);
+
+/// Why the gateway cannot begin to serve.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BeginError {
+    /// What versions have on disk cannot be looked at: what is not known there must not count as gone.
+    #[error("the look at the files of versions below `data_dir` did not end: {0}")]
+    Disk(String),
+    /// A snapshot cannot be built.
+    #[error("the configuration cannot be published")]
+    Publish(#[from] PublishError),
+}
 
 /// The controller with what it has loaded.
 #[derive(Debug)]
@@ -42,12 +58,28 @@ pub struct Residents {
     controller: Controller,
     loader: Arc<Loader>,
     models: LoadedModels,
+    loading: Option<Loading>,
     enquiry: Enquiry,
     seen: watch::Receiver<Arc<Seen>>,
     ebb: Ebb,
 }
 
 type Done = Result<(), RepositoryError>;
+
+/// An order to load, which runs beside everything else.
+struct Loading {
+    target: TargetKind,
+    model: Pin<Box<dyn Future<Output = Result<LocalModel, NotLoaded>> + Send>>,
+    /// Its other versions.
+    rest: VecDeque<(TargetKind, OnnxSpec)>,
+    answer: oneshot::Sender<Done>,
+}
+
+impl std::fmt::Debug for Loading {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loading").field("target", &self.target).finish_non_exhaustive()
+    }
+}
 
 impl Residents {
     /// `models` are loaded.
@@ -70,6 +102,7 @@ impl Residents {
             controller,
             loader,
             models,
+            loading: None,
             enquiry,
             seen,
             ebb,
@@ -80,9 +113,9 @@ impl Residents {
     ///
     /// # Errors
     ///
-    /// [`PublishError`], never for a validated intent.
-    pub async fn begin(&mut self) -> Result<(), PublishError> {
-        self.releases.begin().await;
+    /// What is on disk cannot be looked at; or a [`PublishError`], never for a validated intent.
+    pub async fn begin(&mut self) -> Result<(), BeginError> {
+        self.releases.begin().await.map_err(BeginError::Disk)?;
         let seen = Arc::clone(&self.seen.borrow_and_update());
         self.releases.see(seen);
         self.releases.wake();
@@ -109,22 +142,24 @@ impl Residents {
         Ok(())
     }
 
+    /// The process ends: what was told reaches its file, or a second has passed. Blocks.
+    pub fn close(&self) {
+        self.releases.flush_events();
+    }
+
     /// Carries out orders until nobody can give any, and asks backends what they speak in between.
     pub async fn serve(&mut self, orders: &mut mpsc::Receiver<Command>) {
         let mut rounds = tokio::time::interval(self.intent.protocols.ask_interval);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                command = orders.recv() => {
-                    let Some(Command { order, answer }) = command else { return };
-                    let done = self.carry_out(order).await;
-                    if let Err(error) = &done {
-                        tracing::warn!(%error, "an order about a model is not carried out");
-                    }
-                    // Whoever asked may be gone.
-                    drop(answer.send(done));
-                }
                 happened = self.releases.next() => self.happen(happened).await,
+                // One after the other: what a load ends with is what the next order finds.
+                command = orders.recv(), if self.loading.is_none() => match command {
+                    Some(command) => self.carry_out(command),
+                    None => return,
+                },
+                loaded = next_load(&mut self.loading) => self.loaded(loaded),
                 Ok(()) = self.seen.changed() => self.meet(),
                 _ = rounds.tick(), if !self.enquiry.is_idle() && !self.enquiry.is_asking() => {
                     self.enquiry.begin();
@@ -149,14 +184,32 @@ impl Residents {
                 self.releases.absorb(report, &self.models);
                 self.ebb.begin(Instant::now());
             }
-            Happened::Ticked => {}
+            Happened::Ticked => self.releases.tick(),
         }
     }
 
     /// Carries out an order, and answers once what follows from it is published.
-    async fn answer(&mut self, Ask { order, answer }: Ask) {
-        let done = self.releases.order(&order).await;
-        self.publish_news();
+    async fn answer(&mut self, ask: Ask) {
+        if ask.is_given_up() {
+            tracing::info!(who = ask.order.who, "an order is not carried out: nobody waits for it");
+            return;
+        }
+        let Ask { order, answer } = ask;
+        // A kill switch acts before it is written: the disk may be full, or slow.
+        let done = match self.releases.cut_off(&order) {
+            Some(Ok(done)) => {
+                // Where this fails it is tried again below.
+                drop(self.publish_news());
+                Ok(self.releases.written(done).await)
+            }
+            Some(Err(error)) => Err(error),
+            None => self.releases.order(&order).await,
+        };
+        let published = self.publish_news();
+        let done = done.and_then(|done| match published {
+            Ok(()) => Ok(done),
+            Err(why) => Err(NotCarriedOut::NotPublished(why)),
+        });
         self.releases.show();
         if let Err(error) = &done {
             tracing::info!(who = order.who, error = %chain(error), "an order is not carried out");
@@ -165,16 +218,15 @@ impl Residents {
         drop(answer.send(done));
     }
 
-    /// Some steps of the life cycle. Each event is published before the next is written, and orders come in
-    /// between.
+    /// Some steps of the life cycle. What one has written is published before the next, and orders come in between.
     async fn turn(&mut self) {
         if !self.unsettled {
             return;
         }
         for _ in 0..STEPS_MAX {
             let step = self.releases.step().await;
-            self.publish_news();
-            if step == Step::Rest {
+            let published = self.publish_news();
+            if step == Step::Rest || published.is_err() {
                 self.unsettled = false;
                 break;
             }
@@ -183,19 +235,27 @@ impl Residents {
             }
         }
         self.releases.show();
+        // Discovery and all work on versions live on this thread as well.
+        tokio::task::yield_now().await;
     }
 
     /// Publishes what has changed for requests, if anything has.
-    fn publish_news(&mut self) {
-        let Some(publication) = self.releases.news() else { return };
+    ///
+    /// # Errors
+    ///
+    /// Why it is not published. It is news again then.
+    fn publish_news(&mut self) -> Result<(), String> {
+        let Some(publication) = self.releases.news() else { return Ok(()) };
         self.take_on(publication);
         let members = self.members();
         self.enquiry.meet(&members);
         self.controller.meet(members);
         self.ebb.begin(Instant::now());
-        if let Err(error) = self.publish() {
+        self.publish().map_err(|error| {
+            self.releases.not_published();
             tracing::error!(%error, "the routes of the life cycle are not published");
-        }
+            error.to_string()
+        })
     }
 
     /// Who is there to answer clients now.
@@ -230,6 +290,7 @@ impl Residents {
             return;
         }
         if let Err(error) = self.publish() {
+            self.releases.not_published();
             tracing::error!(%error, "who was discovered is not published");
         }
     }
@@ -238,42 +299,45 @@ impl Residents {
     fn tell(&mut self) {
         self.controller.learn(self.enquiry.known());
         if let Err(error) = self.publish() {
+            self.releases.not_published();
             tracing::error!(%error, "what backends have told is not published");
         }
     }
 
-    async fn carry_out(&mut self, order: Order) -> Done {
-        match order {
-            Order::Load(model, version) => {
-                for (kind, onnx) in self.versions(&model, version.as_ref())? {
-                    self.load(kind, onnx).await?;
-                }
-            }
-            Order::Unload(model, version) => {
-                let versions = self.versions(&model, version.as_ref())?;
-                if versions.is_empty() {
-                    return Err(RepositoryError::NothingHere(model));
-                }
-                let mut kept = None;
-                let mut unloaded = 0;
-                for (kind, _) in &versions {
-                    match self.unload(kind) {
-                        // Of all versions, those that are needed stay.
-                        Err(needed @ RepositoryError::Needed(..)) => kept = Some(needed),
-                        done => {
-                            done?;
-                            unloaded += 1;
-                        }
-                    }
-                }
-                // An order that can do nothing is not carried out.
-                match kept {
-                    Some(needed) if unloaded == 0 => return Err(needed),
-                    _ => {}
+    /// Begins what an order asks for, and ends it unless it is a load.
+    fn carry_out(&mut self, Command { order, answer }: Command) {
+        let done = match order {
+            Order::Load(model, version) => match self.versions(&model, version.as_ref()) {
+                Ok(versions) => return self.load(versions.into(), answer),
+                Err(error) => Err(error),
+            },
+            Order::Unload(model, version) => self.unload_all(&model, version.as_ref()),
+        };
+        finish(done, answer);
+    }
+
+    fn unload_all(&mut self, model: &ModelName, version: Option<&VersionName>) -> Done {
+        let versions = self.versions(model, version)?;
+        if versions.is_empty() {
+            return Err(RepositoryError::NothingHere(model.clone()));
+        }
+        let mut kept = None;
+        let mut unloaded = 0;
+        for (kind, _) in &versions {
+            match self.unload(kind) {
+                // Of all versions, those that are needed stay.
+                Err(needed @ RepositoryError::Needed(..)) => kept = Some(needed),
+                done => {
+                    done?;
+                    unloaded += 1;
                 }
             }
         }
-        Ok(())
+        // An order that can do nothing is not carried out.
+        match kept {
+            Some(needed) if unloaded == 0 => Err(needed),
+            _ => Ok(()),
+        }
     }
 
     /// The versions in this process that an order is about.
@@ -304,19 +368,37 @@ impl Residents {
         }
     }
 
-    async fn load(&mut self, kind: TargetKind, onnx: OnnxSpec) -> Done {
-        if self.models.contains_key(&kind) {
-            return Ok(());
+    /// Begins to load the first of these that is not loaded; without one, the order is carried out.
+    fn load(&mut self, mut rest: VecDeque<(TargetKind, OnnxSpec)>, answer: oneshot::Sender<Done>) {
+        while let Some((target, onnx)) = rest.pop_front() {
+            if self.models.contains_key(&target) {
+                continue;
+            }
+            let model = Box::pin(load_aside(Arc::clone(&self.loader), target.clone(), onnx));
+            self.loading = Some(Loading { target, model, rest, answer });
+            return;
         }
-        let loaded = load_aside(Arc::clone(&self.loader), kind.clone(), onnx).await;
+        finish(Ok(()), answer);
+    }
+
+    /// Takes in a model that an order has asked for, and goes on with the next.
+    fn loaded(&mut self, loaded: Result<LocalModel, NotLoaded>) {
+        let Some(Loading { target, rest, answer, .. }) = self.loading.take() else { return };
         self.ebb.begin(Instant::now());
-        let loaded = loaded.map_err(|error| RepositoryError::Load(error.why))?;
+        let loaded = loaded.map_err(|error| RepositoryError::Load(error.why));
+        match loaded.and_then(|it| self.keep(&target, it)) {
+            Ok(()) => self.load(rest, answer),
+            Err(error) => finish(Err(error), answer),
+        }
+    }
+
+    fn keep(&mut self, kind: &TargetKind, loaded: LocalModel) -> Done {
         let mut all = self.releases.models();
         all.extend(self.models.clone());
-        let admitted = self.loader.admit(&kind, &loaded, &all);
+        let admitted = self.loader.admit(kind, &loaded, &all);
         admitted.map_err(|error| RepositoryError::Load(chain(&error).to_string()))?;
         self.models.insert(kind.clone(), Arc::new(loaded));
-        self.publish().inspect_err(|_| drop(self.models.remove(&kind)))
+        self.publish().inspect_err(|_| drop(self.models.remove(kind)))
     }
 
     fn unload(&mut self, kind: &TargetKind) -> Done {
@@ -347,6 +429,23 @@ impl Residents {
     }
 }
 
+/// The end of the load under way; for ever where there is none. Loses nothing when it is dropped before that.
+async fn next_load(loading: &mut Option<Loading>) -> Result<LocalModel, NotLoaded> {
+    match loading {
+        Some(loading) => loading.model.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Answers an order about a model.
+fn finish(done: Done, answer: oneshot::Sender<Done>) {
+    if let Err(error) = &done {
+        tracing::warn!(%error, "an order about a model is not carried out");
+    }
+    // Whoever asked may be gone.
+    drop(answer.send(done));
+}
+
 /// Who sends requests to a version without being asked to: a share of the traffic, or a route.
 fn needed_by(intent: &Intent, kind: &TargetKind) -> Option<String> {
     let TargetKind::Version(model, version) = kind else { return None };
@@ -361,3 +460,6 @@ fn needed_by(intent: &Intent, kind: &TargetKind) -> Option<String> {
     });
     route.map(|(name, _)| format!("route `{name}`"))
 }
+
+#[cfg(test)]
+mod tests;

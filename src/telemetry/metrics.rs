@@ -162,7 +162,8 @@ definitions! {
     gauge "pointsman_release_alerts", ["model"], "Conditions of a model that someone should know of, such as a version that is overdue.";
     gauge "pointsman_release_killed", ["model"], "1 while a kill switch of the model or of the gateway is on.";
     counter "pointsman_release_events_total", [], "Events in the journal of the life cycle, over restarts.";
-    counter "pointsman_release_unwritten_total", [], "Events of the life cycle that could not be written down, so that nothing changed.";
+    counter "pointsman_release_unwritten_total", [], "Times that events of the life cycle could not be written down, so that nothing changed but by a kill switch.";
+    counter "pointsman_release_models_left_out_total", [], "Times that a source has named a model for which the table of models has no room.";
     counter "pointsman_discovery_unsaved_total", [], "Attempts to write what discovery knows that failed; they are made again.";
     counter "pointsman_events_total", [], "Events since the first start.";
     counter "pointsman_events_lost_total", [], "Events that could not be written below `data_dir`.";

@@ -1,5 +1,5 @@
 """A full disk under load: what cannot be recorded is refused or counted, what was promised is kept, and with
-space again everything works without a restart.
+space again everything works without a restart. A kill switch needs no space at all.
 
 $DISK_FULL_SECONDS is how long the disk stays full; the issue's minute takes 60.
 """
@@ -10,6 +10,8 @@ import re
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
@@ -164,3 +166,73 @@ def test_a_full_disk_loses_nothing_that_was_promised_and_heals(tmp_path, mode):
             if gateway.process:
                 gateway.kill()
             backend.stop()
+
+
+KILLED = """
+workers = 1
+[models.iris.versions.v1]
+onnx = "{models}/iris/v1/model.onnx"
+[models.iris.release]
+[log]
+durability = "off"
+[monitor]
+enabled = false
+"""
+ROW = b'{"inputs":[{"name":"input","shape":[1,4],"datatype":"FP32","data":[5.1,3.5,1.4,0.2]}]}'
+
+
+def test_a_kill_switch_acts_on_a_full_disk_and_the_gateway_starts_on_one(tmp_path):
+    with small_disk(tmp_path / "gateway" / "data") as data:
+        gateway = Gateway(tmp_path / "gateway", KILLED.format(models=MODELS))
+
+        def post(port, path, body):
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{port}{path}", body, {"content-type": "application/json"}, method="POST"
+            )
+            try:
+                with urllib.request.urlopen(request, timeout=10) as answer:
+                    return answer.status, json.load(answer)
+            except urllib.error.HTTPError as error:
+                return error.code, json.load(error)
+
+        def order(path):
+            return post(gateway.admin_port, f"/api/v1/{path}", b'{"who": "ann", "why": "a test"}')
+
+        def predicts():
+            return post(gateway.port, "/v2/models/iris/infer", ROW)[0]
+
+        try:
+            gateway.start()
+            assert wait_until(lambda: predicts() == 200, 60), gateway.output()
+            ballast = fill(data)
+            # The journal may still have room in the block that it has begun.
+            for _ in range(50):
+                status, told = order("models/iris/kill")
+                assert status == 200, told
+                assert predicts() == 503, "it acts, written or not"
+                if not told["written"]:
+                    break
+                assert order("models/iris/unkill")[0] == 200
+            assert not told["written"] and "append to" in told["unwritten"], told
+            status, refused = order("models/iris/unkill")
+            assert status == 503, f"the other way needs the disk: {refused}"
+            assert predicts() == 503
+
+            # SIGKILL and a start on the full disk: what could be written counts, and the gateway answers.
+            gateway.kill()
+            gateway.start()
+            assert wait_until(lambda: predicts() == 200, 60), gateway.output()
+            assert order("models/iris/versions/v1/kill")[0] == 200
+            assert predicts() == 503
+            ballast.unlink()
+
+            def written():
+                return order("models/iris/versions/v1/pin")[0] in (200, 409)
+
+            assert wait_until(written, 30), "with room again it is written without a restart"
+            gateway.kill()
+            gateway.start()
+            assert predicts() == 503, "what was written down is there after a restart"
+        finally:
+            if gateway.process:
+                gateway.kill()

@@ -118,7 +118,8 @@ impl Store {
         let body = body.to_string();
         let length = body.len();
         client.send(&format!(
-            "POST /api/v1/{path} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n{body}"
+            "POST /api/v1/{path} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n\
+             content-length: {length}\r\n\r\n{body}"
         ));
         client.reply()
     }

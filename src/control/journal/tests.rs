@@ -5,9 +5,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::ids::{Digest, ModelName, VersionName};
-use crate::domain::lifecycle::event::{By, What};
+use crate::domain::lifecycle::event::{By, Draft, What};
 use crate::domain::lifecycle::release::Release;
-use crate::domain::lifecycle::time::{Steady, Wall};
+use crate::domain::lifecycle::time::{Now, Steady, Wall};
 
 fn now(n: u64) -> Now {
     Now { steady: Steady(n), wall: Wall(1_790_000_000_000 + n) }
@@ -30,6 +30,19 @@ fn draft(n: u64) -> Draft {
     Draft { by: By::Gateway, what }
 }
 
+impl Journal {
+    /// The same on a file that takes no write: what a full disk does, as far as the caller sees.
+    pub(in crate::control) fn read_only(mut self) -> Self {
+        self.file = Some(File::open(self.folder.join(JOURNAL)).expect("it opens"));
+        self
+    }
+
+    /// Writes one event.
+    fn add(&mut self, draft: Draft, now: Now) -> Result<Event, JournalError> {
+        self.append(&[(draft, now)])?.pop().expect("one outcome for one entry")
+    }
+}
+
 fn open(folder: &Path) -> (Journal, Recovery) {
     Journal::open(folder).expect("the journal opens")
 }
@@ -39,7 +52,7 @@ fn written(folder: &Path, n: u64) -> (Vec<u8>, Vec<usize>) {
     let (mut journal, _) = open(folder);
     let mut ends = vec![0];
     for i in 1..=n {
-        journal.append(draft(i), now(i)).expect("it is written");
+        journal.add(draft(i), now(i)).expect("it is written");
         ends.push(usize::try_from(journal.bytes).expect("small"));
     }
     (fs::read(folder.join(JOURNAL)).expect("it reads"), ends)
@@ -52,7 +65,7 @@ fn what_was_appended_is_there_after_a_restart() {
     let (mut journal, recovery) = open(folder.path());
     assert_eq!(recovery, Recovery { events: 20, torn: 0 });
     assert_eq!(journal.state().seq(), 20);
-    journal.append(draft(21), now(21)).expect("it goes on");
+    journal.add(draft(21), now(21)).expect("it goes on");
     assert_eq!(journal.events().expect("they read").len(), 21);
 }
 
@@ -67,7 +80,7 @@ fn a_tail_torn_at_any_byte_loses_only_the_event_that_it_cuts() {
         assert_eq!(recovery.events, whole, "cut at {cut}");
         assert_eq!(recovery.torn, cut - ends[whole], "cut at {cut}");
         let next = whole as u64 + 1;
-        journal.append(draft(next), now(next)).expect("it goes on");
+        journal.add(draft(next), now(next)).expect("it goes on");
         drop(journal);
         assert_eq!(open(folder.path()).0.state().seq(), next, "cut at {cut}");
     }
@@ -123,16 +136,16 @@ fn a_grown_journal_is_replaced_by_the_state_and_goes_on() {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut journal, _) = Journal::open_with(folder.path(), 2000).expect("it opens");
     for i in 1..=100 {
-        journal.append(draft(i), now(i)).expect("it is written");
+        journal.add(draft(i), now(i)).expect("it is written");
     }
-    let state = journal.state().clone();
+    let state = State::clone(journal.state());
     let read = journal.events().expect("they read");
     assert!(read.len() < 30 && read.last().is_some_and(|event| event.seq == 100), "{read:?}");
     drop(journal);
     let size = |name| fs::metadata(folder.path().join(name)).map_or(0, |file| file.len());
     assert!(size(JOURNAL) < 2400 && size(PAST) < 2400);
     let (journal, _) = Journal::open_with(folder.path(), 2000).expect("it opens");
-    assert_eq!(*journal.state(), state);
+    assert_eq!(**journal.state(), state);
 }
 
 #[test]
@@ -140,44 +153,98 @@ fn a_crash_between_the_written_state_and_the_new_journal_folds_nothing_twice() {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut journal, _) = open(folder.path());
     for i in 1..=10 {
-        journal.append(draft(i), now(i)).expect("it is written");
+        journal.add(draft(i), now(i)).expect("it is written");
     }
     let old = fs::read(folder.path().join(JOURNAL)).expect("it reads");
     journal.compact().expect("it is replaced");
-    let state = journal.state().clone();
+    let state = State::clone(journal.state());
     drop(journal);
     fs::write(folder.path().join(JOURNAL), old).expect("as before the rename");
     let (journal, recovery) = open(folder.path());
-    assert_eq!((journal.state(), recovery.events), (&state, 0));
+    assert_eq!((&**journal.state(), recovery.events), (&state, 0));
 }
 
 #[test]
 fn an_event_that_does_not_fit_is_refused_before_it_is_written() {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut journal, _) = open(folder.path());
-    journal.append(draft(1), now(1)).expect("it is written");
-    let error = journal.append(draft(1), now(2)).expect_err("v1 exists");
+    journal.add(draft(1), now(1)).expect("it is written");
+    let error = journal.add(draft(1), now(2)).expect_err("v1 exists");
     assert!(matches!(error, JournalError::Fold(FoldError::Exists(..))), "{error}");
     drop(journal);
     assert_eq!(open(folder.path()).1.events, 1);
 }
 
 #[test]
-fn a_full_disk_refuses_the_event_and_keeps_the_journal_sound() {
+fn a_full_disk_refuses_the_event_keeps_the_journal_sound_and_goes_on_once_there_is_room() {
     let folder = tempfile::tempdir().expect("a folder");
     let (mut journal, _) = open(folder.path());
-    journal.append(draft(1), now(1)).expect("it is written");
+    journal.add(draft(1), now(1)).expect("it is written");
     // A file opened for reading takes no write: what a full disk does, as far as the caller sees.
     let path = folder.path().join(JOURNAL);
-    let sound = std::mem::replace(&mut journal.file, File::open(&path).expect("it opens"));
-    let before = journal.state().clone();
-    let error = journal.append(draft(2), now(2)).expect_err("no write");
-    assert!(matches!(error, JournalError::Io { .. }), "{error}");
-    assert_eq!(*journal.state(), before);
-    let error = journal.append(draft(2), now(2)).expect_err("it could not be taken back");
-    assert!(matches!(error, JournalError::Broken), "{error}");
-    drop(sound);
-    assert_eq!(open(folder.path()).1, Recovery { events: 1, torn: 0 });
+    let sound = journal.file.replace(File::open(&path).expect("it opens"));
+    let before = State::clone(journal.state());
+    for _ in 0..2 {
+        let error = journal.add(draft(2), now(2)).expect_err("no write");
+        assert!(matches!(error, JournalError::Io { .. }), "{error}");
+        assert_eq!(**journal.state(), before);
+        assert_eq!(open(folder.path()).1, Recovery { events: 1, torn: 0 });
+    }
+    journal.file = sound;
+    journal.add(draft(2), now(2)).expect("there is room again");
+    drop(journal);
+    assert_eq!(open(folder.path()).1, Recovery { events: 2, torn: 0 });
+}
+
+#[test]
+fn what_an_earlier_write_left_half_done_is_cut_off_before_the_next() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut journal, _) = open(folder.path());
+    journal.add(draft(1), now(1)).expect("it is written");
+    journal.file.as_mut().expect("it is open").write_all(b"1234 half").expect("it is written");
+    journal.is_torn = true;
+    journal.add(draft(2), now(2)).expect("it is written");
+    drop(journal);
+    assert_eq!(open(folder.path()).1, Recovery { events: 2, torn: 0 });
+}
+
+#[test]
+fn events_that_are_written_together_are_there_together_but_for_those_that_do_not_fit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut journal, _) = open(folder.path());
+    let long = Draft {
+        by: By::Operator { who: "x".repeat(EVENT_BYTES_MAX), why: "y".into() },
+        what: What::Ticked,
+    };
+    let batch = [draft(1), draft(2), draft(1), long, draft(3)].map(|draft| (draft, now(1)));
+    let outcomes = journal.append(&batch).expect("it is written");
+    let numbers: Vec<_> =
+        outcomes.iter().map(|it| it.as_ref().ok().map(|event| event.seq)).collect();
+    assert_eq!(numbers, [Some(1), Some(2), None, None, Some(3)]);
+    assert!(matches!(outcomes[2], Err(JournalError::Fold(_))), "{outcomes:?}");
+    assert!(matches!(outcomes[3], Err(JournalError::Event { .. })), "{outcomes:?}");
+    let state = State::clone(journal.state());
+    drop(journal);
+    let bytes = fs::read(folder.path().join(JOURNAL)).expect("it reads");
+    assert_eq!(bytes.iter().filter(|byte| **byte == b'\n').count(), 1, "one line");
+    let (journal, recovery) = open(folder.path());
+    assert_eq!((&**journal.state(), recovery), (&state, Recovery { events: 3, torn: 0 }));
+    drop(journal);
+    for cut in 0..bytes.len() {
+        fs::write(folder.path().join(JOURNAL), &bytes[..cut]).expect("it is cut");
+        assert_eq!(open(folder.path()).1, Recovery { events: 0, torn: cut });
+    }
+}
+
+#[tokio::test]
+async fn the_thread_of_the_journal_writes_what_nobody_waits_for_any_more() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let writer = Writer::start(open(folder.path()).0).expect("a thread");
+    drop(writer.begin(vec![(draft(1), now(1))]).expect("it is begun"));
+    let written =
+        writer.begin(vec![(draft(2), now(2))]).expect("it is begun").await.expect("it ends");
+    assert_eq!(written.state.seq(), 2);
+    assert_eq!(written.outcomes.expect("it is written").len(), 1);
 }
 
 #[test]
@@ -186,11 +253,11 @@ fn a_journal_that_cannot_be_replaced_still_takes_events_and_says_so() {
     let (mut journal, _) = Journal::open_with(folder.path(), 300).expect("it opens");
     fs::create_dir(folder.path().join(NEW_STATE)).expect("something is in the way");
     for i in 1..=4 {
-        journal.append(draft(i), now(i)).expect("it is written");
+        journal.add(draft(i), now(i)).expect("it is written");
     }
     assert!(journal.trouble().is_some());
     fs::remove_dir(folder.path().join(NEW_STATE)).expect("it is gone");
-    journal.append(draft(5), now(5)).expect("it is written");
+    journal.add(draft(5), now(5)).expect("it is written");
     assert!(journal.trouble().is_none() && journal.bytes == 0);
     drop(journal);
     assert_eq!(open(folder.path()).0.state().seq(), 5);
@@ -216,7 +283,7 @@ fn appends_until_it_is_killed() {
     let (mut journal, _) = Journal::open_with(Path::new(&folder), 3000).expect("it opens");
     for _ in 0..100_000 {
         let n = journal.state().seq() + 1;
-        journal.append(draft(n), now(n)).expect("it is written");
+        journal.add(draft(n), now(n)).expect("it is written");
         println!("written {n}");
     }
 }

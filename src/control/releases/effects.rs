@@ -210,6 +210,7 @@ impl Releases {
         let Report { key, task, digest, found } = report;
         let now = self.ledger.now().steady;
         let found = found.unwrap_or_else(|| panicked(task));
+        self.touch(&key.0);
         if matches!(found, Found::Deleted(Ok(()))) {
             self.stored.remove(&(key.clone(), digest.clone()));
         }

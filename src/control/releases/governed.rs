@@ -4,10 +4,11 @@
 //! and a source of discovery does. A model with versions and shares in the configuration and no
 //! `release` stays as it is written there. Never looks at a version.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::domain::ids::{ModelName, VersionName};
+use super::Key;
+use crate::domain::ids::ModelName;
 use crate::domain::lifecycle::plan::Policies;
 use crate::domain::lifecycle::policy::Policy;
 use crate::domain::spec::{Intent, RouteTarget};
@@ -16,11 +17,14 @@ use crate::domain::spec::{Intent, RouteTarget};
 #[derive(Debug, Clone)]
 pub(super) struct Governed {
     intent: Arc<Intent>,
+    /// Routes and aliases that lead to a version by its name.
+    references: BTreeMap<Key, Vec<String>>,
 }
 
 impl Governed {
     pub(super) fn new(intent: Arc<Intent>) -> Self {
-        Self { intent }
+        let references = references(&intent);
+        Self { intent, references }
     }
 
     /// Whether the life cycle decides about `model`.
@@ -49,23 +53,38 @@ impl Governed {
     }
 
     /// Routes and aliases that lead to a version by its name.
-    pub(super) fn references(&self, model: &ModelName, version: &VersionName) -> Vec<String> {
-        let routes = self.intent.routes.iter().filter(|(_, route)| match &route.target {
-            RouteTarget::Model(to, Some(pinned)) => (to, pinned) == (model, version),
-            RouteTarget::Model(_, None) | RouteTarget::Pool(_) => false,
-        });
-        let routes: BTreeSet<String> = routes.map(|(name, _)| format!("route `{name}`")).collect();
-        let spec = self.intent.models.get(model);
-        let aliases = spec.into_iter().flat_map(|spec| &spec.aliases);
-        let aliases = aliases.filter(|(_, named)| *named == version);
-        routes.into_iter().chain(aliases.map(|(alias, _)| format!("alias `{alias}`"))).collect()
+    pub(super) fn references(&self, key: &Key) -> &[String] {
+        self.references.get(key).map_or(&[], Vec::as_slice)
     }
+}
+
+fn references(intent: &Intent) -> BTreeMap<Key, Vec<String>> {
+    let mut references: BTreeMap<Key, Vec<String>> = BTreeMap::new();
+    for (name, route) in &intent.routes {
+        if let RouteTarget::Model(model, Some(version)) = &route.target {
+            let key = (model.clone(), version.clone());
+            references.entry(key).or_default().push(format!("route `{name}`"));
+        }
+    }
+    // A route may stand more than once.
+    for of in references.values_mut() {
+        of.sort();
+        of.dedup();
+    }
+    for (model, spec) in &intent.models {
+        for (alias, version) in &spec.aliases {
+            let key = (model.clone(), version.clone());
+            references.entry(key).or_default().push(format!("alias `{alias}`"));
+        }
+    }
+    references
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
     use crate::config::{Checks, load};
+    use crate::domain::ids::VersionName;
     use crate::domain::lifecycle::policy::Mode;
 
     /// The rule over a configuration.
@@ -97,7 +116,7 @@ pub(super) mod tests {
             "[models.m]\naliases = { prod = \"v1\" }\n[models.m.release]\n[models.m.versions.v1]\n\
              onnx = \"m.onnx\"\n[routes.r]\npath = \"/x\"\nmodel = \"m\"\nversion = \"v1\"\n",
         );
-        let of = |version| governed.references(&ModelName::new("m"), &VersionName::new(version));
+        let of = |version| governed.references(&(ModelName::new("m"), VersionName::new(version)));
         assert_eq!(of("v1"), ["route `r`", "alias `prod`"]);
         assert_eq!(of("v2"), [""; 0]);
     }

@@ -33,7 +33,7 @@ type Written = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 pub(super) struct Guests {
     let_in: BTreeMap<Key, BTreeSet<String>>,
     /// Those that were not let in.
-    turned_away: BTreeMap<(Key, String), TurnedAway>,
+    turned_away: BTreeMap<Key, BTreeMap<String, TurnedAway>>,
     file: Option<PathBuf>,
     /// The file says something else.
     is_stale: bool,
@@ -79,9 +79,10 @@ impl Guests {
     /// Those of `present` that are to be asked who they are now.
     pub(super) fn strangers(&self, key: &Key, present: &[BackendAddress]) -> Vec<BackendAddress> {
         let now = Instant::now();
+        let turned_away = self.turned_away.get(key);
         let is_due = |server: &&BackendAddress| {
-            let name = (key.clone(), server.authority());
-            self.turned_away.get(&name).is_none_or(|away| away.until <= now)
+            let away = turned_away.and_then(|servers| servers.get(&server.authority()));
+            away.is_none_or(|away| away.until <= now)
         };
         let strangers = present.iter().filter(|server| !self.may_answer(key, server));
         strangers.filter(is_due).cloned().collect()
@@ -90,7 +91,9 @@ impl Guests {
     /// Lets a server in.
     pub(super) fn let_in(&mut self, key: &Key, server: &BackendAddress) {
         let name = server.authority();
-        self.turned_away.remove(&(key.clone(), name.clone()));
+        if let Some(servers) = self.turned_away.get_mut(key) {
+            servers.remove(&name);
+        }
         self.is_stale |= self.let_in.entry(key.clone()).or_default().insert(name);
     }
 
@@ -105,7 +108,8 @@ impl Guests {
     }
 
     fn turn_away(&mut self, key: &Key, server: &BackendAddress, pause: impl Fn(u32) -> Duration) {
-        let away = self.turned_away.entry((key.clone(), server.authority()));
+        let servers = self.turned_away.entry(key.clone()).or_default();
+        let away = servers.entry(server.authority());
         let away = away.or_insert_with(|| TurnedAway { attempts: 0, until: Instant::now() });
         away.attempts = away.attempts.saturating_add(1);
         away.until = Instant::now() + pause(away.attempts);
@@ -119,15 +123,28 @@ impl Guests {
             servers.retain(|server| present.contains(server));
             self.is_stale |= servers.len() != before;
         }
-        self.turned_away.retain(|(of, server), _| of != key || present.contains(server));
+        if let Some(servers) = self.turned_away.get_mut(key) {
+            servers.retain(|server, _| present.contains(server));
+        }
     }
 
     /// Forgets all versions but these.
     pub(super) fn retain(&mut self, is_known: impl Fn(&Key) -> bool) {
         let before = self.let_in.len();
         self.let_in.retain(|key, _| is_known(key));
-        self.turned_away.retain(|(key, _), _| is_known(key));
+        self.turned_away.retain(|key, _| is_known(key));
         self.is_stale |= self.let_in.len() != before;
+    }
+
+    /// Forgets all versions of a model but these.
+    pub(super) fn retain_of(&mut self, model: &ModelName, is_known: impl Fn(&VersionName) -> bool) {
+        for key in others(&self.let_in, model, &is_known) {
+            self.let_in.remove(&key);
+            self.is_stale = true;
+        }
+        for key in others(&self.turned_away, model, &is_known) {
+            self.turned_away.remove(&key);
+        }
     }
 
     /// The file, if it has to be written, and what is to be in it. From now on it counts as written.
@@ -141,6 +158,17 @@ impl Guests {
         }
         Some((file, serde_json::to_vec(&written).ok()?))
     }
+}
+
+/// Versions of a model that are not known any more.
+fn others<V>(
+    noted: &BTreeMap<Key, V>,
+    model: &ModelName,
+    is_known: impl Fn(&VersionName) -> bool,
+) -> Vec<Key> {
+    let first = (model.clone(), VersionName::new(""));
+    let of = noted.range(first..).map(|(key, _)| key).take_while(|(of, _)| of == model);
+    of.filter(|(_, version)| !is_known(version)).cloned().collect()
 }
 
 /// Writes the file. Blocks.
@@ -185,6 +213,19 @@ mod tests {
         assert_eq!(guests.strangers(&key, &all), servers(&[2]));
         tokio::time::advance(REFUSED_PAUSE).await;
         assert_eq!(guests.strangers(&key, &all), all);
+    }
+
+    #[test]
+    fn versions_that_are_gone_are_forgotten_and_those_of_other_models_are_not() {
+        let (mut guests, all) = (Guests::default(), servers(&[1]));
+        let keys = [("a", "v1"), ("m", "v1"), ("m", "v2"), ("z", "v1")]
+            .map(|(model, version)| (ModelName::new(model), VersionName::new(version)));
+        keys.iter().for_each(|key| guests.let_in(key, &all[0]));
+        guests.refuse(&keys[1], &servers(&[2])[0]);
+        guests.retain_of(&ModelName::new("m"), |version| version.as_str() == "v2");
+        let kept = keys.each_ref().map(|key| guests.may_answer(key, &all[0]));
+        assert_eq!(kept, [true, false, true, true]);
+        assert!(guests.turned_away.is_empty());
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! The journal with its clock: where every change of the life cycle is written before it counts.
 //!
-//! Owns the open journal, the moment of now, and the way of an event to whoever reads events. Writes and syncs on
-//! a thread that may block. Never decides.
+//! Owns the way to the journal, the moment of now, what waits for the journal, and the way of an event to whoever reads
+//! events. Never decides.
+//!
+//! A kill switch that is put on counts at once: it is folded here, and written as soon as the journal takes it. So
+//! is the start of the process, so that a full disk does not keep the gateway from what it can read. Everything else
+//! counts once it is written, and what waits is written before it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,16 +13,19 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::handle::Moves;
 use crate::control::events::{Events, Weight};
-use crate::control::journal::{Journal, JournalError};
+use crate::control::journal::{Entry, Gone, Journal, JournalError, UnderWay, Writer, Written};
 use crate::control::store::STATE_DIR;
 use crate::domain::lifecycle::event::{By, Draft, Event, Scope, What};
 use crate::domain::lifecycle::explain::sentence;
 use crate::domain::lifecycle::stage::{Edge, Rest};
-use crate::domain::lifecycle::state::State;
+use crate::domain::lifecycle::state::{FoldError, State};
 use crate::domain::lifecycle::time::{Now, Wall};
+use crate::telemetry::logging::chain;
 
 /// The folder below `state/`.
 const FOLDER: &str = "lifecycle";
+/// How long a write is waited for. It goes on after that.
+const WRITE_MAX: Duration = Duration::from_secs(2);
 
 /// Why an event is not written.
 #[derive(Debug, thiserror::Error)]
@@ -27,21 +34,40 @@ pub enum LedgerError {
     /// The journal does not take it.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The system gives no thread to write on.
+    #[error("no thread for the journal")]
+    Thread(#[source] std::io::Error),
     /// The thread that wrote it is gone, and the journal with it.
-    #[error("the journal is gone: the thread that wrote it panicked; restart the gateway")]
-    Gone,
+    #[error(transparent)]
+    Gone(#[from] Gone),
+    /// The disk takes its time: the event may be written yet.
+    #[error(
+        "the disk has not answered for {} s: it may be written yet; look before you try again",
+        WRITE_MAX.as_secs()
+    )]
+    Slow,
 }
+
+/// What came of the events that were given together.
+pub(super) type Outcomes = Vec<Result<Event, LedgerError>>;
 
 /// The written past of all versions.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    /// Absent only after a panic of the journal.
-    journal: Option<Journal>,
+    writer: Writer,
+    /// What the written events add up to.
+    written: Arc<State>,
+    /// The same with what waits.
     state: Arc<State>,
+    /// What counts already and is not written yet.
+    waiting: Vec<Entry>,
+    /// A write that has not ended, and how many of those that wait are in it.
+    under_way: Option<(UnderWay, usize)>,
     began: Now,
     began_at: Instant,
     events: Arc<Events>,
     failures: u64,
+    trouble: Option<String>,
     moves: Arc<Moves>,
 }
 
@@ -55,30 +81,50 @@ impl Ledger {
         }
         let began = Now::resumed(journal.state().clock().last, wall());
         let is_first = journal.state().seq() == 0;
-        let recovered = journal.append(Draft { by: By::Gateway, what: What::Recovered }, began)?;
-        let state = Arc::new(journal.state().clone());
+        let start = (Draft { by: By::Gateway, what: What::Recovered }, began);
+        let mut waiting = Vec::new();
+        if let Err(error) = journal.append(std::slice::from_ref(&start)) {
+            tracing::error!(
+                error = %chain(&error),
+                "the start is not written to the life cycle's journal; the gateway goes on with what it has read, and \
+                 nothing changes but by a kill switch until there is room"
+            );
+            waiting.push(start);
+        }
+        let written = Arc::clone(journal.state());
         tracing::info!(
             events = recovery.events,
-            number = state.seq(),
+            number = written.seq(),
             "the life cycle's journal is read"
         );
-        let began_at = Instant::now();
-        let ledger = Self {
-            journal: Some(journal),
-            state,
+        let mut ledger = Self {
+            writer: Writer::start(journal).map_err(LedgerError::Thread)?,
+            state: Arc::clone(&written),
+            written,
+            waiting: Vec::new(),
+            under_way: None,
             began,
-            began_at,
+            began_at: Instant::now(),
             events,
             failures: 0,
+            trouble: None,
             moves: Arc::default(),
         };
+        ledger.waiting = waiting;
+        ledger.fold_waiting();
         if !is_first {
-            ledger.tell(&recovered);
+            let start = Draft { by: By::Gateway, what: What::Recovered };
+            ledger.tell(&ledger.state.stamp(start, began));
         }
         Ok(ledger)
     }
 
-    /// The state that the written events add up to.
+    /// Waits until what was told is in its file. Blocks.
+    pub(super) fn flush_events(&self) {
+        self.events.flush();
+    }
+
+    /// What the events add up to that count.
     pub(super) fn state(&self) -> &Arc<State> {
         &self.state
     }
@@ -98,30 +144,120 @@ impl Ledger {
         self.failures
     }
 
-    /// Writes an event down and folds it; it is told only then.
-    pub(super) async fn append(&mut self, draft: Draft) -> Result<Event, LedgerError> {
-        let now = self.now();
-        let Some(mut journal) = self.journal.take() else { return Err(LedgerError::Gone) };
-        let written = tokio::task::spawn_blocking(move || {
-            let event = journal.append(draft, now);
-            let state = event.is_ok().then(|| Arc::new(journal.state().clone()));
-            (journal, event, state)
-        });
-        let Ok((journal, event, state)) = written.await else {
+    /// Whether something counts that is not written yet.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Writes events down together and folds them; they are told only then. Those that do not fit are left out. What
+    /// waits is written before them.
+    ///
+    /// # Errors
+    ///
+    /// None of them is written, or it is not known yet whether they are. An error beside others is about its event.
+    pub(super) async fn append(&mut self, drafts: Vec<Draft>) -> Result<Outcomes, LedgerError> {
+        let written = self.write(drafts).await;
+        if written.is_err() {
             self.failures += 1;
-            return Err(LedgerError::Gone);
+        }
+        written
+    }
+
+    async fn write(&mut self, drafts: Vec<Draft>) -> Result<Outcomes, LedgerError> {
+        // What came of an earlier write is no matter of this one, unless it has not ended yet.
+        if let Err(error @ (LedgerError::Slow | LedgerError::Gone(_))) = self.ended().await {
+            return Err(error);
+        }
+        let now = self.now();
+        let waiting = self.waiting.len();
+        let mut entries = self.waiting.clone();
+        entries.extend(drafts.into_iter().map(|draft| (draft, now)));
+        if entries.is_empty() {
+            return Ok(Outcomes::new());
+        }
+        self.under_way = Some((self.writer.begin(entries)?, waiting));
+        self.ended().await
+    }
+
+    /// Writes down what waits.
+    pub(super) async fn catch_up(&mut self) -> Result<(), LedgerError> {
+        match self.under_way.is_some() || self.has_waiting() {
+            true => self.append(Vec::new()).await.map(drop),
+            false => Ok(()),
+        }
+    }
+
+    /// Has an event count at once, before it is written.
+    ///
+    /// # Errors
+    ///
+    /// It does not fit.
+    pub(super) fn count_at_once(&mut self, draft: Draft) -> Result<Event, FoldError> {
+        let now = self.now();
+        let event = self.state.stamp(draft.clone(), now);
+        let mut state = State::clone(&self.state);
+        state.apply(&event)?;
+        self.state = Arc::new(state);
+        self.waiting.push((draft, now));
+        self.tell(&event);
+        Ok(event)
+    }
+
+    /// Waits for the write under way, and takes in what came of it.
+    async fn ended(&mut self) -> Result<Outcomes, LedgerError> {
+        let Some((written, waiting)) = &mut self.under_way else { return Ok(Outcomes::new()) };
+        let waiting = *waiting;
+        let Ok(ended) = tokio::time::timeout(WRITE_MAX, written).await else {
+            return Err(LedgerError::Slow);
         };
-        self.journal = Some(journal);
-        self.state = state.unwrap_or_else(|| Arc::clone(&self.state));
-        let event = event.inspect_err(|_| self.failures += 1)?;
+        self.under_way = None;
+        let Written { outcomes, state, trouble } = ended.map_err(|_gone| Gone)?;
+        if trouble.is_some() && trouble != self.trouble {
+            tracing::error!(error = trouble, "the life cycle's journal grows beyond its bound");
+        }
+        self.trouble = trouble;
+        self.written = state;
+        // Those that waited count since they were given, whatever the journal says of them.
+        let mut outcomes = outcomes.inspect_err(|_| self.fold_waiting())?.into_iter();
+        self.waiting.drain(..waiting.min(self.waiting.len()));
+        for refused in outcomes.by_ref().take(waiting).filter_map(Result::err) {
+            tracing::error!(error = %chain(&refused), "what has counted for a while is not written");
+        }
+        self.fold_waiting();
+        let outcomes: Outcomes = outcomes.map(|it| it.map_err(LedgerError::from)).collect();
+        for outcome in &outcomes {
+            match outcome {
+                Ok(event) => self.count(event),
+                Err(_refused) => self.failures += 1,
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// What waits is folded upon what is written.
+    fn fold_waiting(&mut self) {
+        if self.waiting.is_empty() {
+            self.state = Arc::clone(&self.written);
+            return;
+        }
+        let mut state = State::clone(&self.written);
+        for (draft, at) in &self.waiting {
+            let event = state.stamp(draft.clone(), *at);
+            if let Err(error) = state.apply(&event) {
+                tracing::error!(%error, "what has counted for a while does not fit any more");
+            }
+        }
+        self.state = Arc::new(state);
+    }
+
+    fn count(&mut self, event: &Event) {
         if let What::Moved { model, moves, .. } = &event.what {
             let counts = Arc::make_mut(&mut self.moves);
             for m in moves {
                 *counts.entry((model.clone(), m.edge.word())).or_default() += 1;
             }
         }
-        self.tell(&event);
-        Ok(event)
+        self.tell(event);
     }
 
     /// Tells of an event, unless it only says that time passes.
@@ -189,19 +325,42 @@ mod tests {
         Draft { by, what: What::Killed { scope: Scope::Model(ModelName::new("m")), on } }
     }
 
+    impl Ledger {
+        /// From now on nothing can be written.
+        pub(in crate::control) fn fill_the_disk(&mut self, data_dir: &Path) {
+            let (journal, _) = Journal::open(&data_dir.join(STATE_DIR).join(FOLDER)).unwrap();
+            self.writer = Writer::start(journal.read_only()).unwrap();
+        }
+
+        /// There is room again.
+        pub(in crate::control) fn empty_the_disk(&mut self, data_dir: &Path) {
+            let (journal, _) = Journal::open(&data_dir.join(STATE_DIR).join(FOLDER)).unwrap();
+            self.writer = Writer::start(journal).unwrap();
+        }
+    }
+
+    /// Writes one event down.
+    async fn add(ledger: &mut Ledger, draft: Draft) -> Result<Event, LedgerError> {
+        ledger.append(vec![draft]).await?.pop().unwrap()
+    }
+
+    fn is_killed(ledger: &Ledger) -> bool {
+        ledger.state().model(&ModelName::new("m")).is_some_and(|model| model.killed().is_some())
+    }
+
     #[tokio::test]
     async fn what_is_written_is_there_after_a_restart_and_time_goes_on() {
         let dir = tempfile::tempdir().unwrap();
         let mut ledger = open(dir.path());
-        let event = ledger.append(kill(true)).await.unwrap();
-        assert!(ledger.state().model(&ModelName::new("m")).unwrap().killed().is_some());
+        let event = add(&mut ledger, kill(true)).await.unwrap();
+        assert!(is_killed(&ledger));
         let before = ledger.now();
         drop(ledger);
         let again = open(dir.path());
-        assert!(again.state().model(&ModelName::new("m")).unwrap().killed().is_some());
+        assert!(is_killed(&again));
         assert!(again.now().steady >= event.at.steady && again.now().wall >= before.wall);
         assert_eq!(again.state().seq(), event.seq + 1, "the restart is an event");
-        let told = Events::open(dir.path()).after(None, 99);
+        let told = again.events.after(None, 99);
         let words: Vec<_> = told.into_iter().map(|one| (one.kind, one.about, one.words)).collect();
         assert_eq!(words[0].0, "release.killed");
         assert_eq!(words[0].1, "m");
@@ -209,14 +368,48 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_event_that_does_not_fit_changes_nothing() {
+    async fn events_that_do_not_fit_change_nothing_and_do_not_keep_the_others_back() {
         let dir = tempfile::tempdir().unwrap();
         let mut ledger = open(dir.path());
         let seq = ledger.state().seq();
         let what = What::Proven { model: ModelName::new("m"), version: VersionName::new("v") };
-        let error = ledger.append(Draft { by: By::Gateway, what }).await.unwrap_err();
-        assert!(matches!(error, LedgerError::Journal(_)), "{error}");
-        assert_eq!((ledger.state().seq(), ledger.failures()), (seq, 1));
-        ledger.append(kill(true)).await.unwrap();
+        let odd = Draft { by: By::Gateway, what };
+        let outcomes = ledger.append(vec![odd, kill(true)]).await.unwrap();
+        let fold = |it: &Result<_, LedgerError>| {
+            matches!(it, Err(LedgerError::Journal(JournalError::Fold(_))))
+        };
+        assert!(fold(&outcomes[0]), "{outcomes:?}");
+        assert!(outcomes[1].is_ok() && is_killed(&ledger));
+        assert_eq!((ledger.state().seq(), ledger.failures()), (seq + 1, 1));
+    }
+
+    #[tokio::test]
+    async fn what_counts_at_once_is_written_with_the_next_event_in_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ledger = open(dir.path());
+        let event = ledger.count_at_once(kill(true)).unwrap();
+        assert!(is_killed(&ledger) && ledger.has_waiting());
+        let next = add(&mut ledger, kill(false)).await.unwrap();
+        assert_eq!(next.seq, event.seq + 1);
+        assert!(!is_killed(&ledger) && !ledger.has_waiting());
+        ledger.count_at_once(kill(true)).unwrap();
+        ledger.catch_up().await.unwrap();
+        drop(ledger);
+        assert!(is_killed(&open(dir.path())));
+    }
+
+    #[tokio::test]
+    async fn what_counts_at_once_counts_though_nothing_can_be_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ledger = open(dir.path());
+        let seq = ledger.state().seq();
+        ledger.fill_the_disk(dir.path());
+        let event = ledger.count_at_once(kill(true)).unwrap();
+        assert_eq!(event.seq, seq + 1);
+        let error = ledger.catch_up().await.unwrap_err();
+        assert!(matches!(error, LedgerError::Journal(JournalError::Io { .. })), "{error}");
+        assert!(is_killed(&ledger) && ledger.has_waiting());
+        assert!(add(&mut ledger, kill(false)).await.is_err(), "the other way needs the journal");
+        assert!(is_killed(&ledger));
     }
 }

@@ -12,10 +12,11 @@ use tokio::time::Instant;
 
 use super::Key;
 use super::guests::Guests;
+use super::sightings::Several;
 use crate::control::LoadedModels;
 use crate::control::members::{Members, there};
 use crate::domain::discovery::Seen;
-use crate::domain::ids::{Digest, ModelName};
+use crate::domain::ids::{Digest, ModelName, VersionName};
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::{BackendAddress, BackendsSpec, OnnxSpec, VersionSpec};
 use crate::inference::LocalModel;
@@ -163,20 +164,32 @@ impl Loaded {
         self.residents.remove(key).is_some()
     }
 
-    /// The servers of discovered versions, as they are seen now.
-    pub(super) fn meet(&mut self, seen: &Seen) {
+    /// The servers of discovered versions, as they are seen now; the models of those where that differs from before.
+    pub(super) fn meet(&mut self, before: &Seen, seen: &Seen) -> BTreeSet<ModelName> {
+        let mut changed = BTreeSet::new();
+        let several = Several::of(seen);
         for (key, (_, resident)) in &mut self.residents {
             let Resident::Remote(servers) = resident else { continue };
             if servers.spec.discovered.is_none() {
                 continue;
             }
-            if !servers.is_named
-                && let Some(now) = super::sightings::backends_of(seen, key)
-            {
-                servers.spec = now;
+            let had = servers.present(key, before);
+            // What an operator has said holds.
+            let found = match servers.is_named {
+                true => None,
+                false => several.backends_of(seen, key).filter(|found| *found != servers.spec),
+            };
+            let is_new = found.is_some();
+            if let Some(found) = found {
+                servers.spec = found;
             }
-            self.guests.follow(key, &servers.present(key, seen));
+            let has = servers.present(key, seen);
+            if is_new || had != has {
+                changed.insert(key.0.clone());
+            }
+            self.guests.follow(key, &has);
         }
+        changed
     }
 
     /// The models in this process.
@@ -193,7 +206,8 @@ impl Loaded {
 
     /// Bytes of the versions of `model`, as estimated.
     pub(super) fn memory(&self, model: &ModelName) -> u64 {
-        let of = self.residents.iter().filter(|((name, _), _)| name == model);
+        let first = (model.clone(), VersionName::new(""));
+        let of = self.residents.range(first..).take_while(|((name, _), _)| name == model);
         of.map(|(_, (_, resident))| match resident {
             Resident::Local(loaded, _) => loaded.memory(),
             Resident::Remote(_) => 0,
@@ -255,9 +269,20 @@ mod tests {
         loaded.guests().let_in(&key(), &address(1));
         assert!(loaded.is_ready(&key(), &digest(), &theirs));
         assert!(!loaded.is_ready(&key(), &digest(), &other));
-        loaded.meet(&other);
+        let changed = loaded.meet(&theirs, &other);
+        assert_eq!(changed, BTreeSet::from([key().0]), "its servers are gone");
+        assert_eq!(loaded.meet(&other, &other), BTreeSet::new());
         let Some(Resident::Remote(servers)) = loaded.get(&key(), &digest()) else { panic!("gone") };
         assert_eq!(servers.spec.remote_version.as_deref(), Some("7"), "the operator's word holds");
+    }
+
+    #[test]
+    fn a_server_that_comes_beside_others_makes_its_model_due() {
+        let mut loaded = Loaded::default();
+        loaded.insert(key(), digest(), named());
+        let [one, two] = [&[1][..], &[1, 2]].map(|ports| seen(ports, Some(("theirs", "7"))));
+        assert_eq!(loaded.meet(&one, &two), BTreeSet::from([key().0]), "it is to be asked");
+        assert_eq!(loaded.meet(&two, &two), BTreeSet::new());
     }
 
     #[test]

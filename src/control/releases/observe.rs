@@ -3,18 +3,18 @@
 //! Owns where each part comes from. What a task found stays until the content of the version is another. Never
 //! judges: a number that nobody has is left out.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::feeds::rules;
 use super::guests;
-use super::work::{Task, Work};
+use super::work::{Standing, Task};
 use super::{Key, Releases};
 use crate::domain::ids::{Digest, ModelName, VersionName};
-use crate::domain::lifecycle::observed::{ObservedVersion, Progress};
+use crate::domain::lifecycle::observed::{ObservedModel, ObservedVersion, Progress, Sighting};
 use crate::domain::lifecycle::stage::Stage;
-use crate::domain::lifecycle::state::{Model, State, Version};
+use crate::domain::lifecycle::state::{MODELS_MAX, Model, Version};
 use crate::domain::lifecycle::time::Steady;
 use crate::domain::routing::TargetKind;
 
@@ -22,47 +22,65 @@ use crate::domain::routing::TargetKind;
 const LOST_MIN: Duration = Duration::from_secs(30);
 
 impl Releases {
-    /// Looks around.
-    pub(super) fn observe(&mut self) {
+    /// Looks around: at these models.
+    pub(super) fn observe(&mut self, names: &BTreeSet<ModelName>) {
         let now = self.ledger.now().steady;
-        // Thousands of versions are gone through only when a source has said something.
-        let mut sightings = match std::mem::replace(&mut self.has_news, false) {
-            true => self.sightings.all(&self.governed, &self.seen),
-            false => BTreeMap::new(),
-        };
         let state = Arc::clone(self.ledger.state());
-        let mut names: Vec<ModelName> = sightings.keys().cloned().collect();
-        names.extend(state.models().map(|(name, _)| name.clone()));
-        names.extend(self.governed.configured().cloned());
-        names.sort();
-        names.dedup();
         for name in names {
-            let memory = self.loaded.memory(&name);
-            let doubt = self.sightings.doubt(&name, &self.seen);
-            let found = sightings.remove(&name).unwrap_or_default();
-            let seen = self.observed.models.entry(name.clone()).or_default();
-            // Absence is no decision: what was sighted once stays so.
-            seen.sightings.extend(found);
-            seen.listing_doubt = doubt;
-            seen.memory = memory;
-            let Some(model) = state.model(&name) else { continue };
-            self.look_at(&name, model, now);
+            let memory = self.loaded.memory(name);
+            let doubt = self.sightings.doubt(name);
+            let known = self.observed.models.get(name);
+            let same = known.is_some_and(|seen| {
+                seen.memory == memory && seen.listing_doubt.as_deref() == doubt
+            });
+            if !same {
+                let doubt = doubt.map(str::to_owned);
+                let seen = self.seen_mut(name);
+                (seen.listing_doubt, seen.memory) = (doubt, memory);
+            }
+            let model = state.model(name);
+            self.loaded.guests().retain_of(name, |version| {
+                let known = model.and_then(|model| model.version(version));
+                known.is_some_and(|known| !is_gone(known.stage()))
+            });
+            if let Some(model) = model {
+                self.look_at(name, model, now);
+            }
         }
-        self.loaded.guests().retain(|(model, version)| {
-            let known = state.model(model).and_then(|model| model.version(version));
-            known.is_some_and(|known| !is_gone(known.stage()))
-        });
         if let Some(news) = self.loaded.guests().take_news() {
             self.work.aside(move || guests::write(news));
         }
-        if self.feeds.is_due() {
-            self.feel(&state);
+    }
+
+    /// Takes in what sources have said. Absence is no decision: what was sighted once stays so.
+    pub(super) fn take_in_sightings(&mut self) {
+        for (name, found) in self.sightings.all(&self.governed, &self.seen) {
+            let known = self.observed.models.get(&name);
+            if known.is_none() && self.observed.models.len() >= MODELS_MAX {
+                self.left_out = self.left_out.saturating_add(1);
+                continue;
+            }
+            let is_known = |(version, sighting): (&VersionName, &Sighting)| {
+                known.is_some_and(|seen| seen.sightings.get(version) == Some(sighting))
+            };
+            if found.iter().all(is_known) {
+                continue;
+            }
+            let sightings = Arc::make_mut(&mut self.seen_mut(&name).sightings);
+            sightings.extend(found);
+            self.due.mark(&name);
         }
     }
 
+    /// What is seen of a model, to be changed.
+    fn seen_mut(&mut self, name: &ModelName) -> &mut ObservedModel {
+        self.shown = None;
+        self.observed.model_mut(name)
+    }
+
     /// Takes in what the monitor has counted of the versions that serve, once a minute.
-    fn feel(&mut self, state: &State) {
-        let now = self.ledger.now();
+    pub(super) fn feel(&mut self) {
+        let (now, state) = (self.ledger.now(), Arc::clone(self.ledger.state()));
         let serves = |(model, version): &Key, digest: &Digest| {
             let known = state.model(model).and_then(|model| model.version(version));
             known.is_some_and(|known| is_serving(known) && known.release().digest == *digest)
@@ -77,57 +95,64 @@ impl Releases {
                 let content = ((name.clone(), version.clone()), digest.clone());
                 for (signal, window) in self.feeds.windows(content, &rules, now) {
                     self.entry(name, version, &digest).health.observe(signal, &window);
+                    self.due.mark(name);
                 }
             }
         }
     }
 
     fn look_at(&mut self, name: &ModelName, model: &Model, now: Steady) {
-        let mut disk = 0;
+        let (mut disk, mut versions) = (0, 0);
         for (version, known) in model.versions() {
             let stage = known.stage();
             let digest = &known.release().digest;
-            let key = (name.clone(), version.clone());
-            let content = (key.clone(), digest.clone());
-            let ready = self.loaded.is_ready(&key, digest, &self.seen);
+            let content = ((name.clone(), version.clone()), digest.clone());
+            let key = &content.0;
+            let ready = self.loaded.is_ready(key, digest, &self.seen);
             let is_stored = self.stored.contains(&content);
             let lies_elsewhere = known.release().named || known.release().bytes == 0;
-            let deleting = self.work.is_running(&key, Task::Delete);
-            let on_disk =
-                (is_stored && !deleting) || (lies_elsewhere && !self.given_up.contains(&content));
-            let references = self.governed.references(name, version);
-            let (in_flight, asked) = self.traffic(&key);
+            let standing = self.work.standing(key, stage);
+            let on_disk = (is_stored && !standing.deleting)
+                || (lies_elsewhere && !self.given_up.contains(&content));
+            let (in_flight, asked) = self.traffic(key);
             disk += if is_stored { known.release().bytes } else { 0 };
-            self.loaded.track(&key, ready);
-            self.work.forget(&key, stage);
+            versions += 1;
+            self.loaded.track(key, ready);
+            self.work.forget(key, stage);
             if Task::Join.is_wanted_at(stage) {
-                self.greet(&key, digest);
+                self.greet(key, digest);
             }
-            let waits = |work: &Work, task| work.is_queued(&key, task);
-            let [fetches, checks, warms] =
-                [Task::Fetch, Task::Check, Task::Warm].map(|task| !waits(&self.work, task));
-            let waited = match stage {
-                Stage::Validating(_) => self.work.waited(&key, Task::Check),
-                Stage::Warming(_) => self.work.waited(&key, Task::Warm),
-                _ => Duration::ZERO,
-            };
+            let references = self.governed.references(key);
+            let same = !asked
+                && self.observed.version(name, version).is_some_and(|seen| {
+                    seen.digest.as_ref() == Some(digest)
+                        && (seen.ready, seen.on_disk, seen.in_flight) == (ready, on_disk, in_flight)
+                        && (seen.deleting, seen.waited) == (standing.deleting, standing.waited)
+                        && seen.references == references
+                        && !begins(seen, &standing)
+                        && !seen.has_failures_to_forget(stage)
+                });
+            // Nearly all are as they were.
+            if same {
+                continue;
+            }
+            let references = references.to_vec();
             let at = self.entry(name, version, digest);
             at.forget_failures(stage);
-            begun(&mut at.fetch, fetches);
-            begun(&mut at.checks, checks);
-            begun(&mut at.warmth, warms);
-            at.waited = waited;
-            at.ready = ready;
-            at.on_disk = on_disk;
-            at.deleting = deleting;
-            at.in_flight = in_flight;
+            begun(&mut at.fetch, standing.fetch_waits);
+            begun(&mut at.checks, standing.check_waits);
+            begun(&mut at.warmth, standing.warm_waits);
+            (at.ready, at.on_disk, at.in_flight) = (ready, on_disk, in_flight);
+            (at.deleting, at.waited) = (standing.deleting, standing.waited);
             at.references = references;
             if asked {
                 at.last_request = Some(now);
             }
         }
         self.count(name, model);
-        if let Some(seen) = self.observed.models.get_mut(name) {
+        let seen = self.observed.models.get(name);
+        if seen.is_some_and(|seen| seen.disk != disk || seen.versions.len() != versions) {
+            let seen = self.seen_mut(name);
             seen.disk = disk;
             seen.versions.retain(|version, _| model.version(version).is_some());
         }
@@ -162,7 +187,10 @@ impl Releases {
         let in_flight = u64::try_from(metrics.in_flight()).unwrap_or(0);
         let tally = metrics.tally();
         let ended = tally.success.count + tally.fail.count;
-        let before = self.exchanges.insert(key.clone(), ended).unwrap_or(0);
+        let before = match self.exchanges.get_mut(key) {
+            Some(before) => std::mem::replace(before, ended),
+            None => self.exchanges.insert(key.clone(), ended).unwrap_or(0),
+        };
         (in_flight, ended > before || in_flight > 0)
     }
 
@@ -173,8 +201,7 @@ impl Releases {
         version: &VersionName,
         digest: &Digest,
     ) -> &mut ObservedVersion {
-        let seen = self.observed.models.entry(model.clone()).or_default();
-        let entry = seen.versions.entry(version.clone()).or_default();
+        let entry = self.seen_mut(model).version_mut(version);
         if entry.digest.as_ref() != Some(digest) {
             *entry = ObservedVersion { digest: Some(digest.clone()), ..ObservedVersion::default() };
         }
@@ -183,8 +210,11 @@ impl Releases {
 
     /// Nobody works on it any more.
     pub(super) fn idle(&mut self, (model, version): &Key, task: Task) {
-        let seen = self.observed.models.get_mut(model);
-        let Some(entry) = seen.and_then(|seen| seen.versions.get_mut(version)) else { return };
+        if self.observed.version(model, version).is_none() {
+            return;
+        }
+        self.due.mark(model);
+        let entry = self.seen_mut(model).version_mut(version);
         match task {
             Task::Fetch => entry.fetch = Progress::Idle,
             Task::Check => entry.checks = Progress::Idle,
@@ -195,10 +225,17 @@ impl Releases {
 }
 
 /// Work that waited for room and waits no more is under way.
-fn begun<T>(progress: &mut Progress<T>, has_room: bool) {
-    if has_room && matches!(progress, Progress::Queued) {
+fn begun<T>(progress: &mut Progress<T>, waits: bool) {
+    if !waits && progress.is_queued() {
         *progress = Progress::Running;
     }
+}
+
+/// Whether any work that waited for room waits no more.
+fn begins(seen: &ObservedVersion, standing: &Standing) -> bool {
+    (seen.fetch.is_queued() && !standing.fetch_waits)
+        || (seen.checks.is_queued() && !standing.check_waits)
+        || (seen.warmth.is_queued() && !standing.warm_waits)
 }
 
 /// Whether a version is not to be asked any more.

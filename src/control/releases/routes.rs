@@ -16,7 +16,7 @@ use crate::domain::discovery::Seen;
 use crate::domain::ids::{Digest, ModelName, Permille, VersionName};
 use crate::domain::lifecycle::exposure::{Exposure, exposure};
 use crate::domain::lifecycle::stage::Stage;
-use crate::domain::lifecycle::state::{Signed, State, Version};
+use crate::domain::lifecycle::state::{Model, Signed, State, Version};
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::{
     Balance, Execution, Intent, KeepAlive, KillScope, KillSpec, ModelMonitorSpec, ModelSpec,
@@ -49,37 +49,33 @@ impl Routes {
     /// The routes that follow from what is written and what is loaded.
     pub(super) fn of(state: &State, loaded: &Loaded, seen: &Seen) -> Self {
         let models = state.models().map(|(name, model)| {
-            let ready = |version: &VersionName| {
-                model.version(version).is_some_and(|known| {
-                    let key = (name.clone(), version.clone());
-                    loaded.is_ready(&key, &known.release().digest, seen)
-                })
-            };
-            let reachable = model.versions().filter_map(|(version, known)| {
-                let digest = &known.release().digest;
-                let resident = loaded.get(&(name.clone(), version.clone()), digest)?;
-                let key = (name.clone(), version.clone());
-                takes_requests(known)
-                    .then(|| (version.clone(), (digest.clone(), loaded.spec(&key, resident, seen))))
-            });
-            let killed_versions = model.versions().filter_map(|(version, known)| {
-                Some((version.clone(), kill(KillScope::Version, known.killed()?)))
-            });
-            let exposure = exposure(state, name, ready);
-            let candidate = exposure.candidate.as_ref();
-            let candidate = candidate.and_then(|candidate| model.version(&candidate.version));
-            let routes = ModelRoutes {
-                trial: TrialId::of(model),
-                step: candidate.map_or(0, step_of),
-                exposure,
-                reachable: reachable.collect(),
-                killed: model.killed().map(|signed| kill(KillScope::Model, signed)),
-                killed_versions: killed_versions.collect(),
-            };
-            (name.clone(), routes)
+            (name.clone(), ModelRoutes::of(state, (name, model), loaded, seen))
         });
         let killed = state.killed().map(|signed| kill(KillScope::Gateway, signed));
         Self { models: models.collect(), killed }
+    }
+
+    /// Makes the routes of these models again; whether anything is different.
+    pub(super) fn follow(
+        &mut self,
+        state: &State,
+        loaded: &Loaded,
+        seen: &Seen,
+        models: &BTreeSet<ModelName>,
+    ) -> bool {
+        let mut is_new = false;
+        for name in models {
+            let Some(model) = state.model(name) else {
+                is_new |= self.models.remove(name).is_some();
+                continue;
+            };
+            let routes = ModelRoutes::of(state, (name, model), loaded, seen);
+            if self.models.get(name) != Some(&routes) {
+                self.models.insert(name.clone(), routes);
+                is_new = true;
+            }
+        }
+        is_new
     }
 
     /// The intent that is to be published.
@@ -98,6 +94,8 @@ impl Routes {
             if governed.has(name) {
                 routes.apply(spec);
             }
+            spec.killed_versions = routes.killed_versions.clone();
+            spec.killed_versions.retain(|version, _| spec.versions.contains_key(version));
         }
         intent
     }
@@ -131,6 +129,42 @@ impl Routes {
 }
 
 impl ModelRoutes {
+    fn of(
+        state: &State,
+        (name, model): (&ModelName, &Model),
+        loaded: &Loaded,
+        seen: &Seen,
+    ) -> Self {
+        let ready = |version: &VersionName| {
+            model.version(version).is_some_and(|known| {
+                let key = (name.clone(), version.clone());
+                loaded.is_ready(&key, &known.release().digest, seen)
+            })
+        };
+        // Thousands of versions at rest need no look at what is loaded.
+        let open = model.versions().filter(|(_, known)| takes_requests(known));
+        let reachable = open.filter_map(|(version, known)| {
+            let digest = &known.release().digest;
+            let key = (name.clone(), version.clone());
+            let spec = loaded.spec(&key, loaded.get(&key, digest)?, seen);
+            Some((version.clone(), (digest.clone(), spec)))
+        });
+        let killed_versions = model
+            .killed_versions()
+            .map(|(version, signed)| (version.clone(), kill(KillScope::Version, signed)));
+        let exposure = exposure(state, name, ready);
+        let candidate = exposure.candidate.as_ref();
+        let candidate = candidate.and_then(|candidate| model.version(&candidate.version));
+        Self {
+            trial: TrialId::of(model),
+            step: candidate.map_or(0, step_of),
+            reachable: reachable.collect(),
+            killed: model.killed().map(|signed| kill(KillScope::Model, signed)),
+            killed_versions: killed_versions.collect(),
+            exposure,
+        }
+    }
+
     fn apply(&self, spec: &mut ModelSpec) {
         for (version, (_, how)) in &self.reachable {
             spec.versions.insert(version.clone(), how.clone());
@@ -144,8 +178,6 @@ impl ModelRoutes {
             step: self.step,
         });
         spec.shadow = self.exposure.shadow.clone().map(ShadowSpec::new);
-        spec.killed_versions = self.killed_versions.clone();
-        spec.killed_versions.retain(|version, _| spec.versions.contains_key(version));
     }
 }
 

@@ -5,14 +5,14 @@
 //! has no digest yet; discovery says what it waits for. Never takes an absence for anything: what was
 //! sighted once stays so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::content;
 use super::governed::Governed;
 use crate::control::discovery::standing;
 use crate::domain::dialect::Dialect;
-use crate::domain::discovery::{Artifact, Facts, Keeper, Seen, Sighting as Found, Thing, What};
+use crate::domain::discovery::{Artifact, Facts, Seen, Sighting as Found, Thing, What};
 use crate::domain::ids::{Digest, ModelName, SourceName, VersionName};
 use crate::domain::lifecycle::observed::{ListingTrust, Sighting};
 use crate::domain::lifecycle::release::Release;
@@ -34,6 +34,8 @@ pub(super) struct Sightings {
     named: BTreeMap<Key, Named>,
     /// By source: when it was last trusted, and how far its listing is.
     trust: BTreeMap<SourceName, (Option<u64>, ListingTrust)>,
+    /// Models whose listing is in doubt, and why.
+    doubts: BTreeMap<ModelName, String>,
 }
 
 impl Sightings {
@@ -82,21 +84,26 @@ impl Sightings {
             }
             *last = health.trusted_ms;
         }
+        self.doubts.clear();
+        for (source, (_, trust)) in &self.trust {
+            // What the configuration declares is listed once and for all.
+            let keeper = seen.sources.get(source).filter(|_| !is_configuration(source));
+            let (Some(keeper), Some(doubt)) = (keeper, trust.doubt()) else { continue };
+            let mut last = None;
+            for thing in keeper.things().keys() {
+                let Thing::Artifact(model, _) = thing else { continue };
+                // The versions of a model stand together.
+                if last != Some(model) && !self.doubts.contains_key(model) {
+                    self.doubts.insert(model.clone(), format!("{source}: {doubt}"));
+                }
+                last = Some(model);
+            }
+        }
     }
 
     /// Why the listing of a model's artifacts is in doubt; `None` if it is not, or lists none.
-    pub(super) fn doubt(&self, model: &ModelName, seen: &Seen) -> Option<String> {
-        let lists = |keeper: &Keeper| {
-            let about = |thing: &Thing| matches!(thing, Thing::Artifact(of, _) if of == model);
-            keeper.things().keys().any(about)
-        };
-        let doubts = self.trust.iter().filter_map(|(source, (_, trust))| {
-            // What the configuration declares is listed once and for all.
-            let keeper = seen.sources.get(source).filter(|_| !is_configuration(source))?;
-            let doubt = trust.doubt().filter(|_| lists(keeper))?;
-            Some(format!("{source}: {doubt}"))
-        });
-        doubts.into_iter().next()
+    pub(super) fn doubt(&self, model: &ModelName) -> Option<&str> {
+        self.doubts.get(model).map(String::as_str)
     }
 
     /// The sightings of all models under the life cycle.
@@ -180,34 +187,47 @@ pub(super) fn artifact_of<'a>(seen: &'a Seen, key: &Key, digest: &Digest) -> Opt
 
 /// The servers of a discovered version.
 pub(super) fn backends_of(seen: &Seen, key: &Key) -> Option<BackendsSpec> {
-    let found = seen.versions.get(key)?;
-    let What::Backends { addresses, dialect } = &found.what else { return None };
-    let source = found.sources.iter().find(|source| !is_configuration(source))?;
-    Some(BackendsSpec {
-        addresses: addresses.iter().cloned().collect(),
-        discovered: Some(source.clone()),
-        dialect: dialect.map_or(SpokenDialect::OfTheClient, SpokenDialect::Declared),
-        http2: *dialect == Some(Dialect::OpenInferenceGrpc),
-        remote_version: serves_several(seen, source, &key.0).then(|| key.1.to_string()),
-        ..BackendsSpec::default()
-    })
+    Several::of(seen).backends_of(seen, key)
 }
 
-/// Whether one server has several versions of a model, so that it must be told which one is meant.
-fn serves_several(seen: &Seen, source: &SourceName, model: &ModelName) -> bool {
-    let Some(keeper) = seen.sources.get(source) else { return false };
-    keeper.things().values().any(|kept| match &kept.facts {
-        Facts::Backend(endpoint) => {
-            endpoint.serves.iter().filter(|(of, _)| of == model).count() > 1
+/// Models of which one server has several versions, so that it must be told which one is meant.
+pub(super) struct Several<'a>(BTreeSet<(&'a SourceName, &'a ModelName)>);
+
+impl<'a> Several<'a> {
+    /// Those of a view.
+    pub(super) fn of(seen: &'a Seen) -> Self {
+        let mut several = BTreeSet::new();
+        for (source, keeper) in &seen.sources {
+            for kept in keeper.things().values() {
+                let Facts::Backend(endpoint) = &kept.facts else { continue };
+                let mut models = BTreeSet::new();
+                let twice = endpoint.serves.iter().filter(|(model, _)| !models.insert(model));
+                several.extend(twice.map(|(model, _)| (source, model)));
+            }
         }
-        Facts::Artifact(_) => false,
-    })
+        Self(several)
+    }
+
+    /// The servers of a discovered version.
+    pub(super) fn backends_of(&self, seen: &Seen, key: &Key) -> Option<BackendsSpec> {
+        let found = seen.versions.get(key)?;
+        let What::Backends { addresses, dialect } = &found.what else { return None };
+        let source = found.sources.iter().find(|source| !is_configuration(source))?;
+        Some(BackendsSpec {
+            addresses: addresses.iter().cloned().collect(),
+            discovered: Some(source.clone()),
+            dialect: dialect.map_or(SpokenDialect::OfTheClient, SpokenDialect::Declared),
+            http2: *dialect == Some(Dialect::OpenInferenceGrpc),
+            remote_version: self.0.contains(&(source, &key.0)).then(|| key.1.to_string()),
+            ..BackendsSpec::default()
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::discovery::{Answer, Endpoint, Listing, Policy};
+    use crate::domain::discovery::{Answer, Endpoint, Keeper, Listing, Policy};
     use crate::domain::spec::BackendAddress;
     use crate::inference::folder::MODEL_FILE;
 
@@ -291,7 +311,7 @@ mod tests {
         let mut sightings = Sightings::default();
         let doubts = views.iter().map(|view| {
             sightings.look(view);
-            sightings.doubt(&key("v1").0, view).is_some()
+            sightings.doubt(&key("v1").0).is_some()
         });
         assert_eq!(doubts.collect::<Vec<_>>(), [true, false, true, true, false]);
     }

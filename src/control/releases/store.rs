@@ -271,9 +271,16 @@ impl Store {
         for model in folders(&self.root)? {
             for version in folders(&model)? {
                 for content in folders(&version)? {
-                    if content.to_string_lossy().ends_with(UNFINISHED) {
-                        fs::remove_dir_all(&content)?;
-                        swept += 1;
+                    if !content.to_string_lossy().ends_with(UNFINISHED) {
+                        continue;
+                    }
+                    // One that stays must not keep the others from going.
+                    match fs::remove_dir_all(&content) {
+                        Ok(()) => swept += 1,
+                        Err(error) => {
+                            let path = content.display();
+                            tracing::warn!(%path, %error, "a half fetched artifact is not removed");
+                        }
                     }
                 }
                 // A process that ended between the two has left it empty; one that is not stays.

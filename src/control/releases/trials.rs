@@ -52,29 +52,45 @@ impl Trials {
     }
 
     /// Begins what has begun, and ends what has ended.
-    pub(super) fn follow(&mut self, state: &State, policies: &Policies, now: Steady) {
-        self.running.retain(|name, (id, _)| {
-            state.model(name).and_then(TrialId::of).is_some_and(|current| current == *id)
+    pub(super) fn follow_all(&mut self, state: &State, policies: &Policies, now: Steady) {
+        self.running.retain(|name, _| state.model(name).is_some());
+        for (name, _) in state.models() {
+            self.follow(state, policies, name, now);
+        }
+    }
+
+    /// The same for one model.
+    pub(super) fn follow(
+        &mut self,
+        state: &State,
+        policies: &Policies,
+        name: &ModelName,
+        now: Steady,
+    ) {
+        let model = state.model(name);
+        let Some((model, id)) = model.and_then(|model| Some((model, TrialId::of(model)?))) else {
+            self.running.remove(name);
+            return;
+        };
+        if self.running.get(name).is_some_and(|(running, _)| *running != id) {
+            self.running.remove(name);
+        }
+        let (_, trial) = self.running.entry(name.clone()).or_insert_with(|| {
+            let kind = match id.shadow_since {
+                Some(_) => TrialKind::Shadow(ShadowSpec::new(id.version.clone())),
+                None => TrialKind::Canary {
+                    error_rate: None,
+                    slow_after: policies.of(name).guard.latency.map(|latency| latency.slo),
+                },
+            };
+            (id, Arc::new(Trial::new(kind, self.workers, now)))
         });
-        for (name, model) in state.models() {
-            let Some(id) = TrialId::of(model) else { continue };
-            let (_, trial) = self.running.entry(name.clone()).or_insert_with(|| {
-                let kind = match id.shadow_since {
-                    Some(_) => TrialKind::Shadow(ShadowSpec::new(id.version.clone())),
-                    None => TrialKind::Canary {
-                        error_rate: None,
-                        slow_after: policies.of(name).guard.latency.map(|latency| latency.slo),
-                    },
-                };
-                (id, Arc::new(Trial::new(kind, self.workers, now)))
-            });
-            if let Some((_, candidate)) = model.candidate()
-                && let Stage::Canary(canary) = candidate.stage()
-            {
-                // More time on a step is another stay: what was counted before it does not count.
-                let stay = canary.step().saturating_mul(2) + usize::from(canary.is_extended());
-                trial.begin_step(u32::try_from(stay).unwrap_or(u32::MAX), now);
-            }
+        if let Some((_, candidate)) = model.candidate()
+            && let Stage::Canary(canary) = candidate.stage()
+        {
+            // More time on a step is another stay: what was counted before it does not count.
+            let stay = canary.step().saturating_mul(2) + usize::from(canary.is_extended());
+            trial.begin_step(u32::try_from(stay).unwrap_or(u32::MAX), now);
         }
     }
 

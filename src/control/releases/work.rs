@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -147,7 +148,27 @@ struct Running {
     began: Arc<OnceLock<Instant>>,
 }
 
+/// How things stand with the work on a version.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// Its artifact is being deleted.
+    pub(super) deleting: bool,
+    /// It is to be fetched, and there is no room for that yet.
+    pub(super) fetch_waits: bool,
+    /// The same for its checks.
+    pub(super) check_waits: bool,
+    /// The same for its warm-up.
+    pub(super) warm_waits: bool,
+    /// For how long the work of its stage has waited for room, with earlier attempts.
+    pub(super) waited: Duration,
+}
+
 impl Running {
+    /// Whether it still waits for room.
+    fn waits(&self) -> bool {
+        self.began.get().is_none()
+    }
+
     fn waited(&self) -> Duration {
         let until = self.began.get().copied().unwrap_or_else(Instant::now);
         until.saturating_duration_since(self.asked)
@@ -212,30 +233,38 @@ impl Work {
         self.running.insert((key, task), running);
     }
 
-    /// Whether a piece of work is under way, and still waits for room.
-    pub(super) fn is_queued(&self, key: &Key, task: Task) -> bool {
-        let running = self.running.get(&(key.clone(), task));
-        running.is_some_and(|running| running.began.get().is_none())
+    /// How things stand with the work on a version at `stage`.
+    pub(super) fn standing(&self, key: &Key, stage: &Stage) -> Standing {
+        let waited = match stage {
+            Stage::Validating(_) => self.waited(key, Task::Check),
+            Stage::Warming(_) => self.waited(key, Task::Warm),
+            _ => Duration::ZERO,
+        };
+        let mut standing = Standing { waited, ..Standing::default() };
+        for ((_, task), running) in self.running.range(every_task(key)) {
+            match task {
+                Task::Fetch => standing.fetch_waits = running.waits(),
+                Task::Check => standing.check_waits = running.waits(),
+                Task::Warm => standing.warm_waits = running.waits(),
+                Task::Delete => standing.deleting = true,
+                Task::Load | Task::Look | Task::Join | Task::Replay => {}
+            }
+        }
+        standing
     }
 
     /// How long a piece of work has waited for room, with its earlier attempts.
-    pub(super) fn waited(&self, key: &Key, task: Task) -> Duration {
+    fn waited(&self, key: &Key, task: Task) -> Duration {
         let name = (key.clone(), task);
         let before = self.waited.get(&name).copied().unwrap_or_default();
         before + self.running.get(&name).map(Running::waited).unwrap_or_default()
     }
 
-    /// Whether a piece of work is under way.
-    pub(super) fn is_running(&self, key: &Key, task: Task) -> bool {
-        self.running.contains_key(&(key.clone(), task))
-    }
-
     /// Forgets what has failed and waited of a version at `stage` that does not want it any more: when it wants it
     /// again, that is another matter.
     pub(super) fn forget(&mut self, key: &Key, stage: &Stage) {
-        let stays = |(of, task): &(Key, Task)| of != key || task.is_wanted_at(stage);
-        self.failed.retain(|name, _| stays(name));
-        self.waited.retain(|name, _| stays(name));
+        forget_of(&mut self.failed, key, stage);
+        forget_of(&mut self.waited, key, stage);
     }
 
     /// Whether any work of this kind is under way.
@@ -316,6 +345,21 @@ impl Work {
     }
 }
 
+/// All that is noted of one version.
+fn every_task(key: &Key) -> RangeInclusive<(Key, Task)> {
+    (key.clone(), Task::Fetch)..=(key.clone(), Task::Delete)
+}
+
+fn forget_of<V>(noted: &mut BTreeMap<(Key, Task), V>, key: &Key, stage: &Stage) {
+    // Of nearly all there is nothing.
+    let names = noted.range(every_task(key)).map(|(name, _)| name);
+    let unwanted: Vec<(Key, Task)> =
+        names.filter(|(_, task)| !task.is_wanted_at(stage)).cloned().collect();
+    for name in unwanted {
+        noted.remove(&name);
+    }
+}
+
 /// The pause after so many failures in a row.
 pub(super) fn pause_after(attempts: u32) -> Duration {
     PAUSE.saturating_mul(1 << attempts.min(8).saturating_sub(1)).min(PAUSE_MAX)
@@ -332,6 +376,11 @@ mod tests {
 
     fn staged() -> Stage {
         serde_json::from_str(r#"{"staged":{}}"#).expect("a stage")
+    }
+
+    fn validating() -> Stage {
+        let json = r#"{"validating":{"fetched":{"bytes":1,"took_ms":1}}}"#;
+        serde_json::from_str(json).expect("a stage")
     }
 
     fn live() -> Stage {
@@ -380,11 +429,11 @@ mod tests {
             assert_eq!((report.key, report.task), (key("v0"), task), "it has room of its own");
         }
         tokio::time::advance(Duration::from_secs(240)).await;
-        assert!(!work.is_queued(&key("v1"), Task::Check));
-        assert_eq!(work.waited(&key("v1"), Task::Check), Duration::ZERO);
-        assert!(work.is_queued(&key("v3"), Task::Check));
-        assert_eq!(work.waited(&key("v3"), Task::Check), Duration::from_secs(240));
-        assert!(!work.is_queued(&key("v6"), Task::Replay));
+        let standing = |version| work.standing(&key(version), &validating());
+        assert_eq!(standing("v1"), Standing::default());
+        let waited = Duration::from_secs(240);
+        assert_eq!(standing("v3"), Standing { check_waits: true, waited, ..Standing::default() });
+        assert_eq!(standing("v6"), Standing::default(), "a replay waits for nothing here");
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! The process: the loop that the controller runs around the plan, with what it holds in memory.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::checks::{Broken, Checks};
@@ -98,8 +99,8 @@ impl Process {
             let Some(control) = digest(champion) else { continue };
             let p = world.errors(&control);
             let errors = world.draw(n, p);
-            let seen = &mut self.seen.models.entry(model.clone()).or_default().versions;
-            let live = seen.entry(champion.clone()).or_default();
+            let seen = self.seen.model_mut(&model);
+            let live = seen.version_mut(champion);
             live.last_request = Some(now);
             let bad = (n >= 100).then_some(errors * 20 > n * 3);
             let detail = format!("{errors} of {n} are errors");
@@ -113,7 +114,7 @@ impl Process {
                 let bad = Some(errors * 20 > n * 3);
                 let detail = format!("{errors} of {n} are errors");
                 let window = Window { at: now, bad, crossed: false, samples: n, detail };
-                let entry = seen.entry(standby.clone()).or_default();
+                let entry = seen.version_mut(standby);
                 entry.health.observe(Signal::SloBurn, &window);
             }
             if let Some(candidate) = &routes.candidate {
@@ -128,7 +129,7 @@ impl Process {
                 let faults = world.draw(part, faults);
                 let lost = world.chance(12);
                 let skewed = world.chance(40);
-                let entry = seen.entry(candidate.version.clone()).or_default();
+                let entry = seen.version_mut(&candidate.version);
                 let Some(canary) = &mut entry.canary else { continue };
                 let new = || Rollout::new(canary.began);
                 let rollout = self.rollouts.entry(model.clone()).or_insert_with(new);
@@ -149,7 +150,7 @@ impl Process {
                 let pairs = n.min(400);
                 let invalid = world.draw(pairs, truth.invalid);
                 let entered = entered(&self.state, &model, shadow);
-                let entry = seen.entry(shadow.clone()).or_default();
+                let entry = seen.version_mut(shadow);
                 let evidence = since(&mut entry.shadow, entered, now);
                 evidence.pairs += pairs;
                 evidence.invalid += invalid;
@@ -165,12 +166,13 @@ impl Process {
             let trust = self.trust.entry(model.clone()).or_default();
             let listing = world.listing(&model);
             trust.observe(listing.as_ref().map(Vec::len).ok_or("the store does not answer"));
-            let seen = self.seen.models.entry(model.clone()).or_default();
+            let seen = self.seen.model_mut(&model);
             seen.listing_doubt = trust.doubt().map(str::to_owned);
             // Absence is no decision: what was seen stays seen.
             for (version, artifact) in listing.into_iter().flatten() {
                 let complete = artifact.complete_at <= world.time;
-                seen.sightings.insert(version, Sighting { release: artifact.release, complete });
+                let sighting = Sighting { release: artifact.release, complete };
+                Arc::make_mut(&mut seen.sightings).insert(version, sighting);
             }
             let Some(entry) = self.state.model(&model) else { continue };
             let routes = self.published.get(&model).cloned().unwrap_or_default();
@@ -178,7 +180,7 @@ impl Process {
             for (version, known) in entry.versions() {
                 let key = (model.clone(), version.clone());
                 let digest = &known.release().digest;
-                let at = seen.versions.entry(version.clone()).or_default();
+                let at = seen.version_mut(version);
                 if at.digest.as_ref() != Some(digest) {
                     *at = ObservedVersion { digest: Some(digest.clone()), ..Default::default() };
                 }
@@ -330,8 +332,7 @@ impl Process {
         if last.as_ref() == Some(&key) {
             return;
         }
-        let seen = self.seen.models.entry(model.clone()).or_default();
-        let entry = seen.versions.entry(candidate.version.clone()).or_default();
+        let entry = self.seen.model_mut(model).version_mut(&candidate.version);
         match self.rollouts.get_mut(model) {
             Some(rollout) if last.is_some_and(|(version, _)| version == candidate.version) => {
                 rollout.comparison.begin_step(now);
@@ -382,9 +383,7 @@ impl Process {
             Effect::Delete(model, version) => {
                 checks.deletes(self, &model, &version)?;
                 self.entry(&model, &version).on_disk = false;
-                if let Some(seen) = self.seen.models.get_mut(&model) {
-                    seen.sightings.remove(&version);
-                }
+                Arc::make_mut(&mut self.seen.model_mut(&model).sightings).remove(&version);
                 let trust = self.trust.entry(model.clone()).or_default();
                 let key = (model, version);
                 world.disk.remove(&key);
@@ -459,8 +458,7 @@ impl Process {
 
     fn entry(&mut self, model: &ModelName, version: &VersionName) -> &mut ObservedVersion {
         let digest = self.digest(model, version);
-        let seen = self.seen.models.entry(model.clone()).or_default();
-        let entry = seen.versions.entry(version.clone()).or_default();
+        let entry = self.seen.model_mut(model).version_mut(version);
         if entry.digest != digest {
             *entry = ObservedVersion { digest, ..Default::default() };
         }

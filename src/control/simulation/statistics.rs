@@ -3,6 +3,7 @@
 //! Whole rollouts through the real plan, at one request a time of true rates: traffic of a steady rate, counted
 //! by the minute, compared as the counts of a running gateway are.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::ids::{Digest, ModelName, VersionName};
@@ -112,9 +113,10 @@ impl Rollout {
             on_disk: true,
             ..ObservedVersion::default()
         };
-        let entry = self.observed.models.entry(model()).or_default();
-        entry.sightings.insert(version(name), Sighting { release, complete: true });
-        entry.versions.insert(version(name), seen);
+        let entry = self.observed.model_mut(&model());
+        let sighting = Sighting { release, complete: true };
+        Arc::make_mut(&mut entry.sightings).insert(version(name), sighting);
+        *entry.version_mut(&version(name)) = seen;
     }
 
     fn pass(&mut self, time: Duration) {
@@ -173,9 +175,7 @@ impl Rollout {
         let of = &self.arms.candidate;
         let failed_from_start = if of.errors == of.responses { of.responses } else { 0 };
         let evidence = self.comparison.evidence(failed_from_start, None);
-        let seen = self.observed.models.entry(model()).or_default();
-        let seen = seen.versions.entry(version("v2")).or_default();
-        seen.canary = Some(evidence);
+        self.observed.model_mut(&model()).version_mut(&version("v2")).canary = Some(evidence);
         self.settle()
     }
 

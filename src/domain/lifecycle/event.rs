@@ -207,7 +207,38 @@ pub enum Alert {
     WouldEvict(VersionName),
 }
 
+/// What a draft is about: one that cannot be written is known again by it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Subject {
+    /// The model; `None` for what is about all of them.
+    pub model: Option<ModelName>,
+    /// The version, or the condition.
+    pub about: String,
+    /// What would happen to it.
+    pub way: &'static str,
+}
+
 impl What {
+    /// What it is about, without its numbers.
+    pub fn subject(&self) -> Subject {
+        let (about, way) = match self {
+            Self::Sighted { version, .. } => (version.to_string(), "sighted"),
+            Self::Moved { moves, .. } => match moves.first() {
+                Some(first) => (first.version.to_string(), first.edge.word()),
+                None => (String::new(), "moved"),
+            },
+            Self::Proven { version, .. } => (version.to_string(), "proven"),
+            Self::Marked { version, mark, .. } => (version.to_string(), mark.word()),
+            Self::Killed { .. } => (String::new(), "killed"),
+            Self::Alerted { alert, .. } => (alert.to_string(), "alerted"),
+            Self::Forgotten { version, .. } => (version.to_string(), "forgotten"),
+            Self::Recovered => (String::new(), "recovered"),
+            Self::ClockSet { .. } => (String::new(), "clock set"),
+            Self::Ticked => (String::new(), "ticked"),
+        };
+        Subject { model: self.model().cloned(), about, way }
+    }
+
     /// The model that it is about.
     pub fn model(&self) -> Option<&ModelName> {
         match self {

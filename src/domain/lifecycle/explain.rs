@@ -48,13 +48,28 @@ pub fn explain(
     model: &ModelName,
     version: &VersionName,
 ) -> Option<Explanation> {
-    let entry = state.model(model)?;
-    let known = entry.version(version)?;
+    explain_all(state, observed, policies, now, model, [version]).pop().map(|(_, told)| told)
+}
+
+/// Explains versions of one model; those that are not in the table are left out.
+pub fn explain_all<'v>(
+    state: &State,
+    observed: &Observed,
+    policies: &Policies,
+    now: Now,
+    model: &ModelName,
+    versions: impl IntoIterator<Item = &'v VersionName>,
+) -> Vec<(&'v VersionName, Explanation)> {
+    let Some(entry) = state.model(model) else { return Vec::new() };
     let nothing = ObservedModel::default();
-    let seen = observed.models.get(model).unwrap_or(&nothing);
+    let seen = observed.models.get(model).map_or(&nothing, |seen| &**seen);
     let scene = Scene::new(state, (model, entry), observed, seen, policies, now);
-    let (place, waits_for) = scene.place(version, known);
-    Some(Explanation { place, waits_for, marks: scene.marks(known) })
+    let told = versions.into_iter().filter_map(|version| {
+        let known = entry.version(version)?;
+        let (place, waits_for) = scene.place(version, known);
+        Some((version, Explanation { place, waits_for, marks: scene.marks(known) }))
+    });
+    told.collect()
 }
 
 impl Scene<'_> {

@@ -1,10 +1,12 @@
 //! What the gateway sees of its versions at one moment: the input of a plan besides the state.
 //!
-//! Owns the types and the trust in listings. Never looks for itself: the controller fills this in.
+//! Owns the types and the trust in listings. Never looks for itself: the controller fills this in. What is seen of
+//! models and versions is shared between copies, so that showing it costs little.
 //! Everything here may be missing, late or wrong; what is missing never leads to more traffic or to less
 //! choice.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::evidence::{CanaryEvidence, Checks, ShadowEvidence, Warmth};
@@ -19,7 +21,7 @@ use crate::domain::ids::{Digest, ModelName, VersionName};
 #[derive(Debug, Clone, Default)]
 pub struct Observed {
     /// By model.
-    pub models: BTreeMap<ModelName, ObservedModel>,
+    pub models: BTreeMap<ModelName, Arc<ObservedModel>>,
     /// Another gateway of the fleet is evicting: this one waits.
     pub lease_taken: bool,
 }
@@ -28,9 +30,9 @@ pub struct Observed {
 #[derive(Debug, Clone, Default)]
 pub struct ObservedModel {
     /// What sources tell, complete or not.
-    pub sightings: BTreeMap<VersionName, Sighting>,
+    pub sightings: Arc<BTreeMap<VersionName, Sighting>>,
     /// What is known of versions here.
-    pub versions: BTreeMap<VersionName, ObservedVersion>,
+    pub versions: BTreeMap<VersionName, Arc<ObservedVersion>>,
     /// Why the listing of artifacts cannot be relied upon; `None` if it can.
     pub listing_doubt: Option<String>,
     /// Bytes of this model's artifacts on disk.
@@ -40,7 +42,7 @@ pub struct ObservedModel {
 }
 
 /// A version that a source tells of.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sighting {
     /// What is known of it.
     pub release: Release,
@@ -124,7 +126,19 @@ pub struct Capacity {
 impl Observed {
     /// What is seen of a version.
     pub fn version(&self, model: &ModelName, version: &VersionName) -> Option<&ObservedVersion> {
-        self.models.get(model)?.versions.get(version)
+        self.models.get(model)?.versions.get(version).map(|seen| &**seen)
+    }
+
+    /// What is seen of a model, to be changed; nothing yet where there is no entry.
+    pub fn model_mut(&mut self, model: &ModelName) -> &mut ObservedModel {
+        Arc::make_mut(self.models.entry(model.clone()).or_default())
+    }
+}
+
+impl ObservedModel {
+    /// What is seen of a version, to be changed; nothing yet where there is no entry.
+    pub fn version_mut(&mut self, version: &VersionName) -> &mut ObservedVersion {
+        Arc::make_mut(self.versions.entry(version.clone()).or_default())
     }
 }
 
@@ -132,14 +146,45 @@ impl ObservedVersion {
     /// Forgets failures of work that a version at `stage` does not want: when it wants it again, it is
     /// tried anew.
     pub fn forget_failures(&mut self, stage: &Stage) {
-        fn forget<T>(progress: &mut Progress<T>, wanted: bool) {
-            if !wanted && matches!(progress, Progress::Failed { .. }) {
-                *progress = Progress::Idle;
-            }
+        let [fetches, checks, warms] = wanted_at(stage);
+        self.fetch.forget_failure(fetches);
+        self.checks.forget_failure(checks);
+        self.warmth.forget_failure(warms);
+    }
+
+    /// Whether there are any to forget.
+    pub fn has_failures_to_forget(&self, stage: &Stage) -> bool {
+        let [fetches, checks, warms] = wanted_at(stage);
+        (!fetches && self.fetch.has_failed())
+            || (!checks && self.checks.has_failed())
+            || (!warms && self.warmth.has_failed())
+    }
+}
+
+/// Whether a version at `stage` wants to be fetched, checked and warmed.
+const fn wanted_at(stage: &Stage) -> [bool; 3] {
+    [
+        matches!(stage, Stage::Staged(_)),
+        matches!(stage, Stage::Validating(_)),
+        matches!(stage, Stage::Warming(_)),
+    ]
+}
+
+impl<T> Progress<T> {
+    /// Whether it waits until there is room for it.
+    pub const fn is_queued(&self) -> bool {
+        matches!(self, Self::Queued)
+    }
+
+    /// Whether it has failed, the last time that it was tried.
+    pub const fn has_failed(&self) -> bool {
+        matches!(self, Self::Failed { .. })
+    }
+
+    fn forget_failure(&mut self, is_wanted: bool) {
+        if !is_wanted && self.has_failed() {
+            *self = Self::Idle;
         }
-        forget(&mut self.fetch, matches!(stage, Stage::Staged(_)));
-        forget(&mut self.checks, matches!(stage, Stage::Validating(_)));
-        forget(&mut self.warmth, matches!(stage, Stage::Warming(_)));
     }
 }
 

@@ -96,6 +96,9 @@ pub enum OrderError {
     /// The version cannot answer now.
     #[error("{0} is not loaded, so that it cannot answer")]
     NotReady(VersionName),
+    /// It is cut off: live, it would answer nobody.
+    #[error("{0} is cut off; let traffic flow to it first (`versions unkill`)")]
+    CutOff(VersionName),
     /// There is nothing to go back to.
     #[error("no earlier champion is loaded; restore one first")]
     NoWayBack,
@@ -134,7 +137,7 @@ pub fn carry_out(
     let model = state.model(name).ok_or_else(|| OrderError::UnknownModel(name.clone()))?;
     expect(model, order.expected)?;
     let nothing = ObservedModel::default();
-    let seen = observed.models.get(name).unwrap_or(&nothing);
+    let seen = observed.models.get(name).map_or(&nothing, |seen| &**seen);
     let scene = Scene::new(state, (name, model), observed, seen, policies, now);
     scene.order(command, &order.why).map(|what| Draft { by, what })
 }
@@ -162,8 +165,11 @@ fn kill(state: &State, scope: &Scope, on: bool, expected: Option<u64>) -> Result
         Scope::Version(name, version) => {
             let model = known(name)?;
             expect(model, expected)?;
-            let unknown = || OrderError::UnknownVersion(name.clone(), version.clone());
-            model.version(version).ok_or_else(unknown)?.killed().is_some()
+            let is_on = model.killed_version(version).is_some();
+            if model.version(version).is_none() && !is_on {
+                return Err(OrderError::UnknownVersion(name.clone(), version.clone()));
+            }
+            is_on
         }
     };
     if is_on == on {
@@ -173,7 +179,8 @@ fn kill(state: &State, scope: &Scope, on: bool, expected: Option<u64>) -> Result
 }
 
 impl Command {
-    fn model(&self) -> Option<&ModelName> {
+    /// The model that it is about; none for kill switches, which look at nothing.
+    pub fn model(&self) -> Option<&ModelName> {
         match self {
             Self::Promote(model, _)
             | Self::Rollback(model, _)
@@ -233,6 +240,9 @@ impl Scene<'_> {
             let why = known.verdict.why.clone();
             return Err(OrderError::Condemned(name.clone(), known.version.clone(), why));
         }
+        if version.killed().is_some() {
+            return Err(OrderError::CutOff(name.clone()));
+        }
         if self.is_ready(name) { Ok(()) } else { Err(OrderError::NotReady(name.clone())) }
     }
 
@@ -278,9 +288,13 @@ impl Scene<'_> {
             let edge = self.leave(on_trial, Rest::Quarantined(verdict));
             return Ok(self.step(candidate, edge, why));
         }
-        let standbys = &self.standbys;
-        let named = |name: &VersionName| target.is_none_or(|target| target == name);
-        match standbys.iter().find(|(name, _)| named(name) && self.is_ready(name)) {
+        let fits = |(name, version): &&(&VersionName, &Version)| match target {
+            // Whoever names one is told what stands against it.
+            Some(target) => target == *name,
+            None => version.killed().is_none(),
+        };
+        let mut ready = self.standbys.iter().filter(|(name, _)| self.is_ready(name));
+        match ready.find(fits) {
             Some((name, version)) => self.recall(name, version, why),
             None => match target {
                 Some(target) => {

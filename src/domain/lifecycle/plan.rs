@@ -3,10 +3,11 @@
 //! [`plan`] is pure, total and deterministic: the same state, observation, policy and moment always give
 //! the same plan. It looks at levels, not at edges, so that a plan that was lost with its process is made
 //! again. At most one change for each model and round: the caller writes it down, folds it, publishes the
-//! routes, does the effects, and plans again.
+//! routes, does the effects, and plans again. Models are planned each by itself, so that a caller who knows which
+//! have changed may leave the others out ([`plan_for`]).
 //!
 //! Order within a model, first come first served: what takes traffic away from a bad version stands before
-//! everything that gives traffic to another.
+//! everything that gives traffic to another. It does so over all models as well; what is only told comes last.
 
 mod alerts;
 mod expiry;
@@ -16,11 +17,12 @@ mod serving;
 mod tests;
 mod trial;
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub(super) use self::trial::Percent;
-use super::event::{Draft, Move, What};
+use super::event::{Draft, Move, Subject, What};
 use super::exposure::{Exposure, exposure as exposure_of};
 use super::guard::{Aim, Defence, Ground};
 use super::observed::{Observed, ObservedModel, ObservedVersion, Progress};
@@ -28,7 +30,7 @@ use super::policy::Policy;
 use super::proof::{Verdict, is_warm};
 use super::stage::{Edge, Purpose, Rest, Stage};
 use super::state::{Model, State, Version};
-use super::time::{Now, millis};
+use super::time::{Now, Steady, millis};
 use crate::domain::ids::{ModelName, VersionName};
 
 /// How often the journal is told that time passes.
@@ -57,7 +59,7 @@ impl Policies {
 pub struct Plan {
     /// To be written down, in this order; each is folded before its routes are published.
     pub drafts: Vec<Draft>,
-    /// To be done, each as often as it is planned: doing one again is harmless. Empty while there are
+    /// To be done, each as often as it is planned: doing one again is harmless. None of models that have
     /// drafts: an effect follows from what is written, and is void once anything else is written.
     pub effects: Vec<Effect>,
 }
@@ -83,37 +85,77 @@ pub enum Effect {
     Delete(ModelName, VersionName),
 }
 
-/// Plans the next round.
+impl Effect {
+    /// The model of the version that it is about.
+    pub const fn model(&self) -> &ModelName {
+        match self {
+            Self::Fetch(model, _)
+            | Self::Check(model, _)
+            | Self::Warm(model, _)
+            | Self::Load(model, _)
+            | Self::Replay(model, ..)
+            | Self::Look(model, _)
+            | Self::Unload(model, _)
+            | Self::Delete(model, _) => model,
+        }
+    }
+}
+
+/// Plans the next round of all models.
 pub fn plan(state: &State, observed: &Observed, policies: &Policies, now: Now) -> Plan {
+    let seen = observed.models.keys().filter(|name| state.model(name).is_none());
+    let names: Vec<&ModelName> = state.models().map(|(name, _)| name).chain(seen).collect();
+    plan_for(names, state, observed, policies, now, &|_| false)
+}
+
+/// Plans the next round of these models. What `passes` says of a subject is left out, and what stands behind it in
+/// its model comes up in its place.
+pub fn plan_for<'a>(
+    mut names: Vec<&'a ModelName>,
+    state: &'a State,
+    observed: &'a Observed,
+    policies: &'a Policies,
+    now: Now,
+    passes: &dyn Fn(&Subject) -> bool,
+) -> Plan {
     let mut plan = Plan::default();
     if let Some(draft) = clock(state, policies, now) {
         plan.drafts.push(draft);
         return plan;
     }
-    let seen = observed.models.keys().filter(|name| state.model(name).is_none());
-    let mut names: Vec<&ModelName> = state.models().map(|(name, _)| name).chain(seen).collect();
-    names.sort();
+    names.sort_unstable();
+    names.dedup();
     let nothing = (Model::default(), ObservedModel::default());
-    let scenes: Vec<Scene<'_>> = names
-        .into_iter()
-        .map(|name| {
-            let model = state.model(name).unwrap_or(&nothing.0);
-            let seen = observed.models.get(name).unwrap_or(&nothing.1);
-            Scene::new(state, (name, model), observed, seen, policies, now)
-        })
-        .collect();
-    for scene in &scenes {
-        let next = scene.next();
+    let mut evicts_already = false;
+    for name in names {
+        let model = state.model(name).unwrap_or(&nothing.0);
+        let seen = observed.models.get(name).map_or(&nothing.1, |seen| &**seen);
+        let scene = Scene::new(state, (name, model), observed, seen, policies, now);
+        let next = scene.next(passes);
+        if next.is_empty() {
+            plan.effects.extend(scene.effects());
+            continue;
+        }
         // The hourly limit counts what is written: one a round keeps it exact over all models.
         let evicts = next.iter().any(is_eviction);
-        if !(evicts && plan.drafts.iter().any(|draft| is_eviction(&draft.what))) {
+        if !(evicts && evicts_already) {
             plan.drafts.extend(next.into_iter().map(Draft::own));
         }
+        evicts_already |= evicts;
     }
-    if plan.drafts.is_empty() {
-        plan.effects = scenes.iter().flat_map(Scene::effects).collect();
-    }
+    plan.drafts.sort_by_key(|draft| urgency(&draft.what));
     plan
+}
+
+/// What takes traffic away from a bad version comes first, and what is only told last.
+fn urgency(what: &What) -> u8 {
+    let What::Moved { moves, .. } = what else {
+        return if matches!(what, What::Sighted { .. }) { 3 } else { 2 };
+    };
+    let takes_away = |m: &Move| {
+        matches!(m.edge, Edge::Drain(Rest::Quarantined(_)) | Edge::Quarantine(..) | Edge::Return(_))
+    };
+    u8::from(!moves.iter().any(takes_away))
 }
 
 fn is_eviction(what: &What) -> bool {
@@ -151,6 +193,19 @@ pub(super) struct Scene<'a> {
     pub(super) standbys: Vec<(&'a VersionName, &'a Version)>,
     /// Who answers now.
     pub(super) exposure: Exposure,
+    /// What the guard asks for each version alike, found once.
+    common: OnceCell<Common<'a>>,
+}
+
+/// What speaks for all versions of a model alike.
+struct Common<'a> {
+    /// Proven versions, the latest first.
+    proven: Vec<(&'a VersionName, &'a Version)>,
+    /// Champion and standbys that can answer, and are not cut off.
+    loaded: Vec<&'a VersionName>,
+    cool_down_left: Option<Duration>,
+    rate_limited: bool,
+    correlated: bool,
 }
 
 /// What may happen to a version: something now, or what it waits for.
@@ -204,6 +259,7 @@ impl<'a> Scene<'a> {
             candidate,
             standbys,
             exposure,
+            common: OnceCell::new(),
         };
         scene.exposure = exposure_of(state, name, |version| scene.is_ready(version));
         scene
@@ -211,34 +267,42 @@ impl<'a> Scene<'a> {
 
     /// The changes of this round: one that matters, or several of the intake that do not touch each
     /// other.
-    fn next(&self) -> Vec<What> {
-        let first = self
-            .rollback()
-            .into_what()
-            .or_else(|| self.trial().and_then(|(_, outlook)| outlook.into_what()))
-            .or_else(|| self.drained())
-            .or_else(|| self.undone());
-        if let Some(first) = first {
+    fn next(&self, passes: &dyn Fn(&Subject) -> bool) -> Vec<What> {
+        type Steps<'a> = [fn(&Scene<'a>) -> Option<What>];
+        let first: &Steps<'a> = &[
+            |scene| scene.rollback().into_what(),
+            |scene| scene.trial().and_then(|(_, outlook)| outlook.into_what()),
+            |scene| scene.drained(),
+            |scene| scene.undone(),
+        ];
+        let last: &Steps<'a> = &[
+            |scene| scene.begin(),
+            |scene| scene.proven(),
+            |scene| scene.broken_standby(),
+            |scene| scene.expired(),
+            |scene| scene.deleted(),
+            |scene| scene.alerted(),
+        ];
+        let is_open = |what: &What| !passes(&what.subject());
+        let find = |steps: &Steps<'a>| {
+            steps.iter().find_map(|step| step(self).filter(|what| is_open(what)))
+        };
+        if let Some(first) = find(first) {
             return vec![first];
         }
-        let intake = self.intake();
+        let mut intake = self.intake();
+        intake.retain(is_open);
         if !intake.is_empty() {
             return intake;
         }
-        self.begin()
-            .or_else(|| self.proven())
-            .or_else(|| self.broken_standby())
-            .or_else(|| self.expired())
-            .or_else(|| self.deleted())
-            .or_else(|| self.alerted())
-            .into_iter()
-            .collect()
+        find(last).into_iter().collect()
     }
 
     /// What is seen of a version, if it is about its present content.
     pub(super) fn seen(&self, version: &VersionName) -> Option<&'a ObservedVersion> {
         let digest = &self.model.version(version)?.release().digest;
-        self.observed.versions.get(version).filter(|seen| seen.digest.as_ref() == Some(digest))
+        let seen = self.observed.versions.get(version).map(|seen| &**seen);
+        seen.filter(|seen| seen.digest.as_ref() == Some(digest))
     }
 
     pub(super) fn is_ready(&self, version: &VersionName) -> bool {
@@ -291,21 +355,12 @@ impl<'a> Scene<'a> {
         if self.exposure.reaches(name) {
             users.push("the traffic of its model".to_owned());
         }
-        let proven = self.model.proven();
+        let common = self.common();
+        let proven = &common.proven;
         let kept = proven.iter().take(policy.keep_proven.max(1)).any(|(kept, _)| *kept == name);
-        let others_loaded = self.model.versions().any(|(other, version)| {
-            other != name
-                && matches!(version.stage(), Stage::Live(_) | Stage::Standby(_))
-                && version.killed().is_none()
-                && self.is_ready(other)
-        });
+        let proven_left = proven.len().saturating_sub(usize::from(self.model.is_proven(version)));
+        let others_loaded = common.loaded.iter().any(|other| *other != name);
         let loaded = version.stage().wants_loaded();
-        let recent =
-            self.state.evictions.iter().filter(|at| now.since(**at) < Duration::from_secs(3600));
-        let left = |since, wait: Duration| {
-            let left = wait.saturating_sub(now.since(since));
-            (!left.is_zero()).then_some(left)
-        };
         let verdict = seen.and_then(|seen| seen.health.verdict());
         let stale = verdict.map(|(_, reading)| now.since(reading.at));
         Defence {
@@ -317,24 +372,60 @@ impl<'a> Scene<'a> {
             held: version.held().map(|signed| signed.told()),
             undo_left: self
                 .stands_in_window(name, version)
-                .then(|| left(version.since(), self.policy.release.undo))
+                .then(|| self.left(version.since(), self.policy.release.undo))
                 .flatten(),
             last_loaded: loaded && !others_loaded,
-            proven_left: proven.iter().filter(|(other, _)| *other != name).count(),
+            proven_left,
             kept_proven: version.proven().is_some() && kept,
             rollout: self.candidate.is_some(),
             capacity: loaded.then(|| seen.and_then(|seen| seen.capacity)).flatten(),
             listing_doubt: self.observed.listing_doubt.clone(),
-            cool_down_left: self.model.last_eviction.and_then(|at| left(at, policy.cool_down)),
-            rate_limited: recent.count() >= policy.hourly,
+            cool_down_left: common.cool_down_left,
+            rate_limited: common.rate_limited,
             lease_taken: self.all.lease_taken,
-            correlated: self.correlated().is_some(),
+            correlated: common.correlated,
             evaluator_stale: stale.filter(|age| *age > self.policy.guard.fresh),
             short_of_samples: verdict
                 .filter(|(signal, reading)| !self.has_samples(*signal, reading))
                 .map(|(_, reading)| reading.samples),
             clock_doubt: self.state.clock().doubt(self.now),
         }
+    }
+
+    fn common(&self) -> &Common<'a> {
+        self.common.get_or_init(|| {
+            let policy = &self.policy.evict;
+            let now = self.now.steady;
+            let answers = |(name, version): &(&'a VersionName, &'a Version)| {
+                version.killed().is_none() && self.is_ready(name)
+            };
+            let serving = self.champion.into_iter().chain(self.standbys.iter().copied());
+            let recent = self.state.evictions.iter().rev();
+            let hour = Duration::from_secs(3600);
+            let recent = recent.take_while(|at| now.since(**at) < hour);
+            Common {
+                proven: self.model.proven(),
+                loaded: serving.filter(answers).map(|(name, _)| name).collect(),
+                cool_down_left: self
+                    .model
+                    .last_eviction
+                    .and_then(|at| self.left(at, policy.cool_down)),
+                rate_limited: recent.count() >= policy.hourly,
+                correlated: self.correlated().is_some(),
+            }
+        })
+    }
+
+    /// What is left of a wait that began then.
+    fn left(&self, since: Steady, wait: Duration) -> Option<Duration> {
+        let left = wait.saturating_sub(self.now.steady.since(since));
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// Whether nothing of this model may be deleted now, whichever version it is.
+    fn spares_all(&self) -> bool {
+        let common = self.common();
+        common.cool_down_left.is_some() || common.rate_limited
     }
 
     /// Whether the undo window protects a standby: that of the latest ones only.

@@ -1,11 +1,14 @@
 //! The state of all versions: what the events add up to.
 //!
 //! Owns the fold. The only way to change a [`State`] is [`State::apply`] with an event, and an event that
-//! does not fit changes nothing. Never decides.
+//! does not fit changes nothing. Models and versions are shared between states, so that a copy costs as much as
+//! there are models, and an event as much as its model has versions. Never decides.
 
 mod fold;
+mod shared;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
@@ -18,6 +21,8 @@ use super::stage::{Placed, Stage};
 use super::time::{ClockState, Now, Steady};
 use crate::domain::ids::{Digest, ModelName, VersionName};
 
+/// Models that the table takes.
+pub const MODELS_MAX: usize = 10_000;
 /// Versions of one model that the table takes.
 pub const VERSIONS_MAX: usize = 10_000;
 /// Contents that are remembered as bad, for each model; the oldest go first.
@@ -35,7 +40,8 @@ pub struct State {
     /// The number of the last event.
     pub(super) seq: u64,
     pub(super) clock: ClockState,
-    pub(super) models: BTreeMap<ModelName, Model>,
+    #[serde(with = "shared")]
+    pub(super) models: BTreeMap<ModelName, Arc<Model>>,
     /// Failures in a row.
     pub(super) publishers: BTreeMap<String, u32>,
     pub(super) evictions: VecDeque<Steady>,
@@ -47,7 +53,8 @@ pub struct State {
 pub struct Model {
     /// Counts the events of this model: what an order refers to.
     pub(super) generation: u64,
-    pub(super) versions: BTreeMap<VersionName, Version>,
+    #[serde(with = "shared")]
+    pub(super) versions: BTreeMap<VersionName, Arc<Version>>,
     pub(super) condemned: BTreeMap<Digest, Condemned>,
     /// Beginnings of rollouts, newest last.
     pub(super) started: VecDeque<Steady>,
@@ -57,6 +64,9 @@ pub struct Model {
     pub(super) superseded: u32,
     pub(super) last_eviction: Option<Steady>,
     pub(super) killed: Option<Signed>,
+    /// Versions that are cut off and not in the table: those of the configuration, and those to come.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) killed_names: BTreeMap<VersionName, Signed>,
     pub(super) alerts: BTreeSet<Alert>,
 }
 
@@ -115,12 +125,12 @@ impl State {
 
     /// All models.
     pub fn models(&self) -> impl Iterator<Item = (&ModelName, &Model)> {
-        self.models.iter()
+        self.models.iter().map(|(name, model)| (name, &**model))
     }
 
     /// One model.
     pub fn model(&self, name: &ModelName) -> Option<&Model> {
-        self.models.get(name)
+        self.models.get(name).map(|model| &**model)
     }
 
     /// Who cut off all traffic.
@@ -148,12 +158,12 @@ impl Model {
 
     /// All versions.
     pub fn versions(&self) -> impl Iterator<Item = (&VersionName, &Version)> {
-        self.versions.iter()
+        self.versions.iter().map(|(name, version)| (name, &**version))
     }
 
     /// One version.
     pub fn version(&self, name: &VersionName) -> Option<&Version> {
-        self.versions.get(name)
+        self.versions.get(name).map(|version| &**version)
     }
 
     /// The version that answers.
@@ -177,14 +187,16 @@ impl Model {
 
     /// Proven versions whose artifacts exist and whose content is not condemned, latest first.
     pub fn proven(&self) -> Vec<(&VersionName, &Version)> {
-        let kept = |(_, version): &(&VersionName, &Version)| {
-            version.proven.is_some()
-                && !matches!(version.stage(), Stage::Evicted(_) | Stage::Quarantined(_))
-                && !self.condemned.contains_key(&version.release.digest)
-        };
-        let mut all: Vec<_> = self.versions().filter(kept).collect();
+        let mut all: Vec<_> = self.versions().filter(|(_, it)| self.is_proven(it)).collect();
         all.sort_by_key(|(name, version)| (std::cmp::Reverse(version.lived), (*name).clone()));
         all
+    }
+
+    /// Whether a version is one of those.
+    pub(super) fn is_proven(&self, version: &Version) -> bool {
+        version.proven.is_some()
+            && !matches!(version.stage(), Stage::Evicted(_) | Stage::Quarantined(_))
+            && !self.condemned.contains_key(&version.release.digest)
     }
 
     /// Why a content is not tried again.
@@ -200,6 +212,18 @@ impl Model {
     /// Who cut off this model's traffic.
     pub fn killed(&self) -> Option<&Signed> {
         self.killed.as_ref()
+    }
+
+    /// Who cut off a version, whether or not it is in the table.
+    pub fn killed_version(&self, version: &VersionName) -> Option<&Signed> {
+        let own = self.version(version).and_then(Version::killed);
+        own.or_else(|| self.killed_names.get(version))
+    }
+
+    /// Versions that are cut off.
+    pub fn killed_versions(&self) -> impl Iterator<Item = (&VersionName, &Signed)> {
+        let own = self.versions().filter_map(|(name, version)| Some((name, version.killed()?)));
+        own.chain(&self.killed_names)
     }
 
     /// Whether `a` is newer than `b`: by their names, else by the order of discovery.

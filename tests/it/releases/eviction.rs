@@ -83,4 +83,13 @@ fn a_rollback_by_order_brings_the_standby_back_in_one_swap() {
     let refused = store.order("models/m/versions/v2/drain", &json!({ "who": "a", "why": "b" }));
     assert_eq!(refused.status, 409, "{}", refused.text());
     assert!(refused.text().contains("undo"), "{}", refused.text());
+    // One that is cut off is no way back: nobody would answer.
+    store.ordered("models/m/versions/v2/kill");
+    for (order, words) in [("versions/v2/promote", "cut off"), ("rollback", "no earlier champion")]
+    {
+        let refused = store.order(&format!("models/m/{order}"), &json!({ "who": "a", "why": "b" }));
+        assert_eq!(refused.status, 409, "{order}: {}", refused.text());
+        assert!(refused.text().contains(words), "{order}: {}", refused.text());
+    }
+    assert_eq!(store.predict(), (200, Some(20.0), "v1".to_owned()));
 }

@@ -121,3 +121,52 @@ fn a_manual_model_waits_for_its_operator_and_a_rejected_version_never_answers() 
     store.wait_for("v2", "live");
     assert_eq!(store.predict(), (200, Some(25.0), "v2".to_owned()));
 }
+
+#[test]
+fn a_version_without_a_life_cycle_has_a_kill_switch_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("models")).unwrap();
+    for (version, factor) in [("v1", 2.0), ("v2", 3.0)] {
+        std::fs::write(dir.path().join(format!("{version}.onnx")), sum_times(factor)).unwrap();
+    }
+    let config = "[models.m]\ntraffic = { v1 = \"100%\" }\n[models.m.versions.v1]\nonnx = \"v1.onnx\"\n\
+                  [models.m.versions.v2]\nonnx = \"v2.onnx\"\n";
+    let store = Store::start_in(dir, config);
+    let by_name = |store: &Store, version: &str| {
+        store.gateway.post(&format!("/v2/models/m/versions/{version}/infer"), BODY).status
+    };
+    assert_eq!((by_name(&store, "v1"), by_name(&store, "v2")), (200, 200));
+    store.ordered("models/m/versions/v2/kill");
+    assert_eq!((by_name(&store, "v1"), by_name(&store, "v2")), (200, 503));
+    let store = store.killed_and_started_again();
+    eventually("ready", || (store.get("/readyz").status == 200).then_some(()));
+    assert_eq!((by_name(&store, "v1"), by_name(&store, "v2")), (200, 503));
+    let unknown = store.order("models/m/versions/v9/kill", &json!({ "who": "a", "why": "b" }));
+    assert_eq!(unknown.status, 404, "{}", unknown.text());
+    store.ordered("models/m/versions/v2/unkill");
+    assert_eq!(by_name(&store, "v2"), 200);
+}
+
+#[test]
+fn a_web_page_gives_no_orders() {
+    let store = Store::start("[models.m.release]\n");
+    let body = r#"{"who":"a page","why":"mischief"}"#;
+    let send = |headers: &str| {
+        let mut client = Client::connect(store.gateway.admin);
+        let length = body.len();
+        client.send(&format!(
+            "POST /api/v1/kill HTTP/1.1\r\nhost: a\r\n{headers}content-length: {length}\r\n\r\n{body}"
+        ));
+        client.reply()
+    };
+    let json = "content-type: application/json\r\n";
+    for (headers, status) in [
+        (String::new(), 415),
+        ("content-type: text/plain\r\n".to_owned(), 415),
+        (format!("{json}origin: http://evil.example\r\n"), 403),
+        (format!("{json}origin: http://a\r\n"), 200),
+    ] {
+        let reply = send(&headers);
+        assert_eq!(reply.status, status, "{headers}: {}", reply.text());
+    }
+}

@@ -55,7 +55,11 @@ impl Past {
         }
         for line in text.get(known..whole).unwrap().lines() {
             let (_crc, json) = line.split_once(' ').unwrap();
-            self.events.push(serde_json::from_str(json).unwrap());
+            match serde_json::from_str(json).unwrap() {
+                // Those that were written together.
+                Value::Array(events) => self.events.extend(events),
+                event => self.events.push(event),
+            }
         }
         self.text = text.get(..whole).unwrap().to_owned();
         self
@@ -108,7 +112,9 @@ impl Then {
         let name = |value: &Value| value.as_str().unwrap().to_owned();
         match kind.as_str() {
             "sighted" => {
-                let fresh = One { stage: "discovered".to_owned(), ..One::default() };
+                // Another content under a name that is cut off is cut off.
+                let killed = self.versions.get(&name(&it["version"])).is_some_and(|one| one.killed);
+                let fresh = One { stage: "discovered".to_owned(), killed, ..One::default() };
                 self.versions.insert(name(&it["version"]), fresh);
             }
             "moved" => {

@@ -82,6 +82,11 @@ fn every_event_of_a_release_is_told_alike_by_the_api_the_command_line_the_log_an
     // What could not be told before the process died is told after it.
     *down.lock() = true;
     store.ordered("models/m/versions/v1/unkill");
+    // An order does not wait for the file of events.
+    let file = store.gateway.dir.path().join("data/state/events.jsonl");
+    eventually("it is in the file", || {
+        std::fs::read_to_string(&file).ok()?.contains("takes traffic again").then_some(())
+    });
     let store = store.killed_and_started_again();
     *down.lock() = false;
     let expected = of_the_api(&store);

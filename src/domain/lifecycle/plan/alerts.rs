@@ -47,10 +47,10 @@ impl Scene<'_> {
                 holds.insert(Alert::PublisherHeld(publisher.to_owned()), detail);
             }
         }
-        for (name, sighting) in &self.observed.sightings {
+        for (name, sighting) in self.observed.sightings.iter() {
             match self.model.version(name) {
                 Some(known)
-                    if !known.is_past() && known.release().digest != sighting.release.digest =>
+                    if !known.gives_way() && known.release().digest != sighting.release.digest =>
                 {
                     let source = &sighting.release.source;
                     let detail = format!("{source} shows other content; publish under a new name");

@@ -24,6 +24,9 @@ impl Scene<'_> {
             .versions()
             .filter_map(|(name, version)| {
                 let (aim, ground) = self.ground(name, version)?;
+                if aim == Aim::Delete && self.spares_all() {
+                    return None;
+                }
                 let defence = self.defence(name, version, aim, ground.clone());
                 may_evict(&defence).ok().map(|()| (name, version, aim, ground))
             })

@@ -8,7 +8,7 @@ use crate::domain::lifecycle::event::{Move, What};
 use crate::domain::lifecycle::observed::{ObservedVersion, Progress, Sighting};
 use crate::domain::lifecycle::proof::{Gate, Verdict};
 use crate::domain::lifecycle::stage::{Edge, Rest, Stage};
-use crate::domain::lifecycle::state::{VERSIONS_MAX, Version};
+use crate::domain::lifecycle::state::{MODELS_MAX, VERSIONS_MAX, Version};
 use crate::domain::lifecycle::time::Spell;
 
 /// How long an artifact is tried to be fetched at least, so that a store that is away for a moment stops nothing.
@@ -41,13 +41,18 @@ impl<'a> Scene<'a> {
 
     /// Versions that are not in the table, or may take the name of a past one.
     fn sighted(&self) -> Vec<What> {
-        let room = VERSIONS_MAX.saturating_sub(self.model.versions.len());
+        let is_full =
+            self.state.model(self.name).is_none() && self.state.models.len() >= MODELS_MAX;
+        let room = match is_full {
+            true => 0,
+            false => VERSIONS_MAX.saturating_sub(self.model.versions.len()),
+        };
         let is_new = |(name, sighting): &(&VersionName, &Sighting)| match self.model.version(name) {
             None => true,
             Some(known) => {
                 // What is still in memory under this name has to leave first.
                 let idle = self.seen(name).is_none_or(|seen| !seen.ready);
-                known.is_past() && known.release().digest != sighting.release.digest && idle
+                known.gives_way() && known.release().digest != sighting.release.digest && idle
             }
         };
         let news = self.observed.sightings.iter().filter(is_new).take(room);

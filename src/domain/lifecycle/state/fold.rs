@@ -1,10 +1,11 @@
 //! The fold: an event and the state before it give the state after it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use super::{
-    CONDEMNED_MAX, Condemned, EVICTIONS_MAX, Model, PUBLISHERS_MAX, STARTED_MAX, Signed, State,
-    VERSIONS_MAX, Version,
+    CONDEMNED_MAX, Condemned, EVICTIONS_MAX, MODELS_MAX, Model, PUBLISHERS_MAX, STARTED_MAX,
+    Signed, State, VERSIONS_MAX, Version,
 };
 use crate::domain::ids::{Digest, ModelName, VersionName};
 use crate::domain::lifecycle::event::{Event, FORMAT, Mark, Move, Scope, What};
@@ -37,6 +38,9 @@ pub enum FoldError {
     /// The table is full.
     #[error("model {0} has {VERSIONS_MAX} versions")]
     Full(ModelName),
+    /// There are too many models.
+    #[error("there are {MODELS_MAX} models already")]
+    Models,
     /// A version cannot go that way.
     #[error("version {1} of model {0} cannot go there")]
     Illegal(ModelName, VersionName, #[source] Illegal),
@@ -84,15 +88,13 @@ impl State {
                 match scope {
                     Scope::Gateway => self.killed = signed,
                     Scope::Model(model) => {
-                        self.models.entry(model.clone()).or_default().killed = signed;
+                        self.model_mut(model).killed = signed;
                     }
-                    Scope::Version(model, version) => {
-                        self.version_mut(model, version)?.killed = signed;
-                    }
+                    Scope::Version(model, version) => self.cut_off(model, version, signed),
                 }
             }
             What::Alerted { model, alert, on, .. } => {
-                let alerts = &mut self.models.entry(model.clone()).or_default().alerts;
+                let alerts = &mut self.model_mut(model).alerts;
                 if *on {
                     alerts.insert(alert.clone())
                 } else {
@@ -101,8 +103,12 @@ impl State {
             }
             What::Forgotten { model, version } => {
                 self.version_mut(model, version)?;
-                if let Some(entry) = self.models.get_mut(model) {
-                    entry.versions.remove(version);
+                if let Some(entry) = self.models.get_mut(model).map(Arc::make_mut) {
+                    let gone = entry.versions.remove(version);
+                    // What cut its name off goes on to do so.
+                    if let Some(signed) = gone.and_then(|gone| gone.killed.clone()) {
+                        entry.killed_names.insert(version.clone(), signed);
+                    }
                     entry.alerts.retain(|alert| !alert.is_about(version));
                 }
             }
@@ -113,7 +119,7 @@ impl State {
             What::Ticked => {}
         }
         if let Some(model) = event.what.model()
-            && let Some(model) = self.models.get_mut(model)
+            && let Some(model) = self.models.get_mut(model).map(Arc::make_mut)
         {
             model.generation += 1;
         }
@@ -130,14 +136,22 @@ impl State {
         version: &VersionName,
         release: &Release,
     ) -> Result<(), FoldError> {
-        let entry = self.models.entry(model.clone()).or_default();
-        if entry.versions.get(version).is_some_and(|known| !known.is_past()) {
+        let known = self.model(model);
+        if known.is_none() && self.models.len() >= MODELS_MAX {
+            return Err(FoldError::Models);
+        }
+        let before = known.and_then(|model| model.version(version));
+        if before.is_some_and(|known| !known.is_past()) {
             return Err(FoldError::Exists(model.clone(), version.clone()));
         }
-        if entry.versions.len() >= VERSIONS_MAX && !entry.versions.contains_key(version) {
+        if before.is_none() && known.is_some_and(|model| model.versions.len() >= VERSIONS_MAX) {
             return Err(FoldError::Full(model.clone()));
         }
         let at = event.at.steady;
+        // Another content under a name does not end what cut the name off.
+        let killed = before.and_then(|before| before.killed.clone());
+        let entry = self.model_mut(model);
+        let killed = entry.killed_names.remove(version).or(killed);
         let fresh = Version {
             release: release.clone(),
             order: event.seq,
@@ -145,15 +159,34 @@ impl State {
             placed: Placed { since: at, stage: Stage::first() },
             pinned: None,
             held: None,
-            killed: None,
+            killed,
             approved: None,
             proven: None,
             lived: None,
             released: None,
             rollout: 0,
         };
-        entry.versions.insert(version.clone(), fresh);
+        entry.versions.insert(version.clone(), Arc::new(fresh));
         Ok(())
+    }
+
+    /// Cuts a version off, or no longer: one that is in no table by its name.
+    fn cut_off(&mut self, model: &ModelName, version: &VersionName, signed: Option<Signed>) {
+        let model = self.model_mut(model);
+        match (model.versions.get_mut(version), signed) {
+            (Some(known), signed) => Arc::make_mut(known).killed = signed,
+            (None, Some(signed)) => {
+                model.killed_names.insert(version.clone(), signed);
+            }
+            (None, None) => {
+                model.killed_names.remove(version);
+            }
+        }
+    }
+
+    /// A model, which enters the table if it is not there.
+    fn model_mut(&mut self, model: &ModelName) -> &mut Model {
+        Arc::make_mut(self.models.entry(model.clone()).or_default())
     }
 
     fn version_mut(
@@ -161,19 +194,29 @@ impl State {
         model: &ModelName,
         version: &VersionName,
     ) -> Result<&mut Version, FoldError> {
-        self.models
-            .get_mut(model)
-            .and_then(|entry| entry.versions.get_mut(version))
-            .ok_or_else(|| FoldError::Unknown(model.clone(), version.clone()))
+        let unknown = || FoldError::Unknown(model.clone(), version.clone());
+        // What is not there must not cost a copy of the model.
+        if self.model(model).and_then(|entry| entry.version(version)).is_none() {
+            return Err(unknown());
+        }
+        let entry = self.models.get_mut(model).map(Arc::make_mut);
+        let known = entry.and_then(|entry| entry.versions.get_mut(version));
+        known.map(Arc::make_mut).ok_or_else(unknown)
     }
 
     /// Trials begin their stage anew: what was counted in memory is gone.
     fn recovered(&mut self, at: Steady) {
-        for version in self.models.values_mut().flat_map(|model| model.versions.values_mut()) {
-            let restarts = version.placed.stage.is_on_trial()
-                || matches!(version.placed.stage, Stage::Warming(_) | Stage::Draining(_));
-            if restarts {
-                version.placed.since = at;
+        let restarts = |version: &Version| {
+            version.placed.stage.is_on_trial()
+                || matches!(version.placed.stage, Stage::Warming(_) | Stage::Draining(_))
+        };
+        for model in self.models.values_mut() {
+            if !model.versions().any(|(_, version)| restarts(version)) {
+                continue;
+            }
+            let versions = Arc::make_mut(model).versions.values_mut();
+            for version in versions.filter(|version| restarts(version)) {
+                Arc::make_mut(version).placed.since = at;
             }
         }
     }
@@ -185,6 +228,7 @@ impl State {
             return Err(FoldError::Unknown(name.clone(), first));
         };
         let next = model.after(name, moves)?;
+        let model = Arc::make_mut(model);
         let ended = moves.iter().any(|m| {
             model.versions.get(&m.version).is_some_and(|version| version.stage().is_on_trial())
                 && next.iter().any(|(v, stage)| *v == m.version && !stage.is_on_trial())
@@ -196,7 +240,7 @@ impl State {
             (false, _) => {}
         }
         for (version, stage) in next {
-            if let Some(entry) = model.versions.get_mut(&version) {
+            if let Some(entry) = model.versions.get_mut(&version).map(Arc::make_mut) {
                 entry.placed = Placed { since: at, stage };
             }
         }
@@ -209,8 +253,8 @@ impl State {
     /// What an edge changes besides the stage.
     fn follows(&mut self, event: &Event, name: &ModelName, m: &Move) {
         let at = event.at.steady;
-        let Some(model) = self.models.get_mut(name) else { return };
-        let Some(version) = model.versions.get_mut(&m.version) else { return };
+        let Some(model) = self.models.get_mut(name).map(Arc::make_mut) else { return };
+        let Some(version) = model.versions.get_mut(&m.version).map(Arc::make_mut) else { return };
         let publisher = version.release.publisher.clone();
         match &m.edge {
             Edge::Validate(_) => {
@@ -333,8 +377,20 @@ impl Model {
 }
 
 impl Version {
-    /// Whether another release may take its name.
-    pub(in crate::domain::lifecycle) fn is_past(&self) -> bool {
+    /// Whether its entry may be replaced by that of another release.
+    fn is_past(&self) -> bool {
         matches!(self.stage(), Stage::Evicted(_) | Stage::Quarantined(_))
+    }
+
+    /// Whether another release may take its name now: nothing that an operator has set is lost by it, and nothing
+    /// that can still be restored.
+    pub(in crate::domain::lifecycle) fn gives_way(&self) -> bool {
+        let is_marked = self.killed.is_some() || self.pinned.is_some() || self.held.is_some();
+        let is_over = match self.stage() {
+            Stage::Evicted(evicted) => evicted.is_deleted(),
+            Stage::Quarantined(_) => true,
+            _ => false,
+        };
+        is_over && !is_marked
     }
 }

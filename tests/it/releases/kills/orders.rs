@@ -40,7 +40,8 @@ fn an_order_that_was_answered_holds_after_a_kill_and_none_is_carried_out_by_half
         let (before, order) = (matrix.ask(), next(round, &matrix.past().now()));
         let body = json!({ "who": "ann", "why": "a test" }).to_string();
         let request = format!(
-            "POST /api/v1/{order} HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{body}",
+            "POST /api/v1/{order} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
             body.len()
         );
         let mut client = Client::connect(matrix.store.gateway.admin);
