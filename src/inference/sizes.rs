@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use tract_onnx::prelude::{TValue, TVec, TractError, TractResult};
+use tract_onnx::prelude::{TValue, TVec, TractResult};
 
 use super::contained;
 use super::convert::{self, Fill};
@@ -91,10 +91,12 @@ fn run(
         let outputs = plans.run_general(sizes, inputs(signature, sizes, fill)?, limit)?;
         // What shapes decide may still have no number there.
         let outputs = signature.outputs.iter().zip(&outputs);
-        outputs.map(|(spec, output)| convert::from_tract(spec, output).map(drop)).collect()
+        outputs
+            .map(|(spec, output)| convert::from_tract(spec, output).map(drop))
+            .collect::<TractResult<()>>()
     };
     match contained(run) {
-        Ok(outcome) => outcome.map_err(|error: TractError| failure(&error)),
+        Ok(outcome) => outcome.map_err(|error| failure(&error)),
         Err(reason) => Err(InferError::Panicked { reason }),
     }
 }
