@@ -450,14 +450,19 @@ impl LocalModel {
         self.signature.dims.iter().flatten().map(number).max().unwrap_or(0)
     }
 
-    /// Whether a model whose first trial ended with `error` can be served: a graph with other open dimensions
-    /// than the batch may rightly fail when all of them are 1, and one that takes categories or texts on zeros.
+    /// Whether a model whose first trial ended with `error` can be served: one that takes categories or texts
+    /// may decline zeros, and a graph with other open dimensions than the batch may rightly fail where they are
+    /// 1. Of those that fail at every size that is tried too, some take one size only, which nobody declared.
     fn try_sizes(&self, error: InferError) -> Result<(), InferError> {
         if matches!(error, InferError::Input(InputError::Value { .. })) {
             return Ok(());
         }
         match sizes::find(&self.plans, &self.signature, self.run_bytes) {
             Ok(_) | Err(sizes::Unseen::Choosy) => Ok(()),
+            Err(sizes::Unseen::Fails) if sizes::are_open(&self.signature) => {
+                tracing::warn!(%error, "a model fails on every trial input; it is served all the same");
+                Ok(())
+            }
             Err(sizes::Unseen::Fails) => Err(error),
         }
     }

@@ -1,13 +1,13 @@
 //! Trying a model on made-up rows, for sizes of its open dimensions at which it runs.
 //!
 //! Owns which sizes and values are tried. A graph with further open dimensions than the batch may rightly fail
-//! where all of them are 1; one that fails at every size is no model that can be served. Where it takes one
-//! row it is tried on two as well. Bounded in time and, by the run's own bound, in memory. Never knows how long
+//! where all of them are 1, and at all sizes that are tried, if it takes so many features and no others. Where
+//! it takes one row it is tried on two as well. Bounded in time and, by the run's own bound, in memory. Never knows how long
 //! a run takes.
 
 use std::time::{Duration, Instant};
 
-use tract_onnx::prelude::{TValue, TVec, TractError, TractResult};
+use tract_onnx::prelude::{TValue, TVec, TractResult};
 
 use super::contained;
 use super::convert::{self, Fill};
@@ -16,8 +16,10 @@ use super::plans::Plans;
 use super::shapes::Sizes;
 use super::signature::{Dim, InputError, Signature};
 
-/// The sizes that all dimensions but the batch are given in turn.
-const ALIKE: &[usize] = &[1, 2, 3, 4, 5, 8, 16, 32, 64, 128, 256, 512];
+/// The sizes that all dimensions but the batch are given in turn: all up to a usual number of features, then
+/// those of pictures and sequences.
+const ALIKE_UP_TO: usize = 32;
+const ALIKE: [usize; 6] = [64, 128, 224, 256, 384, 512];
 /// So many dimensions are also given different sizes, each up to [`DIFFERENT_MAX`].
 const DIFFERENT_DIMS: std::ops::RangeInclusive<usize> = 2..=3;
 const DIFFERENT_MAX: usize = 3;
@@ -85,9 +87,16 @@ fn run(
     fill: Fill,
     limit: u64,
 ) -> Result<(), InferError> {
-    let run = || plans.run_general(sizes, inputs(signature, sizes, fill)?, limit);
+    let run = || {
+        let outputs = plans.run_general(sizes, inputs(signature, sizes, fill)?, limit)?;
+        // What shapes decide may still have no number there.
+        let outputs = signature.outputs.iter().zip(&outputs);
+        outputs
+            .map(|(spec, output)| convert::from_tract(spec, output).map(drop))
+            .collect::<TractResult<()>>()
+    };
     match contained(run) {
-        Ok(outcome) => outcome.map(drop).map_err(|error: TractError| failure(&error)),
+        Ok(outcome) => outcome.map_err(|error| failure(&error)),
         Err(reason) => Err(InferError::Panicked { reason }),
     }
 }
@@ -103,6 +112,13 @@ fn inputs(signature: &Signature, sizes: &Sizes, fill: Fill) -> TractResult<TVec<
         convert::filled(spec.datatype, &shape, fill)
     });
     inputs.collect()
+}
+
+/// Whether other dimensions than the batch are open.
+pub(super) fn are_open(signature: &Signature) -> bool {
+    let batch = batch(signature);
+    let mut dims = signature.dims.iter().flatten();
+    dims.any(|dim| matches!(dim, Dim::Free(number) if Some(*number) != batch))
 }
 
 /// Sizes of the open dimensions, by their numbers, beginning with 1 in each. The batch stays 1.
@@ -126,7 +142,8 @@ fn candidates(signature: &Signature) -> Vec<Sizes> {
     if others.is_empty() {
         return vec![with(&|_| 1)];
     }
-    let mut all: Vec<Sizes> = ALIKE.iter().map(|&size| with(&|_| size)).collect();
+    let alike = (1..=ALIKE_UP_TO).chain(ALIKE);
+    let mut all: Vec<Sizes> = alike.map(|size| with(&|_| size)).collect();
     if DIFFERENT_DIMS.contains(&others.len()) {
         let digit = |number: usize, place: usize| {
             let place = u32::try_from(place).unwrap_or(u32::MAX);
@@ -162,10 +179,10 @@ mod tests {
         assert_eq!(fixed, [Sizes::new()]);
         assert_eq!(candidates(&signature(&[&[batch, Dim::Fixed(4)]])), [Sizes::from_elem(1, 1)]);
         let sequence = candidates(&signature(&[&[batch, one]]));
-        assert_eq!(sequence.len(), ALIKE.len());
+        assert_eq!(sequence.len(), ALIKE_UP_TO + ALIKE.len());
         assert!(sequence.iter().all(|sizes| sizes[0] == 1));
         let two = candidates(&signature(&[&[batch, one], &[batch, two]]));
-        assert_eq!(two.len(), ALIKE.len() + 6);
+        assert_eq!(two.len(), ALIKE_UP_TO + ALIKE.len() + 6);
         let different: Sizes = smallvec![1, 2, 3];
         assert!(two.contains(&different));
         // Where no input begins with an open dimension, there is no batch.

@@ -184,6 +184,9 @@ impl Taps {
         };
         let taps = outlets(graph, symbols, batch);
         let (outlets, outputs): (Vec<OutletId>, Vec<_>) = taps.into_iter().unzip();
+        if outlets.is_empty() {
+            return None;
+        }
         let mut tapped = graph.clone();
         let compiled = contained(|| {
             tapped.select_output_outlets(&outlets)?;

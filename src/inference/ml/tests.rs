@@ -307,6 +307,7 @@ fn batches_of_any_size_answer_row_by_row() {
     let node = classifier(&[0, 1, 2], &weights, &[0.1, 0.0, -0.1], "SOFTMAX");
     for columns in [Some(19), None] {
         let model = load(&graph(node.clone(), DataType::Float, &[None, columns]));
+        assert_eq!(model.cost().is_some(), columns.is_some(), "it takes no row of one column");
         let all = run(&model, &[32, 19], TensorData::Fp32(features.clone()));
         let mut labels = Vec::new();
         let mut scores = Vec::new();

@@ -57,21 +57,28 @@ impl Bounded {
     fn elements(&self, symbols: &SymbolValues, inputs: &[TValue]) -> TractResult<u128> {
         match (&self.maker, inputs) {
             (Maker::Range(_), [start, end, step]) => steps(symbols, start, end, step),
-            (Maker::Tile(_), [data, copies]) => {
-                let copies = copies.cast_to::<TDim>()?;
-                let copies = copies.try_as_plain_ram()?;
-                let copies = copies.as_slice::<TDim>()?.iter().map(|it| it.eval_to_i64(symbols));
-                copies.into_iter().try_fold(data.len() as u128, |elements, copies| {
-                    let Ok(copies) = u128::try_from(copies?) else {
+            (Maker::Tile(_), [data, copies]) => numbers(symbols, copies)?.into_iter().try_fold(
+                data.len() as u128,
+                |elements, copies| {
+                    let Ok(copies) = u128::try_from(copies) else {
                         let reason = "a number of copies is negative".to_owned();
                         return Err(Unacceptable::new(reason).into());
                     };
                     Ok(elements.saturating_mul(copies))
-                })
-            }
+                },
+            ),
             _ => bail!("{} takes other inputs", self.inner().name()),
         }
     }
+}
+
+/// Whole numbers, of which some may follow from shapes.
+fn numbers(symbols: &SymbolValues, of: &Tensor) -> TractResult<Vec<i64>> {
+    if of.datum_type() != DatumType::TDim {
+        return Ok(of.cast_to::<i64>()?.try_as_plain_ram()?.as_slice::<i64>()?.to_vec());
+    }
+    let plain = of.try_as_plain_ram()?;
+    plain.as_slice::<TDim>()?.iter().map(|number| number.eval_to_i64(symbols)).collect()
 }
 
 /// How many numbers there are from `start` on before `end`.
@@ -87,10 +94,9 @@ fn steps(symbols: &SymbolValues, start: &Tensor, end: &Tensor, step: &Tensor) ->
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
         return Ok(((end - start) / step).ceil() as u128);
     }
+    // tract makes symbolic numbers of others by way of 32 bits.
     let number = |of: &Tensor| -> TractResult<i128> {
-        let of = of.cast_to::<TDim>()?;
-        let of = of.try_as_plain_ram()?.to_scalar::<TDim>()?.eval_to_i64(symbols)?;
-        Ok(of.into())
+        Ok(numbers(symbols, of)?.first().copied().unwrap_or_default().into())
     };
     let (start, end, step) = (number(start)?, number(end)?, number(step)?);
     if step == 0 {

@@ -199,7 +199,7 @@ fn a_model_whose_rows_depend_on_each_other_is_not_batched() {
         .node_with("ReduceSum", &["x"], "y", vec![int("keepdims", 1)])
         .output("y", FLOAT, &["1", "1"]);
     for (graph, why) in [
-        (centred, "(node 'mean') looks at all rows together"),
+        (centred, "(node 'mean.sum') looks at all rows together"),
         (fixed, "its first input has no open first dimension"),
         (total, "output 0 does not have one row for each prediction"),
     ] {
