@@ -144,8 +144,8 @@ fn what_cannot_be_written_keeps_nothing_else_back() {
 
 #[test]
 fn a_source_cannot_lift_what_an_operator_has_set_by_publishing_again() {
-    type Switch = fn(bool) -> What;
-    let marks: [(&str, Switch); 3] = [
+    type Marks<'a> = [(&'a str, fn(bool) -> What); 3];
+    let marks: Marks<'_> = [
         ("cut off", |on| What::Killed { scope: Scope::Version(model("m"), version("v1")), on }),
         ("pinned", |on| marked(Mark::Pinned, on)),
         ("held", |on| marked(Mark::Held, on)),
