@@ -342,7 +342,11 @@ impl Releases {
         if self.rests_until.is_some_and(|until| Instant::now() < until) {
             return Step::Rest;
         }
-        if let Err(error) = self.ledger.catch_up().await {
+        let caught_up = self.ledger.catch_up().await;
+        for late in self.ledger.take_late() {
+            self.follow(&late);
+        }
+        if let Err(error) = caught_up {
             return self.refused(&error);
         }
         let names = match self.due.take() {

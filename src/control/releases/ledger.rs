@@ -61,6 +61,8 @@ pub(super) struct Ledger {
     state: Arc<State>,
     /// What counts already and is not written yet.
     waiting: Vec<Entry>,
+    /// Events of a write that took its time: they count, and whoever gave them was told that they may not.
+    late: Vec<Event>,
     /// A write that has not ended, and how many of those that wait are in it.
     under_way: Option<(UnderWay, usize)>,
     began: Now,
@@ -102,6 +104,7 @@ impl Ledger {
             state: Arc::clone(&written),
             written,
             waiting: Vec::new(),
+            late: Vec::new(),
             under_way: None,
             began,
             began_at: Instant::now(),
@@ -165,8 +168,10 @@ impl Ledger {
 
     async fn write(&mut self, drafts: Vec<Draft>) -> Result<Outcomes, LedgerError> {
         // What came of an earlier write is no matter of this one, unless it has not ended yet.
-        if let Err(error @ (LedgerError::Slow | LedgerError::Gone(_))) = self.ended().await {
-            return Err(error);
+        match self.ended().await {
+            Err(error @ (LedgerError::Slow | LedgerError::Gone(_))) => return Err(error),
+            Err(_refused) => {}
+            Ok(outcomes) => self.late.extend(outcomes.into_iter().flatten()),
         }
         let now = self.now();
         let waiting = self.waiting.len();
@@ -185,6 +190,11 @@ impl Ledger {
             true => self.append(Vec::new()).await.map(drop),
             false => Ok(()),
         }
+    }
+
+    /// Events that were written after those who gave them had waited long enough: what follows from them is to come.
+    pub(super) fn take_late(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.late)
     }
 
     /// Has an event count at once, before it is written.
@@ -396,6 +406,19 @@ mod tests {
         ledger.catch_up().await.unwrap();
         drop(ledger);
         assert!(is_killed(&open(dir.path())));
+    }
+
+    #[tokio::test]
+    async fn what_is_written_late_counts_and_is_told_to_whoever_comes_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ledger = open(dir.path());
+        // As if whoever gave it had waited long enough.
+        let now = ledger.now();
+        ledger.under_way = Some((ledger.writer.begin(vec![(kill(true), now)]).unwrap(), 0));
+        let next = add(&mut ledger, kill(false)).await.unwrap();
+        let late: Vec<u64> = ledger.take_late().iter().map(|event| event.seq).collect();
+        assert_eq!(late, [next.seq - 1]);
+        assert!(ledger.take_late().is_empty());
     }
 
     #[tokio::test]

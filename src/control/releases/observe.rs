@@ -130,7 +130,7 @@ impl Releases {
                         && (seen.deleting, seen.waited) == (standing.deleting, standing.waited)
                         && seen.references == references
                         && !begins(seen, &standing)
-                        && !seen.has_failures_to_forget(stage)
+                        && !seen.has_what_is_over(stage)
                 });
             // Nearly all are as they were.
             if same {
@@ -138,7 +138,7 @@ impl Releases {
             }
             let references = references.to_vec();
             let at = self.entry(name, version, digest);
-            at.forget_failures(stage);
+            at.forget_what_is_over(stage);
             begun(&mut at.fetch, standing.fetch_waits);
             begun(&mut at.checks, standing.check_waits);
             begun(&mut at.warmth, standing.warm_waits);

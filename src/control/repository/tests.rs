@@ -3,7 +3,7 @@ use crate::control::releases::tests::{intent, kill, open};
 use crate::domain::lifecycle::event::Scope;
 use crate::snapshot::Reader;
 
-const CONFIG: &str = "[models.m.versions.v1]\nbackends = [\"http://127.0.0.1:1\"]\n";
+const CONFIG: &str = "[models.m.versions.v1]\nbackends = [\"http://127.0.0.1:2\"]\n";
 
 /// A controller that has begun, the way to its life cycle, and what it publishes.
 async fn begun(

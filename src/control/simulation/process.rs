@@ -184,7 +184,7 @@ impl Process {
                 if at.digest.as_ref() != Some(digest) {
                     *at = ObservedVersion { digest: Some(digest.clone()), ..Default::default() };
                 }
-                at.forget_failures(known.stage());
+                at.forget_what_is_over(known.stage());
                 at.on_disk = world.disk.contains(&key);
                 disk += if at.on_disk { known.release().bytes } else { 0 };
                 memory += if at.ready { known.release().bytes } else { 0 };

@@ -143,31 +143,31 @@ impl ObservedModel {
 }
 
 impl ObservedVersion {
-    /// Forgets failures of work that a version at `stage` does not want: when it wants it again, it is
-    /// tried anew.
-    pub fn forget_failures(&mut self, stage: &Stage) {
-        let [fetches, checks, warms] = wanted_at(stage);
-        self.fetch.forget_failure(fetches);
-        self.checks.forget_failure(checks);
-        self.warmth.forget_failure(warms);
+    /// Forgets what has come of work that is over for a version at `stage`: failures, so that it is tried anew when
+    /// it is wanted again, and a copy that was used, so that a version that is restored takes over what its source says
+    /// of it now.
+    pub fn forget_what_is_over(&mut self, stage: &Stage) {
+        let [fetch, checks, warmth] = self.over_at(stage);
+        self.fetch.forget_if(fetch);
+        self.checks.forget_if(checks);
+        self.warmth.forget_if(warmth);
     }
 
-    /// Whether there are any to forget.
-    pub fn has_failures_to_forget(&self, stage: &Stage) -> bool {
-        let [fetches, checks, warms] = wanted_at(stage);
-        (!fetches && self.fetch.has_failed())
-            || (!checks && self.checks.has_failed())
-            || (!warms && self.warmth.has_failed())
+    /// Whether there is anything to forget.
+    pub fn has_what_is_over(&self, stage: &Stage) -> bool {
+        self.over_at(stage).contains(&true)
     }
-}
 
-/// Whether a version at `stage` wants to be fetched, checked and warmed.
-const fn wanted_at(stage: &Stage) -> [bool; 3] {
-    [
-        matches!(stage, Stage::Staged(_)),
-        matches!(stage, Stage::Validating(_)),
-        matches!(stage, Stage::Warming(_)),
-    ]
+    /// What of fetch, checks and warm-up is over. When checks and a warm-up began says which trial they are of.
+    const fn over_at(&self, stage: &Stage) -> [bool; 3] {
+        let was_used = !matches!(stage, Stage::Discovered(_) | Stage::Staged(_));
+        [
+            self.fetch.has_failed() && !matches!(stage, Stage::Staged(_))
+                || matches!(self.fetch, Progress::Done(_)) && was_used,
+            self.checks.has_failed() && !matches!(stage, Stage::Validating(_)),
+            self.warmth.has_failed() && !matches!(stage, Stage::Warming(_)),
+        ]
+    }
 }
 
 impl<T> Progress<T> {
@@ -181,8 +181,8 @@ impl<T> Progress<T> {
         matches!(self, Self::Failed { .. })
     }
 
-    fn forget_failure(&mut self, is_wanted: bool) {
-        if !is_wanted && self.has_failed() {
+    fn forget_if(&mut self, is_over: bool) {
+        if is_over {
             *self = Self::Idle;
         }
     }

@@ -177,13 +177,13 @@ fn a_server_that_is_not_up_yet_is_checked_once_it_is_and_a_restored_one_is_tried
     store.ordered("models/m/versions/v1/restore");
     store.wait_for_words("v1", "checks that can be made: it cannot be asked");
     let _server = unregistered("v1", 2.0, Some(late.leave()));
-    eventually("it waits for an approval", || {
+    eventually("whoever restores it lets it go on", || {
         let version = store.version("v1")?;
         // Starting it may have taken longer than the patience of this test's gateway.
         if version["stage"] == "quarantined" {
             store.order("models/m/versions/v1/restore", &json!({ "who": "ann", "why": "up" }));
         }
-        version["why"].as_str()?.contains("an operator's approval").then_some(())
+        (version["stage"] == "live").then_some(())
     });
 }
 

@@ -31,6 +31,15 @@ fn state_of_fleet(store: &Store) -> String {
     shown["sources"]["fleet"]["state"].as_str().unwrap_or_default().to_owned()
 }
 
+/// Discovery has written down where the server is: it does so with each tick of its own.
+fn is_remembered(store: &Store, server: &Server) {
+    let file = store.gateway.dir.path().join("data/state/discovery.json");
+    let port = server.backend.address.port().to_string();
+    eventually("it is remembered", || {
+        std::fs::read_to_string(&file).ok()?.contains(&port).then_some(())
+    });
+}
+
 /// The released version answers, and is where it was.
 fn is_as_it_was(store: &Store, when: &str) {
     for _ in 0..5 {
@@ -68,6 +77,7 @@ fn t6_a_registry_that_is_empty_broken_or_down_takes_no_released_version_away() {
     );
     let mut store = Store::start(&config);
     store.wait_for("v1", "live");
+    is_remembered(&store, &server);
     let down = ["[]", "{", "<html>"].map(|body| reply("200 OK", body));
     let errors = [reply("500 Internal Server Error", &whole), "nonsense".to_owned(), String::new()];
     let truncated = reply("200 OK", whole.get(..whole.len() - 5).unwrap());
@@ -97,6 +107,7 @@ fn t6_a_name_that_no_name_server_knows_any_more_takes_no_released_version_away()
     );
     let mut store = Store::start(&config);
     store.wait_for("v1", "live");
+    is_remembered(&store, &server);
     for (zone, state) in [
         (Zone::NoSuchName, "failed"),
         (Zone::Broken, "failed"),

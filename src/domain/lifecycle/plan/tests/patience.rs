@@ -125,7 +125,7 @@ impl Bench {
                 versions.map(|(name, known)| (name.to_string(), known.stage().clone())).collect()
             });
         for (name, stage) in stages {
-            self.sees(&name, |seen| seen.forget_failures(&stage));
+            self.sees(&name, |seen| seen.forget_what_is_over(&stage));
         }
     }
 
@@ -247,6 +247,9 @@ fn a_restored_version_is_tried_anew_whatever_failed_before() {
     bench.passes(MINUTE);
     bench.look_around();
     bench.orders(Command::Restore(model(), version("v1")));
+    let fetch = Effect::Fetch(model(), version("v1"));
+    assert_eq!(bench.settle(), [fetch], "its source may say something else of it now");
+    bench.sees("v1", |seen| seen.fetch = Progress::Done(Fetched::verified(100, 0)));
     assert_eq!(bench.settle(), [Effect::Check(model(), version("v1"))]);
     assert_eq!(bench.stage("v1"), "validating");
 }
