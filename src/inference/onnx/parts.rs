@@ -121,8 +121,7 @@ impl TypedOp for Within {
 
 #[cfg(test)]
 mod tests {
-    use tract_onnx::prelude::tensor1;
-    use tract_onnx::prelude::tvec;
+    use tract_onnx::prelude::{tensor1, tvec};
     use tract_onnx::tract_hir::internal::{IntoTValue as _, SymbolScope, ToDim as _};
 
     use super::*;

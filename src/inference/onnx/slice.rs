@@ -234,7 +234,7 @@ impl Expansion for Slice {
         let [data, ..] = inputs else { bail!("Slice takes data") };
         let mut output = *data;
         for (place, cut) in self.cuts.iter().enumerate() {
-            output = cut.wire(&format!("{prefix}.{place}"), model, output)?;
+            output = cut.wire(&format!("{prefix}.cut-{place}"), model, output)?;
         }
         if output != *data {
             model.rename_node(output.node, prefix)?;
