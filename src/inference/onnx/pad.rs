@@ -133,7 +133,7 @@ impl Expansion for Pad {
         for (axis, [before, after]) in (0..).zip(&pads) {
             if *before < 0 || *after < 0 {
                 let cut = taken_away(axis, *before, *after);
-                output = cut.wire(&format!("{prefix}.{axis}"), model, output)?;
+                output = cut.wire(&format!("{prefix}.cut-{axis}"), model, output)?;
             }
         }
         let added = |pad: i64| usize::try_from(pad.max(0));
