@@ -51,7 +51,9 @@ pub(super) fn least_of(dim: &TDim) -> Option<i64> {
     match dim {
         TDim::Val(number) => Some(*number),
         TDim::Sym(_) => Some(1),
-        TDim::Add(terms) => terms.iter().try_fold(0_i64, |sum, term| sum.checked_add(least_of(term)?)),
+        TDim::Add(terms) => {
+            terms.iter().try_fold(0_i64, |sum, term| sum.checked_add(least_of(term)?))
+        }
         TDim::MulInt(factor @ 0.., dim) => least_of(dim)?.checked_mul(*factor),
         TDim::Div(dim, divisor) => match (least_of(dim)?, i64::try_from(*divisor).ok()?) {
             (least @ 0.., divisor @ 1..) => Some(least / divisor),

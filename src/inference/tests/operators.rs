@@ -173,16 +173,6 @@ fn an_index_below_the_first_place_is_the_callers_mistake() {
 }
 
 #[test]
-fn a_model_that_is_compiled_for_one_row_says_why() {
-    let graph = Graph::default().input("x", FLOAT, &["N", "3"]).ints("view", &[2], &[1, 3]);
-    let graph = graph.node("Reshape", &["x", "view"], "y").output("y", FLOAT, &["1", "3"]);
-    let model = load_bytes(&graph.encode()).expect("it loads");
-    assert_eq!(model.signature().inputs[0].shape.as_slice(), [1, 3]);
-    assert!(model.one_row().is_some_and(|reason| !reason.is_empty()));
-    assert_eq!(load_bytes(&sliced(0, 1, 1).encode()).expect("it loads").one_row(), None);
-}
-
-#[test]
 fn a_function_of_the_models_own_is_refused_with_a_way_out() {
     let graph = Graph::default().input("x", FLOAT, &["N"]).node("mine", &["x"], "y");
     let bytes = graph.output("y", FLOAT, &["N"]).encode();
