@@ -39,16 +39,29 @@ pub(super) fn check(model: &mut TypedModel) {
     }
 }
 
-/// Whether `start`, `end` and `len` are in this order for any sizes of at least 1. (A dimension without places
-/// is no row, which no request may ask for.)
+/// Whether `start`, `end` and `len` are in this order, from 0 on, for any sizes of a request.
 pub(super) fn are_ordered(start: &TDim, end: &TDim, len: &TDim) -> bool {
-    let least = len.clone() - 1;
-    let not_below = |less: &TDim, more: &TDim| {
-        let room = more.clone() - less;
-        let spare = (room.clone() - &least).as_i64();
-        room.prove_positive_or_zero() || spare.is_some_and(|spare| spare >= 0)
-    };
-    not_below(&TDim::from(0), start) && not_below(start, end) && not_below(end, len)
+    let surely = |room: TDim| room.prove_positive_or_zero() || least_of(&room) >= Some(0);
+    surely(start.clone()) && surely(end.clone() - start) && surely(len.clone() - end)
+}
+
+/// The least that `dim` can be, if that is easily told. (An open dimension without places is no row, which no
+/// request may ask for.)
+pub(super) fn least_of(dim: &TDim) -> Option<i64> {
+    match dim {
+        TDim::Val(number) => Some(*number),
+        TDim::Sym(_) => Some(1),
+        TDim::Add(terms) => {
+            terms.iter().try_fold(0_i64, |sum, term| sum.checked_add(least_of(term)?))
+        }
+        TDim::MulInt(factor @ 0.., dim) => least_of(dim)?.checked_mul(*factor),
+        TDim::Div(dim, divisor) => match (least_of(dim)?, i64::try_from(*divisor).ok()?) {
+            (least @ 0.., divisor @ 1..) => Some(least / divisor),
+            _ => None,
+        },
+        TDim::Max(terms) => terms.iter().filter_map(least_of).max(),
+        _ => None,
+    }
 }
 
 impl Op for Within {
@@ -130,9 +143,11 @@ mod tests {
     fn bounds_that_hold_for_any_size_are_told_from_others() {
         let scope = SymbolScope::default();
         let open = scope.sym("T").to_dim();
-        let ordered = |start: &TDim, end: &TDim, len: &TDim| are_ordered(start, end, len);
+        let ordered = are_ordered;
         let number = |number: i64| number.to_dim();
         assert!(ordered(&number(0), &open, &open) && ordered(&number(2), &number(4), &number(9)));
+        // What is cut off after a convolution with padding.
+        assert!(ordered(&number(0), &open, &(open.clone() + 2)));
         assert!(ordered(&number(0), &(open.clone() - 1), &open));
         assert!(!ordered(&number(0), &open, &number(512)));
         assert!(!ordered(&number(0), &(open.clone() - 2), &open));

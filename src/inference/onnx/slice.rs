@@ -22,7 +22,7 @@ use tract_onnx::tract_hir::internal::{
 };
 use tract_onnx::tract_hir::tract_core::ops::array::Slice as Within;
 
-use super::parts::are_ordered;
+use super::parts::{are_ordered, least_of};
 use super::{constant, stock};
 
 /// From version 10 on the bounds are inputs.
@@ -191,7 +191,7 @@ impl Cut {
         };
         let (first, stop) = (clip(self.start, 0), clip(self.end, lowest));
         let span = if self.step > 0 { stop - &first } else { first - &stop };
-        let span = most(span, TDim::from(0));
+        let span = if least_of(&span) >= Some(0) { span } else { most(span, TDim::from(0)) };
         match self.step.unsigned_abs() {
             1 => span,
             step => (span + i64::try_from(step - 1).unwrap_or(i64::MAX)) / step,
@@ -282,21 +282,21 @@ impl EvalOp for Clipped {
             bail!("Slice of the axis {} of {:?}", self.axis, input.shape());
         };
         let (first, stop) = self.cut.clipped(i64::try_from(len)?);
-        let count = self.cut.count(first, stop);
-        if self.cut.step == 1 {
-            let first = usize::try_from(first)?;
-            let part = input.slice(self.axis, first, first + usize::try_from(count)?)?;
-            return Ok(tvec!(part.into_tvalue()));
-        }
-        let range = match (count, self.cut.step > 0) {
+        let range = match (self.cut.count(first, stop), self.cut.step) {
             (0, _) => Range::new(0, Some(0), 1),
-            (_, true) => {
-                Range::new(isize::try_from(first)?, Some(isize::try_from(stop)?), step_of(self.cut))
+            (count, 1) => {
+                let (first, count) = (usize::try_from(first)?, usize::try_from(count)?);
+                let part = input.slice(self.axis, first, first + count)?;
+                return Ok(tvec!(part.into_tvalue()));
+            }
+            (_, 2..) => {
+                let (first, stop) = (isize::try_from(first)?, isize::try_from(stop)?);
+                Range::new(first, Some(stop), step_of(self.cut))
             }
             // There a step below 0 begins at the end of the range.
-            (_, false) => {
-                let end = isize::try_from(first)? + 1;
-                Range::new(isize::try_from(stop)? + 1, Some(end), step_of(self.cut))
+            _ => {
+                let (first, stop) = (isize::try_from(first)?, isize::try_from(stop)?);
+                Range::new(stop + 1, Some(first + 1), step_of(self.cut))
             }
         };
         let axis = Axis(self.axis);

@@ -173,14 +173,20 @@ fn an_index_below_the_first_place_is_the_callers_mistake() {
 }
 
 #[test]
-fn a_model_that_is_compiled_for_one_row_says_why() {
-    // All rows become one, so that their number decides a dimension of the answer.
-    let graph = Graph::default().input("x", FLOAT, &["N", "3"]);
-    let graph = graph.node_with("Flatten", &["x"], "y", vec![onnx::int("axis", 0)]);
-    let model = load_bytes(&graph.output("y", FLOAT, &["1", "M"]).encode()).expect("it loads");
-    assert_eq!(model.signature().inputs[0].shape.as_slice(), [1, 3]);
-    assert!(model.one_row().is_some_and(|reason| !reason.is_empty()));
-    assert_eq!(load_bytes(&sliced(0, 1, 1).encode()).expect("it loads").one_row(), None);
+fn a_function_of_the_models_own_is_refused_with_a_way_out() {
+    let graph = Graph::default().input("x", FLOAT, &["N"]).node("mine", &["x"], "y");
+    let bytes = graph.output("y", FLOAT, &["N"]).encode();
+    let mut model = ModelProto::decode(&*bytes).expect("a model");
+    let node = model.graph.as_mut().and_then(|graph| graph.node.first_mut()).expect("a node");
+    "local".clone_into(&mut node.domain);
+    model.opset_import.push(OperatorSetIdProto { domain: "local".to_owned(), version: 1 });
+    model.functions.push(FunctionProto {
+        name: Some("mine".to_owned()),
+        domain: Some("local".to_owned()),
+        ..FunctionProto::default()
+    });
+    let error = load_bytes(&model.encode_to_vec()).map(|_| ()).expect_err("a function");
+    assert!(error.to_string().contains("onnx.inliner.inline_local_functions"), "{error}");
 }
 
 #[test]
