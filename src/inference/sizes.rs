@@ -90,10 +90,8 @@ fn run(
     let run = || {
         let outputs = plans.run_general(sizes, inputs(signature, sizes, fill)?, limit)?;
         // What shapes decide may still have no number there.
-        let outputs = signature.outputs.iter().zip(&outputs);
-        outputs
-            .map(|(spec, output)| convert::from_tract(spec, output).map(drop))
-            .collect::<TractResult<()>>()
+        let mut outputs = signature.outputs.iter().zip(&outputs);
+        outputs.try_for_each(|(spec, output)| convert::from_tract(spec, output).map(drop))
     };
     match contained(run) {
         Ok(outcome) => outcome.map_err(|error| failure(&error)),

@@ -188,20 +188,3 @@ fn a_function_of_the_models_own_is_refused_with_a_way_out() {
     let error = load_bytes(&model.encode_to_vec()).map(|_| ()).expect_err("a function");
     assert!(error.to_string().contains("onnx.inliner.inline_local_functions"), "{error}");
 }
-
-#[test]
-fn a_function_of_the_models_own_is_refused_with_a_way_out() {
-    let graph = Graph::default().input("x", FLOAT, &["N"]).node("mine", &["x"], "y");
-    let bytes = graph.output("y", FLOAT, &["N"]).encode();
-    let mut model = ModelProto::decode(&*bytes).expect("a model");
-    let node = model.graph.as_mut().and_then(|graph| graph.node.first_mut()).expect("a node");
-    "local".clone_into(&mut node.domain);
-    model.opset_import.push(OperatorSetIdProto { domain: "local".to_owned(), version: 1 });
-    model.functions.push(FunctionProto {
-        name: Some("mine".to_owned()),
-        domain: Some("local".to_owned()),
-        ..FunctionProto::default()
-    });
-    let error = load_bytes(&model.encode_to_vec()).map(|_| ()).expect_err("a function");
-    assert!(error.to_string().contains("onnx.inliner.inline_local_functions"), "{error}");
-}

@@ -106,12 +106,14 @@ pub(super) fn errors<const LANES: usize>(numbers: [f32; LANES]) -> [f32; LANES] 
     ];
     const UNDER: [f32; 5] =
         [-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329_3e-3, -1.426_474e-2];
-    numbers.map(|x| {
-        let x = between(x, -4.0, 4.0);
+    numbers.map(|number| {
+        let x = between(number, -4.0, 4.0);
         let square = x * x;
         let over = OVER.into_iter().fold(0.0, |sum, factor| sum * square + factor);
         let under = UNDER.into_iter().fold(0.0, |sum, factor| sum * square + factor);
-        between(x * over / under, -1.0, 1.0)
+        let found = between(x * over / under, -1.0, 1.0);
+        let found = if number >= 4.0 { 1.0 } else { found };
+        if number <= -4.0 { -1.0 } else { found }
     })
 }
 
