@@ -458,6 +458,10 @@ impl LocalModel {
             return Ok(());
         }
         match sizes::find(&self.plans, &self.signature, self.run_bytes) {
+            // What panics where no value is declined may have been out of memory.
+            Err(sizes::Unseen::Choosy) if matches!(error, InferError::Panicked { .. }) => {
+                Err(error)
+            }
             Ok(_) | Err(sizes::Unseen::Choosy) => Ok(()),
             Err(sizes::Unseen::Fails) if sizes::are_open(&self.signature) => {
                 tracing::warn!(%error, "a model fails on every trial input; it is served all the same");

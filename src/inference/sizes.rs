@@ -61,10 +61,17 @@ pub(super) fn find(plans: &Plans, signature: &Signature, limit: u64) -> Result<W
     Err(unseen)
 }
 
-/// Why the model takes no two rows where it takes one; `None` where it does, or no row was found.
+/// Why the model takes no two rows; `None` where it does, or where no row was found and other sizes than those
+/// that were tried may do.
 pub(super) fn two_rows(plans: &Plans, signature: &Signature, limit: u64) -> Option<InferError> {
     let batch = batch(signature)?;
-    let Working { mut sizes, fill } = find(plans, signature, limit).ok()?;
+    let Working { mut sizes, fill } = match find(plans, signature, limit) {
+        Ok(working) => working,
+        Err(Unseen::Fails) if !are_open(signature) => {
+            return run(plans, signature, candidates(signature).first()?, Fill::Zeros, limit).err();
+        }
+        Err(_) => return None,
+    };
     *sizes.get_mut(batch)? = 2;
     match run(plans, signature, &sizes, fill, limit) {
         Ok(()) | Err(InferError::Input(InputError::Value { .. })) => None,

@@ -234,12 +234,14 @@ fn parquet_and_csv_make_the_same_baseline() {
     assert!(from_csv["features"][0]["noise"]["psi_q50"].is_number());
 
     // One field that is no number makes texts of a column, and says so.
-    std::fs::write(dir.path().join("gap.csv"), "x,y\n1,a\n2,3\nN/A,b\n4,c\n").unwrap();
+    let gaps = dir.path().join("gap.csv").display().to_string();
+    std::fs::write(&gaps, "x,y\n1,a\n2,3\nN/A,b\n4,c\n").unwrap();
     let gap = |more: &[&str]| {
-        let all = [&["baseline", "m", "v1", "--data", "gap.csv"], more].concat();
+        let all = [&["baseline", "m", "v1", "--data", &gaps], more].concat();
         let output = command_in(dir.path(), &all);
-        assert!(output.status.success());
-        String::from_utf8(output.stderr).unwrap()
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{told}");
+        told
     };
     let told = gap(&[]);
     assert!(told.contains("column `x`: 3 of 4 fields are numbers, but \"N/A\" is not"), "{told}");

