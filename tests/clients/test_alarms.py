@@ -168,7 +168,7 @@ def minutes_between(earlier, later):
 def test_a_silence_is_called_once_and_a_restart_neither_forgets_nor_repeats_it(bench):
     receiver = bench.receiver([500, 503])
     gateway = bench.gateway(
-        f'[alarms]\nwebhook = "{receiver.url}"\nbackoff = "100ms"\nrunbook = "https://wiki/{{alarm}}/{{model}}"\n'
+        f'[alarms]\nwebhook = "{receiver.url}"\nbackoff = "100ms"\nevents = "none"\nrunbook = "https://wiki/{{alarm}}/{{model}}"\n'
         '[models.echo.alarms]\nsilence = { after = "8m", cool_down = "1m" }\n'
     ).start()
     traffic = Traffic(gateway)
@@ -291,7 +291,7 @@ def test_mute_hours_hold_the_call_back_and_not_the_alarm(bench):
     clock = lambda minute: f"{minute // 60 % 24:02}:{minute % 60:02}"
     mute = f"{clock(minute_of_day)}-{clock(minute_of_day + 120)}"
     gateway = bench.gateway(
-        f'[alarms]\nwebhook = "{receiver.url}"\nmute = ["{mute}"]\n[models.echo.alarms]\nsilence = {{ after = "2m" }}\n'
+        f'[alarms]\nwebhook = "{receiver.url}"\nevents = "none"\nmute = ["{mute}"]\n[models.echo.alarms]\nsilence = {{ after = "2m" }}\n'
     ).start()
     alarm = wait("the alarm", lambda: active(gateway).get("silence"))
     assert not alarm["called"] and receiver.calls == []

@@ -195,8 +195,8 @@ def test_a_kill_switch_acts_on_a_full_disk_and_the_gateway_starts_on_one(tmp_pat
             except urllib.error.HTTPError as error:
                 return error.code, json.load(error)
 
-        def order(path):
-            return post(gateway.admin_port, f"/api/v1/{path}", b'{"who": "ann", "why": "a test"}')
+        def order(path, why="a test"):
+            return post(gateway.admin_port, f"/api/v1/{path}", json.dumps({"who": "ann", "why": why}).encode())
 
         def predicts():
             return post(gateway.port, "/v2/models/iris/infer", ROW)[0]
@@ -205,14 +205,14 @@ def test_a_kill_switch_acts_on_a_full_disk_and_the_gateway_starts_on_one(tmp_pat
             gateway.start()
             assert wait_until(lambda: predicts() == 200, 60), gateway.output()
             ballast = fill(data)
-            # The journal may still have room in the block that it has begun.
-            for _ in range(50):
-                status, told = order("models/iris/kill")
-                assert status == 200, told
-                assert predicts() == 503, "it acts, written or not"
-                if not told["written"]:
+            # The journal may still have room in the block that it has begun: marks fill it.
+            for n in range(200):
+                if order(f"models/iris/versions/v1/{'unpin' if n % 2 else 'pin'}")[0] == 503:
                     break
-                assert order("models/iris/unkill")[0] == 200
+            # Longer than what did not fit.
+            status, told = order("models/iris/kill", "a test " * 40)
+            assert status == 200, told
+            assert predicts() == 503, "it acts, written or not"
             assert not told["written"] and "append to" in told["unwritten"], told
             status, refused = order("models/iris/unkill")
             assert status == 503, f"the other way needs the disk: {refused}"
