@@ -63,7 +63,7 @@ class Bench:
         }
 
     def oha(self, port, rate=RATE):
-        """Latencies in microseconds at a constant rate."""
+        """Latencies in microseconds at a constant rate, and how many requests failed (`bad`)."""
         command = ["oha", "--no-tui", "--output-format", "json", "--latency-correction", "-w"]
         command += ["-q", str(rate), "-c", str(CONNECTIONS), "-z", f"{self.options.seconds}s"]
         command += ["-m", "POST", "-T", "application/json", "-D", str(self.body)]
@@ -78,7 +78,7 @@ class Bench:
         if bad:
             say(f"!! ERRORS at a constant rate: {bad}")
         rate = result["summary"]["requestsPerSec"]
-        return {"p50": at["p50"], "p99": at["p99"], "p999": at["p99.9"], "rps": rate}
+        return {"p50": at["p50"], "p99": at["p99"], "p999": at["p99.9"], "rps": rate, "bad": sum(bad.values())}
 
     def measure_rate(self, server):
         """One run of oha, with what it cost the server."""

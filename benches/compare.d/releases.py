@@ -14,6 +14,8 @@ from servers import BODY, MODEL, PATH, REPLY, ask, left_out, must_answer, nginx,
 
 # Switches over all rounds.
 SWITCHES = 1000
+# The most that switching may add to the p99, in microseconds.
+ADDED_P99_US = 1000
 # Versions of the large tables.
 MANY = 10_000
 # Of so many models each.
@@ -148,6 +150,7 @@ def switches(bench):
         for number in range(bench.options.rounds if len(measures) > 1 else 0):
             for name in ("still", "switching") if number % 2 == 0 else ("switching", "still"):
                 rate[name].append(with_load(name == "switching", bench.measure_rate))
+                seen["failed"] += rate[name][-1]["bad"]
     finally:
         bench.wrk = wrk
     header = ["", "CPU us/req", "req/s", "p50 us", "p99 us", "p99.9 us"]
@@ -162,6 +165,9 @@ def switches(bench):
     bench.ratio("releases_switch_failed_vs_0", [1 / (1 + seen["failed"])], 1)
     bench.ratio("releases_switch_stale_vs_0", [1 / (1 + seen["stale"])], 1)
     best = rate if rate["still"] else ours
+    added = median(best["switching"], "p99") - median(best["still"], "p99")
+    say(f"  p99 that switching adds{' at a constant rate' if best is rate else ''}: {added:.0f} us")
+    bench.ratio("releases_switch_added_p99_vs_1ms", [ADDED_P99_US / max(added, 1)], 1)
     bench.ratio("releases_switch_p99", over(best, "still", "switching", "p99"), None)
     bench.ratio("releases_switch_throughput", over(ours, "switching", "still", "rps"), None)
     server.stop()
@@ -220,10 +226,10 @@ def at_rest(bench):
             break
         time.sleep(1)
     time.sleep(5)
-    before, user = sum(server.cpu()), server.thread_cpu("boot")
+    before, user = sum(server.cpu()), server.thread_cpu("pointsman")
     time.sleep(REST_S)
     share = (sum(server.cpu()) - before) / REST_S
-    loop = (server.thread_cpu("boot") - user) / REST_S
+    loop = (server.thread_cpu("pointsman") - user) / REST_S
     say(
         f"\n{MANY} versions of one model in the life cycle: live after {settled:.1f} s; at rest {share:.2%} of a core, "
         f"{loop:.2%} of it the life cycle with discovery; {server.rss_mib():.0f} MiB"
