@@ -182,6 +182,9 @@ def many_versions(bench):
             f'[models.m{number % MODELS:03}.versions.v{number}]\nbackends = ["http://127.0.0.1:{upstream.port}"]\n'
             for number in range(1, count)
         ]
+        # Of each model all traffic goes to its first version.
+        firsts = range(1, min(count, MODELS + 1))
+        others += [f'[models.m{at % MODELS:03}]\ntraffic = {{ v{at} = "100%" }}\n' for at in firsts]
         name = "1 version" if count == 1 else f"{count} versions"
         begin = time.monotonic()
         server = pointsman(bench, name, "versions.toml", UPSTREAM=upstream.port, OTHERS="".join(others))
