@@ -20,6 +20,8 @@ ADDED_P99_US = 1000
 MANY = 10_000
 # Of so many models each.
 MODELS = 100
+# Model directories that the versions at rest lie in.
+STORES = 4
 # The most that a table of many versions may take off the throughput.
 LOSS_MAX = 0.05
 # The most that versions at rest may take of a core.
@@ -210,10 +212,12 @@ def at_rest(bench):
     """CPU of a gateway that has many versions in its life cycle and nothing to do."""
     store = bench.scratch / "store"
     for number in range(1, MANY + 1):
-        folder = store / "iris" / f"v{number}"
+        # A source lists at most 4096 versions.
+        folder = store / str(number % STORES) / "iris" / f"v{number}"
         folder.mkdir(parents=True)
         (folder / "model.onnx").write_bytes(version(number))
-    server = pointsman(bench, "at rest", "rest.toml", STORE=store).wait_ready(120)
+    sources = [f'[discovery.store{at}]\ndirectory = "{store / str(at)}"\nsettle = "0s"\n' for at in range(STORES)]
+    server = pointsman(bench, "at rest", "rest.toml", SOURCES="".join(sources)).wait_ready(120)
     begin = time.monotonic()
     wait_for(server, f"v{MANY}", "live", "validating", "warming", seconds=600)
     order(server, f"models/iris/versions/v{MANY}/approve")
