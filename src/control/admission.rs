@@ -129,7 +129,7 @@ impl Limits {
         let time = policy.release.validating.mul_f64(0.8);
         let share = |target: Permille| f64::from(target.thousandths()) / 1000.0;
         let latency = policy.guard.latency.map(|wanted| (wanted.slo, share(wanted.target)));
-        Self { time, latency, margin: policy.guard.margin, ..Self::default() }
+        Self { time, latency, margin: policy.guard.golden_margin, ..Self::default() }
     }
 }
 

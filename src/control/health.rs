@@ -71,7 +71,7 @@ impl Rules {
             error_share: alarms.limits.error_share,
             slow,
             floors: alarms.limits.floors,
-            margin: guard.margin,
+            margin: guard.golden_margin,
             samples: guard.samples,
             label_minutes: WindowLength::Day.minutes(),
         }

@@ -34,6 +34,7 @@ shadow    = { pairs = 300, slower = 3, drops = "50%", limit = "30s" }
 
 [models.iris.guard]
 error_ratio = { margin = "5%" }
+golden_margin = "4%"
 """
 NAMES = [f"input[{column}]" for column in range(4)]
 

@@ -304,6 +304,14 @@ pub(in crate::config) static GUARD: Section = section(
             "How often the golden answers of loaded versions are asked for again.",
         ),
         key(
+            "golden_margin",
+            Kind::Ratio(Permille::NONE, Permille::ALL),
+            Absent::Same("2%"),
+            "By how much the metric on labelled golden rows may be worse than the champion's: a difference of \
+             accuracies, or a share of the champion's mean error. A version that is worse by more waits for an \
+             approval where the rows are too few to prove it.",
+        ),
+        key(
             "samples",
             Kind::Integer(1, 1_000_000_000),
             Absent::Same("100"),

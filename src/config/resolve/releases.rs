@@ -168,6 +168,7 @@ fn guard(fields: &Fields<'_>) -> GuardPolicy {
         sample_ratio: fields.number("sample_ratio").unwrap_or(default.sample_ratio),
         fresh: fields.duration("fresh").unwrap_or(default.fresh),
         golden: fields.duration("golden").unwrap_or(default.golden),
+        golden_margin: ratio(fields, "golden_margin").unwrap_or(default.golden_margin),
         samples: count("samples").unwrap_or(default.samples),
     }
 }

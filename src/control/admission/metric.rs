@@ -8,7 +8,7 @@ use super::golden::GoldenSet;
 use super::prediction::{Prediction, Reading};
 use super::probes::Probed;
 use super::tour::Tour;
-use super::{failed, passed, skipped};
+use super::{failed, needs_approval, passed, skipped};
 use crate::domain::lifecycle::evidence::{Check, CheckKind};
 use crate::domain::stats::paired::{Agreement, Differences, Rights};
 
@@ -162,7 +162,13 @@ impl Trial<'_> {
             return failed(KIND, format!("{numbers}; it may be worse by {margin}"));
         }
         if worse_by > margin {
-            return passed(KIND, format!("{numbers}; too few rows to call it worse"));
+            return needs_approval(
+                KIND,
+                format!(
+                    "{numbers}; it may be worse by {margin}, and these are too few rows to call it worse: give more \
+                     golden rows with labels, or approve it"
+                ),
+            );
         }
         passed(KIND, numbers.to_owned())
     }

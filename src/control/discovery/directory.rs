@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -230,8 +230,12 @@ fn folders(path: &Path) -> io::Result<Vec<(String, PathBuf)>> {
         if !is_valid_name(&name) || unfinished {
             continue;
         }
-        if fs::metadata(entry.path())?.is_dir() {
-            found.push((name, entry.path()));
+        match fs::metadata(entry.path()) {
+            Ok(facts) if facts.is_dir() => found.push((name, entry.path())),
+            Ok(_) => {}
+            // A link to nowhere, or what was removed meanwhile, is no folder.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(io::Error::new(error.kind(), format!("{name}: {error}"))),
         }
     }
     found.sort();

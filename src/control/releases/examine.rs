@@ -225,7 +225,7 @@ impl Releases {
                 }
                 Resident::Remote(servers) => {
                     let key = (model.clone(), version.clone());
-                    let mut addresses = servers.present(&key, &seen);
+                    let mut addresses = servers.members(&key, &seen);
                     if let (Some(let_in), Some(_)) = (&let_in, &servers.spec.discovered) {
                         addresses.retain(|server| let_in.contains(&server.authority()));
                     }

@@ -39,11 +39,19 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    /// Those that are there now, whoever they are.
-    pub(super) fn present(&self, key: &Key, seen: &Seen) -> Vec<BackendAddress> {
+    /// Those that are there now, whoever they are; if there are none, those that went last.
+    pub(super) fn members(&self, key: &Key, seen: &Seen) -> Vec<BackendAddress> {
         match &self.spec.discovered {
             None => self.spec.addresses.clone(),
             Some(source) => seen.members(source, Some(&there(&key.0, &key.1, &self.spec))),
+        }
+    }
+
+    /// Those that are there now.
+    fn present(&self, key: &Key, seen: &Seen) -> Vec<BackendAddress> {
+        match &self.spec.discovered {
+            None => self.spec.addresses.clone(),
+            Some(source) => seen.present_members(source, Some(&there(&key.0, &key.1, &self.spec))),
         }
     }
 }
@@ -74,27 +82,46 @@ impl Loaded {
         &mut self.guests
     }
 
-    /// Whether a version can answer now. Servers can while some are there that were let in.
+    /// Whether a version can answer now. Servers can while some are there that were let in: one that was lost is
+    /// asked on only where no other version can stand in.
     pub(super) fn is_ready(&self, key: &Key, digest: &Digest, seen: &Seen) -> bool {
         match self.get(key, digest) {
             None => false,
             Some(Resident::Local(..)) => true,
-            Some(Resident::Remote(servers)) => !self.answering(key, servers, seen).is_empty(),
+            Some(Resident::Remote(servers)) => {
+                !self.let_in_of(key, servers, servers.present(key, seen)).is_empty()
+            }
         }
     }
 
-    /// The servers that may answer clients and are there.
+    /// Whether there is anybody who can be asked for a version: its servers that are there, or those that went last.
+    pub(super) fn can_be_asked(&self, key: &Key, digest: &Digest, seen: &Seen) -> bool {
+        match self.get(key, digest) {
+            Some(Resident::Remote(servers)) => !self.answering(key, servers, seen).is_empty(),
+            _ => self.is_ready(key, digest, seen),
+        }
+    }
+
+    /// The servers that may answer clients: those that are there, or those that went last.
     pub(super) fn answering(
         &self,
         key: &Key,
         servers: &Servers,
         seen: &Seen,
     ) -> Vec<BackendAddress> {
-        let mut present = servers.present(key, seen);
+        self.let_in_of(key, servers, servers.members(key, seen))
+    }
+
+    fn let_in_of(
+        &self,
+        key: &Key,
+        servers: &Servers,
+        mut all: Vec<BackendAddress>,
+    ) -> Vec<BackendAddress> {
         if servers.spec.discovered.is_some() {
-            present.retain(|server| self.guests.may_answer(key, server));
+            all.retain(|server| self.guests.may_answer(key, server));
         }
-        present
+        all
     }
 
     /// `HOST:PORT` of the servers that were let in.
@@ -128,7 +155,7 @@ impl Loaded {
     pub(super) fn strangers(&self, key: &Key, digest: &Digest, seen: &Seen) -> Vec<BackendAddress> {
         match self.get(key, digest) {
             Some(Resident::Remote(servers)) if servers.spec.discovered.is_some() => {
-                self.guests.strangers(key, &servers.present(key, seen))
+                self.guests.strangers(key, &servers.members(key, seen))
             }
             _ => Vec::new(),
         }
@@ -173,7 +200,7 @@ impl Loaded {
             if servers.spec.discovered.is_none() {
                 continue;
             }
-            let had = servers.present(key, before);
+            let had = (servers.members(key, before), servers.present(key, before));
             // What an operator has said holds.
             let found = match servers.is_named {
                 true => None,
@@ -183,11 +210,11 @@ impl Loaded {
             if let Some(found) = found {
                 servers.spec = found;
             }
-            let has = servers.present(key, seen);
+            let has = (servers.members(key, seen), servers.present(key, seen));
             if is_new || had != has {
                 changed.insert(key.0.clone());
             }
-            self.guests.follow(key, &has);
+            self.guests.follow(key, &has.0);
         }
         changed
     }
@@ -204,10 +231,11 @@ impl Loaded {
         local.collect()
     }
 
-    /// Bytes of the versions of `model`, as estimated.
-    pub(super) fn memory(&self, model: &ModelName) -> u64 {
+    /// Bytes of those versions of `model` that `stay`, as estimated.
+    pub(super) fn memory(&self, model: &ModelName, stay: impl Fn(&VersionName) -> bool) -> u64 {
         let first = (model.clone(), VersionName::new(""));
         let of = self.residents.range(first..).take_while(|((name, _), _)| name == model);
+        let of = of.filter(|((_, version), _)| stay(version));
         of.map(|(_, (_, resident))| match resident {
             Resident::Local(loaded, _) => loaded.memory(),
             Resident::Remote(_) => 0,

@@ -27,7 +27,12 @@ impl Releases {
         let now = self.ledger.now().steady;
         let state = Arc::clone(self.ledger.state());
         for name in names {
-            let memory = self.loaded.memory(name);
+            let model = state.model(name);
+            // What is on its way out frees its memory by itself.
+            let memory = self.loaded.memory(name, |version| {
+                let known = model.and_then(|model| model.version(version));
+                known.is_none_or(|known| !matches!(known.stage(), Stage::Draining(_)))
+            });
             let doubt = self.sightings.doubt(name);
             let known = self.observed.models.get(name);
             let same = known.is_some_and(|seen| {
@@ -38,7 +43,6 @@ impl Releases {
                 let seen = self.seen_mut(name);
                 (seen.listing_doubt, seen.memory) = (doubt, memory);
             }
-            let model = state.model(name);
             self.loaded.guests().retain_of(name, |version| {
                 let known = model.and_then(|model| model.version(version));
                 known.is_some_and(|known| !is_gone(known.stage()))
@@ -115,7 +119,9 @@ impl Releases {
             let on_disk = (is_stored && !standing.deleting)
                 || (lies_elsewhere && !self.given_up.contains(&content));
             let (in_flight, asked) = self.traffic(key);
-            disk += if is_stored { known.release().bytes } else { 0 };
+            // What is evicted already goes by itself, once its grace is over.
+            let is_counted = is_stored && !matches!(stage, Stage::Evicted(_));
+            disk += if is_counted { known.release().bytes } else { 0 };
             versions += 1;
             self.loaded.track(key, ready);
             self.work.forget(key, stage);

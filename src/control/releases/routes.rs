@@ -14,7 +14,7 @@ use super::trials::TrialId;
 use crate::control::LoadedModels;
 use crate::domain::discovery::Seen;
 use crate::domain::ids::{Digest, ModelName, Permille, VersionName};
-use crate::domain::lifecycle::exposure::{Exposure, exposure};
+use crate::domain::lifecycle::exposure::{Exposure, exposure as exposure_of};
 use crate::domain::lifecycle::stage::Stage;
 use crate::domain::lifecycle::state::{Model, Signed, State, Version};
 use crate::domain::routing::TargetKind;
@@ -135,10 +135,9 @@ impl ModelRoutes {
         loaded: &Loaded,
         seen: &Seen,
     ) -> Self {
-        let ready = |version: &VersionName| {
+        let is = |version: &VersionName, how: fn(&Loaded, &Key, &Digest, &Seen) -> bool| {
             model.version(version).is_some_and(|known| {
-                let key = (name.clone(), version.clone());
-                loaded.is_ready(&key, &known.release().digest, seen)
+                how(loaded, &(name.clone(), version.clone()), &known.release().digest, seen)
             })
         };
         // Thousands of versions at rest need no look at what is loaded.
@@ -152,7 +151,12 @@ impl ModelRoutes {
         let killed_versions = model
             .killed_versions()
             .map(|(version, signed)| (version.clone(), kill(KillScope::Version, signed)));
-        let exposure = exposure(state, name, ready);
+        let mut exposure = exposure_of(state, name, |version| is(version, Loaded::is_ready));
+        if exposure.champion.is_none() {
+            // Nobody stands in: who went last may be there still, and is asked on.
+            let asked = exposure_of(state, name, |version| is(version, Loaded::can_be_asked));
+            exposure.champion = asked.champion;
+        }
         let candidate = exposure.candidate.as_ref();
         let candidate = candidate.and_then(|candidate| model.version(&candidate.version));
         Self {

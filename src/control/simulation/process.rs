@@ -527,6 +527,7 @@ fn checks_of(admitted: bool, golden: bool, asks: bool) -> Vec<Check> {
 fn compare(evidence: &mut ShadowEvidence, agreement: f64) {
     let noise = 1.0 / (evidence.pairs.max(1) as f64).sqrt();
     evidence.agreement_low = (evidence.pairs >= 30).then_some(agreement - noise);
+    evidence.agreement_high = (evidence.pairs >= 30).then_some((agreement + noise).min(1.0));
     evidence.slower_high = (evidence.pairs >= 30).then_some(1.1);
 }
 

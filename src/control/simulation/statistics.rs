@@ -18,7 +18,6 @@ use crate::domain::lifecycle::release::Release;
 use crate::domain::lifecycle::stage::{Edge, Rest, Stage};
 use crate::domain::lifecycle::state::State;
 use crate::domain::lifecycle::time::{Now, Steady, Wall};
-use crate::domain::stats::two_by_two::Tally;
 use crate::domain::trial::comparison::{ArmCounts, Arms, Comparison, Terms};
 
 /// Requests a minute, of all arms.
@@ -36,6 +35,21 @@ struct Rollout {
     /// Over the whole rollout.
     arms: Arms,
     step: usize,
+}
+
+/// What becomes of the requests that a version gets.
+#[derive(Clone, Copy)]
+struct Rates {
+    /// The share that ends in an error.
+    errors: f64,
+    /// The share that gives an output with NaN.
+    invalid: f64,
+}
+
+impl Rates {
+    const fn errors(errors: f64) -> Self {
+        Self { errors, invalid: 0.0 }
+    }
 }
 
 /// How a rollout ended, after so many answers of the candidate.
@@ -149,19 +163,23 @@ impl Rollout {
     }
 
     /// A minute of traffic with these rates of errors; how the rollout ended by it.
-    fn minute(&mut self, rng: &mut fastrand::Rng, champion: f64, candidate: f64) -> Option<End> {
+    fn minute(
+        &mut self,
+        rng: &mut fastrand::Rng,
+        champion: Rates,
+        candidate: Rates,
+    ) -> Option<End> {
         let model_state = self.state.model(&model()).expect("the model");
         let (_, known) = model_state.candidate().expect("a candidate");
         let Stage::Canary(canary) = known.stage() else { panic!("it is in canary") };
         let (step, since) = (canary.step(), known.since());
         let part = f64::from(canary.share().thousandths()) / 1000.0;
-        let mut arms = (Tally::default(), Tally::default());
         for _ in 0..RATE {
             let at = rng.f64();
             if at < part {
-                arms.0.count(rng.f64() < candidate);
+                add(&mut self.arms.candidate, rng.f64(), candidate);
             } else if at < 2.0 * part {
-                arms.1.count(rng.f64() < champion);
+                add(&mut self.arms.control, rng.f64(), champion);
             }
         }
         if self.step != step {
@@ -169,8 +187,6 @@ impl Rollout {
             self.step = step;
         }
         self.pass(MINUTE);
-        add(&mut self.arms.candidate, arms.0);
-        add(&mut self.arms.control, arms.1);
         self.comparison.look(self.arms);
         let of = &self.arms.candidate;
         let failed_from_start = if of.errors == of.responses { of.responses } else { 0 };
@@ -179,7 +195,7 @@ impl Rollout {
         self.settle()
     }
 
-    fn run(mut self, seed: u64, champion: f64, candidate: f64) -> (End, u64) {
+    fn run(mut self, seed: u64, champion: Rates, candidate: Rates) -> (End, u64) {
         let mut rng = fastrand::Rng::with_seed(seed);
         for _ in 0..10_000 {
             if let Some(end) = self.minute(&mut rng, champion, candidate) {
@@ -190,12 +206,14 @@ impl Rollout {
     }
 }
 
-/// Counts the outcomes of a minute.
-fn add(arm: &mut ArmCounts, minute: Tally) {
-    arm.draws += minute.total;
-    arm.responses += minute.total;
-    arm.outputs += minute.total - minute.failures;
-    arm.errors += minute.failures;
+/// Counts one response of a version; what becomes of it is drawn from `at`, between 0 and 1.
+fn add(arm: &mut ArmCounts, at: f64, rates: Rates) {
+    let (failed, spoilt) = (at < rates.errors, at < rates.errors + rates.invalid);
+    arm.draws += 1;
+    arm.responses += 1;
+    arm.outputs += u64::from(!failed);
+    arm.errors += u64::from(failed);
+    arm.invalid += u64::from(spoilt && !failed);
 }
 
 fn end_of(what: &What) -> Option<End> {
@@ -211,8 +229,8 @@ fn end_of(what: &What) -> Option<End> {
 }
 
 /// How many of `runs` rollouts ended well, and after how many answers of the candidate the others ended.
-fn rollouts(runs: u64, champion: f64, candidate: f64) -> (u64, u64, Vec<u64>) {
-    let rollout = Rollout::begin(champion);
+fn rollouts(runs: u64, champion: Rates, candidate: Rates) -> (u64, u64, Vec<u64>) {
+    let rollout = Rollout::begin(champion.errors);
     let (mut promoted, mut insufficient, mut stopped) = (0, 0, Vec::new());
     for seed in 0..runs {
         match rollout.clone().run(seed, champion, candidate) {
@@ -227,9 +245,33 @@ fn rollouts(runs: u64, champion: f64, candidate: f64) -> (u64, u64, Vec<u64>) {
 
 #[test]
 fn of_a_thousand_rollouts_of_an_equal_version_at_most_one_in_a_hundred_is_rolled_back() {
-    let (promoted, insufficient, stopped) = rollouts(1000, 0.01, 0.01);
+    let (promoted, insufficient, stopped) =
+        rollouts(1000, Rates::errors(0.01), Rates::errors(0.01));
     println!("promoted {promoted}, insufficient {insufficient}, rolled back {}", stopped.len());
     assert!(stopped.len() as u64 + insufficient <= 10, "{insufficient} and {stopped:?}");
+}
+
+/// What makes both give NaN now and then (a client's odd row) is nothing that the candidate brought.
+#[test]
+fn an_equal_version_survives_the_rare_invalid_outputs_that_the_champion_gives_as_well() {
+    for invalid in [0.0002, 0.001, 0.01] {
+        let rates = Rates { errors: 0.01, invalid };
+        let (promoted, insufficient, stopped) = rollouts(500, rates, rates);
+        println!("{invalid}: promoted {promoted}, insufficient {insufficient}, {stopped:?}");
+        assert!(stopped.len() as u64 + insufficient <= 5, "{invalid}: {insufficient}, {stopped:?}");
+    }
+}
+
+#[test]
+fn outputs_that_only_the_candidate_spoils_stop_it_soon() {
+    for (invalid, most) in [(0.005, 6000), (0.02, 1500), (0.2, 200)] {
+        let bad = Rates { errors: 0.01, invalid };
+        let (promoted, _, stopped) = rollouts(40, Rates::errors(0.01), bad);
+        let median = stopped.get(stopped.len() / 2).copied();
+        println!("{invalid}: promoted {promoted}, rolled back after {median:?} answers");
+        assert!(median.is_some_and(|median| median < most), "{invalid}: {median:?}");
+        assert_eq!(promoted, 0, "{invalid}");
+    }
 }
 
 #[test]
@@ -241,7 +283,8 @@ fn versions_with_more_errors_are_rolled_back_soon() {
         (0.01, 10.0, 40, 400),
         (0.05, 3.0, 20, 800),
     ] {
-        let (promoted, _, stopped) = rollouts(runs, champion, champion * factor);
+        let (promoted, _, stopped) =
+            rollouts(runs, Rates::errors(champion), Rates::errors(champion * factor));
         let at = |percent: usize| stopped.get(stopped.len() * percent / 100).copied();
         println!(
             "| {:.1}% | {:.1}% | {}% | {:?} | {:?} |",

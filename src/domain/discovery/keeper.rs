@@ -253,21 +253,11 @@ impl Keeper {
     /// The endpoints that may be used for `release`, or for anything. Those that are there and steady; if
     /// there are none, those that are there; if there are none, those that went last: a set that had a
     /// member keeps one.
-    pub fn members(&self, release: Option<&Release>) -> Vec<(&BackendAddress, &Endpoint)> {
-        let fits = |endpoint: &Endpoint| {
-            endpoint.serves.is_empty()
-                || release.is_none_or(|release| endpoint.serves.contains(release))
-        };
-        let all: Vec<_> = self
-            .things
-            .iter()
-            .filter_map(|(thing, kept)| match (thing, &kept.facts) {
-                (Thing::Backend(address), Facts::Backend(endpoint)) if fits(endpoint) => {
-                    Some((address, endpoint, kept))
-                }
-                _ => None,
-            })
-            .collect();
+    pub fn members<'a>(
+        &'a self,
+        release: Option<&'a Release>,
+    ) -> Vec<(&'a BackendAddress, &'a Endpoint)> {
+        let all: Vec<_> = self.endpoints(release).collect();
         let last = all.iter().map(|(.., kept)| kept.absent_since_ms).max().flatten();
         let steady = |kept: &Kept| kept.is_present() && !kept.damping.is_damped();
         let pick = |wanted: &dyn Fn(&Kept) -> bool| -> Vec<(&BackendAddress, &Endpoint)> {
@@ -278,6 +268,28 @@ impl Keeper {
             .into_iter()
             .find(|members| !members.is_empty())
             .unwrap_or_else(|| pick(&|kept: &Kept| kept.absent_since_ms == last))
+    }
+
+    /// The endpoints for `release`, or for anything, that are there: none where all have gone.
+    pub fn present_members<'a>(&'a self, release: Option<&'a Release>) -> Vec<&'a BackendAddress> {
+        let there = self.endpoints(release).filter(|(.., kept)| kept.is_present());
+        there.map(|(address, ..)| address).collect()
+    }
+
+    fn endpoints<'a>(
+        &'a self,
+        release: Option<&'a Release>,
+    ) -> impl Iterator<Item = (&'a BackendAddress, &'a Endpoint, &'a Kept)> {
+        let fits = move |endpoint: &Endpoint| {
+            endpoint.serves.is_empty()
+                || release.is_none_or(|release| endpoint.serves.contains(release))
+        };
+        self.things.iter().filter_map(move |(thing, kept)| match (thing, &kept.facts) {
+            (Thing::Backend(address), Facts::Backend(endpoint)) if fits(endpoint) => {
+                Some((address, endpoint, kept))
+            }
+            _ => None,
+        })
     }
 
     fn present(&self) -> usize {

@@ -84,6 +84,17 @@ impl Seen {
         let members = keeper.map(|keeper| keeper.members(release)).unwrap_or_default();
         members.into_iter().map(|(address, _)| address.clone()).collect()
     }
+
+    /// Those of them that are there: none where all have gone.
+    pub fn present_members(
+        &self,
+        source: &SourceName,
+        release: Option<&Release>,
+    ) -> Vec<BackendAddress> {
+        let keeper = self.sources.get(source);
+        let there = keeper.map(|keeper| keeper.present_members(release)).unwrap_or_default();
+        there.into_iter().cloned().collect()
+    }
 }
 
 /// The versions that one source sees.

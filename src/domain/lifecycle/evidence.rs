@@ -160,6 +160,9 @@ pub struct ShadowEvidence {
     pub invalid: u64,
     /// Lower confidence bound of the agreement.
     pub agreement_low: Option<f64>,
+    /// Its upper confidence bound.
+    #[serde(default)]
+    pub agreement_high: Option<f64>,
     /// Upper confidence bound of the candidate's p99 latency over the champion's.
     pub slower_high: Option<f64>,
     /// Share of copies that were dropped under load.
@@ -273,10 +276,6 @@ pub struct CanaryEvidence {
     pub responses: u64,
     /// Responses of the candidate before its first good one.
     pub failed_from_start: u64,
-    /// Outputs with NaN, infinity or a wrong shape.
-    pub faults: u64,
-    /// The same of the control slice.
-    pub control_faults: u64,
     /// What killed the candidate: memory, a panic, all its backends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crashed: Option<String>,

@@ -236,6 +236,8 @@ pub struct GuardPolicy {
     pub fresh: Duration,
     /// How often the golden set of loaded versions is run again.
     pub golden: Duration,
+    /// By how much the metric on labelled golden rows may be worse than the champion's.
+    pub golden_margin: f64,
     /// The fewest responses from which a version is called degraded.
     pub samples: u64,
 }
@@ -251,6 +253,7 @@ impl Default for GuardPolicy {
             sample_ratio: 1e-4,
             fresh: 10 * MINUTE,
             golden: HOUR,
+            golden_margin: 0.02,
             samples: 100,
         }
     }

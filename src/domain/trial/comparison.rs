@@ -161,8 +161,6 @@ impl Comparison {
             began: self.began,
             responses: of.responses.saturating_sub(self.before),
             failed_from_start,
-            faults: of.invalid,
-            control_faults: against.invalid,
             crashed,
             rates: self.tests.iter().map(|test| test.evidence(&self.arms)).collect(),
             // One over an e-value is a p-value that holds at any number of looks.

@@ -102,12 +102,14 @@ impl Pairs {
     /// What the pairs say.
     pub fn evidence(&self, copies: Copies) -> ShadowEvidence {
         let bound = rate(self.agreed, self.compared, super::BOUND_ALPHA);
+        let bound = bound.filter(|_| self.compared > 0);
         ShadowEvidence {
             began: self.began,
             pairs: self.compared,
             replayed: self.replayed,
             invalid: self.invalid,
-            agreement_low: bound.filter(|_| self.compared > 0).map(|bound| bound.lower),
+            agreement_low: bound.map(|bound| bound.lower),
+            agreement_high: bound.map(|bound| bound.upper),
             slower_high: self.slower(),
             drops: copies.dropped as f64 / copies.chosen.max(1) as f64,
             labels_better: false,
@@ -298,7 +300,8 @@ mod tests {
     fn too_few_pairs_claim_nothing_about_the_tail() {
         let evidence = of((0..300).map(|_| pair(PairOutcome::Agrees, 5, 5)));
         assert_eq!(evidence.slower_high, None);
-        assert_eq!(of(std::iter::empty()).agreement_low, None);
+        let none = of(std::iter::empty());
+        assert_eq!((none.agreement_low, none.agreement_high), (None, None));
     }
 
     #[test]

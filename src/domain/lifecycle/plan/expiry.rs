@@ -95,7 +95,11 @@ impl Scene<'_> {
             Stage::Quarantined(_) => {
                 let kept = now.since(version.since());
                 let over = policy.quarantine.filter(|max| kept > *max);
-                over.map(|_| (Aim::Delete, Ground::Quarantine(kept)))
+                let full = policy.disk.filter(|max| self.observed.disk > *max);
+                let ground = over
+                    .map(|_| Ground::Quarantine(kept))
+                    .or_else(|| full.map(|max| Ground::Disk(self.observed.disk, max)))?;
+                Some((Aim::Delete, ground))
             }
             _ => None,
         }

@@ -83,7 +83,7 @@ impl<'a> Scene<'a> {
         {
             return retire(format!("its content is that of {champion}, which is live"));
         }
-        if version.is_ordered() {
+        if version.is_ordered() || version.held().is_some() {
             return None;
         }
         let ahead = champion.into_iter().chain(self.candidate);

@@ -69,6 +69,9 @@ impl<'a> Scene<'a> {
         gate: Gate,
         lacking: &[String],
     ) -> Outlook {
+        if version.held().is_some() {
+            return Outlook::Waits(lacking.to_vec());
+        }
         let stayed = Spell(self.stayed(version));
         let why = format!("after {stayed} it still lacks {}", lacking.join("; "));
         self.fail(name, version, Verdict { gate, why })

@@ -51,6 +51,17 @@ pub fn may_take_traffic(evidence: &ShadowEvidence, policy: &ShadowPolicy) -> Res
     if policy.pairs == 0 {
         return Ok(Tried { evidence: evidence.clone(), unproven: Vec::new() });
     }
+    // More time brings no evidence for what was measured to be otherwise.
+    let high = evidence.agreement_high.filter(|_| !evidence.labels_better);
+    if let Some(high) = high.filter(|high| *high < policy.agreement) {
+        let why = format!(
+            "at most {:.1}% of its answers agree with the champion's, by {} pairs; {:.1}% are asked for",
+            high * 100.0,
+            evidence.pairs,
+            policy.agreement * 100.0
+        );
+        return Err(Stop::Fail(Verdict { gate: Gate::Shadow, why }));
+    }
     let mut lacking = Vec::new();
     if evidence.pairs < policy.pairs {
         lacking.push(format!("{} of {} compared pairs", evidence.pairs, policy.pairs));
