@@ -72,6 +72,8 @@ pub struct Artifact {
     pub bytes: u64,
     /// What is missing; `None` once the folder is complete.
     pub waits_for: Option<String>,
+    /// What is said of how it came about.
+    pub provenance: Provenance,
 }
 
 /// What is known about an endpoint.
@@ -82,6 +84,30 @@ pub struct Endpoint {
     pub serves: BTreeSet<Release>,
     /// What it is said to speak.
     pub dialect: Option<Dialect>,
+    /// What is said of how versions that it serves came about.
+    pub provenance: BTreeMap<Release, Provenance>,
+}
+
+/// What those who made a version say of how it came about. Nobody checks it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Provenance {
+    /// Who made it.
+    pub publisher: Option<String>,
+    /// When it was trained, in milliseconds since the Unix epoch.
+    pub trained_ms: Option<u64>,
+}
+
+impl Provenance {
+    /// Whether nothing is said.
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Takes over from `other` what is not said here.
+    fn complete(&mut self, other: &Self) {
+        self.publisher = self.publisher.take().or_else(|| other.publisher.clone());
+        self.trained_ms = self.trained_ms.or(other.trained_ms);
+    }
 }
 
 /// What one source has answered.
@@ -100,6 +126,7 @@ impl Listing {
         match self.0.get_mut(&thing) {
             Some(Facts::Backend(known)) => {
                 known.serves.extend(endpoint.serves);
+                known.provenance.extend(endpoint.provenance);
                 known.dialect = endpoint.dialect.or(known.dialect);
             }
             Some(Facts::Artifact(_)) | None => {

@@ -136,6 +136,30 @@ fn clients_see_nothing_of_a_server_that_dies_while_it_answers_a_share() {
     store.gateway.metric_is(failed, fell_back.len() as f64);
 }
 
+#[test]
+fn what_a_server_says_of_its_version_is_written_down_and_a_mistake_in_it_is_refused() {
+    let store = Store::start(REGISTERED);
+    let nobody = crate::support::nobody();
+    let body = |trained_at: &str| {
+        json!({
+            "address": format!("http://{}", nobody.address), "model": "m", "version": "v1",
+            "publisher": "nightly", "trained_at": trained_at,
+        })
+    };
+    let refused = store.order("registrations", &body("yesterday"));
+    assert_eq!(refused.status, 400);
+    assert!(refused.text().contains("`trained_at` must be a moment such as"), "{}", refused.text());
+    assert_eq!(store.order("registrations", &body("2026-01-01T00:00:00Z")).status, 201);
+    let shown = eventually("it is sighted", || store.version("v1"));
+    assert_eq!(shown["publisher"], "nightly", "{shown:#}");
+    assert_eq!(shown["trained_at_ms"], 1_767_225_600_000_u64, "{shown:#}");
+    // Another word later does not change what was written down.
+    assert_eq!(store.order("registrations", &body("2026-06-01T00:00:00Z")).status, 201);
+    let store = store.killed_and_started_again();
+    let shown = store.version("v1").unwrap();
+    assert_eq!(shown["trained_at_ms"], 1_767_225_600_000_u64, "{shown:#}");
+}
+
 /// Registers a server at `address` for `m`.
 fn register(store: &Store, address: std::net::SocketAddr, version: &str) {
     let body = json!({
