@@ -1,4 +1,4 @@
-//! One server more for a version that answers clients already.
+//! One server more for a version that answers clients already, and whether it stays the one that it was.
 //!
 //! Owns what it must show: that it is who it claims to be, that it answers probe rows with finite numbers, and that
 //! its answers are those of the servers that are asked already. Never compares two versions.
@@ -62,4 +62,14 @@ pub(super) async fn join(
     }
     let detail = format!("{}; {compared} answers are those of the others", identity.detail);
     Ok(passed(KIND, detail))
+}
+
+/// Asks one server of those that answer who it is.
+///
+/// # Errors
+/// When it cannot be asked.
+pub(super) async fn watch(server: &Subject, limits: &Limits) -> Result<Check, CheckError> {
+    let mut bench = Bench::new(server, limits).await.map_err(CheckError::Candidate)?;
+    let row = bench.answered(1).await.map_err(CheckError::Candidate)?.pop();
+    identity(server, &mut bench, row.as_deref()).await
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Key;
-use super::guests::Guests;
+use super::guests::{Errand, Guests};
 use super::sightings::Several;
 use crate::control::LoadedModels;
 use crate::control::members::{Members, there};
@@ -124,11 +124,16 @@ impl Loaded {
         }
     }
 
-    /// Servers of a version that are to be asked who they are.
-    pub(super) fn strangers(&self, key: &Key, digest: &Digest, seen: &Seen) -> Vec<BackendAddress> {
+    /// Servers of a version that are to be asked who they are, or still are.
+    pub(super) fn errands(
+        &self,
+        key: &Key,
+        digest: &Digest,
+        seen: &Seen,
+    ) -> Vec<(BackendAddress, Errand)> {
         match self.get(key, digest) {
             Some(Resident::Remote(servers)) if servers.spec.discovered.is_some() => {
-                self.guests.strangers(key, &servers.present(key, seen))
+                self.guests.errands(key, &servers.present(key, seen))
             }
             _ => Vec::new(),
         }
@@ -265,9 +270,9 @@ mod tests {
         let mut loaded = Loaded::default();
         loaded.insert(key(), digest(), named());
         let (theirs, other) = (seen(&[1], Some(("theirs", "7"))), seen(&[1], Some(("m", "v1"))));
-        assert_eq!(loaded.strangers(&key(), &digest(), &theirs), [address(1)]);
-        assert_eq!(loaded.strangers(&key(), &digest(), &other), []);
-        loaded.guests().let_in(&key(), &address(1));
+        assert_eq!(loaded.errands(&key(), &digest(), &theirs), [(address(1), Errand::Meet)]);
+        assert_eq!(loaded.errands(&key(), &digest(), &other), []);
+        loaded.guests().let_in(&key(), &address(1), Errand::Meet);
         assert!(loaded.is_ready(&key(), &digest(), &theirs));
         assert!(!loaded.is_ready(&key(), &digest(), &other));
         let changed = loaded.meet(&theirs, &other);
@@ -299,7 +304,7 @@ mod tests {
         };
         assert_eq!(members(&loaded), []);
         assert!(!loaded.is_ready(&key(), &digest(), &all));
-        loaded.guests().let_in(&key(), &address(2));
+        loaded.guests().let_in(&key(), &address(2), Errand::Meet);
         assert_eq!(members(&loaded), [address(2)]);
         let Some(resident) = loaded.get(&key(), &digest()).cloned() else { panic!("gone") };
         let VersionSpec::Backends(spec) = loaded.spec(&key(), &resident, &all) else {

@@ -244,3 +244,34 @@ fn a_server_that_joins_a_live_version_answers_clients_once_it_has_shown_who_it_i
         assert_eq!(store.predict(), (200, Some(20.0), "v1".to_owned()));
     }
 }
+
+#[test]
+fn a_server_that_becomes_another_at_its_address_is_found_out_and_gets_no_requests_any_more() {
+    let store = Store::start(REGISTERED);
+    let address = crate::support::nobody();
+    let place = address.address;
+    let first = unregistered("v1", 2.0, Some(address.leave()));
+    register(&store, place, "v1");
+    store.wait_for_words("v1", "an operator's approval");
+    store.ordered("models/m/versions/v1/approve");
+    store.wait_for("v1", "live");
+    assert_eq!(store.predict(), (200, Some(20.0), "v1".to_owned()));
+    drop(first.kill());
+    assert_ne!(store.predict().0, 200, "it is away");
+    // Its registration still holds.
+    let other = unregistered("v9", 3.0, Some(place));
+    let told = patiently("it is told", || {
+        // That clients are failed makes haste.
+        store.predict();
+        let found = |(kind, _): &(String, String)| kind == "release.server_changed";
+        store.events().into_iter().find(found)
+    });
+    assert!(told.1.contains(&format!("{place} is not m v1 any more")), "{told:?}");
+    assert!(told.1.contains("has v9 of `m`, and no version `v1`"), "{told:?}");
+    eventually("it gets no requests", || (store.predict().0 == 503).then_some(()));
+    // The one that it was is let in again.
+    drop(other.kill());
+    let _first = unregistered("v1", 2.0, Some(place));
+    patiently("it answers again", || (store.predict().0 == 200).then_some(()));
+    assert_eq!(store.predict(), (200, Some(20.0), "v1".to_owned()));
+}
