@@ -9,6 +9,7 @@ mod features;
 mod local;
 mod models;
 mod monitor;
+mod pages;
 mod quality;
 mod releases;
 mod sinks;
@@ -24,6 +25,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::from_fn;
 use axum::response::IntoResponse;
 use axum::routing::{get, post, put};
 use parking_lot::Mutex;
@@ -358,6 +360,7 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/api/v1/registrations/{id}", put(discovery::renew).delete(discovery::deregister))
         .route("/api/v1/models/{model}/versions/{version}/quality", get(quality::version))
         .merge(releases::routes())
+        .layer(from_fn(pages::guard))
         .with_state(admin)
 }
 

@@ -17,7 +17,9 @@ use crate::config::{backend_address, provenance};
 use crate::control::discovery::{DiscoveryHandle, Granted, RegisterError, Registration, standing};
 use crate::control::events::EVENTS_MAX;
 use crate::domain::dialect::Dialect;
-use crate::domain::discovery::{Facts, Keeper, Kept, Sighting, Standing, Thing, What};
+use crate::domain::discovery::{
+    Facts, Keeper, Kept, Sighting, Standing, Thing, What, unusable,
+};
 use crate::domain::ids::{ModelName, SourceName, VersionName, is_valid_name};
 use crate::telemetry::Registry;
 
@@ -241,6 +243,9 @@ fn registration(body: &[u8]) -> Result<Registration, String> {
         }
     };
     let address = backend_address(&body.address)?;
+    if let Some(why) = unusable(&address) {
+        return Err(why);
+    }
     let provenance = provenance(body.publisher.as_deref(), body.trained_at.as_deref())?;
     let source = body.source.map(SourceName::new);
     Ok(Registration { source, address, serves, dialect, provenance })

@@ -26,7 +26,7 @@ pub(super) fn declared(intent: &Intent, now_ms: u64) -> Option<(SourceName, Keep
                         let serves = [(model.clone(), version.clone())].into();
                         let dialect = dialect.declared();
                         let endpoint = Endpoint { serves, dialect, ..Endpoint::default() };
-                        listing.backend(address.clone(), endpoint);
+                        listing.declared(address.clone(), endpoint);
                     }
                 }
             }

@@ -157,6 +157,40 @@ fn only_endpoints_that_fit_are_members_and_those_that_say_nothing_fit() {
 }
 
 #[test]
+fn an_address_that_no_server_of_another_machine_has_is_left_out_and_the_answer_is_not_whole() {
+    let at = |host: &str| BackendAddress { host: host.to_owned(), port: 80 };
+    for bad in [
+        "169.254.169.254",
+        "::ffff:169.254.169.254",
+        "fe80::1",
+        "0.0.0.0",
+        "::",
+        "224.0.0.1",
+        "ff02::1",
+        "255.255.255.255",
+    ] {
+        let why = unusable(&at(bad)).expect(bad);
+        assert!(why.contains("must be listed in the configuration"), "{why}");
+        let mut keeper = Keeper::new(POLICY);
+        keeper.observe(0, whole([1, 2]));
+        let mut answer = listing([1]);
+        answer.backend(at(bad), Endpoint::default());
+        keeper.observe(10, Answer::Whole(answer.clone()));
+        let changes = keeper.observe(20_000, Answer::Whole(answer));
+        assert_eq!(changes.gone, [], "{bad}: it is no answer to go by");
+        assert_eq!(keeper.members(None).len(), 2, "{bad}");
+        let standing = &keeper.health().standing;
+        assert!(matches!(standing, Standing::Stale(_, Why::Partial(_))), "{bad}: {standing:?}");
+    }
+    for good in ["127.0.0.1", "::1", "10.0.0.1", "fd00::1", "predictor.internal", "2001:db8::1"] {
+        assert_eq!(unusable(&at(good)), None, "{good}");
+    }
+    let mut named = Listing::default();
+    named.declared(at("169.254.1.1"), Endpoint::default());
+    assert_eq!((named.len(), named.refused()), (1, None), "an operator's word");
+}
+
+#[test]
 fn a_listing_beyond_the_bound_is_cut_and_the_longest_gone_are_forgotten() {
     let many = u16::try_from(LISTED_MAX).expect("small") + 10;
     let mut keeper = Keeper::new(POLICY);
