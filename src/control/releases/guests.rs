@@ -40,8 +40,8 @@ const DOUBTED_EVERY: Duration = Duration::from_secs(5);
 /// How often one is asked while its version fails clients.
 const FAILING_EVERY: Duration = Duration::from_secs(10);
 
-/// What the file has: by model and version, `HOST:PORT` of each server.
-type Written = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
+/// What the file has: by model and version, `HOST:PORT` of each server with the versions that it said it has.
+type Written = BTreeMap<String, BTreeMap<String, BTreeMap<String, BTreeSet<String>>>>;
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -64,8 +64,10 @@ pub(super) enum Errand {
 }
 
 /// One that was let in.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Guest {
+    /// What it said it has, by its own names; none where it does not say.
+    versions: BTreeSet<String>,
     asked: Instant,
     watch_at: Instant,
     meet_at: Instant,
@@ -73,14 +75,14 @@ struct Guest {
 
 impl Guest {
     /// It was asked now, and is to be met at that time.
-    fn asked_now(meet_at: Instant) -> Self {
+    fn asked_now(versions: BTreeSet<String>, meet_at: Instant) -> Self {
         let asked = Instant::now();
-        Self { asked, watch_at: asked + WATCHED_EVERY, meet_at }
+        Self { versions, asked, watch_at: asked + WATCHED_EVERY, meet_at }
     }
 
     /// It may have become another since it was asked.
-    fn in_doubt() -> Self {
-        Self::asked_now(Instant::now() + DOUBTED_EVERY)
+    fn in_doubt(versions: BTreeSet<String>) -> Self {
+        Self::asked_now(versions, Instant::now() + DOUBTED_EVERY)
     }
 
     /// What it is to be asked now.
@@ -109,12 +111,12 @@ impl Guests {
             tracing::warn!(%path, %error, "which servers were checked is not known: all are asked again");
             Written::new()
         });
-        // While this process was away they may have become others.
-        let guest = Guest::in_doubt();
         let models = written.into_iter().flat_map(|(model, versions)| {
             versions.into_iter().map(move |(version, servers)| {
                 let key = (ModelName::new(model.as_str()), VersionName::new(version));
-                (key, servers.into_iter().map(|server| (server, guest)).collect())
+                // While this process was away they may have become others.
+                let guest = |(server, versions)| (server, Guest::in_doubt(versions));
+                (key, servers.into_iter().map(guest).collect())
             })
         });
         Self { let_in: models.collect(), file: Some(file), ..Self::default() }
@@ -155,8 +157,32 @@ impl Guests {
         strangers
     }
 
+    /// What a server that was let in says of itself that it did not say then. Its names are its own; that they are other
+    /// ones by now is another matter.
+    pub(super) fn contradicts(
+        &self,
+        key: &Key,
+        server: &BackendAddress,
+        versions: &BTreeSet<String>,
+    ) -> Option<String> {
+        let before = &self.let_in.get(key)?.get(&server.authority())?.versions;
+        let differs = !before.is_empty() && !versions.is_empty() && before != versions;
+        let named = |versions: &BTreeSet<String>| {
+            versions.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+        };
+        differs.then(|| {
+            format!("it says that it has {}, and said {} before", named(versions), named(before))
+        })
+    }
+
     /// Lets a server in, or finds it to be who it was; whether it is a new one.
-    pub(super) fn let_in(&mut self, key: &Key, server: &BackendAddress, errand: Errand) -> bool {
+    pub(super) fn let_in(
+        &mut self,
+        key: &Key,
+        server: &BackendAddress,
+        errand: Errand,
+        versions: BTreeSet<String>,
+    ) -> bool {
         let name = server.authority();
         if let Some(servers) = self.turned_away.get_mut(key) {
             servers.remove(&name);
@@ -164,8 +190,12 @@ impl Guests {
         let servers = self.let_in.entry(key.clone()).or_default();
         let before = servers.get(&name).filter(|_| errand == Errand::Watch);
         let meet_at = before.map_or_else(|| Instant::now() + MET_EVERY, |before| before.meet_at);
-        let is_new = servers.insert(name, Guest::asked_now(meet_at)).is_none();
-        self.is_stale |= is_new;
+        // One that does not tell any more is still known by what it told.
+        let known = servers.get(&name).map(|guest| guest.versions.clone()).unwrap_or_default();
+        let says_more = known.is_empty() && !versions.is_empty();
+        let versions = if versions.is_empty() { known } else { versions };
+        let is_new = servers.insert(name, Guest::asked_now(versions, meet_at)).is_none();
+        self.is_stale |= is_new || says_more;
         is_new
     }
 
@@ -183,7 +213,7 @@ impl Guests {
     pub(super) fn missed(&mut self, key: &Key, server: &BackendAddress) {
         let servers = self.let_in.get_mut(key);
         match servers.and_then(|servers| servers.get_mut(&server.authority())) {
-            Some(guest) => *guest = Guest::in_doubt(),
+            Some(guest) => *guest = Guest::in_doubt(std::mem::take(&mut guest.versions)),
             None => self.turn_away(key, server, pause_after),
         }
     }
@@ -242,7 +272,8 @@ impl Guests {
         let mut written = Written::new();
         for ((model, version), servers) in self.let_in.iter().filter(|(_, it)| !it.is_empty()) {
             let versions = written.entry(model.to_string()).or_default();
-            versions.insert(version.to_string(), servers.keys().cloned().collect());
+            let servers = servers.iter().map(|(name, guest)| (name.clone(), guest.versions.clone()));
+            versions.insert(version.to_string(), servers.collect());
         }
         Some((file, serde_json::to_vec(&written).ok()?))
     }
@@ -279,6 +310,27 @@ mod tests {
         ports.iter().map(|port| BackendAddress { host: "10.0.0.1".into(), port: *port }).collect()
     }
 
+    /// Lets one in that says it has `v1`.
+    fn let_in(guests: &mut Guests, key: &Key, server: &BackendAddress, errand: Errand) -> bool {
+        guests.let_in(key, server, errand, ["v1".to_owned()].into())
+    }
+
+    #[test]
+    fn one_that_names_other_versions_than_before_is_another_and_silence_is_none() {
+        let (mut guests, key, all) = (Guests::default(), key(), servers(&[1]));
+        let says = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let told = |guests: &Guests, names: &[&str]| guests.contradicts(&key, &all[0], &says(names));
+        assert_eq!(told(&guests, &["v9"]), None, "a stranger has said nothing yet");
+        guests.let_in(&key, &all[0], Errand::Meet, says(&[]));
+        assert_eq!(told(&guests, &["v1"]), None, "it did not tell");
+        guests.let_in(&key, &all[0], Errand::Watch, says(&["v1"]));
+        guests.let_in(&key, &all[0], Errand::Watch, says(&[]));
+        guests.missed(&key, &all[0]);
+        assert_eq!(told(&guests, &["v1"]), None);
+        let words = told(&guests, &["v1", "v2"]).expect("another");
+        assert_eq!(words, "it says that it has v1, v2, and said v1 before");
+    }
+
     /// The ports of the servers that are to meet us, and of those that are watched.
     fn errands(guests: &Guests, all: &[BackendAddress]) -> (Vec<u16>, Vec<u16>) {
         let due = guests.errands(&key(), all);
@@ -293,7 +345,7 @@ mod tests {
     fn servers_answer_once_they_were_let_in_and_not_after_they_were_gone() {
         let (mut guests, key, all) = (Guests::default(), key(), servers(&[1, 2]));
         assert_eq!(errands(&guests, &all), (vec![1, 2], vec![]));
-        assert!(guests.let_in(&key, &all[0], Errand::Meet));
+        assert!(let_in(&mut guests, &key, &all[0], Errand::Meet));
         assert!(guests.may_answer(&key, &all[0]) && !guests.may_answer(&key, &all[1]));
         assert_eq!(errands(&guests, &all), (vec![2], vec![]));
         guests.follow(&key, &servers(&[2]));
@@ -316,28 +368,28 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_that_was_let_in_is_watched_and_met_again_now_and_then() {
         let (mut guests, key, all) = (Guests::default(), key(), servers(&[1]));
-        guests.let_in(&key, &all[0], Errand::Meet);
+        let_in(&mut guests, &key, &all[0], Errand::Meet);
         for minute in 1..10 {
             tokio::time::advance(WATCHED_EVERY).await;
             assert_eq!(errands(&guests, &all), (vec![], vec![1]), "minute {minute}");
-            assert!(!guests.let_in(&key, &all[0], Errand::Watch), "it is no new one");
+            assert!(!let_in(&mut guests, &key, &all[0], Errand::Watch), "it is no new one");
             assert_eq!(errands(&guests, &all), (vec![], vec![]));
         }
         tokio::time::advance(WATCHED_EVERY).await;
         assert_eq!(errands(&guests, &all), (vec![1], vec![]), "its answers are compared as well");
-        guests.let_in(&key, &all[0], Errand::Meet);
+        let_in(&mut guests, &key, &all[0], Errand::Meet);
         assert_eq!(errands(&guests, &all), (vec![], vec![]));
     }
 
     #[tokio::test(start_paused = true)]
     async fn while_a_version_fails_clients_its_servers_are_asked_more_often() {
         let (mut guests, key, all) = (Guests::default(), key(), servers(&[1]));
-        guests.let_in(&key, &all[0], Errand::Meet);
+        let_in(&mut guests, &key, &all[0], Errand::Meet);
         guests.hasten(&key);
         assert_eq!(errands(&guests, &all), (vec![], vec![]), "it was asked a moment ago");
         tokio::time::advance(FAILING_EVERY).await;
         assert_eq!(errands(&guests, &all), (vec![], vec![1]));
-        guests.let_in(&key, &all[0], Errand::Watch);
+        let_in(&mut guests, &key, &all[0], Errand::Watch);
         tokio::time::advance(FAILING_EVERY).await;
         assert_eq!(errands(&guests, &all), (vec![], vec![]), "it fails nobody any more");
     }
@@ -345,7 +397,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_that_cannot_be_asked_stays_and_is_met_as_soon_as_it_is_back() {
         let (mut guests, key, all) = (Guests::default(), key(), servers(&[1]));
-        guests.let_in(&key, &all[0], Errand::Meet);
+        let_in(&mut guests, &key, &all[0], Errand::Meet);
         tokio::time::advance(WATCHED_EVERY).await;
         for _ in 0..3 {
             guests.missed(&key, &all[0]);
@@ -365,7 +417,7 @@ mod tests {
         let keys = [("a", "v1"), ("m", "v1"), ("m", "v2"), ("z", "v1")]
             .map(|(model, version)| (ModelName::new(model), VersionName::new(version)));
         for key in &keys {
-            guests.let_in(key, &all[0], Errand::Meet);
+            let_in(&mut guests, key, &all[0], Errand::Meet);
         }
         guests.refuse(&keys[1], &servers(&[2])[0]);
         guests.retain_of(&ModelName::new("m"), |version| version.as_str() == "v2");
@@ -380,7 +432,7 @@ mod tests {
         let (key, all) = (key(), servers(&[1]));
         let mut guests = Guests::open(dir.path());
         assert_eq!(guests.take_news(), None);
-        guests.let_in(&key, &all[0], Errand::Meet);
+        let_in(&mut guests, &key, &all[0], Errand::Meet);
         write(guests.take_news().expect("news"));
         assert_eq!(guests.take_news(), None, "nothing new");
         let again = Guests::open(dir.path());

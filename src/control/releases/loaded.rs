@@ -272,7 +272,7 @@ mod tests {
         let (theirs, other) = (seen(&[1], Some(("theirs", "7"))), seen(&[1], Some(("m", "v1"))));
         assert_eq!(loaded.errands(&key(), &digest(), &theirs), [(address(1), Errand::Meet)]);
         assert_eq!(loaded.errands(&key(), &digest(), &other), []);
-        loaded.guests().let_in(&key(), &address(1), Errand::Meet);
+        loaded.guests().let_in(&key(), &address(1), Errand::Meet, BTreeSet::new());
         assert!(loaded.is_ready(&key(), &digest(), &theirs));
         assert!(!loaded.is_ready(&key(), &digest(), &other));
         let changed = loaded.meet(&theirs, &other);
@@ -304,7 +304,7 @@ mod tests {
         };
         assert_eq!(members(&loaded), []);
         assert!(!loaded.is_ready(&key(), &digest(), &all));
-        loaded.guests().let_in(&key(), &address(2), Errand::Meet);
+        loaded.guests().let_in(&key(), &address(2), Errand::Meet, BTreeSet::new());
         assert_eq!(members(&loaded), [address(2)]);
         let Some(resident) = loaded.get(&key(), &digest()).cloned() else { panic!("gone") };
         let VersionSpec::Backends(spec) = loaded.spec(&key(), &resident, &all) else {

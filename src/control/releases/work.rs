@@ -18,10 +18,10 @@ use tokio::time::Instant;
 use super::Key;
 use super::guests::Errand;
 use super::loaded::Resident;
-use crate::control::admission::{Checked, Looked};
+use crate::control::admission::{Checked, Looked, Shown};
 use crate::control::load::NotLoaded;
 use crate::domain::ids::Digest;
-use crate::domain::lifecycle::evidence::{Check, Warmth};
+use crate::domain::lifecycle::evidence::Warmth;
 use crate::domain::lifecycle::proof::Fetched;
 use crate::domain::lifecycle::stage::Stage;
 use crate::domain::lifecycle::time::Steady;
@@ -112,7 +112,7 @@ pub(super) enum Found {
     /// A fresh look, or why nobody could look.
     Looked(Result<Looked, String>),
     /// What each server was found to be, or why it could not be asked.
-    Joined(Vec<(BackendAddress, Errand, Result<Check, String>)>),
+    Joined(Vec<(BackendAddress, Errand, Result<Shown, String>)>),
     /// Logged requests were asked again, or why none was.
     Replayed(Result<(), String>),
     /// The artifact is gone, or why not.
