@@ -31,8 +31,8 @@ use crate::domain::discovery::Provenance;
 use crate::domain::ids::is_valid_name;
 use crate::domain::spec::{BackendAddress, Intent};
 
-pub use card::{card_of, load_card};
 pub(crate) use card::provenance_beside;
+pub use card::{card_of, load_card};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Location, Related, Severity};
 pub(crate) use scalar::{show_duration, show_percent, show_size};
 pub use schema::schema;

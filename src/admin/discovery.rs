@@ -17,9 +17,7 @@ use crate::config::{backend_address, provenance};
 use crate::control::discovery::{DiscoveryHandle, Granted, RegisterError, Registration, standing};
 use crate::control::events::EVENTS_MAX;
 use crate::domain::dialect::Dialect;
-use crate::domain::discovery::{
-    Facts, Keeper, Kept, Sighting, Standing, Thing, What, unusable,
-};
+use crate::domain::discovery::{Facts, Keeper, Kept, Sighting, Standing, Thing, What, unusable};
 use crate::domain::ids::{ModelName, SourceName, VersionName, is_valid_name};
 use crate::telemetry::Registry;
 

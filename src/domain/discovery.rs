@@ -194,5 +194,7 @@ pub fn unusable(address: &BackendAddress) -> Option<String> {
         IpAddr::V4(_) | IpAddr::V6(_) => return None,
     };
     let at = address.authority();
-    Some(format!("{at} is {what}; a server there must be listed in the configuration, as `backends`"))
+    Some(format!(
+        "{at} is {what}; a server there must be listed in the configuration, as `backends`"
+    ))
 }

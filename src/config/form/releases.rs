@@ -37,7 +37,8 @@ pub(in crate::config) fn step_share(text: &str) -> Result<Permille, Fault> {
 pub(in crate::config) fn moment(text: &str) -> Result<u64, Fault> {
     let fault = |help: &'static str| {
         let text = text.escape_debug();
-        Fault::new(format!("must be a moment such as 2026-11-26T20:00:00Z, not `{text}`")).help(help)
+        Fault::new(format!("must be a moment such as 2026-11-26T20:00:00Z, not `{text}`"))
+            .help(help)
     };
     let moment: jiff::Timestamp = text
         .parse()

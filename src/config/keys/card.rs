@@ -31,7 +31,8 @@ pub(in crate::config) static CARD: Section = section(
             "publisher",
             Kind::Text(Form::Name),
             Absent::Means("nobody is known"),
-            "Who makes it, such as the name of a pipeline: after `release.failures` failed releases of one publisher its next ones wait for an operator.",
+            "Who makes it, such as the name of a pipeline: after `release.failures` failed releases of one \
+             publisher its next ones wait for an operator.",
         ),
         key(
             "trained_at",

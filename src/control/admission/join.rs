@@ -44,7 +44,8 @@ pub(super) async fn join(
     } else {
         match as_the_others(others.as_mut(), &probed.answered).await {
             Ok(compared) => {
-                let how = format!("{}; {compared} answers are those of the others", identity.detail);
+                let how =
+                    format!("{}; {compared} answers are those of the others", identity.detail);
                 passed(CheckKind::Identity, how)
             }
             Err(what) => failed(CheckKind::Identity, what),

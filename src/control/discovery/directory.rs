@@ -354,7 +354,7 @@ mod tests {
         bench.write("iris/v1/model.onnx", "abc");
         let card = "publisher = \"nightly\"\ntrained_at = \"1970-01-01T00:00:07Z\"\n";
         bench.write("iris/v1/model.toml", card);
-        let mut said = async |bench: &mut Bench| {
+        let said = async |bench: &mut Bench| {
             let Answer::Whole(listing) = bench.look().await else { panic!("no whole answer") };
             let mut keeper = Keeper::new(Policy { shrink_after_ms: 0, confirm_ms: 0 });
             keeper.observe(0, Answer::Whole(listing));

@@ -333,8 +333,10 @@ mod tests {
         assert!(memory.read(&events, 0).0.is_empty());
         let release = (ModelName::new("fraud"), VersionName::new("v1"));
         let mut listing = Listing::default();
-        let provenance =
-            Provenance { publisher: Some("nightly".to_owned()), trained_ms: Some(1_790_000_000_000) };
+        let provenance = Provenance {
+            publisher: Some("nightly".to_owned()),
+            trained_ms: Some(1_790_000_000_000),
+        };
         let endpoint = Endpoint {
             serves: [release.clone()].into(),
             dialect: Some(Dialect::OpenInference),

@@ -272,7 +272,8 @@ impl Guests {
         let mut written = Written::new();
         for ((model, version), servers) in self.let_in.iter().filter(|(_, it)| !it.is_empty()) {
             let versions = written.entry(model.to_string()).or_default();
-            let servers = servers.iter().map(|(name, guest)| (name.clone(), guest.versions.clone()));
+            let servers =
+                servers.iter().map(|(name, guest)| (name.clone(), guest.versions.clone()));
             versions.insert(version.to_string(), servers.collect());
         }
         Some((file, serde_json::to_vec(&written).ok()?))
@@ -319,7 +320,8 @@ mod tests {
     fn one_that_names_other_versions_than_before_is_another_and_silence_is_none() {
         let (mut guests, key, all) = (Guests::default(), key(), servers(&[1]));
         let says = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let told = |guests: &Guests, names: &[&str]| guests.contradicts(&key, &all[0], &says(names));
+        let told =
+            |guests: &Guests, names: &[&str]| guests.contradicts(&key, &all[0], &says(names));
         assert_eq!(told(&guests, &["v9"]), None, "a stranger has said nothing yet");
         guests.let_in(&key, &all[0], Errand::Meet, says(&[]));
         assert_eq!(told(&guests, &["v1"]), None, "it did not tell");

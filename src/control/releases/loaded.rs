@@ -246,8 +246,7 @@ mod tests {
         for port in ports {
             let serves =
                 serves.map(|(model, version)| (ModelName::new(model), VersionName::new(version)));
-            let endpoint =
-                Endpoint { serves: serves.into_iter().collect(), ..Endpoint::default() };
+            let endpoint = Endpoint { serves: serves.into_iter().collect(), ..Endpoint::default() };
             listing.backend(address(*port), endpoint);
         }
         keeper.observe(1, Answer::Whole(listing));

@@ -13,9 +13,7 @@ use super::governed::Governed;
 use crate::config::provenance_beside;
 use crate::control::discovery::standing;
 use crate::domain::dialect::Dialect;
-use crate::domain::discovery::{
-    Artifact, Facts, Provenance, Seen, Sighting as Found, Thing, What,
-};
+use crate::domain::discovery::{Artifact, Facts, Provenance, Seen, Sighting as Found, Thing, What};
 use crate::domain::ids::{Digest, ModelName, SourceName, VersionName};
 use crate::domain::lifecycle::observed::{ListingTrust, Sighting};
 use crate::domain::lifecycle::release::Release;

@@ -322,7 +322,10 @@ mod tests {
             health.reading(Signal::SloBurn).cloned().expect("a reading")
         };
         let bad = reading(0, "gbbb");
-        assert_eq!((bad.level, bad.from, bad.at), (Level::Degraded, Steady(180_000), Steady(240_000)));
+        assert_eq!(
+            (bad.level, bad.from, bad.at),
+            (Level::Degraded, Steady(180_000), Steady(240_000))
+        );
         assert!(reading(0, "gggg").was_well_throughout(&bad));
         assert!(reading(0, "ggggg").was_well_throughout(&bad));
         assert!(!reading(0, "ggg").was_well_throughout(&bad), "its last window has not closed");

@@ -245,7 +245,9 @@ impl<'a> Scene<'a> {
     /// Whether what a standby is degraded by is its own: windows of the champion, as recent, say that it was well
     /// meanwhile. What a look has found another look tells apart.
     fn champion_is_well_by(&self, signal: Signal, of_standby: &Reading) -> bool {
-        let Some((champion, _)) = self.champion.filter(|_| signal.is_windowed()) else { return true };
+        let Some((champion, _)) = self.champion.filter(|_| signal.is_windowed()) else {
+            return true;
+        };
         let reading = self.seen(champion).and_then(|seen| seen.health.reading(signal));
         reading.is_some_and(|reading| reading.was_well_throughout(of_standby))
     }

@@ -108,6 +108,7 @@ fn a_kill_in_the_midst_of_a_rollback_by_evidence_ends_in_one_rollback_to_what_wa
         }
     }
     let before = kills.get("live").copied().unwrap_or(0);
-    let after: u32 = kills.iter().filter(|(stage, _)| *stage != "live").map(|(_, count)| count).sum();
+    let after: u32 =
+        kills.iter().filter(|(stage, _)| *stage != "live").map(|(_, count)| count).sum();
     assert!(before >= 2 && after >= 3, "{kills:?}");
 }

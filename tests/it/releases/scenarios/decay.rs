@@ -110,7 +110,8 @@ fn lengths(seed: u64, count: usize) -> impl Iterator<Item = [f64; 4]> {
 /// The baseline that `pointsman baseline` makes of such lengths.
 fn baseline_of_lengths() -> Value {
     let dir = tempfile::tempdir().unwrap();
-    let lines = lengths(1, 3000).map(|row| format!("{},{},{},{}\n", row[0], row[1], row[2], row[3]));
+    let lines =
+        lengths(1, 3000).map(|row| format!("{},{},{},{}\n", row[0], row[1], row[2], row[3]));
     let rows: String = lines.collect();
     let file = dir.path().join("data.csv");
     std::fs::write(&file, format!("x[0],x[1],x[2],x[3]\n{rows}")).unwrap();
