@@ -27,7 +27,7 @@ between    = "0s"
 failures   = 100
 unproven   = true
 validating = "40s"
-shadow     = { pairs = 200, slower = 5, drops = "50%" }
+shadow     = { pairs = 200, slower = 1000, drops = "100%" }
 
 [models.iris.guard]
 error_ratio = { margin = "5%" }
