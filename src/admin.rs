@@ -9,7 +9,7 @@ mod features;
 mod local;
 mod models;
 mod monitor;
-mod origin;
+mod pages;
 mod quality;
 mod releases;
 mod sinks;
@@ -360,7 +360,7 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/api/v1/registrations/{id}", put(discovery::renew).delete(discovery::deregister))
         .route("/api/v1/models/{model}/versions/{version}/quality", get(quality::version))
         .merge(releases::routes())
-        .layer(from_fn(origin::from_no_other_page))
+        .layer(from_fn(pages::guard))
         .with_state(admin)
 }
 

@@ -27,8 +27,11 @@ use std::env::VarError;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use crate::domain::discovery::Provenance;
+use crate::domain::ids::is_valid_name;
 use crate::domain::spec::{BackendAddress, Intent};
 
+pub(crate) use card::provenance_beside;
 pub use card::{card_of, load_card};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Location, Related, Severity};
 pub(crate) use scalar::{show_duration, show_percent, show_size};
@@ -43,6 +46,25 @@ pub(crate) fn backend_address(text: &str) -> Result<BackendAddress, String> {
         Some(help) => format!("the address {}: {help}", fault.why),
         None => format!("the address {}", fault.why),
     })
+}
+
+/// Reads what is said of how a version came about, as the model card does.
+///
+/// # Errors
+/// What is wrong with it, and what to write.
+pub(crate) fn provenance(
+    publisher: Option<&str>,
+    trained_at: Option<&str>,
+) -> Result<Provenance, String> {
+    if let Some(bad) = publisher.filter(|publisher| !is_valid_name(publisher)) {
+        let expected = keys::Form::Name.expected();
+        return Err(format!("`publisher` must be {expected}, not `{}`", bad.escape_debug()));
+    }
+    let trained_ms = trained_at.map(form::moment).transpose().map_err(|fault| {
+        let help = fault.help.map(|help| format!(": {help}")).unwrap_or_default();
+        format!("`trained_at` {}{help}", fault.why)
+    })?;
+    Ok(Provenance { publisher: publisher.map(str::to_owned), trained_ms })
 }
 
 use diagnostic::{Finding, Report};

@@ -13,11 +13,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{Admin, float};
-use crate::config::backend_address;
+use crate::config::{backend_address, provenance};
 use crate::control::discovery::{DiscoveryHandle, Granted, RegisterError, Registration, standing};
 use crate::control::events::EVENTS_MAX;
 use crate::domain::dialect::Dialect;
-use crate::domain::discovery::{Facts, Keeper, Kept, Sighting, Standing, Thing, What};
+use crate::domain::discovery::{Facts, Keeper, Kept, Sighting, Standing, Thing, What, unusable};
 use crate::domain::ids::{ModelName, SourceName, VersionName, is_valid_name};
 use crate::telemetry::Registry;
 
@@ -158,7 +158,7 @@ fn sighting_of(sighting: &Sighting) -> Value {
                 "digests": digests.collect::<Map<_, _>>(),
             });
         }
-        What::Backends { addresses, dialect } => {
+        What::Backends { addresses, dialect, .. } => {
             let addresses = addresses.iter().map(|one| format!("http://{}", one.authority()));
             shown["backends"] = addresses.collect();
             shown["dialect"] = dialect.map(|dialect| dialect.as_str()).into();
@@ -193,6 +193,8 @@ struct Body {
     version: Option<String>,
     dialect: Option<String>,
     source: Option<String>,
+    publisher: Option<String>,
+    trained_at: Option<String>,
 }
 
 /// `POST /api/v1/registrations`
@@ -239,7 +241,12 @@ fn registration(body: &[u8]) -> Result<Registration, String> {
         }
     };
     let address = backend_address(&body.address)?;
-    Ok(Registration { source: body.source.map(SourceName::new), address, serves, dialect })
+    if let Some(why) = unusable(&address) {
+        return Err(why);
+    }
+    let provenance = provenance(body.publisher.as_deref(), body.trained_at.as_deref())?;
+    let source = body.source.map(SourceName::new);
+    Ok(Registration { source, address, serves, dialect, provenance })
 }
 
 fn answer(done: Result<Granted, RegisterError>) -> Reply {

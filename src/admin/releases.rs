@@ -259,6 +259,7 @@ fn whole(view: &View, model: &ModelName, name: &VersionName, known: &Version) ->
     shown["source"] = release.source.as_str().into();
     shown["bytes"] = release.bytes.into();
     shown["publisher"] = release.publisher.clone().into();
+    shown["trained_at_ms"] = release.trained_at.map(|at| at.0).into();
     shown["waits_for"] = explained.map(|explained| explained.waits_for).into();
     shown["pinned_by"] = signed(known.pinned(), now);
     shown["held_by"] = signed(known.held(), now);

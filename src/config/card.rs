@@ -11,6 +11,7 @@ use super::interpolate::Environment;
 use super::reader::Fields;
 use super::source::Place;
 use super::{Checks, Loading, form, keys};
+use crate::domain::discovery::Provenance;
 use crate::domain::spec::{InputCard, ModelCard, OutputCard};
 
 /// The name of the card.
@@ -21,6 +22,13 @@ pub fn card_of(model: &Path) -> Option<PathBuf> {
     let path = model.with_file_name(NAME);
     // What is there and no file is found to be so when it is read.
     path.symlink_metadata().is_ok().then_some(path)
+}
+
+/// What the card of the model file at `model` says of how it came about. One with mistakes says nothing: loading it
+/// tells of them.
+pub(crate) fn provenance_beside(model: &Path) -> Provenance {
+    let card = card_of(model).and_then(|path| load_card(&path).ok());
+    card.map(|card| card.provenance).unwrap_or_default()
 }
 
 /// Reads the card at `path`.
@@ -39,6 +47,10 @@ pub fn load_card(path: &Path) -> Result<ModelCard, Diagnostics> {
     let card = ModelCard {
         description: top.parse("description", form::some_text).map(|at| at.value),
         interface: top.integer("interface").and_then(|number| u32::try_from(number).ok()),
+        provenance: Provenance {
+            publisher: top.parse("publisher", form::name).map(|at| at.value),
+            trained_ms: top.parse("trained_at", form::moment).map(|at| at.value),
+        },
         inputs: inputs
             .iter()
             .map(|named| {
@@ -133,6 +145,8 @@ mod tests {
             r#"
             description = "Which iris it is"
             interface = 2
+            publisher = "nightly"
+            trained_at = "1970-01-01T00:00:07Z"
             [inputs."in:0"]
             names  = ["a", "b"]
             units  = ["cm", "cm"]
@@ -158,6 +172,9 @@ mod tests {
         assert_eq!(card.outputs["label"].labels, ["setosa", "setosa"]);
         assert_eq!(card.outputs["label"].unit.as_deref(), Some("class"));
         assert_eq!(card.description.as_deref(), Some("Which iris it is"));
+        let provenance =
+            Provenance { publisher: Some("nightly".to_owned()), trained_ms: Some(7000) };
+        assert_eq!(card.provenance, provenance);
         assert_eq!(read("").unwrap_or_default(), ModelCard::default());
     }
 
@@ -166,6 +183,7 @@ mod tests {
         let found = read(
             r#"
 interfase = 1
+trained_at = "today"
 [inputs.x]
 names = ["a", 2]
 scale = [1, "2"]
@@ -182,13 +200,14 @@ unit = "${env:HOME}"
         let found = found.expect_err("mistakes").to_string();
         for (line, clue) in [
             (2, "did you mean `interface`?"),
-            (4, "`inputs.x.names`"),
-            (5, "`inputs.x.scale`"),
-            (6, "`inputs.x.offset` must be a list of numbers"),
-            (7, "`inputs.x.sample`"),
-            (10, "`inputs.y.offset` has 3 entries, but `names` has 2"),
-            (12, "`outputs.z.labels` must be a list of texts"),
-            (13, "HOME"),
+            (3, "`trained_at` must be a moment"),
+            (5, "`inputs.x.names`"),
+            (6, "`inputs.x.scale`"),
+            (7, "`inputs.x.offset` must be a list of numbers"),
+            (8, "`inputs.x.sample`"),
+            (11, "`inputs.y.offset` has 3 entries, but `names` has 2"),
+            (13, "`outputs.z.labels` must be a list of texts"),
+            (14, "HOME"),
         ] {
             assert!(found.contains(clue), "no {clue} in {found}");
             assert!(found.contains(&format!("model.toml:{line}:")), "no line {line} in {found}");

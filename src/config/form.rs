@@ -22,7 +22,7 @@ pub(super) use log::{
     bucket, endpoint, field_source, hash_key, output, pointer, region, secret, sink_url,
     slice_source, token,
 };
-pub(super) use releases::{check, metric, step_share};
+pub(super) use releases::{check, metric, moment, step_share};
 
 /// The words for levels of the gateway's own log, as `tracing` knows them.
 pub(super) const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];

@@ -179,6 +179,8 @@ pub(super) enum Form {
     PublicKey,
     /// Words for people.
     Prose,
+    /// A date and a time.
+    Moment,
     /// The URL of a page.
     Link,
     /// Hours of the day, and days of the week.
@@ -227,6 +229,7 @@ impl Form {
             Self::Digest => "a digest such as \"sha256:4f5e…\", 64 hexadecimal digits",
             Self::PublicKey => "a key such as \"ed25519:MCow…\", 32 bytes in base64",
             Self::Prose => "a text",
+            Self::Moment => "a moment such as \"2026-11-26T20:00:00Z\"",
             Self::Link => "the URL of a page such as \"https://wiki/runbooks/{alarm}\"",
             Self::MuteHours => "hours in UTC such as \"22:00-06:00\" or \"sat-sun 00:00-24:00\"",
             Self::Output => "the name of an output, or a JSON pointer such as \"/predictions/0\"",
@@ -269,6 +272,7 @@ impl Form {
             Self::Cidr => Some("^[0-9A-Fa-f:.]+(/[0-9]+)?$"),
             Self::Digest => Some("^sha256:[0-9A-Fa-f]{64}$"),
             Self::PublicKey => Some("^ed25519:[0-9A-Za-z+/]+=*$"),
+            Self::Moment => Some("^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}"),
             Self::Share => Some("^[0-9]*\\.?[0-9]*%$"),
             Self::Check => Some(
                 "^(identity|interface|probes|determinism|batch|golden|golden_metric|collapse|latency|\

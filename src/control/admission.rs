@@ -11,7 +11,8 @@
 //!              ├─ check ─▶ identity, interface, probes, …   ─▶ Checks
 //!              ├─ warm  ─▶ blocks of runs until steady      ─▶ Warmth
 //!              ├─ look  ─▶ the golden set, else probe rows  ─▶ Look
-//!              └─ join  ─▶ identity, probe rows, and the answers of those that serve already ─▶ Check
+//!              ├─ join  ─▶ identity, probe rows, and the answers of those that serve already ─▶ Check
+//!              └─ watch ─▶ identity                       ─▶ Check
 //! ```
 
 mod bench;
@@ -33,6 +34,7 @@ mod runner;
 mod tests;
 mod tour;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -153,7 +155,25 @@ pub struct Checked {
     /// The checks.
     pub checks: Checks,
     /// The backends that were asked by themselves and have passed; none for a version in this process.
-    pub met: Vec<BackendAddress>,
+    pub met: Vec<Met>,
+}
+
+/// A backend that has shown who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Met {
+    /// Where it is.
+    pub address: BackendAddress,
+    /// The versions of the model that it says it has, by its own names; none where it does not say.
+    pub versions: BTreeSet<String>,
+}
+
+/// What one server has shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// Whether it may answer.
+    pub check: Check,
+    /// The versions of the model that it says it has, by its own names; none where it does not say.
+    pub versions: BTreeSet<String>,
 }
 
 /// What a fresh look has shown.
@@ -215,7 +235,7 @@ impl Admission {
         subject: &Subject,
         champion: Option<&Subject>,
         time: Duration,
-    ) -> Result<(Vec<Check>, Vec<BackendAddress>), CheckError> {
+    ) -> Result<(Vec<Check>, Vec<Met>), CheckError> {
         let all = Box::pin(self.checks_within(subject, champion, time));
         let checks = tokio::time::timeout(time, all).await;
         checks.map_err(|_elapsed| CheckError::Time(time))?
@@ -226,7 +246,7 @@ impl Admission {
         subject: &Subject,
         champion: Option<&Subject>,
         time: Duration,
-    ) -> Result<(Vec<Check>, Vec<BackendAddress>), CheckError> {
+    ) -> Result<(Vec<Check>, Vec<Met>), CheckError> {
         let started = Instant::now();
         // Each part has its share, so that a slow one does not take the others' time.
         let until = |share: f64| started + time.mul_f64(share);
@@ -350,7 +370,7 @@ impl Admission {
     }
 
     /// Whether `newcomer`, one server that has come to a version, may answer for it: it is who it claims to be, and
-    /// answers as `known`, those that do so already.
+    /// answers as `known`, those that do so already. What fails is asked once more before it counts.
     ///
     /// # Errors
     /// When it cannot be asked: that says nothing about it.
@@ -358,14 +378,46 @@ impl Admission {
         &self,
         newcomer: &Subject,
         known: Option<&Subject>,
-    ) -> Result<Check, CheckError> {
+    ) -> Result<Shown, CheckError> {
+        let mut shown = self.within_half(join::join(newcomer, known, &self.limits)).await?;
+        if shown.check.outcome == Outcome::Failed {
+            tokio::time::sleep(AGAIN).await;
+            shown = self.within_half(join::join(newcomer, known, &self.limits)).await?;
+        }
+        self.count_server(&shown);
+        Ok(shown)
+    }
+
+    /// Whether a server that answers for a version still is the one that it claims to be. What fails is asked once
+    /// more before it counts.
+    ///
+    /// # Errors
+    /// When it cannot be asked: that says nothing about it.
+    pub async fn watch(&self, server: &Subject) -> Result<Shown, CheckError> {
+        let mut shown = self.within_half(join::watch(server, &self.limits)).await?;
+        if shown.check.outcome == Outcome::Failed {
+            tokio::time::sleep(AGAIN).await;
+            shown = self.within_half(join::watch(server, &self.limits)).await?;
+        }
+        if shown.check.outcome == Outcome::Failed {
+            self.count_server(&shown);
+        }
+        Ok(shown)
+    }
+
+    /// Asks one server for no longer than half of what all checks of a version may take.
+    async fn within_half(
+        &self,
+        asked: impl Future<Output = Result<Shown, CheckError>>,
+    ) -> Result<Shown, CheckError> {
         let time = self.limits.time / 2;
-        let joined = Box::pin(join::join(newcomer, known, &self.limits));
-        let joined = tokio::time::timeout(time, joined).await;
-        let check = joined.map_err(|_elapsed| CheckError::Time(time))??;
-        let outcome = check.outcome.as_str();
+        let asked = tokio::time::timeout(time, Box::pin(asked)).await;
+        asked.map_err(|_elapsed| CheckError::Time(time))?
+    }
+
+    fn count_server(&self, shown: &Shown) {
+        let outcome = shown.check.outcome.as_str();
         self.registry.counter(ADMISSION_SERVERS, &[("outcome", outcome)]).increment(1);
-        Ok(check)
     }
 }
 

@@ -111,8 +111,8 @@ pub struct Releases {
     shown: Option<Arc<Observed>>,
     /// Times that a source has named a model for which there is no room.
     left_out: u64,
-    /// Exchanges that have ended, by version: what tells that somebody has asked.
-    exchanges: BTreeMap<Key, u64>,
+    /// Exchanges that have ended, and failed, by version: what tells that somebody has asked.
+    exchanges: BTreeMap<Key, Ended>,
     /// Who is gone through next.
     due: Due,
     /// Drafts that do not fit, until when they are passed over.
@@ -126,6 +126,13 @@ pub struct Releases {
     tick: Option<Interval>,
     /// The journal has refused an event: nothing is written before then.
     rests_until: Option<Instant>,
+}
+
+/// Exchanges of a version that have ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Ended {
+    all: u64,
+    failed: u64,
 }
 
 /// What has come to pass.

@@ -14,6 +14,7 @@ mod checks;
 mod operators;
 mod process;
 mod statistics;
+mod tally;
 mod world;
 
 use std::collections::BTreeMap;
@@ -136,7 +137,7 @@ fn part(part: u64) {
             panic!("{story}");
         }
     }
-    let missing: Vec<&str> = checks::EXPECTED
+    let missing: Vec<&str> = tally::EXPECTED
         .iter()
         .filter(|what| tally.get(*what).copied().unwrap_or(0) == 0)
         .copied()

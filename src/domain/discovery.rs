@@ -20,6 +20,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 pub use self::damping::Damping;
@@ -72,6 +73,8 @@ pub struct Artifact {
     pub bytes: u64,
     /// What is missing; `None` once the folder is complete.
     pub waits_for: Option<String>,
+    /// What is said of how it came about.
+    pub provenance: Provenance,
 }
 
 /// What is known about an endpoint.
@@ -82,55 +85,116 @@ pub struct Endpoint {
     pub serves: BTreeSet<Release>,
     /// What it is said to speak.
     pub dialect: Option<Dialect>,
+    /// What is said of how versions that it serves came about.
+    pub provenance: BTreeMap<Release, Provenance>,
+}
+
+/// What those who made a version say of how it came about. Nobody checks it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Provenance {
+    /// Who made it.
+    pub publisher: Option<String>,
+    /// When it was trained, in milliseconds since the Unix epoch.
+    pub trained_ms: Option<u64>,
+}
+
+impl Provenance {
+    /// Whether nothing is said.
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Takes over from `other` what is not said here.
+    fn complete(&mut self, other: &Self) {
+        self.publisher = self.publisher.take().or_else(|| other.publisher.clone());
+        self.trained_ms = self.trained_ms.or(other.trained_ms);
+    }
 }
 
 /// What one source has answered.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Listing(BTreeMap<Thing, Facts>);
+pub struct Listing {
+    things: BTreeMap<Thing, Facts>,
+    /// Why the first endpoint that was left out was.
+    refused: Option<String>,
+}
 
 impl Listing {
     /// Adds the files of a version.
     pub fn artifact(&mut self, model: ModelName, version: VersionName, artifact: Artifact) {
-        self.0.insert(Thing::Artifact(model, version), Facts::Artifact(artifact));
+        self.things.insert(Thing::Artifact(model, version), Facts::Artifact(artifact));
     }
 
-    /// Adds an endpoint. What is said about one that is there already adds up.
+    /// Adds an endpoint that somebody has told of, unless no server of another machine can be at such an address: then
+    /// the answer is not whole.
     pub fn backend(&mut self, address: BackendAddress, endpoint: Endpoint) {
+        match unusable(&address) {
+            None => self.declared(address, endpoint),
+            Some(why) => drop(self.refused.get_or_insert(why)),
+        }
+    }
+
+    /// Adds an endpoint that an operator has named. What is said about one that is there already adds up.
+    pub fn declared(&mut self, address: BackendAddress, endpoint: Endpoint) {
         let thing = Thing::Backend(address);
-        match self.0.get_mut(&thing) {
+        match self.things.get_mut(&thing) {
             Some(Facts::Backend(known)) => {
                 known.serves.extend(endpoint.serves);
+                known.provenance.extend(endpoint.provenance);
                 known.dialect = endpoint.dialect.or(known.dialect);
             }
             Some(Facts::Artifact(_)) | None => {
-                self.0.insert(thing, Facts::Backend(endpoint));
+                self.things.insert(thing, Facts::Backend(endpoint));
             }
         }
     }
 
     /// How many things are listed.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.things.len()
     }
 
     /// Whether nothing is listed.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.things.is_empty()
+    }
+
+    /// Why an endpoint was left out, if one was.
+    pub fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
     }
 
     /// The endpoints.
     pub fn backends(&self) -> impl Iterator<Item = (&BackendAddress, &Endpoint)> {
-        self.0.iter().filter_map(|(thing, facts)| match (thing, facts) {
+        self.things.iter().filter_map(|(thing, facts)| match (thing, facts) {
             (Thing::Backend(address), Facts::Backend(endpoint)) => Some((address, endpoint)),
             _ => None,
         })
     }
 
     fn has(&self, thing: &Thing) -> bool {
-        self.0.contains_key(thing)
+        self.things.contains_key(thing)
     }
 
     fn into_things(self) -> impl Iterator<Item = (Thing, Facts)> {
-        self.0.into_iter()
+        self.things.into_iter()
     }
+}
+
+/// Why no source can tell of a server at such an address; `None` if one can. A name that was made to point there reaches
+/// services that trust whoever is on this machine or link, such as the metadata of a cloud.
+pub fn unusable(address: &BackendAddress) -> Option<String> {
+    let ip = address.host.parse::<IpAddr>().ok()?.to_canonical();
+    let what = match ip {
+        IpAddr::V4(ip) if ip.is_link_local() => "a link-local address",
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => "a link-local address",
+        IpAddr::V4(ip) if ip.is_broadcast() => "an address of all",
+        ip if ip.is_multicast() => "an address of many",
+        ip if ip.is_unspecified() => "no address of one machine",
+        IpAddr::V4(_) | IpAddr::V6(_) => return None,
+    };
+    let at = address.authority();
+    Some(format!(
+        "{at} is {what}; a server there must be listed in the configuration, as `backends`"
+    ))
 }

@@ -11,7 +11,8 @@ use crate::domain::ids::Entropy;
 use crate::domain::record::Protocol;
 use crate::domain::spec::Tolerance;
 use crate::domain::stats::window::Minute;
-use crate::domain::trial::pairs::{Both, PairOutcome, agrees, row_of};
+use crate::domain::trial::pairs::{Both, Likeness, PairOutcome, agrees, row_of};
+use crate::domain::trial::shift::Group;
 
 /// Two answers to one request, in the words of the same client.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +36,7 @@ pub fn compare(
     about: &About,
     entropy: Entropy,
     tolerance: Tolerance,
-) -> Option<PairOutcome> {
+) -> Option<Likeness> {
     let waiting = |response: &Content| Waiting {
         minute: Minute::default(),
         protocol: compared.protocol,
@@ -46,13 +47,13 @@ pub fn compare(
     let Ok(ours) = outputs(&waiting(compared.ours), about) else {
         // Bytes that mean nothing here are at least the same or not.
         let same = compared.ours.body.concat() == compared.theirs.body.concat();
-        return same.then_some(PairOutcome::Agrees);
+        return same.then_some(PairOutcome::Agrees.into());
     };
     if ours.is_empty() || ours.iter().any(is_broken) {
         return None;
     }
     let Ok(theirs) = outputs(&waiting(compared.theirs), about) else {
-        return Some(PairOutcome::Invalid);
+        return Some(PairOutcome::Invalid.into());
     };
     let mut matched = Vec::with_capacity(ours.len());
     for one in &ours {
@@ -60,7 +61,7 @@ pub fn compare(
             Some(other) if has_its_shape(one, other) && !is_broken(other) => {
                 matched.push((one, other));
             }
-            Some(_) | None => return Some(PairOutcome::Invalid),
+            Some(_) | None => return Some(PairOutcome::Invalid.into()),
         }
     }
     let rows = matched.iter().map(|(one, _)| rows_of(one)).min().unwrap_or(0);
@@ -68,7 +69,9 @@ pub fn compare(
     let cells =
         matched.iter().flat_map(|(one, other)| cells_of(one, row).iter().zip(cells_of(other, row)));
     let both = cells.map(|(ours, theirs)| Both { ours: ours.value(), theirs: theirs.value() });
-    Some(if agrees(both, tolerance) { PairOutcome::Agrees } else { PairOutcome::Differs })
+    let agrees = agrees(both.clone(), tolerance);
+    let outcome = if agrees { PairOutcome::Agrees } else { PairOutcome::Differs };
+    Some(Likeness { outcome, groups: Group::of(both) })
 }
 
 /// Whether an answer has a number that is none among its outputs; `None` where it cannot be read. `about` describes

@@ -40,7 +40,7 @@ use super::{Drain, Gateway};
 use crate::domain::ids::{Entropy, RecordId};
 use crate::domain::record::Outcome;
 use crate::domain::routing::{Decision, TargetIx, TargetKind};
-use crate::domain::trial::pairs::{Pair, PairOutcome};
+use crate::domain::trial::pairs::{Likeness, Pair, PairOutcome};
 use crate::monitor::Content;
 use crate::snapshot::{Dropped, Held, Pass, ReplayOrder, Replays, Shadow, Snapshot, Trial};
 
@@ -220,9 +220,11 @@ async fn serve(worker: &Arc<Worker>, hands: &Hands, copy: Copy) -> bool {
         try_version(worker, hands, &copy, shadow).await
     };
     match ended {
-        Ok(Tried { outcome, times }) => {
-            match outcome {
-                Some(outcome) => shadow.compare(&Pair { outcome, times, replayed: copy.replayed }),
+        Ok(Tried { likeness, times }) => {
+            match likeness {
+                Some(likeness) => {
+                    shadow.compare(&Pair { likeness, times, replayed: copy.replayed });
+                }
                 None => shadow.miss(),
             }
             true
@@ -252,7 +254,7 @@ fn is_wanted(now: &Snapshot, copy: &Copy) -> bool {
 /// What a copy has shown.
 struct Tried {
     /// `None` where the answers cannot be compared.
-    outcome: Option<PairOutcome>,
+    likeness: Option<Likeness>,
     times: Option<(Duration, Duration)>,
 }
 
@@ -281,13 +283,13 @@ async fn try_version(
     let theirs = exchange.time_of_version().unwrap_or(took);
     let times = times.or_else(|| Some((copy.champion.took?, theirs)));
     let settled = copy.chosen.elapsed();
-    let outcome = match &answer {
-        Err(problem) if problem.cause.blames_version() => Some(pair::failed(problem)),
+    let likeness = match &answer {
+        Err(problem) if problem.cause.blames_version() => Some(pair::failed(problem).into()),
         // The gateway itself had no room.
         Err(problem) if problem.cause.outcome() == Outcome::Shed => return Err(Dropped::Memory),
-        Err(_refused) => Some(PairOutcome::Differs),
+        Err(_refused) => Some(PairOutcome::Differs.into()),
         Ok(response) if !response.status().is_success() || exchange.has_failed() => {
-            Some(PairOutcome::Differs)
+            Some(PairOutcome::Differs.into())
         }
         Ok(response) => {
             let twins = pair::Twins::new(&exchange, copy, response);
@@ -303,5 +305,5 @@ async fn try_version(
     if !copy.replayed {
         shadow.gate.settle(settled);
     }
-    Ok(Tried { outcome, times })
+    Ok(Tried { likeness, times })
 }

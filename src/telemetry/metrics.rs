@@ -154,7 +154,7 @@ definitions! {
     counter "pointsman_discovery_left_out_total", ["source"], "Servers and folders of a source beyond the bounds: listed and left out, or forgotten.";
     counter ADMISSION_CHECKS, ["check", "outcome"], "Checks of versions before any traffic, by what was checked and how it ended: passed, failed, skipped or needs_approval.";
     counter ADMISSION_LOOKS, ["outcome"], "Fresh looks at loaded versions, by how they ended: passed, failed or skipped.";
-    counter ADMISSION_SERVERS, ["outcome"], "Servers that have come to a version, and whether they may answer for it, by how their check ended: passed or failed.";
+    counter ADMISSION_SERVERS, ["outcome"], "Servers that were asked whether they may answer for a version, when they came and now and then, by how that ended: passed or failed.";
     counter "pointsman_registrations_refused_total", ["reason"], "Registrations, renewals and removals that were refused: full, unknown, source, unsaved, busy or closed.";
     gauge "pointsman_release_versions", ["model", "stage"], "Versions under the life cycle, by stage: discovered, staged, validating, warming, shadow, canary, live, standby, draining, retired, quarantined or evicted.";
     counter "pointsman_release_moves_total", ["model", "edge"], "Versions that changed their stage since the start, by the way they went, such as promote or quarantine.";

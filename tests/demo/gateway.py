@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-PATIENCE = 120
+PATIENCE = 300
 CLIENTS = 4
 PAUSE = 0.008
 

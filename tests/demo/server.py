@@ -5,31 +5,15 @@ servers do that have one model.
 """
 
 import argparse
-import json
 import threading
-import time
-import urllib.error
-import urllib.request
 
 import numpy as np
 import onnxruntime
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
+from registration import register
 
 TYPES = {"tensor(float)": ("FP32", np.float32), "tensor(int64)": ("INT64", np.int64)}
-
-
-def register(admin, me):
-    """Says again and again that this server is here: a gateway that was restarted learns it anew."""
-    while True:
-        wait = 1
-        try:
-            request = urllib.request.Request(f"{admin}/api/v1/registrations", json.dumps(me).encode(), method="POST")
-            with urllib.request.urlopen(request, timeout=5) as reply:
-                wait = json.load(reply)["lease_seconds"] / 3
-        except (urllib.error.URLError, TimeoutError) as error:
-            print("not registered:", error, flush=True)
-        time.sleep(wait)
 
 
 def application(file, own, own_version, careless):

@@ -4,6 +4,8 @@ Each is a FastAPI process. Two are sound and go live one after the other; one di
 one answers in any name that it is asked for, so that nobody knows what it serves. Clients ask all the time.
 """
 
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,13 +20,14 @@ CONFIG = """
 lease = "2s"
 
 [models.iris.release]
-steps     = ["10%", "50%"]
-responses = [100, 500]
-dwell     = "2s"
-between   = "0s"
-failures  = 100
-unproven  = true
-shadow    = { pairs = 200, slower = 5, drops = "50%" }
+steps      = ["10%", "50%"]
+responses  = [100, 500]
+dwell      = "2s"
+between    = "0s"
+failures   = 100
+unproven   = true
+validating = "40s"
+shadow     = { pairs = 200, slower = 1000, drops = "100%" }
 
 [models.iris.guard]
 error_ratio = { margin = "5%" }
@@ -37,30 +40,43 @@ class Fleet:
     def __init__(self, gateway, folder):
         self.gateway, self.folder, self.processes = gateway, folder, {}
 
-    def start(self, version, model, *more):
+    def start(self, version, model, wrong=False):
+        """Starts a server that registers as `version`; a `wrong` one is not what it registers."""
         file = self.folder / f"{version}.onnx"
         file.write_bytes(model.SerializeToString())
         command = [
             sys.executable, str(Path(__file__).parent / "server.py"), str(file), "--port", str(free_port()),
-            "--admin", f"http://127.0.0.1:{self.gateway.admin}", "--model", "iris", "--version", version, *more,
+            "--admin", f"http://127.0.0.1:{self.gateway.admin}", "--model", "iris", "--version", version,
         ]
+        self.run(version, [*command, "--careless"] if wrong else command)
+
+    def run(self, version, command, **more):
         log = (self.folder / f"{version}.log").open("wb")
-        self.processes[version] = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        self.processes[version] = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, **more
+        )
 
     def kill(self, version):
-        self.processes[version].kill()
-        self.processes[version].wait()
+        """Ends a server and whatever it started, without a word."""
+        process = self.processes[version]
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
     def stop(self):
-        for process in self.processes.values():
-            process.kill()
-            process.wait()
+        for version in self.processes:
+            self.kill(version)
 
 
 def show(binary):
+    story(binary, Fleet, "answers in any name")
+
+
+def story(binary, kind, what_is_wrong):
+    """Four servers of a kind; the last one is not what it registers."""
     folder = Path(tempfile.mkdtemp(prefix="pointsman-demo-"))
     gateway = Gateway(binary, folder, CONFIG)
-    fleet = Fleet(gateway, folder)
+    fleet = kind(gateway, folder)
     load = None
 
     def told():
@@ -94,8 +110,8 @@ def show(binary):
         ends("v3", "retired", "quarantined")
         # Requests that it held when it died, and those that came before that was known, went to v2.
         told()
-        say("\nv4: answers in any name")
-        fleet.start("v4", models.sound(), "--careless")
+        say(f"\nv4: {what_is_wrong}")
+        fleet.start("v4", models.sound(), wrong=True)
         ends("v4", "quarantined")
         told()
         say("\nevery server ended as it should")

@@ -12,11 +12,11 @@ use crate::support::{Backend, Client, Gateway, Reply, repository};
 /// How long a minute may take to be closed and judged.
 const MINUTE: Duration = Duration::from_secs(90);
 
-/// Numbers with a mean and a spread of about one, always the same.
-struct Numbers(u64);
+/// Numbers around zero with a spread of about one, always the same.
+pub(crate) struct Numbers(pub(crate) u64);
 
 impl Numbers {
-    fn next(&mut self) -> f64 {
+    pub(crate) fn next(&mut self) -> f64 {
         (0..12)
             .map(|_| {
                 self.0 = self

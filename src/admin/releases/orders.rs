@@ -1,7 +1,7 @@
 //! Orders of operators, on the admin listener.
 //!
-//! Owns their bodies, their statuses, and that no web page gives one: an order is JSON and says so, which a page of
-//! another origin may not send without being let. Decides nothing: what it is asked to change it asks of the life cycle.
+//! Owns their bodies, their statuses, and that an order is JSON and says so, which a web page of another origin may not
+//! send without being let. Decides nothing: what it is asked to change it asks of the life cycle.
 //!
 //! The body of an order is `{"who": "…", "why": "…"}`; with `"expected_generation": N` it is refused if the model
 //! has changed since, and with `"force": true` an eviction overrules everything but use. A kill switch acts before it is
@@ -39,17 +39,16 @@ pub(super) fn routes() -> Router<Arc<Admin>> {
         .route("/api/v1/models/{model}/unkill", post(unkill_model))
         .route("/api/v1/kill", post(kill_gateway))
         .route("/api/v1/unkill", post(unkill_gateway))
-        .route_layer(from_fn(from_no_page))
+        .route_layer(from_fn(only_json))
 }
 
-/// Turns away what a web page in an operator's browser may send to any address without asking.
-async fn from_no_page(request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    if !is_json(headers) {
-        let words = "an order is JSON: send `content-type: application/json`";
-        return refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, words).into_response();
+/// Turns away what a web page in an operator's browser may send to any address.
+async fn only_json(request: Request, next: Next) -> Response {
+    if is_json(request.headers()) {
+        return next.run(request).await;
     }
-    next.run(request).await
+    let words = "an order is JSON: send `content-type: application/json`";
+    refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, words).into_response()
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -1,6 +1,7 @@
 //! The forms of strings about releases.
 //!
-//! Owns the words for checks and rates, and the range of a step's share. Never judges a version.
+//! Owns the words for checks and rates, the range of a step's share, and how a moment is written. Never judges a
+//! version.
 
 use crate::config::diagnostic::{Code, closest};
 use crate::config::scalar::{Fault, percent, show_percent};
@@ -32,6 +33,19 @@ pub(in crate::config) fn step_share(text: &str) -> Result<Permille, Fault> {
     Ok(share)
 }
 
+/// Parses a moment such as `2026-11-26T20:00:00Z`: milliseconds since the Unix epoch.
+pub(in crate::config) fn moment(text: &str) -> Result<u64, Fault> {
+    let fault = |help: &'static str| {
+        let text = text.escape_debug();
+        Fault::new(format!("must be a moment such as 2026-11-26T20:00:00Z, not `{text}`"))
+            .help(help)
+    };
+    let moment: jiff::Timestamp = text
+        .parse()
+        .map_err(|_| fault("write a date, a time, and `Z` or an offset such as +01:00"))?;
+    u64::try_from(moment.as_millisecond()).map_err(|_| fault("no model is from before 1970"))
+}
+
 fn no_such(text: &str, what: &str, words: &[&'static str]) -> Fault {
     let fault = Fault::new(format!("names {what} that is not known: `{text}`"));
     match closest(text, words.iter().copied()) {
@@ -51,6 +65,17 @@ mod tests {
         let help = |fault: Fault| fault.help.unwrap();
         assert_eq!(help(check("identiti").unwrap_err()), "did you mean \"identity\"?");
         assert_eq!(help(metric("x").unwrap_err()), "there are errors, invalid, slow, labels");
+    }
+
+    #[test]
+    fn a_moment_has_a_date_a_time_and_where_that_is() {
+        assert_eq!(moment("1970-01-01T00:00:01.5Z"), Ok(1500));
+        assert_eq!(moment("1970-01-01T01:00:00+01:00"), Ok(0));
+        // What Python's `datetime.now(timezone.utc).isoformat()` writes.
+        assert_eq!(moment("1970-01-01T00:00:02.000001+00:00"), Ok(2000));
+        for bad in ["", "2026-11-26", "2026-11-26T20:00:00", "1969-01-01T00:00:00Z", "yesterday"] {
+            assert!(moment(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

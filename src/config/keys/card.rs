@@ -28,6 +28,19 @@ pub(in crate::config) static CARD: Section = section(
             "The number of the contract with callers; versions that share it can replace each other.",
         ),
         key(
+            "publisher",
+            Kind::Text(Form::Name),
+            Absent::Means("nobody is known"),
+            "Who makes it, such as the name of a pipeline: after `release.failures` failed releases of one \
+             publisher its next ones wait for an operator.",
+        ),
+        key(
+            "trained_at",
+            Kind::Text(Form::Moment),
+            Absent::Means("it is not known"),
+            "When it was trained: what `evict.max_age` counts from.",
+        ),
+        key(
             "inputs",
             Kind::Tensors(&CARD_INPUT, "input", TENSORS_MAX),
             Absent::Same("{}"),

@@ -161,6 +161,13 @@ pub(in crate::config) static SHADOW: Section = section(
             "The least agreement with the champion, as a lower confidence bound.",
         ),
         key(
+            "shift",
+            Kind::Ratio(Permille::NONE, Permille::ALL),
+            Absent::Same("10%"),
+            "By how much more or less often than the champion it may give an answer to the same requests, as a \
+             lower confidence bound.",
+        ),
+        key(
             "slower",
             Kind::Number(0.1, 1000.0),
             Absent::Same("1.5"),

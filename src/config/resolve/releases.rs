@@ -129,6 +129,7 @@ fn shadow(fields: &Fields<'_>) -> ShadowPolicy {
     ShadowPolicy {
         pairs: pairs.unwrap_or(default.pairs),
         agreement: ratio(fields, "agreement").unwrap_or(default.agreement),
+        shift: ratio(fields, "shift").unwrap_or(default.shift),
         slower: fields.number("slower").unwrap_or(default.slower),
         drops: ratio(fields, "drops").unwrap_or(default.drops),
         limit: fields.duration("limit").unwrap_or(default.limit),

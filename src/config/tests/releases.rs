@@ -58,8 +58,8 @@ fn defaults_in_the_table_are_those_of_the_policy() {
 #[test]
 fn every_key_of_a_release_sets_its_field() {
     let set = policy(
-        "[models.m.release]\nmode = \"manual\"\nshadow = { pairs = 7, agreement = \"70%\", slower = 2, \
-         drops = 0.1, limit = \"3s\" }\nsteps = [\"2%\", \"10%\"]\nresponses = [3, 4]\ndwell = \"5s\"\n\
+        "[models.m.release]\nmode = \"manual\"\nshadow = { pairs = 7, agreement = \"70%\", shift = \"3%\", \
+         slower = 2, drops = 0.1, limit = \"3s\" }\nsteps = [\"2%\", \"10%\"]\nresponses = [3, 4]\ndwell = \"5s\"\n\
          patience = 6\nrequired = [\"golden\"]\nvalidating = \"7s\"\nwarming = \"8s\"\nunproven = true\n\
          proving = \"9s\"\nundo = \"10s\"\nstandbys = 3\nbetween = \"11s\"\ndaily = 12\nsuperseded = 13\n\
          protected = \"14%\"\nfailures = 15\nincomplete = \"16s\"\nfetch_attempts = 17\n",
@@ -71,6 +71,7 @@ fn every_key_of_a_release_sets_its_field() {
     assert_eq!((set.mode, set.steps), (Mode::Manual, vec![share(20, 3), share(100, 4)]));
     assert_eq!((set.shadow.pairs, set.shadow.limit), (7, seconds(3)));
     assert_eq!((set.shadow.agreement, set.shadow.slower, set.shadow.drops), (0.7, 2.0, 0.1));
+    assert_eq!(set.shadow.shift, 0.03);
     assert_eq!((set.dwell, set.patience, set.required), (seconds(5), 6, vec![CheckKind::Golden]));
     assert_eq!((set.validating, set.warming, set.unproven), (seconds(7), seconds(8), true));
     assert_eq!((set.proving, set.undo, set.standbys), (seconds(9), seconds(10), 3));

@@ -171,6 +171,10 @@ impl Asked<'_> {
         let Some(told) = self.remote.describe(self.backend, own, self.time).await? else {
             return Ok(None);
         };
+        // One that is asked for a version by its name may have others beside it.
+        if own.version.is_none() {
+            self.remote.told_by(self.backend, &told.versions);
+        }
         Ok(misnamed(&told, own))
     }
 

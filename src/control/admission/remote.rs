@@ -3,12 +3,14 @@
 //! Owns what is asked under which name, and who is to blame where there is no prediction. Backends take turns, so
 //! that a check meets all of them. Never decides what an answer means for the version.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{HeaderValue, TE};
 use http::{Request, StatusCode};
 
+use super::Met;
 use super::link::{Link, LinkError, Reply};
 use super::runner::{Ran, RunError};
 use crate::control::ask::{Known, ask};
@@ -30,6 +32,9 @@ const ATTEMPTS_MAX: u32 = 3;
 /// How long is waited before that.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// Versions of a model that one backend may tell of; further ones are not noted.
+const VERSIONS_MAX: usize = 64;
+
 /// The backends of a version.
 #[derive(Debug)]
 pub(super) struct Remote {
@@ -38,6 +43,8 @@ pub(super) struct Remote {
     away: Vec<bool>,
     /// Which of them have shown who they are.
     met: Vec<bool>,
+    /// The versions that each has said it has.
+    told: Vec<BTreeSet<String>>,
     turn: usize,
     dialect: Dialect,
     /// The model's name there.
@@ -95,6 +102,7 @@ impl Remote {
             links: links.map(|address| Link::new(address.clone(), http2)).collect(),
             away: vec![false; addresses.len()],
             met: vec![false; addresses.len()],
+            told: vec![BTreeSet::new(); addresses.len()],
             turn: 0,
             dialect,
             named: spec.remote_model.is_some(),
@@ -133,10 +141,26 @@ impl Remote {
         }
     }
 
+    /// Notes the versions that a backend says it has of the model.
+    pub(super) fn told_by(&mut self, backend: usize, versions: &[String]) {
+        if let Some(told) = self.told.get_mut(backend) {
+            *told = versions.iter().take(VERSIONS_MAX).cloned().collect();
+        }
+    }
+
+    /// The versions that a backend has said it has.
+    pub(super) fn versions(&self, backend: usize) -> BTreeSet<String> {
+        self.told.get(backend).cloned().unwrap_or_default()
+    }
+
     /// The backends that have shown who they are.
-    pub(super) fn met(&self) -> Vec<BackendAddress> {
-        let met = self.links.iter().zip(&self.met).filter(|(_, met)| **met);
-        met.map(|(link, _)| link.address().clone()).collect()
+    pub(super) fn met(&self) -> Vec<Met> {
+        let met = self.links.iter().zip(&self.met).enumerate().filter(|(_, (_, met))| **met);
+        met.map(|(at, (link, _))| Met {
+            address: link.address().clone(),
+            versions: self.versions(at),
+        })
+        .collect()
     }
 
     /// What they speak.

@@ -1,14 +1,21 @@
 //! Running a version, wherever it is.
 //!
-//! Owns that one run at a time is under way, that it has a limit in time, and that a version that hangs is not
-//! asked again. Never judges an answer.
+//! Owns that one run at a time is under way, that it has a limit in time, that a version that hangs is not
+//! asked again, and how many threads those that hang may take from the process. Never judges an answer.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Semaphore;
+
 use super::remote::Remote;
 use crate::inference::{InferError, LocalModel};
 use crate::protocol::tensor::Tensor;
+
+/// Runs in this process, of all versions together, that may be under way. The thread of one that hangs is never given
+/// back, and it is looked at again and again: the rest of the process needs threads as well.
+const RUNS_MAX: usize = 16;
+static RUNS: Semaphore = Semaphore::const_new(RUNS_MAX);
 
 /// A version that can be run.
 #[derive(Debug)]
@@ -76,7 +83,9 @@ impl Runner {
             return Err(RunError::Overdue(self.time));
         }
         let ran = match &mut self.place {
-            Place::Local(model) => run_here(Arc::clone(model), inputs.to_vec(), self.time).await,
+            Place::Local(model) => {
+                run_here(Arc::clone(model), inputs.to_vec(), self.time, &RUNS).await
+            }
             Place::Remote(remote) => remote.predict(inputs, wanted, self.time).await,
         };
         // A thread that hangs is never given back.
@@ -86,12 +95,18 @@ impl Runner {
 }
 
 /// One run on a thread that may block. Where this is dropped, the run goes on to its end and its answer is lost.
-async fn run_here(
+pub(super) async fn run_here(
     model: Arc<LocalModel>,
     inputs: Vec<Tensor>,
     time: Duration,
+    runs: &'static Semaphore,
 ) -> Result<Ran, RunError> {
+    let Ok(permit) = runs.try_acquire() else {
+        let why = "runs of models do not end, and have taken all threads that checks may take; restart the gateway";
+        return Err(RunError::Unreachable(why.to_owned()));
+    };
     let run = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
         let began = Instant::now();
         let outputs = model.infer(inputs, &[]);
         (outputs, began.elapsed())

@@ -97,7 +97,8 @@ impl Asker {
         for address in addresses {
             if let Some(serves) = self.told.get(&address) {
                 let dialect = Some(Dialect::OpenInference);
-                listing.backend(address, Endpoint { serves: serves.clone(), dialect });
+                let serves = serves.clone();
+                listing.backend(address, Endpoint { serves, dialect, ..Endpoint::default() });
             }
         }
         listing

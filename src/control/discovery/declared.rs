@@ -24,8 +24,9 @@ pub(super) fn declared(intent: &Intent, now_ms: u64) -> Option<(SourceName, Keep
                 VersionSpec::Backends(BackendsSpec { addresses, dialect, .. }) => {
                     for address in addresses {
                         let serves = [(model.clone(), version.clone())].into();
-                        let endpoint = Endpoint { serves, dialect: dialect.declared() };
-                        listing.backend(address.clone(), endpoint);
+                        let dialect = dialect.declared();
+                        let endpoint = Endpoint { serves, dialect, ..Endpoint::default() };
+                        listing.declared(address.clone(), endpoint);
                     }
                 }
             }
@@ -45,7 +46,6 @@ fn artifact(onnx: &OnnxSpec) -> Artifact {
     Artifact {
         folder: onnx.path.parent().map(Into::into).unwrap_or_default(),
         digests: onnx.digest.map(|digest| (name.into_owned(), digest)).into_iter().collect(),
-        bytes: 0,
-        waits_for: None,
+        ..Artifact::default()
     }
 }

@@ -17,8 +17,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::source::{Look, Source};
+use crate::config::provenance_beside;
 use crate::domain::discovery::{
-    Answer, Artifact, Facts, Keeper, LISTED_MAX, Listing, Release, Thing,
+    Answer, Artifact, Facts, Keeper, LISTED_MAX, Listing, Provenance, Release, Thing,
 };
 use crate::domain::ids::{ModelName, VersionName, is_valid_name};
 use crate::domain::spec::DirectorySpec;
@@ -44,13 +45,21 @@ struct Known {
     since: Instant,
     /// Its digests with these marks, and when they were read.
     digests: Option<(Digests, Instant)>,
+    /// What its card says of how it came about, read with them.
+    provenance: Provenance,
     /// Its digests in an earlier run of the gateway.
     earlier: Digests,
 }
 
 impl Known {
     fn new(earlier: Digests) -> Self {
-        Self { marks: Marks::new(), since: Instant::now(), digests: None, earlier }
+        Self {
+            marks: Marks::new(),
+            since: Instant::now(),
+            digests: None,
+            provenance: Provenance::default(),
+            earlier,
+        }
     }
 }
 
@@ -156,12 +165,14 @@ impl Round {
         let mut known = self.folders.remove(&release).unwrap_or_else(|| Known::new(Digests::new()));
         match self.inspect(&path, &mut known) {
             Ok(waits_for) => {
+                let (digests, provenance) = match (&waits_for, &known.digests) {
+                    (None, Some((digests, _))) => (digests.clone(), known.provenance.clone()),
+                    _ => (Digests::new(), Provenance::default()),
+                };
                 let artifact = Artifact {
                     folder: path,
-                    digests: match (&waits_for, &known.digests) {
-                        (None, Some((digests, _))) => digests.clone(),
-                        _ => Digests::new(),
-                    },
+                    digests,
+                    provenance,
                     bytes: known.marks.values().map(folder::Mark::bytes).sum(),
                     waits_for,
                 };
@@ -198,6 +209,7 @@ impl Round {
         }
         if known.digests.as_ref().is_none_or(|(_, read)| read.elapsed() >= READ_AGAIN) {
             known.digests = Some((folder::digests(path, &known.marks)?, Instant::now()));
+            known.provenance = provenance_beside(&path.join(MODEL_FILE));
         }
         let Some((digests, _)) = &known.digests else { return Ok(None) };
         if has_ready {
@@ -338,6 +350,27 @@ mod tests {
         bench.write("iris/v1/model.onnx", "abcd");
         bench.directory = Directory::new(spec, &keeper);
         assert_eq!(bench.waits().await, waiting("iris/v1", "it is not settled yet"));
+    }
+
+    #[tokio::test]
+    async fn a_complete_folder_says_how_it_came_about_and_a_card_with_mistakes_says_nothing() {
+        let mut bench = Bench::new(false, Duration::ZERO);
+        bench.write("iris/v1/model.onnx", "abc");
+        let card = "publisher = \"nightly\"\ntrained_at = \"1970-01-01T00:00:07Z\"\n";
+        bench.write("iris/v1/model.toml", card);
+        let said = async |bench: &mut Bench| {
+            let Answer::Whole(listing) = bench.look().await else { panic!("no whole answer") };
+            let mut keeper = Keeper::new(Policy { shrink_after_ms: 0, confirm_ms: 0 });
+            keeper.observe(0, Answer::Whole(listing));
+            match &keeper.things().values().next().unwrap().facts {
+                Facts::Artifact(artifact) => artifact.provenance.clone(),
+                Facts::Backend(_) => panic!("a directory lists no servers"),
+            }
+        };
+        let publisher = Some("nightly".to_owned());
+        assert_eq!(said(&mut bench).await, Provenance { publisher, trained_ms: Some(7000) });
+        bench.write("iris/v1/model.toml", "publisher = 7\n");
+        assert!(said(&mut bench).await.is_unknown(), "loading it tells of the mistake");
     }
 
     #[tokio::test]

@@ -96,7 +96,7 @@ impl Lookup {
         for data in records.data {
             let Data::Address(ip) = data else { continue };
             let serves = self.spec.model.clone().zip(self.spec.version.clone());
-            let endpoint = Endpoint { serves: serves.into_iter().collect(), dialect: None };
+            let endpoint = Endpoint { serves: serves.into_iter().collect(), ..Endpoint::default() };
             found.listing.backend(BackendAddress { host: ip.to_string(), port }, endpoint);
         }
     }

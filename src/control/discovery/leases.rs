@@ -11,7 +11,7 @@ use twox_hash::XxHash3_64;
 
 use crate::control::steady::millis;
 use crate::domain::dialect::Dialect;
-use crate::domain::discovery::{Endpoint, Listing, Release};
+use crate::domain::discovery::{Endpoint, Listing, Provenance, Release};
 use crate::domain::ids::SourceName;
 use crate::domain::spec::{BackendAddress, LeaseSpec};
 
@@ -29,6 +29,21 @@ pub struct Registration {
     pub serves: Option<Release>,
     /// What it speaks.
     pub dialect: Option<Dialect>,
+    /// What it says of how that version came about.
+    pub provenance: Provenance,
+}
+
+impl Registration {
+    /// What it says of its version besides the name.
+    pub(super) fn said(&self) -> BTreeMap<Release, Provenance> {
+        let said = self.serves.clone().filter(|_| !self.provenance.is_unknown());
+        said.map(|release| (release, self.provenance.clone())).into_iter().collect()
+    }
+
+    /// Whether it says something else than `before`, which has the same address and version.
+    fn differs_from(&self, before: &Self) -> bool {
+        (self.dialect, &self.provenance) != (before.dialect, &before.provenance)
+    }
 }
 
 /// A registration that holds.
@@ -128,7 +143,7 @@ impl Leases {
     ) -> Result<Granted, RegisterError> {
         let id = id_of(&self.name, &registration);
         let known = self.held.get(&id);
-        let is_new = known.is_none_or(|held| held.registration.dialect != registration.dialect);
+        let is_new = known.is_none_or(|held| registration.differs_from(&held.registration));
         if known.is_none() && self.held.len() >= self.spec.registrations {
             return Err(RegisterError::Full(self.held.len()));
         }
@@ -167,9 +182,13 @@ impl Leases {
     pub(super) fn listing(&mut self, now_ms: u64) -> Listing {
         self.reported_ms = Some(now_ms);
         let mut listing = Listing::default();
-        for Registration { address, serves, dialect, .. } in self.held() {
-            let endpoint = Endpoint { serves: serves.iter().cloned().collect(), dialect: *dialect };
-            listing.backend(address.clone(), endpoint);
+        for registration in self.held() {
+            let endpoint = Endpoint {
+                serves: registration.serves.iter().cloned().collect(),
+                dialect: registration.dialect,
+                provenance: registration.said(),
+            };
+            listing.backend(registration.address.clone(), endpoint);
         }
         listing
     }
@@ -205,6 +224,7 @@ mod tests {
             address: BackendAddress { host: "10.0.0.1".into(), port },
             serves: version.map(|version| (ModelName::new("fraud"), VersionName::new(version))),
             dialect: None,
+            provenance: Provenance::default(),
         }
     }
 
@@ -223,6 +243,21 @@ mod tests {
         assert_eq!((again.id, again.is_new), (first.id.clone(), false));
         assert!(leases.expire(89_998));
         assert_eq!((leases.listing(89_998).len(), leases.renew(0, &first.id)), (0, None));
+    }
+
+    #[test]
+    fn what_is_said_of_a_version_is_listed_with_it_and_news_where_it_changes() {
+        let mut leases = leases();
+        let mut one = registration(1, Some("v1"));
+        one.provenance.publisher = Some("nightly".to_owned());
+        assert!(leases.add(0, one.clone()).unwrap().is_new);
+        assert!(!leases.add(1, one.clone()).unwrap().is_new);
+        one.provenance.trained_ms = Some(7);
+        assert!(leases.add(2, one.clone()).unwrap().is_new);
+        let listing = leases.listing(2);
+        let (_, endpoint) = listing.backends().next().unwrap();
+        let expected = (one.serves.clone().unwrap(), one.provenance.clone());
+        assert_eq!(endpoint.provenance, BTreeMap::from([expected]));
     }
 
     #[test]

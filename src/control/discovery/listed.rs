@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use crate::config::backend_address;
+use crate::config::{backend_address, provenance};
 use crate::domain::dialect::Dialect;
 use crate::domain::discovery::{Answer, Endpoint, Listing, Release};
 use crate::domain::ids::{ModelName, VersionName, is_valid_name};
@@ -33,6 +33,8 @@ struct Entry {
     model: Option<String>,
     version: Option<String>,
     dialect: Option<String>,
+    publisher: Option<String>,
+    trained_at: Option<String>,
 }
 
 /// Reads a list; what it does not say of model and version, `spec` may.
@@ -72,7 +74,10 @@ fn backend(entry: Entry, spec: &DiscoverySpec) -> Result<(BackendAddress, Endpoi
             Some(known.ok_or_else(|| format!("no dialect is called `{}`", word.escape_debug()))?)
         }
     };
-    Ok((address, Endpoint { serves: serves.into_iter().collect(), dialect }))
+    let said = provenance(entry.publisher.as_deref(), entry.trained_at.as_deref())?;
+    let provenance = serves.iter().filter(|_| !said.is_unknown());
+    let provenance = provenance.map(|release| (release.clone(), said.clone())).collect();
+    Ok((address, Endpoint { serves: serves.into_iter().collect(), dialect, provenance }))
 }
 
 /// What a server is said to serve: both names, from the entry or from the source.
@@ -111,7 +116,9 @@ mod tests {
         let one = |(address, endpoint): (&BackendAddress, &Endpoint)| {
             let serves = endpoint.serves.iter().map(|(m, v)| format!(" {m}/{v}"));
             let dialect = endpoint.dialect.map_or("", |dialect| dialect.as_str());
-            format!("{}{} {dialect}", address.authority(), serves.collect::<String>())
+            let said = endpoint.provenance.values();
+            let said: String = said.filter_map(|it| it.publisher.as_deref()).collect();
+            format!("{}{} {dialect}{said}", address.authority(), serves.collect::<String>())
         };
         listing.backends().map(one).collect()
     }
@@ -119,7 +126,9 @@ mod tests {
     #[test]
     fn json_and_toml_say_the_same() {
         let json = br#"[{"address": "http://a:1", "model": "m", "version": "v", "zone": 3},
-                        {"address": "http://b:2", "version": "w", "dialect": "kserve_v1"}]"#;
+                        {"address": "http://b:2", "version": "w", "dialect": "kserve_v1"},
+                        {"address": "http://c:3", "version": "x", "publisher": "nightly",
+                         "trained_at": "2026-11-26T20:00:00Z"}]"#;
         let toml = br#"
             [[backends]]
             address = "http://a:1"
@@ -129,13 +138,18 @@ mod tests {
             address = "http://b:2"
             version = "w"
             dialect = "kserve_v1"
+            [[backends]]
+            address = "http://c:3"
+            version = "x"
+            publisher = "nightly"
+            trained_at = "2026-11-26T20:00:00Z"
         "#;
         let spec = spec(Some("fraud"), None);
         let read = |text: &[u8], format| match read(text, format, &spec) {
             Answer::Whole(listing) => shown(&listing),
             other => panic!("{other:?}"),
         };
-        let expected = ["a:1 m/v ", "b:2 fraud/w kserve_v1"];
+        let expected = ["a:1 m/v ", "b:2 fraud/w kserve_v1", "c:3 fraud/x nightly"];
         assert_eq!(read(json, Format::Json), expected);
         assert_eq!(read(toml, Format::Toml), expected);
         assert!(read(b"[]", Format::Json).is_empty());
@@ -153,6 +167,10 @@ mod tests {
             (
                 r#"[{"address": "http://a:1"}, {"address": "http://b:2", "dialect": "x"}]"#,
                 "no dialect",
+            ),
+            (
+                r#"[{"address": "http://a:1"}, {"address": "http://b:2", "trained_at": "today"}]"#,
+                "`trained_at` must be a moment",
             ),
         ] {
             match read(text.as_bytes(), Format::Json, &spec(None, None)) {

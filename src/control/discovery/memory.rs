@@ -16,7 +16,9 @@ use crate::config::backend_address;
 use crate::control::events::{Events, Weight};
 use crate::control::store;
 use crate::domain::dialect::Dialect;
-use crate::domain::discovery::{Artifact, Endpoint, Facts, KEPT_MAX, Keeper, Kept, Release, Thing};
+use crate::domain::discovery::{
+    Artifact, Endpoint, Facts, KEPT_MAX, Keeper, Kept, Provenance, Release, Thing,
+};
 use crate::domain::ids::{ModelName, SourceName, VersionName, is_valid_name};
 use crate::domain::spec::{BackendAddress, DiscoveryPlace, DiscoverySpec};
 
@@ -65,6 +67,17 @@ struct BackendEntry {
     address: String,
     serves: Vec<(String, String)>,
     dialect: Option<String>,
+    /// Of some of what it serves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    provenance: Vec<(String, String, ProvenanceEntry)>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct ProvenanceEntry {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    publisher: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trained_ms: Option<u64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -75,6 +88,8 @@ struct ArtifactEntry {
     digests: BTreeMap<String, String>,
     bytes: u64,
     waits_for: Option<String>,
+    #[serde(default)]
+    provenance: ProvenanceEntry,
 }
 
 impl Memory {
@@ -162,7 +177,8 @@ fn thing_entry(thing: &Thing, kept: &Kept) -> ThingEntry {
     let (mut backend, mut artifact) = (None, None);
     match (thing, &kept.facts) {
         (Thing::Backend(address), Facts::Backend(endpoint)) => {
-            backend = Some(backend_entry(address, endpoint.serves.iter(), endpoint.dialect));
+            let Endpoint { serves, dialect, provenance } = endpoint;
+            backend = Some(backend_entry(address, serves.iter(), *dialect, provenance));
         }
         (Thing::Artifact(model, version), Facts::Artifact(facts)) => {
             artifact = Some(ArtifactEntry {
@@ -172,6 +188,7 @@ fn thing_entry(thing: &Thing, kept: &Kept) -> ThingEntry {
                 digests: facts.digests.iter().map(|(name, d)| (name.clone(), hex(d))).collect(),
                 bytes: facts.bytes,
                 waits_for: facts.waits_for.clone(),
+                provenance: provenance_entry(&facts.provenance),
             });
         }
         (Thing::Backend(_), Facts::Artifact(_)) | (Thing::Artifact(..), Facts::Backend(_)) => {}
@@ -189,8 +206,13 @@ fn backend_entry<'a>(
     address: &BackendAddress,
     serves: impl Iterator<Item = &'a Release>,
     dialect: Option<Dialect>,
+    provenance: &BTreeMap<Release, Provenance>,
 ) -> BackendEntry {
+    let said = provenance.iter().map(|((model, version), said)| {
+        (model.to_string(), version.to_string(), provenance_entry(said))
+    });
     BackendEntry {
+        provenance: said.collect(),
         address: format!("http://{}", address.authority()),
         serves: serves.map(|(model, version)| (model.to_string(), version.to_string())).collect(),
         dialect: dialect.map(|dialect| dialect.as_str().to_owned()),
@@ -198,14 +220,19 @@ fn backend_entry<'a>(
 }
 
 fn registration_entry(registration: &Registration) -> BackendEntry {
-    backend_entry(&registration.address, registration.serves.iter(), registration.dialect)
+    let Registration { address, serves, dialect, .. } = registration;
+    backend_entry(address, serves.iter(), *dialect, &registration.said())
+}
+
+fn provenance_entry(provenance: &Provenance) -> ProvenanceEntry {
+    let Provenance { publisher, trained_ms } = provenance.clone();
+    ProvenanceEntry { publisher, trained_ms }
 }
 
 fn thing(entry: ThingEntry) -> Option<(Thing, Kept)> {
     let (thing, facts) = match (entry.backend, entry.artifact) {
         (Some(backend), None) => {
-            let (address, serves, dialect) = backend_of(backend)?;
-            let endpoint = Endpoint { serves: serves.into_iter().collect(), dialect };
+            let (address, endpoint) = backend_of(backend)?;
             (Thing::Backend(address), Facts::Backend(endpoint))
         }
         (None, Some(artifact)) => {
@@ -216,6 +243,7 @@ fn thing(entry: ThingEntry) -> Option<(Thing, Kept)> {
                 digests: artifact.digests.into_iter().map(digest).collect::<Option<_>>()?,
                 bytes: artifact.bytes,
                 waits_for: artifact.waits_for,
+                provenance: provenance(artifact.provenance)?,
             };
             (Thing::Artifact(model, version), Facts::Artifact(facts))
         }
@@ -227,14 +255,31 @@ fn thing(entry: ThingEntry) -> Option<(Thing, Kept)> {
 }
 
 fn registration(entry: BackendEntry) -> Option<Registration> {
-    let (address, serves, dialect) = backend_of(entry)?;
-    Some(Registration { source: None, address, serves: serves.into_iter().next(), dialect })
+    let (address, Endpoint { serves, dialect, provenance }) = backend_of(entry)?;
+    Some(Registration {
+        source: None,
+        address,
+        serves: serves.into_iter().next(),
+        dialect,
+        provenance: provenance.into_values().next().unwrap_or_default(),
+    })
 }
 
-fn backend_of(entry: BackendEntry) -> Option<(BackendAddress, Vec<Release>, Option<Dialect>)> {
+fn backend_of(entry: BackendEntry) -> Option<(BackendAddress, Endpoint)> {
     let address = backend_address(&entry.address).ok()?;
-    let serves = entry.serves.into_iter().map(release).collect::<Option<_>>()?;
-    Some((address, serves, entry.dialect.as_deref().and_then(Dialect::parse)))
+    let said = |(model, version, said)| Some((release((model, version))?, provenance(said)?));
+    let endpoint = Endpoint {
+        serves: entry.serves.into_iter().map(release).collect::<Option<_>>()?,
+        dialect: entry.dialect.as_deref().and_then(Dialect::parse),
+        provenance: entry.provenance.into_iter().map(said).collect::<Option<_>>()?,
+    };
+    Some((address, endpoint))
+}
+
+fn provenance(entry: ProvenanceEntry) -> Option<Provenance> {
+    let ProvenanceEntry { publisher, trained_ms } = entry;
+    let good = publisher.as_deref().is_none_or(is_valid_name);
+    good.then_some(Provenance { publisher, trained_ms })
 }
 
 fn release((model, version): (String, String)) -> Option<Release> {
@@ -288,14 +333,22 @@ mod tests {
         assert!(memory.read(&events, 0).0.is_empty());
         let release = (ModelName::new("fraud"), VersionName::new("v1"));
         let mut listing = Listing::default();
-        let endpoint =
-            Endpoint { serves: [release.clone()].into(), dialect: Some(Dialect::OpenInference) };
+        let provenance = Provenance {
+            publisher: Some("nightly".to_owned()),
+            trained_ms: Some(1_790_000_000_000),
+        };
+        let endpoint = Endpoint {
+            serves: [release.clone()].into(),
+            dialect: Some(Dialect::OpenInference),
+            provenance: [(release.clone(), provenance.clone())].into(),
+        };
         listing.backend(address(1), endpoint.clone());
         let artifact = Artifact {
             folder: "/m/iris/v2".into(),
             digests: [("model.onnx".to_owned(), [171; 32])].into(),
             bytes: 9,
             waits_for: None,
+            provenance: provenance.clone(),
         };
         listing.artifact(ModelName::new("iris"), VersionName::new("v2"), artifact);
         let mut keeper = Keeper::new(Policy { shrink_after_ms: 0, confirm_ms: 0 });
@@ -307,6 +360,7 @@ mod tests {
             address: address(2),
             serves: Some(release),
             dialect: endpoint.dialect,
+            provenance,
         };
         let held = Leases::restored(name.clone(), lease, vec![registration.clone()], 0);
         let specs = BTreeMap::from([(name.clone(), spec(DiscoveryPlace::Lease(lease)))]);

@@ -107,7 +107,7 @@ pub(super) fn task(
             let mut listing = Listing::default();
             for (model, address) in services {
                 let serves = spec.version.iter().map(|version| (model.clone(), version.clone()));
-                let endpoint = Endpoint { serves: serves.collect(), dialect: None };
+                let endpoint = Endpoint { serves: serves.collect(), ..Endpoint::default() };
                 listing.backend(address.clone(), endpoint);
             }
             Box::pin(rounds.run(Fixed(listing)))

@@ -6,17 +6,18 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use super::guests::Errand;
 use super::loaded::{Resident, Servers};
 use super::sightings::{Origin, artifact_of, backends_of};
 use super::store::{Stopper, Store};
 use super::work::{Failures, Found, Report, Task};
 use super::{Key, Releases, content};
 use crate::control::LoadedModels;
-use crate::control::admission::Checked;
+use crate::control::admission::{Checked, Met, Shown};
 use crate::control::load::{NotLoaded, load_aside};
 use crate::domain::discovery::Artifact;
 use crate::domain::ids::Digest;
-use crate::domain::lifecycle::evidence::{Check, Outcome};
+use crate::domain::lifecycle::evidence::Outcome;
 use crate::domain::lifecycle::observed::Progress;
 use crate::domain::lifecycle::plan::Effect;
 use crate::domain::lifecycle::proof::Fetched;
@@ -227,7 +228,9 @@ impl Releases {
                 let failures = self.work.note(&key, task, failure.is_some(), now);
                 let checks = checks.map(|Checked { checks, met }| {
                     let guests = self.loaded.guests();
-                    met.iter().for_each(|server| guests.let_in(&key, server));
+                    for Met { address, versions } in met {
+                        guests.let_in(&key, &address, Errand::Meet, versions);
+                    }
                     checks
                 });
                 self.entry(model, version, &digest).checks = progress(checks, failures);
@@ -295,22 +298,33 @@ impl Releases {
         failure
     }
 
-    /// Lets the servers in that have shown who they are.
-    fn joined(&mut self, key: &Key, servers: Vec<(BackendAddress, Result<Check, String>)>) {
+    /// Lets the servers in that have shown who they are, and out those that are another by now.
+    fn joined(&mut self, key: &Key, servers: Vec<(BackendAddress, Errand, Result<Shown, String>)>) {
         let (model, version) = key;
         let guests = self.loaded.guests();
-        for (server, found) in servers {
+        for (server, errand, found) in servers {
             let at = server.authority();
+            let found = found.map(|Shown { check, versions }| match check.outcome {
+                Outcome::Failed => Err(check.detail),
+                _ => match guests.contradicts(key, &server, &versions) {
+                    Some(what) => Err(what),
+                    None => Ok((check.detail, versions)),
+                },
+            });
             match found {
-                Ok(check) if check.outcome == Outcome::Failed => {
-                    let why = check.detail;
+                Ok(Err(why)) => {
                     tracing::warn!(%model, %version, server = at, why, "a server gets no requests");
-                    guests.refuse(key, &server);
+                    if guests.refuse(key, &server) {
+                        let words = format!(
+                            "{at} is not {model} {version} any more and gets no requests: {why}"
+                        );
+                        self.ledger.tell_of_server(key, &words);
+                    }
                 }
-                Ok(check) => {
-                    let how = check.detail;
-                    tracing::info!(%model, %version, server = at, how, "a server joins its version");
-                    guests.let_in(key, &server);
+                Ok(Ok((how, versions))) => {
+                    if guests.let_in(key, &server, errand, versions) {
+                        tracing::info!(%model, %version, server = at, how, "a server joins its version");
+                    }
                 }
                 Err(why) => {
                     tracing::info!(%model, %version, server = at, why, "a server cannot be asked who it is");

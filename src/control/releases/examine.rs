@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
+use super::guests::Errand;
 use super::loaded::Resident;
 use super::work::{Found, Task};
 use super::{Key, Releases};
@@ -95,30 +96,31 @@ impl Releases {
         false
     }
 
-    /// Begins to ask servers that have come to a version who they are.
+    /// Begins to ask servers that have come to a version who they are, and those that answer whether they still are.
     pub(super) fn greet(&mut self, key: &Key, digest: &Digest) {
-        let strangers = self.loaded.strangers(key, digest, &self.seen);
-        if strangers.is_empty() || !self.work.may_begin(key, Task::Join) {
+        let errands = self.loaded.errands(key, digest, &self.seen);
+        if errands.is_empty() || !self.work.may_begin(key, Task::Join) {
             return;
         }
         let Some(resident) = self.loaded.get(key, digest) else { return };
         let known = self.subject_of(key, Whom::LetIn)(resident);
-        let newcomers: Vec<(BackendAddress, Subject)> = strangers
-            .into_iter()
-            .take(JOINS_AT_ONCE)
-            .map(|server| (server.clone(), alone(&known, server)))
-            .collect();
-        let has_known = !self.loaded.let_in(key).is_empty();
-        let (admission, known) = (Arc::new(self.admission(key)), Arc::new(known));
+        let errands = errands.into_iter().take(JOINS_AT_ONCE).map(|(server, errand)| {
+            let others = without(&known, &server);
+            (alone(&known, server.clone()), others, server, errand)
+        });
+        let errands: Vec<_> = errands.collect();
+        let admission = Arc::new(self.admission(key));
         self.work.begin(key.clone(), Task::Join, digest.clone(), async move {
             // One that is silent holds no other up.
             let mut asked = JoinSet::new();
-            for (server, newcomer) in newcomers {
-                let (admission, known) = (Arc::clone(&admission), Arc::clone(&known));
+            for (subject, others, server, errand) in errands {
+                let admission = Arc::clone(&admission);
                 asked.spawn(async move {
-                    let known = has_known.then_some(&*known);
-                    let joined = admission.join(&newcomer, known).await;
-                    (server, joined.map_err(|error| error.to_string()))
+                    let found = match errand {
+                        Errand::Meet => admission.join(&subject, others.as_ref()).await,
+                        Errand::Watch => admission.watch(&subject).await,
+                    };
+                    (server, errand, found.map_err(|error| error.to_string()))
                 });
             }
             Found::Joined(asked.join_all().await)
@@ -235,6 +237,14 @@ impl Releases {
             Subject { model: model.clone(), version: version.clone(), place }
         }
     }
+}
+
+/// A version at its other servers, if there are any.
+fn without(subject: &Subject, server: &BackendAddress) -> Option<Subject> {
+    let mut subject = subject.clone();
+    let Where::Remote { addresses, .. } = &mut subject.place else { return None };
+    addresses.retain(|other| other != server);
+    (!addresses.is_empty()).then_some(subject)
 }
 
 /// A version at one of its servers alone.

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::Key;
 use super::handle::Moves;
 use crate::control::events::{Events, Weight};
 use crate::control::journal::{Entry, Gone, Journal, JournalError, UnderWay, Writer, Written};
@@ -268,6 +269,12 @@ impl Ledger {
             }
         }
         self.tell(event);
+    }
+
+    /// Tells that a server of a version has become another.
+    pub(super) fn tell_of_server(&self, (model, version): &Key, words: &str) {
+        let (kind, about) = ("release.server_changed", format!("{model}/{version}"));
+        self.events.tell(self.now().wall.0, kind, Weight::Alarm, &about, words);
     }
 
     /// Tells of an event, unless it only says that time passes.

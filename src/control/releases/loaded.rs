@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Key;
-use super::guests::Guests;
+use super::guests::{Errand, Guests};
 use super::sightings::Several;
 use crate::control::LoadedModels;
 use crate::control::members::{Members, there};
@@ -151,11 +151,16 @@ impl Loaded {
         }
     }
 
-    /// Servers of a version that are to be asked who they are.
-    pub(super) fn strangers(&self, key: &Key, digest: &Digest, seen: &Seen) -> Vec<BackendAddress> {
+    /// Servers of a version that are to be asked who they are, or still are.
+    pub(super) fn errands(
+        &self,
+        key: &Key,
+        digest: &Digest,
+        seen: &Seen,
+    ) -> Vec<(BackendAddress, Errand)> {
         match self.get(key, digest) {
             Some(Resident::Remote(servers)) if servers.spec.discovered.is_some() => {
-                self.guests.strangers(key, &servers.members(key, seen))
+                self.guests.errands(key, &servers.members(key, seen))
             }
             _ => Vec::new(),
         }
@@ -269,7 +274,7 @@ mod tests {
         for port in ports {
             let serves =
                 serves.map(|(model, version)| (ModelName::new(model), VersionName::new(version)));
-            let endpoint = Endpoint { serves: serves.into_iter().collect(), dialect: None };
+            let endpoint = Endpoint { serves: serves.into_iter().collect(), ..Endpoint::default() };
             listing.backend(address(*port), endpoint);
         }
         keeper.observe(1, Answer::Whole(listing));
@@ -292,9 +297,9 @@ mod tests {
         let mut loaded = Loaded::default();
         loaded.insert(key(), digest(), named());
         let (theirs, other) = (seen(&[1], Some(("theirs", "7"))), seen(&[1], Some(("m", "v1"))));
-        assert_eq!(loaded.strangers(&key(), &digest(), &theirs), [address(1)]);
-        assert_eq!(loaded.strangers(&key(), &digest(), &other), []);
-        loaded.guests().let_in(&key(), &address(1));
+        assert_eq!(loaded.errands(&key(), &digest(), &theirs), [(address(1), Errand::Meet)]);
+        assert_eq!(loaded.errands(&key(), &digest(), &other), []);
+        loaded.guests().let_in(&key(), &address(1), Errand::Meet, BTreeSet::new());
         assert!(loaded.is_ready(&key(), &digest(), &theirs));
         assert!(!loaded.is_ready(&key(), &digest(), &other));
         let changed = loaded.meet(&theirs, &other);
@@ -326,7 +331,7 @@ mod tests {
         };
         assert_eq!(members(&loaded), []);
         assert!(!loaded.is_ready(&key(), &digest(), &all));
-        loaded.guests().let_in(&key(), &address(2));
+        loaded.guests().let_in(&key(), &address(2), Errand::Meet, BTreeSet::new());
         assert_eq!(members(&loaded), [address(2)]);
         let Some(resident) = loaded.get(&key(), &digest()).cloned() else { panic!("gone") };
         let VersionSpec::Backends(spec) = loaded.spec(&key(), &resident, &all) else {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::feeds::rules;
 use super::guests;
 use super::work::{Standing, Task};
-use super::{Key, Releases};
+use super::{Ended, Key, Releases};
 use crate::domain::ids::{Digest, ModelName, VersionName};
 use crate::domain::lifecycle::observed::{ObservedModel, ObservedVersion, Progress, Sighting};
 use crate::domain::lifecycle::stage::Stage;
@@ -118,7 +118,10 @@ impl Releases {
             let standing = self.work.standing(key, stage);
             let on_disk = (is_stored && !standing.deleting)
                 || (lies_elsewhere && !self.given_up.contains(&content));
-            let (in_flight, asked) = self.traffic(key);
+            let Traffic { in_flight, asked, fails } = self.traffic(key);
+            if fails {
+                self.loaded.guests().hasten(key);
+            }
             // What is evicted already goes by itself, once its grace is over.
             let is_counted = is_stored && !matches!(stage, Stage::Evicted(_));
             disk += if is_counted { known.release().bytes } else { 0 };
@@ -186,18 +189,20 @@ impl Releases {
         (entry.shadow, entry.canary) = (shadow, canary);
     }
 
-    /// Requests that a version holds, and whether any has ended since the last look.
-    fn traffic(&mut self, key: &Key) -> (u64, bool) {
+    /// What clients want of a version.
+    fn traffic(&mut self, key: &Key) -> Traffic {
         let kind = TargetKind::Version(key.0.clone(), key.1.clone());
-        let Some(metrics) = self.registry.find(&kind) else { return (0, false) };
+        let Some(metrics) = self.registry.find(&kind) else { return Traffic::default() };
         let in_flight = u64::try_from(metrics.in_flight()).unwrap_or(0);
         let tally = metrics.tally();
-        let ended = tally.success.count + tally.fail.count;
+        let failed = tally.fail.count;
+        let ended = Ended { all: tally.success.count + failed, failed };
         let before = match self.exchanges.get_mut(key) {
             Some(before) => std::mem::replace(before, ended),
-            None => self.exchanges.insert(key.clone(), ended).unwrap_or(0),
+            None => self.exchanges.insert(key.clone(), ended).unwrap_or_default(),
         };
-        (in_flight, ended > before || in_flight > 0)
+        let asked = ended.all > before.all || in_flight > 0;
+        Traffic { in_flight, asked, fails: failed > before.failed }
     }
 
     /// What is seen of a content; what was seen of an earlier one of the same name is forgotten.
@@ -235,6 +240,17 @@ fn begun<T>(progress: &mut Progress<T>, waits: bool) {
     if !waits && progress.is_queued() {
         *progress = Progress::Running;
     }
+}
+
+/// What clients want of a version, and whether they get it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Traffic {
+    /// Requests that it holds.
+    in_flight: u64,
+    /// Whether any has ended since the last look, or is held now.
+    asked: bool,
+    /// Whether any has failed since.
+    fails: bool,
 }
 
 /// Whether any work that waited for room waits no more.

@@ -10,12 +10,14 @@ use std::path::PathBuf;
 
 use super::content;
 use super::governed::Governed;
+use crate::config::provenance_beside;
 use crate::control::discovery::standing;
 use crate::domain::dialect::Dialect;
-use crate::domain::discovery::{Artifact, Facts, Seen, Sighting as Found, Thing, What};
+use crate::domain::discovery::{Artifact, Facts, Provenance, Seen, Sighting as Found, Thing, What};
 use crate::domain::ids::{Digest, ModelName, SourceName, VersionName};
 use crate::domain::lifecycle::observed::{ListingTrust, Sighting};
 use crate::domain::lifecycle::release::Release;
+use crate::domain::lifecycle::time::Wall;
 use crate::domain::spec::{BackendsSpec, Intent, SpokenDialect, VersionSpec};
 
 use super::Key;
@@ -25,6 +27,7 @@ use super::Key;
 pub(super) struct Named {
     digest: Digest,
     bytes: u64,
+    provenance: Provenance,
 }
 
 /// What is known of the sources.
@@ -48,16 +51,20 @@ impl Sightings {
         let read = versions.filter_map(|(model, version, spec)| {
             let named = match spec {
                 VersionSpec::Onnx(onnx) => match content::digest_of_file(&onnx.path) {
-                    Ok((digest, bytes)) => Named { digest, bytes },
+                    Ok((digest, bytes)) => {
+                        Named { digest, bytes, provenance: provenance_beside(&onnx.path) }
+                    }
                     Err(error) => {
                         let path = onnx.path.display();
                         tracing::error!(%model, %version, %path, %error, "a model file cannot be read");
                         return None;
                     }
                 },
-                VersionSpec::Backends(_) => {
-                    Named { digest: content::digest_of_backends(model, version), bytes: 0 }
-                }
+                VersionSpec::Backends(_) => Named {
+                    digest: content::digest_of_backends(model, version),
+                    bytes: 0,
+                    provenance: Provenance::default(),
+                },
             };
             Some(((model.clone(), version.clone()), named))
         });
@@ -129,8 +136,8 @@ impl Sightings {
                 digest: named.digest.clone(),
                 bytes: named.bytes,
                 source: "the configuration".to_owned(),
-                publisher: None,
-                trained_at: None,
+                publisher: named.provenance.publisher.clone(),
+                trained_at: named.provenance.trained_ms.map(Wall),
                 named: true,
             };
             add(key, Sighting { release, complete: true });
@@ -146,18 +153,26 @@ fn is_configuration(source: &SourceName) -> bool {
 /// What a source tells of a version, once its content is known.
 fn release_of(key: &Key, found: &Found) -> Option<Release> {
     let source = found.sources.first()?;
-    let (digest, bytes, place) = match &found.what {
+    let (digest, bytes, place, said) = match &found.what {
         What::Artifact(artifact) if is_whole(artifact) => {
             let place = format!("{source} ({})", artifact.folder.display());
             // Zero bytes would mean a version at backends.
-            (content::digest_of(&artifact.digests), artifact.bytes.max(1), place)
+            let digest = content::digest_of(&artifact.digests);
+            (digest, artifact.bytes.max(1), place, &artifact.provenance)
         }
         What::Artifact(_) => return None,
-        What::Backends { .. } => {
-            (content::digest_of_backends(&key.0, &key.1), 0, source.to_string())
+        What::Backends { provenance, .. } => {
+            (content::digest_of_backends(&key.0, &key.1), 0, source.to_string(), provenance)
         }
     };
-    Some(Release { digest, bytes, source: place, publisher: None, trained_at: None, named: false })
+    Some(Release {
+        digest,
+        bytes,
+        source: place,
+        publisher: said.publisher.clone(),
+        trained_at: said.trained_ms.map(Wall),
+        named: false,
+    })
 }
 
 fn is_whole(artifact: &Artifact) -> bool {
@@ -211,7 +226,7 @@ impl<'a> Several<'a> {
     /// The servers of a discovered version.
     pub(super) fn backends_of(&self, seen: &Seen, key: &Key) -> Option<BackendsSpec> {
         let found = seen.versions.get(key)?;
-        let What::Backends { addresses, dialect } = &found.what else { return None };
+        let What::Backends { addresses, dialect, .. } = &found.what else { return None };
         let source = found.sources.iter().find(|source| !is_configuration(source))?;
         Some(BackendsSpec {
             addresses: addresses.iter().cloned().collect(),
@@ -243,7 +258,9 @@ mod tests {
             None => [(MODEL_FILE.to_owned(), [7; 32])].into(),
         };
         let waits_for = waits_for.map(str::to_owned);
-        Artifact { folder: "/store/m/v".into(), digests, bytes: 5, waits_for }
+        let provenance =
+            Provenance { publisher: Some("nightly".to_owned()), trained_ms: Some(7000) };
+        Artifact { folder: "/store/m/v".into(), digests, bytes: 5, waits_for, provenance }
     }
 
     /// What is seen of a store with these folders, in answers one after the other.
@@ -273,6 +290,8 @@ mod tests {
         assert_eq!(of_model.keys().map(VersionName::as_str).collect::<Vec<_>>(), ["v1"]);
         let release = &of_model[&key("v1").1].release;
         assert_eq!(release.source, "store (/store/m/v)");
+        assert_eq!(release.publisher.as_deref(), Some("nightly"));
+        assert_eq!(release.trained_at, Some(Wall(7000)));
         assert!(artifact_of(&views[0], &key("v1"), &release.digest).is_some());
         assert!(artifact_of(&views[0], &key("v1"), &Digest::new("other")).is_none());
         assert!(backends_of(&views[0], &key("v1")).is_none());
@@ -283,7 +302,8 @@ mod tests {
         let server = |port, versions: &[&str]| {
             let serves = versions.iter().map(|version| key(version)).collect();
             let address = BackendAddress { host: "a".into(), port };
-            (address, Endpoint { serves, dialect: Some(Dialect::KserveV1) })
+            let dialect = Some(Dialect::KserveV1);
+            (address, Endpoint { serves, dialect, ..Endpoint::default() })
         };
         let mut listing = Listing::default();
         for (address, endpoint) in [server(1, &["v1"]), server(2, &["v1"])] {

@@ -383,7 +383,7 @@ mod tests {
         fs::write(folder.join(MODEL_FILE), "model").unwrap();
         fs::write(folder.join("data/weights"), "weights").unwrap();
         let digests = folder::digests(&folder, &folder::marks(&folder).unwrap()).unwrap();
-        Artifact { folder, digests, bytes: 12, waits_for: None }
+        Artifact { folder, digests, bytes: 12, ..Artifact::default() }
     }
 
     #[test]

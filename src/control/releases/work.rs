@@ -16,11 +16,12 @@ use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::Key;
+use super::guests::Errand;
 use super::loaded::Resident;
-use crate::control::admission::{Checked, Looked};
+use crate::control::admission::{Checked, Looked, Shown};
 use crate::control::load::NotLoaded;
 use crate::domain::ids::Digest;
-use crate::domain::lifecycle::evidence::{Check, Warmth};
+use crate::domain::lifecycle::evidence::Warmth;
 use crate::domain::lifecycle::proof::Fetched;
 use crate::domain::lifecycle::stage::Stage;
 use crate::domain::lifecycle::time::Steady;
@@ -41,7 +42,7 @@ pub(super) enum Task {
     Warm,
     Load,
     Look,
-    /// Servers that have come are asked who they are.
+    /// Servers that have come, and those that answer, are asked who they are.
     Join,
     Replay,
     Delete,
@@ -54,7 +55,9 @@ impl Task {
             Self::Fetch | Self::Delete => Some(Room::Files),
             Self::Check | Self::Warm => Some(Room::Trial),
             Self::Load => Some(Room::Load),
-            Self::Look | Self::Join => Some(Room::Look),
+            Self::Look => Some(Room::Look),
+            // Servers that are silent hold up no look at a way back.
+            Self::Join => Some(Room::Join),
             Self::Replay => None,
         }
     }
@@ -92,6 +95,7 @@ enum Room {
     Trial,
     Load,
     Look,
+    Join,
 }
 
 /// What came of it.
@@ -107,8 +111,8 @@ pub(super) enum Found {
     Loaded(Result<Resident, NotLoaded>),
     /// A fresh look, or why nobody could look.
     Looked(Result<Looked, String>),
-    /// What each server that has come was found to be, or why it could not be asked.
-    Joined(Vec<(BackendAddress, Result<Check, String>)>),
+    /// What each server was found to be, or why it could not be asked.
+    Joined(Vec<(BackendAddress, Errand, Result<Shown, String>)>),
     /// Logged requests were asked again, or why none was.
     Replayed(Result<(), String>),
     /// The artifact is gone, or why not.
@@ -193,7 +197,7 @@ impl Default for Work {
             failed: BTreeMap::new(),
             waited: BTreeMap::new(),
             aside: None,
-            rooms: [Room::Files, Room::Trial, Room::Load, Room::Look]
+            rooms: [Room::Files, Room::Trial, Room::Load, Room::Look, Room::Join]
                 .into_iter()
                 .map(|room| (room, Arc::new(Semaphore::new(AT_ONCE))))
                 .collect(),

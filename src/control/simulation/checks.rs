@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use super::Tally;
 use super::process::Process;
+use super::tally::{alert_word, gate_word};
 use super::world::{Key, World};
 use crate::domain::ids::{Digest, ModelName, Permille, VersionName};
-use crate::domain::lifecycle::event::{Alert, By, Event, Move, What};
+use crate::domain::lifecycle::event::{By, Event, Move, What};
 use crate::domain::lifecycle::explain::explain;
 use crate::domain::lifecycle::exposure::Exposure;
 use crate::domain::lifecycle::health::{Health, Level, Signal};
@@ -22,40 +23,6 @@ use crate::domain::lifecycle::proof::Gate;
 use crate::domain::lifecycle::stage::{Edge, Rest, Stage};
 use crate::domain::lifecycle::state::{Model, State, Version};
 use crate::domain::lifecycle::time::Steady;
-
-/// What must have happened somewhere.
-pub(super) const EXPECTED: &[&str] = &[
-    "alert: correlated",
-    "alert: incomplete",
-    "alert: no way back",
-    "alert: overdue",
-    "alert: publisher held",
-    "alert: ratio",
-    "alert: republished",
-    "alert: would evict",
-    "clock set",
-    "deleted",
-    "evicted",
-    "exposed",
-    "extended",
-    "first",
-    "killed mid-write",
-    "promoted",
-    "promoted by order",
-    "proven by living",
-    "quarantined at admission",
-    "quarantined for want of evidence",
-    "quarantined in canary",
-    "quarantined in shadow",
-    "quarantined while standby",
-    "recovered",
-    "restored",
-    "retried",
-    "rolled back",
-    "stepped",
-    "superseded",
-    "unloaded",
-];
 
 /// An invariant that does not hold.
 #[derive(Debug)]
@@ -207,6 +174,9 @@ impl Checks {
                 }
                 if verdict.gate == Gate::Standby {
                     self.uncorrelated(process, name, before)?;
+                    if verdict.why.starts_with(Signal::SloBurn.words()) {
+                        self.stands_out(process, name, before, &m.version)?;
+                    }
                 }
             }
             Edge::Retry => {
@@ -370,6 +340,25 @@ impl Checks {
             }
         }
         Ok(())
+    }
+
+    /// I11: what a standby alone is blamed for has not befallen the champion in a window that has not closed yet.
+    fn stands_out(
+        &self,
+        process: &Process,
+        name: &ModelName,
+        before: &Model,
+        standby: &VersionName,
+    ) -> Result<(), Broken> {
+        let Some((champion, _)) = before.champion() else { return Ok(()) };
+        let windows = [standby, champion]
+            .map(|version| process.windows.get(&(name.clone(), version.clone())));
+        let [Some((at, _)), Some((as_late, is_bad))] = windows else {
+            return Err(Broken(format!("I11: {standby} goes and no window of {champion} tells")));
+        };
+        hold(as_late >= at && !is_bad, || {
+            format!("I11: {standby} goes by {at:?}, {champion} was last counted at {as_late:?}")
+        })
     }
 
     fn evicted(
@@ -566,34 +555,5 @@ impl Checks {
             }
         }
         Ok(())
-    }
-}
-
-fn gate_word(gate: Gate) -> &'static str {
-    match gate {
-        Gate::Fetch => "quarantined while fetching",
-        Gate::Known => "quarantined at discovery",
-        Gate::Admission => "quarantined at admission",
-        Gate::WarmUp => "quarantined at warm-up",
-        Gate::Shadow => "quarantined in shadow",
-        Gate::Canary => "quarantined in canary",
-        Gate::Insufficient => "quarantined for want of evidence",
-        Gate::Live => "quarantined while live",
-        Gate::Standby => "quarantined while standby",
-        Gate::Operator => "quarantined by an operator",
-    }
-}
-
-fn alert_word(alert: &Alert) -> &'static str {
-    match alert {
-        Alert::Incomplete(_) => "alert: incomplete",
-        Alert::Republished(_) => "alert: republished",
-        Alert::Overdue(_) => "alert: overdue",
-        Alert::NoWayBack(_) => "alert: no way back",
-        Alert::Correlated(_) => "alert: correlated",
-        Alert::Ratio(_) => "alert: ratio",
-        Alert::PublisherHeld(_) => "alert: publisher held",
-        Alert::TooMany => "alert: too many",
-        Alert::WouldEvict(_) => "alert: would evict",
     }
 }

@@ -39,6 +39,10 @@ pub(super) struct Process {
     counting: BTreeMap<ModelName, (VersionName, usize)>,
     /// What was counted of their rollouts.
     rollouts: BTreeMap<ModelName, Rollout>,
+    /// Requests and errors of versions that serve, in windows that are not closed.
+    gathered: BTreeMap<Key, (u64, u64)>,
+    /// When the last window of each closed, and whether it was bad.
+    pub windows: BTreeMap<Key, (Steady, bool)>,
     began: Now,
     began_at: u64,
     /// The last order overruled the guard.
@@ -69,6 +73,8 @@ impl Process {
             trust: BTreeMap::new(),
             counting: BTreeMap::new(),
             rollouts: BTreeMap::new(),
+            gathered: BTreeMap::new(),
+            windows: BTreeMap::new(),
             began,
             began_at: world.time,
             forced: false,
@@ -91,35 +97,28 @@ impl Process {
         let now = self.now(world).steady;
         let n = world.requests(pause);
         for (model, routes) in self.published.clone() {
-            let digest = |version: &VersionName| {
-                let version = self.state.model(&model)?.version(version)?;
-                Some(version.release().digest.clone())
-            };
             let Some(champion) = routes.champion.as_ref() else { continue };
-            let Some(control) = digest(champion) else { continue };
+            let Some(control) = self.digest(&model, champion) else { continue };
             let p = world.errors(&control);
-            let errors = world.draw(n, p);
-            let seen = self.seen.model_mut(&model);
-            let live = seen.version_mut(champion);
-            live.last_request = Some(now);
-            let bad = (n >= 100).then_some(errors * 20 > n * 3);
-            let detail = format!("{errors} of {n} are errors");
-            let window = Window { at: now, bad, crossed: false, samples: n, detail };
-            live.health.observe(Signal::SloBurn, &window);
+            self.seen.model_mut(&model).version_mut(champion).last_request = Some(now);
+            self.count(world, (&model, champion), n, p);
             // Some callers ask for an earlier version by its name.
             let asked = self.state.model(&model).map(|entry| entry.standbys()).unwrap_or_default();
-            for (standby, known) in asked.into_iter().filter(|_| n >= 100) {
-                let p = world.errors(&known.release().digest);
-                let errors = world.draw(n, p);
-                let bad = Some(errors * 20 > n * 3);
-                let detail = format!("{errors} of {n} are errors");
-                let window = Window { at: now, bad, crossed: false, samples: n, detail };
-                let entry = seen.version_mut(standby);
-                entry.health.observe(Signal::SloBurn, &window);
+            let asked: Vec<(VersionName, Digest)> = asked
+                .into_iter()
+                .map(|(standby, known)| (standby.clone(), known.release().digest.clone()))
+                .collect();
+            for (standby, digest) in asked {
+                let p = world.errors(&digest);
+                self.count(world, (&model, &standby), n, p);
             }
+            let digest = |version: &VersionName| self.digest(&model, version);
+            let on_trial = routes.candidate.as_ref().and_then(|it| digest(&it.version));
+            let copied = routes.shadow.as_ref().and_then(digest);
+            let seen = self.seen.model_mut(&model);
             if let Some(candidate) = &routes.candidate {
                 let part = world.draw(n, f64::from(candidate.share.thousandths()) / 1000.0);
-                let Some(digest) = digest(&candidate.version) else { continue };
+                let Some(digest) = on_trial else { continue };
                 let against = world.draw(part, p);
                 let (q, faults) = (
                     world.errors(&digest),
@@ -144,7 +143,7 @@ impl Process {
                 }
             }
             if let Some(shadow) = &routes.shadow
-                && let Some(digest) = digest(shadow)
+                && let Some(digest) = copied
                 && let Some(truth) = world.truth(&digest).cloned()
             {
                 let pairs = n.min(400);
@@ -157,6 +156,29 @@ impl Process {
                 compare(evidence, truth.agreement);
             }
         }
+    }
+
+    /// Counts what a version that serves has answered. Its window closes once there is enough in it, and not at the same
+    /// moment as those of others.
+    fn count(
+        &mut self,
+        world: &mut World,
+        (model, version): (&ModelName, &VersionName),
+        n: u64,
+        p: f64,
+    ) {
+        let key = (model.clone(), version.clone());
+        let gathered = self.gathered.entry(key.clone()).or_default();
+        *gathered = (gathered.0 + n, gathered.1 + world.draw(n, p));
+        if gathered.0 < 100 || world.chance(3) {
+            return;
+        }
+        let (n, errors) = std::mem::take(gathered);
+        let (at, is_bad) = (self.now(world).steady, errors * 20 > n * 3);
+        let detail = format!("{errors} of {n} are errors");
+        let window = Window { at, bad: Some(is_bad), crossed: false, samples: n, detail };
+        self.seen.model_mut(model).version_mut(version).health.observe(Signal::SloBurn, &window);
+        self.windows.insert(key, (at, is_bad));
     }
 
     /// The process looks around: the store, its versions, what they hold.

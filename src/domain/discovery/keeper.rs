@@ -226,6 +226,13 @@ impl Keeper {
     /// Judges an answer.
     pub fn observe(&mut self, now_ms: u64, answer: Answer) -> Changes {
         let mut changes = Changes::default();
+        let answer = match answer {
+            Answer::Whole(listing) => match listing.refused().map(str::to_owned) {
+                Some(why) => Answer::Part(listing, why),
+                None => Answer::Whole(listing),
+            },
+            answer => answer,
+        };
         match answer {
             Answer::Failed(why) => self.doubt(now_ms, Why::Failed(why), 0, &mut changes),
             Answer::Part(listing, why) => {

@@ -141,7 +141,7 @@ fn only_endpoints_that_fit_are_members_and_those_that_say_nothing_fit() {
     let mut answer = listing([1]);
     let serving = |model: &str, version: &str| Endpoint {
         serves: BTreeSet::from([release(model, version)]),
-        dialect: None,
+        ..Endpoint::default()
     };
     answer.backend(address(2), serving("fraud", "v1"));
     answer.backend(address(2), serving("fraud", "v2"));
@@ -154,6 +154,40 @@ fn only_endpoints_that_fit_are_members_and_those_that_say_nothing_fit() {
     assert_eq!(ports(&release("fraud", "v2")), [1, 2]);
     assert_eq!(ports(&release("iris", "v1")), [1, 3]);
     assert_eq!(ports(&release("iris", "v9")), [1]);
+}
+
+#[test]
+fn an_address_that_no_server_of_another_machine_has_is_left_out_and_the_answer_is_not_whole() {
+    let at = |host: &str| BackendAddress { host: host.to_owned(), port: 80 };
+    for bad in [
+        "169.254.169.254",
+        "::ffff:169.254.169.254",
+        "fe80::1",
+        "0.0.0.0",
+        "::",
+        "224.0.0.1",
+        "ff02::1",
+        "255.255.255.255",
+    ] {
+        let why = unusable(&at(bad)).expect(bad);
+        assert!(why.contains("must be listed in the configuration"), "{why}");
+        let mut keeper = Keeper::new(POLICY);
+        keeper.observe(0, whole([1, 2]));
+        let mut answer = listing([1]);
+        answer.backend(at(bad), Endpoint::default());
+        keeper.observe(10, Answer::Whole(answer.clone()));
+        let changes = keeper.observe(20_000, Answer::Whole(answer));
+        assert_eq!(changes.gone, [], "{bad}: it is no answer to go by");
+        assert_eq!(keeper.members(None).len(), 2, "{bad}");
+        let standing = &keeper.health().standing;
+        assert!(matches!(standing, Standing::Stale(_, Why::Partial(_))), "{bad}: {standing:?}");
+    }
+    for good in ["127.0.0.1", "::1", "10.0.0.1", "fd00::1", "predictor.internal", "2001:db8::1"] {
+        assert_eq!(unusable(&at(good)), None, "{good}");
+    }
+    let mut named = Listing::default();
+    named.declared(at("169.254.1.1"), Endpoint::default());
+    assert_eq!((named.len(), named.refused()), (1, None), "an operator's word");
 }
 
 #[test]
@@ -186,7 +220,7 @@ fn a_version_is_absent_when_every_source_that_saw_it_says_so() {
     let serving = |port: u16| {
         let mut listing = Listing::default();
         let serves = BTreeSet::from([release("fraud", "v1")]);
-        listing.backend(address(port), Endpoint { serves, dialect: None });
+        listing.backend(address(port), Endpoint { serves, ..Endpoint::default() });
         listing
     };
     let mut dns = Keeper::new(POLICY);
@@ -198,20 +232,50 @@ fn a_version_is_absent_when_every_source_that_saw_it_says_so() {
     assert_eq!((sighting.first_seen_ms, sighting.last_seen_ms), (5, 7));
     assert_eq!(sighting.sources.len(), 2);
     assert!(sighting.trusted && view.is_trusted());
-    let both = BTreeSet::from([address(1), address(2)]);
-    assert_eq!(sighting.what, What::Backends { addresses: both, dialect: None });
+    let at = |addresses: BTreeSet<_>| What::Backends {
+        addresses,
+        dialect: None,
+        provenance: Provenance::default(),
+    };
+    assert_eq!(sighting.what, at(BTreeSet::from([address(1), address(2)])));
     dns.observe(10, Answer::Gone(thing(1)));
     let view = seen(&[("dns", &dns), ("file", &file)]);
     let sighting = &view.versions[&release("fraud", "v1")];
     assert_eq!(sighting.absent_since_ms, None);
-    let what = What::Backends { addresses: BTreeSet::from([address(2)]), dialect: None };
-    assert_eq!(sighting.what, what);
+    assert_eq!(sighting.what, at(BTreeSet::from([address(2)])));
     file.observe(11, Answer::Failed("gone".into()));
     file.observe(12, Answer::Gone(thing(2)));
     let view = seen(&[("dns", &dns), ("file", &file)]);
     let sighting = &view.versions[&release("fraud", "v1")];
     assert_eq!((sighting.absent_since_ms, sighting.trusted), (Some(12), false));
     assert!(!view.is_trusted());
+}
+
+#[test]
+fn what_servers_say_of_one_version_adds_up_and_is_not_said_of_another() {
+    let says = |version: &str, publisher: Option<&str>, trained_ms: Option<u64>| {
+        let publisher = publisher.map(str::to_owned);
+        let release = release("fraud", version);
+        Endpoint {
+            serves: BTreeSet::from([release.clone()]),
+            dialect: None,
+            provenance: [(release, Provenance { publisher, trained_ms })].into(),
+        }
+    };
+    let mut answer = Listing::default();
+    answer.backend(address(1), says("v1", Some("nightly"), None));
+    answer.backend(address(1), says("v2", None, Some(7)));
+    answer.backend(address(2), says("v1", Some("other"), Some(5)));
+    let mut keeper = Keeper::new(POLICY);
+    keeper.observe(0, Answer::Whole(answer));
+    let view = seen(&[("fleet", &keeper)]);
+    let said = |version: &str| match &view.versions[&release("fraud", version)].what {
+        What::Backends { provenance, .. } => provenance.clone(),
+        What::Artifact(_) => panic!("it is at servers"),
+    };
+    let first = Provenance { publisher: Some("nightly".to_owned()), trained_ms: Some(5) };
+    assert_eq!(said("v1"), first, "the first word stands");
+    assert_eq!(said("v2"), Provenance { publisher: None, trained_ms: Some(7) });
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::keeper::{Keeper, Kept, Standing};
-use super::{Artifact, Facts, Release, Thing};
+use super::{Artifact, Facts, Provenance, Release, Thing};
 use crate::domain::dialect::Dialect;
 use crate::domain::ids::SourceName;
 use crate::domain::spec::BackendAddress;
@@ -55,6 +55,8 @@ pub enum What {
         addresses: BTreeSet<BackendAddress>,
         /// What they are said to speak.
         dialect: Option<Dialect>,
+        /// What is said of how it came about.
+        provenance: Provenance,
     },
 }
 
@@ -123,7 +125,9 @@ fn sightings(name: &SourceName, keeper: &Keeper) -> BTreeMap<Release, Sighting> 
             (Thing::Backend(address), Facts::Backend(endpoint)) => {
                 for release in &endpoint.serves {
                     let addresses = BTreeSet::from([address.clone()]);
-                    let what = What::Backends { addresses, dialect: endpoint.dialect };
+                    let provenance = endpoint.provenance.get(release).cloned().unwrap_or_default();
+                    let dialect = endpoint.dialect;
+                    let what = What::Backends { addresses, dialect, provenance };
                     add(release.clone(), one(what, kept));
                 }
             }
@@ -163,8 +167,12 @@ impl What {
     /// Adds what is said elsewhere; `false` when the two cannot both be true. `absent` says of both since
     /// when they are.
     fn takes_in(&mut self, other: &Self, absent: (Option<u64>, Option<u64>)) -> bool {
-        let Self::Backends { addresses, dialect } = self else { return *self == *other };
-        let Self::Backends { addresses: more, dialect: told } = other else { return false };
+        let Self::Backends { addresses, dialect, provenance } = self else {
+            return *self == *other;
+        };
+        let Self::Backends { addresses: more, dialect: told, provenance: said } = other else {
+            return false;
+        };
         match absent {
             // One of them is there: what is gone is not listed beside it.
             (None, Some(_)) => {}
@@ -172,6 +180,7 @@ impl What {
             (None, None) | (Some(_), Some(_)) => addresses.extend(more.iter().cloned()),
         }
         *dialect = dialect.or(*told);
+        provenance.complete(said);
         true
     }
 }

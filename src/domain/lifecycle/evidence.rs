@@ -170,8 +170,22 @@ pub struct ShadowEvidence {
     pub drops: f64,
     /// Labels say that the candidate is better: stands in for agreement.
     pub labels_better: bool,
-    /// The output histogram lies within the noise of the version's own baseline; `None` without one.
-    pub outputs_fit: Option<bool>,
+    /// The answer whose share differs most for certain from the champion's; `None` where nothing was compared.
+    #[serde(default)]
+    pub shift: Option<Shift>,
+}
+
+/// An answer that a version gives more or less often than the champion does to the same requests.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Shift {
+    /// The answer, as the object of a sentence.
+    pub answer: String,
+    /// The champion's share.
+    pub ours: f64,
+    /// The version's share.
+    pub theirs: f64,
+    /// Lower confidence bound of the difference of the two, whichever is larger.
+    pub low: f64,
 }
 
 /// A rate that is compared between candidate and control.

@@ -69,6 +69,11 @@ impl Signal {
         }
     }
 
+    /// Whether it is counted in windows of what clients ask, and not found by a look.
+    pub const fn is_windowed(self) -> bool {
+        !matches!(self, Self::Golden)
+    }
+
     /// The words of a sentence.
     pub const fn words(self) -> &'static str {
         match self {
@@ -121,6 +126,8 @@ pub struct Reading {
     pub since: Steady,
     /// When evidence last came in.
     pub at: Steady,
+    /// When the evidence before that came in: the last verdict is about what came after it.
+    pub from: Steady,
     /// Responses behind the last verdict.
     pub samples: u64,
     /// The numbers of the last verdict.
@@ -136,17 +143,32 @@ impl Reading {
             level: Level::Healthy,
             since: now,
             at: now,
+            from: now,
             samples: 0,
             detail: String::new(),
             recent: Vec::new(),
         }
     }
 
+    /// Whether the last verdict spoke against the version.
+    pub fn is_bad(&self) -> bool {
+        self.recent.last().copied().unwrap_or(false)
+    }
+
+    /// Whether a version with this reading was well, by windows that are as recent, all through the last bad window of
+    /// `other`. Trouble of the input or the host is in the windows of both; those of one may close later.
+    pub fn was_well_throughout(&self, other: &Self) -> bool {
+        self.level == Level::Healthy
+            && self.since <= other.from
+            && self.at >= other.at
+            && other.is_bad()
+    }
+
     /// Takes in a window. One without enough samples changes nothing, not even the time of the last
     /// evidence.
     pub fn observe(&mut self, window: &Window) {
         let Some(bad) = window.bad.or_else(|| window.crossed.then_some(true)) else { return };
-        self.at = window.at;
+        self.from = std::mem::replace(&mut self.at, window.at);
         self.samples = window.samples;
         self.detail.clone_from(&window.detail);
         self.recent.push(bad);
@@ -202,9 +224,20 @@ impl Health {
     /// The signal for which the version has to go, if there is one: one that decides by itself, or
     /// two that support each other.
     pub fn verdict(&self) -> Option<(Signal, &Reading)> {
+        self.verdict_of(|_, _| true)
+    }
+
+    /// The same, of the signals that `counts` says.
+    pub fn verdict_of(
+        &self,
+        counts: impl Fn(Signal, &Reading) -> bool,
+    ) -> Option<(Signal, &Reading)> {
+        let counts = &counts;
         let degraded = |force: Force| {
             let holds = move |(signal, reading): &(Signal, &Reading)| {
-                reading.level == Level::Degraded && signal.force() == force
+                reading.level == Level::Degraded
+                    && signal.force() == force
+                    && counts(*signal, reading)
             };
             self.readings().filter(holds)
         };
@@ -279,6 +312,42 @@ mod tests {
         let mut health = Health::default();
         feed(&mut health, Signal::SloBurn, 0, "g...");
         assert_eq!(health.reading(Signal::SloBurn).map(|reading| reading.at), Some(Steady(60_000)));
+    }
+
+    #[test]
+    fn one_was_well_while_another_was_bad_only_by_windows_that_are_as_recent_and_begin_before() {
+        let reading = |from: u64, verdicts: &str| {
+            let mut health = Health::default();
+            feed(&mut health, Signal::SloBurn, from, verdicts);
+            health.reading(Signal::SloBurn).cloned().expect("a reading")
+        };
+        let bad = reading(0, "gbbb");
+        assert_eq!(
+            (bad.level, bad.from, bad.at),
+            (Level::Degraded, Steady(180_000), Steady(240_000))
+        );
+        assert!(reading(0, "gggg").was_well_throughout(&bad));
+        assert!(reading(0, "ggggg").was_well_throughout(&bad));
+        assert!(!reading(0, "ggg").was_well_throughout(&bad), "its last window has not closed");
+        assert!(!reading(0, "gggb").was_well_throughout(&bad), "it is in question itself");
+        assert!(!reading(180_000, "gg").was_well_throughout(&bad), "nothing is known of before");
+        let heals = reading(0, "gbbbg");
+        assert!(!reading(0, "ggggg").was_well_throughout(&heals), "it was not bad any more");
+    }
+
+    #[test]
+    fn a_verdict_may_be_asked_of_some_signals_only() {
+        let mut health = Health::default();
+        feed(&mut health, Signal::SloBurn, 0, "x");
+        feed(&mut health, Signal::OutputDrift, 0, "bbb");
+        feed(&mut health, Signal::Estimated, 0, "bbb");
+        let of = |left_out: &[Signal]| {
+            let verdict = health.verdict_of(|signal, _| !left_out.contains(&signal));
+            verdict.map(|(signal, _)| signal)
+        };
+        assert_eq!(of(&[]), Some(Signal::SloBurn));
+        assert_eq!(of(&[Signal::SloBurn]), Some(Signal::OutputDrift));
+        assert_eq!(of(&[Signal::SloBurn, Signal::Estimated]), None, "one alone is too weak");
     }
 
     #[test]

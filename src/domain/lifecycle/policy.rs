@@ -120,6 +120,8 @@ pub struct ShadowPolicy {
     pub pairs: u64,
     /// The least agreement with the champion, as a lower confidence bound.
     pub agreement: f64,
+    /// By how much more or less often than the champion it may give an answer, as a lower confidence bound.
+    pub shift: f64,
     /// The most that the 99th percentile of latency may grow, as an upper confidence bound.
     pub slower: f64,
     /// The largest share of copies that may be dropped.
@@ -130,7 +132,7 @@ pub struct ShadowPolicy {
 
 impl Default for ShadowPolicy {
     fn default() -> Self {
-        Self { pairs: 500, agreement: 0.8, slower: 1.5, drops: 0.05, limit: HOUR }
+        Self { pairs: 500, agreement: 0.8, shift: 0.1, slower: 1.5, drops: 0.05, limit: HOUR }
     }
 }
 

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::evidence::{CanaryEvidence, Metric, RateEvidence, ShadowEvidence};
+use super::evidence::{CanaryEvidence, Metric, RateEvidence, ShadowEvidence, Shift};
 use super::guard::{Aim, Defence, Ground, Refusal, may_evict};
 use super::observed::Capacity;
 use super::policy::{GuardPolicy, Policy, ShadowPolicy, Step};
@@ -231,7 +231,12 @@ fn copies_must_be_many_alike_and_valid() {
     };
     assert_eq!(tries(|_| {}), Ok(()));
     assert_eq!(tries(|e| (e.agreement_low, e.labels_better) = (Some(0.4), true)), Ok(()));
-    let lacking: [fn(&mut ShadowEvidence); 8] = [
+    fn shift(low: f64) -> Option<Shift> {
+        Some(Shift { answer: "`yes`".to_owned(), ours: 0.1, theirs: 0.3, low })
+    }
+    assert_eq!(tries(|e| e.shift = shift(0.1)), Ok(()), "within the limit");
+    assert_eq!(tries(|e| (e.shift, e.labels_better) = (shift(0.2), true)), Ok(()));
+    let lacking: [fn(&mut ShadowEvidence); 9] = [
         |e| e.pairs = 499,
         |e| e.agreement_low = None,
         |e| e.agreement_low = Some(0.79),
@@ -239,7 +244,8 @@ fn copies_must_be_many_alike_and_valid() {
         |e| e.slower_high = Some(1.51),
         |e| e.drops = 0.06,
         |e| e.drops = f64::NAN,
-        |e| e.outputs_fit = Some(false),
+        |e| e.shift = shift(0.11),
+        |e| e.shift = shift(f64::NAN),
     ];
     for how in lacking {
         assert!(matches!(tries(how), Err(Stop::Wait(_))));

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::domain::discovery::Provenance;
+
 /// What is known about a model beyond its graph.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ModelCard {
@@ -12,6 +14,8 @@ pub struct ModelCard {
     pub description: Option<String>,
     /// The number of the contract with the callers: versions with the same number can replace each other.
     pub interface: Option<u32>,
+    /// How it came about.
+    pub provenance: Provenance,
     /// Inputs by name.
     pub inputs: BTreeMap<String, InputCard>,
     /// Outputs by name.

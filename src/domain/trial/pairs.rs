@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use statrs::function::beta::beta_reg;
 
+use super::shift::{Group, Histograms};
 use crate::domain::ids::Entropy;
 use crate::domain::lifecycle::evidence::ShadowEvidence;
 use crate::domain::lifecycle::time::Steady;
@@ -27,11 +28,26 @@ pub enum PairOutcome {
     Invalid,
 }
 
-/// One pair.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pair {
+/// What the comparison of two answers gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Likeness {
     /// What it has shown.
     pub outcome: PairOutcome,
+    /// What the champion's answer says, and that of the version on trial, where that can be told.
+    pub groups: Option<(Group, Group)>,
+}
+
+impl From<PairOutcome> for Likeness {
+    fn from(outcome: PairOutcome) -> Self {
+        Self { outcome, groups: None }
+    }
+}
+
+/// One pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// What it has shown.
+    pub likeness: Likeness,
     /// How long each took, the champion first; `None` where that cannot be compared.
     pub times: Option<(Duration, Duration)>,
     /// The request was read from the log.
@@ -67,6 +83,7 @@ pub struct Pairs {
     timed: u64,
     ours: Times,
     theirs: Times,
+    histograms: Histograms,
 }
 
 impl Pairs {
@@ -81,14 +98,19 @@ impl Pairs {
             timed: 0,
             ours: Times::default(),
             theirs: Times::default(),
+            histograms: Histograms::default(),
         }
     }
 
     /// Counts a pair.
     pub fn add(&mut self, pair: &Pair) {
+        let Likeness { outcome, groups } = &pair.likeness;
         self.compared += 1;
-        self.agreed += u64::from(pair.outcome == PairOutcome::Agrees);
-        self.invalid += u64::from(pair.outcome == PairOutcome::Invalid);
+        self.agreed += u64::from(*outcome == PairOutcome::Agrees);
+        self.invalid += u64::from(*outcome == PairOutcome::Invalid);
+        if let Some((ours, theirs)) = groups {
+            self.histograms.add(ours, theirs, *outcome == PairOutcome::Agrees);
+        }
         self.replayed += u64::from(pair.replayed);
         if let Some((ours, theirs)) = pair.times {
             self.timed += 1;
@@ -113,7 +135,7 @@ impl Pairs {
             slower_high: self.slower(),
             drops: copies.dropped as f64 / copies.chosen.max(1) as f64,
             labels_better: false,
-            outputs_fit: None,
+            shift: self.histograms.shift(),
         }
     }
 
@@ -254,7 +276,8 @@ mod tests {
 
     fn pair(outcome: PairOutcome, ours: u64, theirs: u64) -> Pair {
         let ms = Duration::from_millis;
-        Pair { outcome, times: Some((ms(ours), ms(theirs))), replayed: false }
+        let times = Some((ms(ours), ms(theirs)));
+        Pair { likeness: outcome.into(), times, replayed: false }
     }
 
     fn of(pairs: impl Iterator<Item = Pair>) -> ShadowEvidence {

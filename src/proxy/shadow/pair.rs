@@ -12,7 +12,7 @@ use super::Copy;
 use crate::domain::ids::Entropy;
 use crate::domain::record::Protocol;
 use crate::domain::spec::Tolerance;
-use crate::domain::trial::pairs::PairOutcome;
+use crate::domain::trial::pairs::{Likeness, PairOutcome};
 use crate::monitor::pairs::{Compared, compare};
 use crate::monitor::{About, Content};
 use crate::proxy::exchange::Exchange;
@@ -54,7 +54,7 @@ impl Twins {
     }
 
     /// Compares them; `None` where the champion's answer tells nothing that can be compared.
-    pub(super) fn compare(&self, tolerance: Tolerance) -> Option<PairOutcome> {
+    pub(super) fn compare(&self, tolerance: Tolerance) -> Option<Likeness> {
         let twins = Compared {
             protocol: self.protocol,
             path: &self.path,

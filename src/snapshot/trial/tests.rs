@@ -121,7 +121,7 @@ fn pairs_and_drops_become_evidence() {
         let pass = shadow.gate.choose(now + Duration::from_secs(n));
         assert!(pass.is_some());
         let times = Some((Duration::from_millis(5), Duration::from_millis(6)));
-        shadow.compare(&Pair { outcome: PairOutcome::Agrees, times, replayed: false });
+        shadow.compare(&Pair { likeness: PairOutcome::Agrees.into(), times, replayed: false });
     }
     shadow.gate.drop_one(Dropped::Late);
     shadow.miss();

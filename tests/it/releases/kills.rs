@@ -8,6 +8,7 @@
 
 mod orders;
 mod removal;
+mod rollback;
 mod trials;
 mod waiting;
 

@@ -151,11 +151,11 @@ fn a_version_without_a_life_cycle_has_a_kill_switch_of_its_own() {
 fn a_web_page_gives_no_orders() {
     let store = Store::start("[models.m.release]\n");
     let body = r#"{"who":"a page","why":"mischief"}"#;
-    let send = |headers: &str| {
+    let send = |path: &str, host: &str, headers: &str| {
         let mut client = Client::connect(store.gateway.admin);
         let length = body.len();
         client.send(&format!(
-            "POST /api/v1/kill HTTP/1.1\r\nhost: a\r\n{headers}content-length: {length}\r\n\r\n{body}"
+            "POST {path} HTTP/1.1\r\nhost: {host}\r\n{headers}content-length: {length}\r\n\r\n{body}"
         ));
         client.reply()
     };
@@ -164,9 +164,18 @@ fn a_web_page_gives_no_orders() {
         (String::new(), 415),
         ("content-type: text/plain\r\n".to_owned(), 415),
         (format!("{json}origin: http://evil.example\r\n"), 403),
-        (format!("{json}origin: http://a\r\n"), 200),
+        // A name that was made to point here.
+        (format!("{json}origin: http://a\r\n"), 403),
     ] {
-        let reply = send(&headers);
+        let reply = send("/api/v1/kill", "a", &headers);
         assert_eq!(reply.status, status, "{headers}: {}", reply.text());
+    }
+    let admin = store.gateway.admin.to_string();
+    let own = format!("{json}origin: http://{admin}\r\n");
+    assert_eq!(send("/api/v1/kill", &admin, &own).status, 200);
+    // Nor does it register a server of its own, or load a model.
+    for path in ["/api/v1/registrations", "/api/v1/models/m/versions/v1/load"] {
+        let reply = send(path, "a", "origin: http://evil.example\r\n");
+        assert_eq!(reply.status, 403, "{path}: {}", reply.text());
     }
 }

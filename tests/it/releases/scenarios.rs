@@ -12,7 +12,7 @@ use super::rollout::Load;
 use super::*;
 
 /// Servers that register themselves, and a trial on copies that only an order ends.
-const SERVERS: &str = "
+pub(super) const SERVERS: &str = "
 [discovery.register]
 lease = \"10m\"
 [models.m.release]
@@ -23,13 +23,13 @@ pairs = 1000000
 limit = \"1h\"
 ";
 
-fn register(store: &Store, server: &Server) {
+pub(super) fn register(store: &Store, server: &Server) {
     let reply = store.order("registrations", &server.entry());
     assert_eq!(reply.status, 201, "{}", reply.text());
 }
 
 /// `v1` is approved and live.
-fn first(store: &Store, server: &Server) {
+pub(super) fn first(store: &Store, server: &Server) {
     register(store, server);
     store.wait_for_words("v1", "an operator's approval");
     store.ordered("models/m/versions/v1/approve");
@@ -62,15 +62,31 @@ fn under_load<T>(
     check: impl Fn(&Reply) + Sync,
     work: impl FnOnce() -> T,
 ) -> T {
+    let request =
+        |client: usize, _number| crate::support::client::post(paths[client / 2], "", BODY);
+    asked_by(store, 2 * paths.len(), request, check, work)
+}
+
+/// So many clients that ask for as long as `work` takes; `request` is given the client and how often it has asked.
+fn asked_by<T>(
+    store: &Store,
+    clients: usize,
+    request: impl Fn(usize, usize) -> String + Sync,
+    check: impl Fn(&Reply) + Sync,
+    work: impl FnOnce() -> T,
+) -> T {
     let (stop, check, address) = (&AtomicBool::new(false), &check, store.gateway.data);
+    let request = &request;
     std::thread::scope(|scope| {
-        for path in paths.iter().flat_map(|path| [path; 2]) {
+        for client in 0..clients {
             scope.spawn(move || {
-                let mut client = Client::connect(address);
-                let request = crate::support::client::post(path, "", BODY);
-                while !stop.load(Relaxed) {
-                    client.send(&request);
-                    check(&client.reply());
+                let mut connection = Client::connect(address);
+                for number in 0.. {
+                    if stop.load(Relaxed) {
+                        break;
+                    }
+                    connection.send(&request(client, number));
+                    check(&connection.reply());
                     std::thread::park_timeout(Duration::from_millis(10));
                 }
             });

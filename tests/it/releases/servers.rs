@@ -136,6 +136,30 @@ fn clients_see_nothing_of_a_server_that_dies_while_it_answers_a_share() {
     store.gateway.metric_is(failed, fell_back.len() as f64);
 }
 
+#[test]
+fn what_a_server_says_of_its_version_is_written_down_and_a_mistake_in_it_is_refused() {
+    let store = Store::start(REGISTERED);
+    let nobody = crate::support::nobody();
+    let body = |trained_at: &str| {
+        json!({
+            "address": format!("http://{}", nobody.address), "model": "m", "version": "v1",
+            "publisher": "nightly", "trained_at": trained_at,
+        })
+    };
+    let refused = store.order("registrations", &body("yesterday"));
+    assert_eq!(refused.status, 400);
+    assert!(refused.text().contains("`trained_at` must be a moment such as"), "{}", refused.text());
+    assert_eq!(store.order("registrations", &body("2026-01-01T00:00:00Z")).status, 201);
+    let shown = eventually("it is sighted", || store.version("v1"));
+    assert_eq!(shown["publisher"], "nightly", "{shown:#}");
+    assert_eq!(shown["trained_at_ms"], 1_767_225_600_000_u64, "{shown:#}");
+    // Another word later does not change what was written down.
+    assert_eq!(store.order("registrations", &body("2026-06-01T00:00:00Z")).status, 201);
+    let store = store.killed_and_started_again();
+    let shown = store.version("v1").unwrap();
+    assert_eq!(shown["trained_at_ms"], 1_767_225_600_000_u64, "{shown:#}");
+}
+
 /// Registers a server at `address` for `m`.
 fn register(store: &Store, address: std::net::SocketAddr, version: &str) {
     let body = json!({
@@ -219,4 +243,35 @@ fn a_server_that_joins_a_live_version_answers_clients_once_it_has_shown_who_it_i
     for _ in 0..20 {
         assert_eq!(store.predict(), (200, Some(20.0), "v1".to_owned()));
     }
+}
+
+#[test]
+fn a_server_that_becomes_another_at_its_address_is_found_out_and_gets_no_requests_any_more() {
+    let store = Store::start(REGISTERED);
+    let address = crate::support::nobody();
+    let place = address.address;
+    let first = unregistered("v1", 2.0, Some(address.leave()));
+    register(&store, place, "v1");
+    store.wait_for_words("v1", "an operator's approval");
+    store.ordered("models/m/versions/v1/approve");
+    store.wait_for("v1", "live");
+    assert_eq!(store.predict(), (200, Some(20.0), "v1".to_owned()));
+    drop(first.kill());
+    assert_ne!(store.predict().0, 200, "it is away");
+    // Its registration still holds.
+    let other = unregistered("v9", 3.0, Some(place));
+    let told = patiently("it is told", || {
+        // That clients are failed makes haste.
+        store.predict();
+        let found = |(kind, _): &(String, String)| kind == "release.server_changed";
+        store.events().into_iter().find(found)
+    });
+    assert!(told.1.contains(&format!("{place} is not m v1 any more")), "{told:?}");
+    assert!(told.1.contains("it says that it has v9, and said v1 before"), "{told:?}");
+    eventually("it gets no requests", || (store.predict().0 == 503).then_some(()));
+    // The one that it was is let in again.
+    drop(other.kill());
+    let _first = unregistered("v1", 2.0, Some(place));
+    patiently("it answers again", || (store.predict().0 == 200).then_some(()));
+    assert_eq!(store.predict(), (200, Some(20.0), "v1".to_owned()));
 }

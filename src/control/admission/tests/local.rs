@@ -1,4 +1,5 @@
 use super::*;
+use crate::control::admission::runner::{RunError, run_here};
 
 fn champion() -> Folder {
     Folder::new(&classifier(1.0))
@@ -217,4 +218,13 @@ async fn checks_are_counted_by_how_they_ended() {
     let text = registry.render();
     let line = "pointsman_admission_checks_total{check=\"golden\",outcome=\"passed\"} 1";
     assert!(text.contains(line), "{text}");
+}
+
+#[tokio::test]
+async fn where_runs_that_hang_have_taken_all_threads_nothing_is_said_of_a_version() {
+    static NO_ROOM: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(0);
+    let Where::Local { model, .. } = champion().subject("v1").place else { panic!("it is here") };
+    let ran = run_here(model, Vec::new(), Duration::from_secs(1), &NO_ROOM).await;
+    let Err(RunError::Unreachable(why)) = ran else { panic!("it is another's fault: {ran:?}") };
+    assert!(why.contains("restart the gateway"), "{why}");
 }

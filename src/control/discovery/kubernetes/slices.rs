@@ -153,7 +153,8 @@ impl Slices {
             let ready = slice.endpoints.iter().flatten();
             let ready = ready.filter(|endpoint| endpoint.conditions.ready.unwrap_or(true));
             for host in ready.flat_map(|endpoint| &endpoint.addresses) {
-                let endpoint = Endpoint { serves: serves.iter().cloned().collect(), dialect: None };
+                let serves = serves.iter().cloned().collect();
+                let endpoint = Endpoint { serves, ..Endpoint::default() };
                 listing.backend(BackendAddress { host: host.clone(), port }, endpoint);
             }
         }

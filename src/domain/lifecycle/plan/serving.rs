@@ -209,7 +209,8 @@ impl<'a> Scene<'a> {
     }
 
     /// A standby that is broken is no way back: it goes, if the guard lets it, and if the champion was found
-    /// well later than that.
+    /// well later than that. Until then it stays: it may be the input or the host, and once that has passed it is a way
+    /// back again.
     pub(super) fn broken_standby(&self) -> Option<What> {
         self.standbys.iter().copied().find_map(|(name, version)| {
             let seen = self.seen(name)?;
@@ -217,7 +218,8 @@ impl<'a> Scene<'a> {
             let failed = seen.look.as_ref().filter(|look| look.failed() && look.at >= since);
             let failed = failed.filter(|look| self.champion_is_well_after(look.at));
             let degraded = || {
-                let (signal, reading) = seen.health.verdict()?;
+                let counts = |signal, reading: &Reading| self.champion_is_well_by(signal, reading);
+                let (signal, reading) = seen.health.verdict_of(counts)?;
                 let told = || format!("{}: {}", signal.words(), reading.detail);
                 self.champion_is_well_after(reading.since).then(told)
             };
@@ -238,6 +240,16 @@ impl<'a> Scene<'a> {
         let Some((champion, _)) = self.champion else { return true };
         let look = self.seen(champion).and_then(|seen| seen.look.as_ref());
         look.is_some_and(|look| look.at >= at && !look.failed())
+    }
+
+    /// Whether what a standby is degraded by is its own: windows of the champion, as recent, say that it was well
+    /// meanwhile. What a look has found another look tells apart.
+    fn champion_is_well_by(&self, signal: Signal, of_standby: &Reading) -> bool {
+        let Some((champion, _)) = self.champion.filter(|_| signal.is_windowed()) else {
+            return true;
+        };
+        let reading = self.seen(champion).and_then(|seen| seen.health.reading(signal));
+        reading.is_some_and(|reading| reading.was_well_throughout(of_standby))
     }
 
     /// Since when something speaks against the other of champion and standbys, so that a look at `name` has to

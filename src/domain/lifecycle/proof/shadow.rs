@@ -92,8 +92,18 @@ pub fn may_take_traffic(evidence: &ShadowEvidence, policy: &ShadowPolicy) -> Res
             evidence.drops * 100.0
         ));
     }
-    if evidence.outputs_fit == Some(false) {
-        lacking.push("outputs within the noise of its own baseline".to_owned());
+    // Written so that a NaN lacks.
+    if let Some(shift) = evidence.shift.as_ref().filter(|_| !evidence.labels_better)
+        && !(shift.low <= policy.shift)
+    {
+        lacking.push(format!(
+            "answers that are spread as the champion's within {:.1}%; it says {} to {:.1}% of the requests, the \
+             champion to {:.1}%",
+            policy.shift * 100.0,
+            shift.answer,
+            shift.theirs * 100.0,
+            shift.ours * 100.0
+        ));
     }
     if lacking.is_empty() {
         Ok(Tried { evidence: evidence.clone(), unproven: Vec::new() })

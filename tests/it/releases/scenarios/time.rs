@@ -93,3 +93,63 @@ fn what_is_idle_expired_pinned_last_good_and_standby_ends_as_the_guard_says_and_
     says("v2", &["standby"]);
     assert_eq!(ask_for(&store, "v2").status, 200);
 }
+
+/// A version whose card says this of how it came about.
+fn publish_with_card(store: &Store, version: &str, model: &[u8], card: &str) {
+    let golden = golden(version.strip_prefix('v').unwrap().parse().unwrap());
+    let files: [(&str, &[u8]); 3] = [
+        ("model.onnx", model),
+        ("golden.jsonl", golden.as_bytes()),
+        ("model.toml", card.as_bytes()),
+    ];
+    store.publish(&format!("m/{version}"), &files);
+}
+
+#[test]
+fn data_that_is_too_old_makes_a_champion_overdue_and_ends_a_version_that_another_follows() {
+    let store = Store::start(
+        "[models.m.release]\nbetween = \"0s\"\nundo = \"0s\"\nunproven = true\nproving = \"0s\"\n\
+         shadow = { pairs = 1000000 }\n[models.m.evict]\nmax_age = \"365d\"\nkeep_proven = 1\n\
+         cool_down = \"0s\"\ngrace = \"0s\"\n",
+    );
+    let old = "trained_at = \"2020-01-01T00:00:00Z\"\n";
+    publish_with_card(&store, "v2", &sum_times(2.0), old);
+    store.wait_for("v2", "live");
+    let why = store.wait_for_words("v2", "overdue");
+    assert!(why.contains("it was trained"), "{why}");
+    assert_eq!(store.predict(), (200, Some(20.0), "v2".to_owned()), "nothing can follow it yet");
+    let fresh = format!("trained_at = \"{}\"\n", jiff::Timestamp::now());
+    publish_with_card(&store, "v3", &sum_times(3.0), &fresh);
+    store.wait_for("v3", "shadow");
+    store.ordered("models/m/versions/v3/promote");
+    let gone = store.wait_for("v2", "evicted");
+    assert!(gone["why"].as_str().unwrap().contains("it was trained"), "{gone:#}");
+    assert_eq!(store.predict(), (200, Some(30.0), "v3".to_owned()));
+    let shown = store.version("v3").unwrap();
+    assert!(!shown["why"].as_str().unwrap().contains("overdue"), "{shown:#}");
+}
+
+#[test]
+fn after_two_failures_of_one_publisher_its_next_release_waits_and_that_of_another_does_not() {
+    let store = Store::start(
+        "[models.m.release]\nbetween = \"0s\"\nshadow = { pairs = 1000000, limit = \"1h\" }\n",
+    );
+    store.publish_sum("m/v1", 2.0);
+    store.wait_for("v1", "live");
+    let nightly = "publisher = \"nightly\"\n";
+    for version in ["v2", "v3"] {
+        publish_with_card(&store, version, format!("no model, {version}").as_bytes(), nightly);
+        store.wait_for(version, "quarantined");
+    }
+    publish_with_card(&store, "v4", &sum_times(4.0), nightly);
+    let why = store.wait_for_words("v4", "an operator's approval");
+    assert!(why.contains("the last 2 releases of nightly failed"), "{why}");
+    eventually("it is told", || {
+        let alerts = told(&store, "release.alerted");
+        alerts.iter().any(|words| words.contains("nightly")).then_some(())
+    });
+    store.ordered("models/m/versions/v4/approve");
+    store.wait_for("v4", "shadow");
+    publish_with_card(&store, "v5", &sum_times(5.0), "publisher = \"weekly\"\n");
+    store.wait_for("v5", "shadow");
+}

@@ -343,6 +343,59 @@ fn a_standby_whose_look_fails_stays_until_the_champion_was_found_well_after_it()
     assert_eq!(bench.verdict("v1").map(|(gate, _)| gate), Some(Gate::Standby));
 }
 
+/// Windows of a minute, closed one after the other: `b`ad or `g`ood; `.` where none of this version's has closed.
+fn minutes(bench: &mut Bench, of_standby: &str, of_champion: &str) {
+    for (standby, champion) in of_standby.chars().zip(of_champion.chars()) {
+        bench.passes(MINUTE);
+        let at = bench.now.steady;
+        for (name, verdict) in [("v1", standby), ("v2", champion)] {
+            if verdict != '.' {
+                let detail = "300 of 500".to_owned();
+                let bad = Some(verdict == 'b');
+                let window = Window { at, bad, crossed: false, samples: 500, detail };
+                bench.sees(name, |seen| seen.health.observe(Signal::SloBurn, &window));
+            }
+        }
+        bench.looks("v1", Found::Sound);
+        bench.looks("v2", Found::Sound);
+        bench.settle();
+    }
+}
+
+#[test]
+fn a_standby_that_fails_alike_stays_however_late_the_windows_of_the_champion_close() {
+    let mut bench = Bench::live();
+    bench.policies.default.release.undo = Duration::ZERO;
+    minutes(&mut bench, "gbbbbb", "g.....");
+    assert_eq!(bench.stage("v1"), "standby", "nothing is known of the champion meanwhile");
+    minutes(&mut bench, "bbb", "bbb");
+    assert_eq!((bench.stage("v1"), bench.stage("v2")), ("standby", "live"), "both are degraded");
+    let alerts = |bench: &Bench| bench.state.model(&model()).map(|model| model.alerts().count());
+    assert!(alerts(&bench) > Some(0), "it is told");
+    minutes(&mut bench, "gggggggggggg", "bbbbbbbbbbbb");
+    assert_eq!((bench.stage("v1"), bench.stage("v2")), ("live", "quarantined"), "a way back");
+}
+
+#[test]
+fn a_standby_that_fails_alone_goes_once_the_champion_is_known_to_be_well() {
+    let mut bench = Bench::live();
+    bench.policies.default.release.undo = Duration::ZERO;
+    minutes(&mut bench, "gbbb", "g...");
+    assert_eq!(bench.stage("v1"), "standby");
+    minutes(&mut bench, "b", "g");
+    let (gate, why) = bench.verdict("v1").expect("it goes");
+    assert_eq!(gate, Gate::Standby);
+    assert!(why.contains("errors and slow responses: 300 of 500"), "{why}");
+}
+
+#[test]
+fn a_standby_that_fails_alone_stays_where_nothing_is_counted_of_the_champion() {
+    let mut bench = Bench::live();
+    bench.policies.default.release.undo = Duration::ZERO;
+    minutes(&mut bench, "bbbbbb", "......");
+    assert_eq!(bench.stage("v1"), "standby");
+}
+
 #[test]
 fn few_responses_take_no_standby_away() {
     let mut bench = Bench::live();
