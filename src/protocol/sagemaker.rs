@@ -75,7 +75,7 @@ impl Form {
             }
         }
         let is_excluded = self.weight_in(accept).is_some_and(|(_, weight)| weight <= 0.0);
-        best.map(|(form, ..)| form).or((!is_excluded).then_some(self))
+        best.map(|(form, ..)| form).or_else(|| (!is_excluded).then_some(self))
     }
 
     /// The place and the weight of what `accept` says most precisely about this form.

@@ -109,7 +109,7 @@ impl Accepted {
             any.filter(|weight| *weight > 0.0)
                 .and_then(|_| [Coding::Gzip, Coding::Deflate].into_iter().find(is_unnamed))
         };
-        let coding = best.0.or(plain.then_some(Coding::Identity)).or_else(unnamed);
+        let coding = best.0.or_else(|| plain.then_some(Coding::Identity)).or_else(unnamed);
         coding.map(|coding| Self { coding, plain }).ok_or_else(|| {
             let detail =
                 "`accept-encoding` takes neither gzip nor deflate nor an answer without a coding";

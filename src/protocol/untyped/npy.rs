@@ -97,15 +97,15 @@ fn read(body: &[u8]) -> Result<(Shape, TensorData), NpyError> {
 /// The header, and the elements behind it.
 fn split(body: &[u8]) -> Result<(&str, &[u8]), NpyError> {
     let rest = body.strip_prefix(MAGIC).ok_or(NpyError::NoArray)?;
-    let short = NpyError::Header("ends early");
-    let (&[major, minor], rest) = rest.split_first_chunk::<2>().ok_or(short.clone())?;
+    let short = || NpyError::Header("ends early");
+    let (&[major, minor], rest) = rest.split_first_chunk::<2>().ok_or_else(short)?;
     let (length, rest) = match (major, minor) {
         (1, 0) => {
-            let (length, rest) = rest.split_first_chunk::<2>().ok_or(short.clone())?;
+            let (length, rest) = rest.split_first_chunk::<2>().ok_or_else(short)?;
             (usize::from(u16::from_le_bytes(*length)), rest)
         }
         (2 | 3, 0) => {
-            let (length, rest) = rest.split_first_chunk::<4>().ok_or(short.clone())?;
+            let (length, rest) = rest.split_first_chunk::<4>().ok_or_else(short)?;
             (usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX), rest)
         }
         _ => return Err(NpyError::Version(major, minor)),
@@ -113,7 +113,7 @@ fn split(body: &[u8]) -> Result<(&str, &[u8]), NpyError> {
     if length > HEADER_BYTES_MAX {
         return Err(NpyError::Header("is longer than 10000 bytes"));
     }
-    let (header, elements) = rest.split_at_checked(length).ok_or(short)?;
+    let (header, elements) = rest.split_at_checked(length).ok_or_else(short)?;
     let header = std::str::from_utf8(header);
     Ok((header.map_err(|_bytes| NpyError::Header("is no text"))?, elements))
 }

@@ -71,7 +71,7 @@ pub fn swelling(message: &[u8]) -> Result<usize, CallError> {
 pub(super) fn weigh(mut message: &[u8], fields: Fields) -> Result<usize, CallError> {
     let (mut parts, mut parameters, mut swelling) = (0, 0, 0usize);
     let (mut texts, mut raw) = (SmallVec::<[bool; 8]>::new(), 0);
-    while let Some((number, wire_type, value)) = next_field(&mut message)? {
+    while let Some(Field { number, wire_type, value }) = next_field(&mut message)? {
         if wire_type != WireType::LengthDelimited {
             continue;
         }
@@ -102,10 +102,16 @@ pub(super) fn weigh(mut message: &[u8], fields: Fields) -> Result<usize, CallErr
     Ok(swelling)
 }
 
-/// The next field of a message: its number, its type, and its bytes without their length.
-pub(super) fn next_field<'m>(
-    message: &mut &'m [u8],
-) -> Result<Option<(u32, WireType, &'m [u8])>, DecodeError> {
+/// A field of a message.
+pub(super) struct Field<'m> {
+    pub(super) number: u32,
+    wire_type: WireType,
+    /// Its bytes, without their length.
+    pub(super) value: &'m [u8],
+}
+
+/// Takes the next field off a message; `None` at its end.
+pub(super) fn next_field<'m>(message: &mut &'m [u8]) -> Result<Option<Field<'m>>, DecodeError> {
     if message.is_empty() {
         return Ok(None);
     }
@@ -116,7 +122,8 @@ pub(super) fn next_field<'m>(
         decode_varint(&mut value)?;
     }
     let length = value.len().saturating_sub(message.len());
-    Ok(Some((number, wire_type, value.get(..length).unwrap_or_default())))
+    let value = value.get(..length).unwrap_or_default();
+    Ok(Some(Field { number, wire_type, value }))
 }
 
 fn count_parameter(parameters: &mut usize) -> Result<(), CallError> {
@@ -126,7 +133,7 @@ fn count_parameter(parameters: &mut usize) -> Result<(), CallError> {
 
 fn requested(mut output: &[u8]) -> Result<(), CallError> {
     let mut parameters = 0;
-    while let Some((number, ..)) = next_field(&mut output)? {
+    while let Some(Field { number, .. }) = next_field(&mut output)? {
         if number == REQUESTED_PARAMETERS {
             count_parameter(&mut parameters)?;
         }
@@ -137,7 +144,7 @@ fn requested(mut output: &[u8]) -> Result<(), CallError> {
 /// Whether a tensor is one of BYTES, and how much longer it becomes.
 fn tensor(mut tensor: &[u8]) -> Result<(bool, usize), CallError> {
     let (mut is_text, mut parameters, mut swelling) = (false, 0, 0usize);
-    while let Some((number, wire_type, value)) = next_field(&mut tensor)? {
+    while let Some(Field { number, wire_type, value }) = next_field(&mut tensor)? {
         match number {
             TENSOR_DATATYPE => is_text = value == BYTES,
             TENSOR_SHAPE => {
@@ -154,7 +161,7 @@ fn tensor(mut tensor: &[u8]) -> Result<(bool, usize), CallError> {
 
 fn contents(mut contents: &[u8]) -> Result<usize, CallError> {
     let mut swelling = 0usize;
-    while let Some((number, wire_type, value)) = next_field(&mut contents)? {
+    while let Some(Field { number, wire_type, value }) = next_field(&mut contents)? {
         let longer = match number {
             BYTES_CONTENTS => TEXT_ROOM,
             INT_CONTENTS | UINT_CONTENTS => numbers(wire_type, value, NARROWED_BYTES),

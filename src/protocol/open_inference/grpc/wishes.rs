@@ -6,7 +6,7 @@
 use prost::Message as _;
 
 use super::messages::{InferRequestedOutput, ParameterChoice};
-use super::weight::{REQUEST, next_field, swelling};
+use super::weight::{Field, REQUEST, next_field, swelling};
 use crate::protocol::open_inference::CLASSES;
 
 /// Whether a `ModelInferRequest` asks for the classes of an output instead of its values, as far as it can be read.
@@ -15,7 +15,7 @@ pub fn wants_classes(mut message: &[u8]) -> bool {
     if swelling(message).is_err() {
         return false;
     }
-    while let Ok(Some((number, _, value))) = next_field(&mut message) {
+    while let Ok(Some(Field { number, value, .. })) = next_field(&mut message) {
         if REQUEST.is_requested(number)
             && let Ok(output) = InferRequestedOutput::decode(value)
             && let Some(classes) = output.parameters.get(CLASSES)
