@@ -5,6 +5,7 @@
 
 pub mod admission;
 mod ask;
+mod contents;
 pub mod discovery;
 mod ebb;
 mod enquiry;

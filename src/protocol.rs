@@ -16,6 +16,7 @@ pub mod infer;
 pub mod json;
 pub mod kserve_v1;
 pub mod open_inference;
+mod preference;
 pub mod raw;
 pub mod sagemaker;
 pub mod status;
@@ -23,6 +24,8 @@ pub mod tensor;
 pub mod tensorflow_serving;
 pub mod torchserve;
 pub mod untyped;
+
+pub use self::preference::weight;
 
 #[doc(hidden)]
 pub use self::fuzz::{

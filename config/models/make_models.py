@@ -257,6 +257,8 @@ def broken():
           [x], [sequence("items", TensorProto.FLOAT, None)])
     write("unknown_rank", [relu], [value("x", TensorProto.FLOAT, None)], [value("y", TensorProto.FLOAT, None)])
     write("no_outputs", [relu], [x], [])
+    write("output_twice", [relu], [x], [y, y])
+    write("input_twice", [relu], [x, x], [y])
     write("output_from_nowhere", [relu], [x], [value("z", TensorProto.FLOAT, ["batch", 2])])
     write("input_from_nowhere", [helper.make_node("Add", ["x", "w"], ["y"], name="sum")], [x], [y])
     write("shapes_that_clash", [helper.make_node("Gemm", ["x", "w"], ["y"], name="multiply")], [x], [y],

@@ -53,6 +53,7 @@ fn status(error: &RepositoryError) -> StatusCode {
         }
         RepositoryError::NotHere(_)
         | RepositoryError::Governed(_)
+        | RepositoryError::Changed { .. }
         | RepositoryError::NothingHere(_)
         | RepositoryError::Needed(..) => StatusCode::CONFLICT,
         RepositoryError::Load(_) => StatusCode::UNPROCESSABLE_ENTITY,

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, TE};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Full, Limited};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -18,6 +19,7 @@ use tokio::task::JoinSet;
 use crate::domain::dialect::Dialect;
 use crate::domain::spec::{BackendAddress, BackendsSpec, SpokenDialect};
 use crate::protocol::dialect::{DeclaredModel, Extensions, Release, Target, probe};
+use crate::protocol::grpc::unary_message;
 
 /// How long one question may take.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
@@ -100,8 +102,8 @@ async fn ask_one(spec: &BackendsSpec, model: &str, address: &BackendAddress) -> 
     for &dialect in candidates {
         let target = Target::new(dialect, name, release());
         if dialect == Dialect::OpenInferenceGrpc {
-            let description = call(address, &target).await;
-            return Known { dialect: declared, description, extensions: None };
+            let (description, extensions) = call(address, &target).await;
+            return Known { dialect: declared, description, extensions };
         }
         let Some(path) = probe::recognition_path(&target) else { continue };
         let (status, body) = match get(address, &path).await {
@@ -127,25 +129,45 @@ async fn ask_one(spec: &BackendsSpec, model: &str, address: &BackendAddress) -> 
     Known { dialect: declared, ..Known::default() }
 }
 
-/// What a gRPC backend says about its model; `None` when it says nothing of use in time.
-async fn call(address: &BackendAddress, target: &Target<'_>) -> Option<DeclaredModel> {
-    let (path, frame) = probe::metadata_call(target)?;
+/// What a gRPC backend says about its model and its extensions, as far as it says something of use in time.
+async fn call(
+    address: &BackendAddress,
+    target: &Target<'_>,
+) -> (Option<DeclaredModel>, Option<Extensions>) {
+    let mut told = (None, None);
+    let (description, extensions) = (&mut told.0, &mut told.1);
     let asked = async {
         let io = TokioIo::new(connect(address).await?);
-        let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await;
+        let handshake = http2::handshake(TokioExecutor::new(), io).await;
         let (mut sender, connection) = handshake.ok()?;
         let asked = async move {
-            let request = Request::post(format!("http://{}{path}", address.authority()))
-                .header(CONTENT_TYPE, "application/grpc")
-                .header(TE, "trailers");
-            let request = request.body(Full::new(frame)).ok()?;
-            let response = sender.send_request(request).await.ok()?;
-            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.ok()?;
-            probe::decode_metadata_answer(body.to_bytes())
+            let message = ask_call(&mut sender, address, probe::metadata_call(target)?).await;
+            *description = message.and_then(probe::decode_metadata_answer);
+            let message = ask_call(&mut sender, address, probe::extensions_call()?).await;
+            *extensions = message.and_then(probe::decode_extensions_answer);
+            Some(())
         };
         driving(connection, asked).await
     };
-    tokio::time::timeout(ANSWER_TIME, asked).await.ok().flatten()
+    // What came before the time was over counts.
+    let _in_time = tokio::time::timeout(ANSWER_TIME, asked).await;
+    told
+}
+
+/// The message that answers a call; `None` where it fails.
+async fn ask_call(
+    sender: &mut http2::SendRequest<Full<Bytes>>,
+    address: &BackendAddress,
+    (path, frame): (String, Bytes),
+) -> Option<Bytes> {
+    let request = Request::post(format!("http://{}{path}", address.authority()))
+        .header(CONTENT_TYPE, "application/grpc")
+        .header(TE, "trailers");
+    let response = sender.send_request(request.body(Full::new(frame)).ok()?).await.ok()?;
+    let (head, body) = response.into_parts();
+    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.ok()?;
+    let trailers = body.trailers().cloned().unwrap_or_default();
+    unary_message(head.status.as_u16(), &head.headers, &trailers, &body.to_bytes()).ok()
 }
 
 /// Why there is no answer.

@@ -134,6 +134,11 @@ impl Loader {
         Ok(model)
     }
 
+    /// The sha256 of a model's file as it lies there now; `None` where it cannot be read. Blocks.
+    pub(super) fn sha256(&self, onnx: &OnnxSpec) -> Option<[u8; 32]> {
+        LocalModel::read(onnx, &self.limits).ok().map(|file| file.sha256())
+    }
+
     /// Checks that a model that was loaded fits beside those that are.
     ///
     /// # Errors

@@ -232,6 +232,11 @@ impl Releases {
         Ok((releases, handle))
     }
 
+    /// Where events are told.
+    pub(super) fn events(&self) -> &Arc<Events> {
+        self.ledger.events()
+    }
+
     /// Waits until what was told is in its file. Blocks.
     pub(super) fn flush_events(&self) {
         self.ledger.flush_events();

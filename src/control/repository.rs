@@ -14,9 +14,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::contents::{Contents, hex};
 use super::ebb::Ebb;
 use super::enquiry::Enquiry;
-use super::load::{Loader, NotLoaded, load_aside};
+use super::load::{Loader, load_aside};
 use super::members::{Members, members};
 use super::releases::{Ask, Happened, NotCarriedOut, Publication, Releases, Step};
 use super::{Controller, LoadedModels, PublishError};
@@ -58,6 +59,7 @@ pub struct Residents {
     controller: Controller,
     loader: Arc<Loader>,
     models: LoadedModels,
+    contents: Arc<Contents>,
     loading: Option<Loading>,
     enquiry: Enquiry,
     seen: watch::Receiver<Arc<Seen>>,
@@ -66,10 +68,13 @@ pub struct Residents {
 
 type Done = Result<(), RepositoryError>;
 
+/// A model; `None` where it is loaded already, from the file that is there.
+type Loaded = Result<Option<LocalModel>, RepositoryError>;
+
 /// An order to load, which runs beside everything else.
 struct Loading {
     target: TargetKind,
-    model: Pin<Box<dyn Future<Output = Result<LocalModel, NotLoaded>> + Send>>,
+    model: Pin<Box<dyn Future<Output = Loaded> + Send>>,
     /// Its other versions.
     rest: VecDeque<(TargetKind, OnnxSpec)>,
     answer: oneshot::Sender<Done>,
@@ -93,6 +98,7 @@ impl Residents {
         let (enquiry, mut ebb) = (Enquiry::new(&intent), Ebb::default());
         ebb.begin(Instant::now());
         let effective = Intent::clone(&intent);
+        let contents = Contents::new(&intent.data_dir, Arc::clone(releases.events()));
         let unsettled = true;
         Self {
             intent,
@@ -102,6 +108,7 @@ impl Residents {
             controller,
             loader,
             models,
+            contents: Arc::new(contents),
             loading: None,
             enquiry,
             seen,
@@ -115,6 +122,9 @@ impl Residents {
     ///
     /// What is on disk cannot be looked at; or a [`PublishError`], never for a validated intent.
     pub async fn begin(&mut self) -> Result<(), BeginError> {
+        // What has changed is told before it answers.
+        let loaded = self.models.iter().map(|(version, model)| (version.clone(), model.digest()));
+        self.contents.note(loaded.collect()).await;
         self.releases.begin().await.map_err(BeginError::Disk)?;
         let seen = Arc::clone(&self.seen.borrow_and_update());
         self.releases.see(seen);
@@ -368,25 +378,33 @@ impl Residents {
         }
     }
 
-    /// Begins to load the first of these that is not loaded; without one, the order is carried out.
+    /// Begins to load the first of these, or to look whether it is what is loaded; without one, the order is carried
+    /// out.
     fn load(&mut self, mut rest: VecDeque<(TargetKind, OnnxSpec)>, answer: oneshot::Sender<Done>) {
-        while let Some((target, onnx)) = rest.pop_front() {
-            if self.models.contains_key(&target) {
-                continue;
-            }
-            let model = Box::pin(load_aside(Arc::clone(&self.loader), target.clone(), onnx));
-            self.loading = Some(Loading { target, model, rest, answer });
+        let Some((target, onnx)) = rest.pop_front() else {
+            finish(Ok(()), answer);
             return;
-        }
-        finish(Ok(()), answer);
+        };
+        let (loader, version) = (Arc::clone(&self.loader), target.clone());
+        let model: Pin<Box<dyn Future<Output = Loaded> + Send>> = match self.models.get(&target) {
+            Some(model) => Box::pin(compare(loader, version, onnx, model.sha256())),
+            None => Box::pin(load_noted(loader, Arc::clone(&self.contents), version, onnx)),
+        };
+        self.loading = Some(Loading { target, model, rest, answer });
     }
 
     /// Takes in a model that an order has asked for, and goes on with the next.
-    fn loaded(&mut self, loaded: Result<LocalModel, NotLoaded>) {
+    fn loaded(&mut self, loaded: Loaded) {
         let Some(Loading { target, rest, answer, .. }) = self.loading.take() else { return };
         self.ebb.begin(Instant::now());
-        let loaded = loaded.map_err(|error| RepositoryError::Load(error.why));
-        match loaded.and_then(|it| self.keep(&target, it)) {
+        let kept = loaded.and_then(|model| match model {
+            Some(model) => self.keep(&target, model),
+            None => Ok(()),
+        });
+        if let Err(error @ RepositoryError::Changed { .. }) = &kept {
+            self.contents.tell(&target.to_string(), &error.to_string());
+        }
+        match kept {
             Ok(()) => self.load(rest, answer),
             Err(error) => finish(Err(error), answer),
         }
@@ -430,10 +448,39 @@ impl Residents {
 }
 
 /// The end of the load under way; for ever where there is none. Loses nothing when it is dropped before that.
-async fn next_load(loading: &mut Option<Loading>) -> Result<LocalModel, NotLoaded> {
+async fn next_load(loading: &mut Option<Loading>) -> Loaded {
     match loading {
         Some(loading) => loading.model.as_mut().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Loads a version and notes what from.
+async fn load_noted(
+    loader: Arc<Loader>,
+    contents: Arc<Contents>,
+    version: TargetKind,
+    onnx: OnnxSpec,
+) -> Loaded {
+    let model = load_aside(loader, version.clone(), onnx).await;
+    let model = model.map_err(|error| RepositoryError::Load(error.why))?;
+    contents.note(vec![(version, model.digest())]).await;
+    Ok(Some(model))
+}
+
+/// Looks whether the file of a version is still what it was loaded from. One that is gone is no other.
+async fn compare(
+    loader: Arc<Loader>,
+    version: TargetKind,
+    onnx: OnnxSpec,
+    loaded: [u8; 32],
+) -> Loaded {
+    let found = tokio::task::spawn_blocking(move || loader.sha256(&onnx)).await;
+    match found.ok().flatten().filter(|found| *found != loaded) {
+        None => Ok(None),
+        Some(found) => {
+            Err(RepositoryError::Changed { version, loaded: hex(&loaded), found: hex(&found) })
+        }
     }
 }
 

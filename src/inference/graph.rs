@@ -250,10 +250,17 @@ fn check_operators(tract: &Onnx, model: &ModelProto, graph: &GraphProto) -> Resu
     Ok(())
 }
 
-/// Checks that there are outputs and that every value of the outer graph comes from somewhere.
+/// Checks that there are outputs, that names are given once, and that every value of the outer graph comes from
+/// somewhere.
 fn check_wiring(graph: &GraphProto) -> Result<(), Refusal> {
     if graph.output.is_empty() {
         return Err(Refusal::Malformed("it has no outputs".to_owned()));
+    }
+    for (what, declared) in [("inputs", &graph.input), ("outputs", &graph.output)] {
+        let mut names = HashSet::new();
+        if let Some(twice) = declared.iter().find(|value| !names.insert(&*value.name)) {
+            return Err(Refusal::Malformed(format!("it has two {what} '{}'", twice.name)));
+        }
     }
     let mut values: HashSet<&str> = HashSet::new();
     values.extend(graph.input.iter().map(|value| &*value.name));

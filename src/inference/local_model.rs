@@ -28,6 +28,8 @@ use crate::protocol::tensor::{Shape, Tensor, TensorSpec};
 pub struct LocalModel {
     signature: Signature,
     digest: [u8; 32],
+    /// Of the file alone.
+    sha256: [u8; 32],
     bytes: u64,
     further: bool,
     /// One run at batch size 1, where it could be measured.
@@ -173,6 +175,7 @@ impl ModelFile {
             row: row.sum(),
             signature,
             digest,
+            sha256,
             bytes,
             further: !compiled.further.is_empty(),
             cost: None,
@@ -341,6 +344,11 @@ impl LocalModel {
     /// What the model takes and returns.
     pub fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    /// The sha256 of its file.
+    pub fn sha256(&self) -> [u8; 32] {
+        self.sha256
     }
 
     /// The digest of the version: the sha256 of its file, or of all its files.

@@ -101,6 +101,8 @@ fn a_model_that_cannot_be_served_is_refused_by_name() {
         ("sequence_output", "returns a sequence as output 'items'"),
         ("unknown_rank", "does not say how many dimensions input 'x' has"),
         ("no_outputs", "is not a valid ONNX model (it has no outputs)"),
+        ("output_twice", "(it has two outputs 'y')"),
+        ("input_twice", "(it has two inputs 'x')"),
         ("output_from_nowhere", "(nothing produces the output 'z')"),
         ("input_from_nowhere", "(node 'sum' reads 'w', which nothing produces)"),
         ("shapes_that_clash", "cannot be compiled ("),

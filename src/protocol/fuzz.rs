@@ -122,8 +122,9 @@ pub fn fuzz_grpc_body(bytes: &[u8]) {
 fn fuzz_grpc_message(message: Bytes) {
     use open_inference::grpc::{
         ContentsForm, decode_infer_call, decode_infer_response, encode_infer_request,
-        encode_infer_response,
+        encode_infer_response, swelling, wants_classes,
     };
+    let (weighed, asks_for_classes) = (swelling(&message), wants_classes(&message));
     if let Ok(response) = decode_infer_response(message.clone()) {
         let encode = |response| encode_infer_response(response, ContentsForm::Raw);
         let encoded = encode(response).unwrap_or_default().concat();
@@ -131,6 +132,10 @@ fn fuzz_grpc_message(message: Bytes) {
         assert_eq!(again.ok().and_then(Result::ok).unwrap_or_default().concat(), encoded);
     }
     if let Ok(call) = decode_infer_call(message) {
+        assert!(weighed.is_ok(), "what can be read was weighed: {weighed:?}");
+        let forms = OutputForms::of(&call.request);
+        let wants = forms.is_ok_and(|forms| forms.wants_classes());
+        assert!(asks_for_classes || !wants, "what it asks for is seen");
         let encode = |request| encode_infer_request("m", None, request, call.form);
         let encoded = encode(call.request).unwrap_or_default().concat();
         let again = decode_infer_call(payload(&encoded)).map(|again| encode(again.request));
@@ -186,6 +191,8 @@ pub fn fuzz_small_bodies(bytes: &[u8]) {
     let _metadata = decode_model_metadata(bytes);
     let _response = Body::json(Bytes::copy_from_slice(bytes)).decode_response();
     let _extensions = probe::decode_extensions(StatusCode::OK, bytes);
+    let _metadata = probe::decode_metadata_answer(Bytes::copy_from_slice(bytes));
+    let _extensions = probe::decode_extensions_answer(Bytes::copy_from_slice(bytes));
     if let Ok(text) = std::str::from_utf8(bytes) {
         let _call = parse_path(text);
         let _media = Media::parse(text);

@@ -43,6 +43,7 @@ pub use self::metadata::{
     encode_model_list, encode_model_metadata, encode_model_ready, encode_ready,
     encode_server_metadata,
 };
+use self::outputs::CLASSES;
 pub use self::outputs::{FormError, OutputForm, OutputForms};
 pub(super) use self::path::decode_name;
 pub use self::path::{Call, NotOffered, Operation, PathError, RepositoryAction, parse_path};

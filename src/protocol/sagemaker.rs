@@ -7,7 +7,7 @@
 //!
 //! JSON has rows under `instances`, rows or columns under `inputs`, a data frame under
 //! `dataframe_split` or `dataframe_records`, or is an array of rows; JSON lines and CSV have a row a
-//! line. Triton's container takes an Open Inference request as JSON or, with the length of its JSON in
+//! line, and numpy saves one array. Triton's container takes an Open Inference request as JSON or, with the length of its JSON in
 //! the content type, in binary form. The answer has the form of the request unless `Accept` asks for
 //! another. The path names no model: the header [`TARGET_MODEL`] or a route does.
 
@@ -20,8 +20,9 @@ use super::envelope::{Envelope, Keys, UNNAMED_INPUT, UNNAMED_OUTPUT, decode_pred
 use super::infer::InferRequest;
 use super::json::{DecodeError, DecodeErrorKind, Reader, Token, write_string};
 use super::open_inference::decode_name;
+use super::preference::weight;
 use super::tensor::{Tensor, TensorSpec};
-use super::untyped::{Values, WriteError, bind, write_csv, write_lines, write_rows};
+use super::untyped::{Values, WriteError, bind, npy_tensor, write_csv, write_lines, write_rows};
 
 pub use self::media::{BINARY, Media, MediaError};
 
@@ -58,27 +59,60 @@ impl Form {
         }
     }
 
-    /// The form that `accept` asks for, or `self` where it asks for none of them.
+    /// The form of the greatest weight among those that `accept` names, the first of several; `self` where it names
+    /// none of them. `None` where it excludes `self` and takes no other.
     #[must_use]
-    pub fn accepted(self, accept: &str) -> Self {
-        let asked = accept.split(',').find_map(|range| match Media::parse(range) {
-            Ok(Media::Csv { .. }) => Some(Self::Csv),
-            Ok(Media::Lines) => Some(Self::Lines),
-            Ok(Media::Json) => Some(Self::Json),
-            Ok(Media::Binary { .. } | Media::Unnamed) | Err(_) => None,
-        });
-        asked.unwrap_or(self)
+    pub fn accepted(self, accept: &str) -> Option<Self> {
+        let mut best: Option<(Self, usize, f32)> = None;
+        for form in [self, Self::Json, Self::Csv, Self::Lines] {
+            let Some((place, weight)) = form.weight_in(accept) else { continue };
+            // A smaller place is an earlier one.
+            let is_better = best.is_none_or(|(_, best_place, best_weight)| {
+                weight > best_weight || (weight >= best_weight && place < best_place)
+            });
+            if weight > 0.0 && is_better {
+                best = Some((form, place, weight));
+            }
+        }
+        let is_excluded = self.weight_in(accept).is_some_and(|(_, weight)| weight <= 0.0);
+        best.map(|(form, ..)| form).or_else(|| (!is_excluded).then_some(self))
+    }
+
+    /// The place and the weight of what `accept` says most precisely about this form.
+    fn weight_in(self, accept: &str) -> Option<(usize, f32)> {
+        let mut found: Option<(u8, usize, f32)> = None;
+        for (place, range) in accept.split(',').enumerate() {
+            let (name, parameters) = range.split_once(';').unwrap_or((range, ""));
+            let precision = match (Media::parse(range), name.trim()) {
+                (_, "*/*") => 1,
+                (_, "application/*") if self != Self::Csv => 2,
+                (_, "text/*") if self == Self::Csv => 2,
+                (_, "application/*" | "text/*") => continue,
+                (Ok(Media::Json), _) if self == Self::Json => 3,
+                (Ok(Media::Csv { .. }), _) if self == Self::Csv => 3,
+                (Ok(Media::Lines), _) if self == Self::Lines => 3,
+                _ => continue,
+            };
+            if found.is_none_or(|(precise, ..)| precision > precise) {
+                found = Some((precision, place, weight(parameters).unwrap_or(0.0)));
+            }
+        }
+        found.map(|(_, place, weight)| (place, weight))
     }
 }
 
 /// Reads a path without its query; `Ok(None)` when it is not of this protocol. `/ping` is TorchServe's
-/// as well, whose answer serves both.
+/// as well, whose answer serves both; `/health` and `/version` are MLflow's.
 ///
 /// # Errors
 /// When it is, and a name in it is refused.
 pub fn parse_path(path: &str) -> Result<Option<Call<'_>>, PathError> {
-    if path == "/invocations" {
-        return Ok(Some(Call::server(Dialect::Sagemaker, Operation::Infer)));
+    let server = |operation| Ok(Some(Call::server(Dialect::Sagemaker, operation)));
+    match path {
+        "/invocations" => return server(Operation::Infer),
+        "/health" => return server(Operation::Ready),
+        "/version" => return server(Operation::ServerMetadata),
+        _ => {}
     }
     let model = path.strip_prefix("/models/").and_then(|rest| rest.strip_suffix("/invoke"));
     let Some(model) = model.filter(|model| !model.is_empty() && !model.contains('/')) else {
@@ -101,6 +135,10 @@ pub fn decode_invocation<'a>(
         // Containers answer JSON to CSV unless they are asked for CSV.
         Media::Csv { header } => (Values::Csv { text: body, header }, Form::Json),
         Media::Lines => (Values::Lines(Reader::new(body)), Form::Lines),
+        Media::Npy => {
+            let inputs = vec![npy_tensor(body, inputs, UNNAMED_INPUT)?];
+            return Ok((InferRequest { inputs, ..InferRequest::default() }, Form::Json));
+        }
         Media::Json | Media::Unnamed | Media::Binary { .. } => {
             return Ok((Envelope::read(body, &KEYS)?.into_request(inputs)?, Form::Json));
         }
@@ -188,6 +226,7 @@ pub fn decode_answer(
     let values = match media.of(body) {
         Media::Csv { header } => Values::Csv { text: body, header: header.or(Some(false)) },
         Media::Lines => Values::Lines(Reader::new(body)),
+        Media::Npy => return Ok(vec![npy_tensor(body, outputs, UNNAMED_OUTPUT)?]),
         Media::Json | Media::Unnamed | Media::Binary { .. } => {
             return decode_predictions(body, outputs);
         }

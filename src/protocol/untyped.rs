@@ -13,6 +13,7 @@
 
 mod column;
 mod names;
+mod npy;
 mod places;
 mod rows;
 mod shape;
@@ -25,6 +26,7 @@ mod write;
 use std::borrow::Cow;
 use std::fmt;
 
+pub use self::npy::{NpyError, npy_tensor};
 pub use self::write::{
     RANK_MAX, WriteError, write_columns, write_csv, write_lines, write_rows, write_tensor,
 };
@@ -189,6 +191,9 @@ pub enum ValueError {
     /// A line that is not CSV.
     #[error("invalid CSV: {0}")]
     Csv(String),
+    /// An array of numpy that is not read.
+    #[error(transparent)]
+    Npy(#[from] NpyError),
 }
 
 /// A list of columns in a sentence.

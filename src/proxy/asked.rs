@@ -8,8 +8,9 @@ use http::header::ACCEPT;
 use http::{HeaderMap, Response};
 use hyper::body::Incoming;
 
-use super::coding::{Coding, deflate};
+use super::coding::{Accepted, Coding, deflate};
 use super::exchange::Exchange;
+use super::held::{Holding, Room};
 use super::offload::inflated;
 use super::problem::{Cause, Problem};
 use super::remote::read_whole;
@@ -19,6 +20,7 @@ use crate::protocol::dialect::{
 };
 use crate::protocol::infer::{InferRequest, InferResponse, Parameter};
 use crate::protocol::open_inference::OutputForms;
+use crate::protocol::open_inference::grpc::{CallError, swelling};
 use crate::protocol::status::FailureKind;
 use crate::protocol::untyped::WriteError;
 
@@ -27,6 +29,11 @@ const SIGNATURE_NAME: &str = "signature_name";
 const SIGNATURES: [&str; 2] = ["", "serving_default"];
 /// The most characters of a client's text in a refusal.
 const TEXT_SHOWN: usize = 64;
+/// The longest body whose tensors are not weighed: however small their elements are, they take no more than
+/// what every exchange has for itself.
+const SWELLING_BYTES_MIN: usize = 1024;
+/// What a text of JSON takes at least beside its bytes: its place, and the smallest allocation.
+const TEXT_ROOM: usize = size_of::<Vec<u8>>() + 16;
 
 /// A request for a prediction.
 pub(super) struct Asked {
@@ -34,17 +41,21 @@ pub(super) struct Asked {
     /// What is needed of them beside the body.
     headers: HeaderMap,
     /// How the answer may be coded.
-    accepted: Coding,
+    accepted: Accepted,
     body: Body,
     length: usize,
+    /// Where its tensors find room, unless they are too few to be weighed.
+    room: Option<Room>,
 }
 
 /// How the answer is written.
 pub(super) struct Form {
     form: dialect::Form,
-    accepted: Coding,
+    accepted: Accepted,
     /// Which outputs are wanted as classes, where the client speaks gRPC.
     classes: Option<OutputForms>,
+    /// What the tensors of the request take.
+    _holding: Holding,
 }
 
 const fn prediction(dialect: Dialect, operation: Operation) -> Call<'static> {
@@ -88,18 +99,20 @@ impl Asked {
             (Dialect::OpenInference, _) | (_, None) => HeaderMap::new(),
             (_, Some(accept)) => HeaderMap::from_iter([(ACCEPT, accept.clone())]),
         };
-        let (call, accepted) = (prediction(dialect, operation), Coding::accepted(headers));
-        Ok(Self { call, headers: kept, accepted, body, length })
+        let (call, accepted) = (prediction(dialect, operation), Accepted::of(headers)?);
+        let room = room_for(exchange, length);
+        Ok(Self { call, headers: kept, accepted, body, length, room })
     }
 
     /// A message of gRPC.
-    pub(super) fn message(message: Bytes) -> Result<Self, Problem> {
+    pub(super) fn message(exchange: &Exchange, message: Bytes) -> Result<Self, Problem> {
         let length = message.len();
         let headers = HeaderMap::new();
         let body = Body::new(Dialect::OpenInferenceGrpc, &headers, [message])
             .map_err(|error| Problem::new(Cause::BadInput, error.to_string()))?;
         let call = prediction(Dialect::OpenInferenceGrpc, Operation::Infer);
-        Ok(Self { call, headers, accepted: Coding::Identity, body, length })
+        let (accepted, room) = (Accepted::PLAIN, room_for(exchange, length));
+        Ok(Self { call, headers, accepted, body, length, room })
     }
 
     /// The JSON of the body, or its message.
@@ -128,8 +141,26 @@ impl Asked {
         }
     }
 
+    /// How much longer the tensors are in memory than the body, where its elements are short: nothing of it is
+    /// allocated before it is known.
+    fn swelling(&self) -> Result<usize, Problem> {
+        match self.call.dialect {
+            Dialect::OpenInferenceGrpc => {
+                let weighed = swelling(self.body.bytes());
+                weighed.map_err(|error: CallError| unreadable(error.into()))
+            }
+            Dialect::OpenInference => Ok(texts_beyond(self.body.bytes())),
+            // Rows are read column by column, and keys are no elements.
+            _ => Ok(0),
+        }
+    }
+
     /// Reads what is asked.
     pub(super) fn decode(&self, terms: &Terms<'_>) -> Result<(InferRequest<'_>, Form), Problem> {
+        let held = match &self.room {
+            Some(room) => room.take(self.swelling()?)?,
+            None => Holding::default(),
+        };
         let decoded =
             decode_request(&self.call, &self.headers, &self.body, terms).map_err(unreadable)?;
         let classes = match self.call.dialect {
@@ -139,12 +170,18 @@ impl Asked {
             }
             _ => None,
         };
-        let form = Form { form: decoded.form, accepted: self.accepted, classes };
+        let form = Form { form: decoded.form, accepted: self.accepted, classes, _holding: held };
         Ok((decoded.request, form))
     }
 }
 
 impl Form {
+    /// Leaves the making of classes to whoever answers, as it knows their names.
+    pub(super) fn leave_classes(&mut self) {
+        self.form.leave_classes();
+        self.classes = None;
+    }
+
     /// Writes an answer. `labels` are the names of the classes of an output, where they are known.
     pub(super) fn encode<'l>(
         &self,
@@ -160,6 +197,17 @@ impl Form {
         let body = deflate(self.accepted, body, &mut head.headers);
         Ok(Response::from_parts(head, body))
     }
+}
+
+/// Where the tensors of a body find room; short bodies do not ask for any.
+fn room_for(exchange: &Exchange, length: usize) -> Option<Room> {
+    (length > SWELLING_BYTES_MIN).then(|| exchange.room())
+}
+
+/// How much longer the texts of a JSON body are in memory, at most: short ones more than they are there.
+fn texts_beyond(json: &[u8]) -> usize {
+    let quotes = json.iter().filter(|byte| **byte == b'"').count();
+    (quotes / 2).saturating_mul(TEXT_ROOM).saturating_sub(json.len())
 }
 
 /// A response in one piece; most have one.
@@ -187,6 +235,7 @@ fn unreadable(error: RequestError) -> Problem {
     let detail = error.to_string();
     match (&error, error.failure_kind()) {
         (RequestError::Media(_), _) => Problem::new(Cause::Media, detail),
+        (RequestError::NotAcceptable, _) => Problem::new(Cause::NotAcceptable, detail),
         (_, FailureKind::Unimplemented) => Problem::new(Cause::Unsupported, detail),
         (_, FailureKind::Malformed) => Problem::unreadable(detail),
         _ => Problem::new(Cause::BadInput, detail),

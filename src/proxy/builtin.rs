@@ -9,12 +9,14 @@ use super::asked::joined;
 use super::exchange::Answer;
 use super::problem::{Cause, Problem};
 use crate::domain::spec::StrictStatus;
-use crate::protocol::dialect::{Call, Operation, VersionState, VersionStatus, about};
+use crate::protocol::dialect::{Call, Dialect, Operation, VersionState, VersionStatus, about};
 use crate::protocol::open_inference::encode_server_metadata;
 use crate::snapshot::Snapshot;
 
 /// The name in the server's metadata.
 pub(super) const NAME: &str = "pointsman";
+/// The version in the server's metadata.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The extensions of the Open Inference Protocol that are served; clients read this list.
 pub(super) const EXTENSIONS: [&str; 6] = [
@@ -53,9 +55,11 @@ pub(super) fn about_gateway(
             let names = snapshot.table.models().iter().map(|model| model.name.as_str());
             about::encode_model_list(names)
         }
+        Operation::ServerMetadata if call.dialect == Dialect::Sagemaker => {
+            about::encode_version(VERSION)
+        }
         _ => {
-            let version = env!("CARGO_PKG_VERSION");
-            return Ok(json(StatusCode::OK, encode_server_metadata(NAME, version, &EXTENSIONS)));
+            return Ok(json(StatusCode::OK, encode_server_metadata(NAME, VERSION, &EXTENSIONS)));
         }
     })))
 }

@@ -12,9 +12,11 @@ use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use flate2::write::{GzEncoder, ZlibEncoder};
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, VARY};
 use http::{HeaderMap, HeaderValue};
+use smallvec::SmallVec;
 
 use super::admit::{BODY_KEY, too_large};
 use super::problem::{Cause, Problem};
+use crate::protocol::weight;
 
 /// What is accepted, for the answer to something else.
 pub(super) const ACCEPTED: HeaderValue = HeaderValue::from_static("gzip, deflate");
@@ -63,26 +65,56 @@ impl Coding {
             Problem::new(Cause::Encoding, "`content-encoding` is not identity, gzip or deflate")
         })
     }
+}
 
-    /// What an answer may be coded with: the client's first choice among what is known, by weight
-    /// (RFC 9110 section 12.5.3).
-    pub(super) fn accepted(headers: &HeaderMap) -> Self {
-        let mut best = (Self::Identity, 0.0f32);
-        for value in headers.get_all(ACCEPT_ENCODING) {
-            for choice in value.to_str().unwrap_or_default().split(',') {
-                let (name, parameters) = choice.split_once(';').unwrap_or((choice, ""));
-                let weight = match parameters.trim().strip_prefix("q=") {
-                    Some(weight) => weight.trim().parse().unwrap_or(0.0),
-                    None => 1.0,
-                };
-                if let Some(coding) = Self::parse(name.as_bytes())
-                    && weight > best.1
-                {
-                    best = (coding, weight);
+/// How a client takes an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Accepted {
+    coding: Coding,
+    /// Whether it takes one that is not coded, too.
+    plain: bool,
+}
+
+impl Accepted {
+    /// Not coded.
+    pub(super) const PLAIN: Self = Self { coding: Coding::Identity, plain: true };
+
+    /// What `accept-encoding` asks for: the coding of the greatest weight among those that are known and listed, the
+    /// first of several; without one, no coding (RFC 9110 section 12.5.3). A weight that is none counts as zero.
+    ///
+    /// # Errors
+    /// When it excludes everything that is known.
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        let values = headers.get_all(ACCEPT_ENCODING).iter();
+        let listed = values.filter_map(|value| value.to_str().ok()).flat_map(|all| all.split(','));
+        let (mut best, mut any) = ((None, 0.0), None);
+        let mut named = SmallVec::<[(Coding, f32); 4]>::new();
+        for choice in listed {
+            let (name, parameters) = choice.split_once(';').unwrap_or((choice, ""));
+            let weight = weight(parameters).unwrap_or(0.0);
+            if name.trim() == "*" {
+                any = Some(weight);
+            } else if let Some(coding) = Coding::parse(name.as_bytes()) {
+                named.push((coding, weight));
+                if weight > best.1 {
+                    best = (Some(coding), weight);
                 }
             }
         }
-        best.0
+        let of_name =
+            |coding| named.iter().find(|(known, _)| *known == coding).map(|(_, weight)| *weight);
+        let plain = of_name(Coding::Identity).or(any).is_none_or(|weight| weight > 0.0);
+        let unnamed = || {
+            let is_unnamed = |coding: &Coding| of_name(*coding).is_none();
+            any.filter(|weight| *weight > 0.0)
+                .and_then(|_| [Coding::Gzip, Coding::Deflate].into_iter().find(is_unnamed))
+        };
+        let coding = best.0.or_else(|| plain.then_some(Coding::Identity)).or_else(unnamed);
+        coding.map(|coding| Self { coding, plain }).ok_or_else(|| {
+            let detail =
+                "`accept-encoding` takes neither gzip nor deflate nor an answer without a coding";
+            Problem::new(Cause::NotAcceptable, detail)
+        })
     }
 }
 
@@ -117,9 +149,10 @@ pub(super) fn inflate(coding: Coding, body: &[u8], limit: u64) -> Result<Bytes, 
     }
 }
 
-/// Codes an answer and says so in its head, unless it is too short to gain from it.
-pub(super) fn deflate(coding: Coding, body: Bytes, headers: &mut HeaderMap) -> Bytes {
-    if body.len() < ANSWER_BYTES_MIN {
+/// Codes an answer and says so in its head, unless it is too short to gain from it and may be plain.
+pub(super) fn deflate(accepted: Accepted, body: Bytes, headers: &mut HeaderMap) -> Bytes {
+    let Accepted { coding, plain } = accepted;
+    if body.len() < ANSWER_BYTES_MIN && plain {
         return body;
     }
     let coded = match coding {
@@ -152,7 +185,8 @@ pub(super) fn fuzz(bytes: &[u8]) {
         let Ok(plain) = inflate(coding, bytes, LIMIT) else { continue };
         assert!(coding == Coding::Identity || plain.len() as u64 <= LIMIT, "within the bound");
         let mut headers = HeaderMap::new();
-        let coded = deflate(coding, plain.clone(), &mut headers);
+        let accepted = Accepted { coding, plain: bytes.first().is_none_or(|byte| byte & 1 == 0) };
+        let coded = deflate(accepted, plain.clone(), &mut headers);
         let said = Coding::of_body(&headers).and_then(|coding| inflate(coding, &coded, u64::MAX));
         assert_eq!(said.as_ref(), Ok(&plain), "what is coded here can be read here");
     }
@@ -160,7 +194,7 @@ pub(super) fn fuzz(bytes: &[u8]) {
         let headers = [ACCEPT_ENCODING, CONTENT_ENCODING].map(|name| (name, value.clone()));
         let headers = HeaderMap::from_iter(headers);
         let _body = Coding::of_body(&headers);
-        let _answer = Coding::accepted(&headers);
+        let _answer = Accepted::of(&headers);
     }
 }
 
@@ -177,7 +211,7 @@ mod tests {
         let body = Bytes::from("0.25,".repeat(1000));
         for coding in [Coding::Identity, Coding::Gzip, Coding::Deflate] {
             let mut headers = HeaderMap::new();
-            let coded = deflate(coding, body.clone(), &mut headers);
+            let coded = deflate(Accepted { coding, plain: true }, body.clone(), &mut headers);
             assert_eq!(headers.contains_key(CONTENT_ENCODING), coding != Coding::Identity);
             assert_eq!(Coding::of_body(&headers).unwrap(), coding);
             assert_eq!(inflate(coding, &coded, 5000).unwrap(), body);
@@ -194,18 +228,40 @@ mod tests {
 
     #[test]
     fn the_client_chooses_the_coding_of_a_long_answer() {
+        let plain = |coding| Ok(Accepted { coding, plain: true });
+        let coded = |coding| Ok(Accepted { coding, plain: false });
         for (text, expected) in [
-            ("gzip, deflate", Coding::Gzip),
-            ("deflate", Coding::Deflate),
-            ("br;q=1.0, gzip;q=0.2, deflate;q=0.3", Coding::Deflate),
-            ("gzip;q=0", Coding::Identity),
-            ("br", Coding::Identity),
+            ("gzip, deflate", plain(Coding::Gzip)),
+            ("deflate", plain(Coding::Deflate)),
+            ("br;q=1.0, gzip;q=0.2, deflate;q=0.3", plain(Coding::Deflate)),
+            ("gzip;q=0", plain(Coding::Identity)),
+            ("br", plain(Coding::Identity)),
+            ("", plain(Coding::Identity)),
+            ("*", plain(Coding::Identity)),
+            ("gzip;q=0.4, identity;q=0.5", plain(Coding::Identity)),
+            ("GZIP ; Q=0.4", plain(Coding::Gzip)),
+            ("gzip;q=loud", plain(Coding::Identity)),
+            ("gzip, identity;q=0", coded(Coding::Gzip)),
+            ("deflate;q=0.1, *;q=0", coded(Coding::Deflate)),
+            ("identity;q=0, *", coded(Coding::Gzip)),
+            ("identity;q=0, gzip;q=0, *;q=0.5", coded(Coding::Deflate)),
+            ("identity, *;q=0", plain(Coding::Identity)),
         ] {
-            assert_eq!(Coding::accepted(&accepts(text)), expected, "{text}");
+            assert_eq!(Accepted::of(&accepts(text)), expected, "{text}");
+        }
+        for text in
+            ["identity;q=0", "*;q=0", "br, identity;q=0", "gzip;q=0, deflate;q=0, identity;q=0, *"]
+        {
+            let refused = Accepted::of(&accepts(text)).map_err(|problem| problem.cause);
+            assert_eq!(refused, Err(Cause::NotAcceptable), "{text}");
         }
         let mut headers = HeaderMap::new();
-        let short = deflate(Coding::Gzip, Bytes::from_static(b"short"), &mut headers);
+        let gzip = Accepted { coding: Coding::Gzip, plain: true };
+        let short = deflate(gzip, Bytes::from_static(b"short"), &mut headers);
         assert_eq!((&short[..], headers.len()), (&b"short"[..], 0));
+        let short = deflate(Accepted { plain: false, ..gzip }, short, &mut headers);
+        assert_eq!(headers.get(CONTENT_ENCODING), Some(&HeaderValue::from_static("gzip")));
+        assert_eq!(inflate(Coding::Gzip, &short, 5), Ok(Bytes::from_static(b"short")));
         let twice =
             [CONTENT_ENCODING, CONTENT_ENCODING].map(|n| (n, HeaderValue::from_static("gzip")));
         let mut headers = HeaderMap::new();

@@ -92,7 +92,7 @@ pub(super) fn put_status(headers: &mut HeaderMap, code: GrpcCode, message: &str)
 /// The code for a refusal that has an HTTP status.
 pub(super) const fn code_for(status: StatusCode) -> GrpcCode {
     match status.as_u16() {
-        400 | 405 | 411 | 413 | 414 | 415 | 422 | 431 => GrpcCode::InvalidArgument,
+        400 | 405 | 406 | 411 | 413 | 414 | 415 | 422 | 431 => GrpcCode::InvalidArgument,
         401 => GrpcCode::Unauthenticated,
         403 => GrpcCode::PermissionDenied,
         404 | 410 => GrpcCode::NotFound,

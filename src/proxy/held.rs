@@ -3,7 +3,7 @@
 //! Owns the budget of the process (`limits.held_bodies`) and what each exchange has taken of it. The first
 //! [`WHOLE_BYTES_MAX`] bytes of an exchange are free, so that short bodies, which connections and streams
 //! bound, share nothing between workers. The answer of a model in this process, or a translated one, counts until its
-//! last byte has left. What no client waits for, as copies for a version on trial, never takes the half that is left.
+//! last byte has left, and what the tensors of a request take beyond the length of its body until that is written. What no client waits for, as copies for a version on trial, never takes the half that is left.
 //! Never counts bodies that stream.
 
 use std::sync::Arc;
@@ -126,7 +126,38 @@ fn no_room() -> Problem {
     Problem::new(Cause::Overloaded, detail)
 }
 
+/// Where the tensors of one request find room, on whichever thread they are read.
+#[derive(Debug, Clone)]
+pub(super) struct Room {
+    budget: Arc<HeldBodies>,
+    /// No client waits for them.
+    is_spare: bool,
+}
+
+impl Room {
+    /// Makes room for what tensors take beyond the length of their body, for as long as the holding is kept.
+    pub(super) fn take(&self, bytes: usize) -> Result<Holding, Problem> {
+        let (bytes, limit) = (bytes as u64, self.budget.limit);
+        if cost(bytes) > limit {
+            let detail = format!(
+                "the elements of the body are so short that in memory they take about {bytes} bytes more than there, \
+                 and `limits.held_bodies` allows {limit}; send them in several requests"
+            );
+            return Err(Problem::new(Cause::BodyTooLarge, detail));
+        }
+        let mut holding = Holding::default();
+        let limit = if self.is_spare { self.budget.spare_limit() } else { limit };
+        if holding.add_within(&self.budget, bytes, limit) { Ok(holding) } else { Err(no_room()) }
+    }
+}
+
 impl Exchange {
+    /// Where the tensors of its request find room.
+    pub(super) fn room(&self) -> Room {
+        let budget = Arc::clone(&self.context.worker.gateway.held_bodies);
+        Room { budget, is_spare: self.is_copy() }
+    }
+
     /// Makes room for `bytes` more of what is held whole.
     pub(super) fn hold(&mut self, bytes: usize) -> Result<(), Problem> {
         let budget = &self.context.worker.gateway.held_bodies;
@@ -193,6 +224,27 @@ mod tests {
         assert!(!late.add_spare(&budget, 1), "clients have taken half already");
         assert!(budget.has_spare(FREE) && !budget.has_spare(FREE + 1));
         drop((late, client));
+        assert_eq!(budget.taken(), 0);
+    }
+
+    #[test]
+    fn tensors_find_room_or_it_is_told_that_they_never_will() {
+        let budget = Arc::new(HeldBodies::new(4 * UNIT_BYTES));
+        let room = |is_spare| Room { budget: Arc::clone(&budget), is_spare };
+        let most = usize::try_from(FREE + 4 * UNIT_BYTES).unwrap();
+        let all = room(false).take(most).unwrap();
+        assert_eq!(budget.taken(), 4 * UNIT_BYTES);
+        let later = room(false).take(most).unwrap_err();
+        assert_eq!(later.cause, Cause::Overloaded, "another time");
+        drop(all);
+        let never = room(false).take(most + 1).unwrap_err();
+        assert_eq!(never.cause, Cause::BodyTooLarge);
+        assert!(never.detail.contains("in several requests"), "{}", never.detail);
+        assert_eq!(
+            room(true).take(most).unwrap_err().cause,
+            Cause::Overloaded,
+            "half is for clients"
+        );
         assert_eq!(budget.taken(), 0);
     }
 

@@ -200,6 +200,8 @@ table! {
     NotReady => SERVICE_UNAVAILABLE "not_ready" Shed Unavailable,
     /// The body has a content type that the dialect does not have.
     Media => UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" Rejected InvalidArgument,
+    /// The client takes the answer in no form or coding that there is.
+    NotAcceptable => NOT_ACCEPTABLE "not_acceptable" Rejected InvalidArgument,
     /// The client's dialect has no form for the answer.
     NoForm => INTERNAL_SERVER_ERROR "no_form" ModelError Internal,
     /// The gateway's own code panicked on a body.

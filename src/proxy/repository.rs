@@ -157,6 +157,7 @@ pub(super) async fn change(
             RepositoryError::UnknownVersion(..) => Cause::UnknownVersion,
             RepositoryError::NotHere(_)
             | RepositoryError::Governed(_)
+            | RepositoryError::Changed { .. }
             | RepositoryError::NothingHere(_)
             | RepositoryError::Needed(..) => Cause::Refused,
             RepositoryError::Load(_) => Cause::Model,

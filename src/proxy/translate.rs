@@ -204,15 +204,20 @@ impl Translator {
     fn request(&self, asked: &Asked) -> Result<Outgoing, Problem> {
         let runtime = self.runtime()?;
         let terms = terms(runtime);
-        let (mut request, form) = asked.decode(&terms)?;
+        let (mut request, mut form) = asked.decode(&terms)?;
         if self.spoken != Dialect::TensorflowServing {
             asked.check_signature(&request)?;
         }
         check_names(&request)?;
-        // The answer is given its form here.
-        OutputForms::take_from(&mut request);
         // Backends of the Open Inference Protocol tell what is wrong by themselves; others guess.
         let is_typed = matches!(self.spoken, Dialect::OpenInference | Dialect::OpenInferenceGrpc);
+        let makes_classes = is_typed
+            && runtime.spoken.extensions.is_some_and(|extensions| extensions.classification);
+        // The answer is given its form here; but classes are made by whoever knows their names.
+        OutputForms::take_from(&mut request, makes_classes);
+        if makes_classes {
+            form.leave_classes();
+        }
         if let Some(signature) = terms.signature.filter(|_| !is_typed)
             && let Some(misfit) = signature.misfit(&request)
         {

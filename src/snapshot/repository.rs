@@ -49,6 +49,19 @@ pub enum RepositoryError {
     /// Requests go to the version.
     #[error("`{0}` is needed by {1}; take its traffic away first")]
     Needed(TargetKind, String),
+    /// The version is loaded, and its file has changed since.
+    #[error(
+        "`{version}` is loaded from a file with sha256:{loaded}, and now there is one with sha256:{found}: a version is \
+         one release. Give the new file a version of its own; or unload the version first"
+    )]
+    Changed {
+        /// The version.
+        version: TargetKind,
+        /// What it is loaded from.
+        loaded: String,
+        /// What is there now.
+        found: String,
+    },
     /// The life cycle decides what is loaded.
     #[error(
         "the life cycle decides which versions of model `{0}` are loaded; give it an order: `pointsman versions`"

@@ -31,6 +31,8 @@ class Peer:
     version = None
     # Whether it lists binary tensors among its extensions.
     binary = False
+    # Whether it answers the Open Inference Protocol over gRPC.
+    grpc = True
     # Where it tells that a model is ready.
     ready = "/v2/models/{}/ready"
 
@@ -155,6 +157,7 @@ class TensorflowServing(Peer):
     """A server that speaks TensorFlow Serving's REST API, for clients that speak something else."""
 
     version = "1"
+    grpc = False
     ready = "/v1/models/{}"
 
     def command(self):

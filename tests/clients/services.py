@@ -8,6 +8,7 @@ import time
 import urllib.request
 from dataclasses import dataclass
 
+import pytest
 from gateway import COLOURS, MODELS, Gateway
 from peers import PEERS, TensorflowServing
 
@@ -47,22 +48,36 @@ class Service:
     gateway: Gateway | None
     # What answers to binary requests call the version: bytes of a server that has binary tensors pass untouched.
     answered: str | None
+    # Whether the gateway serves the models a second time, asking the same server over gRPC.
+    both: bool = False
+
+    def over_grpc(self, model="iris"):
+        """The name of the model whose backend is asked over gRPC, whatever the client speaks."""
+        if not self.both:
+            pytest.skip("there is no server behind a gateway")
+        return f"{model}_over_grpc"
 
 
 def proxied(peer):
-    """The configuration of the models on a prediction server, which is asked what it speaks."""
-    return "".join(
-        f'[models.{model}.versions.v1]\nbackends = ["{peer.url}"]\ndialect = "ask"\n' for model in ("iris", "colours")
-    )
+    """The configuration of the models on a prediction server: asked what it speaks, and once more over gRPC."""
+    declared = []
+    for model in ("iris", "colours"):
+        declared.append(f'[models.{model}.versions.v1]\nbackends = ["{peer.url}"]\ndialect = "ask"\n')
+        if peer.grpc:
+            declared.append(
+                f'[models.{model}_over_grpc.versions.v1]\nbackends = ["{peer.grpc_url}"]\n'
+                f'dialect = "open_inference_grpc"\nremote_model = "{model}"\n'
+            )
+    return "".join(declared)
 
 
-def await_ready(gateway):
-    """Waits until it is known what the backend speaks."""
+def await_ready(gateway, models):
+    """Waits until it is known what the backend speaks, and what it has told of its models and extensions."""
     limit = time.monotonic() + TOLD_LIMIT_S
     while True:
         try:
-            for model in ("iris", "colours"):
-                with urllib.request.urlopen(f"{gateway.url}/v2/models/{model}/ready", timeout=5):
+            for path in [path for model in models for path in (model, f"{model}/ready")]:
+                with urllib.request.urlopen(f"{gateway.url}/v2/models/{path}", timeout=5):
                     pass
             return
         except OSError:
@@ -83,9 +98,11 @@ def services(way, directory):
             return
         gateway = Gateway(directory / "gateway", (IN_PROCESS if peer is None else proxied(peer)) + COMMON)
         gateway.start()
-        await_ready(gateway)
+        both = peer is not None and peer.grpc
+        models = ["iris", "colours"]
+        await_ready(gateway, models + [f"{model}_over_grpc" for model in models if both])
         answered = peer.version if peer is not None and peer.binary else "v1"
-        yield Service(way, gateway.address, gateway.address, "v1", gateway, answered)
+        yield Service(way, gateway.address, gateway.address, "v1", gateway, answered, both)
         gateway.stop()
     finally:
         if gateway is not None and gateway.process:

@@ -37,10 +37,10 @@ def over_rest(protocol, question):
     return asyncio.run(run())
 
 
-def request(binary):
+def request(binary, model="iris"):
     tensor = InferInput("input", list(ROWS.shape), "FP32")
     tensor.set_data_from_numpy(ROWS, binary_data=binary)
-    return InferRequest("iris", [tensor], request_id="mine")
+    return InferRequest(model, [tensor], request_id="mine")
 
 
 def arrays(answer):
@@ -89,3 +89,25 @@ def test_rest_v1_predicts(service):
     # A server that speaks V1 itself is passed through and answers in its own form: labels alone.
     labels = [row["label"] if isinstance(row, dict) else row for row in rows]
     assert numpy.ravel(labels).tolist() == LABELS.tolist()  # MLServer has a column of them
+
+
+@pytest.mark.parametrize("binary", [True, False], ids=["raw", "contents"])
+def test_a_server_that_is_asked_over_grpc_answers_both_clients_alike(service, binary):
+    model = service.over_grpc()
+    assert over_grpc(service, lambda client: client.is_model_ready(model)) is True
+    answer = over_grpc(service, lambda client: client.infer(request(binary, model)))
+    found = arrays(answer)
+    assert_right(found["label"], found["probabilities"].reshape(-1, 3))
+    url = f"http://{service.http}"
+    answer = over_rest("v2", lambda client: client.infer(url, request(binary, model), model_name=model))
+    found = arrays(answer)
+    assert_right(found["label"], numpy.reshape(found["probabilities"], (-1, 3)))
+
+
+def test_rest_v1_predicts_at_a_server_that_is_asked_over_grpc(service):
+    model, url = service.over_grpc(), f"http://{service.http}"
+    body = {"instances": ROWS.tolist()}
+    assert over_rest("v1", lambda client: client.is_model_ready(url, model)) is True
+    answer = over_rest("v1", lambda client: client.infer(url, body, model_name=model))
+    labels = [row["label"] for row in answer["predictions"]]
+    assert numpy.ravel(labels).tolist() == LABELS.tolist()

@@ -218,6 +218,47 @@ def test_many_connections(service):
     assert not failures
 
 
+def test_a_server_that_is_asked_over_grpc_too_gives_the_same_answers(client, service):
+    answer = client.infer(service.over_grpc(), given(ROWS), request_id="mine")
+    assert_answered(answer)
+    assert answer.get_response().id == "mine"
+    tensor = triton.InferInput("colour", list(TEXTS.shape), "BYTES")
+    tensor.set_data_from_numpy(TEXTS)
+    answer = client.infer(service.over_grpc("colours"), [tensor], outputs=wanted("number", "german"))
+    numpy.testing.assert_array_equal(answer.as_numpy("number").reshape(-1, 1), NUMBERS)
+    assert as_text(answer.as_numpy("german").reshape(-1, 1)) == GERMAN
+
+
+def test_a_server_that_is_asked_over_grpc_too_is_ready_and_described(client, service):
+    model = service.over_grpc()
+    assert client.is_model_ready(model)
+    metadata, same = client.get_model_metadata(model), client.get_model_metadata("iris")
+    assert (metadata.name, list(metadata.versions)) == (model, ["v1"])
+    assert (list(metadata.inputs), list(metadata.outputs)) == (list(same.inputs), list(same.outputs))
+
+
+def test_classes_come_from_a_server_over_grpc_whether_or_not_it_makes_any(client, service):
+    answer = client.infer(service.over_grpc(), given(ROWS[:1]), outputs=wanted("probabilities", class_count=2))
+    found = [text.decode().split(":") for text in answer.as_numpy("probabilities").ravel()]
+    assert [int(parts[1]) for parts in found] == numpy.argsort(-PROBABILITIES[0])[:2].tolist()
+    numpy.testing.assert_allclose([float(parts[0]) for parts in found], -numpy.sort(-PROBABILITIES[0])[:2], atol=1e-6)
+
+
+def test_a_stream_to_a_server_over_grpc(service):
+    model = service.over_grpc()
+    answers = queue.Queue()
+    with triton.InferenceServerClient(service.grpc) as client:
+        client.start_stream(lambda result, error: answers.put((result, error)))
+        for i, row in enumerate(ROWS):
+            client.async_stream_infer(model, given(row[None]), request_id=str(i))
+        for i in range(len(ROWS)):
+            result, error = answers.get(timeout=LIMIT_S)
+            assert error is None
+            assert result.get_response().id == str(i)
+            assert_answered(result, i, i + 1)
+        client.stop_stream()
+
+
 def test_the_log_has_every_answer(service):
     if service.gateway is None:
         pytest.skip("there is no gateway between")

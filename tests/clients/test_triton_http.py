@@ -225,6 +225,51 @@ def test_mistakes_are_the_clients(client, service, mistake):
     assert error.value.status() in ("400", "404")
 
 
+@pytest.mark.parametrize("binary_in", [True, False], ids=["binary", "json"])
+@pytest.mark.parametrize("binary_out", [True, False], ids=["to binary", "to json"])
+def test_a_server_that_is_asked_over_grpc_gives_the_same_answers(client, service, binary_in, binary_out):
+    model = service.over_grpc()
+    outputs = wanted("label", "probabilities", binary_data=binary_out)
+    answer = client.infer(model, given(ROWS, binary_in), outputs=outputs, request_id="mine", model_version="v1")
+    assert_answered(answer)
+    response = answer.get_response()
+    assert (response["id"], response["model_name"], response["model_version"]) == ("mine", model, "v1")
+    tensor = triton.InferInput("colour", list(TEXTS.shape), "BYTES")
+    tensor.set_data_from_numpy(TEXTS, binary_data=binary_in)
+    outputs = wanted("number", "german", binary_data=binary_out)
+    answer = client.infer(service.over_grpc("colours"), [tensor], outputs=outputs)
+    numpy.testing.assert_array_equal(answer.as_numpy("number").reshape(-1, 1), NUMBERS)
+    assert as_text(answer.as_numpy("german").reshape(-1, 1)) == GERMAN
+
+
+def test_a_server_that_is_asked_over_grpc_is_ready_and_described(client, service):
+    model = service.over_grpc()
+    assert client.is_model_ready(model)
+    metadata = client.get_model_metadata(model)
+    assert (metadata["name"], metadata["versions"]) == (model, ["v1"])
+    same = client.get_model_metadata("iris")
+    assert (metadata["inputs"], metadata["outputs"]) == (same["inputs"], same["outputs"])
+
+
+def test_classes_come_from_a_server_that_is_asked_over_grpc_as_over_rest(client, service):
+    outputs = wanted("probabilities", class_count=2)
+    texts = [
+        client.infer(model, given(ROWS[:1]), outputs=outputs).as_numpy("probabilities").ravel().tolist()
+        for model in ("iris", service.over_grpc())
+    ]
+    assert texts[0] == texts[1]
+    assert len(texts[0]) == 2
+
+
+def test_a_mistake_is_the_clients_whatever_the_server_is_asked_over(client, service):
+    model = service.over_grpc()
+    if service.way in ("mlserver", "kserve"):
+        pytest.skip("this model trusts its input; what it does with a wrong one is its own affair")
+    with pytest.raises(triton.InferenceServerException) as error:
+        client.infer(model, typed(numpy.zeros((1, 3), numpy.float32), "FP32"))
+    assert error.value.status() == "400"
+
+
 def test_the_log_has_every_answer(service):
     if service.gateway is None:
         pytest.skip("there is no gateway between")

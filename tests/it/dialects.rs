@@ -65,6 +65,8 @@ fn a_model_in_process_answers_every_dialect_in_its_own_form() {
     {
         assert_eq!(get(&gateway, path).status, 200, "{path}");
     }
+    assert_eq!(get(&gateway, "/health").json()["status"], "Healthy");
+    assert_eq!(get(&gateway, "/version").text(), env!("CARGO_PKG_VERSION"));
     assert_eq!(gateway.records().len(), 5, "questions are not recorded");
 }
 
@@ -93,7 +95,7 @@ fn refusals_have_the_form_of_the_dialect() {
 fn routes_come_before_the_paths_of_other_dialects() {
     let backend = Backend::echo();
     let gateway = Gateway::start(&format!("{}{}", iris(), backend.as_pool()));
-    for path in ["/ping", "/v1/models"] {
+    for path in ["/ping", "/v1/models", "/health"] {
         assert_eq!(
             get(&gateway, path).header("content-type"),
             Some("application/octet-stream"),
@@ -101,7 +103,37 @@ fn routes_come_before_the_paths_of_other_dialects() {
         );
     }
     assert_eq!(gateway.post("/v1/models/iris:predict", "as it is").text(), "as it is");
-    assert_eq!(backend.seen().len(), 3);
+    assert_eq!(backend.seen().len(), 4);
+}
+
+#[test]
+fn an_array_of_numpy_is_answered_in_the_form_and_the_coding_that_the_client_takes() {
+    let gateway = Gateway::start(&iris());
+    let header = "{'descr': '<f8', 'fortran_order': False, 'shape': (1, 4), }\n";
+    let numbers = [5.1_f64, 3.5, 1.4, 0.2].map(f64::to_le_bytes).concat();
+    let length = [u8::try_from(header.len()).unwrap(), 0];
+    let array = [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes(), &numbers].concat();
+    let ask = |headers: &str| {
+        let mut client = gateway.client();
+        client.send(&format!(
+            "POST /invocations HTTP/1.1\r\nhost: a\r\ncontent-type: application/x-npy\r\n\
+             content-length: {}\r\n{headers}\r\n",
+            array.len()
+        ));
+        client.send_bytes(&array);
+        client.reply()
+    };
+    let reply = ask("");
+    assert_eq!(reply.json()["predictions"][0]["label"], 0, "{}", reply.text());
+    let reply = ask("accept: application/json;q=0.1, text/csv;q=0.2\r\n");
+    assert_eq!(reply.header("content-type"), Some("text/csv"));
+    assert!(reply.text().starts_with("0,"), "{}", reply.text());
+    let reply = ask("accept-encoding: gzip, identity;q=0\r\n");
+    assert_eq!((reply.status, reply.header("content-encoding")), (200, Some("gzip")));
+    for headers in ["accept: application/json;q=0\r\n", "accept-encoding: identity;q=0\r\n"] {
+        let reply = ask(headers);
+        assert_eq!((reply.status, reply.error()), (406, "not_acceptable"), "{}", reply.text());
+    }
 }
 
 /// A gateway whose model `flowers` is served by `backend` in `dialect`, as its model `iris`.

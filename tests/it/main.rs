@@ -24,6 +24,7 @@ mod failures;
 mod feedback;
 mod framing;
 mod grpc;
+mod grpc_backends;
 mod hostile;
 mod http2;
 mod limits;

@@ -141,3 +141,53 @@ fn what_a_large_model_took_is_given_back() {
     unload();
     eventually("the memory is given back", || (resident() < before + 20e6).then_some(()));
 }
+
+/// The versions whose change was told, with the words.
+fn changes(gateway: &Gateway) -> Vec<(String, String)> {
+    let mut client = Client::connect(gateway.admin);
+    client.send("GET /api/v1/events HTTP/1.1\r\nhost: a\r\n\r\n");
+    let events = client.reply().json();
+    let events = events["events"].as_array().unwrap().iter();
+    let text = |event: &serde_json::Value, key: &str| event[key].as_str().unwrap().to_owned();
+    let changes = events.filter(|event| event["kind"] == "model.changed");
+    changes.map(|event| (text(event, "about"), text(event, "words"))).collect()
+}
+
+#[test]
+fn a_file_that_changes_under_its_version_is_not_served_in_silence() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = |version: &str, from: &str| {
+        let from = repository(&format!("config/models/iris/{from}/model.onnx"));
+        std::fs::copy(from, dir.path().join(format!("{version}.onnx"))).unwrap();
+    };
+    place("v1", "v1");
+    place("v2", "v1");
+    let config = "[models.iris]\ntraffic = { v1 = \"100%\" }\n\
+                  [models.iris.versions]\nv1 = { onnx = \"v1.onnx\" }\nv2 = { onnx = \"v2.onnx\" }\n\
+                  [log]\ndurability = \"os\"\n";
+    let path = dir.path().to_owned();
+    let gateway = Gateway::start_in(dir, config);
+    let digest = |gateway: &Gateway| {
+        assert_eq!(gateway.post(INFER_V2, IRIS_BODY).status, 200);
+        gateway.records().pop().unwrap()["model_digest"].clone()
+    };
+    let first = digest(&gateway);
+    std::fs::copy(repository("config/models/iris/v2/model.onnx"), path.join("v2.onnx")).unwrap();
+    let refused = order(&gateway, "iris/versions/v2", "load");
+    assert_eq!(refused.status, 409, "{}", refused.text());
+    assert!(refused.text().contains("a version is one release"), "{}", refused.text());
+    assert_eq!(digest(&gateway), first, "it is still the same");
+    let told = changes(&gateway);
+    assert_eq!((told.len(), told[0].0.as_str()), (1, "iris/v2"), "{told:?}");
+    for what in ["unload", "load"] {
+        assert_eq!(order(&gateway, "iris/versions/v2", what).status, 200);
+    }
+    assert!(digest(&gateway) != first, "the operator has said so");
+    let told = changes(&gateway);
+    assert!(told.len() == 2 && told[1].1.contains("than before"), "{told:?}");
+    let dir = gateway.stop();
+    std::fs::copy(path.join("v2.onnx"), path.join("v1.onnx")).unwrap();
+    let gateway = Gateway::start_in(dir, config);
+    let told = changes(&gateway);
+    assert_eq!((told.len(), told[2].0.as_str()), (3, "iris/v1"), "also after a restart: {told:?}");
+}

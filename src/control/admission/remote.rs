@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{HeaderValue, TE};
+use http::header::{CONTENT_TYPE, HeaderValue, TE};
 use http::{Request, StatusCode};
 
 use super::Met;
@@ -291,6 +291,13 @@ impl Remote {
         time: Duration,
     ) -> Result<Option<DeclaredModel>, RunError> {
         let target = self.target(names);
+        if self.dialect == Dialect::OpenInferenceGrpc {
+            let call = probe::metadata_call(&target);
+            let reply = self.call(backend, call, time).await?;
+            // Any refusal says that it is not there.
+            let message = reply.and_then(|reply| plain(self.dialect, reply).ok());
+            return Ok(message.and_then(|message| probe::decode_metadata_answer(message.body)));
+        }
         let Some(path) = probe::metadata_path(&target) else { return Ok(None) };
         let reply = self.get(backend, &path, time).await?;
         Ok(probe::decode_metadata(&self.target(names), reply.status, &reply.body))
@@ -305,10 +312,38 @@ impl Remote {
         backend: usize,
         time: Duration,
     ) -> Result<Option<bool>, RunError> {
-        let path = probe::ready_path(&self.target(self.names()));
-        let Some(path) = path else { return Ok(None) };
+        let target = self.target(self.names());
+        if self.dialect == Dialect::OpenInferenceGrpc {
+            let call = probe::ready_call(&target);
+            let reply = self.call(backend, call, time).await?;
+            let Some(reply) = reply else { return Ok(None) };
+            return Ok(match plain(self.dialect, reply) {
+                Ok(message) => Some(probe::decode_ready_answer(message.body)),
+                Err(RunError::Unreachable(_)) => Some(false),
+                // Not every server has the question; its predictions will tell.
+                Err(_) => None,
+            });
+        }
+        let Some(path) = probe::ready_path(&target) else { return Ok(None) };
         let reply = self.get(backend, &path, time).await?;
         Ok(Some(probe::decode_ready(&self.target(self.names()), reply.status, &reply.body)))
+    }
+
+    /// The answer to a call of gRPC, where there is one to make.
+    async fn call(
+        &mut self,
+        backend: usize,
+        call: Option<(String, Bytes)>,
+        time: Duration,
+    ) -> Result<Option<Reply>, RunError> {
+        let Some((path, frame)) = call else { return Ok(None) };
+        let request = Request::post(path)
+            .header(CONTENT_TYPE, "application/grpc")
+            .header(TE, "trailers")
+            .body(frame)
+            .map_err(|error| RunError::Failed(error.to_string()))?;
+        let link = self.links.get_mut(backend).ok_or_else(|| gone("there is no such backend"))?;
+        link.ask(request, time).await.map_err(unanswered).map(Some)
     }
 
     async fn get(&mut self, backend: usize, path: &str, time: Duration) -> Result<Reply, RunError> {
@@ -381,7 +416,8 @@ fn blamed(error: AnswerError) -> RunError {
         AnswerError::Body(_)
         | AnswerError::Message(_)
         | AnswerError::Media(_)
-        | AnswerError::MissingOutput(_) => RunError::Failed(error.to_string()),
+        | AnswerError::MissingOutput(_)
+        | AnswerError::TwoOutputs(_) => RunError::Failed(error.to_string()),
     }
 }
 

@@ -124,6 +124,10 @@ impl Ledger {
     }
 
     /// Waits until what was told is in its file. Blocks.
+    pub(super) fn events(&self) -> &Arc<Events> {
+        &self.events
+    }
+
     pub(super) fn flush_events(&self) {
         self.events.flush();
     }

@@ -31,6 +31,11 @@ pub fn encode_readiness(call: &Call<'_>, ready: bool) -> Response<Pieces> {
     response
 }
 
+/// The version of the server alone, as MLflow's tells it.
+pub fn encode_version(version: &str) -> Response<Pieces> {
+    respond(version.as_bytes().to_vec(), "text/plain")
+}
+
 /// The names of the models, for KServe V1.
 pub fn encode_model_list<'a>(names: impl IntoIterator<Item = &'a str>) -> Response<Pieces> {
     respond(kserve_v1::encode_model_list(names), "application/json")

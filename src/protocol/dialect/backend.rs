@@ -1,6 +1,7 @@
 //! The side towards backends: requests out, their answers in.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -85,6 +86,9 @@ pub enum AnswerError {
     /// An output that was asked for is not there.
     #[error("the backend's answer has no output '{0}'")]
     MissingOutput(String),
+    /// Two outputs have the same name; the backend is at fault.
+    #[error("the backend's answer has two outputs '{0}'")]
+    TwoOutputs(String),
 }
 
 /// Makes the request for a prediction: method, path, the headers that the dialect needs, and body. The
@@ -279,8 +283,17 @@ fn finish<'a>(
     asked: &Asked,
 ) -> Result<InferResponse<'a>, AnswerError> {
     response.id = response.id.or_else(|| asked.id.clone().map(Cow::Owned));
+    if let Some(name) = named_twice(&response.outputs) {
+        return Err(AnswerError::TwoOutputs(name.to_owned()));
+    }
     response.outputs = select(response.outputs, &asked.outputs)?;
     Ok(response)
+}
+
+/// A name that two outputs have.
+fn named_twice(outputs: &[Tensor]) -> Option<&str> {
+    let mut seen = HashSet::new();
+    outputs.iter().map(Tensor::name).find(|name| !seen.insert(*name))
 }
 
 /// The outputs that are wanted, in the order in which they were asked for. One output that the dialect

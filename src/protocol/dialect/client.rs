@@ -31,6 +31,15 @@ pub struct Decoded<'a> {
 #[derive(Debug, Clone)]
 pub struct Form(pub(super) Kind);
 
+impl Form {
+    /// Leaves the making of classes to whoever answers.
+    pub fn leave_classes(&mut self) {
+        if let Kind::OpenInference(forms, _) = &mut self.0 {
+            forms.leave_classes();
+        }
+    }
+}
+
 /// The forms of all dialects.
 #[derive(Debug, Clone)]
 pub(super) enum Kind {
@@ -66,6 +75,11 @@ pub enum RequestError {
     /// A content type that the dialect does not have.
     #[error(transparent)]
     Media(#[from] MediaError),
+    /// An answer in none of the forms that there are.
+    #[error(
+        "`accept` takes none of the forms that the answer can have: application/json, application/jsonlines and text/csv"
+    )]
+    NotAcceptable,
     /// The call cannot be answered by running a model.
     #[error("{dialect} has no {} that could be answered here", operation.words())]
     NoPrediction {
@@ -82,9 +96,12 @@ impl RequestError {
         match self {
             Self::Body(error) => error.failure_kind(),
             Self::Message(CallError::Decode(_)) | Self::Length(_) => FailureKind::Malformed,
-            Self::Message(CallError::TooMany | CallError::Message(_))
+            Self::Message(
+                CallError::TooMany | CallError::TooManyParameters | CallError::Message(_),
+            )
             | Self::Form(_)
             | Self::RawInputs
+            | Self::NotAcceptable
             | Self::Media(_) => FailureKind::InvalidArgument,
             Self::NoPrediction { .. } => FailureKind::Unimplemented,
         }
@@ -213,7 +230,8 @@ fn invocation<'a>(
     let inputs = terms.signature.map(|signature| signature.inputs);
     let (request, form) = sagemaker::decode_invocation(body.bytes(), media, inputs)?;
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    Ok((request, Kind::Sagemaker(form.accepted(accept))))
+    let form = form.accepted(accept).ok_or(RequestError::NotAcceptable)?;
+    Ok((request, Kind::Sagemaker(form)))
 }
 
 /// Writes an answer, status 200, in the form of its request. Large binary tensors are not copied.

@@ -16,7 +16,7 @@ use crate::protocol::infer::{InferRequest, InferResponse};
 use crate::protocol::tensor::{Datatype, Tensor, TensorSpec};
 
 /// Paths and content types by the first byte of the input.
-const CALLS: [(&str, &str); 13] = [
+const CALLS: [(&str, &str); 14] = [
     ("/v1/models/m:predict", "application/json"),
     ("/v1/models/m/versions/1:predict", "application/json"),
     ("/v1/models/m:classify", "application/json"),
@@ -30,6 +30,7 @@ const CALLS: [(&str, &str); 13] = [
     ("/invocations", ""),
     ("", "application/json"),
     ("/invocations", "application/vnd.sagemaker-triton.binary+json;json-header-size=64"),
+    ("/invocations", "application/x-npy"),
 ];
 
 static EXTRACTORS: LazyLock<Extractors> = LazyLock::new(|| Extractors {
@@ -145,9 +146,10 @@ pub fn fuzz_answer(bytes: &[u8]) {
     let mut target = Target::new(dialect, "m", Release::Any);
     let signature = specs.as_ref().map(|specs| Signature { inputs: specs, outputs: specs });
     target.terms = Terms { signature, extractors: Some(&EXTRACTORS) };
-    let content_types = ["application/json", "text/csv", "application/jsonlines", ""];
+    let content_types =
+        ["application/json", "text/csv", "application/jsonlines", "", "application/x-npy"];
     let content_type =
-        content_types.get(usize::from(*choice >> 2) % 4).copied().unwrap_or_default();
+        content_types.get(usize::from(*choice >> 2) % 5).copied().unwrap_or_default();
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     let failure = decode_failure(StatusCode::BAD_REQUEST, body);

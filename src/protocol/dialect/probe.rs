@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use super::backend::open_inference_path;
 use super::{DeclaredModel, Dialect, Extensions, Release, Target, VersionState};
-use crate::protocol::grpc::{FrameReader, encode_frame};
+use crate::protocol::grpc::encode_frame;
 use crate::protocol::kserve_v1;
 use crate::protocol::open_inference::decode_model_metadata;
 use crate::protocol::open_inference::grpc::{
-    Method, ModelMetadataResponse, ModelRequest, ReadyResponse,
+    Empty, Method, ModelMetadataResponse, ModelRequest, ReadyResponse, ServerMetadataResponse,
 };
 use crate::protocol::tensorflow_serving::{self, path_of};
 
@@ -91,13 +91,20 @@ pub fn metadata_call(target: &Target<'_>) -> Option<(String, Bytes)> {
     Some((Method::ModelMetadata.path(), encode_frame(&message).ok()?))
 }
 
-/// What the answer to [`metadata_call`] says; `None` when it is none, or says nothing of use.
-pub fn decode_metadata_answer(body: Bytes) -> Option<DeclaredModel> {
-    let mut reader = FrameReader::new(body.len());
-    reader.push(body);
-    let frame = reader.next_frame().ok()??;
-    let message = ModelMetadataResponse::decode(frame.payload).ok()?;
-    (!frame.compressed).then(|| DeclaredModel::try_from(message).ok()).flatten()
+/// What the message that answers [`metadata_call`] says; `None` when it is none, or says nothing of use.
+pub fn decode_metadata_answer(message: Bytes) -> Option<DeclaredModel> {
+    ModelMetadataResponse::decode(message).ok()?.try_into().ok()
+}
+
+/// The call that tells which extensions a gRPC backend has: its path and its message.
+pub fn extensions_call() -> Option<(String, Bytes)> {
+    Some((Method::ServerMetadata.path(), encode_frame(&Empty {}).ok()?))
+}
+
+/// What the message that answers [`extensions_call`] says; `None` when it is none.
+pub fn decode_extensions_answer(message: Bytes) -> Option<Extensions> {
+    let listed = ServerMetadataResponse::decode(message).ok()?.extensions;
+    Some(extensions_of(|name| listed.iter().any(|one| one == name)))
 }
 
 /// The call that tells whether the model of a gRPC backend can predict: its path and its message.
@@ -128,11 +135,12 @@ pub const fn extensions_path(dialect: Dialect) -> Option<&'static str> {
 pub fn decode_extensions(status: StatusCode, body: &[u8]) -> Option<Extensions> {
     let document: Value = serde_json::from_slice(body).ok().filter(|_| status.is_success())?;
     let listed = document.get("extensions")?.as_array()?;
-    let has = |name: &str| listed.iter().any(|one| one.as_str() == Some(name));
-    Some(Extensions {
-        binary_tensors: has("binary_tensor_data"),
-        classification: has("classification"),
-    })
+    Some(extensions_of(|name| listed.iter().any(|one| one.as_str() == Some(name))))
+}
+
+/// Those of which `has` says that they are listed.
+fn extensions_of(has: impl Fn(&str) -> bool) -> Extensions {
+    Extensions { binary_tensors: has("binary_tensor_data"), classification: has("classification") }
 }
 
 /// What `GET` tells whether a backend speaks `target`'s dialect.

@@ -1,11 +1,13 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use proptest::prelude::*;
+use prost::Message as _;
 use smallvec::SmallVec;
 
 use super::*;
 use crate::protocol::infer::{InferRequest, InferResponse, RequestedOutput};
 use crate::protocol::open_inference::EncodeError as V2;
+use crate::protocol::open_inference::grpc::ServerMetadataResponse;
 use crate::protocol::raw::RawError;
 use crate::protocol::tensor::{Datatype, Tensor, TensorData, TensorSpec};
 use crate::protocol::tensorflow_serving::LabelError;
@@ -56,6 +58,8 @@ fn paths_belong_to_one_dialect() {
         ("/predictions/m", Dialect::Torchserve, Operation::Infer, Method::POST),
         ("/ping", Dialect::Torchserve, Operation::Ready, Method::GET),
         ("/invocations", Dialect::Sagemaker, Operation::Infer, Method::POST),
+        ("/health", Dialect::Sagemaker, Operation::Ready, Method::GET),
+        ("/version", Dialect::Sagemaker, Operation::ServerMetadata, Method::GET),
     ];
     for (path, dialect, operation, method) in cases {
         let call = call(path);
@@ -257,6 +261,34 @@ fn failures_and_outputs_that_are_missing_are_told_apart() {
 }
 
 #[test]
+fn an_answer_with_two_outputs_of_one_name_is_the_backends_mistake() {
+    let target = Target::new(Dialect::OpenInference, "m", Release::Any);
+    let text = r#"{"model_name":"m","outputs":[{"name":"y","datatype":"INT64","shape":[1],"data":[1]},
+        {"name":"y","datatype":"INT64","shape":[1],"data":[2]}]}"#;
+    let body = body(Dialect::OpenInference, "application/json", text);
+    let asked = Asked::default();
+    let read = decode_response(&target, Operation::Infer, &asked, StatusCode::OK, &body);
+    assert_eq!(read.err(), Some(AnswerError::TwoOutputs("y".into())));
+}
+
+#[test]
+fn a_backend_of_grpc_tells_its_extensions() {
+    let (path, _) = probe::extensions_call().expect("short");
+    assert_eq!(path, "/inference.GRPCInferenceService/ServerMetadata");
+    let told = |listed: &[&str]| {
+        let extensions = listed.iter().map(|name| (*name).to_owned()).collect();
+        let message = ServerMetadataResponse { extensions, ..Default::default() };
+        probe::decode_extensions_answer(message.encode_to_vec().into())
+    };
+    let known =
+        |binary_tensors, classification| Some(Extensions { binary_tensors, classification });
+    assert_eq!(told(&[]), known(false, false));
+    assert_eq!(told(&["statistics", "classification"]), known(false, true));
+    assert_eq!(told(&["binary_tensor_data"]), known(true, false));
+    assert_eq!(probe::decode_extensions_answer(Bytes::from_static(b"\xff")), None);
+}
+
+#[test]
 fn ids_and_names_stay_with_the_exchange() {
     let request = InferRequest { id: Some("7".into()), ..InferRequest::default() };
     let target = Target::new(Dialect::TensorflowServing, "m", Release::Version("3".into()));
@@ -346,6 +378,8 @@ fn health_is_answered_in_each_dialect() {
         ("/v2/models/m/ready", true, 200, r#"{"name":"m","ready":true}"#),
         ("/ping", true, 200, r#"{"status":"Healthy"}"#),
         ("/ping", false, 500, r#"{"status":"Unhealthy"}"#),
+        ("/health", true, 200, r#"{"status":"Healthy"}"#),
+        ("/health", false, 503, r#"{"status":"Unhealthy"}"#),
     ];
     for (path, ready, status, body) in cases {
         let response = about::encode_readiness(&call(path), ready);

@@ -8,15 +8,16 @@ mod convert;
 mod messages;
 mod metadata;
 mod stream;
+mod weight;
+mod wishes;
 
 #[cfg(test)]
 mod descriptor_tests;
 #[cfg(test)]
 mod tests;
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use prost::Message as _;
-use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
 
 pub use self::contents::ContentsError;
 pub use self::convert::{ContentsForm, InferCall, MessageError, request_message, response_message};
@@ -28,6 +29,8 @@ pub use self::messages::{
     RepositoryParameterChoice, ServerLiveResponse, ServerMetadataResponse, TensorMetadata,
 };
 pub use self::stream::{encode_stream_failure, encode_stream_response};
+pub use self::weight::{PARAMETERS_MAX, TENSORS_MAX, swelling};
+pub use self::wishes::wants_classes;
 use crate::protocol::grpc::{FramePieces, MessageTooLong, encode_frame_with};
 use crate::protocol::infer::{InferRequest, InferResponse};
 use crate::protocol::tensor::ElementTooLong;
@@ -95,10 +98,6 @@ impl Method {
     }
 }
 
-/// The most tensors and requested outputs in one message. Each is far larger in memory than the two bytes
-/// that it takes on the wire at least.
-pub const TENSORS_MAX: usize = 4096;
-
 /// A message that cannot be used.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum CallError {
@@ -108,6 +107,9 @@ pub enum CallError {
     /// It has too many parts.
     #[error("the message has more than {TENSORS_MAX} tensors and requested outputs")]
     TooMany,
+    /// It has too many parameters in one place.
+    #[error("there are more than {PARAMETERS_MAX} parameters")]
+    TooManyParameters,
     /// Its tensors make no sense.
     #[error(transparent)]
     Message(#[from] MessageError),
@@ -118,7 +120,7 @@ pub enum CallError {
 /// # Errors
 /// When it is not such a message or its tensors make no sense; every such error is the client's.
 pub fn decode_infer_call(message: Bytes) -> Result<InferCall, CallError> {
-    check_parts(&message, &[REQUEST_INPUTS, REQUEST_OUTPUTS, REQUEST_RAW])?;
+    weight::weigh(&message, weight::REQUEST)?;
     Ok(ModelInferRequest::decode(message)?.try_into()?)
 }
 
@@ -127,31 +129,12 @@ pub fn decode_infer_call(message: Bytes) -> Result<InferCall, CallError> {
 /// # Errors
 /// When it is not such a message or its tensors make no sense; every such error is the backend's.
 pub fn decode_infer_response(message: Bytes) -> Result<InferResponse<'static>, CallError> {
-    check_parts(&message, &[RESPONSE_OUTPUTS, RESPONSE_RAW])?;
+    weight::weigh(&message, weight::RESPONSE)?;
     Ok(ModelInferResponse::decode(message)?.try_into()?)
 }
 
-const REQUEST_INPUTS: u32 = 5;
-const REQUEST_OUTPUTS: u32 = 6;
 const REQUEST_RAW: u32 = 7;
-const RESPONSE_OUTPUTS: u32 = 5;
 const RESPONSE_RAW: u32 = 6;
-
-/// Counts the parts of a message before anything is allocated for them.
-fn check_parts(mut message: &[u8], fields: &[u32]) -> Result<(), CallError> {
-    let mut parts = 0;
-    while message.has_remaining() {
-        let (field, wire_type) = decode_key(&mut message)?;
-        if wire_type == WireType::LengthDelimited && fields.contains(&field) {
-            parts += 1;
-            if parts > TENSORS_MAX {
-                return Err(CallError::TooMany);
-            }
-        }
-        skip_field(wire_type, field, &mut message, DecodeContext::default())?;
-    }
-    Ok(())
-}
 
 /// An answer that cannot be sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

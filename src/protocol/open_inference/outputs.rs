@@ -16,7 +16,7 @@ const BINARY_OUTPUTS: &str = "binary_data_output";
 /// Whether one output is binary.
 const BINARY: &str = "binary_data";
 /// How many classes are wanted of one output.
-const CLASSES: &str = "classification";
+pub(super) const CLASSES: &str = "classification";
 
 /// The forms of all outputs of one request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -78,12 +78,18 @@ impl OutputForms {
     }
 
     /// Takes the parameters that say so out of `request`, so that whoever is asked next gives values,
-    /// and forms are applied once.
-    pub fn take_from(request: &mut InferRequest<'_>) {
+    /// and forms are applied once. Whoever [makes classes](Self::leave_classes) itself is told which.
+    pub fn take_from(request: &mut InferRequest<'_>, makes_classes: bool) {
         request.parameters.retain(|(key, _)| key != BINARY_OUTPUTS);
         for output in &mut request.outputs {
-            output.parameters.retain(|(key, _)| key != BINARY && key != CLASSES);
+            output.parameters.retain(|(key, _)| key != BINARY && (makes_classes || key != CLASSES));
         }
+    }
+
+    /// Leaves the outputs as they come where they are wanted as classes: whoever answers makes these, as it knows
+    /// their names.
+    pub fn leave_classes(&mut self) {
+        self.named.iter_mut().for_each(|(_, form)| form.classes = None);
     }
 
     /// Whether any output is wanted in binary form.
@@ -190,7 +196,14 @@ mod tests {
         let mut request = decode_infer_request(body).expect("valid");
         let forms = OutputForms::of(&request).expect("valid");
         assert!(forms.wants_binary() && forms.wants_classes());
-        OutputForms::take_from(&mut request);
+        let mut left = OutputForms::of(&request).expect("valid");
+        left.leave_classes();
+        assert!(left.wants_binary() && !left.wants_classes());
+        let mut asked = request.clone();
+        OutputForms::take_from(&mut asked, true);
+        let asked = OutputForms::of(&asked).expect("valid");
+        assert!(!asked.wants_binary() && asked.wants_classes(), "its classes are asked for");
+        OutputForms::take_from(&mut request, false);
         let forms = OutputForms::of(&request).expect("valid");
         assert!(!forms.wants_binary() && !forms.wants_classes());
         assert_eq!(request.parameters, [("seed".into(), Parameter::Integer(1))]);

@@ -17,6 +17,8 @@ pub enum Media {
         /// How many bytes at the front are JSON.
         json_bytes: u64,
     },
+    /// One array as numpy saves it.
+    Npy,
     /// Not said.
     Unnamed,
 }
@@ -27,7 +29,7 @@ pub enum MediaError {
     /// Another content type.
     #[error(
         "content type {0:?} is not supported; send application/json, application/jsonlines, \
-         text/csv or {BINARY}"
+         text/csv, application/x-npy or {BINARY}"
     )]
     Unsupported(String),
     /// The binary form without the length of its JSON.
@@ -65,6 +67,7 @@ impl Media {
                     _ => None,
                 },
             },
+            "application/x-npy" => Self::Npy,
             BINARY => {
                 let size = parameter("json-header-size").and_then(|size| size.parse().ok());
                 Self::Binary { json_bytes: size.ok_or(MediaError::NoHeaderSize)? }
@@ -96,6 +99,7 @@ mod tests {
             ("text/csv", Media::Csv { header: None }),
             ("text/csv; charset=utf-8; header=present", Media::Csv { header: Some(true) }),
             ("text/csv;header=\"absent\"", Media::Csv { header: Some(false) }),
+            ("application/x-npy", Media::Npy),
             ("", Media::Unnamed),
             ("*/*", Media::Unnamed),
             (

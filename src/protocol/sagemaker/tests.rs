@@ -115,10 +115,25 @@ fn answers_have_the_form_that_is_asked_for() {
         written(Form::Lines),
         "{\"p\":[0.5,0.25],\"l\":\"a\"}\n{\"p\":[1.0,0.0],\"l\":\"b,\\\"c\"}\n"
     );
-    assert_eq!(Form::Json.accepted("text/csv"), Form::Csv);
-    assert_eq!(Form::Lines.accepted("image/png, application/json;q=0.5"), Form::Json);
-    assert_eq!(Form::Lines.accepted("*/*"), Form::Lines);
-    assert_eq!(Form::Json.accepted(""), Form::Json);
+    for (own, accept, expected) in [
+        (Form::Json, "text/csv", Some(Form::Csv)),
+        (Form::Lines, "image/png, application/json;q=0.5", Some(Form::Json)),
+        (Form::Lines, "*/*", Some(Form::Lines)),
+        (Form::Json, "", Some(Form::Json)),
+        (Form::Json, "image/png", Some(Form::Json)),
+        (Form::Json, "application/json;q=0.5, text/csv", Some(Form::Csv)),
+        (Form::Lines, "text/csv, application/json", Some(Form::Csv)),
+        (Form::Csv, "application/*", Some(Form::Json)),
+        (Form::Lines, "application/*", Some(Form::Lines)),
+        (Form::Json, "text/*;q=0.1", Some(Form::Csv)),
+        (Form::Json, "application/json;q=0, */*", Some(Form::Csv)),
+        (Form::Json, "application/json;q=0", None),
+        (Form::Csv, "*/*;q=0", None),
+        (Form::Csv, "application/json;q=0", Some(Form::Csv)),
+        (Form::Json, "application/json;q=much", None),
+    ] {
+        assert_eq!(own.accepted(accept), expected, "{accept}");
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use half::{bf16, f16};
 use super::{Datatype, TensorData};
 
 /// Elements that do not fit into the datatype that is asked for.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConvertError {
     /// One of them is BOOL or BYTES and the other is not the same.
     #[error("{from} cannot be converted to {to}")]

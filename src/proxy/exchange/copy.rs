@@ -205,7 +205,7 @@ impl Exchange {
     }
 
     /// Whether it is the exchange of a copy: no client's.
-    pub(super) fn is_copy(&self) -> bool {
+    pub(in crate::proxy) fn is_copy(&self) -> bool {
         self.parent.is_some()
     }
 }

@@ -1,7 +1,8 @@
 //! `ModelInfer`: one prediction.
 //!
 //! Owns the look at the names in the message, which routing needs, and putting other names in their
-//! place for a backend. The rest of the message is not touched on its way to a backend that speaks gRPC.
+//! place for a backend. The rest of the message is not touched on its way to a backend that speaks gRPC, unless it
+//! asks for classes that the backend does not make.
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use crate::domain::routing::{Decision, ModelCall, Reason};
 use crate::domain::spec::SpokenDialect;
 use crate::protocol::dialect::{Dialect, Operation};
 use crate::protocol::grpc::{PREFIX_BYTES, prefix};
+use crate::protocol::open_inference::grpc::wants_classes;
 use crate::proxy::admit::Admitted;
 use crate::proxy::asked::Asked;
 use crate::proxy::body::{Pieces, RequestBody};
@@ -189,15 +191,16 @@ async fn serve(
     let snapshot = Arc::clone(exchange.held());
     match &snapshot.target(decision.target).kind {
         RuntimeKind::Local(Some(runtime)) => {
-            local::predict(exchange, runtime, Asked::message(message)?).await.map(well)
+            let asked = Asked::message(exchange, message)?;
+            local::predict(exchange, runtime, asked).await.map(well)
         }
         RuntimeKind::Local(None) => {
             Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded"))
         }
         RuntimeKind::Remote(runtime) => {
             let spoken = spoken(runtime)?;
-            if spoken != Dialect::OpenInferenceGrpc {
-                let asked = Asked::message(message)?;
+            if spoken != Dialect::OpenInferenceGrpc || needs_more(runtime, &message) {
+                let asked = Asked::message(exchange, message)?;
                 remote::prepare(exchange, &mut parts, admitted);
                 let operation = Operation::Infer;
                 return translate::predict(exchange, spoken, operation, parts, asked).await;
@@ -229,6 +232,12 @@ pub(super) fn spoken(runtime: &RemoteRuntime) -> Result<Dialect, Problem> {
         }
         (_, None) => Err(translate::unknown_dialect()),
     }
+}
+
+/// Whether a message asks for the classes of an output, of a backend that has told that it does not make them.
+pub(super) fn needs_more(runtime: &RemoteRuntime, message: &[u8]) -> bool {
+    let lacks = runtime.spoken.extensions.is_some_and(|known| !known.classification);
+    lacks && wants_classes(message)
 }
 
 /// The same message with other names, framed: of a field that occurs more than once the last counts

@@ -22,7 +22,7 @@ use http_body::Frame;
 use hyper::body::Incoming;
 use prost::Message as _;
 
-use super::infer::{Names, names_of, spoken};
+use super::infer::{Names, names_of, needs_more, spoken};
 use super::message::{encoding, framing, pass, plain, reader};
 use super::{ok_trailers, put_status, serving};
 use crate::domain::routing::TargetIx;
@@ -344,10 +344,11 @@ async fn predict(
         }
         match (target.map(|target| &snapshot.target(target).kind), onward) {
             (Some(RuntimeKind::Local(Some(runtime))), _) => {
-                local::predict(exchange, runtime, Asked::message(message)?).await.map(Ok)
+                let asked = Asked::message(exchange, message)?;
+                local::predict(exchange, runtime, asked).await.map(Ok)
             }
             (Some(RuntimeKind::Remote(runtime)), Some(onward)) => {
-                let (spoken, asked) = (spoken(runtime)?, Asked::message(message)?);
+                let (spoken, asked) = (spoken(runtime)?, Asked::message(exchange, message)?);
                 let (operation, parts) = (Operation::Infer, onward.clone());
                 translate::translated(exchange, spoken, operation, parts, asked).await
             }
@@ -414,8 +415,11 @@ pub(super) async fn infer(
             Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded"))
         }
         RuntimeKind::Remote(runtime) => {
-            // Where the names in its messages are others, each becomes a request of its own.
-            if spoken(runtime)? != Dialect::OpenInferenceGrpc || names.differ(&runtime.spoken.names)
+            // Where the names in its messages are others, or the first asks for what the backend does not have, each
+            // becomes a request of its own.
+            if spoken(runtime)? != Dialect::OpenInferenceGrpc
+                || names.differ(&runtime.spoken.names)
+                || needs_more(runtime, &first)
             {
                 remote::prepare(exchange, &mut parts, admitted);
                 let onward = Some(Box::new(parts));

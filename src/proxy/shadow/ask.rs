@@ -85,7 +85,8 @@ async fn read(
 ) -> Result<Asked, Problem> {
     let headers = &copy.parts.headers;
     if exchange.is_grpc() {
-        return Asked::message(grpc::message_of_copy(exchange, headers, &copy.request).await?);
+        let message = grpc::message_of_copy(exchange, headers, &copy.request).await?;
+        return Asked::message(exchange, message);
     }
     let form = local::form_of(exchange, call, &copy.parts)?;
     Asked::whole(exchange, form, headers, copy.request.clone()).await

@@ -19,8 +19,8 @@ use crate::domain::spec::BackendAddress;
 use crate::protocol::grpc::{FrameReader, GRPC_STATUS, encode_frame};
 use crate::protocol::infer::InferResponse;
 use crate::protocol::open_inference::grpc::{
-    ContentsForm, ModelMetadataResponse, ModelRequest, TensorMetadata, decode_infer_call,
-    encode_infer_response,
+    ContentsForm, ModelMetadataResponse, ModelRequest, ReadyResponse, ServerMetadataResponse,
+    TensorMetadata, decode_infer_call, encode_infer_response,
 };
 use crate::protocol::tensor::{Tensor, TensorData};
 
@@ -149,7 +149,14 @@ fn answer_call(path: &str, body: Bytes, strict: bool) -> Response<Call> {
     reader.push(body);
     let message = reader.next_frame().ok().flatten().expect("a message").payload;
     let known = |name: &str, version: &str| !strict || (name == "m" && version == "7");
-    let frame = if path.ends_with("/ModelMetadata") {
+    let frame = if path.ends_with("/ServerMetadata") {
+        let told = ServerMetadataResponse { name: "test".into(), ..Default::default() };
+        Some(encode_frame(&told).expect("a frame"))
+    } else if path.ends_with("/ModelReady") {
+        let asked = ModelRequest::decode(message).expect("a request");
+        let ready = known(&asked.name, &asked.version);
+        Some(encode_frame(&ReadyResponse { ready }).expect("a frame"))
+    } else if path.ends_with("/ModelMetadata") {
         let asked = ModelRequest::decode(message).expect("a request");
         known(&asked.name, &asked.version).then(|| {
             let tensor = |name: &str| TensorMetadata {
