@@ -1,6 +1,5 @@
 //! What is counted about versions: by workers, from bodies, and again from the log after a restart.
 
-use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -145,7 +144,7 @@ fn a_restart_in_the_middle_changes_no_count() {
 
     // What was passed over then is passed over: of a share that was halved twenty times, everything.
     let rates = dir.path().join("data/state/monitor/rates.json");
-    fs::write(&rates, "[[0, 20]]").unwrap();
+    std::fs::write(&rates, "[[0, 20]]").unwrap();
     let run = command_in(
         dir.path(),
         &[
