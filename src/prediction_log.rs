@@ -49,7 +49,7 @@ pub use parquet::fuzz_parquet_rows;
 pub use appender::log_dir;
 pub use consumers::{ConsumerStats, Consumers};
 pub use cursor::{Cursor, cursor_position};
-pub use feedback::{Decision, Feedback, Standing};
+pub use feedback::{Decision, Feedback, Place, Standing};
 pub use follow::{LogFollower, Start, follow};
 pub use progress::Progress;
 pub use reader::{Gap, Item, LogReader, ReadError, Row};

@@ -40,17 +40,32 @@ pub(super) struct Disk {
     dir: PathBuf,
     /// Longer windows that are not closed and have changed, by length and first minute.
     pending: Vec<(WindowLength, Minute)>,
-    /// Changes of the share that is looked into: the first minute, and how often it is halved.
-    rates: Vec<(u32, u8)>,
+    rates: Rates,
+}
+
+/// Changes of the share that is looked into: the first minute, and how often it is halved.
+#[derive(Debug, Default)]
+pub(super) struct Rates(Vec<(u32, u8)>);
+
+impl Rates {
+    /// Those that are noted below `dir`; none where nothing is.
+    pub(super) fn read(dir: &Path) -> Self {
+        let json = fs::read(dir.join(RATES)).ok();
+        Self(json.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default())
+    }
+
+    /// How often the share was halved in a minute.
+    pub(super) fn halvings(&self, minute: Minute) -> u8 {
+        let before = self.0.iter().rev().find(|(from, _)| *from <= minute.0);
+        before.map_or(0, |(_, halvings)| *halvings)
+    }
 }
 
 impl Disk {
     /// Opens or makes the directory.
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
-        let rates = fs::read(dir.join(RATES)).ok();
-        let rates = rates.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
-        Ok(Self { dir: dir.to_owned(), pending: Vec::new(), rates })
+        Ok(Self { dir: dir.to_owned(), pending: Vec::new(), rates: Rates::read(dir) })
     }
 
     /// Reads everything into `store`. `None` where nothing was ever kept.
@@ -151,7 +166,7 @@ impl Disk {
     /// Removes windows that begin after `open`: the clock was ahead, and has been set right.
     pub(super) fn set_back(&mut self, open: Minute) {
         self.pending.retain(|(_, start)| *start <= open);
-        self.rates.retain(|(from, _)| *from <= open.0);
+        self.rates.0.retain(|(from, _)| *from <= open.0);
         for (_, _, path) in self.files().into_iter().filter(|(_, start, _)| *start > open) {
             if let Err(error) = fs::remove_file(&path) {
                 tracing::warn!(path = %path.display(), %error, "windows of the future cannot be removed");
@@ -228,16 +243,16 @@ impl Disk {
 
     /// How often the share was halved in a minute.
     pub(super) fn halvings(&self, minute: Minute) -> u8 {
-        let before = self.rates.iter().rev().find(|(from, _)| *from <= minute.0);
-        before.map_or(0, |(_, halvings)| *halvings)
+        self.rates.halvings(minute)
     }
 
     /// Notes that the share is halved so often from `minute` on, before it is.
     pub(super) fn note_rate(&mut self, minute: Minute, halvings: u8) -> io::Result<()> {
-        self.rates.push((minute.0, halvings));
-        let excess = self.rates.len().saturating_sub(RATES_MAX);
-        self.rates.drain(..excess);
-        let json = serde_json::to_vec(&self.rates)?;
+        let rates = &mut self.rates.0;
+        rates.push((minute.0, halvings));
+        let excess = rates.len().saturating_sub(RATES_MAX);
+        rates.drain(..excess);
+        let json = serde_json::to_vec(rates)?;
         write_whole(&self.dir.join(RATES), &json)
     }
 }

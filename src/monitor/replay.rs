@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::disk::Rates;
 use super::gather::Follower;
 use super::observe::Versions;
 use super::references::References;
@@ -28,6 +29,8 @@ pub struct Replay {
     versions: Versions,
     store: Arc<Store>,
     references: References,
+    /// The share that was looked into.
+    rates: Rates,
 }
 
 /// What a replay has seen.
@@ -54,7 +57,7 @@ impl Replay {
         let state = super::Places { data_dir: intent.data_dir.clone(), log: None }.state();
         let mut references = References::reading(&state);
         references.settle(&known, &store);
-        Self { versions: known, store, references }
+        Self { versions: known, store, references, rates: Rates::read(&state) }
     }
 
     /// Reads what was counted.
@@ -108,7 +111,10 @@ impl Replay {
                 self.close(&mut open, passed, followers);
             }
             let (versions, store) = (&self.versions, &self.store);
-            let counted = batch.recount(versions, record, &mut self.references, store, |_| 0);
+            // What was passed over then is passed over now.
+            let halvings = |minute| self.rates.halvings(minute);
+            let references = &mut self.references;
+            let counted = batch.recount(versions, record, references, store, halvings);
             match counted {
                 Some(_) => replayed.exchanges += 1,
                 None => replayed.unknown += 1,

@@ -25,8 +25,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-pub use self::index::Decision;
 use self::index::Index;
+pub use self::index::{Decision, Place};
 use super::progress::Progress;
 use crate::domain::ids::RecordId;
 use crate::domain::record::{FeedbackRecord, FeedbackTarget};
@@ -139,8 +139,8 @@ impl Feedback {
     }
 
     /// Says what became of a statement that [`Self::decide`] reserved as [`Decision::New`].
-    pub fn settle(&self, record: &FeedbackRecord<'_>, replaces: bool, kept: bool) {
-        self.shared.index.lock().settle(record, replaces, kept);
+    pub fn settle(&self, record: &FeedbackRecord<'_>, place: Place, kept: bool) {
+        self.shared.index.lock().settle(record, place, kept);
         self.shared.settled.notify_waiters();
     }
 

@@ -33,11 +33,14 @@ use super::problem::{Cause, ERROR_HEADER, Problem};
 use crate::domain::ids::RecordId;
 use crate::domain::record::{FeedbackRecord, FeedbackTarget};
 use crate::domain::spec::{Durability, Intent, Limits};
-use crate::prediction_log::{Decision, Feedback, Offer, Recorder, Standing, Ticket};
+use crate::prediction_log::{Decision, Feedback, Offer, Place, Recorder, Standing, Ticket};
 use crate::telemetry::Registry;
 
 /// The path.
 pub(super) const PATH: &str = "/v1/feedback";
+
+/// Bodies up to this size are read on the worker, in less than a millisecond.
+const INLINE_BYTES_MAX: usize = 64 * 1024;
 
 /// How long an answer waits for the log to be read back after a start.
 const LOAD_TIME: Duration = Duration::from_secs(5);
@@ -167,7 +170,7 @@ pub(super) async fn answer(
     }
     let Some(incoming) = unread.take() else { return Err(unavailable("the body is gone")) };
     let body = read(exchange, incoming, bound).await?;
-    let (shape, items) = items(&body, lines).map_err(|why| Problem::new(Cause::BadInput, why))?;
+    let (shape, items) = understand(body, lines).await?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now_ms = u64::try_from(now.as_millis()).unwrap_or_default();
     let statement = |item: Result<Item, String>| match item {
@@ -192,6 +195,20 @@ pub(super) async fn answer(
         response.headers_mut().insert(ERROR_HEADER, reason);
     }
     Ok(Answer::Whole(response))
+}
+
+/// Reads the items of a body; a large one on another thread, so that no request waits for it.
+async fn understand(
+    body: Bytes,
+    lines: bool,
+) -> Result<(Shape, Vec<Result<Item, String>>), Problem> {
+    let understood = if body.len() > INLINE_BYTES_MAX {
+        let reading = tokio::task::spawn_blocking(move || items(&body, lines));
+        reading.await.map_err(|_| unavailable("reading the feedback failed"))?
+    } else {
+        items(&body, lines)
+    };
+    understood.map_err(|why| Problem::new(Cause::BadInput, why))
 }
 
 /// The most bytes of a request, and the setting that says so: the smaller of two counts.
@@ -370,11 +387,11 @@ enum Fate {
     /// Somebody else is writing the same.
     Busy,
     Waiting {
-        replaces: bool,
+        place: Place,
         ticket: Ticket,
     },
     Kept {
-        replaces: bool,
+        place: Place,
     },
     Lost,
 }
@@ -398,16 +415,16 @@ impl Work<'_> {
     }
 
     fn offer(self, record: &FeedbackRecord<'_>, decision: Decision) -> Fate {
-        let replaces = match decision {
+        let place = match decision {
             Decision::Duplicate(id) => return Fate::Duplicate(id),
             Decision::Superseded(id) => return Fate::Superseded(id),
             Decision::Busy => return Fate::Busy,
-            Decision::New { replaces } => replaces,
+            Decision::New { place } => place,
         };
         match self.gateway.recorder.offer_feedback(self.slot, record, Durability::Sync) {
-            Offer::Queued(ticket) => Fate::Waiting { replaces, ticket },
+            Offer::Queued(ticket) => Fate::Waiting { place, ticket },
             Offer::Dropped(_) | Offer::Off => {
-                self.gateway.desk.feedback.settle(record, replaces, false);
+                self.gateway.desk.feedback.settle(record, place, false);
                 Fate::Lost
             }
         }
@@ -419,10 +436,10 @@ impl Work<'_> {
         let mut fate = fate;
         loop {
             match fate {
-                Fate::Waiting { replaces, ticket } => {
+                Fate::Waiting { place, ticket } => {
                     let kept = self.gateway.recorder.written(ticket).await.is_ok();
-                    feedback.settle(&record, replaces, kept);
-                    return if kept { Fate::Kept { replaces } } else { Fate::Lost };
+                    feedback.settle(&record, place, kept);
+                    return if kept { Fate::Kept { place } } else { Fate::Lost };
                 }
                 Fate::Busy => match timeout(WRITE_TIME, feedback.decide_later(&record)).await {
                     Ok(decision) => fate = self.offer(&record, decision),
@@ -437,8 +454,8 @@ impl Work<'_> {
     async fn tell(self, statement: &Statement, fate: Fate, caught_up: &mut bool) -> Done {
         let (feedback, record) = (&self.gateway.desk.feedback, statement.record());
         let standing = || feedback.standing(record.target, statement.now_ms);
-        let replaces = match fate {
-            Fate::Kept { replaces } => replaces,
+        let place = match fate {
+            Fate::Kept { place } => place,
             Fate::Duplicate(id) => {
                 return Done { status: Status::Duplicate, id: Some(id), error: None };
             }
@@ -467,7 +484,16 @@ impl Work<'_> {
         }
         let status = match standing() {
             Standing::Late => Status::Late,
-            _ if replaces => Status::Replaced,
+            _ if place == Place::Behind => {
+                let why =
+                    "what was stated before was found out later (`observed_at`), and still counts";
+                return Done {
+                    status: Status::Superseded,
+                    id: Some(record.record_id),
+                    error: Some(why.to_owned()),
+                };
+            }
+            _ if place == Place::Replaces => Status::Replaced,
             Standing::Known | Standing::Pending
                 if self.gateway.desk.is_beyond_join(statement.record().target) =>
             {

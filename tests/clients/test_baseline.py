@@ -81,6 +81,9 @@ def test_gaps_of_a_pandas_frame_are_missing_as_in_a_file_of_it(writer, tmp_path)
         "kind": pd.Series(np.where(gap(4), None, numbers.choice(["a", "b"], size))).astype("category"),
         "vip": pd.Series(np.where(gap(3), None, numbers.random(size) < 0.3), dtype=object),
         "new": pd.array(np.where(gap(3), None, numbers.random(size) < 0.6), dtype="boolean"),
+        # Most of its names come once, and only the most frequent get one in the file; the other has a few rare ones.
+        "merchant": pd.Series([f"m{k}" for k in numbers.zipf(1.5, size)], dtype=object),
+        "device": pd.Series([f"d{k}" for k in numbers.zipf(2.5, size)], dtype=object),
         "p": numbers.random(size),
     })
     rows.to_parquet(tmp_path / "rows.parquet", index=False)

@@ -141,6 +141,23 @@ fn a_restart_in_the_middle_changes_no_count() {
         let counted = counted(&json!({ "windows": own }));
         assert_eq!(counted, (60, 60, vec![0, 30, 20, 10, 0]), "{model}: {lines}");
     }
+
+    // What was passed over then is passed over: of a share that was halved twenty times, everything.
+    let rates = dir.path().join("data/state/monitor/rates.json");
+    std::fs::write(&rates, "[[0, 20]]").unwrap();
+    let run = command_in(
+        dir.path(),
+        &[
+            "monitor", "replay", "--from", "2d", "--length", "day", "--format", "json", "--model",
+            "m",
+        ],
+    );
+    let lines = String::from_utf8(run.stdout).unwrap();
+    let sampled = |line: &str| -> u64 {
+        let window: Value = serde_json::from_str(line).unwrap();
+        window["unseen"]["sampled"].as_u64().unwrap_or_else(|| panic!("{window}"))
+    };
+    assert_eq!(lines.lines().map(sampled).sum::<u64>(), 60, "{lines}");
 }
 
 #[test]

@@ -24,19 +24,50 @@ def _psi(p, q):
     return float(np.sum((p - q) * np.log(p / q)))
 
 
-def _noise(bins, groups, chunk):
+def _expected(counts, groups, size, tail):
+    """What counts let expect in each group: of categories, rows of values that were seen once more than those of the tail
+    count as unknown, as the next value that nobody has seen will."""
+    sums = np.bincount(groups, counts, size)
+    if tail is not None:
+        moved, apart = counts[:-1][counts[:-1] == tail + 1].sum(), groups[:-1][groups[:-1] != groups[-1]]
+        if moved and len(apart):
+            sums = np.maximum(sums - moved / len(apart) * np.bincount(apart, minlength=size), 0)
+            sums[groups[-1]] += moved
+    return sums
+
+
+def _noise(bins, groups, chunk, tail=None):
     """How far each chunk is from the rows without it. `bins` has -1 for what has no bin."""
-    of_row = np.where(bins < 0, -1, groups[bins])
-    size = int(groups.max()) + 1
-    total, psis = np.bincount(of_row[of_row >= 0], minlength=size), []
-    for at in range(0, len(of_row) // chunk * chunk, chunk):
-        rows = of_row[at : at + chunk]
-        inside = np.bincount(rows[rows >= 0], minlength=size)
-        if inside.sum() >= max(10 * np.count_nonzero(total), 50):
-            psis.append(_psi(inside, total - inside))
+    size, width = int(groups.max()) + 1, len(groups)
+    counts, psis, sizes = np.bincount(bins[bins >= 0], minlength=width), [], []
+    needed = max(10 * np.count_nonzero(_expected(counts, groups, size, tail)), 50)
+    for at in range(0, len(bins) // chunk * chunk, chunk):
+        rows = bins[at : at + chunk]
+        inside = np.bincount(rows[rows >= 0], minlength=width)
+        if inside.sum() >= needed:
+            outside, apart = counts - inside, groups
+            if tail is not None:
+                apart = np.where(outside <= tail, groups[-1], groups)
+            psis.append(_psi(np.bincount(apart, inside, size), _expected(outside, apart, size, tail)))
+            sizes.append(inside.sum())
     if len(psis) < 5:
         return {}
-    return {"noise": {"chunk": chunk, "psi_q50": float(np.quantile(psis, 0.5)), "psi_q999": float(np.quantile(psis, 0.999))}}
+    whole = int(np.floor(np.quantile(sizes, 0.5) + 0.5))
+    return {"noise": {"chunk": whole, "psi_q50": float(np.quantile(psis, 0.5)), "psi_q999": float(np.quantile(psis, 0.999))}}
+
+
+def _tail(counts):
+    """Up to how often categories were seen that are not told from unknown ones."""
+    known, total = counts[:-1], counts.sum()
+    rows = lambda times: int(known[known == times].sum())
+    fewest = int(known[known > 0].min()) if known.any() else 0
+    first = fewest if counts[-1] > 0 and fewest < 0.01 * total else 0
+    best = first
+    for end in range(first + 1, first + 4):
+        if rows(best + 1) <= 0.005 * total or end >= 0.01 * total:
+            break
+        best = end if rows(end + 1) < rows(best + 1) else best
+    return best
 
 
 def _numeric(values, gone, bins, chunk, even):
@@ -81,9 +112,10 @@ def _categorical(values, gone, chunk):
     of_row[~gone] = place[inverse]
     counts = np.bincount(of_row[~gone], minlength=len(order) + 1)
     total = max(counts.sum(), 1)
-    often = sum(1 for k in range(len(order)) if counts[k] >= 0.01 * counts.sum() and counts[k] > 0)
-    often = min(often, 19)
-    shared = counts[often:-1]
+    tail = _tail(counts)
+    told = int(np.count_nonzero(counts[:-1] > tail))  # The most frequent come first.
+    often = min(int(np.count_nonzero((counts[:-1] >= 0.01 * counts.sum()) & (counts[:-1] > tail))), 19)
+    shared = counts[often:told]
     weights = np.zeros(min(max(int(shared.sum() / total / 0.05), 1), 20 - often) if len(shared) else 0)
     groups = np.full(len(counts), often + len(weights))
     groups[:often] = np.arange(often)
@@ -92,7 +124,7 @@ def _categorical(values, gone, chunk):
         weights[lightest] += count
         groups[often + k] = often + lightest
     out = {"kind": "categorical", "n": int(counts.sum()), "values": [str(found[k]) for k in order], "mass": (counts[:-1] / total).tolist()}
-    return out | {"other": float(counts[-1] / total), "missing": float(gone.mean())} | _noise(of_row, groups, chunk)
+    return out | {"other": float(counts[-1] / total), "missing": float(gone.mean())} | _noise(of_row, groups, chunk, tail)
 
 
 def _boolean(values, gone, chunk):

@@ -356,25 +356,28 @@ fn even_edges(from: f64, to: f64, bins: usize) -> Vec<f64> {
     (1..bins).map(edge).collect()
 }
 
-/// How far each whole chunk is from the values without it.
+/// How far each whole chunk is from the values without it. It is held against them as a window is held against a
+/// baseline: a category that comes in this chunk alone is unknown to the others.
 fn noise(
     groups: &Groups,
     counts: &[f64],
     bins: impl Iterator<Item = Option<usize>>,
     chunk: usize,
 ) -> Option<Noise> {
-    let total = groups.sum(counts, |count| count);
-    let mut inside = vec![0.0; groups.len()];
-    let mut divergences = Vec::new();
+    let mut inside = vec![0.0; counts.len()];
+    let (mut divergences, mut sizes) = (Vec::new(), Vec::new());
     for (row, bin) in (1_usize..).zip(bins) {
-        if let Some(count) = bin.and_then(|bin| groups.of(bin)).and_then(|g| inside.get_mut(g)) {
+        if let Some(count) = bin.and_then(|bin| inside.get_mut(bin)) {
             *count += 1.0;
         }
         if row % chunk.max(1) == 0 {
-            let enough = inside.iter().sum::<f64>() >= groups.values_min() as f64;
-            if enough {
-                let outside: Vec<f64> = total.iter().zip(&inside).map(|(t, i)| t - i).collect();
-                divergences.push(psi(&inside, &outside));
+            let size: f64 = inside.iter().sum();
+            if size >= groups.values_min() as f64 {
+                let outside: Vec<f64> = counts.iter().zip(&inside).map(|(c, i)| c - i).collect();
+                let groups = groups.for_reference(&outside);
+                let current = groups.sum(&inside, |count| count);
+                divergences.push(psi(&current, &groups.expected(&outside)));
+                sizes.push(size);
             }
             inside.fill(0.0);
         }
@@ -383,8 +386,10 @@ fn noise(
         return None;
     }
     divergences.sort_by(f64::total_cmp);
+    sizes.sort_by(f64::total_cmp);
     Some(Noise {
-        chunk: chunk as u64,
+        // A chunk of rows has fewer values of a feature that is often missing, and varies as those do.
+        chunk: (quantile(&sizes, 0.5)? + 0.5).floor() as u64,
         psi_q50: quantile(&divergences, 0.5)?,
         psi_q999: quantile(&divergences, 0.999)?,
     })

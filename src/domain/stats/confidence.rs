@@ -1,8 +1,8 @@
-//! Intervals that hold at every look, and the few that hold at one.
+//! Intervals that hold at every look.
 //!
 //! Owns the bounds on a mean and on a rate from sums alone. A confidence *sequence* contains the true value at all
-//! times at once with probability `1 - alpha`, so that it may be read after every request; an interval for one look
-//! ([`wilson`]) is narrower and means nothing when it is looked at until it pleases.
+//! times at once with probability `1 - alpha`, so that it may be read after every request. An interval for one look would be
+//! narrower and mean nothing when it is looked at until it pleases; tests hold these against Wilson's.
 
 use statrs::function::gamma::ln_gamma;
 
@@ -115,50 +115,28 @@ pub fn difference_of_rates(a: (u64, u64), b: (u64, u64), alpha: f64) -> Option<I
     Some(rate(a.0, a.1, alpha / 2.0)?.minus(rate(b.0, b.1, alpha / 2.0)?))
 }
 
-/// Wilson's interval for a rate, for one look at a fixed sample (Wilson, JASA 1927). `z` is the normal quantile:
-/// 1.96 for 95 %. `None` without outcomes.
-#[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
-pub fn wilson(successes: u64, n: u64, z: f64) -> Option<Interval> {
-    if n == 0 || successes > n || !z.is_finite() {
-        return None;
-    }
-    let (k, n) = (successes as f64, n as f64);
-    let p = k / n;
-    let square = z * z / n;
-    let centre = (p + square / 2.0) / (1.0 + square);
-    let half = (p * (1.0 - p) / n + square / (4.0 * n)).sqrt() * z / (1.0 + square);
-    let lower = if k == 0.0 { 0.0 } else { (centre - half).max(0.0) };
-    let upper = if p == 1.0 { 1.0 } else { (centre + half).min(1.0) };
-    Some(Interval { lower, upper })
-}
-
-/// What the mixture test of two means needs to know.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Mixture {
-    /// The variance of one value of one arm, known or estimated well.
-    pub variance: f64,
-    /// The variance of the normal law of effects that are looked for.
-    pub effect_variance: f64,
-}
-
-/// The mixture sequential probability ratio test of two equally long arms: after `pairs` values of each whose means
-/// are `difference` apart, how much better some effect explains it than none. Reject at `1/alpha` (Johari, Koomen,
-/// Pekelis, Walsh, "Always valid inference", Operations Research 2022, equation 10).
-#[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
-pub fn msprt(pairs: u64, difference: f64, mixture: Mixture) -> f64 {
-    let n = pairs as f64;
-    let both = 2.0 * mixture.variance;
-    let scale = n.mul_add(mixture.effect_variance, both);
-    let exponent = n * n * mixture.effect_variance * difference * difference / (2.0 * both * scale);
-    (both / scale).sqrt() * exponent.exp()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
 
     use super::*;
+
+    /// Wilson's interval for a rate, for one look at a fixed sample (Wilson, JASA 1927). `z` is the normal quantile:
+    /// 1.96 for 95 %. `None` without outcomes.
+    fn wilson(successes: u64, n: u64, z: f64) -> Option<Interval> {
+        if n == 0 || successes > n || !z.is_finite() {
+            return None;
+        }
+        let (k, n) = (successes as f64, n as f64);
+        let p = k / n;
+        let square = z * z / n;
+        let centre = (p + square / 2.0) / (1.0 + square);
+        let half = (p * (1.0 - p) / n + square / (4.0 * n)).sqrt() * z / (1.0 + square);
+        let lower = if k == 0.0 { 0.0 } else { (centre - half).max(0.0) };
+        let upper = if p == 1.0 { 1.0 } else { (centre + half).min(1.0) };
+        Some(Interval { lower, upper })
+    }
 
     fn golden(name: &str) -> Vec<(String, Value)> {
         let text =
@@ -187,20 +165,6 @@ mod tests {
             let interval = mean(moments, alpha).expect("an interval");
             near(interval.lower, value["lo"].as_f64().expect("a number"));
             near(interval.upper, value["hi"].as_f64().expect("a number"));
-        }
-    }
-
-    #[test]
-    fn the_mixture_test_is_that_of_the_paper() {
-        for (name, value) in golden("msprt") {
-            let mixture = Mixture {
-                variance: argument(&name, "s2"),
-                effect_variance: argument(&name, "tau2"),
-            };
-            let pairs = argument(&name, "n") as u64;
-            let found = msprt(pairs, argument(&name, "d"), mixture);
-            let wanted = value.as_f64().expect("a number");
-            assert!((found / wanted - 1.0).abs() < 1e-12, "{name}: {found}");
         }
     }
 

@@ -3,6 +3,15 @@
 //!
 //! Owns which bin belongs to which group; this follows from the reference alone, so that both sides
 //! always agree. Distances that lose nothing by more bins use all of them.
+//!
+//! A category has values that its reference does not happen to have. They are not nothing: by Good and Turing, their
+//! share is about that of the values that the reference has once. In general, what is left of a value when one of its
+//! rows is left out says what the next row will find: rows of values that were seen `s + 1` times will find values
+//! that were seen `s` times. So the values that were seen at most `s` times share a group with the unknown ones, the
+//! *tail*, and the rows of those that were seen once more count for it, too. `s` is 0 where that is next to
+//! nothing, as it is for most features; else one to three more, where that is less. A reference that does not know
+//! all of its own values by name has told only the most frequent, which are less frequent than they seem: there `s` begins
+//! with the least of them.
 
 use super::layout::{Feature, FeatureKind};
 
@@ -16,6 +25,10 @@ const FREQUENT_MAX: usize = CATEGORIES_MAX - 1;
 const RARE_SHARE: f64 = 0.01;
 /// The share of the reference that a group of such values has at least, where they have so much.
 const SHARED_SHARE: f64 = 0.05;
+/// A tail that gets less than this share of the reference from those above it needs no other end.
+const NEGLIGIBLE: f64 = 0.005;
+/// By how much the end of a tail may be raised.
+const TAIL_SPAN: u64 = 3;
 /// The values that a window must have for each group.
 const VALUES_PER_GROUP: usize = 10;
 /// The values that a window must have however few groups there are.
@@ -28,21 +41,62 @@ pub struct Groups {
     len: usize,
     /// Those that the reference has values of.
     used: usize,
+    /// Of a category: up to how often the reference has the values that count as unknown.
+    tail: Option<u64>,
 }
 
 impl Groups {
     /// The groups of a feature whose bins hold `reference`.
     pub fn new(feature: &Feature, reference: &[f64]) -> Self {
-        let of_bin = match feature.kind() {
-            FeatureKind::Numeric(_) => tenths(reference),
-            FeatureKind::Categorical(_) => categories(reference),
-            FeatureKind::Boolean => (0..reference.len()).collect(),
+        let (of_bin, tail) = match feature.kind() {
+            FeatureKind::Numeric(_) => (tenths(reference), None),
+            FeatureKind::Categorical(_) => {
+                let tail = tail_of(reference);
+                (categories(reference, tail), Some(tail))
+            }
+            FeatureKind::Boolean => ((0..reference.len()).collect(), None),
         };
         let len = of_bin.iter().max().map_or(0, |last| last + 1);
-        let mut groups = Self { of_bin, len, used: 0 };
-        let sums = groups.sum(reference, |count| count);
-        groups.used = sums.iter().filter(|count| **count > 0.0).count();
+        let mut groups = Self { of_bin, len, used: 0, tail };
+        groups.used = groups.expected(reference).iter().filter(|count| **count > 0.0).count();
         groups
+    }
+
+    /// The same groups, as a reference with other counts has them: its tail is its own.
+    #[must_use]
+    pub fn for_reference(&self, reference: &[f64]) -> Self {
+        let mut groups = self.clone();
+        if let (Some(tail), Some(&unknown)) = (self.tail, self.of_bin.last()) {
+            for (group, &count) in groups.of_bin.iter_mut().zip(reference) {
+                if whole(count) <= tail {
+                    *group = unknown;
+                }
+            }
+        }
+        groups
+    }
+
+    /// What the reference lets expect in each group, as counts: its own, and those of values that it has not seen.
+    pub fn expected(&self, reference: &[f64]) -> Vec<f64> {
+        let mut sums = self.sum(reference, |count| count);
+        let (Some(tail), Some((&unknown, known))) = (self.tail, self.of_bin.split_last()) else {
+            return sums;
+        };
+        let moved = rows_seen(known_of(reference), tail + 1);
+        let apart = || known.iter().filter(|group| **group != unknown);
+        let of_each = moved / (apart().count().max(1) as f64);
+        if moved <= 0.0 || apart().next().is_none() {
+            return sums;
+        }
+        for &group in apart() {
+            if let Some(sum) = sums.get_mut(group) {
+                *sum = (*sum - of_each).max(0.0);
+            }
+        }
+        if let Some(sum) = sums.get_mut(unknown) {
+            *sum += moved;
+        }
+        sums
     }
 
     /// How many there are.
@@ -75,11 +129,71 @@ impl Groups {
         }
         sums
     }
+}
 
-    /// The group of a bin.
-    pub fn of(&self, bin: usize) -> Option<usize> {
-        self.of_bin.get(bin).copied()
+/// The share of values that traffic like that of a reference has, and the names of a category do not: those that the
+/// reference has no name for, and by Good and Turing as many as it has of the most seldom that has one.
+pub fn expected_unknown(reference: &[f64]) -> f64 {
+    let total: f64 = reference.iter().sum();
+    let other = reference.last().copied().unwrap_or(0.0);
+    let known = known_of(reference);
+    let fewest = fewest(known);
+    let more = match other > 0.0 {
+        // Where all are known by name, what the next row may miss is what was seen once.
+        false => rows_seen(known, 1),
+        true if !is_rare(fewest, total) => 0.0,
+        // Without one of its rows, a value that was seen once more than the least would be one of many that are alike, of
+        // which some have a name.
+        true => {
+            let (named, next) = (rows_seen(known, fewest), rows_seen(known, fewest + 1));
+            named + next * other / (other + named + fewest as f64)
+        }
+    };
+    ((other + more) / total.max(f64::MIN_POSITIVE)).min(1.0)
+}
+
+/// A count of a reference, which a file gives as a share, as the whole number that it was.
+fn whole(count: f64) -> u64 {
+    count.round() as u64
+}
+
+/// The bins of a category that have a name.
+fn known_of(reference: &[f64]) -> &[f64] {
+    reference.split_last().map_or(&[], |(_, known)| known)
+}
+
+/// How often the most seldom of the values was seen; 0 where none was.
+fn fewest(known: &[f64]) -> u64 {
+    known.iter().map(|&count| whole(count)).filter(|count| *count > 0).min().unwrap_or(0)
+}
+
+/// The rows of all values that were seen so often.
+fn rows_seen(known: &[f64], times: u64) -> f64 {
+    known.iter().filter(|count| whole(**count) == times).sum()
+}
+
+fn is_rare(times: u64, total: f64) -> bool {
+    (times as f64) < RARE_SHARE * total
+}
+
+/// Up to how often values were seen that are not told from unknown ones.
+fn tail_of(reference: &[f64]) -> u64 {
+    let total: f64 = reference.iter().sum();
+    let other = reference.last().copied().unwrap_or(0.0);
+    let known = known_of(reference);
+    let fewest = fewest(known);
+    let first = if other > 0.0 && is_rare(fewest, total) { fewest } else { 0 };
+    let mut best = (first, rows_seen(known, first + 1));
+    for end in first + 1..=first + TAIL_SPAN {
+        if best.1 <= NEGLIGIBLE * total || !is_rare(end, total) {
+            break;
+        }
+        let moved = rows_seen(known, end + 1);
+        if moved < best.1 {
+            best = (end, moved);
+        }
     }
+    best.0
 }
 
 /// Neighbouring bins whose middles lie in the same tenth of the reference.
@@ -101,11 +215,11 @@ fn tenths(reference: &[f64]) -> Box<[usize]> {
 }
 
 /// Frequent values singly; the others in groups of like weight, each value to the group that is the lightest so
-/// far; and unknown ones by themselves.
-fn categories(reference: &[f64]) -> Box<[usize]> {
+/// far; and unknown ones by themselves, with those of the tail.
+fn categories(reference: &[f64], tail: u64) -> Box<[usize]> {
     let total: f64 = reference.iter().sum();
-    let known = reference.len().saturating_sub(1);
-    let mut order: Vec<(usize, f64)> = reference.iter().copied().take(known).enumerate().collect();
+    let known = known_of(reference).iter().copied().enumerate();
+    let mut order: Vec<(usize, f64)> = known.filter(|(_, count)| whole(*count) > tail).collect();
     order.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     let is_frequent = |count: f64| count >= RARE_SHARE * total && count > 0.0;
     let frequent = order.iter().take_while(|(_, count)| is_frequent(*count)).count();

@@ -7,13 +7,10 @@
 //! stopping. Never decides what to do about it.
 //!
 //! ```text
-//! outcomes ─▶ Blocks: 1 candidate + m control ─▶ TwoByTwo: ln E += … ─▶ evidence
-//! window counts ───────────────────────────────▶
+//! counts of a window ─▶ TwoByTwo: ln E += … ─▶ evidence
 //! ```
 
 mod known;
-
-use std::collections::VecDeque;
 
 pub use self::known::{evidence_above, score_above};
 
@@ -158,63 +155,6 @@ impl TwoByTwo {
     /// What was seen of the candidate.
     pub fn candidate(&self) -> Tally {
         self.candidate
-    }
-}
-
-/// The most outcomes of one side that wait for the other.
-const WAITING_MAX: usize = 4096;
-
-/// Forms blocks of one candidate outcome and `m` control outcomes, in the order in which they came.
-#[derive(Debug, Clone)]
-pub struct Blocks {
-    per_candidate: u32,
-    control: VecDeque<bool>,
-    candidate: VecDeque<bool>,
-    dropped: u64,
-}
-
-impl Blocks {
-    /// Blocks with `per_candidate` control outcomes, at least one.
-    pub fn new(per_candidate: u32) -> Self {
-        let per_candidate = per_candidate.clamp(1, 1000);
-        Self { per_candidate, control: VecDeque::new(), candidate: VecDeque::new(), dropped: 0 }
-    }
-
-    /// Takes an outcome of the control.
-    pub fn control(&mut self, failed: bool, test: &mut TwoByTwo) {
-        Self::wait(&mut self.control, failed, &mut self.dropped);
-        self.form(test);
-    }
-
-    /// Takes an outcome of the candidate.
-    pub fn candidate(&mut self, failed: bool, test: &mut TwoByTwo) {
-        Self::wait(&mut self.candidate, failed, &mut self.dropped);
-        self.form(test);
-    }
-
-    /// Outcomes that were left out because too many of their side waited. Which ones does not depend on how
-    /// they came out, so that the test stays valid.
-    pub fn dropped(&self) -> u64 {
-        self.dropped
-    }
-
-    fn wait(queue: &mut VecDeque<bool>, failed: bool, dropped: &mut u64) {
-        if queue.len() < WAITING_MAX {
-            queue.push_back(failed);
-        } else {
-            *dropped += 1;
-        }
-    }
-
-    fn form(&mut self, test: &mut TwoByTwo) {
-        let controls = self.per_candidate as usize;
-        while self.control.len() >= controls
-            && let Some(failed) = self.candidate.pop_front()
-        {
-            let mut control = Tally::default();
-            self.control.drain(..controls).for_each(|failed| control.count(failed));
-            test.observe(control, Tally::new(u64::from(failed), 1));
-        }
     }
 }
 

@@ -454,7 +454,7 @@ pub struct WindowCounts {
     values: Vec<Counts>,
 }
 
-/// The most layouts of one window; what is counted by further ones is left out.
+/// The most layouts of one window; with a further one, the counts of the oldest are forgotten.
 const LAYOUTS_MAX: usize = 4;
 
 impl WindowCounts {
@@ -473,9 +473,11 @@ impl WindowCounts {
         if self.values.iter_mut().any(|own| own.merge(counts).is_ok()) {
             return;
         }
-        if self.values.len() < LAYOUTS_MAX {
-            self.values.push(counts.clone());
+        // The newest is the one that traffic is counted by from now on.
+        if self.values.len() >= LAYOUTS_MAX {
+            self.values.remove(0);
         }
+        self.values.push(counts.clone());
     }
 
     /// Everything that was counted about values, by layout.

@@ -9,6 +9,7 @@ use crate::domain::stats::counts::{Counts, FeatureCounts};
 use crate::domain::stats::distance::PSI_DEFINITION;
 use crate::domain::stats::drift::docket::Judgement;
 use crate::domain::stats::drift::report::FeatureReport;
+use crate::domain::stats::groups::expected_unknown;
 use crate::domain::stats::layout::{Feature, FeatureKind, Guard, Role};
 use crate::domain::stats::rate_band::{CHANCE, Place, place_share, share_band};
 use crate::domain::stats::two_by_two::{Tally, score_above};
@@ -84,8 +85,7 @@ pub(super) fn schema_shape(
             });
         }
         if !matches!(feature.kind(), FeatureKind::Numeric(_)) {
-            let other = reference.counts().last().copied().unwrap_or(0.0);
-            look(UNKNOWN, other / reference.total().max(1.0), &|seen| {
+            look(UNKNOWN, expected_unknown(reference.counts()), &|seen| {
                 Tally::new(seen.bins().last().copied().unwrap_or(0), seen.valid())
             });
         }
@@ -487,5 +487,28 @@ mod tests {
         assert_eq!(subjects(&classes(&flood)).len(), 2);
         let twice = counts((0..2000).map(|at| row(at, 5)));
         assert_eq!(classes(&twice), Reading::Good);
+    }
+
+    /// Of 2000 rows, 160 had a value that came once: as many will be unknown of any other 2000.
+    #[test]
+    fn values_that_a_baseline_happens_not_to_have_are_no_change_of_the_schema() {
+        let values: Vec<String> = (0..162).map(|at| format!("m{at}")).collect();
+        let mass: Vec<f64> =
+            [1000.0, 840.0].into_iter().chain([1.0; 160]).map(|n| n / 2000.0).collect();
+        let file = serde_json::json!({
+            "format": 1, "model": "m", "version": "v1", "n": 2000,
+            "features": [{"name": "merchant", "kind": "categorical", "values": values, "mass": mass, "other": 0.0}],
+        });
+        let baseline = Baseline::from_json(file.to_string().as_bytes()).expect("a baseline");
+        let look = |every: u32| {
+            let mut counts = Counts::new(std::sync::Arc::clone(baseline.layout()));
+            for at in 0..4000_u32 {
+                let new = format!("new {at}");
+                counts.record(0, Value::Text(if at.is_multiple_of(every) { &new } else { "m1" }));
+            }
+            schema_shape(&baseline, &[&counts], &|_| Vec::new(), &rule(AlarmKind::SchemaShape), 60)
+        };
+        assert_eq!(look(12), Reading::Good, "a twelfth is unknown, as by Good and Turing");
+        assert!(matches!(look(4), Reading::Bad(_)), "a quarter is not");
     }
 }

@@ -420,15 +420,20 @@ pub(super) fn slice(record: &PredictionRecord<'_>, source: &SliceSource) -> Opti
     name.filter(|name| !name.is_empty() && name.len() <= SLICE_BYTES_MAX)
 }
 
-/// The class that a value names: by its name, or else by its number from 0 on.
+/// The class that a value names: by its name, or else by its number from 0 on, unless numbers are names here: then
+/// one that is none of them is a mistake.
 fn class_of(names: &[String], scalar: &Scalar) -> Option<u16> {
     let text = match scalar {
         Scalar::Text(text) => Cow::Borrowed(text.as_str()),
         Scalar::Number(number) => Cow::Owned(number.to_string()),
     };
     let by_name = names.iter().position(|name| *name == text);
-    let class = by_name.or_else(|| text.parse().ok().filter(|class: &usize| *class < names.len()));
-    class.and_then(|class| u16::try_from(class).ok())
+    let is_number = |name: &String| name.parse().is_ok_and(f64::is_finite);
+    let by_number = || {
+        let place = text.parse().ok().filter(|class: &usize| *class < names.len());
+        place.filter(|_| !names.iter().any(is_number))
+    };
+    by_name.or_else(by_number).and_then(|class| u16::try_from(class).ok())
 }
 
 /// The first of the most probable classes; of two with a positive one, by the threshold.
@@ -459,5 +464,25 @@ fn collect(value: &Value, steps: &[Step], found: &mut Vec<Cell>) {
         (None, Value::Array(items)) => items.iter().for_each(|item| collect(item, &[], found)),
         (None, Value::Object(_)) | (Some(_), _) => {}
         (None, value) => found.push(cell(value)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_a_place_only_where_no_class_is_named_by_one() {
+        let of = |names: &[&str], text: &str| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            class_of(&names, &Scalar::Text(text.to_owned()))
+        };
+        assert_eq!(of(&["good", "bad"], "1"), Some(1));
+        assert_eq!(of(&["good", "bad"], "2"), None);
+        let stars = ["1", "2", "3", "4", "5"];
+        assert_eq!(of(&stars, "5"), Some(4));
+        assert_eq!(of(&stars, "0"), None, "no star is none of them");
+        assert_eq!(of(&["0.5", "more"], "1"), None);
+        assert_eq!(of(&["nan", "inf"], "1"), Some(1), "words");
     }
 }

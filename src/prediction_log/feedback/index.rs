@@ -26,9 +26,41 @@ pub enum Decision {
     Busy,
     /// It is new, and reserved for the caller.
     New {
-        /// There is an earlier statement of the same target, metric and source.
-        replaces: bool,
+        /// Its place among the statements of the same target, metric and source.
+        place: Place,
     },
+}
+
+/// The place of a new statement among those of the same target, metric and source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// It is the first.
+    First,
+    /// There is an earlier one, which it takes the place of.
+    Replaces,
+    /// There is one that was found out later, as both say, and still counts.
+    Behind,
+}
+
+/// The statement that stands of a topic.
+#[derive(Debug, Clone, Copy)]
+struct Stands {
+    /// A few bits of its hash: whoever mistakes it for another says `duplicate` for `superseded`.
+    tag: u16,
+    /// When it was found out, in seconds since the Unix epoch; 0 where it does not say.
+    observed: u32,
+}
+
+impl Stands {
+    fn new(record: &FeedbackRecord<'_>, statement: u128) -> Self {
+        let seconds = record.observed_us.unwrap_or(0) / 1_000_000;
+        Self { tag: tag(statement), observed: u32::try_from(seconds).unwrap_or(u32::MAX) }
+    }
+
+    /// Whether what stands was found out later than a new statement, as both say.
+    fn is_after(self, new: Self) -> bool {
+        new.observed > 0 && self.observed > new.observed
+    }
 }
 
 /// What is known. Names and statements are bounded each by the same number; the oldest go first.
@@ -41,9 +73,8 @@ pub(super) struct Index {
     /// Statements that are kept, as which rows.
     statements: Memory<u128, RecordId>,
     /// Targets, metrics and sources of which there is a statement. One that is mistaken for another
-    /// costs no statement, only the word `replaced`, so that 64 bits are enough. With it a few bits of the statement that
-    /// stands: whoever mistakes it for another says `duplicate` for `superseded`.
-    topics: Memory<u64, u16>,
+    /// costs no statement, only the word `replaced`, so that 64 bits are enough.
+    topics: Memory<u64, Stands>,
     /// Statements that are being written, for which rows: as many as the requests in flight have.
     reserved: HashMap<u128, RecordId>,
 }
@@ -105,7 +136,14 @@ impl Index {
         // What was settled here is known, and in order; it is read later than it was written.
         if !self.statements.contains(statement) {
             self.statements.put(statement, record.record_id);
-            self.topics.put(topic, tag(statement));
+            self.stand(topic, Stands::new(record, statement));
+        }
+    }
+
+    /// The newer takes its place, unless what stands was found out later.
+    fn stand(&mut self, topic: u64, new: Stands) {
+        if !self.topics.get(topic).is_some_and(|stands| stands.is_after(new)) {
+            self.topics.put(topic, new);
         }
     }
 
@@ -115,7 +153,7 @@ impl Index {
             return Decision::Busy;
         }
         if let Some(id) = self.statements.get(statement) {
-            let stands = self.topics.get(topic).is_none_or(|stands| stands == tag(statement));
+            let stands = self.topics.get(topic).is_none_or(|stands| stands.tag == tag(statement));
             // A client that tells repetitions by an id, or says when it found out, means what it said before.
             let is_told = !record.feedback_id.is_empty() || record.observed_us.is_some();
             return match stands || is_told {
@@ -124,20 +162,25 @@ impl Index {
             };
         }
         self.reserved.insert(statement, record.record_id);
-        let replaces = self.topics.contains(topic);
-        if !replaces {
-            self.topics.put(topic, tag(statement));
-        }
-        Decision::New { replaces }
+        let new = Stands::new(record, statement);
+        let place = match self.topics.get(topic) {
+            None => {
+                self.topics.put(topic, new);
+                Place::First
+            }
+            Some(stands) if stands.is_after(new) => Place::Behind,
+            Some(_) => Place::Replaces,
+        };
+        Decision::New { place }
     }
 
-    pub(super) fn settle(&mut self, record: &FeedbackRecord<'_>, replaces: bool, kept: bool) {
+    pub(super) fn settle(&mut self, record: &FeedbackRecord<'_>, place: Place, kept: bool) {
         let (topic, statement) = self.hashes(record);
         self.reserved.remove(&statement);
         if kept {
             self.statements.put(statement, record.record_id);
-            self.topics.put(topic, tag(statement));
-        } else if !replaces && !self.statements.contains(statement) {
+            self.stand(topic, Stands::new(record, statement));
+        } else if place == Place::First && !self.statements.contains(statement) {
             self.topics.remove(topic);
         }
     }

@@ -39,12 +39,12 @@ fn statement<'a>(n: u8, key: &'a str, label: &'a str) -> FeedbackRecord<'a> {
 fn a_statement_is_new_then_busy_then_a_duplicate() {
     let mut index = index(10);
     let first = statement(1, "a", "x");
-    assert_eq!(index.decide(&first), Decision::New { replaces: false });
+    assert_eq!(index.decide(&first), Decision::New { place: Place::First });
     assert_eq!(index.decide(&statement(2, "a", "x")), Decision::Busy);
-    index.settle(&first, false, true);
+    index.settle(&first, Place::First, true);
     assert_eq!(index.decide(&statement(3, "a", "x")), Decision::Duplicate(id(1)));
-    assert_eq!(index.decide(&statement(4, "a", "y")), Decision::New { replaces: true });
-    assert_eq!(index.decide(&statement(5, "b", "x")), Decision::New { replaces: false });
+    assert_eq!(index.decide(&statement(4, "a", "y")), Decision::New { place: Place::Replaces });
+    assert_eq!(index.decide(&statement(5, "b", "x")), Decision::New { place: Place::First });
 }
 
 #[test]
@@ -52,8 +52,8 @@ fn a_statement_that_was_lost_is_taken_back_out() {
     let mut index = index(10);
     let first = statement(1, "a", "x");
     index.decide(&first);
-    index.settle(&first, false, false);
-    assert_eq!(index.decide(&statement(2, "a", "x")), Decision::New { replaces: false });
+    index.settle(&first, Place::First, false);
+    assert_eq!(index.decide(&statement(2, "a", "x")), Decision::New { place: Place::First });
 }
 
 /// A, B and A again: B stands, and the client is told so, also after the log was read back.
@@ -63,8 +63,8 @@ fn a_repetition_of_what_was_replaced_is_told_to_be_superseded() {
     let mut running = index(10);
     let mut again = index(10);
     for one in &all {
-        let Decision::New { replaces } = running.decide(one) else { panic!("it is new") };
-        running.settle(one, replaces, true);
+        let Decision::New { place } = running.decide(one) else { panic!("it is new") };
+        running.settle(one, place, true);
     }
     // The thread reads what is known here already, one row after the other.
     all.iter().for_each(|one| running.saw_feedback(one));
@@ -74,10 +74,34 @@ fn a_repetition_of_what_was_replaced_is_told_to_be_superseded() {
         assert_eq!(index.decide(&statement(4, "a", "y")), Decision::Duplicate(id(2)));
         // With the time of finding out it is another statement, and a repetition of that is one.
         let later = FeedbackRecord { observed_us: Some(5), ..statement(5, "a", "x") };
-        assert_eq!(index.decide(&later), Decision::New { replaces: true });
-        index.settle(&later, true, true);
+        assert_eq!(index.decide(&later), Decision::New { place: Place::Replaces });
+        index.settle(&later, Place::Replaces, true);
         assert_eq!(index.decide(&later), Decision::Duplicate(id(5)));
         assert_eq!(index.decide(&statement(6, "a", "y")), Decision::Superseded(id(2)));
+    }
+}
+
+/// What was found out earlier comes late: what stands counts on, and the client is told so.
+#[test]
+fn what_was_found_out_earlier_replaces_nothing() {
+    let at = |n, label, seconds: u64| FeedbackRecord {
+        observed_us: Some(seconds * 1_000_000),
+        ..statement(n, "a", label)
+    };
+    let (stands, older) = (at(1, "x", 9), at(2, "y", 5));
+    let mut running = index(10);
+    assert_eq!(running.decide(&stands), Decision::New { place: Place::First });
+    running.settle(&stands, Place::First, true);
+    assert_eq!(running.decide(&older), Decision::New { place: Place::Behind });
+    running.settle(&older, Place::Behind, true);
+    let mut again = index(10);
+    again.saw_feedback(&stands);
+    again.saw_feedback(&older);
+    for index in [&mut running, &mut again] {
+        assert_eq!(index.decide(&at(3, "z", 7)), Decision::New { place: Place::Behind });
+        assert_eq!(index.decide(&at(4, "z", 10)), Decision::New { place: Place::Replaces });
+        // One that does not say when it was found out comes in the order of the log.
+        assert_eq!(index.decide(&statement(5, "a", "z")), Decision::New { place: Place::Replaces });
     }
 }
 
@@ -88,11 +112,11 @@ fn the_clients_own_id_says_what_is_the_same() {
         |n, id: &'static str, label| FeedbackRecord { feedback_id: id, ..statement(n, "a", label) };
     index.saw_feedback(&own(1, "one", "x"));
     assert_eq!(index.decide(&own(2, "one", "other")), Decision::Duplicate(id(1)));
-    assert_eq!(index.decide(&own(3, "two", "x")), Decision::New { replaces: true });
+    assert_eq!(index.decide(&own(3, "two", "x")), Decision::New { place: Place::Replaces });
     let other = FeedbackRecord { metric: "clicked", ..own(4, "one", "x") };
-    assert_eq!(index.decide(&other), Decision::New { replaces: false });
+    assert_eq!(index.decide(&other), Decision::New { place: Place::First });
     let taken_back = FeedbackRecord { retracted: true, ..statement(5, "a", "x") };
-    assert_eq!(index.decide(&taken_back), Decision::New { replaces: true });
+    assert_eq!(index.decide(&taken_back), Decision::New { place: Place::Replaces });
 }
 
 #[test]
@@ -149,9 +173,9 @@ proptest! {
             let record = statement(n, key, label);
             let new = matches!(wide.decide(&record), Decision::New { .. });
             prop_assert_eq!(new, kept.insert((key, label)));
-            wide.settle(&record, true, true);
-            if let Decision::New { replaces } = small.decide(&record) {
-                small.settle(&record, replaces, true);
+            wide.settle(&record, Place::Replaces, true);
+            if let Decision::New { place } = small.decide(&record) {
+                small.settle(&record, place, true);
             }
             prop_assert!(small.sizes().iter().all(|size| *size <= capacity));
         }

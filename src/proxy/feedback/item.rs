@@ -2,6 +2,8 @@
 //!
 //! Owns their JSON form and what is wrong with it. Never looks at the log.
 
+use serde::de::{Deserializer as _, Error as _, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::Shape;
@@ -10,6 +12,9 @@ use crate::domain::record::{FeedbackRecord, FeedbackTarget};
 
 /// The most items of one request.
 const ITEMS_MAX: usize = 10_000;
+
+/// The most bytes of one item: a label and all names, each byte of them escaped.
+const ITEM_BYTES_MAX: usize = 512 * 1024;
 
 /// The most bytes of a name, an id or a key.
 const NAME_BYTES_MAX: usize = 512;
@@ -92,17 +97,60 @@ pub(super) fn items(
         let lines: Vec<&[u8]> =
             body.split(|byte| *byte == b'\n').filter(full).take(ITEMS_MAX + 1).collect();
         few(lines.len())?;
-        let one = |line: &[u8]| serde_json::from_slice(line).map_err(not_json).and_then(item);
         return Ok((Shape::Lines, lines.into_iter().map(one).collect()));
     }
-    match serde_json::from_slice(body).map_err(not_json)? {
-        Value::Array(items) => {
-            few(items.len())?;
-            Ok((Shape::Array, items.into_iter().map(item).collect()))
+    match body.trim_ascii_start().first() {
+        Some(b'[') => Ok((Shape::Array, array(body)?)),
+        Some(b'{') => {
+            small(body)?;
+            Ok((Shape::One, vec![item(serde_json::from_slice(body).map_err(not_json)?)]))
         }
-        one @ Value::Object(_) => Ok((Shape::One, vec![item(one)])),
         _ => Err("feedback is a JSON object or an array of them".to_owned()),
     }
+}
+
+/// Reads an array item by item, and no further than there may be items: what is refused takes no memory.
+fn array(body: &[u8]) -> Result<Vec<Result<Item, String>>, String> {
+    struct Items<'i>(&'i mut Vec<Result<Item, String>>);
+
+    impl<'de> Visitor<'de> for Items<'_> {
+        type Value = ();
+
+        fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            formatter.write_str("an array of feedback")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<(), A::Error> {
+            while let Some(raw) = array.next_element::<&RawValue>()? {
+                few(self.0.len() + 1).map_err(A::Error::custom)?;
+                self.0.push(one(raw.get().as_bytes()));
+            }
+            Ok(())
+        }
+    }
+
+    let mut items = Vec::new();
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let read = reader.deserialize_seq(Items(&mut items)).and_then(|()| reader.end());
+    match read {
+        Ok(()) => Ok(items),
+        // The visitor says nothing else.
+        Err(error) if error.is_data() => few(ITEMS_MAX + 1).map(|()| items),
+        Err(error) => Err(not_json(error)),
+    }
+}
+
+/// Reads one item.
+fn one(json: &[u8]) -> Result<Item, String> {
+    small(json)?;
+    serde_json::from_slice(json).map_err(not_json).and_then(item)
+}
+
+fn small(item: &[u8]) -> Result<(), String> {
+    if item.len() <= ITEM_BYTES_MAX {
+        return Ok(());
+    }
+    Err(format!("an item is longer than {ITEM_BYTES_MAX} bytes"))
 }
 
 fn few(items: usize) -> Result<(), String> {
@@ -299,5 +347,33 @@ mod tests {
         assert_eq!(items.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, false]);
         let many = "{}\n".repeat(ITEMS_MAX + 1);
         assert!(super::items(many.as_bytes(), true).is_err());
+    }
+
+    #[test]
+    fn an_array_is_read_no_further_than_there_may_be_items() {
+        let full = format!("[{}0]", "0,".repeat(ITEMS_MAX - 1));
+        let (shape, all) = items(full.as_bytes(), false).expect("as many as there may be");
+        assert_eq!((shape, all.len()), (Shape::Array, ITEMS_MAX));
+        // What follows the first that is too many is not even JSON.
+        let many = format!("[{}0, and so on", "0,".repeat(ITEMS_MAX));
+        let why = items(many.as_bytes(), false).expect_err("too many");
+        assert!(why.contains("more than 10000 items"), "{why}");
+        for body in ["[] []", "[{}", "[{},]"] {
+            let why = items(body.as_bytes(), false).expect_err(body);
+            assert!(why.contains("not JSON"), "{why}");
+        }
+    }
+
+    #[test]
+    fn an_item_that_is_too_long_is_not_read() {
+        let long = format!("[{}0]", "0,".repeat(ITEM_BYTES_MAX / 2));
+        let array = format!(r#"[{long}, {{"request_id": "a", "label": "x"}}]"#);
+        let (_, all) = items(array.as_bytes(), false).expect("an array");
+        assert!(all[0].as_ref().is_err_and(|why| why.contains("longer than")), "{all:?}");
+        assert!(all[1].is_ok(), "the others are taken");
+        let object = format!(r#"{{"label": {long}}}"#);
+        assert!(items(object.as_bytes(), false).is_err_and(|why| why.contains("longer than")));
+        let (_, lines) = items(object.as_bytes(), true).expect("lines");
+        assert!(lines[0].as_ref().is_err_and(|why| why.contains("longer than")));
     }
 }

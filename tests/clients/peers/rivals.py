@@ -62,11 +62,25 @@ def tenths(reference):
     return np.concatenate([[0], np.cumsum(np.diff(tenth) != 0)]).astype(int)
 
 
+def tail_end(reference):
+    """Up to how often values were seen that are as good as unknown: the first count with next to nothing above it."""
+    known, total = reference[:-1].round(), reference.sum()
+    ends = [int(known[known > 0].min())] if reference[-1] and known.any() else [0]
+    ends = ends if ends[0] < total / 100 else [0]
+    ends += [ends[0] + more for more in (1, 2, 3) if ends[0] + more < total / 100]
+    rows = [(end + 1) * np.count_nonzero(known == end + 1) for end in ends]
+    for place, moved in enumerate(rows):
+        if moved <= total / 200:
+            return ends[int(np.argmin(rows[: place + 1]))]
+    return ends[int(np.argmin(rows))]
+
+
 def categories(reference):
-    """Frequent values by themselves, the others in groups of like weight, and unknown ones."""
+    """Frequent values by themselves, the others in groups of like weight, and unknown ones with those of the tail."""
     known, total = reference[:-1], reference.sum()
     order = np.lexsort((np.arange(len(known)), -known))
-    frequent = min(int(((known >= total / 100) & (known > 0)).sum()), 19)
+    order = order[known[order].round() > tail_end(reference)]
+    frequent = min(int((known[order] >= total / 100).sum()), 19)
     rare = order[frequent:]
     shared = min(max(int(known[rare].sum() / total / 0.05), 1), 20 - frequent) if len(rare) else 0
     groups = np.full(len(reference), frequent + shared)
@@ -77,6 +91,19 @@ def categories(reference):
         weights[lightest] += known[place]
         groups[place] = frequent + lightest
     return groups
+
+
+def expected(groups, reference):
+    """Good and Turing's estimate of what comes, in groups: rows of values just above the tail count for it, and all
+    values that are told apart give the same for them."""
+    told, end = groups[:-1] != groups[-1], tail_end(reference) + 1
+    moved = end * np.count_nonzero(reference[:-1].round() == end)
+    if not moved or not told.any():
+        return np.bincount(groups, reference)
+    masses = reference.copy()
+    masses[:-1][told] -= moved / told.sum()
+    masses[-1] += moved
+    return np.bincount(groups, masses)
 
 
 def psi(current, reference):
@@ -104,9 +131,11 @@ def margin_test(index, groups, n, m, df, margin, noise):
     return {"margin": float(whole), "dispersion": float(dispersion), "p": p}
 
 
-def divergences(of_bin, current, reference, margin, noise):
-    """All that is said about counts of bins, with the groups that they are gathered in."""
-    gathered, known = (np.bincount(of_bin, counts) for counts in (current, reference))
+def divergences(of_bin, current, reference, margin, noise, known=None):
+    """All that is said about counts of bins, with the groups that they are gathered in; `known` is what the reference
+    lets expect in them, if that is not its own sums."""
+    gathered = np.bincount(of_bin, current)
+    known = np.bincount(of_bin, reference) if known is None else known
     p, q = gathered / gathered.sum(), known / known.sum()
     index, groups = psi(gathered, known)
     said = {
@@ -158,8 +187,10 @@ def categorical(baseline, current, values, margin, noise, boolean=False):
     bins = lambda side: np.array([places.get(text, other) for text in side if text is not None], int)
     known = [bins(side) for side in (current, baseline)]
     counts = [np.bincount(side, minlength=other + 1) for side in known]
-    of_bin = np.arange(other + 1) if boolean else categories(counts[1].astype("f8"))
-    return divergences(of_bin, *(c.astype("f8") for c in counts), margin, noise) | {
+    sides = [c.astype("f8") for c in counts]
+    of_bin = np.arange(other + 1) if boolean else categories(sides[1])
+    known = None if boolean else expected(of_bin, sides[1])
+    return divergences(of_bin, *sides, margin, noise, known) | {
         "counts": counts[0].tolist(),
         "baseline_counts": counts[1].tolist(),
         "unknown": float(counts[0][-1] / counts[0].sum()),

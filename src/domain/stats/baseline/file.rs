@@ -155,7 +155,7 @@ pub struct FeatureFile {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Noise {
-    /// The rows of a chunk.
+    /// The values in a chunk: its rows, less those in which the feature is missing; the median of all chunks.
     pub chunk: u64,
     /// The median of the population stability index, on the ten groups that verdicts use.
     pub psi_q50: f64,

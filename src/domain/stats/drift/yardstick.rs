@@ -37,7 +37,7 @@ const OWN_CHANCE: f64 = 1e-4;
 #[derive(Debug, Clone)]
 pub struct Yardstick {
     groups: Groups,
-    /// The reference in groups.
+    /// What the reference lets expect in each group.
     grouped: Vec<f64>,
     /// The reference in bins.
     bins: Vec<f64>,
@@ -47,7 +47,7 @@ pub struct Yardstick {
     dispersion: f64,
     /// What single chunks have beyond chance.
     seasonal: f64,
-    /// The rows of such a chunk.
+    /// The values in such a chunk.
     chunk: f64,
     /// By what index a reference of this size may be off itself.
     own: f64,
@@ -116,7 +116,7 @@ impl Yardstick {
             reference.noise.map_or((1.0, 0.0), |noise| beyond_chance(noise, total, groups.df()));
         let own = dispersion * own_error(total, groups.df());
         Self {
-            grouped: groups.sum(reference.counts(), |count| count),
+            grouped: groups.expected(reference.counts()),
             groups,
             bins: reference.counts().to_vec(),
             total,

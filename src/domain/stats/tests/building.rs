@@ -128,3 +128,44 @@ fn what_is_normal_for_a_season_widens_the_margin() {
 fn a_few_rows_have_no_noise() {
     assert_eq!(built(&normals(1, 3000, 0.0, 1.0), Options::default()).noise, None);
 }
+
+/// A column of which most rows have nothing has as much noise as one without gaps: none.
+#[test]
+fn the_noise_of_a_sparse_feature_is_that_of_its_values() {
+    let mut generator = SplitMix::new(31);
+    let mut column = Numbers::default();
+    for _ in 0..50_000 {
+        let value = generator.normal();
+        column.push((generator.uniform() < 0.2).then_some(value));
+    }
+    let feature = Column::Numbers(column).build("x", Options::default());
+    let noise = feature.noise.expect("fifty chunks");
+    assert!((180..=220).contains(&noise.chunk), "{noise:?}");
+    let baseline = Baseline::try_from(baseline_of(feature, 50_000)).expect("sound");
+    let yardstick =
+        Yardstick::new(&baseline.layout().features()[0], &baseline.references()[0], 0.02);
+    assert!(yardstick.dispersion() < 1.35, "{}", yardstick.dispersion());
+}
+
+/// Merchants of a day come in one chunk and never again: for each chunk they are unknown values, as they will be for a
+/// window.
+#[test]
+fn values_of_one_chunk_alone_are_noise() {
+    let built = |bursts: bool| {
+        let mut generator = SplitMix::new(41);
+        let mut column = Texts::default();
+        for row in 0..20_000_u32 {
+            let own = bursts && generator.uniform() < 0.1;
+            let name = if own {
+                format!("day {}", row / 1000)
+            } else {
+                format!("known {}", (generator.uniform() * 30.0).floor())
+            };
+            column.push(Some(&name));
+        }
+        Column::Texts(column).build("x", Options::default()).noise.expect("twenty chunks")
+    };
+    let (even, bursts) = (built(false), built(true));
+    assert!(even.psi_q50 < 0.05, "{even:?}");
+    assert!(bursts.psi_q50 > 4.0 * even.psi_q50, "{bursts:?} against {even:?}");
+}

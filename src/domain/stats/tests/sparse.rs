@@ -5,16 +5,18 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
-use super::categorical;
 use super::drifting::{normal_baseline_of, window};
+use super::golden::baseline_of;
 use super::streams::SplitMix;
+use super::{categorical, is_close};
 use crate::domain::stats::baseline::Baseline;
+use crate::domain::stats::build::{Column, Options, Texts};
 use crate::domain::stats::counts::Counts;
 use crate::domain::stats::distance::psi;
 use crate::domain::stats::drift::detector::e_value;
 use crate::domain::stats::drift::yardstick::Yardstick;
 use crate::domain::stats::drift::{Drift, Policy};
-use crate::domain::stats::groups::Groups;
+use crate::domain::stats::groups::{Groups, expected_unknown};
 use crate::domain::stats::layout::Value;
 use crate::domain::stats::verdict::Outcome;
 
@@ -212,5 +214,87 @@ proptest! {
         let with = |counts: &[f64]| [counts, &[0.0]].concat();
         let difference = psi(&with(&ours), &with(&theirs)) - psi(&ours, &theirs);
         prop_assert!(difference.abs() < 0.01, "{difference}");
+    }
+}
+
+/// A value with a long tail: about how many merchants or devices there are that come `k` times.
+fn tailed(generator: &mut SplitMix, exponent: f64) -> String {
+    // The floor of a Pareto number; its tail is that of the zeta law with this exponent.
+    let pareto = (1.0 - generator.uniform()).powf(-1.0 / (exponent - 1.0));
+    format!("m{}", pareto.min(1e12).floor())
+}
+
+/// The alarms and the largest share of unknown values in `windows` windows of the very same traffic.
+fn tailed_windows(exponent: f64, rows: u64, n: usize, windows: usize) -> (usize, f64, f64) {
+    let mut generator = SplitMix::new(rows + n as u64);
+    let mut column = Texts::default();
+    (0..rows).for_each(|_| column.push(Some(&tailed(&mut generator, exponent))));
+    let built = Column::Texts(column).build("merchant", Options::default());
+    let baseline = Arc::new(Baseline::try_from(baseline_of(built, rows)).expect("sound"));
+    let expected = expected_unknown(baseline.references()[0].counts());
+    let mut drift = Drift::new(Arc::clone(&baseline), Policy::default());
+    let (mut alarms, mut unknown) = (0, 0.0_f64);
+    for _ in 0..windows {
+        let mut counts = Counts::new(Arc::clone(baseline.layout()));
+        (0..n).for_each(|_| counts.record(0, Value::Text(&tailed(&mut generator, exponent))));
+        let report = drift.observe(&counts).expect("fits");
+        alarms += usize::from(report.features[0].verdict.is_breach());
+        unknown += report.features[0].measured.unknown.unwrap_or(0.0) / windows as f64;
+    }
+    (alarms, unknown, expected)
+}
+
+#[test]
+fn a_category_with_a_long_tail_does_not_drift_by_what_the_baseline_happens_not_to_have() {
+    for exponent in [1.3, 1.5, 2.0] {
+        for (rows, n) in [(500, 1000), (2000, 1000), (10_000, 1000)] {
+            let (alarms, unknown, expected) = tailed_windows(exponent, rows, n, 150);
+            let about =
+                format!("exponent {exponent}, {rows} rows: {unknown} unknown of {expected}");
+            assert_eq!(alarms, 0, "{about}");
+            assert!((unknown - expected).abs() < 0.05, "{about}");
+        }
+    }
+}
+
+#[test]
+fn rows_of_values_above_the_tail_are_expected_to_be_unknown() {
+    let names: Vec<String> = (0..6).map(|at| at.to_string()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    // Two values once, one twice: the next row is unknown in two of 103.
+    let reference = [60.0, 30.0, 9.0, 2.0, 1.0, 1.0, 0.0];
+    let groups = Groups::new(&categorical("x", &names), &reference);
+    assert!(is_close(expected_unknown(&reference), 2.0 / 103.0, 1e-12));
+    let expected = groups.expected(&reference);
+    assert!(is_close(expected.iter().sum(), 103.0, 1e-12), "nothing is lost: {expected:?}");
+    assert!(is_close(*expected.last().expect("a group"), 2.0, 1e-12), "{expected:?}");
+    // Where the names are those of the most frequent, the least of them may be missed, too.
+    let cut = [400.0, 300.0, 200.0, 8.0, 8.0, 8.0, 76.0];
+    assert!(is_close(expected_unknown(&cut), 0.1, 1e-12));
+    let ties = [400.0, 300.0, 204.0, 4.0, 3.0, 3.0, 86.0];
+    let wanted = (86.0 + 6.0 + 4.0 * 86.0 / (86.0 + 6.0 + 3.0)) / 1000.0;
+    assert!(is_close(expected_unknown(&ties), wanted, 1e-12));
+    let groups = Groups::new(&categorical("x", &names), &cut);
+    let (of_values, of_reference) = (groups.sum(&cut, |count| count), groups.expected(&cut));
+    assert_eq!((of_values.last(), of_reference.last()), (Some(&100.0), Some(&100.0)));
+    // A file that names the common values only has told what it knows.
+    assert!(is_close(expected_unknown(&[50.0, 40.0, 10.0]), 0.1, 1e-12));
+}
+
+proptest! {
+    #[test]
+    fn what_is_expected_adds_up_to_the_reference_and_is_nowhere_negative(
+        known in prop::collection::vec(0_u32..30, 1..255),
+        other in prop_oneof![Just(0_u32), 0_u32..500],
+    ) {
+        let names: Vec<String> = (0..known.len()).map(|at| at.to_string()).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let reference: Vec<f64> = known.iter().chain([&other]).map(|&count| f64::from(count)).collect();
+        let groups = Groups::new(&categorical("x", &names), &reference);
+        let expected = groups.expected(&reference);
+        let (sum, total): (f64, f64) = (expected.iter().sum(), reference.iter().sum());
+        prop_assert!((sum - total).abs() < 1e-6, "{sum} of {total}");
+        prop_assert!(expected.iter().all(|count| *count >= 0.0));
+        prop_assert!(groups.len() <= 21 && (0.0..=1.0).contains(&expected_unknown(&reference)));
     }
 }

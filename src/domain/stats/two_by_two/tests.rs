@@ -53,14 +53,10 @@ const TABLE: &[Row] = &[
 /// The candidate's requests until it is rejected, if it ever is.
 fn run(row: &Row, random: &mut Random) -> Option<u32> {
     let mut test = TwoByTwo::new(Prior::default());
-    let mut blocks = Blocks::new(9);
     (1..=12_000).find(|_| {
-        for _ in 0..9 {
-            let failed = random.chance(row.control);
-            blocks.control(failed, &mut test);
-        }
-        let failed = random.chance(row.candidate);
-        blocks.candidate(failed, &mut test);
+        let mut control = Tally::default();
+        (0..9).for_each(|_| control.count(random.chance(row.control)));
+        test.observe(control, Tally::new(u64::from(random.chance(row.candidate)), 1));
         test.rejects(row.alpha)
     })
 }
@@ -125,18 +121,6 @@ fn a_senseless_prior_is_no_way_to_nonsense() {
         }
         assert!(test.ln_evidence().is_finite());
     }
-}
-
-#[test]
-fn what_waits_is_bounded_and_the_rest_is_counted() {
-    let mut test = TwoByTwo::new(Prior::default());
-    let mut blocks = Blocks::new(2);
-    for _ in 0..WAITING_MAX + 10 {
-        blocks.control(false, &mut test);
-    }
-    assert_eq!(blocks.dropped(), 10);
-    blocks.candidate(true, &mut test);
-    assert_eq!((test.control(), test.candidate()), (Tally::new(0, 2), Tally::new(1, 1)));
 }
 
 proptest! {

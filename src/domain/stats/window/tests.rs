@@ -1,5 +1,9 @@
-use super::*;
+use std::sync::Arc;
+
 use proptest::prelude::*;
+
+use super::*;
+use crate::domain::stats::layout::{Feature, FeatureKind, Layout, Role, Value};
 
 fn latencies() -> impl Strategy<Value = Vec<(u32, Option<u32>, Option<u32>)>> {
     let time = 0u32..20_000_000;
@@ -88,4 +92,25 @@ fn the_overhead_is_what_neither_the_model_nor_the_queue_took() {
 fn stored_times_out_of_order_are_refused() {
     assert!(LatencyCounts::from_parts(vec![(2, 1), (1, 1)], 0).is_none());
     assert!(LatencyCounts::from_parts(vec![(1, 0)], 0).is_none());
+}
+
+/// A person who tries several baselines in a day sees the values counted by the last.
+#[test]
+fn the_newest_layout_of_a_window_is_counted() {
+    let counts = |name: usize| {
+        let name = format!("x{name}");
+        let feature = Feature::new(&*name, Role::Input, FeatureKind::Boolean);
+        let mut counts = Counts::new(Arc::new(Layout::new(vec![feature]).expect("a layout")));
+        counts.record(0, Value::Boolean(true));
+        counts
+    };
+    let mut window = WindowCounts::default();
+    (0..LAYOUTS_MAX + 2).for_each(|name| window.add_values(&counts(name)));
+    assert_eq!(window.values().len(), LAYOUTS_MAX);
+    for name in 2..LAYOUTS_MAX + 2 {
+        assert!(window.values_by(counts(name).layout().hash()).is_some(), "{name}");
+    }
+    window.add_values(&counts(LAYOUTS_MAX + 1));
+    let last = window.values_by(counts(LAYOUTS_MAX + 1).layout().hash()).expect("the last");
+    assert_eq!(last.features()[0].valid(), 2);
 }
