@@ -1,16 +1,18 @@
 //! What the tensors inside of a run take in memory.
 //!
 //! Owns an estimate for any sizes of the open dimensions and lengths of texts, made from the graph once: each
-//! tensor counts from the operator that makes it to the last one that reads it. It is evaluated before a run,
-//! and again within it ([`Watch`]) whenever an operator has decided a size by the values that it got. Leaves
-//! out what operators take for themselves. Never allocates by what a client says.
+//! tensor counts from the operator that makes it to the last one that reads it, those in the bodies of loops and
+//! branches while these run. It is evaluated before a run, and again within it ([`Watch`]) whenever an operator has
+//! decided a size by the values that it got. Leaves out what operators take for themselves. Never allocates by
+//! what a client says.
 
 use std::collections::HashMap;
 
 use tract_onnx::prelude::{DatumType, OutletId, TVec, Tensor, TractResult, TypedFact, TypedModel};
-use tract_onnx::tract_hir::internal::{Symbol, SymbolValues, TDim};
+use tract_onnx::tract_hir::internal::{Symbol, SymbolValues, TDim, bail};
 
 use super::ml::{self, Unacceptable};
+use super::onnx::bodies;
 
 const MIB: u64 = 1024 * 1024;
 /// The most bytes of a text that an operator of tract writes: those of a number.
@@ -55,52 +57,99 @@ struct Texts {
 
 impl Footprint {
     /// That of `model`, whose open dimensions are `symbols`.
+    ///
+    /// # Errors
+    /// When values decide a size within the body of a loop or a branch, which no run could be stopped for.
     pub(super) fn of(model: &TypedModel, symbols: &[Symbol]) -> TractResult<Self> {
-        let order = model.eval_order()?;
-        let mut at = HashMap::new();
         let mut footprint = Self {
             symbols: symbols.to_vec(),
             late: Vec::new(),
             sizes: Vec::new(),
-            steps: vec![Step::default(); order.len()],
+            steps: Vec::new(),
         };
+        footprint.enter(model, &mut HashMap::new(), None)?;
+        Ok(footprint)
+    }
+
+    /// Adds the steps of `model`: all of the graph, or what runs within the operator `within`. At the end nothing but
+    /// the outputs of the graph is held.
+    fn enter(
+        &mut self,
+        model: &TypedModel,
+        places: &mut HashMap<Size, usize>,
+        within: Option<&str>,
+    ) -> TractResult<()> {
         // For each tensor its size and the last step that reads it.
         let mut tensors: HashMap<OutletId, (usize, usize)> = HashMap::new();
         let mut texts = HashMap::new();
-        for (step, &node) in order.iter().enumerate() {
-            for input in &model.node(node).inputs {
-                if let Some((_, last)) = tensors.get_mut(input) {
-                    *last = step;
-                }
-            }
-            for (slot, outlet) in model.node(node).outputs.iter().enumerate() {
-                let id = OutletId::new(node, slot);
-                let held = texts_of(model, id, &outlet.fact, &texts);
-                texts.extend(held.map(|held| (id, held)));
-                if outlet.fact.konst.is_some() {
+        for node in model.eval_order()? {
+            let node = model.node(node);
+            let step = self.steps.len();
+            self.steps.push(Step::default());
+            for slot in 0..node.outputs.len() {
+                let id = OutletId::new(node.id, slot);
+                let Some(size) = size_of(model, id, &mut texts, within.is_some())? else {
                     continue;
-                }
-                let size = Size {
-                    elements: outlet.fact.shape.volume(),
-                    bytes: outlet.fact.datum_type.size_of() + held.map_or(0, |held| held.longest),
-                    given: held.is_some_and(|held| held.given),
                 };
-                let place = *at.entry(size.clone()).or_insert_with(|| footprint.add(size));
+                if let Some(body) = within
+                    && self.decides_late(&size)
+                {
+                    let (operator, name) = (node.op.name(), &node.name);
+                    bail!(
+                        "the operator {operator} (node '{name}') in the body of {body} makes a tensor whose size \
+                         only values decide, which is not supported there"
+                    );
+                }
+                let place = match places.get(&size) {
+                    Some(place) => *place,
+                    None => {
+                        let place = self.add(size.clone());
+                        places.insert(size, place);
+                        place
+                    }
+                };
                 tensors.insert(id, (place, step));
-                if let Some(step) = footprint.steps.get_mut(step) {
+                if let Some(step) = self.steps.get_mut(step) {
                     step.made.push(place);
                 }
             }
+            for body in bodies(&*node.op) {
+                let name = format!("{} (node '{}')", node.op.name(), node.name);
+                self.enter(body, places, Some(&name))?;
+            }
+            let last = self.steps.len().saturating_sub(1);
+            for input in &node.inputs {
+                if let Some((_, read)) = tensors.get_mut(input) {
+                    *read = last;
+                }
+            }
         }
+        let end = self.steps.len().saturating_sub(1);
         for output in &model.outputs {
-            tensors.remove(output);
+            match within {
+                // Handed over, or copied, when the body is through.
+                Some(_) => {
+                    if let Some((_, read)) = tensors.get_mut(output) {
+                        *read = end;
+                    }
+                }
+                None => {
+                    tensors.remove(output);
+                }
+            }
         }
         for (place, last) in tensors.into_values() {
-            if let Some(step) = footprint.steps.get_mut(last) {
+            if let Some(step) = self.steps.get_mut(last) {
                 step.dropped.push(place);
             }
         }
-        Ok(footprint)
+        Ok(())
+    }
+
+    /// Whether nothing that is known yet tells a size.
+    fn decides_late(&self, size: &Size) -> bool {
+        let known = |symbol: &Symbol| self.symbols.contains(symbol) || self.late.contains(symbol);
+        !size.elements.symbols().iter().all(known)
     }
 
     fn add(&mut self, size: Size) -> usize {
@@ -152,6 +201,27 @@ impl Footprint {
         }
         peak
     }
+}
+
+/// The size of a tensor, none where the graph holds it, or where it is given to a body, which is held outside of it.
+/// Notes its texts.
+fn size_of(
+    model: &TypedModel,
+    id: OutletId,
+    texts: &mut HashMap<OutletId, Texts>,
+    in_body: bool,
+) -> TractResult<Option<Size>> {
+    let fact = model.outlet_fact(id)?;
+    let held = texts_of(model, id, fact, texts);
+    texts.extend(held.map(|held| (id, held)));
+    if fact.konst.is_some() || in_body && model.node(id.node).inputs.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Size {
+        elements: fact.shape.volume(),
+        bytes: fact.datum_type.size_of() + held.map_or(0, |held| held.longest),
+        given: held.is_some_and(|held| held.given),
+    }))
 }
 
 /// What is known about the texts of a tensor, if it has some.

@@ -6,7 +6,9 @@
 
 mod bit_shift;
 mod blocks;
+mod bodies;
 mod bounded;
+mod boxes;
 mod cast;
 mod extreme;
 mod guard;
@@ -23,6 +25,7 @@ mod reduce_extreme;
 mod reduce_log_sum_exp;
 mod slice;
 mod unread;
+mod wiring;
 mod zeros;
 
 use std::sync::LazyLock;
@@ -31,17 +34,19 @@ use tract_onnx::Onnx;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::{AttributeProto, NodeProto};
-use tract_onnx::prelude::{Tensor, TractResult};
-use tract_onnx::tract_hir::infer::InferenceOp;
+use tract_onnx::prelude::{Tensor, TractResult, tensor0, tensor1};
 use tract_onnx::tract_hir::internal::bail;
 
+pub(super) use self::bodies::bodies;
 pub(super) use self::bounded::bound;
 pub(super) use self::guard::guard;
 pub(super) use self::unread::beyond;
+use self::wiring::Built;
 use super::ml::build;
 
 /// Puts the operators of this module into `onnx`.
 pub(super) fn register(onnx: &mut Onnx) {
+    onnx.op_register.insert("BiasGelu", pointwise::bias_gelu);
     onnx.op_register.insert("BitShift", build::<bit_shift::BitShift>);
     onnx.op_register.insert("Cast", cast::build);
     onnx.op_register.insert("CastLike", cast::like);
@@ -51,10 +56,12 @@ pub(super) fn register(onnx: &mut Onnx) {
     let dynamic = build::<quantize::DynamicQuantizeLinear>;
     onnx.op_register.insert("DynamicQuantizeLinear", dynamic);
     onnx.op_register.insert("Elu", pointwise::elu);
+    onnx.op_register.insert("FastGelu", pointwise::fast_gelu);
     onnx.op_register.insert("GRU", recurrent::build::<recurrent::Gru>);
     onnx.op_register.insert("GatherBlockQuantized", blocks::gather);
     onnx.op_register.insert("GatherND", nd::gather);
     onnx.op_register.insert("Gelu", pointwise::gelu);
+    onnx.op_register.insert("GlobalMaxPool", build::<reduce_extreme::GlobalMaxPool>);
     onnx.op_register.insert("HardSigmoid", pointwise::hard_sigmoid);
     onnx.op_register.insert("LSTM", recurrent::build::<recurrent::Lstm>);
     onnx.op_register.insert("LogSoftmax", build::<log_softmax::LogSoftmax>);
@@ -63,6 +70,7 @@ pub(super) fn register(onnx: &mut Onnx) {
     onnx.op_register.insert("Min", build::<extreme::Extreme<false>>);
     onnx.op_register.insert("Mish", pointwise::mish);
     onnx.op_register.insert("Mul", zeros::mul);
+    onnx.op_register.insert("NonMaxSuppression", boxes::build);
     onnx.op_register.insert("PRelu", zeros::prelu);
     onnx.op_register.insert("Pad", pad::build);
     onnx.op_register.insert("Pow", pointwise::pow);
@@ -88,10 +96,7 @@ pub(super) fn register(onnx: &mut Onnx) {
 /// Makes the Resize of a node. The nearest pixel of version 10 is the one below
 /// (<https://onnx.ai/onnx/operators/onnx__Resize.html>), and for smaller pictures nothing says which; tract takes the
 /// one that later versions take.
-fn resize(
-    context: &ParsingContext<'_>,
-    node: &NodeProto,
-) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+fn resize(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
     const NEAREST_MODE_SINCE: i64 = 11;
     if context.onnx_operator_set_version >= NEAREST_MODE_SINCE {
         return stock(context, node);
@@ -123,10 +128,7 @@ fn resize(
 /// Makes the normalisation of a node of `com.microsoft`: what is added to the variance by default there is less than
 /// tract takes
 /// (<https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md>).
-fn skip_normalization(
-    context: &ParsingContext<'_>,
-    node: &NodeProto,
-) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+fn skip_normalization(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
     const EPSILON: &str = "epsilon";
     let mut node = node.clone();
     if !node.attribute.iter().any(|attribute| attribute.name == EPSILON) {
@@ -141,10 +143,7 @@ fn skip_normalization(
 }
 
 /// What tract makes of a node whose operator is replaced.
-fn stock(
-    context: &ParsingContext<'_>,
-    node: &NodeProto,
-) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+fn stock(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
     static STOCK: LazyLock<Onnx> = LazyLock::new(tract_onnx::onnx);
     match STOCK.op_register.0.get(&node.op_type) {
         Some(build) => build(context, node),
@@ -154,13 +153,30 @@ fn stock(
 
 /// The constant of that name, `None` for what is computed while the model runs.
 fn constant(context: &ParsingContext<'_>, name: &str) -> TractResult<Option<Tensor>> {
-    let found = context.parent_graphs.iter().find_map(|graph| {
-        let initializer = graph.initializer.iter().find(|tensor| tensor.name == name);
-        initializer.or_else(|| {
-            let is_it = |node: &&NodeProto| node.op_type == "Constant" && node.output == [name];
-            let node = graph.node.iter().find(is_it)?;
-            node.attribute.iter().find(|attribute| attribute.name == "value")?.t.as_ref()
-        })
-    });
-    found.map(|tensor| context.load_tensor(tensor)).transpose()
+    for graph in &context.parent_graphs {
+        if let Some(tensor) = graph.initializer.iter().find(|tensor| tensor.name == name) {
+            return context.load_tensor(tensor).map(Some);
+        }
+        let is_it = |node: &&NodeProto| node.op_type == "Constant" && node.output == [name];
+        if let Some(node) = graph.node.iter().find(is_it) {
+            return written(context, node);
+        }
+    }
+    Ok(None)
+}
+
+/// What a Constant says in one of its attributes.
+fn written(context: &ParsingContext<'_>, node: &NodeProto) -> TractResult<Option<Tensor>> {
+    for attribute in &node.attribute {
+        let tensor = match (&*attribute.name, &attribute.t) {
+            ("value", Some(tensor)) => context.load_tensor(tensor)?,
+            ("value_float", _) => tensor0(attribute.f),
+            ("value_floats", _) => tensor1(&attribute.floats),
+            ("value_int", _) => tensor0(attribute.i),
+            ("value_ints", _) => tensor1(&attribute.ints),
+            _ => continue,
+        };
+        return Ok(Some(tensor));
+    }
+    Ok(None)
 }

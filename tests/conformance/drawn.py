@@ -15,6 +15,8 @@ def cases():
     random = numpy.random.default_rng(11)
     for make in (reductions, orders, normalisations, pools, convolutions, resizes, gathers, shapes, products, recurrent, grids, quantised, machines):
         yield from make(random)
+    # Drawn apart, so that those above stay what they are.
+    yield from edges(numpy.random.default_rng(21))
 
 
 def rows(random, shape, special=SPECIAL):
@@ -246,6 +248,54 @@ def shapes(random):
         scores = random.uniform(size=(1, 2, 6)).astype(FLOAT)
         rest = [numpy.array([3], numpy.int64), numpy.array([0.5], FLOAT), numpy.array([0.2], FLOAT)]
         yield Case("NonMaxSuppression", [boxes, scores, *rest], constants=[2, 3, 4], center_point_box=center)
+
+
+def edges(random):
+    """What onnxruntime clips, repeats or leaves out at the edges."""
+    for shape in ((2, 3, 4, 4), (1, 2, 19), (1, 1, 8, 8)):
+        yield single("GlobalMaxPool", random, shape, extreme=1)
+    # Steps that are exact, so that there is no doubt which weights are zero.
+    for mode in ("nearest", "linear", "cubic"):
+        for way in ("half_pixel", "asymmetric", "pytorch_half_pixel"):
+            scales = numpy.array([1, 1, *random.choice([0.5, 1.0, 2.0, 4.0], size=2)], FLOAT)
+            attributes = {"mode": mode, "coordinate_transformation_mode": way}
+            yield single("Resize", random, (1, 2, 4, 6), rest=[None, scales], special=[numpy.nan], spreads=True, **attributes)
+    for mode in ("constant", "reflect", "edge", "wrap"):
+        for _ in range(6):
+            pads = random.integers(-2, 6 if mode in ("edge", "wrap") else 3, size=4).astype(numpy.int64)
+            yield single("Pad", random, (3, 4), rest=[pads], mode=mode, opset=19)
+    for kind in (numpy.int64, numpy.bool_, numpy.uint8):
+        yield Case("Pad", [random.integers(0, 2, size=(3, 4)).astype(kind), numpy.array([1, 0, 0, 2])], constants=[1], opset=19)
+    for pads in ([-4, 0, 6, 0], [3, 0, -5, 0]):
+        yield single("Pad", random, (3, 4), rest=[numpy.array(pads, numpy.int64)], mode="constant", opset=19)
+    # Version 10 has all of it as attributes.
+    for mode in ("constant", "reflect", "edge"):
+        yield single("Pad", random, (3, 4), opset=10, mode=mode, pads=[1, 0, 2, 1], value=2.5)
+    yield from slices(random)
+    # What NaN does to the range there depends on its place.
+    yield single("DynamicQuantizeLinear", random, (3, 4), special=[numpy.inf, -numpy.inf], outputs=3)
+    yield Case("DynamicQuantizeLinear", [numpy.array([3e38, -3e38], FLOAT)], outputs=3)
+    for count in (2, 0):
+        boxes, scores = random.uniform(size=(1, 6, 4)).astype(FLOAT), random.uniform(size=(1, 2, 6)).astype(FLOAT)
+        spoilt = scores.copy()
+        spoilt[0, 0, 3] = numpy.nan
+        rest = [numpy.array([count]), numpy.array([0.5], FLOAT), numpy.array([0.2], FLOAT)]
+        yield Case("NonMaxSuppression", [boxes, scores, *rest], constants=[2, 3, 4], more=[[boxes, spoilt]])
+
+
+def slices(random):
+    draw = lambda count: random.integers(-9, 10, size=count).astype(numpy.int64)
+    for _ in range(60):
+        axes = numpy.array(random.permutation(2)[: random.integers(1, 3)], numpy.int64)
+        steps = random.choice([1, 2, 3, -1, -2], size=len(axes)).astype(numpy.int64)
+        yield single("Slice", random, (5, 6), rest=[draw(len(axes)), draw(len(axes)), axes, steps], special=())
+    # With bounds that come with each request, and data of different lengths.
+    for _ in range(20):
+        axes = numpy.array(random.permutation(2)[: random.integers(1, 3)], numpy.int64)
+        steps = random.choice([1, 1, 2, -1, -2], size=len(axes)).astype(numpy.int64)
+        data = lambda: random.normal(size=(5, int(random.integers(1, 8)))).astype(FLOAT)
+        more = [[data(), draw(len(axes)), draw(len(axes))] for _ in range(4)]
+        yield Case("Slice", [data(), draw(len(axes)), draw(len(axes)), axes, steps], constants=[3, 4], more=more)
 
 
 def products(random):

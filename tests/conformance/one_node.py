@@ -10,10 +10,10 @@ class Case:
     """An operator with its inputs: those at the positions of `constants` are part of the model, all others come with
     each request. `more` are further data sets. `exact` makes the right answer of what is given in double precision, or
     is `True` where onnxruntime has the operator so. `extreme` is 1 where the answer is the largest of some numbers and
-    -1 where it is the smallest."""
+    -1 where it is the smallest. Where it `spreads`, NaN is wherever a number in its place would make a difference."""
 
     def __init__(
-        self, operator, inputs, outputs=1, constants=(), domain="", opset=OPSET, exact=None, extreme=0, more=(), **attributes
+        self, operator, inputs, outputs=1, constants=(), domain="", opset=OPSET, exact=None, extreme=0, spreads=False, more=(), **attributes
     ):
         self.name = f"{domain}.{operator}" if domain else operator
         self.operator = operator
@@ -24,6 +24,7 @@ class Case:
         self.opset = opset
         self.exact = exact
         self.extreme = extreme
+        self.spreads = spreads
         self.attributes = attributes
         self.given = [at for at, x in enumerate(self.inputs) if x is not None and at not in self.constants]
         self.sets = [[self.inputs[at] for at in self.given], *[[numpy.asarray(x) for x in values] for values in more]]

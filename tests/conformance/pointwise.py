@@ -109,9 +109,13 @@ def cases():
     yield Case("Gelu", [numbers], domain="com.microsoft", exact=gelu)
     yield Case("QuickGelu", [numbers], domain="com.microsoft", exact=lambda x: x * logistic(numpy.float32(1.702) * x))
     yield Case("QuickGelu", [numbers], domain="com.microsoft", exact=lambda x: x * logistic(0.5 * x), alpha=0.5)
-    bias = numpy.linspace(-1, 1, len(NUMBERS)).astype(numpy.float32)
-    answer = lambda x, bias: gelu((x + bias).astype(numpy.float32).astype(numpy.float64))
-    yield Case("BiasGelu", [numbers[None], bias], domain="com.microsoft", exact=answer)
+    around = numpy.linspace(-6, 6, 241).astype(numpy.float32)
+    for numbers in (numbers, around):
+        yield Case("FastGelu", [numbers], domain="com.microsoft", exact=tanh_gelu)
+        bias = numpy.linspace(-1, 1, len(numbers)).astype(numpy.float32)
+        for operator, function in (("BiasGelu", gelu), ("FastGelu", tanh_gelu)):
+            answer = lambda x, bias, function=function: function((x + bias).astype(numpy.float32).astype(numpy.float64))
+            yield Case(operator, [numbers[None], bias], domain="com.microsoft", exact=answer)
 
 
 def whole_unary():
@@ -126,6 +130,9 @@ def clips():
         for low, high in ((0, 6), (-1e30, 1e30), (3, 1), (None, 6), (-2, None), (-numpy.inf, numpy.inf)):
             bounds = [None if bound is None else numpy.array(bound, dtype) for bound in (low, high)]
             yield Case("Clip", [numbers, *bounds], constants=[1, 2] if None not in bounds else [at for at in (1, 2) if bounds[at - 1] is not None])
+        # With bounds that come with each request.
+        for bounds in ((0, 6), (3, 1), (-1e30, 1e30)):
+            yield Case("Clip", [numbers, *(numpy.array(bound, dtype) for bound in bounds)])
     for dtype in (numpy.int32, numpy.int64, numpy.int8, numpy.uint8):
         bounds = [numpy.array(bound, dtype) for bound in (1, 7)]
         yield Case("Clip", [numpy.array(WHOLE[dtype], dtype), *bounds], constants=[1, 2])

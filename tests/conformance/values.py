@@ -2,8 +2,9 @@
 attributes drawn at random, and those of `com.microsoft`.
 
 A function of single numbers is held against the same in double precision, rounded afterwards. All else is held against
-onnxruntime, but for two things in which it is not consistent: a largest or smallest number of several of which one is NaN
-is NaN, and a Resize must agree with the reference of the `onnx` package too.
+onnxruntime, but for three things in which it is not consistent: a largest or smallest number of several of which one is
+NaN is NaN; a Resize must agree with the reference of the `onnx` package too; and there NaN is wherever it has a weight
+(onnxruntime lets it spread to the place before, the reference to the place behind).
 
 usage: values.py FOLDER
 """
@@ -46,6 +47,8 @@ def answered(case):
         answers = [exactly(case, values, answer) for values, answer in zip(case.sets, answers)]
     if case.extreme:
         answers = with_missing(model, case, answers)
+    if case.spreads:
+        answers = spread(model, case)
     case.declare(model, [answer.dtype for answer in answers[0]])
     if case.operator == "Resize" and not agrees(model, case, answers):
         return None
@@ -85,11 +88,24 @@ def marked(array, mark):
     return (mark * numpy.isnan(array)).astype(array.dtype) if array.dtype.kind == "f" else array
 
 
+def spread(model, case):
+    """The answers with NaN wherever it makes a difference what stands in its place."""
+    answers, others = (
+        run(model, case, [[instead(x, number) for x in values] for values in case.sets]) for number in (0.0, 1000.0)
+    )
+    return [[numpy.where(a == b, a, numpy.nan).astype(a.dtype) for a, b in zip(*pair)] for pair in zip(answers, others)]
+
+
+def instead(array, number):
+    return numpy.nan_to_num(array, nan=number, posinf=numpy.inf, neginf=-numpy.inf) if array.dtype.kind == "f" else array
+
+
 def agrees(model, case, answers):
-    """Whether the reference has the same answers. It lacks the oldest versions."""
+    """Whether the reference has the same answers on numbers. It lacks the oldest versions."""
     try:
         reference = ReferenceEvaluator(model)
-        found = [reference.run(None, case.named(values))[0] for values in case.sets]
+        sets = [values for values in case.sets if not numpy.isnan(values[0]).any()]
+        found = [reference.run(None, case.named(values))[0] for values in sets]
     except Exception:  # the reference raises what it likes
         return case.opset < 11 and all(values[0].shape[2:] != answer[0].shape[2:] for values, answer in zip(case.sets, answers))
     same = [

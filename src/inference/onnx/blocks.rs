@@ -8,19 +8,16 @@
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::{Tensor, TractResult, f16};
-use tract_onnx::tract_hir::infer::InferenceOp;
 use tract_onnx::tract_hir::internal::bail;
 
+use super::wiring::Built;
 use super::{constant, stock};
 
 /// The blocks that tract has a packed form for.
 const PACKED: i64 = 32;
 
 /// Makes MatMulNBits. Weights of 2 bits are packed for any multiple of the block.
-pub(super) fn mat_mul(
-    context: &ParsingContext<'_>,
-    node: &NodeProto,
-) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+pub(super) fn mat_mul(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
     let block: i64 = node.get_attr("block_size")?;
     let columns: i64 = node.get_attr("K")?;
     let narrow = node.get_attr_opt::<i64>("bits")? == Some(2);
@@ -29,20 +26,13 @@ pub(super) fn mat_mul(
 }
 
 /// Makes GatherBlockQuantized.
-pub(super) fn gather(
-    context: &ParsingContext<'_>,
-    node: &NodeProto,
-) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+pub(super) fn gather(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
     let packed = node.get_attr_opt::<i64>("block_size")? == Some(PACKED);
     build(context, node, packed)
 }
 
 /// Makes a node whose third input are scales, if they stay what they are where the blocks are `packed`.
-fn build(
-    context: &ParsingContext<'_>,
-    node: &NodeProto,
-    packed: bool,
-) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+fn build(context: &ParsingContext<'_>, node: &NodeProto, packed: bool) -> Built {
     if packed
         && let Some(name) = node.input.get(2)
         && let Some(scales) = constant(context, name)?

@@ -14,8 +14,8 @@ use tract_onnx::tract_hir::internal::{
 };
 use tract_onnx::tract_hir::internal::{as_op, bail, op_as_typed_op, op_out_of_plan};
 use tract_onnx::tract_hir::tract_core::ops::array::{DynTile, Range};
-use tract_onnx::tract_hir::tract_core::ops::scan::Scan;
 
+use super::bodies::bodies_mut;
 use crate::inference::ml::Unacceptable;
 
 /// An operator with a bound on what it makes.
@@ -32,15 +32,15 @@ enum Maker {
     Tile(DynTile),
 }
 
-/// Has such operators make at most `limit` bytes, also in the bodies of loops.
+/// Has such operators make at most `limit` bytes, also in the bodies of loops and branches.
 pub(in crate::inference) fn bound(model: &mut TypedModel, limit: u64) {
     for node in model.nodes_mut() {
         let range = node.op.downcast_ref::<Range>().cloned().map(Maker::Range);
         let tile = || node.op.downcast_ref::<DynTile>().cloned().map(Maker::Tile);
         if let Some(maker) = range.or_else(tile) {
             node.op = Box::new(Bounded { maker, limit });
-        } else if let Some(scan) = node.op.downcast_mut::<Scan>() {
-            bound(&mut scan.body, limit);
+        } else {
+            bodies_mut(&mut *node.op).into_iter().for_each(|body| bound(body, limit));
         }
     }
 }
@@ -73,7 +73,7 @@ impl Bounded {
 }
 
 /// Whole numbers, of which some may follow from shapes.
-fn numbers(symbols: &SymbolValues, of: &Tensor) -> TractResult<Vec<i64>> {
+pub(super) fn numbers(symbols: &SymbolValues, of: &Tensor) -> TractResult<Vec<i64>> {
     if of.datum_type() != DatumType::TDim {
         return Ok(of.cast_to::<i64>()?.try_as_plain_ram()?.as_slice::<i64>()?.to_vec());
     }

@@ -11,16 +11,16 @@
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::{
-    Datum, DatumType, DatumTypeExt as _, OutletId, SpecialOps as _, TValue, TVec, Tensor,
-    TractError, TractResult, TypedFact, TypedModel, tensor1, tvec,
+    Datum, DatumType, DatumTypeExt as _, OutletId, TValue, TVec, Tensor, TractError, TractResult,
+    TypedFact, TypedModel, tensor1, tvec,
 };
-use tract_onnx::tract_hir::infer::{InferenceOp, InferenceResult, Solver, TensorProxy};
 use tract_onnx::tract_hir::internal::{
-    EvalContext, EvalOp, Expansion, IntoTValue as _, Op, StaticName, TypedOp,
+    EvalContext, EvalOp, IntoTValue as _, Op, StaticName, TypedOp,
 };
-use tract_onnx::tract_hir::internal::{as_op, bail, expand, op_as_typed_op, op_out_of_plan};
+use tract_onnx::tract_hir::internal::{as_op, bail, op_as_typed_op, op_out_of_plan};
 use tract_onnx::tract_hir::tract_core::ops::cast::cast;
 
+use super::wiring::{self, Built, Wiring};
 use crate::inference::ml::Unacceptable;
 
 /// Changes the element type.
@@ -30,19 +30,13 @@ struct Cast {
 }
 
 /// Makes the operator of a node.
-pub(super) fn build(
-    _context: &ParsingContext<'_>,
-    node: &NodeProto,
-) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
-    Ok((expand(Cast { to: node.get_attr::<DatumType>("to")? }), Vec::new()))
+pub(super) fn build(_: &ParsingContext<'_>, node: &NodeProto) -> Built {
+    wiring::built(Cast { to: node.get_attr::<DatumType>("to")? })
 }
 
 /// Makes the operator of a CastLike, which has the type from its second input.
-pub(super) fn like(
-    _context: &ParsingContext<'_>,
-    _node: &NodeProto,
-) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
-    Ok((expand(CastLike), Vec::new()))
+pub(super) fn like(_: &ParsingContext<'_>, _: &NodeProto) -> Built {
+    wiring::built(CastLike)
 }
 
 /// What stands for a type: symbolic numbers are integers.
@@ -54,8 +48,8 @@ fn whole(datum_type: DatumType) -> DatumType {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct CastLike;
 
-impl Expansion for CastLike {
-    fn name(&self) -> StaticName {
+impl Wiring for CastLike {
+    fn operator(&self) -> StaticName {
         "CastLike".into()
     }
 
@@ -64,25 +58,15 @@ impl Expansion for CastLike {
         prefix: &str,
         model: &mut TypedModel,
         inputs: &[OutletId],
-    ) -> TractResult<TVec<OutletId>> {
+    ) -> TractResult<OutletId> {
         let [input, like] = inputs else { bail!("CastLike takes two inputs") };
         let to = whole(model.outlet_fact(*like)?.datum_type);
         Cast { to }.wire(prefix, model, &[*input])
     }
 
-    fn rules<'r, 'p: 'r, 's: 'r>(
-        &'s self,
-        solver: &mut Solver<'r>,
-        inputs: &'p [TensorProxy],
-        outputs: &'p [TensorProxy],
-    ) -> InferenceResult {
-        let ([input, like], [output]) = (inputs, outputs) else {
-            bail!("CastLike has two inputs and one output");
-        };
-        solver.equals(&input.shape, &output.shape)?;
-        solver.given_2(&input.datum_type, &like.datum_type, move |solver, from, to| {
-            solver.equals(&output.datum_type, Cast { to: whole(to) }.result(from))
-        })
+    fn datum_type(&self, inputs: &[DatumType]) -> TractResult<DatumType> {
+        let [from, to] = inputs else { bail!("CastLike takes two inputs") };
+        Ok(Cast { to: whole(*to) }.result(*from))
     }
 }
 
@@ -100,8 +84,8 @@ impl Cast {
     }
 }
 
-impl Expansion for Cast {
-    fn name(&self) -> StaticName {
+impl Wiring for Cast {
+    fn operator(&self) -> StaticName {
         Op::name(self)
     }
 
@@ -110,31 +94,21 @@ impl Expansion for Cast {
         prefix: &str,
         model: &mut TypedModel,
         inputs: &[OutletId],
-    ) -> TractResult<TVec<OutletId>> {
+    ) -> TractResult<OutletId> {
         let [input] = inputs else { bail!("Cast takes one input") };
         let from = model.outlet_fact(*input)?.datum_type;
         if self.result(from) == from {
-            return Ok(tvec!(*input));
+            return Ok(*input);
         }
         if self.is_stock(from) {
-            return model.wire_node(prefix, cast(self.to), inputs);
+            return wiring::node(prefix, model, cast(self.to), inputs);
         }
-        model.wire_node(prefix, self.clone(), inputs)
+        wiring::node(prefix, model, self.clone(), inputs)
     }
 
-    fn rules<'r, 'p: 'r, 's: 'r>(
-        &'s self,
-        solver: &mut Solver<'r>,
-        inputs: &'p [TensorProxy],
-        outputs: &'p [TensorProxy],
-    ) -> InferenceResult {
-        let ([input], [output]) = (inputs, outputs) else {
-            bail!("Cast has one input and one output");
-        };
-        solver.equals(&input.shape, &output.shape)?;
-        solver.given(&input.datum_type, move |solver, from| {
-            solver.equals(&output.datum_type, self.result(from))
-        })
+    fn datum_type(&self, inputs: &[DatumType]) -> TractResult<DatumType> {
+        let [from] = inputs else { bail!("Cast takes one input") };
+        Ok(self.result(*from))
     }
 }
 

@@ -1,9 +1,11 @@
-//! `ai.onnx` Max and Min.
+//! `ai.onnx` Max and Min, and Clip between bounds that are computed or no floating-point numbers.
 //!
 //! Owns that a value which is missing stays missing (IEEE 754-2019, section 9.6: maximum and minimum), as it does in
 //! onnxruntime; tract's own drop a NaN.
 
 use half::f16;
+use tract_onnx::model::ParsingContext;
+use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::{
     Datum, DatumType, IntoTensor as _, TValue, TVec, Tensor, TractResult, tvec,
 };
@@ -11,7 +13,8 @@ use tract_onnx::tract_hir::internal::{IntoTValue as _, TDim, bail};
 use tract_onnx::tract_hir::tract_core::broadcast::multi_broadcast;
 
 use super::reduce_extreme::exceeds;
-use crate::inference::ml::{Attributes, Form, Operator};
+use super::wiring::Built;
+use crate::inference::ml::{self, Attributes, Form, Operator};
 
 /// The largest of the inputs, element by element, or the smallest.
 #[derive(Debug)]
@@ -43,6 +46,57 @@ impl<const LARGEST: bool> Operator for Extreme<LARGEST> {
             best = extreme::<LARGEST>(best, &other)?;
         }
         Ok(tvec!(best.into_tvalue()))
+    }
+}
+
+/// What lies between the other inputs.
+#[derive(Debug)]
+struct Clip {
+    /// Whether there is a bound below; the last input may be one above.
+    low: bool,
+}
+
+/// Makes the Clip of a node whose bounds are inputs.
+pub(super) fn clip(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
+    let mut operator: Clip = ml::parse(node, context.onnx_operator_set_version)?;
+    operator.low = node.input.get(1).is_some_and(|name| !name.is_empty());
+    Ok((ml::wrap(operator, node), Vec::new()))
+}
+
+impl Operator for Clip {
+    const NAME: &'static str = "Clip";
+
+    fn parse(_attributes: &Attributes<'_>) -> TractResult<Self> {
+        Ok(Self { low: false })
+    }
+
+    fn forms(&self, inputs: &[Form]) -> TractResult<TVec<Form>> {
+        let [numbers, bounds @ ..] = inputs else { bail!("Clip takes numbers") };
+        let datum_type = numbers.datum_type;
+        for bound in bounds {
+            if bound.datum_type != datum_type || bound.shape.iter().any(|dim| *dim != TDim::from(1))
+            {
+                bail!("Clip of {datum_type:?} takes one number of that type as a bound");
+            }
+        }
+        Ok(tvec!(numbers.clone()))
+    }
+
+    fn run(&self, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let mut inputs = inputs.into_iter();
+        let Some(numbers) = inputs.next() else { bail!("Clip takes numbers") };
+        let mut numbers = numbers.into_tensor();
+        let shape: TVec<usize> = numbers.shape().into();
+        if self.low
+            && let Some(low) = inputs.next()
+        {
+            numbers = extreme::<true>(numbers, &low)?;
+        }
+        // Last, so that it counts where the bounds are the wrong way round.
+        if let Some(high) = inputs.next() {
+            numbers = extreme::<false>(numbers, &high)?;
+        }
+        Ok(tvec!(numbers.into_shape(&shape)?.into_tvalue()))
     }
 }
 
@@ -128,5 +182,21 @@ mod tests {
         assert_eq!(plain.as_slice::<i64>().unwrap(), [1, 3, 9, 5, 5, 9]);
         let truth = || tensor1(&[true]).into_tvalue();
         assert!(Extreme::<true>.run(tvec!(truth(), truth())).is_err());
+    }
+
+    #[test]
+    fn what_is_missing_lies_between_no_bounds() {
+        let numbers = || tensor1(&[f32::NAN, -3.0, 0.5, 7.0]).into_tvalue();
+        let bound = |bound: f32| tract_onnx::prelude::tensor0(bound).into_tvalue();
+        let run = |low: bool, inputs: TVec<TValue>| {
+            let output = Clip { low }.run(inputs).unwrap().remove(0);
+            let found = output.try_as_plain_ram().unwrap().as_slice::<f32>().unwrap().to_vec();
+            assert!(found[0].is_nan());
+            found[1..].to_vec()
+        };
+        assert_eq!(run(true, tvec!(numbers(), bound(-1.0), bound(2.0))), [-1.0, 0.5, 2.0]);
+        assert_eq!(run(true, tvec!(numbers(), bound(2.0), bound(-1.0))), [-1.0; 3]);
+        assert_eq!(run(true, tvec!(numbers(), bound(1.0))), [1.0, 1.0, 7.0]);
+        assert_eq!(run(false, tvec!(numbers(), bound(1.0))), [-3.0, 0.5, 1.0]);
     }
 }

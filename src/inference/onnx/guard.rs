@@ -20,8 +20,8 @@ use tract_onnx::tract_hir::tract_core::ops::array::{
 use tract_onnx::tract_hir::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_hir::tract_core::ops::cnn::{MaxPool, OptMaxPool};
 use tract_onnx::tract_hir::tract_core::ops::math::{Div, Rem};
-use tract_onnx::tract_hir::tract_core::ops::scan::Scan;
 
+use super::bodies::bodies_mut;
 use super::{missing, parts, pointwise};
 use crate::inference::ml::Unacceptable;
 
@@ -41,7 +41,7 @@ enum Guarded {
     Topk(Topk),
 }
 
-/// Has the values of such operators looked at, also in the bodies of loops.
+/// Has the values of such operators looked at, also in the bodies of loops and branches.
 pub(in crate::inference) fn guard(model: &mut TypedModel) {
     let guarded: Vec<Option<Guarded>> = (0..model.nodes().len())
         .map(|node| {
@@ -58,8 +58,8 @@ pub(in crate::inference) fn guard(model: &mut TypedModel) {
             node.op = Box::new(guarded);
         } else if let Some(function) = pointwise::exact(&*node.op) {
             node.op = Box::new(function);
-        } else if let Some(scan) = node.op.downcast_mut::<Scan>() {
-            guard(&mut scan.body);
+        } else {
+            bodies_mut(&mut *node.op).into_iter().for_each(guard);
         }
     }
     parts::check(model);
@@ -122,8 +122,7 @@ impl Guarded {
 
     /// Looks at the second input.
     fn check(&self, inputs: &[TValue]) -> TractResult<()> {
-        if matches!(self, Self::OneHot(_) | Self::MaxPool(_) | Self::OptMaxPool(_) | Self::Topk(_))
-        {
+        if matches!(self, Self::OneHot(_) | Self::MaxPool(_) | Self::OptMaxPool(_)) {
             return Ok(());
         }
         let [data, second, ..] = inputs else { bail!("{} takes two inputs", self.inner().name()) };
@@ -137,7 +136,10 @@ impl Guarded {
             Self::GatherNd(GatherNd { batch_dims }) => within_nd(second, shape, *batch_dims),
             Self::ScatterNd(_) => within_nd(second, shape, 0),
             Self::Division(_) => divisible(second),
-            _ => Ok(()),
+            Self::Topk(Topk { axis, .. }) => {
+                countable(second, shape.get(*axis).copied().unwrap_or(0))
+            }
+            Self::OneHot(_) | Self::MaxPool(_) | Self::OptMaxPool(_) => Ok(()),
         }
     }
 }
@@ -163,6 +165,16 @@ fn within_nd(indices: &Tensor, shape: &[usize], first: usize) -> TractResult<()>
         Some(sizes) => within(indices, sizes),
         None => bail!("indices of {parts} parts for the shape {shape:?}"),
     }
+}
+
+/// Refuses to look for more places than there are, of which tract would make so many.
+fn countable(count: &Tensor, size: usize) -> TractResult<()> {
+    let count = count.cast_to_scalar::<i64>()?;
+    if usize::try_from(count).is_ok_and(|count| count <= size) {
+        return Ok(());
+    }
+    let reason = format!("the first {count} are asked for in an order of {size}");
+    Err(Unacceptable::new(reason).into())
 }
 
 /// Refuses a divisor of zero.
@@ -246,6 +258,7 @@ impl TypedOp for Guarded {
 #[cfg(test)]
 mod tests {
     use tract_onnx::prelude::{tensor0, tensor1, tensor2};
+    use tract_onnx::tract_hir::internal::ToDim as _;
     use tract_onnx::tract_hir::tract_core::ops::math::div;
 
     use super::*;
@@ -282,6 +295,18 @@ mod tests {
         let found = run(&divide, &[tensor1(&[7_i64, -7]), tensor1(&[2_i64, 2])]);
         assert_eq!(found.expect("divisible"), tensor1(&[3_i64, -3]));
         assert!(refused(&divide, &[tensor1(&[7_i64]), tensor1(&[0_i64])]));
+    }
+
+    #[test]
+    fn more_places_than_there_are_is_the_callers_mistake() {
+        let op = Topk { axis: 0, largest: true, fallback_k: 2.to_dim() };
+        let numbers = tensor1(&[1_f32, 3.0, 2.0]);
+        let find = |count: i64| [numbers.clone(), tensor1(&[count])];
+        let found = run(&Guarded::Topk(op.clone()), &find(2)).expect("there are");
+        assert_eq!(found, tensor1(&[3_f32, 2.0]));
+        for count in [4, 1_000_000_000_000, -1, i64::MIN] {
+            assert!(refused(&Guarded::Topk(op.clone()), &find(count)), "{count}");
+        }
     }
 
     #[test]

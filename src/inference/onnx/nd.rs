@@ -7,25 +7,24 @@
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::{
-    DatumType, DatumTypeExt as _, OutletId, SpecialOps as _, TValue, TVec, Tensor, TractResult,
-    TypedFact, TypedModel, tvec,
+    DatumType, DatumTypeExt as _, OutletId, TValue, TVec, Tensor, TractResult, TypedFact,
+    TypedModel, tvec,
 };
-use tract_onnx::tract_hir::infer::{
-    InferenceOp, InferenceResult, InferenceRulesOp as _, Solver, TensorProxy,
-};
+use tract_onnx::tract_hir::infer::{InferenceResult, InferenceRulesOp as _, Solver, TensorProxy};
 use tract_onnx::tract_hir::internal::{
     EvalContext, EvalOp, Expansion, IntoTValue as _, Op, StaticName, TypedOp,
 };
-use tract_onnx::tract_hir::internal::{as_op, bail, expand, op_as_typed_op, op_out_of_plan};
+use tract_onnx::tract_hir::internal::{as_op, bail, op_as_typed_op, op_out_of_plan};
 use tract_onnx::tract_hir::ops::array::{GatherNd, ScatterNd, ScatterReduction};
 
-/// GatherND.
-#[derive(Debug, Clone)]
-struct Gather(GatherNd);
+use super::wiring::{self, Built, Wiring};
 
-/// ScatterND.
+/// An operator of tract that takes indices from the front only.
 #[derive(Debug, Clone)]
-struct Scatter(ScatterNd);
+enum Nd {
+    Gather(GatherNd),
+    Scatter(ScatterNd),
+}
 
 /// Makes indices below 0 those of the same places from the front.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,22 +34,15 @@ struct FromFront {
 }
 
 /// Makes GatherND.
-pub(super) fn gather(
-    _context: &ParsingContext<'_>,
-    node: &NodeProto,
-) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+pub(super) fn gather(_: &ParsingContext<'_>, node: &NodeProto) -> Built {
     let batch_dims = node.get_attr_opt("batch_dims")?.unwrap_or(0);
-    Ok((expand(Gather(GatherNd::new(batch_dims))), Vec::new()))
+    wiring::built(Nd::Gather(GatherNd::new(batch_dims)))
 }
 
 /// Makes ScatterND.
-pub(super) fn scatter(
-    _context: &ParsingContext<'_>,
-    node: &NodeProto,
-) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+pub(super) fn scatter(_: &ParsingContext<'_>, node: &NodeProto) -> Built {
     let reduction = node.get_attr_opt::<&str>("reduction")?.unwrap_or("none");
-    let reduction = ScatterReduction::parse(reduction)?;
-    Ok((expand(Scatter(ScatterNd::new(reduction))), Vec::new()))
+    wiring::built(Nd::Scatter(ScatterNd::new(ScatterReduction::parse(reduction)?)))
 }
 
 /// Wires the step before the operator where there may be an index below 0.
@@ -66,12 +58,7 @@ fn from_front(
     {
         return Ok(indices);
     }
-    let wired =
-        model.wire_node(format!("{prefix}.from_front"), FromFront { first }, &[data, indices])?;
-    match wired.first() {
-        Some(output) => Ok(*output),
-        None => bail!("indices are one output"),
-    }
+    wiring::node(format!("{prefix}.from_front"), model, FromFront { first }, &[data, indices])
 }
 
 /// The indices from the front; along their last dimension they belong to `sizes` in turn.
@@ -87,9 +74,12 @@ fn counted(indices: &Tensor, sizes: &[usize]) -> TractResult<Tensor> {
     Ok(indices)
 }
 
-impl Expansion for Gather {
-    fn name(&self) -> StaticName {
-        "GatherND".into()
+impl Wiring for Nd {
+    fn operator(&self) -> StaticName {
+        match self {
+            Self::Gather(_) => "GatherND".into(),
+            Self::Scatter(_) => "ScatterND".into(),
+        }
     }
 
     fn wire(
@@ -97,10 +87,18 @@ impl Expansion for Gather {
         prefix: &str,
         model: &mut TypedModel,
         inputs: &[OutletId],
-    ) -> TractResult<TVec<OutletId>> {
-        let [data, indices] = inputs else { bail!("GatherND takes data and indices") };
-        let indices = from_front(prefix, model, *data, *indices, self.0.batch_dims)?;
-        model.wire_node(prefix, self.0.clone(), &[*data, indices])
+    ) -> TractResult<OutletId> {
+        match (self, inputs) {
+            (Self::Gather(op), [data, indices]) => {
+                let indices = from_front(prefix, model, *data, *indices, op.batch_dims)?;
+                wiring::node(prefix, model, op.clone(), &[*data, indices])
+            }
+            (Self::Scatter(op), [data, indices, updates]) => {
+                let indices = from_front(prefix, model, *data, *indices, 0)?;
+                wiring::only(prefix, &op.wire(prefix, model, &[*data, indices, *updates])?)
+            }
+            _ => bail!("{} does not take {} inputs", self.operator(), inputs.len()),
+        }
     }
 
     fn rules<'r, 'p: 'r, 's: 'r>(
@@ -109,35 +107,10 @@ impl Expansion for Gather {
         inputs: &'p [TensorProxy],
         outputs: &'p [TensorProxy],
     ) -> InferenceResult {
-        self.0.rules(solver, inputs, outputs)
-    }
-}
-
-impl Expansion for Scatter {
-    fn name(&self) -> StaticName {
-        "ScatterND".into()
-    }
-
-    fn wire(
-        &self,
-        prefix: &str,
-        model: &mut TypedModel,
-        inputs: &[OutletId],
-    ) -> TractResult<TVec<OutletId>> {
-        let [data, indices, updates] = inputs else {
-            bail!("ScatterND takes data, indices and updates");
-        };
-        let indices = from_front(prefix, model, *data, *indices, 0)?;
-        Expansion::wire(&self.0, prefix, model, &[*data, indices, *updates])
-    }
-
-    fn rules<'r, 'p: 'r, 's: 'r>(
-        &'s self,
-        solver: &mut Solver<'r>,
-        inputs: &'p [TensorProxy],
-        outputs: &'p [TensorProxy],
-    ) -> InferenceResult {
-        Expansion::rules(&self.0, solver, inputs, outputs)
+        match self {
+            Self::Gather(op) => op.rules(solver, inputs, outputs),
+            Self::Scatter(op) => Expansion::rules(op, solver, inputs, outputs),
+        }
     }
 }
 

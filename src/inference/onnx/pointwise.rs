@@ -1,13 +1,14 @@
 //! Functions of one number: `ai.onnx` Sigmoid, Tanh, Relu, Clip, HardSigmoid, Celu, Elu, Selu, Softplus, Mish, Swish,
-//! HardSwish, Gelu, Erf, Asinh, Acosh, and square roots that are written as powers.
+//! HardSwish, Gelu, Erf, Asinh, Acosh, and square roots that are written as powers; `com.microsoft` QuickGelu,
+//! and BiasGelu and FastGelu, which add a bias first.
 //!
 //! Owns these functions (<https://onnx.ai/onnx/operators/index.html>) for FP32, FP64 and FP16: right to the last
 //! digits over the whole range, and NaN stays NaN. tract approximates Sigmoid, Tanh and Erf by rational
 //! functions that end at a few units of 1e-7 where the true value is far smaller, gives a number for NaN, leaves
 //! out Celu's factor, takes the logarithm of infinity for the Softplus of 89, and overflows in between for huge
 //! numbers. Operators that tract puts together of its own functions are found in the graph ([`exact`]). Bounds of
-//! Clip that are computed while the model runs, and other element types, are left to tract. Never looks at
-//! neighbours.
+//! Clip that are computed while the model runs are [`extreme`]'s, other element types are left to tract. Never looks
+//! at neighbours.
 
 mod functions;
 #[cfg(test)]
@@ -16,16 +17,16 @@ mod tests;
 use half::f16;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
-use tract_onnx::prelude::{
-    DatumType, OutletId, SpecialOps as _, TVec, Tensor, TractResult, TypedModel,
-};
-use tract_onnx::tract_hir::infer::{InferenceOp, InferenceResult, Solver, TensorProxy};
-use tract_onnx::tract_hir::internal::{Expansion, StaticName, TypedOp, bail, expand};
+use tract_onnx::prelude::{DatumType, OutletId, Tensor, TractResult, TypedModel};
+use tract_onnx::tract_hir::internal::{Expansion as _, StaticName, TypedOp, bail};
 use tract_onnx::tract_hir::ops::activations;
+use tract_onnx::tract_hir::tract_core::ops::change_axes::wire_with_rank_broadcast;
 use tract_onnx::tract_hir::tract_core::ops::element_wise::{ElementWiseMiniOp, ElementWiseOp};
 use tract_onnx::tract_hir::tract_core::ops::{math, nn};
 
 use self::functions::{between, lanes};
+use super::extreme;
+use super::wiring::{Built, Wiring, built, node, only};
 use crate::inference::ml::logistics;
 
 /// A function of one number. Its constants are finite or infinite, never NaN.
@@ -88,12 +89,9 @@ impl Pointwise {
     }
 }
 
-/// What is put into tract's register of operators.
-type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
-
-fn built(function: Pointwise) -> Built {
-    Ok((expand(function), Vec::new()))
-}
+/// A function of the first input, to which the second is added where there is one.
+#[derive(Debug, Clone, Copy)]
+struct Biased(Pointwise);
 
 /// Makes the Sigmoid of a node.
 pub(super) fn sigmoid(_: &ParsingContext<'_>, _: &NodeProto) -> Built {
@@ -168,6 +166,16 @@ pub(super) fn gelu(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
     }
 }
 
+/// Makes the BiasGelu of a node.
+pub(super) fn bias_gelu(_: &ParsingContext<'_>, _: &NodeProto) -> Built {
+    built(Biased(Pointwise::Gelu))
+}
+
+/// Makes the FastGelu of a node.
+pub(super) fn fast_gelu(_: &ParsingContext<'_>, _: &NodeProto) -> Built {
+    built(Biased(Pointwise::GeluTanh))
+}
+
 /// Makes the Pow of a node: a square root where that is the exponent, else tract's.
 pub(super) fn pow(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
     let exponent = match node.input.get(1) {
@@ -199,7 +207,7 @@ pub(super) fn clip(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
     } else {
         match (bound(context, node, 1)?, bound(context, node, 2)?) {
             (Some(low), Some(high)) => (low, high),
-            _ => return super::stock(context, node),
+            _ => return extreme::clip(context, node),
         }
     };
     built(Pointwise::Clip { low, high })
@@ -258,22 +266,9 @@ pub(super) fn exact(op: &dyn TypedOp) -> Option<ElementWiseOp> {
     Some(ElementWiseOp(Box::new(function), None))
 }
 
-impl Expansion for Pointwise {
-    fn name(&self) -> StaticName {
-        ElementWiseMiniOp::name(self).into()
-    }
-
-    fn rules<'r, 'p: 'r, 's: 'r>(
-        &'s self,
-        solver: &mut Solver<'r>,
-        inputs: &'p [TensorProxy],
-        outputs: &'p [TensorProxy],
-    ) -> InferenceResult {
-        let ([input, ..], [output]) = (inputs, outputs) else {
-            bail!("{} has an input and one output", ElementWiseMiniOp::name(self));
-        };
-        solver.equals(&input.datum_type, &output.datum_type)?;
-        solver.equals(&input.shape, &output.shape)
+impl Wiring for Pointwise {
+    fn operator(&self) -> StaticName {
+        self.name().into()
     }
 
     fn wire(
@@ -281,22 +276,42 @@ impl Expansion for Pointwise {
         prefix: &str,
         model: &mut TypedModel,
         inputs: &[OutletId],
-    ) -> TractResult<TVec<OutletId>> {
+    ) -> TractResult<OutletId> {
         let Some(input) = inputs.first() else { bail!("{prefix} has no input") };
         let datum_type = model.outlet_fact(*input)?.datum_type;
         match (datum_type, *self) {
             (DatumType::F32 | DatumType::F64 | DatumType::F16, _) => {
-                model.wire_node(prefix, ElementWiseOp(Box::new(*self), None), &[*input])
+                node(prefix, model, ElementWiseOp(Box::new(*self), None), &[*input])
             }
             (_, Self::Clip { low, high }) => {
                 let bound = |bound: Bound| match bound {
                     Bound::At(bound) if bound.is_finite() => Some(bound as f32),
                     Bound::At(_) | Bound::OfType => None,
                 };
-                activations::Clip::new(bound(low), bound(high)).wire(prefix, model, &[*input])
+                let clip = activations::Clip::new(bound(low), bound(high));
+                only(prefix, &clip.wire(prefix, model, &[*input])?)
             }
             _ => bail!("{prefix} takes floating-point numbers, not {datum_type:?}"),
         }
+    }
+}
+
+impl Wiring for Biased {
+    fn operator(&self) -> StaticName {
+        self.0.operator()
+    }
+
+    fn wire(
+        &self,
+        prefix: &str,
+        model: &mut TypedModel,
+        inputs: &[OutletId],
+    ) -> TractResult<OutletId> {
+        if inputs.len() < 2 {
+            return self.0.wire(prefix, model, inputs);
+        }
+        let sum = wire_with_rank_broadcast(format!("{prefix}.bias"), model, math::add(), inputs)?;
+        self.0.wire(prefix, model, &sum)
     }
 }
 
@@ -336,7 +351,7 @@ impl ElementWiseMiniOp for Pointwise {
                     *half = f16::from_f32(single[0]);
                 }
             }
-            other => bail!("{} takes floating-point numbers, not {other:?}", Expansion::name(self)),
+            other => bail!("{} takes floating-point numbers, not {other:?}", self.name()),
         }
         Ok(())
     }

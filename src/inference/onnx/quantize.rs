@@ -3,8 +3,8 @@
 //! Owns `saturate(round(x / scale) + zero_point)`, rounded to even
 //! (<https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html>), for 8 and 16 bits. tract multiplies by the
 //! reciprocal of the scale, which rounds some numbers to their neighbour, adds the zero point in a type that
-//! overflows for what is far out of range, and wants scales that are constants. NaN becomes the lowest level,
-//! as in onnxruntime. Blocks, FP8 and 4 bits are refused. Never quantizes what a graph does not ask for.
+//! overflows for what is far out of range, and wants scales that are constants. NaN becomes the lowest level, and
+//! an infinite range has the zero point that onnxruntime gives it. Blocks, FP8 and 4 bits are refused. Never quantizes what a graph does not ask for.
 
 use tract_onnx::prelude::{Datum, DatumType, TValue, TVec, Tensor, TractResult, tensor0, tvec};
 use tract_onnx::tract_hir::internal::{IntoTValue as _, TDim, bail};
@@ -128,7 +128,9 @@ impl Operator for DynamicQuantizeLinear {
         let bounds @ (bottom, top) = bounds(DatumType::U8)?;
         let range = (high - low) / (top - bottom);
         let scale = if range > 0.0 { range } else { 1.0 };
-        let zero = level(-low, scale, 0.0, bounds);
+        let zero = -low / scale;
+        // Of an infinite range with an infinite end there is none; onnxruntime takes the highest level.
+        let zero = if zero.is_nan() { top } else { level(zero, 1.0, 0.0, bounds) };
         let quantized = read.iter().map(|x| level(*x, scale, zero, bounds));
         let quantized = tensor(quantized, DatumType::U8)?.into_shape(numbers.shape())?;
         Ok(tvec!(
@@ -226,6 +228,20 @@ mod tests {
             let scale = outputs[1].cast_to_scalar::<f32>().expect("one");
             assert!(scale > 0.0, "{numbers:?}: {scale}");
         }
+        let levels = |numbers: &[f32]| {
+            let outputs = DynamicQuantizeLinear.run(tvec!(tensor1(numbers).into_tvalue()));
+            let outputs = outputs.expect("runs");
+            let levels = outputs[0].try_as_plain_ram().expect("plain");
+            let scale = outputs[1].cast_to_scalar::<f32>().expect("one");
+            let zero = outputs[2].cast_to_scalar::<u8>().expect("one");
+            (levels.as_slice::<u8>().expect("levels").to_vec(), scale, zero)
+        };
+        let infinity = f32::INFINITY;
+        assert_eq!(levels(&[1.0, 2.0, infinity]), (vec![0, 0, 0], infinity, 0));
+        assert_eq!(levels(&[1.0, 2.0, -infinity]), (vec![255, 255, 0], infinity, 255));
+        assert_eq!(levels(&[infinity, -infinity, 1.0]), (vec![0, 0, 255], infinity, 255));
+        assert_eq!(levels(&[3e38, -3e38]), (vec![0, 0], infinity, 0));
+        assert_eq!(levels(&[f32::NAN, 1.0, 2.0]).0, [0, 127, 255]);
         let numbers = tensor1(&[0_f32, 2.0, -3.0, -2.5, 1.34, 0.5]);
         let outputs = DynamicQuantizeLinear.run(tvec!(numbers.into_tvalue())).expect("runs");
         let levels = outputs[0].try_as_plain_ram().expect("plain");

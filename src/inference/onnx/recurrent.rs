@@ -17,13 +17,13 @@ use std::marker::PhantomData;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::{DatumType, TValue, TVec, Tensor, TractResult, tvec};
-use tract_onnx::tract_hir::infer::InferenceOp;
 use tract_onnx::tract_hir::internal::{IntoTValue as _, TDim, bail};
 
 use self::cell::{Cell, Step, Weights};
 pub(super) use self::cell::{Gru, Lstm, Rnn};
 use self::function::Function;
 use self::products::products;
+use super::wiring::Built;
 use crate::inference::ml::{self, Attributes, Form, Operator, Unacceptable};
 
 /// How many rows are multiplied by the input weights at a time, of several steps where a step has fewer.
@@ -51,10 +51,7 @@ struct Direction {
 }
 
 /// Makes the operator of a node.
-pub(super) fn build<C: Cell>(
-    context: &ParsingContext<'_>,
-    node: &NodeProto,
-) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+pub(super) fn build<C: Cell>(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
     let mut operator = ml::parse::<Recurrent<C>>(node, context.onnx_operator_set_version)?;
     let names = node.input.iter().enumerate().filter(|(_, name)| !name.is_empty());
     operator.present = names.map(|(position, _)| position).collect();

@@ -1,17 +1,19 @@
-//! `ai.onnx` ReduceMax and ReduceMin.
+//! `ai.onnx` ReduceMax, ReduceMin and GlobalMaxPool.
 //!
 //! Owns the largest or smallest element along axes, infinities and NaN included
 //! (<https://onnx.ai/onnx/operators/onnx__ReduceMax.html>). tract starts from the largest finite number, so
-//! that a row of nothing but minus infinity, as masks have them, gets a number. Never knows which axes: that is
-//! [`Axes`].
+//! that a row of nothing but minus infinity, as masks have them, gets a number. What onnxruntime makes of NaN in a
+//! GlobalMaxPool depends on its place. Never knows which axes are reduced: that is [`Axes`].
 
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
-use tract_onnx::prelude::{Datum, DatumType, TValue, TVec, Tensor, TractResult, tensor1, tvec};
-use tract_onnx::tract_hir::infer::InferenceOp;
+use tract_onnx::prelude::{
+    Datum, DatumType, TValue, TVec, Tensor, TractResult, f16, tensor1, tvec,
+};
 use tract_onnx::tract_hir::internal::{IntoTValue as _, TDim, bail};
 
 use super::reduce::Axes;
+use super::wiring::Built;
 use crate::inference::ml::{self, Attributes, Form, Operator};
 
 /// The largest of the elements along some axes, or the smallest.
@@ -20,11 +22,12 @@ pub(super) struct ReduceExtreme<const LARGEST: bool> {
     axes: Axes,
 }
 
+/// The largest of all elements behind the first two dimensions.
+#[derive(Debug)]
+pub(super) struct GlobalMaxPool;
+
 /// Makes the operator of a node.
-pub(super) fn build<const LARGEST: bool>(
-    context: &ParsingContext<'_>,
-    node: &NodeProto,
-) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+pub(super) fn build<const LARGEST: bool>(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
     let mut operator: ReduceExtreme<LARGEST> = ml::parse(node, context.onnx_operator_set_version)?;
     if !operator.axes.take_input(context, node)? {
         return super::stock(context, node);
@@ -90,6 +93,59 @@ impl<const LARGEST: bool> ReduceExtreme<LARGEST> {
     }
 }
 
+impl GlobalMaxPool {
+    /// The dimensions that are pooled.
+    const FIRST: usize = 2;
+}
+
+impl Operator for GlobalMaxPool {
+    const NAME: &'static str = "GlobalMaxPool";
+
+    fn parse(_: &Attributes<'_>) -> TractResult<Self> {
+        Ok(Self)
+    }
+
+    fn forms(&self, inputs: &[Form]) -> TractResult<TVec<Form>> {
+        let mut form = Self::only(inputs)?.clone();
+        form.shape.iter_mut().skip(Self::FIRST).for_each(|dim| *dim = TDim::from(1));
+        Ok(tvec!(form))
+    }
+
+    fn run(&self, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        fn pooled<T: Datum + Copy + PartialOrd>(
+            input: &Tensor,
+            shape: &[usize],
+            size: usize,
+            least: T,
+        ) -> TractResult<Tensor> {
+            let elements = input.try_as_plain_ram()?.as_slice::<T>()?;
+            let largest = |part: &[T]| {
+                let larger = |best, element| {
+                    if exceeds::<T, true>(element, best) { element } else { best }
+                };
+                part.iter().copied().fold(least, larger)
+            };
+            let pooled: Vec<T> = match size {
+                0 => vec![least; shape.iter().product()],
+                size => elements.chunks_exact(size).map(largest).collect(),
+            };
+            tensor1(&pooled).into_shape(shape)
+        }
+        let input = Self::only(inputs)?;
+        let mut shape: TVec<usize> = input.shape().into();
+        let behind = shape.get_mut(Self::FIRST..).unwrap_or_default();
+        let size: usize = behind.iter().product();
+        behind.fill(1);
+        let output = match input.datum_type() {
+            DatumType::F32 => pooled(&input, &shape, size, f32::NEG_INFINITY),
+            DatumType::F64 => pooled(&input, &shape, size, f64::NEG_INFINITY),
+            DatumType::F16 => pooled(&input, &shape, size, f16::NEG_INFINITY),
+            other => bail!("GlobalMaxPool takes floating-point numbers, not {other:?}"),
+        };
+        Ok(tvec!(output?.into_tvalue()))
+    }
+}
+
 /// Whether `element` takes the place of `best`. NaN takes any and gives none away.
 pub(super) fn exceeds<T: PartialOrd, const LARGEST: bool>(element: T, best: T) -> bool {
     #[expect(clippy::eq_op, reason = "what does not equal itself is NaN")]
@@ -128,5 +184,26 @@ mod tests {
         let outputs = smallest.run(tvec!(input.into())).expect("runs");
         assert_eq!(outputs[0].cast_to_scalar::<i64>().expect("one"), -2);
         assert!(smallest.axes.reduced(1).is_ok() && Axes::new(&[1], true).reduced(1).is_err());
+    }
+
+    #[test]
+    fn a_pool_over_everything_has_the_largest_element_wherever_it_is() {
+        let pool = |shape: &[usize], elements: &[f32]| {
+            let input = Tensor::from_shape(shape, elements).expect("agrees");
+            let outputs = GlobalMaxPool.run(tvec!(input.into())).expect("runs");
+            let plain = outputs[0].try_as_plain_ram().expect("plain");
+            (outputs[0].shape().to_vec(), plain.as_slice::<f32>().expect("f32").to_vec())
+        };
+        let (shape, largest) = pool(&[1, 2, 1, 3], &[-5.0, -1.0, -2.0, 4.0, 9.0, 3.0]);
+        assert_eq!((shape, largest), (vec![1, 2, 1, 1], vec![-1.0, 9.0]));
+        for at in 0..20 {
+            let mut row = [-1.0_f32; 20];
+            row[at] = f32::NAN;
+            assert!(pool(&[1, 1, 20], &row).1[0].is_nan(), "{at}");
+        }
+        let infinite = [f32::NEG_INFINITY; 4];
+        assert_eq!(pool(&[1, 1, 4], &infinite).1, [f32::NEG_INFINITY]);
+        assert_eq!(pool(&[2, 2], &[1.0, 2.0, 3.0, 4.0]), (vec![2, 2], vec![1.0, 2.0, 3.0, 4.0]));
+        assert_eq!(pool(&[1, 2, 0], &[]), (vec![1, 2, 1], vec![f32::NEG_INFINITY; 2]));
     }
 }

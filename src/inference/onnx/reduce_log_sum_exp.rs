@@ -8,10 +8,10 @@
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::{DatumType, TValue, TVec, TractResult, tensor1, tvec};
-use tract_onnx::tract_hir::infer::InferenceOp;
 use tract_onnx::tract_hir::internal::{IntoTValue as _, bail};
 
 use super::reduce::{Axes, Places};
+use super::wiring::Built;
 use crate::inference::ml::{self, Attributes, Form, Operator};
 
 /// The logarithm of the sum of the exponentials along some axes.
@@ -21,10 +21,7 @@ pub(super) struct ReduceLogSumExp {
 }
 
 /// Makes the operator of a node.
-pub(super) fn build(
-    context: &ParsingContext<'_>,
-    node: &NodeProto,
-) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+pub(super) fn build(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
     let mut operator: ReduceLogSumExp = ml::parse(node, context.onnx_operator_set_version)?;
     if !operator.axes.take_input(context, node)? {
         return super::stock(context, node);

@@ -1,29 +1,32 @@
-//! `ai.onnx` Slice with constant bounds.
+//! `ai.onnx` Slice.
 //!
 //! Owns bounds that are clipped to the dimension that a request has
 //! (<https://onnx.ai/onnx/operators/onnx__Slice.html>). tract takes those of an open dimension as they are, so
 //! that `x[:, :512]` fails for shorter rows, and cannot move a step past a Reshape. What surely lies within its
-//! dimension becomes tract's own operator, which its optimiser knows. Never decides where a bound is computed
-//! from sizes or values: that stays tract's.
+//! dimension becomes tract's own operator, which its optimiser knows. Bounds that the file does not write are
+//! [`computed`]'s.
+
+mod computed;
 
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::tract_ndarray::{Axis, Slice as Range};
 use tract_onnx::prelude::{
-    Datum, IntoTensor as _, OutletId, SpecialOps as _, TValue, TVec, Tensor, TractResult,
-    TypedFact, TypedModel, f16, tvec,
-};
-use tract_onnx::tract_hir::infer::{InferenceOp, InferenceResult, Solver, TensorProxy};
-use tract_onnx::tract_hir::internal::{
-    EvalContext, EvalOp, Expansion, IntoTValue as _, Op, StaticName, TDim, TypedOp,
+    Arc, Datum, IntoTensor as _, OutletId, TValue, TVec, Tensor, TractResult, TypedFact,
+    TypedModel, f16, tvec,
 };
 use tract_onnx::tract_hir::internal::{
-    as_op, bail, dispatch_datum, expand, op_as_typed_op, op_out_of_plan,
+    EvalContext, EvalOp, IntoTValue as _, Op, StaticName, TDim, TypedOp,
+};
+use tract_onnx::tract_hir::internal::{
+    as_op, bail, dispatch_datum, op_as_typed_op, op_out_of_plan,
 };
 use tract_onnx::tract_hir::tract_core::ops::array::Slice as Within;
 
+pub(super) use self::computed::Moving;
+use super::constant;
 use super::parts::{are_ordered, least_of};
-use super::{constant, stock};
+use super::wiring::{self, Built, Likeness, Wiring};
 
 /// From version 10 on the bounds are inputs.
 const INPUTS_SINCE: i64 = 10;
@@ -40,7 +43,7 @@ struct Slice {
 
 /// The part of one dimension, as the file says it: bounds below 0 count from its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Cut {
+struct Cut {
     /// In the file it may count from the end as well.
     axis: i64,
     start: i64,
@@ -56,10 +59,7 @@ struct Clipped {
 }
 
 /// Makes the operator of a node.
-pub(super) fn build(
-    context: &ParsingContext<'_>,
-    node: &NodeProto,
-) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+pub(super) fn build(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
     let cuts = if context.onnx_operator_set_version < INPUTS_SINCE {
         let starts = node.get_attr_vec::<i64>("starts")?;
         let ends = node.get_attr_vec::<i64>("ends")?;
@@ -72,7 +72,7 @@ pub(super) fn build(
             let list = match name.map(|name| constant(context, name)).transpose()? {
                 None => None,
                 Some(Some(list)) => Some(integers(&list)?),
-                Some(None) => return stock(context, node),
+                Some(None) => return computed::build(node),
             };
             lists.push(list);
         }
@@ -81,7 +81,7 @@ pub(super) fn build(
         };
         Cut::all(starts, ends, axes.as_deref(), steps.as_deref())?
     };
-    Ok((expand(Slice { cuts }), Vec::new()))
+    wiring::built(Slice { cuts })
 }
 
 /// The elements as integers.
@@ -91,11 +91,6 @@ fn integers(tensor: &Tensor) -> TractResult<Vec<i64>> {
 }
 
 impl Cut {
-    /// `axis` from `start` on to before `end`.
-    pub(super) fn new(axis: i64, start: i64, end: i64) -> Self {
-        Self { axis, start, end, step: 1 }
-    }
-
     /// Those of parallel lists.
     fn all(
         starts: &[i64],
@@ -170,7 +165,7 @@ impl Cut {
     }
 
     /// The number of places that it takes out of `len`.
-    pub(super) fn length(&self, len: &TDim) -> TDim {
+    fn length(&self, len: &TDim) -> TDim {
         if let Some(len) = len.as_i64() {
             let (first, stop) = self.clipped(len);
             return self.count(first, stop).into();
@@ -199,29 +194,48 @@ impl Cut {
     }
 
     /// Wires it behind `input`.
-    pub(super) fn wire(
-        &self,
-        name: &str,
-        model: &mut TypedModel,
-        input: OutletId,
-    ) -> TractResult<OutletId> {
+    fn wire(&self, name: &str, model: &mut TypedModel, input: OutletId) -> TractResult<OutletId> {
         let shape = &model.outlet_fact(input)?.shape;
         let axis = self.axis(shape.rank())?;
         let Some(len) = shape.get(axis).cloned() else { bail!("Slice has no axis {axis}") };
-        let wired = match self.within(&len) {
-            Some((start, end)) if start == TDim::from(0) && end == len => return Ok(input),
-            Some((start, end)) => model.wire_node(name, Within { axis, start, end }, &[input])?,
-            None => model.wire_node(name, Clipped { axis, cut: *self }, &[input])?,
-        };
-        match wired.first() {
-            Some(output) => Ok(*output),
-            None => bail!("Slice has one output"),
+        match self.within(&len) {
+            Some((start, end)) if start == TDim::from(0) && end == len => Ok(input),
+            Some((start, end)) => wiring::node(name, model, Within { axis, start, end }, &[input]),
+            None => wiring::node(name, model, Clipped { axis, cut: *self }, &[input]),
         }
     }
 }
 
-impl Expansion for Slice {
-    fn name(&self) -> StaticName {
+/// Wires all parts behind `data`; the last one is named `prefix`.
+fn wire(
+    prefix: &str,
+    model: &mut TypedModel,
+    data: OutletId,
+    cuts: &[Cut],
+) -> TractResult<OutletId> {
+    let mut output = data;
+    for (place, cut) in cuts.iter().enumerate() {
+        output = cut.wire(&format!("{prefix}.cut-{place}"), model, output)?;
+    }
+    if output != data {
+        model.rename_node(output.node, prefix)?;
+    }
+    Ok(output)
+}
+
+/// What is left of a shape.
+fn shape(mut shape: TVec<TDim>, cuts: &[Cut]) -> TractResult<TVec<TDim>> {
+    for cut in cuts {
+        let axis = cut.axis(shape.len())?;
+        if let Some(len) = shape.get_mut(axis) {
+            *len = cut.length(len);
+        }
+    }
+    Ok(shape)
+}
+
+impl Wiring for Slice {
+    fn operator(&self) -> StaticName {
         "Slice".into()
     }
 
@@ -230,38 +244,17 @@ impl Expansion for Slice {
         prefix: &str,
         model: &mut TypedModel,
         inputs: &[OutletId],
-    ) -> TractResult<TVec<OutletId>> {
+    ) -> TractResult<OutletId> {
         let [data, ..] = inputs else { bail!("Slice takes data") };
-        let mut output = *data;
-        for (place, cut) in self.cuts.iter().enumerate() {
-            output = cut.wire(&format!("{prefix}.cut-{place}"), model, output)?;
-        }
-        if output != *data {
-            model.rename_node(output.node, prefix)?;
-        }
-        Ok(tvec!(output))
+        wire(prefix, model, *data, &self.cuts)
     }
 
-    fn rules<'r, 'p: 'r, 's: 'r>(
-        &'s self,
-        solver: &mut Solver<'r>,
-        inputs: &'p [TensorProxy],
-        outputs: &'p [TensorProxy],
-    ) -> InferenceResult {
-        let ([data, ..], [output]) = (inputs, outputs) else {
-            bail!("Slice takes data and has one output");
-        };
-        solver.equals(&data.datum_type, &output.datum_type)?;
-        solver.equals(&data.rank, &output.rank)?;
-        solver.given(&data.shape, move |solver, mut shape| {
-            for cut in &self.cuts {
-                let axis = cut.axis(shape.len())?;
-                if let Some(len) = shape.get_mut(axis) {
-                    *len = cut.length(len);
-                }
-            }
-            solver.equals(&output.shape, shape)
-        })
+    fn likeness(&self) -> Likeness {
+        Likeness::Rank
+    }
+
+    fn shape(&self, data: TVec<TDim>, _values: &[Arc<Tensor>]) -> TractResult<TVec<TDim>> {
+        shape(data, &self.cuts)
     }
 }
 
@@ -401,7 +394,7 @@ mod tests {
     fn what_surely_lies_within_is_left_to_tract() {
         let scope = SymbolScope::default();
         let open = scope.sym("T").to_dim();
-        let within = |start, end, len: &TDim| Cut::new(0, start, end).within(len);
+        let within = |start, end, len: &TDim| Cut { axis: 0, start, end, step: 1 }.within(len);
         assert_eq!(within(0, 512, &open), None);
         assert_eq!(within(-3, i64::MAX, &open), None);
         assert_eq!(within(1, -1, &open), None, "of one place nothing is left");
@@ -430,7 +423,8 @@ mod tests {
         assert!(Cut::all(&[0], &[1, 2], None, None).is_err());
         assert!(Cut::all(&[0], &[1], Some(&[0, 1]), None).is_err());
         assert!(Cut::all(&[0], &[1], None, Some(&[0])).is_err());
-        assert!(Cut::new(2, 0, 1).axis(2).is_err() && Cut::new(-3, 0, 1).axis(2).is_err());
-        assert_eq!(Cut::new(-1, 0, 1).axis(2).expect("there"), 1);
+        let of = |axis| Cut { axis, start: 0, end: 1, step: 1 }.axis(2);
+        assert!(of(2).is_err() && of(-3).is_err());
+        assert_eq!(of(-1).expect("there"), 1);
     }
 }

@@ -93,6 +93,16 @@ pub(in crate::inference) fn beyond(node: &NodeProto) -> Option<String> {
     {
         return Some("windows that are not full where padding is automatic".to_owned());
     }
+    // The pads count there, and everywhere else what is automatic.
+    let pads = node.attribute.iter().find(|attribute| attribute.name == "pads");
+    let padded = |pads: &AttributeProto| pads.ints.iter().any(|pad| *pad != 0);
+    let windows = ["AveragePool", "Conv", "ConvInteger", "ConvTranspose", "MaxPool", "QLinearConv"];
+    if windows.contains(&operator)
+        && (says("auto_pad", &[&b"VALID"[..]]) && pads.is_some_and(padded)
+            || says("auto_pad", &[&b"SAME_UPPER"[..], &b"SAME_LOWER"[..]]) && pads.is_some())
+    {
+        return Some("'auto_pad' and 'pads' together".to_owned());
+    }
     if operator == "GlobalLpPool" {
         return Some("sums: it would be divided by the number of elements".to_owned());
     }
@@ -149,5 +159,15 @@ mod tests {
             NodeProto { attribute: vec![same, gaps], ..node("MaxPool", int("ceil_mode", 0)) }
         };
         assert!(beyond(&padded(2)).is_some() && beyond(&padded(1)).is_none());
+        let both = |way: &str, pads: &[i64]| {
+            let (s, ints) = (way.as_bytes().to_vec(), pads.to_vec());
+            let way =
+                AttributeProto { name: "auto_pad".to_owned(), s, ..AttributeProto::default() };
+            let pads =
+                AttributeProto { name: "pads".to_owned(), ints, ..AttributeProto::default() };
+            beyond(&NodeProto { attribute: vec![way, pads], ..node("Conv", int("group", 1)) })
+        };
+        assert!(both("SAME_UPPER", &[0, 0]).is_some() && both("VALID", &[0, 1]).is_some());
+        assert!(both("VALID", &[0, 0]).is_none() && both("NOTSET", &[1, 1]).is_none());
     }
 }

@@ -10,17 +10,14 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::{
     Datum, DatumType, IntoTensor as _, TValue, TVec, Tensor, TractResult, tvec,
 };
-use tract_onnx::tract_hir::infer::InferenceOp;
 use tract_onnx::tract_hir::internal::{EvalOp as _, IntoTValue as _, bail};
 use tract_onnx::tract_hir::ops::binary::BinIntoHir as _;
 use tract_onnx::tract_hir::tract_core::broadcast::multi_broadcast;
 use tract_onnx::tract_hir::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_hir::tract_core::ops::math;
 
+use super::wiring::Built;
 use crate::inference::ml::{self, Attributes, Form, Operator};
-
-/// What is put into tract's register of operators.
-type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
 
 /// Makes the Mul of a node.
 pub(super) fn mul(context: &ParsingContext<'_>, node: &NodeProto) -> Built {

@@ -71,6 +71,108 @@ fn what_follows_from_such_a_size_counts_before_it_is_made() {
     assert_eq!(products(2).expect("goes on")[0], int64("products", &[2, 2], &[0, 0, 0, 1]));
 }
 
+/// The graph `body` as an attribute.
+fn graph(name: &str, body: Graph) -> AttributeProto {
+    AttributeProto {
+        name: name.to_owned(),
+        r#type: 5,
+        g: Some(body.0),
+        ..AttributeProto::default()
+    }
+}
+
+/// The sums over one axis of the products of all pairs of the numbers `of`.
+fn sums_of_pairs(graph: Graph, of: &str) -> Graph {
+    graph
+        .ints("back", &[1], &[1])
+        .node("Unsqueeze", &[of, "back"], "down")
+        .node("Mul", &["down", of], "pairs")
+        .node_with("ReduceSum", &["pairs", "back"], "sums", vec![int("keepdims", 0)])
+        .output("sums", FLOAT, &["T"])
+}
+
+/// One row after the other goes through `body`.
+fn each_row(body: Graph, element: i32, dims: &[&str], made: &[&str]) -> Vec<u8> {
+    let attributes = vec![int("num_scan_inputs", 1), graph("body", body)];
+    let graph = Graph::default().input("x", element, dims);
+    graph.node_with("Scan", &["x"], "y", attributes).output("y", element, made).encode()
+}
+
+#[test]
+fn what_is_made_within_a_loop_counts() {
+    let body = sums_of_pairs(Graph::default().input("row", FLOAT, &["T"]), "row");
+    let model = load_within(&each_row(body, FLOAT, &["2", "T"], &["2", "T"]), MIB);
+    let sums = |length: usize| {
+        let rows: Vec<f32> =
+            (0..2 * length).map(|at| if at < length { 1.0 } else { 2.0 }).collect();
+        model.infer(vec![fp32("x", &[2, length], &rows)], &[])
+    };
+    assert_eq!(sums(3).expect("few")[0], fp32("y", &[2, 3], &[3.0, 3.0, 3.0, 12.0, 12.0, 12.0]));
+    // The pairs of a row take 16 MB.
+    let error = sums(2000).expect_err("too many");
+    assert!(error.to_string().contains("`inference.run_memory` allows 1 MiB"), "{error}");
+}
+
+#[test]
+fn what_is_made_within_a_branch_counts() {
+    const BOOL: i32 = 9;
+    let other = Graph::default().node("Neg", &["x"], "less").output("less", FLOAT, &["T"]);
+    let branches = vec![
+        graph("then_branch", sums_of_pairs(Graph::default(), "x")),
+        graph("else_branch", other),
+    ];
+    let graph = Graph::default().input("x", FLOAT, &["T"]).input("all", BOOL, &[]);
+    let graph = graph.node_with("If", &["all"], "y", branches).output("y", FLOAT, &["T"]);
+    let model = load_within(&graph.encode(), MIB);
+    let run = |all: bool, numbers: &[f32]| {
+        let all = Tensor::new("all", &[][..], TensorData::Bool(vec![all])).expect("agrees");
+        model.infer(vec![fp32("x", &[numbers.len()], numbers), all], &[])
+    };
+    assert_eq!(run(true, &[1.0, 2.0]).expect("few")[0], fp32("y", &[2], &[3.0, 6.0]));
+    assert_eq!(run(false, &[1.0, 2.0]).expect("few")[0], fp32("y", &[2], &[-1.0, -2.0]));
+    let error = run(true, &[1.0; 2000]).expect_err("too many");
+    assert!(error.to_string().contains("`inference.run_memory` allows 1 MiB"), "{error}");
+}
+
+#[test]
+fn an_index_out_of_range_within_a_branch_is_the_callers_mistake() {
+    const BOOL: i32 = 9;
+    let gather = Graph::default().node("Gather", &["x", "at"], "found");
+    let gather = gather.output("found", FLOAT, &["1"]);
+    let none = Graph::default().floats("none", &[1], &[0.0]).node("Neg", &["none"], "zero");
+    let branches = vec![
+        graph("then_branch", gather),
+        graph("else_branch", none.output("zero", FLOAT, &["1"])),
+    ];
+    let graph = Graph::default().input("x", FLOAT, &["T"]).input("at", INT64, &["1"]);
+    let graph = graph.input("all", BOOL, &[]).node_with("If", &["all"], "y", branches);
+    let model = load_bytes(&graph.output("y", FLOAT, &["1"]).encode()).expect("loads");
+    let run = |at: i64| {
+        let all = Tensor::new("all", &[][..], TensorData::Bool(vec![true])).expect("agrees");
+        let inputs = vec![fp32("x", &[2], &[3.0, 4.0]), int64("at", &[1], &[at]), all];
+        model.infer(inputs, &[])
+    };
+    assert_eq!(run(-1).expect("there")[0], fp32("y", &[1], &[4.0]));
+    let error = run(2).expect_err("out of range");
+    assert!(matches!(error, InferError::Input(InputError::Value { .. })), "{error}");
+}
+
+#[test]
+fn a_size_that_values_decide_within_a_loop_is_refused() {
+    let body = Graph::default()
+        .ints("zero", &[], &[0])
+        .ints("one", &[], &[1])
+        .ints("front", &[1], &[0])
+        .input("to", INT64, &[])
+        .node("Range", &["zero", "to", "one"], "numbers")
+        .node_with("ReduceSum", &["numbers", "front"], "sum", vec![int("keepdims", 0)])
+        .output("sum", INT64, &[]);
+    // Of one row there would be no loop.
+    let bytes = each_row(body, INT64, &["2"], &["2"]);
+    let error = load_bytes(&bytes).map(|_| ()).expect_err("nothing bounds it").to_string();
+    assert!(error.contains("Range") && error.contains("only values decide"), "{error}");
+}
+
 /// Turns integers into texts of `length` characters.
 fn names(length: usize) -> Vec<u8> {
     let texts = |name: &str, texts: &[String]| AttributeProto {

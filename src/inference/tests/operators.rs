@@ -62,6 +62,43 @@ fn the_bounds_of_a_slice_are_clipped_to_the_length_of_the_request() {
 }
 
 #[test]
+fn the_bounds_of_a_slice_may_come_with_the_request() {
+    for (step, bounds, length, expected) in [
+        (1, (0, 2), 5, &[1.0_f32, 2.0][..]),
+        (1, (-2, 512), 5, &[4.0, 5.0]),
+        (1, (3, 1), 5, &[]),
+        (2, (0, i64::MAX), 5, &[1.0, 3.0, 5.0]),
+        (-1, (-1, i64::MIN), 3, &[3.0, 2.0, 1.0]),
+        // What begins before the first element begins at it.
+        (-1, (-9, -20), 3, &[1.0]),
+        (-1, (-9, 0), 3, &[]),
+    ] {
+        let graph = Graph::default().input("x", FLOAT, &["N", "T"]);
+        let graph = graph.input("starts", INT64, &["1"]).input("ends", INT64, &["1"]);
+        let graph = graph.ints("axes", &[1], &[1]).ints("steps", &[1], &[step]);
+        let inputs = ["x", "starts", "ends", "axes", "steps"];
+        let graph = graph.node("Slice", &inputs, "y").output("y", FLOAT, &["N", "U"]);
+        let one = |name: &str, value: i64| {
+            Tensor::new(name, &[1][..], TensorData::Int64(vec![value])).expect("agrees")
+        };
+        let inputs = vec![row(length), one("starts", bounds.0), one("ends", bounds.1)];
+        let answer = answer(graph, inputs);
+        assert_eq!(floats(&answer), expected, "{bounds:?} in steps of {step} of {length}");
+    }
+}
+
+#[test]
+fn bounds_that_follow_from_constants_are_those_of_the_file() {
+    // The start is the sum of two constants.
+    let graph = Graph::default().input("x", FLOAT, &["N", "4"]);
+    let graph =
+        graph.ints("a", &[1], &[-5]).ints("b", &[1], &[-4]).node("Add", &["a", "b"], "start");
+    let graph = graph.ints("end", &[1], &[-20]).ints("axis", &[1], &[1]).ints("step", &[1], &[-1]);
+    let graph = graph.node("Slice", &["x", "start", "end", "axis", "step"], "y");
+    assert_eq!(floats(&answer(graph.output("y", FLOAT, &["N", "1"]), vec![row(4)])), [1.0]);
+}
+
+#[test]
 fn a_slice_with_a_step_stands_behind_a_reshape() {
     let graph = Graph::default().input("x", FLOAT, &["N", "6"]);
     let graph = graph.ints("view", &[3], &[0, 2, 3]).node("Reshape", &["x", "view"], "v");
@@ -119,9 +156,24 @@ fn a_border_repeats_what_is_inside_whatever_value_is_given() {
     };
     assert_eq!(padded("reflect", &[0, 2, 0, 1]), [3.0, 2.0, 1.0, 2.0, 3.0, 2.0]);
     assert_eq!(padded("edge", &[0, 2, 0, 1]), [1.0, 1.0, 1.0, 2.0, 3.0, 3.0]);
+    assert_eq!(padded("wrap", &[0, 4, 0, 1]), [3.0, 1.0, 2.0, 3.0, 1.0, 2.0, 3.0, 1.0]);
+    assert_eq!(padded("edge", &[0, -1, 0, 2]), [2.0, 3.0, 3.0, 3.0]);
     assert_eq!(padded("constant", &[0, 1, 0, 1]), [9.0, 1.0, 2.0, 3.0, 9.0]);
     assert_eq!(padded("constant", &[0, -1, 0, 1]), [2.0, 3.0, 9.0]);
     assert_eq!(padded("constant", &[0, 1, 0, -2]), [9.0, 1.0]);
+}
+
+#[test]
+fn a_row_that_is_too_short_for_its_border_is_the_callers_mistake() {
+    let graph = Graph::default().input("x", FLOAT, &["N", "T"]).ints("pads", &[4], &[0, 2, 0, 2]);
+    let graph = graph.node_with("Pad", &["x", "pads"], "y", vec![text("mode", "reflect")]);
+    let model = load_bytes(&graph.output("y", FLOAT, &["N", "U"]).encode()).expect("it loads");
+    let answer = model.infer(vec![row(3)], &[]).expect("long enough").remove(0);
+    assert_eq!(floats(&answer), [3.0, 2.0, 1.0, 2.0, 3.0, 2.0, 1.0]);
+    for _ in 0..20 {
+        let error = model.infer(vec![row(2)], &[]).expect_err("too short");
+        assert!(matches!(error, InferError::Input(_)), "{error}");
+    }
 }
 
 #[test]
@@ -170,6 +222,24 @@ fn an_index_below_the_first_place_is_the_callers_mistake() {
     let indices = Tensor::new("i", &[1, 2][..], TensorData::Int64(vec![0, -4])).expect("agrees");
     let error = model.infer(vec![row(3), indices], &[]).expect_err("out of range");
     assert!(matches!(error, InferError::Input(_)), "{error}");
+}
+
+#[test]
+fn zero_times_what_is_missing_is_missing_however_the_zero_is_written() {
+    let zero = |name: &str, r#type: i32| AttributeProto {
+        name: name.to_owned(),
+        r#type,
+        floats: if r#type == 6 { vec![0.0] } else { Vec::new() },
+        ..AttributeProto::default()
+    };
+    for attribute in [zero("value_float", 1), zero("value_floats", 6)] {
+        let graph = Graph::default().input("x", FLOAT, &["N", "3"]);
+        let graph = graph.node_with("Constant", &[], "zero", vec![attribute]);
+        let graph = graph.node("Mul", &["x", "zero"], "y").output("y", FLOAT, &["N", "3"]);
+        let x = fp32("x", &[1, 3], &[1.0, f32::NAN, f32::INFINITY]);
+        let answer = answer(graph, vec![x]);
+        assert!(matches!(floats(&answer), [0.0, a, b] if a.is_nan() && b.is_nan()), "{answer:?}");
+    }
 }
 
 #[test]

@@ -56,11 +56,15 @@ pub(super) fn swishes<const LANES: usize>(numbers: [f32; LANES], alpha: f32) -> 
     std::array::from_fn(|lane| numbers[lane] * shares[lane])
 }
 
-/// The Gelu with a tangent of each: `(1 + tanh(y)) / 2` is the logistic function of `2 y`.
+/// The Gelu with a tangent of each: `(1 + tanh(y)) / 2` is the logistic function of `2 y`. Far below zero `y` needs more
+/// digits than the result has.
 pub(super) fn tanh_gelus<const LANES: usize>(numbers: [f32; LANES]) -> [f32; LANES] {
     // Twice the square root of 2 / pi.
-    const FACTOR: f32 = 1.595_769;
-    let shares = logistics(numbers.map(|x| FACTOR * (x + 0.044_715 * x * x * x)));
+    const FACTOR: f64 = 1.595_769_121_605_730_7;
+    let shares = logistics(numbers.map(|x| {
+        let x = f64::from(x);
+        (FACTOR * (x + 0.044_715 * x * x * x)) as f32
+    }));
     std::array::from_fn(|lane| numbers[lane] * shares[lane])
 }
 

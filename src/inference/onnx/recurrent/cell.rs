@@ -104,6 +104,13 @@ pub(in crate::inference::onnx) struct Scratch {
 }
 
 impl Step<'_> {
+    /// Adds what the states add to all gates of each row.
+    fn recur(&self, states: &[f32], gates: &mut [f32], scratch: &mut Scratch) {
+        scratch.products.resize(gates.len(), 0.0);
+        products(states, self.hidden, self.weights.recurrence, &mut scratch.products, &[]);
+        add(gates, &scratch.products);
+    }
+
     /// Applies a function to a gate.
     fn apply(&self, function: usize, numbers: &mut [f32]) {
         if let Some(function) = self.functions.get(function) {
@@ -130,9 +137,7 @@ impl Cell for Rnn {
         _cells: &mut [f32],
         scratch: &mut Scratch,
     ) {
-        scratch.products.resize(gates.len(), 0.0);
-        products(states, step.hidden, step.weights.recurrence, &mut scratch.products, &[]);
-        add(gates, &scratch.products);
+        step.recur(states, gates, scratch);
         step.apply(0, gates);
         states.copy_from_slice(gates);
     }
@@ -156,24 +161,20 @@ impl Cell for Gru {
         let Some((for_gates, for_state)) = all.split_at_checked(of_gates) else { return };
         scratch.products.resize(2 * states.len(), 0.0);
         products(states, hidden, for_gates, &mut scratch.products, &[]);
+        // What the reset gate holds back: the states, or what they add to the new one.
         scratch.held.resize(states.len(), 0.0);
         if step.variant {
-            let bias = step.weights.held_bias;
-            products(states, hidden, for_state, &mut scratch.held, bias);
+            products(states, hidden, for_state, &mut scratch.held, step.weights.held_bias);
+        } else {
+            scratch.held.copy_from_slice(states);
         }
-        let rows = gates.chunks_exact_mut(3 * hidden).zip(states.chunks_exact(hidden));
-        let rows = rows.zip(scratch.products.chunks_exact(2 * hidden));
-        for (((gates, state), products), held) in rows.zip(scratch.held.chunks_exact_mut(hidden)) {
-            add(gates, products);
+        let rows = gates.chunks_exact_mut(3 * hidden).zip(scratch.held.chunks_exact_mut(hidden));
+        for ((gates, held), products) in rows.zip(scratch.products.chunks_exact(2 * hidden)) {
             let Some((gates, _new)) = gates.split_at_mut_checked(2 * hidden) else { continue };
+            add(gates, products);
             step.apply(0, gates);
             let reset = gates.iter().skip(hidden);
-            if step.variant {
-                held.iter_mut().zip(reset).for_each(|(held, reset)| *held *= reset);
-            } else {
-                let reset = reset.zip(state);
-                held.iter_mut().zip(reset).for_each(|(held, (reset, state))| *held = reset * state);
-            }
+            held.iter_mut().zip(reset).for_each(|(held, reset)| *held *= reset);
         }
         if !step.variant {
             products(&scratch.held, hidden, for_state, &mut scratch.products, &[]);
@@ -205,9 +206,7 @@ impl Cell for Lstm {
         scratch: &mut Scratch,
     ) {
         let hidden = step.hidden;
-        scratch.products.resize(gates.len(), 0.0);
-        products(states, hidden, step.weights.recurrence, &mut scratch.products, &[]);
-        add(gates, &scratch.products);
+        step.recur(states, gates, scratch);
         let rows = gates.chunks_exact_mut(4 * hidden).zip(states.chunks_exact_mut(hidden));
         for ((gates, state), cell) in rows.zip(cells.chunks_exact_mut(hidden)) {
             let mut parts = gates.chunks_exact_mut(hidden);
