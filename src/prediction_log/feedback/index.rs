@@ -47,19 +47,21 @@ pub enum Place {
 struct Stands {
     /// A few bits of its hash: whoever mistakes it for another says `duplicate` for `superseded`.
     tag: u16,
-    /// When it was found out, in seconds since the Unix epoch; 0 where it does not say.
-    observed: u32,
+    /// When it was found out, in seconds since the Unix epoch, the highest byte first; 0 where it does not say. As bytes
+    /// it takes two less.
+    observed: [u8; 4],
 }
 
 impl Stands {
     fn new(record: &FeedbackRecord<'_>, statement: u128) -> Self {
         let seconds = record.observed_us.unwrap_or(0) / 1_000_000;
-        Self { tag: tag(statement), observed: u32::try_from(seconds).unwrap_or(u32::MAX) }
+        let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+        Self { tag: tag(statement), observed: seconds.to_be_bytes() }
     }
 
     /// Whether what stands was found out later than a new statement, as both say.
     fn is_after(self, new: Self) -> bool {
-        new.observed > 0 && self.observed > new.observed
+        new.observed != [0; 4] && self.observed > new.observed
     }
 }
 
