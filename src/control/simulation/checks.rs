@@ -19,7 +19,7 @@ use crate::domain::lifecycle::health::{Health, Level, Signal};
 use crate::domain::lifecycle::observed::ObservedVersion;
 use crate::domain::lifecycle::plan::Policies;
 use crate::domain::lifecycle::policy::Policy;
-use crate::domain::lifecycle::proof::Gate;
+use crate::domain::lifecycle::proof::{Gate, Verdict};
 use crate::domain::lifecycle::stage::{Edge, Rest, Stage};
 use crate::domain::lifecycle::state::{Model, State, Version};
 use crate::domain::lifecycle::time::Steady;
@@ -115,6 +115,34 @@ impl Checks {
         Ok(())
     }
 
+    /// A version is stopped for good, unless it was for want of evidence.
+    fn stopped_by(
+        &mut self,
+        process: &Process,
+        name: &ModelName,
+        before: &Model,
+        m: &Move,
+        verdict: &Verdict,
+    ) -> Result<(), Broken> {
+        self.count(gate_word(verdict.gate));
+        let Some(version) = before.version(&m.version) else { return Ok(()) };
+        let digest = &version.release().digest;
+        let serves = before.champion().is_some_and(|(_, live)| {
+            live.release().digest == *digest && !matches!(version.stage(), Stage::Live(_))
+        });
+        if !matches!(verdict.gate, Gate::Fetch | Gate::Insufficient) && !serves {
+            self.stopped.entry(name.clone()).or_default().insert(digest.clone());
+            self.proven.entry(name.clone()).or_default().remove(&m.version);
+        }
+        if verdict.gate == Gate::Standby {
+            self.uncorrelated(process, name, before)?;
+            if verdict.why.starts_with(Signal::SloBurn.words()) {
+                self.stands_out(process, name, before, &m.version)?;
+            }
+        }
+        Ok(())
+    }
+
     fn edge(
         &mut self,
         process: &Process,
@@ -164,20 +192,7 @@ impl Checks {
                 hold(!own, || "I5: the gateway overrules its own evidence".to_owned())?;
             }
             Edge::Quarantine(verdict, _) | Edge::Drain(Rest::Quarantined(verdict)) => {
-                self.count(gate_word(verdict.gate));
-                let serves = before.champion().is_some_and(|(_, live)| {
-                    live.release().digest == digest && !matches!(version.stage(), Stage::Live(_))
-                });
-                if !matches!(verdict.gate, Gate::Fetch | Gate::Insufficient) && !serves {
-                    self.stopped.entry(name.clone()).or_default().insert(digest);
-                    self.proven.entry(name.clone()).or_default().remove(&m.version);
-                }
-                if verdict.gate == Gate::Standby {
-                    self.uncorrelated(process, name, before)?;
-                    if verdict.why.starts_with(Signal::SloBurn.words()) {
-                        self.stands_out(process, name, before, &m.version)?;
-                    }
-                }
+                self.stopped_by(process, name, before, m, verdict)?;
             }
             Edge::Retry => {
                 self.count("retried");

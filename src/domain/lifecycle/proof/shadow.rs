@@ -1,5 +1,7 @@
 //! The guard between copies of requests and requests of clients.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Gate, Stop, Verdict};
@@ -92,9 +94,10 @@ pub fn may_take_traffic(evidence: &ShadowEvidence, policy: &ShadowPolicy) -> Res
             evidence.drops * 100.0
         ));
     }
-    // Written so that a NaN lacks.
-    if let Some(shift) = evidence.shift.as_ref().filter(|_| !evidence.labels_better)
-        && !(shift.low <= policy.shift)
+    // Here as well.
+    let shift = evidence.shift.as_ref().filter(|_| !evidence.labels_better);
+    if let Some(shift) = shift
+        && shift.low.partial_cmp(&policy.shift).is_none_or(Ordering::is_gt)
     {
         lacking.push(format!(
             "answers that are spread as the champion's within {:.1}%; it says {} to {:.1}% of the requests, the \
