@@ -19,7 +19,7 @@ use crate::domain::lifecycle::health::{Health, Level, Signal};
 use crate::domain::lifecycle::observed::ObservedVersion;
 use crate::domain::lifecycle::plan::Policies;
 use crate::domain::lifecycle::policy::Policy;
-use crate::domain::lifecycle::proof::Gate;
+use crate::domain::lifecycle::proof::{Gate, Verdict};
 use crate::domain::lifecycle::stage::{Edge, Rest, Stage};
 use crate::domain::lifecycle::state::{Model, State, Version};
 use crate::domain::lifecycle::time::Steady;
@@ -173,10 +173,7 @@ impl Checks {
                     self.proven.entry(name.clone()).or_default().remove(&m.version);
                 }
                 if verdict.gate == Gate::Standby {
-                    self.uncorrelated(process, name, before)?;
-                    if verdict.why.starts_with(Signal::SloBurn.words()) {
-                        self.stands_out(process, name, before, &m.version)?;
-                    }
+                    self.stands_out(process, name, before, (&m.version, verdict))?;
                 }
             }
             Edge::Retry => {
@@ -348,9 +345,11 @@ impl Checks {
         process: &Process,
         name: &ModelName,
         before: &Model,
-        standby: &VersionName,
+        (standby, verdict): (&VersionName, &Verdict),
     ) -> Result<(), Broken> {
-        let Some((champion, _)) = before.champion() else { return Ok(()) };
+        self.uncorrelated(process, name, before)?;
+        let counted = verdict.why.starts_with(Signal::SloBurn.words());
+        let Some((champion, _)) = before.champion().filter(|_| counted) else { return Ok(()) };
         let windows = [standby, champion]
             .map(|version| process.windows.get(&(name.clone(), version.clone())));
         let [Some((at, _)), Some((as_late, is_bad))] = windows else {

@@ -83,7 +83,7 @@ pub fn may_take_traffic(evidence: &ShadowEvidence, policy: &ShadowPolicy) -> Res
     }
     // Written so that a NaN lacks.
     if let Some(shift) = evidence.shift.as_ref().filter(|_| !evidence.labels_better)
-        && !(shift.low <= policy.shift)
+        && !matches!(shift.low.partial_cmp(&policy.shift), Some(order) if order.is_le())
     {
         lacking.push(format!(
             "answers that are spread as the champion's within {:.1}%; it says {} to {:.1}% of the requests, the \
