@@ -147,9 +147,9 @@ fn numbers_that_are_none_are_counted_as_faults() {
     }
     let evidence = eventually("faults are counted", || {
         let evidence = trial.canary();
-        (evidence.faults > 5).then_some(evidence)
+        evidence.rate(Metric::Invalid).filter(|invalid| invalid.bad > 5).copied()
     });
-    assert_eq!((evidence.faults, evidence.control_faults), (evidence.responses, 0));
+    assert_eq!((evidence.bad, evidence.control_bad), (evidence.n, 0));
 }
 
 #[test]

@@ -256,7 +256,7 @@ mod tests {
         assert!(leases.add(2, one.clone()).unwrap().is_new);
         let listing = leases.listing(2);
         let (_, endpoint) = listing.backends().next().unwrap();
-        let expected = (one.serves.clone().unwrap(), one.provenance);
+        let expected = (one.serves.unwrap(), one.provenance);
         assert_eq!(endpoint.provenance, BTreeMap::from([expected]));
     }
 

@@ -115,34 +115,6 @@ impl Checks {
         Ok(())
     }
 
-    /// A version is stopped for good, unless it was for want of evidence.
-    fn stopped_by(
-        &mut self,
-        process: &Process,
-        name: &ModelName,
-        before: &Model,
-        m: &Move,
-        verdict: &Verdict,
-    ) -> Result<(), Broken> {
-        self.count(gate_word(verdict.gate));
-        let Some(version) = before.version(&m.version) else { return Ok(()) };
-        let digest = &version.release().digest;
-        let serves = before.champion().is_some_and(|(_, live)| {
-            live.release().digest == *digest && !matches!(version.stage(), Stage::Live(_))
-        });
-        if !matches!(verdict.gate, Gate::Fetch | Gate::Insufficient) && !serves {
-            self.stopped.entry(name.clone()).or_default().insert(digest.clone());
-            self.proven.entry(name.clone()).or_default().remove(&m.version);
-        }
-        if verdict.gate == Gate::Standby {
-            self.uncorrelated(process, name, before)?;
-            if verdict.why.starts_with(Signal::SloBurn.words()) {
-                self.stands_out(process, name, before, &m.version)?;
-            }
-        }
-        Ok(())
-    }
-
     fn edge(
         &mut self,
         process: &Process,
@@ -192,7 +164,17 @@ impl Checks {
                 hold(!own, || "I5: the gateway overrules its own evidence".to_owned())?;
             }
             Edge::Quarantine(verdict, _) | Edge::Drain(Rest::Quarantined(verdict)) => {
-                self.stopped_by(process, name, before, m, verdict)?;
+                self.count(gate_word(verdict.gate));
+                let serves = before.champion().is_some_and(|(_, live)| {
+                    live.release().digest == digest && !matches!(version.stage(), Stage::Live(_))
+                });
+                if !matches!(verdict.gate, Gate::Fetch | Gate::Insufficient) && !serves {
+                    self.stopped.entry(name.clone()).or_default().insert(digest);
+                    self.proven.entry(name.clone()).or_default().remove(&m.version);
+                }
+                if verdict.gate == Gate::Standby {
+                    self.stands_out(process, name, before, (&m.version, verdict))?;
+                }
             }
             Edge::Retry => {
                 self.count("retried");
@@ -363,9 +345,11 @@ impl Checks {
         process: &Process,
         name: &ModelName,
         before: &Model,
-        standby: &VersionName,
+        (standby, verdict): (&VersionName, &Verdict),
     ) -> Result<(), Broken> {
-        let Some((champion, _)) = before.champion() else { return Ok(()) };
+        self.uncorrelated(process, name, before)?;
+        let counted = verdict.why.starts_with(Signal::SloBurn.words());
+        let Some((champion, _)) = before.champion().filter(|_| counted) else { return Ok(()) };
         let windows = [standby, champion]
             .map(|version| process.windows.get(&(name.clone(), version.clone())));
         let [Some((at, _)), Some((as_late, is_bad))] = windows else {
