@@ -147,7 +147,7 @@ fn numbers_that_are_none_are_counted_as_faults() {
     }
     let evidence = eventually("faults are counted", || {
         let evidence = trial.canary();
-        evidence.rate(Metric::Invalid).filter(|invalid| invalid.bad > 5).copied()
+        evidence.rate(Metric::Invalid).filter(|invalid| invalid.bad > 5).cloned()
     });
     assert_eq!((evidence.bad, evidence.control_bad), (evidence.n, 0));
 }
