@@ -200,6 +200,11 @@ impl Disk {
         Ok(())
     }
 
+    /// Whether a window is as it was last written.
+    pub(super) fn has(&self, length: WindowLength, start: Minute) -> bool {
+        !self.pending.contains(&(length, start))
+    }
+
     fn expect(&mut self, length: WindowLength, start: Minute) {
         if !self.pending.contains(&(length, start)) {
             self.pending.push((length, start));

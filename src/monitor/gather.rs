@@ -19,10 +19,10 @@ use super::budget::Budget;
 use super::disk::{Disk, Resume};
 use super::observe::{VersionMonitor, Versions};
 use super::references::{ForgetError, References};
-use super::store::{MonitorReader, Store, VersionKey};
+use super::store::{MonitorReader, Shed, Store, VersionKey};
 use super::tally::Batch;
 use super::waiting::Waiting;
-use crate::domain::record::Entry;
+use crate::domain::record::{Entry, Kind};
 use crate::domain::stats::window::{Minute, Unseen, WindowCounts, WindowLength};
 use crate::prediction_log::query::{Log, LogError, Scope};
 use crate::prediction_log::{Item, Progress};
@@ -30,6 +30,8 @@ use crate::prediction_log::{Item, Progress};
 /// How long after its end a minute is closed: the end of an exchange is told by a clock that is read at
 /// its beginning, and one that measures durations.
 const GRACE_US: u64 = 2_000_000;
+/// How often it is looked whether something was counted in a minute that is closed: on a worker that stood still.
+const LATE_US: u64 = 1_000_000;
 /// How often it is looked what waits.
 const TICK: Duration = Duration::from_millis(100);
 /// The most closed minutes that followers are told of at once, after the machine has slept.
@@ -93,6 +95,10 @@ pub(super) struct Gatherer {
     /// Minutes to which something was added since they were last written.
     touched: BTreeSet<Minute>,
     budget: Budget,
+    /// When it was last said that the memory is too small.
+    told_short: Option<Minute>,
+    /// When it was last looked for what came late.
+    late_us: u64,
 }
 
 impl Gatherer {
@@ -121,6 +127,8 @@ impl Gatherer {
             places,
             budget,
             followers,
+            told_short: None,
+            late_us: 0,
         }
     }
 
@@ -159,13 +167,18 @@ impl Gatherer {
     fn adopt(&mut self, key: &VersionKey, json: &[u8]) -> Result<(), String> {
         let version = self.versions.find(key.model.as_str(), key.version.as_str());
         let version = version.ok_or_else(|| format!("there is no version {key}"))?;
-        self.references.adopt(&version, json, &self.store)
+        self.references.adopt(&version, json, &self.store)?;
+        // Others may borrow it.
+        self.references.settle(&self.versions, &self.store);
+        Ok(())
     }
 
     fn forget(&mut self, key: &VersionKey) -> Result<(), ForgetError> {
         let version = self.versions.find(key.model.as_str(), key.version.as_str());
         let version = version.ok_or(ForgetError::Unmonitored)?;
-        self.references.forget(&version, &self.store)
+        self.references.forget(&version, &self.store)?;
+        self.references.settle(&self.versions, &self.store);
+        Ok(())
     }
 
     fn tick(&mut self, now_us: u64) {
@@ -182,6 +195,18 @@ impl Gatherer {
         }
         if open > self.open {
             self.close(open);
+        } else if now_us.saturating_sub(self.late_us) >= LATE_US {
+            self.late_us = now_us;
+            self.take_late();
+        }
+    }
+
+    /// Takes what was counted in minutes that are closed, and writes it: after anything but SIGTERM, records of these
+    /// minutes are not counted again.
+    fn take_late(&mut self) {
+        if self.gather(self.open) {
+            self.store.close(self.open);
+            self.write(self.open);
         }
     }
 
@@ -273,6 +298,32 @@ impl Gatherer {
             self.followers.iter_mut().for_each(|follower| follower.closed(minute, &reader));
         }
         self.open = open;
+        self.shed(open);
+    }
+
+    /// Keeps windows within the memory, once they are written and followers have seen them.
+    fn shed(&mut self, open: Minute) {
+        let disk = self.disk.as_ref();
+        let is_written = |length, start| disk.is_none_or(|disk| disk.has(length, start));
+        let Shed { windows, bytes, bytes_max } = self.store.shed(is_written);
+        let is_short = windows > 0 || bytes > bytes_max;
+        if !is_short || self.told_short.is_some_and(|told| told.plus(FORGET_EVERY) > open) {
+            return;
+        }
+        self.told_short = Some(open);
+        if bytes > bytes_max {
+            tracing::error!(
+                bytes,
+                bytes_max,
+                "`monitor.memory` is too small even for the windows that are being filled and those of the last minutes; they are kept in spite of it"
+            );
+        } else {
+            tracing::warn!(
+                windows,
+                bytes_max,
+                "`monitor.memory` is too small: the oldest windows are forgotten before their time"
+            );
+        }
     }
 
     /// Forgets versions that are gone and of which no window is kept.
@@ -298,8 +349,9 @@ impl Gatherer {
         self.touched.extend(batch.flush(&self.store));
     }
 
-    /// Takes what was counted before `open`.
-    fn gather(&mut self, open: Minute) {
+    /// Takes what was counted before `open`; tells whether that was anything.
+    fn gather(&mut self, open: Minute) -> bool {
+        let mut any = false;
         for version in self.versions.all() {
             version.take(open, |shard| {
                 let mut counts = WindowCounts::default();
@@ -315,8 +367,10 @@ impl Gatherer {
                 }
                 self.store.add(version.key(), shard.minute, &counts);
                 self.touched.insert(shard.minute);
+                any = true;
             });
         }
+        any
     }
 
     fn write(&mut self, open: Minute) {
@@ -412,6 +466,10 @@ impl Gatherer {
             if minute <= resume.minute || minute > now.plus(1) {
                 continue;
             }
+            // A version may be loaded later than this, or not any more.
+            if record.kind == Kind::Inference {
+                self.versions.named(record.decision.model, record.decision.model_version);
+            }
             let halvings = |minute| self.disk.as_ref().map_or(0, |disk| disk.halvings(minute));
             let (versions, store) = (&self.versions, &self.store);
             let counted = batch.recount(versions, record, &mut self.references, store, halvings);
@@ -438,7 +496,10 @@ impl Gatherer {
 }
 
 /// The time of the system clock, in microseconds since the Unix epoch.
-fn unix_us() -> u64 {
+pub(super) fn unix_us() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

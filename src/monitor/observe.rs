@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -16,7 +16,7 @@ use super::sampling::Sampling;
 use super::store::VersionKey;
 use super::values::Values;
 use super::waiting::Waiting;
-use crate::domain::ids::RecordId;
+use crate::domain::ids::{ModelName, RecordId, VersionName};
 use crate::domain::record::{Latency, Outcome};
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::Intent;
@@ -109,8 +109,39 @@ impl Counting {
     }
 }
 
-/// Exchanges of one shard whose values are kept to learn from.
-const UNPLANNED_MAX: usize = 2000;
+/// The most bytes of values of one version that wait to be learned from.
+const UNPLANNED_BYTES: usize = 16 << 20;
+
+/// What is still to be learned of a version: all workers together keep so much of its values, and no more.
+#[derive(Debug, Default)]
+struct Wanted {
+    rows: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Wanted {
+    fn set(&self, rows: usize) {
+        self.bytes.store(UNPLANNED_BYTES, Ordering::Relaxed);
+        self.rows.store(rows, Ordering::Relaxed);
+    }
+
+    /// Whether these values are kept.
+    fn takes(&self, values: &Values) -> bool {
+        if self.rows.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let bytes = values.bytes();
+        if bytes > self.bytes.load(Ordering::Relaxed) {
+            return false;
+        }
+        for (left, taken) in [(&self.bytes, bytes), (&self.rows, values.rows().max(1))] {
+            // Two workers at once may take a little more than there is.
+            let now = left.load(Ordering::Relaxed);
+            left.store(now.saturating_sub(taken), Ordering::Relaxed);
+        }
+        true
+    }
+}
 
 impl Shard {
     /// Counts what every exchange has.
@@ -121,12 +152,12 @@ impl Shard {
         }
     }
 
-    /// Counts values, or keeps them to learn from.
-    fn see(&mut self, values: Values) {
+    /// Counts values, or keeps them where they are `wanted` to learn from.
+    fn see(&mut self, values: Values, wanted: &Wanted) {
         self.traffic.see();
         match &mut self.counting {
             Some(counting) => counting.count(&values, false),
-            None if self.unplanned.len() < UNPLANNED_MAX => self.unplanned.push(values),
+            None if wanted.takes(&values) => self.unplanned.push(values),
             None => {}
         }
     }
@@ -168,6 +199,9 @@ const FILLED_MAX: usize = 16;
 pub struct VersionMonitor {
     key: VersionKey,
     about: Mutex<Arc<About>>,
+    /// Whether anything was ever said about it.
+    is_described: AtomicBool,
+    wanted: Wanted,
     plan: Mutex<Option<Arc<Plan>>>,
     /// Counts changes of the plan.
     revision: AtomicU64,
@@ -234,6 +268,8 @@ impl VersionMonitor {
         Self {
             key,
             about: Mutex::default(),
+            is_described: AtomicBool::new(false),
+            wanted: Wanted::default(),
             plan: Mutex::default(),
             revision: AtomicU64::new(0),
             shards: (0..workers.max(1)).map(|_| Padded::default()).collect(),
@@ -253,6 +289,13 @@ impl VersionMonitor {
         if **known != about {
             *known = Arc::new(about);
         }
+        self.is_described.store(true, Ordering::Release);
+    }
+
+    /// Whether it is known what it is: one of the configuration that is not loaded yet, or of records of a process
+    /// before this one, has a name only.
+    pub(super) fn is_described(&self) -> bool {
+        self.is_described.load(Ordering::Acquire)
     }
 
     /// What is known about the version.
@@ -260,10 +303,24 @@ impl VersionMonitor {
         Arc::clone(&self.about.lock())
     }
 
-    /// Counts by another plan from now on, or by none.
+    /// Counts by another plan from now on, or by none. One that counts alike changes nothing: with another, every worker
+    /// begins a new shard.
     pub(super) fn follow(&self, plan: Option<Arc<Plan>>) {
-        *self.plan.lock() = plan;
-        self.revision.fetch_add(1, Ordering::Release);
+        let mut known = self.plan.lock();
+        let is_same = match (&*known, &plan) {
+            (None, None) => true,
+            (Some(known), Some(plan)) => known.counts_like(plan),
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if !is_same {
+            *known = plan;
+            self.revision.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Keeps the values of so many rows from now on, where there is no plan, to learn from them.
+    pub(super) fn want(&self, rows: usize) {
+        self.wanted.set(rows);
     }
 
     pub(super) fn plan(&self) -> Option<Arc<Plan>> {
@@ -277,7 +334,7 @@ impl VersionMonitor {
             shard.note(observation);
             match values.filter(|values| !values.is_empty()) {
                 _ if !observation.is_answered() => shard.traffic.miss(Unseen::Failed),
-                Some(values) => shard.see(values),
+                Some(values) => shard.see(values, &self.wanted),
                 None => shard.traffic.miss(Unseen::Unreadable),
             }
         });
@@ -373,6 +430,9 @@ impl VersionMonitor {
                 gather(shard);
                 shard.clear();
             }
+            if taken.is_empty() {
+                continue;
+            }
             let mut shards = shards.0.lock();
             let room = SPARE_MAX.saturating_sub(shards.spare.len());
             shards.spare.extend(taken.into_iter().take(room));
@@ -410,8 +470,13 @@ pub(super) struct Versions {
 impl Versions {
     pub(super) fn new(intent: &Intent, workers: usize) -> Self {
         let left_out = intent.models.iter().filter(|(_, model)| !model.monitor.enabled);
-        let left_out = left_out.map(|(name, _)| name.to_string()).collect();
-        let room = Arc::new(Room::new(intent.monitor.queue, workers));
+        let left_out = left_out.map(|(name, _)| name.to_string());
+        Self::of(left_out.collect(), intent.monitor.queue, workers)
+    }
+
+    /// Those of all models but some, with room for so many bytes of bodies that wait.
+    pub(super) fn of(left_out: Vec<String>, queue: u64, workers: usize) -> Self {
+        let room = Arc::new(Room::new(queue, workers));
         Self { workers, left_out, sampling: Arc::default(), room, known: Mutex::default() }
     }
 
@@ -437,6 +502,16 @@ impl Versions {
         found.next().cloned()
     }
 
+    /// The monitor of a version by its names in a record; made where they are not known. `None` for what has no version,
+    /// or is not monitored.
+    pub(super) fn named(&self, model: &str, version: &str) -> Option<Arc<VersionMonitor>> {
+        if model.is_empty() || version.is_empty() {
+            return None;
+        }
+        let (model, version) = (ModelName::new(model), VersionName::new(version));
+        self.version(&TargetKind::Version(model, version))
+    }
+
     pub(super) fn all(&self) -> Vec<Arc<VersionMonitor>> {
         self.known.lock().values().cloned().collect()
     }
@@ -455,3 +530,6 @@ impl Versions {
         forgotten
     }
 }
+
+#[cfg(test)]
+mod tests;

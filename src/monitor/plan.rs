@@ -54,7 +54,7 @@ enum Source {
 }
 
 /// How the values of one tensor are counted.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct TensorPlan {
     /// The first feature of consecutive ones for all columns.
     row: Option<(usize, usize)>,
@@ -126,6 +126,13 @@ impl Plan {
     /// What is counted.
     pub(super) fn layout(&self) -> &Arc<Layout> {
         &self.layout
+    }
+
+    /// Whether another one counts the same values in the same way.
+    pub(super) fn counts_like(&self, other: &Self) -> bool {
+        self.layout.hash() == other.layout.hash()
+            && self.tensors == other.tensors
+            && self.nowhere == other.nowhere
     }
 
     /// Whether there are features of a role that no tensor has.

@@ -115,6 +115,8 @@ struct Reference {
     baseline: Option<Arc<Baseline>>,
     plan: Option<Arc<Plan>>,
     learner: Option<Learner>,
+    /// It has none of its own, and takes the champion's where that has one.
+    may_borrow: bool,
 }
 
 impl References {
@@ -128,25 +130,43 @@ impl References {
         Self { writes: false, ..Self::new(state) }
     }
 
-    /// Looks for versions that are new or described anew.
+    /// Looks for versions that are new or described anew, or that borrow from a champion which has another baseline by
+    /// now. Of the others no file is read: this is called with every tick.
     pub(super) fn settle(&mut self, versions: &Versions, store: &Store) {
         let all = versions.all();
         // Those that stand for themselves first: others may borrow from them.
+        let described = all.into_iter().filter(|version| version.is_described());
         let (own, borrowing): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|version| version.about().champion.is_none());
+            described.partition(|version| version.about().champion.is_none());
         for version in own.iter().chain(&borrowing) {
             let about = version.about();
-            let same = |known: &Reference| Arc::ptr_eq(&known.about, &about) && !known.may_borrow();
-            if !self.known.get(version.key()).is_some_and(same) {
+            let stands = |known: &Reference| {
+                Arc::ptr_eq(&known.about, &about) && !self.would_borrow_another(known)
+            };
+            if !self.known.get(version.key()).is_some_and(stands) {
                 self.resolve(version, about, store);
             }
         }
+    }
+
+    /// Whether the champion of a version has another baseline than the one that was borrowed from it.
+    fn would_borrow_another(&self, reference: &Reference) -> bool {
+        if !reference.may_borrow {
+            return false;
+        }
+        let champion = reference.about.champion.as_ref().and_then(|key| self.known.get(key));
+        champion.is_some_and(|champion| match (&champion.baseline, &reference.baseline) {
+            (None, None) => false,
+            (Some(theirs), Some(borrowed)) => !Arc::ptr_eq(theirs, borrowed),
+            (Some(_), None) | (None, Some(_)) => true,
+        })
     }
 
     fn resolve(&mut self, version: &VersionMonitor, about: Arc<About>, store: &Store) {
         let key = version.key();
         let champion = about.champion.as_ref().and_then(|key| Some((key, self.known.get(key)?)));
         let found = find(&about, &self.kept_path(key));
+        let may_borrow = about.champion.is_some() && matches!(found, Ok(None));
         let standing = match (found, champion) {
             (Ok(Some(baseline)), _) => Standing::Ready { baseline: Arc::new(baseline), of: None },
             (Err(refusal), _) => {
@@ -178,8 +198,9 @@ impl References {
         let plan = plan.map(Arc::new);
         version.follow(plan.clone());
         let learner = matches!(standing, Standing::Learning { .. }).then(Learner::default);
+        version.want(if learner.is_some() { ROWS } else { 0 });
         store.stand(key, standing);
-        let reference = Reference { about, tensors, baseline, plan, learner };
+        let reference = Reference { about, tensors, baseline, plan, learner, may_borrow };
         self.known.insert(key.clone(), reference);
     }
 
@@ -288,8 +309,10 @@ impl References {
         let rows = learner.rows();
         if !learner.is_full() {
             store.stand(key, Standing::Learning { rows, wanted: ROWS });
+            version.want(ROWS.saturating_sub(rows));
             return;
         }
+        version.want(0);
         match learner.finish(key, reference.about.digest) {
             Ok((file, baseline)) => {
                 let baseline = Arc::new(baseline);
@@ -324,13 +347,6 @@ impl References {
     /// Whether a baseline is being learned for a version.
     pub(super) fn learns(&self, key: &VersionKey) -> bool {
         self.known.get(key).is_some_and(|reference| reference.learner.is_some())
-    }
-}
-
-impl Reference {
-    /// Whether it still waits for the champion to have a baseline.
-    fn may_borrow(&self) -> bool {
-        self.about.champion.is_some() && self.baseline.is_none()
     }
 }
 
@@ -408,3 +424,6 @@ pub fn check_baseline(baseline: &Baseline, about: &About) -> Result<(), Baseline
 pub fn baseline_beside(model: &Path) -> PathBuf {
     model.with_file_name("baseline.json")
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 //! Owns the rings and the bound on the memory that they take together. The monitor's thread writes;
 //! operators read. No worker ever waits for its lock.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -15,9 +16,12 @@ use crate::domain::routing::TargetKind;
 use crate::domain::stats::baseline::Baseline;
 use crate::domain::stats::drift::docket::Judgement;
 use crate::domain::stats::layout::{Layout, LayoutHash};
-use crate::domain::stats::rings::Rings;
+use crate::domain::stats::rings::{KEPT, Rings};
 use crate::domain::stats::strangers::Strangers;
 use crate::domain::stats::window::{Minute, Window, WindowCounts, WindowLength};
+
+/// How long a closed window is kept for certain, in minutes: as long as the windows of those alarms that call at once.
+const YOUNG: u32 = 10;
 
 /// A version of a model.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -222,7 +226,7 @@ impl Store {
         self.kept.lock().standings.insert(key.clone(), standing);
     }
 
-    /// Closes every minute before `open`, and keeps within the memory.
+    /// Closes every minute before `open`.
     pub(super) fn close(&self, open: Minute) {
         let mut kept = self.kept.lock();
         kept.open = kept.open.max(open);
@@ -231,12 +235,28 @@ impl Store {
         }
         kept.versions.retain(|_, rings| !rings.is_empty());
         kept.bytes = kept.versions.values().map(Rings::bytes).sum();
-        while kept.bytes > self.memory_max {
-            let Some(bytes) = kept.forget() else { break };
-            kept.bytes = kept.bytes.saturating_sub(bytes);
-            kept.forgotten += 1;
-        }
     }
+
+    /// Keeps within the memory: forgets closed windows that are written, as far as `is_written` says so. What is read
+    /// with every minute stays, whatever it takes: windows that ended in the last [`YOUNG`] minutes, and those that are
+    /// being filled.
+    pub(super) fn shed(&self, is_written: impl Fn(WindowLength, Minute) -> bool) -> Shed {
+        let mut kept = self.kept.lock();
+        let windows = kept.shed(self.memory_max, is_written);
+        kept.forgotten += windows;
+        Shed { windows, bytes: kept.bytes, bytes_max: self.memory_max }
+    }
+}
+
+/// What had to go for want of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shed {
+    /// Windows that were forgotten.
+    pub(super) windows: u64,
+    /// The bytes of those that stay.
+    pub(super) bytes: usize,
+    /// The most that they may take.
+    pub(super) bytes_max: usize,
 }
 
 impl Store {
@@ -250,14 +270,46 @@ impl Store {
 }
 
 impl Kept {
-    /// Forgets the oldest of the shortest windows that there are; returns the bytes that it took.
-    fn forget(&mut self) -> Option<usize> {
-        WindowLength::ALL.into_iter().find_map(|length| {
-            let oldest = |rings: &Rings| rings.oldest(length);
-            let rings = self.versions.values_mut().filter(|rings| oldest(rings).is_some());
-            Some(rings.min_by_key(|rings| oldest(rings))?.forget_oldest(length))
-        })
+    /// Forgets the oldest windows beyond so many bytes; returns how many. How old a window is is told in parts of the time
+    /// for which windows of its length are kept, so that minutes, hours and days all reach back by the same part of it.
+    fn shed(
+        &mut self,
+        memory_max: usize,
+        is_written: impl Fn(WindowLength, Minute) -> bool,
+    ) -> u64 {
+        if self.bytes <= memory_max {
+            return 0;
+        }
+        let open = self.open;
+        let mut rings: Vec<&mut Rings> = self.versions.values_mut().collect();
+        let mut old: Vec<(u64, usize, WindowLength)> = Vec::new();
+        for (at, rings) in rings.iter().enumerate() {
+            for length in WindowLength::ALL {
+                // A ring is shortened from its old end only.
+                let may_go = rings.of(length).take_while(|window| {
+                    window.end().plus(YOUNG) <= open && is_written(length, window.start)
+                });
+                old.extend(may_go.map(|window| (age(window, open), at, length)));
+            }
+        }
+        old.sort_unstable_by_key(|(age, at, length)| (Reverse(*age), *at, *length));
+        let mut windows = 0;
+        for (_, at, length) in old {
+            if self.bytes <= memory_max {
+                break;
+            }
+            let bytes = rings.get_mut(at).map_or(0, |rings| rings.forget_oldest(length));
+            self.bytes = self.bytes.saturating_sub(bytes);
+            windows += 1;
+        }
+        windows
     }
+}
+
+/// How old a closed window is, in millionths of the time for which windows of its length are kept.
+fn age(window: &Window, open: Minute) -> u64 {
+    let reach = KEPT[window.length as usize] as u64 * u64::from(window.length.minutes());
+    u64::from(open.0.saturating_sub(window.end().0)) * 1_000_000 / reach
 }
 
 /// Reads what the monitor has counted.
@@ -372,3 +424,6 @@ impl MonitorReader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

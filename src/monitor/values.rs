@@ -102,6 +102,16 @@ impl Values {
         Some(outputs.any(Part::is_broken))
     }
 
+    /// Rows of the tensor that has the most.
+    pub(super) fn rows(&self) -> usize {
+        self.parts.iter().map(Part::rows).max().unwrap_or(0)
+    }
+
+    /// The bytes that they take, about.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.parts.iter().map(Part::bytes).sum::<usize>()
+    }
+
     /// Whether nothing was taken.
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
@@ -169,6 +179,27 @@ impl Part {
             }),
             Data::Wide(rows, _) => rows.iter().flatten().any(|number| !number.is_finite()),
             Data::Integer(_) | Data::Boolean(_) => false,
+        }
+    }
+
+    /// The bytes that its values take.
+    fn bytes(&self) -> usize {
+        match &self.data {
+            Data::Single(values) => size_of_val(values.as_slice()),
+            Data::Integer(values) => size_of_val(values.as_slice()),
+            Data::Boolean(values) => size_of_val(values.as_slice()),
+            Data::Cells(cells) => {
+                let texts = cells.iter().map(|cell| match cell {
+                    Cell::Text(text) => text.len(),
+                    Cell::Number(_)
+                    | Cell::Integer(_)
+                    | Cell::Boolean(_)
+                    | Cell::Missing
+                    | Cell::Wrong => 0,
+                });
+                size_of_val(cells.as_slice()) + texts.sum::<usize>()
+            }
+            Data::Wide(rows, shape) => size_of_val(rows.as_slice()) + shape.len(),
         }
     }
 

@@ -71,7 +71,7 @@ definitions! {
     counter REQUESTS, ["model", "version", "pool", "outcome"], "Exchanges with a target, by how they ended.";
     gauge IN_FLIGHT, ["model", "version", "pool"], "Requests being served now.";
     histogram DURATION, ["model", "version", "pool"], "First byte of the request to the last byte of the response, in seconds.";
-    histogram STAGE, ["model", "version", "pool", "stage"], "Time in one stage, in seconds: queue and infer (in process), upstream (to the response head).";
+    histogram STAGE, ["model", "version", "pool", "stage"], "Time in one stage, in seconds: queue and infer (in process), upstream (to the response head), overhead (what is left of the whole, with the body that a backend sends).";
     counter ERRORS, ["reason"], "Answers that the gateway made itself, by the reason in x-pointsman-error.";
     gauge "pointsman_ready", [], "1 while /readyz answers 200.";
     gauge "pointsman_snapshot_generation", [], "The number of the published snapshot.";
@@ -260,6 +260,8 @@ pub struct TargetMetrics {
     pub infer: LatencyShards,
     /// From the request being sent to the head of the backend's response.
     pub upstream: LatencyShards,
+    /// What is left of the whole.
+    pub overhead: LatencyShards,
 }
 
 impl TargetMetrics {
@@ -379,6 +381,7 @@ impl Registry {
             queue: shards(),
             infer: shards(),
             upstream: shards(),
+            overhead: shards(),
         });
         targets.insert(labels, Arc::clone(&metrics));
         metrics
@@ -417,6 +420,7 @@ impl Registry {
                 ("queue", &target.queue),
                 ("infer", &target.infer),
                 ("upstream", &target.upstream),
+                ("overhead", &target.overhead),
             ];
             for (stage, shards) in stages {
                 if !shards.is_empty() {

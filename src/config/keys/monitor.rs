@@ -21,7 +21,7 @@ pub(in crate::config) static MONITOR: Section = section(
             "memory",
             Kind::Size(MIB, 64 * GIB),
             Absent::Same("64MiB"),
-            "Bytes of all windows that are kept. The oldest minutes are forgotten first.",
+            "Bytes of all windows that are kept. Beyond, the oldest windows are forgotten first; those of the last ten minutes stay.",
         ),
         key(
             "queue",

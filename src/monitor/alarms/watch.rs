@@ -24,13 +24,16 @@ use crate::domain::stats::layout::Role;
 use crate::domain::stats::rate_band::Look;
 use crate::domain::stats::two_by_two::Tally;
 use crate::domain::stats::window::{Minute, Stage, Window, WindowCounts, WindowLength};
-use crate::monitor::gather::BACK_MINUTES;
+use crate::monitor::gather::{BACK_MINUTES, unix_us};
 use crate::monitor::{Follower, MonitorReader, QualityReader, Standing, VersionKey};
 
 /// How often the traffic of models is written down, in minutes.
 const SAVE_EVERY: u64 = 60;
 /// Minutes of an hour.
 const HOUR: u32 = 60;
+/// A version that had no exchange in so many judged windows, while another had, is not what the model is any more: as
+/// many as those without evidence after which the judge says that a drift is over.
+const SERVING_WINDOWS: u32 = 3;
 
 /// Looks at each minute that the monitor closes.
 #[derive(Debug)]
@@ -50,8 +53,11 @@ pub struct AlarmWatch {
     quality: QualityReader,
     /// What became of statements of ground truth, minute by minute.
     labels: Past,
-    /// The first minute that this process saw from its beginning.
+    /// The first minute that this process saw from its beginning. Those before it are no looks: the gateway was down
+    /// in some of them.
     whole_since: Option<u64>,
+    /// The windows that the judge of drift hears.
+    judged: WindowLength,
 }
 
 impl AlarmWatch {
@@ -85,6 +91,7 @@ impl AlarmWatch {
             quality,
             labels: Past::default(),
             whole_since: None,
+            judged: intent.monitor.drift.window,
         }
     }
 
@@ -103,10 +110,16 @@ impl AlarmWatch {
 }
 
 impl Follower for AlarmWatch {
+    fn resumed(&mut self, _reader: &MonitorReader) {
+        // Minutes of a downtime are closed after the start, and the process began in the middle of this one.
+        self.whole_since = Some(u64::from(Minute::of_us(unix_us()).0) + 1);
+    }
+
     fn closed(&mut self, minute: Minute, reader: &MonitorReader) {
         let now = u64::from(minute.0);
-        // The process began in the middle of the first one.
-        if self.whole_since.is_some_and(|since| since > now + BACK_MINUTES) {
+        // The clock was ahead, and has been set right.
+        let latest = u64::from(reader.open().0) + BACK_MINUTES;
+        if self.whole_since.is_some_and(|since| since > latest) {
             self.whole_since = None;
         }
         let whole_since = *self.whole_since.get_or_insert(now + 1);
@@ -124,12 +137,14 @@ impl Follower for AlarmWatch {
         for (model, versions) in &watched {
             let rules = self.models.get(model).unwrap_or(&self.rules);
             let (ledger, quality, labels) = (&*self.ledger, &self.quality, &self.labels);
-            let sight = Sight { reader, ledger, quality, labels, minute, whole_since };
+            let judged = self.judged;
+            let sight = Sight { reader, ledger, quality, labels, minute, whole_since, judged };
             let arrived = known.iter().filter(|key| key.model == *model).chain(versions);
             let arrived: BTreeSet<String> = arrived.map(|key| key.version.to_string()).collect();
             sight.model((model, versions, &arrived), rules, &mut looks);
+            let serving = sight.serving(versions);
             for key in versions {
-                sight.version(key, rules, &mut looks);
+                sight.version(key, serving.contains(key), rules, &mut looks);
             }
         }
         if let Some(rule) = self.rules.rule(AlarmKind::LogLag)
@@ -165,6 +180,7 @@ struct Sight<'a> {
     labels: &'a Past,
     minute: Minute,
     whole_since: u64,
+    judged: WindowLength,
 }
 
 impl Sight<'_> {
@@ -222,7 +238,8 @@ impl Sight<'_> {
         });
         // All versions see the same inputs: what has become of those is one alarm of the model.
         look(AlarmKind::Drift, &mut |_rule| {
-            let readings = versions.iter().filter_map(|key| {
+            let serving = self.serving(versions);
+            let readings = serving.iter().filter_map(|key| {
                 let judgement = self.reader.judgement(key)?;
                 Some((key.version.as_str(), values::drift(&judgement, Role::Input)))
             });
@@ -238,7 +255,13 @@ impl Sight<'_> {
     }
 
     /// What concerns one version.
-    fn version<'r>(&self, key: &VersionKey, rules: &'r AlarmRules, looks: &mut Vec<Watch<'r>>) {
+    fn version<'r>(
+        &self,
+        key: &VersionKey,
+        is_serving: bool,
+        rules: &'r AlarmRules,
+        looks: &mut Vec<Watch<'r>>,
+    ) {
         let mut look = |alarm: AlarmKind, read: &mut dyn FnMut(&Rule) -> Reading| {
             if let Some(rule) = rules.rule(alarm) {
                 let key = self::key(key.model.as_str(), key.version.as_str(), alarm);
@@ -273,8 +296,12 @@ impl Sight<'_> {
         });
         let judgement = self.reader.judgement(key);
         look(AlarmKind::Drift, &mut |_rule| {
-            let outputs = |judgement| values::drift(judgement, Role::Output);
-            judgement.as_deref().map_or(Reading::Insufficient, outputs)
+            match judgement.as_deref() {
+                // Nobody gets its answers any more.
+                Some(_) if !is_serving => Reading::Good,
+                Some(judgement) => values::drift(judgement, Role::Output),
+                None => Reading::Insufficient,
+            }
         });
         let baseline = standing.as_ref().and_then(Standing::baseline);
         look(AlarmKind::SchemaShape, &mut |rule| {
@@ -326,6 +353,22 @@ impl Sight<'_> {
             let (now, before) = (of(matured.labelled), of(matured.labelled_before));
             labelled::coverage(&Coverage { now, before }, limits, rule, self.now())
         });
+    }
+
+    /// The versions that the traffic of a model goes to: those with an exchange in one of the last windows that are
+    /// judged. Of one that was replaced, the last judgement stands as long as its windows are kept, and says nothing
+    /// about now. Where no version has an exchange, all are told: a quiet night ends no drift.
+    fn serving(&self, versions: &[VersionKey]) -> Vec<VersionKey> {
+        let length = self.judged;
+        let reach = SERVING_WINDOWS.saturating_mul(length.minutes());
+        let first = Minute(length.start_of(self.minute).0.saturating_sub(reach));
+        let is_serving = |key: &&VersionKey| {
+            let mut windows = self.reader.windows(key, length);
+            windows.extend(self.reader.filling(key, length));
+            windows.iter().any(|it| it.start >= first && it.counts.traffic.exchanges() > 0)
+        };
+        let serving: Vec<VersionKey> = versions.iter().filter(is_serving).cloned().collect();
+        if serving.is_empty() { versions.to_vec() } else { serving }
     }
 
     /// How many minutes ago the last request of any of the versions was, as far as minutes are kept.
@@ -395,3 +438,6 @@ fn stale(latest: u64, every: u32, rule: &Rule, now: u64) -> Reading {
 fn key(model: &str, version: &str, alarm: AlarmKind) -> AlarmKey {
     AlarmKey { model: model.to_owned(), version: version.to_owned(), alarm }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use super::{Exchange, Recording, micros};
 use crate::domain::ids::Entropy;
 use crate::domain::record::{Latency, Omission, Outcome};
 use crate::domain::spec::Durability;
-use crate::domain::stats::window::Minute;
+use crate::domain::stats::window::{Minute, Stage};
 use crate::monitor::{Observation, Waiting};
 use crate::prediction_log::Offer;
 use crate::proxy::redact::find;
@@ -92,6 +92,7 @@ impl Exchange {
                     (&metrics.queue, self.latency.t_queue),
                     (&metrics.infer, self.latency.t_infer),
                     (&metrics.upstream, self.latency.t_ttfb),
+                    (&metrics.overhead, Stage::Overhead.of(&self.latency)),
                 ];
                 for (shards, time) in stages {
                     if let Some(us) = time {

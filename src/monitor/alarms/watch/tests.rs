@@ -1,0 +1,133 @@
+//! What a look leaves out: minutes in which the gateway was down, and versions that were replaced.
+
+use super::*;
+use crate::config::{Checks, load};
+use crate::domain::ids::VersionName;
+use crate::domain::record::{Latency, Outcome};
+use crate::domain::stats::drift::Policy;
+use crate::domain::stats::drift::docket::{Docket, Judgement};
+use crate::domain::stats::layout::Value;
+use crate::domain::stats::window::TrafficRecorder;
+use crate::monitor::alarms::{AlarmReader, Alarms};
+use crate::monitor::store::Store;
+
+const BASELINE: &str = r#"{"format": 1, "model": "m", "version": "v1", "n": 50000,
+    "features": [{"name": "x", "kind": "categorical", "values": ["a", "b"], "mass": [0.5, 0.5], "other": 0.0}],
+    "outputs": [{"name": "y", "kind": "categorical", "values": ["a", "b"], "mass": [0.5, 0.5], "other": 0.0}]}"#;
+
+fn key(version: &str) -> VersionKey {
+    VersionKey { model: ModelName::new("m"), version: VersionName::new(version) }
+}
+
+struct Bench {
+    store: Arc<Store>,
+    reader: MonitorReader,
+    watch: AlarmWatch,
+    alarms: AlarmReader,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("pointsman.toml");
+        let text = "listen = \"127.0.0.1:1\"\ndata_dir = \"data\"\n\
+                    [models.m.versions.v1]\nbackends = [\"http://127.0.0.1:2\"]\n";
+        std::fs::write(&path, text).expect("a file");
+        let loaded = load(&path, Checks::Offline).unwrap_or_else(|found| panic!("{found}"));
+        let store = Arc::new(Store::new(u64::MAX));
+        let reader = MonitorReader::new(Arc::clone(&store));
+        let quality = QualityReader::without_labels(reader.clone());
+        let (watch, alarms) = Alarms::rehearse(&loaded.intent, quality);
+        Self { store, reader, watch, alarms }
+    }
+
+    /// Adds requests, and closes their minute at `open`.
+    fn minute(&mut self, at: Minute, open: Minute, requests: &[(&str, u32)]) {
+        for (version, requests) in requests {
+            let mut recorder = TrafficRecorder::default();
+            (0..*requests).for_each(|_| recorder.record(Outcome::Ok, None, &Latency::default()));
+            let mut counts = WindowCounts::default();
+            counts.traffic.add_recorded(&recorder);
+            self.store.add(&key(version), at, &counts);
+        }
+        self.store.close(open);
+        self.watch.closed(at, &self.reader);
+    }
+
+    fn active(&self) -> Vec<(String, AlarmKind)> {
+        self.alarms.active().into_iter().map(|(key, _)| (key.version, key.alarm)).collect()
+    }
+}
+
+#[test]
+fn a_planned_stop_is_no_silence_and_no_part_of_what_is_usual() {
+    let mut bench = Bench::new();
+    let now = Minute::of_us(unix_us());
+    let stopped = Minute(now.0 - 30);
+    for at in (0..240).rev() {
+        let minute = Minute(stopped.0 - 1 - at);
+        bench.minute(minute, minute.plus(1), &[("v1", 20)]);
+    }
+    let before = bench.watch.ledger.with_history("m", |history| history.clone());
+    // Another process: minutes of the downtime are closed, then those in which it serves.
+    bench.watch.resumed(&bench.reader);
+    (stopped.0..=now.0).for_each(|at| bench.minute(Minute(at), now.plus(1), &[]));
+    let after = bench.watch.ledger.with_history("m", |history| history.clone());
+    assert_eq!(after, before, "minutes of the downtime are no looks");
+    for at in 1..5 {
+        bench.minute(now.plus(at), now.plus(at + 1), &[("v1", 20)]);
+        assert_eq!(bench.active(), []);
+    }
+    // Silence of a process that runs is still told.
+    (5..20).for_each(|at| bench.minute(now.plus(at), now.plus(at + 1), &[]));
+    assert_eq!(bench.active(), [(String::new(), AlarmKind::Silence)]);
+}
+
+/// What is concluded of hours in which so many of a hundred values are the first one.
+fn judged(share: u32) -> Judgement {
+    let baseline = Arc::new(Baseline::from_json(BASELINE.as_bytes()).expect("a baseline"));
+    let mut docket = Docket::new(Arc::clone(&baseline), Policy::default());
+    let mut last = None;
+    for hour in 0..6 {
+        let mut values = Counts::new(Arc::clone(baseline.layout()));
+        for row in 0..1000 {
+            let value = Value::Text(if row % 100 < share { "a" } else { "b" });
+            (0..2).for_each(|feature| values.record(feature, value));
+        }
+        let mut counts = WindowCounts::default();
+        counts.add_values(&values);
+        let start = Minute(600_000 + hour * 60);
+        let window = Window { start, length: WindowLength::Hour, counts };
+        last = docket.hear(&window, 1).or(last);
+    }
+    last.expect("there are enough")
+}
+
+#[test]
+fn drift_of_a_version_that_was_replaced_ends_and_hides_no_other() {
+    let mut bench = Bench::new();
+    let (drifted, sound) = (judged(95), judged(50));
+    assert!(drifted.breaches() > 0 && sound.breaches() == 0);
+    let first = Minute(600_000);
+    bench.reader.judge(&key("v1"), drifted.clone());
+    (0..5).map(|at| first.plus(at)).for_each(|at| bench.minute(at, at.plus(1), &[("v1", 20)]));
+    let drift = |version: &str| (version.to_owned(), AlarmKind::Drift);
+    assert_eq!(bench.active(), [drift(""), drift("v1")], "of inputs, and of outputs");
+    // A night without traffic is no evidence.
+    let night = first.plus(5 * 60);
+    (0..5).map(|at| night.plus(at)).for_each(|at| bench.minute(at, at.plus(1), &[]));
+    assert!(bench.active().contains(&drift("")) && bench.active().contains(&drift("v1")));
+    // Another version takes all traffic, and its own baseline says that nothing has drifted.
+    bench.reader.judge(&key("v2"), sound);
+    let later = first.plus(6 * 60);
+    (0..10).map(|at| later.plus(at)).for_each(|at| bench.minute(at, at.plus(1), &[("v2", 20)]));
+    let active = bench.active();
+    assert!(active.iter().all(|(_, alarm)| *alarm != AlarmKind::Drift), "{active:?}");
+    // Then the inputs drift from that as well.
+    bench.reader.judge(&key("v2"), drifted);
+    let later = first.plus(7 * 60);
+    (0..5).map(|at| later.plus(at)).for_each(|at| bench.minute(at, at.plus(1), &[("v2", 20)]));
+    let active = bench.active();
+    assert!(active.contains(&drift("")) && active.contains(&drift("v2")), "{active:?}");
+    assert!(!active.contains(&drift("v1")), "{active:?}");
+}
