@@ -11,6 +11,8 @@ use tract_onnx::tract_hir::tract_core::ops::change_axes::InOut;
 use tract_onnx::tract_hir::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_hir::tract_core::ops::nn::{Reduce, Softmax};
 
+use super::onnx::WholeSum;
+
 /// Operators that choose one scale for all numbers that they get.
 const OF_ALL: &[&str] = &["DynamicQuantizeLinear"];
 
@@ -48,6 +50,7 @@ fn mixes(node: &TypedNode, slot: usize, axis: usize) -> bool {
         return found.is_ok_and(|found| found.outputs.iter().all(|places| places.is_empty()));
     }
     node.op_as::<Reduce>().is_some_and(|op| op.axes.contains(&axis))
+        || node.op_as::<WholeSum>().is_some_and(|op| op.axes.contains(&axis))
         || node.op_as::<Softmax>().is_some_and(|op| op.axes.contains(&axis))
         || node.op_as::<Topk>().is_some_and(|op| slot == 0 && op.axis == axis)
         || node.op_as::<CumSum>().is_some_and(|op| op.axis == axis)

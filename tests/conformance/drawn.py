@@ -272,6 +272,10 @@ def edges(random):
     for mode in ("constant", "reflect", "edge"):
         yield single("Pad", random, (3, 4), opset=10, mode=mode, pads=[1, 0, 2, 1], value=2.5)
     yield from slices(random)
+    for kind in ("Sum", "Mean"):
+        for axes in ([0], [1], [0, 1]):
+            wide = random.integers(-(2**50), 2**50, size=(3, 4))
+            yield Case(f"Reduce{kind}", [wide, numpy.array(axes, numpy.int64)], constants=[1])
     # What NaN does to the range there depends on its place.
     yield single("DynamicQuantizeLinear", random, (3, 4), special=[numpy.inf, -numpy.inf], outputs=3)
     yield Case("DynamicQuantizeLinear", [numpy.array([3e38, -3e38], FLOAT)], outputs=3)
@@ -281,6 +285,7 @@ def edges(random):
         spoilt[0, 0, 3] = numpy.nan
         rest = [numpy.array([count]), numpy.array([0.5], FLOAT), numpy.array([0.2], FLOAT)]
         yield Case("NonMaxSuppression", [boxes, scores, *rest], constants=[2, 3, 4], more=[[boxes, spoilt]])
+    yield Case("Einsum", [random.normal(size=(2, 3)).astype(FLOAT)], equation="ij->")
 
 
 def slices(random):

@@ -133,6 +133,7 @@ def clips():
         # With bounds that come with each request.
         for bounds in ((0, 6), (3, 1), (-1e30, 1e30)):
             yield Case("Clip", [numbers, *(numpy.array(bound, dtype) for bound in bounds)])
+        yield Case("Clip", [numbers, None, numpy.array(3, dtype)])
     for dtype in (numpy.int32, numpy.int64, numpy.int8, numpy.uint8):
         bounds = [numpy.array(bound, dtype) for bound in (1, 7)]
         yield Case("Clip", [numpy.array(WHOLE[dtype], dtype), *bounds], constants=[1, 2])

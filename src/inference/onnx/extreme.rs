@@ -7,7 +7,7 @@ use half::f16;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::{
-    Datum, DatumType, IntoTensor as _, TValue, TVec, Tensor, TractResult, tvec,
+    Datum, DatumType, IntoTensor as _, TValue, TVec, Tensor, TractResult, tensor0, tvec,
 };
 use tract_onnx::tract_hir::internal::{IntoTValue as _, TDim, bail};
 use tract_onnx::tract_hir::tract_core::broadcast::multi_broadcast;
@@ -87,17 +87,28 @@ impl Operator for Clip {
         let Some(numbers) = inputs.next() else { bail!("Clip takes numbers") };
         let mut numbers = numbers.into_tensor();
         let shape: TVec<usize> = numbers.shape().into();
-        if self.low
-            && let Some(low) = inputs.next()
-        {
+        let low = if self.low { inputs.next() } else { None };
+        let end = end_of(numbers.datum_type());
+        if let Some(low) = low.or_else(|| Some(end.as_ref()?.0.clone())) {
             numbers = extreme::<true>(numbers, &low)?;
         }
         // Last, so that it counts where the bounds are the wrong way round.
-        if let Some(high) = inputs.next() {
+        if let Some(high) = inputs.next().or(end.map(|(_, high)| high)) {
             numbers = extreme::<false>(numbers, &high)?;
         }
         Ok(tvec!(numbers.into_shape(&shape)?.into_tvalue()))
     }
+}
+
+/// The bounds that the specification gives where a file gives none: those of the type, which cut off infinities.
+fn end_of(datum_type: DatumType) -> Option<(TValue, TValue)> {
+    let (low, high) = match datum_type {
+        DatumType::F32 => (tensor0(f32::MIN), tensor0(f32::MAX)),
+        DatumType::F64 => (tensor0(f64::MIN), tensor0(f64::MAX)),
+        DatumType::F16 => (tensor0(f16::MIN), tensor0(f16::MAX)),
+        _ => return None,
+    };
+    Some((low.into_tvalue(), high.into_tvalue()))
 }
 
 /// The larger or smaller of two tensors, element by element.
@@ -187,7 +198,7 @@ mod tests {
     #[test]
     fn what_is_missing_lies_between_no_bounds() {
         let numbers = || tensor1(&[f32::NAN, -3.0, 0.5, 7.0]).into_tvalue();
-        let bound = |bound: f32| tract_onnx::prelude::tensor0(bound).into_tvalue();
+        let bound = |bound: f32| tensor0(bound).into_tvalue();
         let run = |low: bool, inputs: TVec<TValue>| {
             let output = Clip { low }.run(inputs).unwrap().remove(0);
             let found = output.try_as_plain_ram().unwrap().as_slice::<f32>().unwrap().to_vec();
@@ -198,5 +209,7 @@ mod tests {
         assert_eq!(run(true, tvec!(numbers(), bound(2.0), bound(-1.0))), [-1.0; 3]);
         assert_eq!(run(true, tvec!(numbers(), bound(1.0))), [1.0, 1.0, 7.0]);
         assert_eq!(run(false, tvec!(numbers(), bound(1.0))), [-3.0, 0.5, 1.0]);
+        let wild = tensor1(&[f32::NAN, f32::NEG_INFINITY, 2.0]).into_tvalue();
+        assert_eq!(run(false, tvec!(wild, bound(1.0))), [f32::MIN, 1.0]);
     }
 }

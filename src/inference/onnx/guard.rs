@@ -1,6 +1,7 @@
 //! Operators of tract whose answer depends on values being in range: Gather, GatherElements, GatherND,
 //! ScatterElements, ScatterND, OneHot, slices ([`parts`]), and divisions of integers; those that compare numbers of
-//! which some are missing ([`missing`]); and functions that tract approximates ([`pointwise::exact`]).
+//! which some are missing ([`missing`]); sums of integers ([`WholeSum`]); and functions that tract approximates
+//! ([`pointwise::exact`]).
 //!
 //! Owns the look at those values before tract sees them, in the graph as tract has rewritten it. It panics on an index that is out of range, or takes
 //! the element of another row, and panics on a division by zero; here that is the caller's mistake and says so.
@@ -22,6 +23,7 @@ use tract_onnx::tract_hir::tract_core::ops::cnn::{MaxPool, OptMaxPool};
 use tract_onnx::tract_hir::tract_core::ops::math::{Div, Rem};
 
 use super::bodies::bodies_mut;
+use super::sum::WholeSum;
 use super::{missing, parts, pointwise};
 use crate::inference::ml::Unacceptable;
 
@@ -53,9 +55,19 @@ pub(in crate::inference) fn guard(model: &mut TypedModel) {
             (guarded.compares() || !constant).then_some(guarded)
         })
         .collect();
-    for (node, guarded) in model.nodes_mut().iter_mut().zip(guarded) {
+    let sums: Vec<Option<WholeSum>> = (0..model.nodes().len())
+        .map(|node| {
+            let node = model.nodes().get(node)?;
+            let fact = model.outlet_fact(*node.inputs.first()?).ok()?;
+            WholeSum::instead_of(&*node.op, fact.datum_type)
+        })
+        .collect();
+    let changes = guarded.into_iter().zip(sums);
+    for (node, (guarded, sum)) in model.nodes_mut().iter_mut().zip(changes) {
         if let Some(guarded) = guarded {
             node.op = Box::new(guarded);
+        } else if let Some(sum) = sum {
+            node.op = Box::new(sum);
         } else if let Some(function) = pointwise::exact(&*node.op) {
             node.op = Box::new(function);
         } else {
@@ -198,6 +210,14 @@ fn one_hot(op: &OneHot, context: &EvalContext<'_>, indices: &Tensor) -> TractRes
             _ => limit,
         };
     }
+    // Of floating-point numbers a missing one has become 0.
+    if missing::any(indices)? {
+        let indices = indices.cast_to::<f64>()?;
+        let indices = indices.try_as_plain_ram()?.as_slice::<f64>()?;
+        let mut plain = places.try_as_plain_ram_mut()?;
+        let pairs = plain.as_slice_mut::<i64>()?.iter_mut().zip(indices);
+        pairs.filter(|(_, index)| index.is_nan()).for_each(|(place, _)| *place = limit);
+    }
     let wider = OneHot { dim: op.dim + 1, ..op.clone() };
     let rows = wider.eval(context, tvec!(places.into_tvalue()))?;
     let rows = rows.into_iter().map(|rows| rows.into_tensor().slice(op.axis, 0, op.dim));
@@ -316,5 +336,7 @@ mod tests {
         let found = run(&one_hot, &[tensor1(&[0_i64, -1, 2, -3, i64::MAX])]).expect("in any range");
         let expected = [[1_f32, 0.0], [0.0, 1.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]];
         assert_eq!(found, tensor2(&expected));
+        let found = run(&one_hot, &[tensor1(&[f32::NAN, 1.0])]).expect("in any range");
+        assert_eq!(found, tensor2(&[[0_f32, 0.0], [0.0, 1.0]]));
     }
 }

@@ -103,6 +103,13 @@ pub(in crate::inference) fn beyond(node: &NodeProto) -> Option<String> {
     {
         return Some("'auto_pad' and 'pads' together".to_owned());
     }
+    // Of one tensor it stays what it is there.
+    let to_a_number = |attribute: &AttributeProto| {
+        attribute.name == "equation" && attribute.s.trim_ascii_end().ends_with(b"->")
+    };
+    if operator == "Einsum" && node.input.len() == 1 && node.attribute.iter().any(to_a_number) {
+        return Some("the sum of all numbers of one tensor, which is a ReduceSum".to_owned());
+    }
     if operator == "GlobalLpPool" {
         return Some("sums: it would be divided by the number of elements".to_owned());
     }
@@ -159,6 +166,15 @@ mod tests {
             NodeProto { attribute: vec![same, gaps], ..node("MaxPool", int("ceil_mode", 0)) }
         };
         assert!(beyond(&padded(2)).is_some() && beyond(&padded(1)).is_none());
+        let einsum = |equation: &str, inputs: usize| {
+            let s = equation.as_bytes().to_vec();
+            let equation =
+                AttributeProto { name: "equation".to_owned(), s, ..AttributeProto::default() };
+            let input = vec!["x".to_owned(); inputs];
+            beyond(&NodeProto { input, ..node("Einsum", equation) })
+        };
+        assert!(einsum("ij->", 1).is_some() && einsum("ij-> ", 1).is_some());
+        assert!(einsum("ij->j", 1).is_none() && einsum("ij,ij->", 2).is_none());
         let both = |way: &str, pads: &[i64]| {
             let (s, ints) = (way.as_bytes().to_vec(), pads.to_vec());
             let way =
