@@ -130,11 +130,12 @@ impl Compiled {
             dims.push(input_dims);
         }
         let mut model = model.into_typed()?.into_decluttered()?;
-        onnx::guard(&mut model);
-        onnx::bound(&mut model, run_bytes);
         let no_batch = open.no_batch(&model, &dims)?;
         let batch = open.batch(&dims).and_then(|number| open.symbols.get(number));
+        // Before operators are put into others, which do not show what they look at.
         let mixing = batch.map(|(_, batch)| rows::mixing(&model, batch)).transpose()?.flatten();
+        onnx::guard(&mut model);
+        onnx::bound(&mut model, run_bytes);
         let signature = signature(&model, interface, dims)?;
         let symbols = open.symbols.into_iter().map(|(_, symbol)| symbol).collect();
         // Graphs within the graph have constants of their own.

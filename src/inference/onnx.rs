@@ -41,6 +41,7 @@ use tract_onnx::tract_hir::internal::bail;
 pub(super) use self::bodies::bodies;
 pub(super) use self::bounded::bound;
 pub(super) use self::guard::guard;
+pub(super) use self::log_softmax::joins as log_softmax_joins;
 pub(super) use self::sum::WholeSum;
 pub(super) use self::unread::beyond;
 use self::wiring::Built;

@@ -17,6 +17,9 @@ mod convert;
 pub use self::binary::{BinaryError, ElementTooLong, Span};
 pub use self::convert::ConvertError;
 
+/// The most dimensions of a tensor that is read from JSON: no tensor has more, and errors and records show all of them.
+pub const SHAPE_RANK_MAX: usize = 64;
+
 /// The element type of a tensor, with the names and sizes of the Open Inference Protocol ("Tensor
 /// Data Types" in its specification; BF16 is Triton's addition).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

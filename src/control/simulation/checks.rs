@@ -546,7 +546,8 @@ impl Checks {
                     || matches!(known.stage(), Stage::Warming(_) | Stage::Draining(_));
                 let waits = matches!(known.stage(), Stage::Staged(_))
                     && !told.contains("trial of")
-                    && !told.contains("its turn");
+                    && !told.contains("its turn")
+                    && !told.contains("since the last rollout began");
                 hold(
                     !(restless || waits) || person || stayed < Duration::from_secs(12 * 3600),
                     || format!("stuck: {told}"),

@@ -160,9 +160,14 @@ pub(super) struct Weight {
     pub(super) longest_text: usize,
 }
 
+/// The operator `O`, if `op` is that.
+pub(in crate::inference) fn operator<O: Operator>(op: &dyn TypedOp) -> Option<&O> {
+    Some(&op.downcast_ref::<Node<O>>()?.operator)
+}
+
 /// What `op` weighs if it is the operator `O`.
 pub(super) fn weight<O: Operator>(op: &dyn TypedOp) -> Option<Weight> {
-    let operator = &op.downcast_ref::<Node<O>>()?.operator;
+    let operator = operator::<O>(op)?;
     let (held_bytes, longest_text) = (operator.held_bytes(), operator.longest_text());
     Some(Weight { held_bytes, longest_text })
 }

@@ -93,7 +93,7 @@ impl Operator for Clip {
             numbers = extreme::<true>(numbers, &low)?;
         }
         // Last, so that it counts where the bounds are the wrong way round.
-        if let Some(high) = inputs.next().or(end.map(|(_, high)| high)) {
+        if let Some(high) = inputs.next().or_else(|| end.map(|(_, high)| high)) {
             numbers = extreme::<false>(numbers, &high)?;
         }
         Ok(tvec!(numbers.into_shape(&shape)?.into_tvalue()))

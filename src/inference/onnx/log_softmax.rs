@@ -8,9 +8,9 @@
 use tract_onnx::prelude::{
     Datum, DatumType, IntoTensor as _, TValue, TVec, Tensor, TractResult, tvec,
 };
-use tract_onnx::tract_hir::internal::{IntoTValue as _, bail};
+use tract_onnx::tract_hir::internal::{IntoTValue as _, TypedOp, bail};
 
-use crate::inference::ml::{Attributes, Form, Operator};
+use crate::inference::ml::{Attributes, Form, Operator, operator};
 
 /// The axis, from the end where it is negative.
 #[derive(Debug)]
@@ -62,6 +62,12 @@ impl Operator for LogSoftmax {
         }
         Ok(tvec!(tensor.into_tvalue()))
     }
+}
+
+/// Whether `op` is this operator and joins the places along `axis` of an input with so many axes.
+pub(in crate::inference) fn joins(op: &dyn TypedOp, axis: usize, rank: usize) -> bool {
+    let Some(softmax) = operator::<LogSoftmax>(op) else { return false };
+    softmax.position(rank).is_ok_and(|at| if softmax.flat { at <= axis } else { at == axis })
 }
 
 impl LogSoftmax {

@@ -9,7 +9,7 @@ fn versions(left_out: &[&str]) -> Versions {
 }
 
 fn values(rows: usize) -> Values {
-    let tensor = Tensor::new("x", &[rows, 2], TensorData::Fp32(vec![0.5; rows * 2]));
+    let tensor = Tensor::new("x", [rows, 2].as_slice(), TensorData::Fp32(vec![0.5; rows * 2]));
     let mut values = Values::default();
     values.read(Role::Input, &[tensor.expect("a sound tensor")], |_| Some(0));
     values

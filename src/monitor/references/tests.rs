@@ -106,7 +106,7 @@ fn a_baseline_that_is_refused_is_read_and_told_once() {
     pair.settle();
     assert_eq!(pair.standing("v2").as_str(), "refused");
     // Who reads it again says it again, ten times a second.
-    std::fs::write(&path, String::from_utf8_lossy(&json(9)).replace("v1", "v2")).expect("a file");
+    fs::write(&path, String::from_utf8_lossy(&json(9)).replace("v1", "v2")).expect("a file");
     pair.settle();
     assert_eq!(pair.standing("v2").as_str(), "refused");
     // A champion that gets one does not take the place of what was refused.

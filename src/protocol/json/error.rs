@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::protocol::status::FailureKind;
-use crate::protocol::tensor::{BinaryError, Datatype, ShapeMismatch};
+use crate::protocol::tensor::{BinaryError, Datatype, SHAPE_RANK_MAX, ShapeMismatch};
 use crate::protocol::untyped::ValueError;
 
 /// A document that could not be decoded. One pointer in size, because every element passes by it.
@@ -94,6 +94,9 @@ pub enum DecodeErrorKind {
     /// A dimension that is not a number from 0 on.
     #[error("a dimension must be an integer from 0 on")]
     InvalidDimension,
+    /// A shape has more than [`SHAPE_RANK_MAX`] dimensions.
+    #[error("a shape has at most {SHAPE_RANK_MAX} dimensions")]
+    TooManyDimensions,
     /// Shape and data disagree.
     #[error(transparent)]
     Shape(#[from] ShapeMismatch),

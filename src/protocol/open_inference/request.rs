@@ -8,7 +8,8 @@ use crate::protocol::json::{
     DecodeError, DecodeErrorKind, Number, Reader, TEXT_SHOWN, Token, read_elements,
 };
 use crate::protocol::tensor::{
-    BinaryError, Datatype, Shape, Span, Tensor, TensorData, TensorSpec, element_count,
+    BinaryError, Datatype, SHAPE_RANK_MAX, Shape, Span, Tensor, TensorData, TensorSpec,
+    element_count,
 };
 
 /// Decodes the body of `POST …/infer` that is JSON to its end.
@@ -198,6 +199,9 @@ fn read_shape(reader: &mut Reader<'_>) -> Result<Shape, DecodeError> {
             Number::Fraction(_) | Number::Nan | Number::Infinity | Number::NegativeInfinity => None,
         };
         let invalid = || DecodeError::new(start, DecodeErrorKind::InvalidDimension);
+        if shape.len() == SHAPE_RANK_MAX {
+            return Err(DecodeError::new(start, DecodeErrorKind::TooManyDimensions));
+        }
         shape.push(dim.ok_or_else(invalid)?);
         Ok(())
     })?;

@@ -26,10 +26,16 @@ pub(super) fn boundary(content_type: &str) -> Option<&str> {
     Some(boundary.unwrap_or_default())
 }
 
+/// The longest boundary (RFC 2046, section 5.1.1): what a delimiter is looked for costs the length of both.
+const BOUNDARY_BYTES_MAX: usize = 70;
+
 /// The part that is called `data` or `body`, as TorchServe's handlers look for it.
 pub(super) fn data_part<'a>(body: &'a [u8], boundary: &str) -> Result<Part<'a>, &'static str> {
     if boundary.is_empty() {
         return Err("the form has no boundary in its content type");
+    }
+    if boundary.len() > BOUNDARY_BYTES_MAX {
+        return Err("the boundary of the form has more than 70 characters");
     }
     let delimiter = format!("--{boundary}");
     let mut rest = body;
@@ -107,5 +113,10 @@ mod tests {
             assert!(error.contains(why), "{body:?}: {error}");
         }
         assert!(data_part(b"x", "").is_err());
+        let long = "-".repeat(BOUNDARY_BYTES_MAX + 1);
+        assert!(
+            data_part(b"x", &long).unwrap_err().contains("70"),
+            "each place would be compared with all of it"
+        );
     }
 }

@@ -6,9 +6,9 @@ use super::{Outlook, Scene};
 use crate::domain::ids::VersionName;
 use crate::domain::lifecycle::event::{Move, What};
 use crate::domain::lifecycle::guard::{self, Aim, Ground, may_evict};
-use crate::domain::lifecycle::health::{Reading, Signal};
+use crate::domain::lifecycle::health::{Level, Reading, Signal};
 use crate::domain::lifecycle::observed::{ObservedVersion, Progress};
-use crate::domain::lifecycle::proof::{Found, Gate, Sound, Verdict, is_sound, is_warm};
+use crate::domain::lifecycle::proof::{Found, Gate, Look, Sound, Verdict, is_sound, is_warm};
 use crate::domain::lifecycle::stage::{Edge, Purpose, Rest, Stage};
 use crate::domain::lifecycle::state::Version;
 use crate::domain::lifecycle::time::{Spell, Steady};
@@ -53,9 +53,22 @@ impl<'a> Scene<'a> {
         health.readings().map(|(signal, _)| signal).find(|signal| {
             health.is_degraded_by(*signal)
                 && standbys.iter().any(|(standby, _)| {
-                    self.seen(standby).is_some_and(|seen| seen.health.is_degraded_by(*signal))
+                    self.seen(standby).is_some_and(|seen| {
+                        let reading = seen.health.reading(*signal);
+                        let reading = reading.filter(|reading| reading.level == Level::Degraded);
+                        reading.is_some_and(|reading| !self.is_over(seen, *signal, reading))
+                    })
                 })
         })
+    }
+
+    /// Whether what windows once said of a version is over: no requests have renewed it for as long as evidence
+    /// is fresh, and a look since then has found nothing. Labels are not: no look tells what they tell.
+    fn is_over(&self, seen: &ObservedVersion, signal: Signal, reading: &Reading) -> bool {
+        let is_old = self.now.steady.since(reading.at) > self.policy.guard.fresh;
+        let has_passed = |look: &Look| look.at > reading.at && look.found == Found::Sound;
+        let can_be_looked_for = matches!(signal, Signal::SloBurn | Signal::InvalidOutput);
+        can_be_looked_for && is_old && seen.look.as_ref().is_some_and(has_passed)
     }
 
     /// The earlier champion that may take over now, or why none may. Trouble of the host passes: a look before
@@ -68,7 +81,10 @@ impl<'a> Scene<'a> {
                 _ if self.model.condemned(&version.release().digest).is_some() => {
                     "its content is condemned".to_owned()
                 }
-                Some(seen) if seen.ready => match seen.health.verdict() {
+                Some(seen) if seen.ready => match seen
+                    .health
+                    .verdict_of(|signal, reading| !self.is_over(seen, signal, reading))
+                {
                     Some((signal, _)) => format!("{} speaks against it", signal.words()),
                     None => {
                         let fresh = self.policy.guard.fresh;
@@ -218,7 +234,11 @@ impl<'a> Scene<'a> {
             let failed = seen.look.as_ref().filter(|look| look.failed() && look.at >= since);
             let failed = failed.filter(|look| self.champion_is_well_after(look.at));
             let degraded = || {
-                let counts = |signal, reading: &Reading| self.champion_is_well_by(signal, reading);
+                // What windows said of it while it was live is past.
+                let counts = |signal: Signal, reading: &Reading| {
+                    (!signal.is_windowed() || reading.from >= since)
+                        && self.champion_is_well_by(signal, reading)
+                };
                 let (signal, reading) = seen.health.verdict_of(counts)?;
                 let told = || format!("{}: {}", signal.words(), reading.detail);
                 self.champion_is_well_after(reading.since).then(told)

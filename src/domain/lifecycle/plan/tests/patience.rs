@@ -396,6 +396,18 @@ fn a_standby_that_fails_alone_stays_where_nothing_is_counted_of_the_champion() {
     assert_eq!(bench.stage("v1"), "standby");
 }
 
+/// A standby gets no requests, so that no window ever heals what it was degraded by.
+#[test]
+fn what_a_standby_was_degraded_by_long_ago_stands_in_no_rollbacks_way() {
+    let mut bench = Bench::live();
+    bench.policies.default.release.undo = Duration::ZERO;
+    minutes(&mut bench, "gbbbbb", "g.....");
+    minutes(&mut bench, "............", "............");
+    assert_eq!(bench.stage("v1"), "standby");
+    minutes(&mut bench, "......", "bbbbbb");
+    assert_eq!((bench.stage("v1"), bench.stage("v2")), ("live", "quarantined"));
+}
+
 #[test]
 fn few_responses_take_no_standby_away() {
     let mut bench = Bench::live();
