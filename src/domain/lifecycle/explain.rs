@@ -102,7 +102,8 @@ impl Scene<'_> {
             }
             Stage::Live(_) => self.live(name, version),
             Stage::Standby(_) => {
-                (format!("{name} has been standby for {since}"), self.stays(name, version))
+                let why = because(version);
+                (format!("{name} has been standby for {since}{why}"), self.stays(name, version))
             }
             Stage::Retired(retired) => {
                 let place = format!("{name} has been retired for {since}: {}", retired.why());
@@ -193,7 +194,8 @@ impl Scene<'_> {
     fn live(&self, name: &VersionName, version: &Version) -> (String, Vec<String>) {
         let since = Spell(self.now.steady.since(version.since()));
         let proven = if version.proven().is_some() { "" } else { ", unproven" };
-        let mut place = format!("{name} has been live for {since}{proven}");
+        let why = because(version);
+        let mut place = format!("{name} has been live for {since}{proven}{why}");
         if let Some((_, _, signal, reading)) = self.degraded() {
             place.push_str(&format!(", degraded by {}: {}", signal.words(), reading.detail));
         }
@@ -221,6 +223,11 @@ impl Scene<'_> {
     }
 }
 
+/// What brought a version where it is, where its stage does not say it.
+fn because(version: &Version) -> String {
+    version.told().map_or_else(String::new, |told| format!(": {told}"))
+}
+
 /// One event in one sentence.
 pub fn sentence(event: &Event) -> String {
     let mut sentence = match &event.what {
@@ -231,10 +238,7 @@ pub fn sentence(event: &Event) -> String {
             };
             format!("{} told of {model} {version}{size}", release.source)
         }
-        What::Moved { model, moves, why } => {
-            let all: Vec<String> = moves.iter().map(moved).collect();
-            format!("{model}: {}: {why}", all.join(" and "))
-        }
+        What::Moved { model, moves, why } => format!("{model}: {}", moves_told(moves, why)),
         What::Proven { model, version } => {
             format!("{model} {version} has lived soundly for long enough to count as proven")
         }
@@ -270,13 +274,30 @@ pub fn sentence(event: &Event) -> String {
         }
         What::Ticked => "time passes".to_owned(),
     };
-    if let By::Operator { who, why } = &event.by {
-        let told = matches!(&event.what, What::Moved { why: own, .. } if own == why);
-        let reason = if told { String::new() } else { format!(": {why}") };
-        sentence.push_str(&format!(" (by {who}{reason})"));
-    }
+    sentence.push_str(&signed(event));
     sentence.push('.');
     sentence
+}
+
+/// The way of all versions that an event moves, with its reason and who gave the order.
+pub(super) fn way(event: &Event) -> String {
+    match &event.what {
+        What::Moved { moves, why, .. } => format!("{}{}", moves_told(moves, why), signed(event)),
+        _ => String::new(),
+    }
+}
+
+fn moves_told(moves: &[Move], why: &str) -> String {
+    let all: Vec<String> = moves.iter().map(moved).collect();
+    format!("{}: {why}", all.join(" and "))
+}
+
+/// Who gave the order, if somebody did.
+fn signed(event: &Event) -> String {
+    let By::Operator { who, why } = &event.by else { return String::new() };
+    let told = matches!(&event.what, What::Moved { why: own, .. } if own == why);
+    let reason = if told { String::new() } else { format!(": {why}") };
+    format!(" (by {who}{reason})")
 }
 
 /// One version's way in one clause.

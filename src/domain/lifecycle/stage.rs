@@ -29,6 +29,9 @@ pub struct Placed {
     pub since: Steady,
     /// The stage.
     pub stage: Stage,
+    /// What brought it there, with its event: of stages that do not say it themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<String>,
 }
 
 /// The stages.

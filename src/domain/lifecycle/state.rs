@@ -253,6 +253,11 @@ impl Version {
         self.placed.since
     }
 
+    /// What brought it there, of a live version or one that stands by.
+    pub fn told(&self) -> Option<&str> {
+        self.placed.told.as_deref()
+    }
+
     /// When it first became live, or else when it was discovered: from here its age counts.
     pub fn age_from(&self) -> Steady {
         self.released.unwrap_or(self.discovered)

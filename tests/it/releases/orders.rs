@@ -97,6 +97,10 @@ fn the_command_line_lists_shows_and_directs() {
     );
     let (ok, shown) = store.command(&["versions", "show", "m", "v1"]);
     assert!(ok && shown.starts_with("v1 has been live for") && shown.contains("digest"), "{shown}");
+    assert!(
+        shown.contains("the first of its model") && shown.contains("(event "),
+        "it says why: {shown}"
+    );
     let (ok, json) = store.command(&["versions", "list", "m", "--format", "json"]);
     let json: Value = serde_json::from_str(&json).unwrap();
     assert!(ok && json["versions"][0]["stage"] == "live", "{json}");

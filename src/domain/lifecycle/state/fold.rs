@@ -9,6 +9,7 @@ use super::{
 };
 use crate::domain::ids::{Digest, ModelName, VersionName};
 use crate::domain::lifecycle::event::{Event, FORMAT, Mark, Move, Scope, What};
+use crate::domain::lifecycle::explain::way;
 use crate::domain::lifecycle::proof::Verdict;
 use crate::domain::lifecycle::release::Release;
 use crate::domain::lifecycle::stage::{Edge, Illegal, Placed, Rest, Stage};
@@ -156,7 +157,7 @@ impl State {
             release: release.clone(),
             order: event.seq,
             discovered: at,
-            placed: Placed { since: at, stage: Stage::first() },
+            placed: Placed { since: at, stage: Stage::first(), told: None },
             pinned: None,
             held: None,
             killed,
@@ -241,7 +242,9 @@ impl State {
         }
         for (version, stage) in next {
             if let Some(entry) = model.versions.get_mut(&version).map(Arc::make_mut) {
-                entry.placed = Placed { since: at, stage };
+                let told = matches!(stage, Stage::Live(_) | Stage::Standby(_));
+                let told = told.then(|| format!("{} (event {})", way(event), event.seq));
+                entry.placed = Placed { since: at, stage, told };
             }
         }
         for m in moves {
