@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::domain::stats::layout::Role;
+use crate::domain::stats::window::WindowCounts;
 use crate::protocol::tensor::{Tensor, TensorData};
 
 fn versions(left_out: &[&str]) -> Versions {
@@ -9,7 +10,8 @@ fn versions(left_out: &[&str]) -> Versions {
 }
 
 fn values(rows: usize) -> Values {
-    let tensor = Tensor::new("x", &[rows, 2], TensorData::Fp32(vec![0.5; rows * 2]));
+    let shape = [rows, 2].as_slice();
+    let tensor = Tensor::new("x", shape, TensorData::Fp32(vec![0.5; rows * 2]));
     let mut values = Values::default();
     values.read(Role::Input, &[tensor.expect("a sound tensor")], |_| Some(0));
     values
@@ -32,7 +34,7 @@ fn kept(version: &VersionMonitor) -> (usize, u64) {
     let (mut kept, mut seen) = (0, 0);
     version.take(Minute(1001), |shard| {
         kept += shard.unplanned.len();
-        let mut counts = crate::domain::stats::window::WindowCounts::default();
+        let mut counts = WindowCounts::default();
         counts.traffic.add_recorded(&shard.traffic);
         seen += counts.traffic.seen;
     });

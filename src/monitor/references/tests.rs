@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::ids::{ModelName, VersionName};
 use crate::domain::record::{Latency, Outcome};
 use crate::domain::routing::TargetKind;
-use crate::domain::stats::window::Minute;
+use crate::domain::stats::window::{Minute, WindowCounts};
 use crate::monitor::{MonitorReader, Observation};
 
 fn key(version: &str) -> VersionKey {
@@ -91,7 +91,7 @@ fn a_version_on_trial_loses_no_count_while_its_champion_has_no_baseline() {
     let (mut shards, mut failed) = (0, 0);
     pair.trial.take(Minute(1001), |shard| {
         shards += 1;
-        let mut counts = crate::domain::stats::window::WindowCounts::default();
+        let mut counts = WindowCounts::default();
         counts.traffic.add_recorded(&shard.traffic);
         failed += counts.traffic.exchanges();
     });
@@ -106,7 +106,7 @@ fn a_baseline_that_is_refused_is_read_and_told_once() {
     pair.settle();
     assert_eq!(pair.standing("v2").as_str(), "refused");
     // Who reads it again says it again, ten times a second.
-    std::fs::write(&path, String::from_utf8_lossy(&json(9)).replace("v1", "v2")).expect("a file");
+    fs::write(&path, String::from_utf8_lossy(&json(9)).replace("v1", "v2")).expect("a file");
     pair.settle();
     assert_eq!(pair.standing("v2").as_str(), "refused");
     // A champion that gets one does not take the place of what was refused.
