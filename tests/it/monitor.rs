@@ -155,7 +155,7 @@ fn a_restart_in_the_middle_changes_no_count() {
     let lines = String::from_utf8(run.stdout).unwrap();
     let sampled = |line: &str| -> u64 {
         let window: Value = serde_json::from_str(line).unwrap();
-        window["unseen"]["sampled"].as_u64().unwrap_or_else(|| panic!("{window}"))
+        window["traffic"]["unseen"]["sampled"].as_u64().unwrap_or_else(|| panic!("{window}"))
     };
     assert_eq!(lines.lines().map(sampled).sum::<u64>(), 60, "{lines}");
 }

@@ -386,7 +386,7 @@ pub(in crate::config) static FEEDBACK: Section = section(
             Kind::Integer(1, 50_000_000),
             Absent::Same("500000"),
             "Names of predictions, and as many statements, that are remembered for the answer; about \
-             80 bytes for one of each.",
+             84 bytes for one of each.",
         ),
         key(
             "body",

@@ -15,11 +15,11 @@ use crate::domain::ids::{Digest, ModelName, Permille, VersionName};
 use crate::domain::lifecycle::event::{By, Event, Move, What};
 use crate::domain::lifecycle::explain::explain;
 use crate::domain::lifecycle::exposure::Exposure;
-use crate::domain::lifecycle::health::{Health, Level, Signal};
+use crate::domain::lifecycle::health::{Level, Signal};
 use crate::domain::lifecycle::observed::ObservedVersion;
 use crate::domain::lifecycle::plan::Policies;
 use crate::domain::lifecycle::policy::Policy;
-use crate::domain::lifecycle::proof::{Gate, Verdict};
+use crate::domain::lifecycle::proof::{Found, Gate, Verdict};
 use crate::domain::lifecycle::stage::{Edge, Rest, Stage};
 use crate::domain::lifecycle::state::{Model, State, Version};
 use crate::domain::lifecycle::time::Steady;
@@ -59,6 +59,8 @@ pub(super) struct Checks {
     granted: BTreeMap<ModelName, (VersionName, Permille)>,
     evictions: Vec<(ModelName, Steady)>,
     tally: Tally,
+    /// When the last event was written.
+    at: Steady,
 }
 
 impl Checks {
@@ -85,6 +87,7 @@ impl Checks {
     /// An event is about to be written.
     pub(super) fn written(&mut self, process: &Process, event: &Event) -> Result<(), Broken> {
         let own = event.by == By::Gateway;
+        self.at = event.at.steady;
         self.count(match &event.what {
             What::Recovered => "recovered",
             What::ClockSet { .. } => "clock set",
@@ -318,19 +321,27 @@ impl Checks {
         name: &ModelName,
         before: &Model,
     ) -> Result<(), Broken> {
-        let degraded = |version: &VersionName| -> BTreeSet<Signal> {
-            let nothing = Health::default();
-            let seen = process.seen.version(name, version);
-            let health = seen.map_or(&nothing, |seen| &seen.health);
-            let degraded =
-                health.readings().filter(|(_, reading)| reading.level == Level::Degraded);
+        let fresh = self.policy.guard.fresh;
+        let degraded = |version: &VersionName, stands_by: bool| -> BTreeSet<Signal> {
+            let Some(seen) = process.seen.version(name, version) else { return BTreeSet::new() };
+            let degraded = seen.health.readings().filter(|(signal, reading)| {
+                // Windows of long ago that a look since then has found to be over.
+                let is_over = stands_by
+                    && matches!(signal, Signal::SloBurn | Signal::InvalidOutput)
+                    && self.at.since(reading.at) > fresh
+                    && seen
+                        .look
+                        .as_ref()
+                        .is_some_and(|look| look.at > reading.at && look.found == Found::Sound);
+                reading.level == Level::Degraded && !is_over
+            });
             degraded.map(|(signal, _)| signal).collect()
         };
         let Some((champion, _)) = before.champion() else { return Ok(()) };
-        let bad = degraded(champion);
+        let bad = degraded(champion, false);
         for (standby, version) in before.versions() {
             if matches!(version.stage(), Stage::Standby(_)) {
-                let common: Vec<_> = degraded(standby).intersection(&bad).copied().collect();
+                let common: Vec<_> = degraded(standby, true).intersection(&bad).copied().collect();
                 hold(common.is_empty(), || {
                     format!("I11: {champion} and {standby} are both degraded by {common:?}")
                 })?;

@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::ids::{ModelName, VersionName};
 use crate::domain::record::{Latency, Outcome};
 use crate::domain::routing::TargetKind;
-use crate::domain::stats::window::Minute;
+use crate::domain::stats::window::{Minute, WindowCounts};
 use crate::monitor::{MonitorReader, Observation};
 
 fn key(version: &str) -> VersionKey {
@@ -91,7 +91,7 @@ fn a_version_on_trial_loses_no_count_while_its_champion_has_no_baseline() {
     let (mut shards, mut failed) = (0, 0);
     pair.trial.take(Minute(1001), |shard| {
         shards += 1;
-        let mut counts = crate::domain::stats::window::WindowCounts::default();
+        let mut counts = WindowCounts::default();
         counts.traffic.add_recorded(&shard.traffic);
         failed += counts.traffic.exchanges();
     });

@@ -154,7 +154,7 @@ fn the_default_index_is_small() {
     assert_eq!(index.sizes(), [spec.index; 3]);
     let bytes = index.bytes();
     assert!(bytes < 40 << 20, "{bytes} bytes");
-    assert!(bytes / spec.index <= 80, "{} bytes each", bytes / spec.index);
+    assert!(bytes / spec.index <= 84, "{} bytes each", bytes / spec.index);
 }
 
 proptest! {

@@ -1,9 +1,12 @@
 //! What a look leaves out: minutes in which the gateway was down, and versions that were replaced.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
 use super::*;
-use crate::config::{Checks, load};
-use crate::domain::ids::VersionName;
+use crate::domain::ids::{Permille, VersionName};
 use crate::domain::record::{Latency, Outcome};
+use crate::domain::spec::{BackendsSpec, Intent, ModelSpec, VersionSpec};
 use crate::domain::stats::drift::Policy;
 use crate::domain::stats::drift::docket::{Docket, Judgement};
 use crate::domain::stats::layout::Value;
@@ -19,6 +22,53 @@ fn key(version: &str) -> VersionKey {
     VersionKey { model: ModelName::new("m"), version: VersionName::new(version) }
 }
 
+/// One model with one version, everything else as it comes.
+fn intent() -> Intent {
+    let versions =
+        BTreeMap::from([(VersionName::new("v1"), VersionSpec::Backends(BackendsSpec::default()))]);
+    let model = ModelSpec {
+        versions,
+        aliases: Default::default(),
+        traffic: BTreeMap::from([(VersionName::new("v1"), Permille::ALL)]),
+        trial: None,
+        shadow: None,
+        killed: None,
+        killed_versions: Default::default(),
+        sticky: None,
+        balance: Default::default(),
+        timeouts: Default::default(),
+        keep_alive: Default::default(),
+        execution: Default::default(),
+        recording: Default::default(),
+        monitor: Default::default(),
+        alarms: Default::default(),
+        labels: None,
+        lifecycle: None,
+    };
+    Intent {
+        node: "test".to_owned(),
+        listen: SocketAddr::from(([127, 0, 0, 1], 1)),
+        admin: SocketAddr::from(([127, 0, 0, 1], 2)),
+        data_dir: "data".into(),
+        workers: None,
+        models: BTreeMap::from([(ModelName::new("m"), model)]),
+        pools: BTreeMap::new(),
+        routes: BTreeMap::new(),
+        limits: Default::default(),
+        protocols: Default::default(),
+        forwarding: Default::default(),
+        inference: Default::default(),
+        log: Default::default(),
+        sinks: BTreeMap::new(),
+        discovery: BTreeMap::new(),
+        feedback: Default::default(),
+        monitor: Default::default(),
+        alarms: Default::default(),
+        drain: Default::default(),
+        telemetry: Default::default(),
+    }
+}
+
 struct Bench {
     store: Arc<Store>,
     reader: MonitorReader,
@@ -28,16 +78,10 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("pointsman.toml");
-        let text = "listen = \"127.0.0.1:1\"\ndata_dir = \"data\"\n\
-                    [models.m.versions.v1]\nbackends = [\"http://127.0.0.1:2\"]\n";
-        std::fs::write(&path, text).expect("a file");
-        let loaded = load(&path, Checks::Offline).unwrap_or_else(|found| panic!("{found}"));
         let store = Arc::new(Store::new(u64::MAX));
         let reader = MonitorReader::new(Arc::clone(&store));
         let quality = QualityReader::without_labels(reader.clone());
-        let (watch, alarms) = Alarms::rehearse(&loaded.intent, quality);
+        let (watch, alarms) = Alarms::rehearse(&intent(), quality);
         Self { store, reader, watch, alarms }
     }
 
