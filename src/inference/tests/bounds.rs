@@ -272,7 +272,7 @@ fn rows_that_are_mixed_behind_labels_are_not_batched() {
     for (bytes, why) in [
         (quantized, "DynamicQuantizeLinear (node 'quantize') looks at all rows together"),
         (softmax, "looks at all rows together"),
-        (shares, "of one row depends on the other rows"),
+        (shares, "LogSoftmax (node 'scores') looks at all rows together"),
     ] {
         let model = load_bytes(&bytes).expect("loads");
         let refusal = model.check_batching("m.onnx".as_ref()).expect_err(why).to_string();
