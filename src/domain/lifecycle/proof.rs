@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub(in crate::domain::lifecycle) use self::canary::lacking;
 pub use self::canary::{Promoted, Stepped, may_promote, may_step, must_stop, standing};
-pub use self::shadow::{Tried, may_take_traffic};
+pub use self::shadow::{Tried, disagrees, may_take_traffic};
 use super::evidence::{Check, CheckKind, Outcome, Warmth};
 use super::policy::ReleasePolicy;
 use super::time::Steady;

@@ -258,7 +258,7 @@ fn copies_must_be_many_alike_and_valid() {
 fn a_version_that_was_measured_to_disagree_fails_and_lacks_nothing() {
     let policy = ShadowPolicy::default();
     let mut evidence = ShadowEvidence {
-        pairs: 48,
+        pairs: 500,
         agreement_low: Some(0.0),
         agreement_high: Some(0.2),
         ..ShadowEvidence::default()
@@ -268,8 +268,12 @@ fn a_version_that_was_measured_to_disagree_fails_and_lacks_nothing() {
     assert_eq!(verdict.gate, Gate::Shadow);
     assert!(verdict.why.contains("20.0%") && verdict.why.contains("80.0%"), "{}", verdict.why);
     evidence.labels_better = true;
-    let stop = proof::may_take_traffic(&evidence, &policy).expect_err("too few pairs");
+    let stop = proof::may_take_traffic(&evidence, &policy).expect_err("no measured latency");
     assert!(matches!(stop, Stop::Wait(_)), "labels speak for it");
+    (evidence.labels_better, evidence.pairs) = (false, 8);
+    let stop = proof::may_take_traffic(&evidence, &policy).expect_err("too few pairs");
+    assert!(matches!(stop, Stop::Wait(_)), "it may have been away for a moment");
+    assert!(proof::disagrees(&evidence, &policy).is_some(), "once there is no more time");
 }
 
 #[test]

@@ -9,8 +9,8 @@ use crate::domain::lifecycle::evidence::{CanaryEvidence, ShadowEvidence};
 use crate::domain::lifecycle::observed::{ObservedVersion, Progress};
 use crate::domain::lifecycle::policy::Mode;
 use crate::domain::lifecycle::proof::{
-    self, Gate, Stop, Tried, Verdict, may_be_first, may_promote, may_step, may_take_traffic,
-    may_warm, must_stop,
+    self, Gate, Stop, Tried, Verdict, disagrees, may_be_first, may_promote, may_step,
+    may_take_traffic, may_warm, must_stop,
 };
 use crate::domain::lifecycle::release::is_prerelease;
 use crate::domain::lifecycle::stage::{Canary, Edge, Purpose, Rest, Shadow, Stage, Warming};
@@ -187,6 +187,9 @@ impl<'a> Scene<'a> {
         if !shadow.is_extended() {
             let why = format!("it still lacks {}", lacking.join("; "));
             return Outlook::Now(self.step(name, Edge::Extend(lacking), why));
+        }
+        if let Some(verdict) = evidence.and_then(|all| disagrees(all, &policy.shadow)) {
+            return self.fail(name, version, verdict);
         }
         match evidence {
             Some(evidence) if policy.unproven => {

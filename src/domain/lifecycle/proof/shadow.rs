@@ -37,6 +37,18 @@ impl Tried {
     }
 }
 
+/// That a version agrees too seldom, if that was measured: for it not even the policy lets it pass.
+pub fn disagrees(evidence: &ShadowEvidence, policy: &ShadowPolicy) -> Option<Verdict> {
+    let high = evidence.agreement_high.filter(|_| !evidence.labels_better && policy.pairs > 0)?;
+    let why = format!(
+        "at most {:.1}% of its answers agree with the champion's, by {} pairs; {:.1}% are asked for",
+        high * 100.0,
+        evidence.pairs,
+        policy.agreement * 100.0
+    );
+    (high < policy.agreement).then_some(Verdict { gate: Gate::Shadow, why })
+}
+
 /// Whether the comparison on copies lets a version answer clients.
 ///
 /// # Errors
@@ -53,16 +65,11 @@ pub fn may_take_traffic(evidence: &ShadowEvidence, policy: &ShadowPolicy) -> Res
     if policy.pairs == 0 {
         return Ok(Tried { evidence: evidence.clone(), unproven: Vec::new() });
     }
-    // More time brings no evidence for what was measured to be otherwise.
-    let high = evidence.agreement_high.filter(|_| !evidence.labels_better);
-    if let Some(high) = high.filter(|high| *high < policy.agreement) {
-        let why = format!(
-            "at most {:.1}% of its answers agree with the champion's, by {} pairs; {:.1}% are asked for",
-            high * 100.0,
-            evidence.pairs,
-            policy.agreement * 100.0
-        );
-        return Err(Stop::Fail(Verdict { gate: Gate::Shadow, why }));
+    // A few copies that found nobody in are no verdict; as many as are asked for are.
+    if evidence.pairs >= policy.pairs
+        && let Some(verdict) = disagrees(evidence, policy)
+    {
+        return Err(Stop::Fail(verdict));
     }
     let mut lacking = Vec::new();
     if evidence.pairs < policy.pairs {
