@@ -98,7 +98,7 @@ impl TwoByTwo {
     }
 
     /// Takes a block of outcomes. How many there are of each must not depend on how they came out: a minute's
-    /// counts are such a block, and so are those of [`Blocks`].
+    /// counts are such a block.
     ///
     /// The rates that the block is judged with are those of the blocks before it, the candidate's being at least
     /// the control's.
