@@ -62,6 +62,11 @@ fn serve(cluster: &Shared) -> Backend {
                     for piece in [head, tail] {
                         connection.send(&format!("{:x}\r\n{piece}\r\n", piece.len()));
                     }
+                    // A watch that failed is over: it must not take the lines of the next one.
+                    if line.contains("\"ERROR\"") {
+                        connection.send("0\r\n\r\n");
+                        return;
+                    }
                 }
                 let mut guard = cluster.0.lock();
                 if guard.lines.is_empty() {
