@@ -33,6 +33,7 @@ mod log_metrics;
 mod long_bodies;
 mod models;
 mod monitor;
+mod openapi;
 mod prediction_log;
 mod process;
 mod quality;
