@@ -45,8 +45,6 @@ impl Problem {
             (Some(Operation::ModelReady), Cause::NoReadyVersion) => return StatusCode::BAD_REQUEST,
             (Some(Operation::ModelReady), _) if is_unknown => return StatusCode::BAD_REQUEST,
             (Some(Operation::Load), _) if is_unknown => return StatusCode::INTERNAL_SERVER_ERROR,
-            // It is not loaded, which is what was asked for.
-            (Some(Operation::Unload), _) if is_unknown => return StatusCode::OK,
             _ => {}
         }
         match self.cause {
