@@ -41,11 +41,6 @@ impl BackendsSpec {
     pub fn new(addresses: Vec<BackendAddress>) -> Self {
         Self { addresses, ..Self::default() }
     }
-
-    /// Whether connections to them speak HTTP/2.
-    pub fn speaks_http2(&self) -> bool {
-        self.http2 || self.dialect.declared() == Some(Dialect::OpenInferenceGrpc)
-    }
 }
 
 /// What backends speak.
