@@ -332,6 +332,7 @@ fn spoken(spec: &BackendsSpec, known: Option<&Known>) -> snapshot::Spoken {
         extensions: known.and_then(|known| known.extensions),
         path: spec.raw.as_ref().and_then(|raw| raw.path.clone()),
         extractors: spec.raw.as_ref().map(|raw| raw.extractors.clone()),
+        container: spec.container,
     }
 }
 

@@ -49,7 +49,7 @@ mod tests;
 mod v2;
 
 pub use self::backend::{
-    AnswerError, Asked, ContainerForm, Target, decode_response, encode_request, name_container,
+    AnswerError, Asked, Target, decode_response, encode_request, name_container,
 };
 pub use self::body::Body;
 pub use self::call::{Call, Operation, Release, parse_path};
@@ -63,7 +63,7 @@ pub use super::describe::{DeclaredModel, Extensions, Signature, VersionState, Ve
 pub use super::open_inference::{BodyError, NotOffered, PathError};
 pub use super::sagemaker::Form as SagemakerForm;
 pub use crate::domain::dialect::Dialect;
-pub use crate::domain::spec::Extractors;
+pub use crate::domain::spec::{ContainerForm, Extractors};
 
 /// A body that is sent, in its order; one piece but for binary tensors, which are not copied.
 pub type Pieces = SmallVec<[Bytes; 2]>;

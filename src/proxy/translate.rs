@@ -344,6 +344,7 @@ fn target<'a>(
     Target {
         terms,
         path: runtime.spoken.path.as_deref(),
+        container: runtime.spoken.container,
         named: names.model.is_some(),
         binary: runtime.spoken.extensions.is_some_and(|known| known.binary_tensors),
         ..Target::new(spoken, model, release)
