@@ -21,7 +21,7 @@
 //!    asks. Names are resolved by the caller. Routes decide for [`Dialect::Raw`], which has no paths; the
 //!    paths of gRPC are [`Method`](super::open_inference::grpc::Method)'s, as its model stands in the
 //!    message.
-//! 2. Where client and backend speak the same dialect ([`same_wire`]) the bytes may pass untouched.
+//! 2. Where the backend speaks what the client speaks ([`same_wire`]) the bytes may pass untouched.
 //!    Otherwise [`decode_request`] reads the request. Dialects without types need the model's
 //!    [`Signature`] to read values as what the model takes; without one they are read as the widest
 //!    type. What else is declared about an endpoint stands in its [`Terms`].
@@ -77,9 +77,9 @@ pub struct Terms<'a> {
     pub extractors: Option<&'a Extractors>,
 }
 
-/// Whether requests of clients that speak `client` and answers of backends that speak `backend` can
-/// pass as they are. KServe V1 and TensorFlow Serving agree on rows and the paths without a version,
-/// but not on columns, so they count as different.
-pub const fn same_wire(client: Dialect, backend: Dialect) -> bool {
-    client as u8 == backend as u8
+/// Whether a call and its answer can pass as they are where the backend speaks `backend`. A prediction on the path that
+/// KServe V1 and TensorFlow Serving share is in whichever of the two the backend speaks; in all else they differ.
+pub fn same_wire(call: &Call<'_>, backend: Dialect) -> bool {
+    let is_shared = call.dialect == Dialect::KserveV1 && call.operation == Operation::Infer;
+    call.dialect == backend || (is_shared && backend == Dialect::TensorflowServing)
 }

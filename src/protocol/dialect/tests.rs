@@ -207,6 +207,28 @@ fn requests_to_backends_have_their_path_and_body() {
 }
 
 #[test]
+fn what_is_asked_on_the_shared_path_is_in_the_words_of_whichever_of_the_two_answers() {
+    use Dialect::{KserveV1, OpenInference, TensorflowServing};
+    for (path, passes) in [
+        ("/v1/models/m:predict", &[KserveV1, TensorflowServing][..]),
+        ("/v1/models/m:explain", &[KserveV1]),
+        ("/v1/models/m", &[KserveV1]),
+        ("/v1/models/m:classify", &[TensorflowServing]),
+        ("/v1/models/m/versions/1:predict", &[TensorflowServing]),
+        ("/v1/models/m/labels/x:predict", &[TensorflowServing]),
+        ("/v2/models/m/infer", &[OpenInference]),
+    ] {
+        for dialect in Dialect::ALL {
+            assert_eq!(
+                same_wire(&call(path), dialect),
+                passes.contains(&dialect),
+                "{path} {dialect}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_form_that_the_client_could_have_left_is_its_wish() {
     let tensor = || "y".to_owned();
     let scalar = || WriteError::Scalar { tensor: tensor() };
