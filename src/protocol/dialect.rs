@@ -47,6 +47,7 @@ pub mod probe;
 #[cfg(test)]
 mod tests;
 mod v2;
+mod weight;
 
 pub use self::backend::{
     AnswerError, Asked, Target, decode_response, encode_request, name_container,
@@ -59,6 +60,7 @@ pub use self::client::{
 pub use self::failure::{BackendFailure, decode_failure, encode_failure};
 #[doc(hidden)]
 pub use self::fuzz::{fuzz_answer, fuzz_request};
+pub use self::weight::swelling;
 pub use super::describe::{DeclaredModel, Extensions, Signature, VersionState, VersionStatus};
 pub use super::open_inference::{BodyError, NotOffered, PathError};
 pub use super::sagemaker::Form as SagemakerForm;

@@ -41,4 +41,5 @@ mod releases;
 mod replay;
 mod repository;
 mod sinks;
+mod translation;
 mod trials;

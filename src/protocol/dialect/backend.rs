@@ -16,6 +16,7 @@ use crate::protocol::infer::{InferRequest, InferResponse};
 use crate::protocol::json::DecodeError;
 use crate::protocol::open_inference::grpc::CallError;
 use crate::protocol::sagemaker::{self, Media, MediaError};
+use crate::protocol::shown::shortened;
 use crate::protocol::tensor::Tensor;
 use crate::protocol::tensorflow_serving::{self, encode_name, path_of};
 use crate::protocol::{kserve_v1, raw, torchserve};
@@ -78,10 +79,10 @@ pub enum AnswerError {
     #[error("the backend's answer cannot be read: {0}")]
     Media(#[from] MediaError),
     /// An output that was asked for is not there.
-    #[error("the backend's answer has no output '{0}'")]
+    #[error("the backend's answer has no output '{}'", shortened(.0))]
     MissingOutput(String),
     /// Two outputs have the same name; the backend is at fault.
-    #[error("the backend's answer has two outputs '{0}'")]
+    #[error("the backend's answer has two outputs '{}'", shortened(.0))]
     TwoOutputs(String),
 }
 
