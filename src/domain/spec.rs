@@ -24,7 +24,9 @@ pub use self::alarms::{
     AlarmLimits, AlarmRules, AlarmsSpec, CalledEvents, QualityCeilings, QualityFloors, Switched,
     WebhookSpec,
 };
-pub use self::backends::{BackendsSpec, ProtocolSpec, RawSpec, SpokenDialect, StrictStatus};
+pub use self::backends::{
+    BackendsSpec, ContainerForm, ProtocolSpec, RawSpec, SpokenDialect, StrictStatus,
+};
 pub use self::card::{InputCard, ModelCard, OutputCard};
 pub use self::discovery::{
     CatalogueSpec, DirectorySpec, DiscoveryPlace, DiscoverySpec, DnsSpec, KubernetesSpec, LeaseSpec,
