@@ -10,6 +10,7 @@ use crate::support::{Client, Clock, Gateway, Mood, Reply, Server, eventually};
 
 mod artifacts;
 mod eviction;
+mod golden;
 mod kills;
 mod orders;
 mod past;

@@ -61,6 +61,14 @@ pub(in crate::config) static RELEASE: Section = section(
              want of what it needs, but none may fail.",
         ),
         key(
+            "golden",
+            Kind::Text(Form::File),
+            Absent::Means("none: only the probe rows are asked of them"),
+            "The golden set of versions at prediction servers, which have no folder for one: a file like \
+             `golden.jsonl`. Its `labels` are the truth for every version; with `outputs` every version must \
+             give these answers, so that they are left out where versions are trained anew.",
+        ),
+        key(
             "validating",
             Kind::Duration(SECOND, DAY),
             Absent::Same("5m"),

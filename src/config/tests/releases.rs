@@ -60,7 +60,7 @@ fn every_key_of_a_release_sets_its_field() {
     let set = policy(
         "[models.m.release]\nmode = \"manual\"\nshadow = { pairs = 7, agreement = \"70%\", shift = \"3%\", \
          slower = 2, drops = 0.1, limit = \"3s\" }\nsteps = [\"2%\", \"10%\"]\nresponses = [3, 4]\ndwell = \"5s\"\n\
-         patience = 6\nrequired = [\"golden\"]\nvalidating = \"7s\"\nwarming = \"8s\"\nunproven = true\n\
+         patience = 6\nrequired = [\"golden\"]\ngolden = \"model.onnx\"\nvalidating = \"7s\"\nwarming = \"8s\"\nunproven = true\n\
          proving = \"9s\"\nundo = \"10s\"\nstandbys = 3\nbetween = \"11s\"\ndaily = 12\nsuperseded = 13\n\
          protected = \"14%\"\nfailures = 15\nincomplete = \"16s\"\nfetch_attempts = 17\n",
     )
@@ -73,6 +73,10 @@ fn every_key_of_a_release_sets_its_field() {
     assert_eq!((set.shadow.agreement, set.shadow.slower, set.shadow.drops), (0.7, 2.0, 0.1));
     assert_eq!(set.shadow.shift, 0.03);
     assert_eq!((set.dwell, set.patience, set.required), (seconds(5), 6, vec![CheckKind::Golden]));
+    assert_eq!(
+        set.golden.and_then(|path| Some(path.file_name()?.to_owned())),
+        Some("model.onnx".into())
+    );
     assert_eq!((set.validating, set.warming, set.unproven), (seconds(7), seconds(8), true));
     assert_eq!((set.proving, set.undo, set.standbys), (seconds(9), seconds(10), 3));
     assert_eq!((set.between, set.daily, set.superseded), (seconds(11), 12, 13));

@@ -3,6 +3,7 @@
 //! Owns the meaning of the settings and their defaults. Never knows a file; the configuration fills
 //! these types.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::evidence::{CheckKind, Metric};
@@ -47,6 +48,8 @@ pub struct ReleasePolicy {
     pub fetch_attempts: u32,
     /// Checks that must have run and passed; the others may be skipped.
     pub required: Vec<CheckKind>,
+    /// The golden set of versions that have no folder of their own.
+    pub golden: Option<PathBuf>,
     /// The longest validation.
     pub validating: Duration,
     /// The longest warm-up.
@@ -94,6 +97,7 @@ impl Default for ReleasePolicy {
                 CheckKind::Determinism,
                 CheckKind::Latency,
             ],
+            golden: None,
             validating: 5 * MINUTE,
             warming: 5 * MINUTE,
             shadow: ShadowPolicy::default(),
