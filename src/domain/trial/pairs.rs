@@ -134,7 +134,6 @@ impl Pairs {
             agreement_high: bound.map(|bound| bound.upper),
             slower_high: self.slower(),
             drops: copies.dropped as f64 / copies.chosen.max(1) as f64,
-            labels_better: false,
             shift: self.histograms.shift(),
         }
     }
