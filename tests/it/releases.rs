@@ -18,6 +18,7 @@ mod recovery;
 mod rollout;
 mod scenarios;
 mod servers;
+mod standby;
 mod told;
 
 /// A model directory that is looked at often, and one model whose releases are quick.

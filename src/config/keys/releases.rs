@@ -332,6 +332,13 @@ pub(in crate::config) static GUARD: Section = section(
             Absent::Same("100"),
             "The fewest responses from which a version is called degraded.",
         ),
+        key(
+            "standby_copies",
+            Kind::Ratio(Permille::NONE, Permille::ALL),
+            Absent::Same("0.1%"),
+            "The share of the requests of which the latest standby gets copies, ten a second at most, so that it is \
+             known to answer, and whether the champion still agrees with it. 0 for none.",
+        ),
     ],
 );
 

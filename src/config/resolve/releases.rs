@@ -197,6 +197,7 @@ fn guard(fields: &Fields<'_>) -> GuardPolicy {
         golden: fields.duration("golden").unwrap_or(default.golden),
         golden_margin: ratio(fields, "golden_margin").unwrap_or(default.golden_margin),
         samples: count("samples").unwrap_or(default.samples),
+        standby_copies: fields.ratio("standby_copies").unwrap_or(default.standby_copies),
     }
 }
 

@@ -92,7 +92,7 @@ fn every_key_of_evictions_and_guards_sets_its_field() {
          cool_down = \"9s\"\nhourly = 10\ndry_run = true\n[models.m.guard]\nerror_ratio = { alpha = 0.1, \
          margin = \"3%\" }\nlatency = { slo = \"50ms\", target = \"95%\" }\nrequired = [\"errors\", \
          \"slow\"]\nfirst_failures = 11\nsample_ratio = 0.2\nfresh = \"12s\"\ngolden = \"13s\"\n\
-         golden_margin = \"4%\"\nsamples = 14\n",
+         golden_margin = \"4%\"\nsamples = 14\nstandby_copies = \"1.5%\"\n",
     );
     let seconds = Duration::from_secs;
     let times = (evict.ttl, evict.max_age, evict.idle, evict.quarantine);
@@ -107,7 +107,7 @@ fn every_key_of_evictions_and_guards_sets_its_field() {
     assert_eq!(guard.required, [Metric::Errors, Metric::Slow]);
     assert_eq!((guard.first_failures, guard.samples), (11, 14));
     assert_eq!((guard.fresh, guard.golden), (seconds(12), seconds(13)));
-    assert_eq!(guard.golden_margin, 0.04);
+    assert_eq!((guard.golden_margin, guard.standby_copies), (0.04, Permille::saturating(15)));
 }
 
 #[test]

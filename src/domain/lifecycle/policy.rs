@@ -246,6 +246,8 @@ pub struct GuardPolicy {
     pub golden_margin: f64,
     /// The fewest responses from which a version is called degraded.
     pub samples: u64,
+    /// The share of the champion's requests of which the latest standby gets copies.
+    pub standby_copies: Permille,
 }
 
 impl Default for GuardPolicy {
@@ -261,6 +263,7 @@ impl Default for GuardPolicy {
             golden: HOUR,
             golden_margin: 0.02,
             samples: 100,
+            standby_copies: Permille::saturating(1),
         }
     }
 }
