@@ -8,6 +8,8 @@ mod alarms;
 mod backends;
 mod card;
 mod discovery;
+#[cfg(test)]
+pub(crate) mod examples;
 mod labels;
 mod log;
 mod monitor;

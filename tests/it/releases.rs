@@ -10,6 +10,7 @@ use crate::support::{Client, Clock, Gateway, Mood, Reply, Server, eventually};
 
 mod artifacts;
 mod eviction;
+mod golden;
 mod kills;
 mod orders;
 mod past;
@@ -17,6 +18,7 @@ mod recovery;
 mod rollout;
 mod scenarios;
 mod servers;
+mod standby;
 mod told;
 
 /// A model directory that is looked at often, and one model whose releases are quick.

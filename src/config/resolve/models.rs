@@ -78,7 +78,7 @@ impl Rules<'_> {
 
     fn model(&mut self, fields: &Fields<'_>, above: Above<'_>) -> (ModelSpec, Level) {
         let named = fields.named("versions");
-        let lifecycle = releases::read(fields);
+        let lifecycle = releases::read(fields, self.checks);
         let is_released = fields.key_place("release").is_some();
         if !is_released {
             needs_versions(fields, &named);

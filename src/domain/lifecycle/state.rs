@@ -110,6 +110,9 @@ pub struct Version {
     pub(super) released: Option<Steady>,
     /// The number of its last rollout within the model.
     pub(super) rollout: u64,
+    /// The lower bound of its agreement with the champion of then, at the end of its trial on copies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) agreed: Option<f64>,
 }
 
 impl State {
@@ -271,6 +274,12 @@ impl Version {
     /// When it last became live.
     pub fn lived(&self) -> Option<Steady> {
         self.lived
+    }
+
+    /// The least share of copied requests to which it gave the answer of the champion of then, as its trial on copies
+    /// has shown; `None` where it had none.
+    pub fn agreed(&self) -> Option<f64> {
+        self.agreed
     }
 
     /// Who pinned it.

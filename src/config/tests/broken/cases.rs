@@ -158,6 +158,8 @@
     (Code::ModelFile, "[models.m.versions.v1]\nonnx = ⟪\"gone.onnx\""),
     (Code::ModelFile, "[models.m.versions.v1]\nonnx = ⟪\".\""),
     (Code::Malformed, "[models.m.versions.v1]\nonnx = ⟪\"\""),
+    (Code::ModelFile, "[models.m.release]\ngolden = ⟪\"gone.jsonl\""),
+    (Code::ModelFile, "[models.m.release]\ngolden = ⟪\".\""),
     (Code::Duplicate, "[models.m.versions.v1]\nbackends = [\"http://a:1\", ⟪\"http://A:1\"]"),
     (Code::Traffic, "[models.⟪m]\nversions = { v1 = { onnx = \"model.onnx\" }, v2 = { onnx = \"model.onnx\" } }"),
     (Code::Traffic, "[models.m]\ntraffic = ⟪{ v1 = \"90%\" }\nversions.v1.onnx = \"model.onnx\""),

@@ -166,6 +166,7 @@ impl State {
             lived: None,
             released: None,
             rollout: 0,
+            agreed: None,
         };
         entry.versions.insert(version.clone(), Arc::new(fresh));
         Ok(())
@@ -263,8 +264,10 @@ impl State {
             Edge::Validate(_) => {
                 model.rollouts += 1;
                 version.rollout = model.rollouts;
+                version.agreed = None;
                 keep(&mut model.started, at, STARTED_MAX);
             }
+            Edge::Expose(tried, _) => version.agreed = tried.evidence().agreement_low,
             Edge::Begin(_) | Edge::Promote(_) | Edge::Return(_) | Edge::Recall(_) => {
                 version.lived = Some(at);
                 version.released.get_or_insert(at);
@@ -295,7 +298,6 @@ impl State {
             | Edge::Warm(_)
             | Edge::Try(_)
             | Edge::Ready(_)
-            | Edge::Expose(..)
             | Edge::Step(..)
             | Edge::Extend(_)
             | Edge::StandBy

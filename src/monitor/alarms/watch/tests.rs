@@ -1,12 +1,11 @@
 //! What a look leaves out: minutes in which the gateway was down, and versions that were replaced.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use super::*;
 use crate::domain::ids::{Permille, VersionName};
 use crate::domain::record::{Latency, Outcome};
-use crate::domain::spec::{BackendsSpec, Intent, ModelSpec, VersionSpec};
+use crate::domain::spec::{BackendsSpec, Intent, ModelSpec, VersionSpec, examples};
 use crate::domain::stats::drift::Policy;
 use crate::domain::stats::drift::docket::{Docket, Judgement};
 use crate::domain::stats::layout::Value;
@@ -28,45 +27,10 @@ fn intent() -> Intent {
         BTreeMap::from([(VersionName::new("v1"), VersionSpec::Backends(BackendsSpec::default()))]);
     let model = ModelSpec {
         versions,
-        aliases: Default::default(),
         traffic: BTreeMap::from([(VersionName::new("v1"), Permille::ALL)]),
-        trial: None,
-        shadow: None,
-        killed: None,
-        killed_versions: Default::default(),
-        sticky: None,
-        balance: Default::default(),
-        timeouts: Default::default(),
-        keep_alive: Default::default(),
-        execution: Default::default(),
-        recording: Default::default(),
-        monitor: Default::default(),
-        alarms: Default::default(),
-        labels: None,
-        lifecycle: None,
+        ..examples::model()
     };
-    Intent {
-        node: "test".to_owned(),
-        listen: SocketAddr::from(([127, 0, 0, 1], 1)),
-        admin: SocketAddr::from(([127, 0, 0, 1], 2)),
-        data_dir: "data".into(),
-        workers: None,
-        models: BTreeMap::from([(ModelName::new("m"), model)]),
-        pools: BTreeMap::new(),
-        routes: BTreeMap::new(),
-        limits: Default::default(),
-        protocols: Default::default(),
-        forwarding: Default::default(),
-        inference: Default::default(),
-        log: Default::default(),
-        sinks: BTreeMap::new(),
-        discovery: BTreeMap::new(),
-        feedback: Default::default(),
-        monitor: Default::default(),
-        alarms: Default::default(),
-        drain: Default::default(),
-        telemetry: Default::default(),
-    }
+    Intent { models: BTreeMap::from([(ModelName::new("m"), model)]), ..examples::intent() }
 }
 
 struct Bench {
