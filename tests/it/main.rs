@@ -41,3 +41,4 @@ mod replay;
 mod repository;
 mod sinks;
 mod trials;
+mod windows;
