@@ -43,3 +43,4 @@ mod repository;
 mod sinks;
 mod translation;
 mod trials;
+mod windows;
