@@ -231,10 +231,10 @@ fn a_full_table_strikes_what_is_deleted_once_no_source_shows_it() {
     for n in 0..9000 {
         let name = format!("v{n}");
         case.sighted("m", &name, &name);
-        case.moves("m", &name, quarantine());
     }
-    case.moves("m", "v0", Edge::Evict("it is old".to_owned()));
-    case.moves("m", "v0", Edge::Delete);
+    for edge in [quarantine(), Edge::Evict("it is old".to_owned()), Edge::Delete] {
+        case.moves("m", "v0", edge);
+    }
     case.shows("m", "v0", "v0");
     let strikes = |case: &Case| {
         let drafts = case.drafts();
