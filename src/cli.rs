@@ -87,8 +87,10 @@ fn dispatch(args: Args, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Baseline(args) => baseline::baseline(&args, out),
         Command::Vet(vet) => {
             let limits = VetLimits { memory: vet.memory, time: Duration::from_secs(vet.seconds) };
-            let load = LoadLimits { file_bytes: vet.file_bytes, ..LoadLimits::default() };
-            Ok(vet_here(&Assignment { path: vet.path, load, limits }, out)?)
+            let load = LoadLimits { file_bytes: vet.file_bytes, run_bytes: vet.run_bytes };
+            let card = vet.card.map(|card| config::load_card(&card)).transpose();
+            let card = card.map_err(Failure::Config)?;
+            Ok(vet_here(&Assignment { path: vet.path, card, load, limits }, out)?)
         }
         Command::Completions { shell } => {
             args::completions(shell, out);

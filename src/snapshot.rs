@@ -25,7 +25,8 @@ use crate::domain::dialect::Dialect;
 use crate::domain::ids::Generation;
 use crate::domain::routing::{ModelIx, RoutingTable, TargetIx};
 use crate::domain::spec::{
-    BackendAddress, Balance, Execution, Extractors, KeepAlive, SpokenDialect, Timeouts,
+    BackendAddress, Balance, ContainerForm, Execution, Extractors, KeepAlive, SpokenDialect,
+    Timeouts,
 };
 use crate::inference::{Lane, LocalModel};
 use crate::monitor::{About, VersionMonitor};
@@ -162,6 +163,8 @@ pub struct Spoken {
     pub path: Option<String>,
     /// Where a body of the raw dialect has what.
     pub extractors: Option<Extractors>,
+    /// The form in which a SageMaker container takes its values.
+    pub container: ContainerForm,
 }
 
 /// What backends call a model and its version, where that differs.

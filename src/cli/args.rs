@@ -19,6 +19,7 @@ pub(super) use self::log::{
 
 pub(super) use self::monitor::{MonitorCommand, MonitorReplayArgs};
 pub(super) use self::versions::{KillArgs, ModelOrderArgs, OrderArgs, Signed, VersionsCommand};
+use crate::inference::LoadLimits;
 
 /// An edge-oriented model gateway: routes predictions, records them, and guards releases.
 #[derive(Debug, Parser)]
@@ -129,9 +130,15 @@ pub(super) struct QualityArgs {
 pub(super) struct VetArgs {
     /// The model file.
     pub(super) path: PathBuf,
+    /// The card beside it.
+    #[arg(long)]
+    pub(super) card: Option<PathBuf>,
     /// Bytes of the file and of those beside it.
     #[arg(long)]
     pub(super) file_bytes: u64,
+    /// Bytes that the tensors inside of a run may take.
+    #[arg(long, default_value_t = LoadLimits::default().run_bytes)]
+    pub(super) run_bytes: u64,
     /// Bytes that may be allocated.
     #[arg(long)]
     pub(super) memory: u64,

@@ -2,10 +2,12 @@
 //!
 //! Owns the summary and the exit codes of the command. Never binds, opens or changes anything.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::config::{self, Checks, Diagnostics, Loaded};
+use crate::config::{self, Checks, Diagnostic, Diagnostics, Loaded};
+use crate::control::admission::mistake_in_golden;
 use crate::domain::ids::SourceName;
 use crate::domain::spec::{
     BackendAddress, BodyPolicy, Durability, LogSpec, ModelSpec, PathMatch, PoolSpec, Recording,
@@ -40,9 +42,29 @@ pub(super) struct Output {
 pub(super) fn run(path: &Path, offline: bool, format: Format, color: bool) -> Output {
     let checks = if offline { Checks::Offline } else { Checks::Full };
     match config::load(path, checks) {
-        Ok(loaded) => accepted(path, &loaded, format, color),
+        Ok(loaded) => match mistakes_in_golden_sets(&loaded, checks) {
+            found if found.errors() > 0 => refused(&found, format, color),
+            _none => accepted(path, &loaded, format, color),
+        },
         Err(found) => refused(&found, format, color),
     }
+}
+
+/// What is wrong in the golden sets that models name for versions at servers. A start goes on without them: no such
+/// version is admitted until they are mended.
+fn mistakes_in_golden_sets(loaded: &Loaded, checks: Checks) -> Diagnostics {
+    if checks == Checks::Offline {
+        return Diagnostics::default();
+    }
+    let policies = loaded.intent.models.values().filter_map(|model| model.lifecycle.as_ref());
+    let named: BTreeSet<&PathBuf> =
+        policies.filter_map(|policy| policy.release.golden.as_ref()).collect();
+    let mistakes = named.into_iter().filter_map(|file| {
+        let (line, what) = mistake_in_golden(file)?;
+        let help = "every line is one request, as in the golden.jsonl of a version";
+        Some(Diagnostic::of_named_file(file, line, what, help))
+    });
+    Diagnostics::from(mistakes.chain(loaded.warnings.iter().cloned()).collect::<Vec<_>>())
 }
 
 /// What `check`, `run` and every other command print for a configuration that cannot be used.
@@ -316,6 +338,28 @@ mod tests {
         "#);
         let output = check(SOUND, Format::Json);
         assert_eq!((output.code, output.stdout.as_str()), (0, "[]\n"));
+    }
+
+    #[test]
+    fn a_golden_set_that_cannot_be_read_is_a_mistake_in_its_line() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (main, golden) = (dir.path().join("main.toml"), dir.path().join("truths.jsonl"));
+        let text = "listen = \"127.0.0.1:1\"\n[models.m.release]\ngolden = \"truths.jsonl\"\n";
+        std::fs::write(&main, text).expect("a file");
+        let case =
+            r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1,1],"data":[1]}],"labels":[0]}"#;
+        std::fs::write(&golden, format!("{case}\n{{\"inputs\":[]}}\n")).expect("a file");
+        let output = run(&main, false, Format::Human, false);
+        assert_eq!((output.code, output.stdout.as_str()), (78, ""));
+        assert!(output.stderr.contains("truths.jsonl:2:1"), "{}", output.stderr);
+        assert!(output.stderr.contains("`inputs` is empty"), "{}", output.stderr);
+        assert_eq!(run(&main, true, Format::Human, false).code, 0, "it is not looked at offline");
+        std::fs::write(&golden, case).expect("a file");
+        assert_eq!(run(&main, false, Format::Human, false).code, 0);
+        std::fs::remove_file(&golden).expect("gone");
+        let output = run(&main, false, Format::Human, false);
+        assert!(output.stderr.contains("main.toml:3:10"), "{}", output.stderr);
+        assert_eq!(output.code, 78);
     }
 
     #[test]

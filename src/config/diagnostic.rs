@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::render;
 use super::source::{Excerpt, Place, Sources};
@@ -53,7 +53,7 @@ pub enum Code {
     Backend,
     /// Addresses that collide.
     AddressConflict,
-    /// A model file that is not there or is not a file.
+    /// A model file or a golden set that is not there, is not a file, or cannot be read.
     ModelFile,
     /// More entries or deeper nesting than the limits allow.
     TooMany,
@@ -128,6 +128,22 @@ pub struct Diagnostic {
     pub help: Option<String>,
     /// Other places that matter, such as the first of two definitions.
     pub related: Vec<Related>,
+}
+
+impl Diagnostic {
+    /// A mistake in a line of a file that the configuration names, and does not read itself.
+    pub fn of_named_file(file: &Path, line: usize, message: String, help: &str) -> Self {
+        let excerpt = Excerpt { text: String::new(), offset: 0, width: 1 };
+        let location = Location { file: file.to_owned(), line, column: 1, excerpt };
+        Self {
+            code: Code::ModelFile,
+            severity: Severity::Error,
+            message,
+            location,
+            help: Some(help.to_owned()),
+            related: Vec::new(),
+        }
+    }
 }
 
 /// A place in a file.

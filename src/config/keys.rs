@@ -23,7 +23,7 @@ pub(super) use card::{CARD, CARD_INPUT, CARD_OUTPUT};
 pub(super) use discovery::{DISCOVERY, KUBERNETES};
 pub(super) use labels::LABELS;
 pub(super) use log::{FEEDBACK, LOG, PARQUET, RECORDING, REDACT, SINK};
-pub(super) use models::{BATCH, EXECUTION, MODEL, RAW, VERSION};
+pub(super) use models::{BATCH, CONTAINER, EXECUTION, MODEL, RAW, VERSION};
 pub(super) use monitor::{DRIFT, MODEL_MONITOR, MONITOR};
 pub(super) use releases::{ERROR_RATIO, EVICT, GUARD, LATENCY, RELEASE, SHADOW};
 pub(super) use sections::{
@@ -332,12 +332,13 @@ pub(super) fn is_secret(name: &str) -> bool {
 }
 
 /// Every section, and how it is written in the file.
-static HOMES: [(&Section, &str); 50] = [
+static HOMES: [(&Section, &str); 51] = [
     (&TOP, "the top of the file, above the first `[table]`"),
     (&LIMITS, "`[limits]`"),
     (&FORWARDING, "`[forwarding]`"),
     (&PROTOCOLS, "`[protocols]`"),
     (&RAW, "`raw = { … }` of a version"),
+    (&CONTAINER, "`sagemaker = { … }` of a version"),
     (&INFERENCE, "`[inference]`"),
     (&LOG, "`[log]`"),
     (&PARQUET, "`parquet = { … }` of `[log]`"),

@@ -1,10 +1,10 @@
 //! Admission: what a version must show before it gets any traffic, and whether it still does later.
 //!
 //! Owns the checks of [`CheckKind`], the warm-up and the fresh look, for versions in this process and at backends
-//! alike: both are asked the same rows and held against the same files beside the artifact (`model.toml`,
-//! `baseline.json`, `golden.jsonl`), and against the champion on the same rows. Never decides what follows from a
-//! check, loads nothing and changes no route. Runs off the request path, one run at a time; whoever drops a check ends
-//! it.
+//! alike: both are asked the same rows and held against what lies beside the artifact (`model.toml`, `baseline.json`,
+//! `golden.jsonl`) or, at backends, against the golden set of the model, and against the champion on the same rows.
+//! Never decides what follows from a check, loads nothing and changes no route. Runs off the request path, one run at a
+//! time; whoever drops a check ends it.
 //!
 //! ```text
 //! subject ─▶ bench: runner, declared tensors, card, baseline, golden set, probe rows
@@ -35,7 +35,7 @@ mod tests;
 mod tour;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -92,8 +92,8 @@ pub enum Where {
         addresses: Vec<BackendAddress>,
         /// In which words they are spoken to.
         spec: BackendsSpec,
-        /// Where its `model.toml`, `baseline.json` and `golden.jsonl` are, if anywhere.
-        folder: Option<PathBuf>,
+        /// The golden set that its model has for such versions.
+        golden: Option<PathBuf>,
     },
 }
 
@@ -144,6 +144,9 @@ pub enum CheckError {
     /// The champion, which it is compared with, cannot be asked.
     #[error("the champion cannot be asked: {0}")]
     Champion(String),
+    /// The golden set that an operator has named cannot be used.
+    #[error("the golden set of its model cannot be used: {0}")]
+    Golden(String),
     /// It took too long.
     #[error("the checks were not done within {} s", .0.as_secs())]
     Time(Duration),
@@ -251,6 +254,9 @@ impl Admission {
         // Each part has its share, so that a slow one does not take the others' time.
         let until = |share: f64| started + time.mul_f64(share);
         let mut bench = Bench::new(subject, &self.limits).await.map_err(CheckError::Candidate)?;
+        if let Some(why) = bench.golden_fault() {
+            return Err(CheckError::Golden(why.to_owned()));
+        }
         let mut other = None;
         if let Some(champion) = champion {
             let bench = Bench::new(champion, &self.limits).await;
@@ -351,6 +357,9 @@ impl Admission {
         let looked = Box::pin(async {
             let mut bench =
                 Bench::new(subject, &self.limits).await.map_err(CheckError::Candidate)?;
+            if let Some(why) = bench.golden_fault() {
+                return Err(CheckError::Golden(why.to_owned()));
+            }
             let (classes, task) = (bench.classes().clone(), self.labels.as_ref());
             let reading = Reading::new(std::iter::empty(), task, &classes);
             let golden = bench.golden_set().is_some_and(GoldenSet::has_answers);
@@ -419,6 +428,11 @@ impl Admission {
         let outcome = shown.check.outcome.as_str();
         self.registry.counter(ADMISSION_SERVERS, &[("outcome", outcome)]).increment(1);
     }
+}
+
+/// What is wrong in the golden set at `path`, which an operator has named, and in which of its lines. Blocks.
+pub fn mistake_in_golden(path: &Path) -> Option<(usize, String)> {
+    GoldenSet::read_named(path).err().map(|error| (error.line(), error.to_string()))
 }
 
 /// The baseline beside the artifact is sound and about it.

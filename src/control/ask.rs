@@ -56,7 +56,7 @@ pub(super) fn is_asked(spec: &BackendsSpec) -> bool {
         SpokenDialect::Declared(Dialect::OpenInferenceGrpc) => true,
         SpokenDialect::Declared(dialect) => {
             let target = Target::new(dialect, "m", Release::Any);
-            !spec.speaks_http2() && probe::metadata_path(&target).is_some()
+            !spec.http2 && probe::metadata_path(&target).is_some()
         }
     }
 }
@@ -103,7 +103,8 @@ async fn ask_one(spec: &BackendsSpec, model: &str, address: &BackendAddress) -> 
         let target = Target::new(dialect, name, release());
         if dialect == Dialect::OpenInferenceGrpc {
             let (description, extensions) = call(address, &target).await;
-            return Known { dialect: declared, description, extensions };
+            let is_it = declared.is_some() || description.is_some() || extensions.is_some();
+            return Known { dialect: is_it.then_some(dialect), description, extensions };
         }
         let Some(path) = probe::recognition_path(&target) else { continue };
         let (status, body) = match get(address, &path).await {
@@ -126,7 +127,7 @@ async fn ask_one(spec: &BackendsSpec, model: &str, address: &BackendAddress) -> 
             return Known { dialect: Some(dialect), description, extensions };
         }
     }
-    Known { dialect: declared, ..Known::default() }
+    Known::declared(spec)
 }
 
 /// What a gRPC backend says about its model and its extensions, as far as it says something of use in time.

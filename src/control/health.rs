@@ -2,20 +2,24 @@
 //!
 //! Owns what counts as a bad window of each [`Signal`], and that no window is told twice. A window with too little
 //! in it is gathered with the next ones. Never counts and never decides what follows: [`Health`] follows the windows
-//! of a signal, and the life cycle acts on it. Agreement with the standby is told by whoever compares the two.
+//! of a signal, and the life cycle acts on it.
 //!
 //! ```text
 //! closed minutes ─▶ gathered ─▶ errors and slow responses, invalid outputs ─┐
 //! judgements of drift ─▶ inputs, outputs ───────────────────────────────────┼─▶ (Signal, Window) ─▶ Health
 //! labels, scores ─▶ quality, estimated quality ─────────────────────────────┤
-//! a fresh look ─▶ golden answers, or invalid outputs ───────────────────────┘
+//! a fresh look ─▶ golden answers, or invalid outputs ───────────────────────┤
+//! copies for a standby ─▶ agreement; the standby's errors, invalid outputs ─┘
 //! ```
 //!
 //! [`Health`]: crate::domain::lifecycle::health::Health
 
+mod copies;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::copies::{CopiedWindows, CopyFeed};
 use super::admission::Looked;
 use crate::domain::lifecycle::health::{Signal, Window};
 use crate::domain::lifecycle::policy::GuardPolicy;

@@ -171,11 +171,13 @@ impl Loader {
         let file = LocalModel::read(onnx, &self.limits)?;
         let verdict = match &self.vetting {
             None => None,
-            Some((limits, remembered)) => Some(match remembered.find(file.sha256()) {
+            Some((limits, remembered)) => Some(match remembered.find(file.sha256(), card) {
                 Some(verdict) => verdict,
                 None => {
-                    let verdict = vet(&onnx.path, self.limits, limits)?;
-                    remembered.keep(file.sha256(), &verdict);
+                    // Read there once more: a card travels as text.
+                    let beside = config::card_of(&onnx.path);
+                    let verdict = vet(&onnx.path, beside.as_deref(), self.limits, limits)?;
+                    remembered.keep(file.sha256(), card, &verdict);
                     verdict
                 }
             }),

@@ -10,6 +10,7 @@ use super::ask::Known;
 use super::enquiry::Spoken;
 use super::lanes::Lanes;
 use super::members::Members;
+use crate::domain::dialect::Dialect;
 use crate::domain::ids::{Generation, ModelName, Permille, VersionName};
 use crate::domain::routing::{RoutingTable, TableError, TargetKind};
 use crate::domain::spec::{
@@ -214,8 +215,10 @@ fn runtime_of(
                 let how = (model.balance, model.timeouts, model.keep_alive);
                 let addresses = kept.members.get(kind).unwrap_or(&spec.addresses);
                 let mut runtime = remote(addresses, how, &mut kept.backends);
-                runtime.http2 = spec.speaks_http2();
-                runtime.spoken = Box::new(spoken(spec, kept.spoken.get(kind)));
+                let spoken = spoken(spec, kept.spoken.get(kind));
+                let is_grpc = spoken.dialect == Some(Dialect::OpenInferenceGrpc);
+                runtime.http2 = spec.http2 || is_grpc;
+                runtime.spoken = Box::new(spoken);
                 RuntimeKind::Remote(runtime)
             }
         });
@@ -329,6 +332,7 @@ fn spoken(spec: &BackendsSpec, known: Option<&Known>) -> snapshot::Spoken {
         extensions: known.and_then(|known| known.extensions),
         path: spec.raw.as_ref().and_then(|raw| raw.path.clone()),
         extractors: spec.raw.as_ref().map(|raw| raw.extractors.clone()),
+        container: spec.container,
     }
 }
 

@@ -14,6 +14,7 @@
 //! Everything is level-triggered: a plan that was lost with its process is made again from the journal. Only models
 //! that something has happened to, or that have versions on their way, are gone through at once; the others in turn.
 
+mod capacity;
 mod content;
 mod due;
 mod effects;
@@ -493,11 +494,12 @@ impl Releases {
                 for model in &models {
                     self.trials.follow(state, &self.policies, model, now);
                 }
-                self.routes.follow(state, &self.loaded, &self.seen, &models)
+                let sees = (&self.loaded, &*self.seen);
+                self.routes.follow(state, &self.policies, sees, &models)
             }
             Unrouted::All => {
                 self.trials.follow_all(state, &self.policies, now);
-                self.routes = Routes::of(state, &self.loaded, &self.seen);
+                self.routes = Routes::of(state, &self.policies, &self.loaded, &self.seen);
                 true
             }
         };

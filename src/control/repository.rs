@@ -33,6 +33,8 @@ use crate::telemetry::logging::chain;
 const STEPS_MAX: usize = 64;
 /// How long the first publication waits for models that were live when the last process ended.
 const WAKING_MAX: Duration = Duration::from_secs(120);
+/// How often others are shown how things stand while much is changed at once.
+const SHOWN_EVERY: Duration = Duration::from_secs(1);
 
 /// Why the gateway cannot begin to serve.
 #[derive(Debug, thiserror::Error)]
@@ -234,6 +236,7 @@ impl Residents {
         if !self.unsettled {
             return;
         }
+        let mut shown = Instant::now();
         for _ in 0..STEPS_MAX {
             let step = self.releases.step().await;
             let published = self.publish_news();
@@ -243,6 +246,11 @@ impl Residents {
             }
             while let Some(ask) = self.releases.waiting() {
                 self.answer(ask).await;
+            }
+            // Where thousands of versions are taken up it shows how far that has come.
+            if shown.elapsed() >= SHOWN_EVERY {
+                self.releases.show();
+                shown = Instant::now();
             }
         }
         self.releases.show();

@@ -8,6 +8,8 @@ mod alarms;
 mod backends;
 mod card;
 mod discovery;
+#[cfg(test)]
+pub(crate) mod examples;
 mod labels;
 mod log;
 mod monitor;
@@ -24,7 +26,9 @@ pub use self::alarms::{
     AlarmLimits, AlarmRules, AlarmsSpec, CalledEvents, QualityCeilings, QualityFloors, Switched,
     WebhookSpec,
 };
-pub use self::backends::{BackendsSpec, ProtocolSpec, RawSpec, SpokenDialect, StrictStatus};
+pub use self::backends::{
+    BackendsSpec, ContainerForm, ProtocolSpec, RawSpec, SpokenDialect, StrictStatus,
+};
 pub use self::card::{InputCard, ModelCard, OutputCard};
 pub use self::discovery::{
     CatalogueSpec, DirectorySpec, DiscoveryPlace, DiscoverySpec, DnsSpec, KubernetesSpec, LeaseSpec,

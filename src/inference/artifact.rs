@@ -6,6 +6,7 @@
 
 pub(super) mod external;
 pub mod folder;
+mod ready;
 pub(super) mod seal;
 
 use std::fs::File;

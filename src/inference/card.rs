@@ -142,8 +142,8 @@ impl FittedInput {
                 }
             }
         }
-        let row =
-            spec.shape.iter().map(|dim| usize::try_from(*dim).unwrap_or(1)).product::<usize>();
+        let dims = spec.shape.iter().map(|dim| usize::try_from(*dim).unwrap_or(1));
+        let row = dims.fold(1, usize::saturating_mul);
         if !card.sample.is_empty() && card.sample.len() != row {
             let found = card.sample.len();
             return Err(format!(

@@ -302,6 +302,11 @@ pub(super) fn within(bytes: u64, limit: u64, what: &str) -> TractResult<()> {
     if bytes <= limit {
         return Ok(());
     }
+    if bytes == u64::MAX {
+        let reason =
+            format!("the {what} of the inputs do not fit each other, or are beyond counting");
+        return Err(Unacceptable::new(reason).into());
+    }
     let (needs, limit) = (bytes.div_ceil(MIB), limit / MIB);
     let reason = format!(
         "for inputs of these {what} the tensors inside of the model would take about {needs} MiB, and \

@@ -15,6 +15,7 @@ use super::artifact::{self, Artifact, ArtifactError, LoadLimits, seal};
 use super::card::FittedCard;
 use super::compile::{CompileError, Compiled};
 use super::convert::Fill;
+use super::plan::Plan;
 use super::plans::Plans;
 use super::shapes::Sizes;
 use super::signature::{Dim, Dims, InputError, Ordered, Signature};
@@ -170,9 +171,12 @@ impl ModelFile {
         let mut signature = compiled.signature;
         let card = card.map(|card| FittedCard::new(card, &mut signature)).transpose();
         let card = card.map_err(|reason| ArtifactError::Card { path: path.to_owned(), reason })?;
-        let row = signature.dims.iter().map(|dims| single_shape(dims).iter().product::<usize>());
+        let row = signature
+            .dims
+            .iter()
+            .map(|dims| single_shape(dims).into_iter().fold(1, usize::saturating_mul));
         let mut model = LocalModel {
-            row: row.sum(),
+            row: row.fold(0, usize::saturating_add),
             signature,
             digest,
             sha256,
@@ -492,25 +496,34 @@ impl LocalModel {
     fn measure_on(&self, fill: Fill) -> Result<Duration, InferError> {
         const RUNS: usize = 7;
         const TIME_MAX: Duration = Duration::from_millis(500);
-        let inputs = self.sample(fill).map_err(|error| failure(&error))?;
+        fn sound<T>(f: impl FnOnce() -> TractResult<T>) -> Result<T, InferError> {
+            let outcome = contained(f).map_err(|reason| InferError::Panicked { reason })?;
+            outcome.map_err(|error| failure(&error))
+        }
+        // A row may be as large as a file says.
+        let inputs = sound(|| self.sample(fill))?;
         let started = Instant::now();
-        let mut median = Duration::ZERO;
-        for plan in self.plans.first() {
+        let median = |plan: &Plan| -> Result<Duration, InferError> {
             let mut times = Vec::with_capacity(RUNS);
             for _ in 0..RUNS {
                 let start = Instant::now();
-                contained(|| plan.run(inputs.clone(), self.plans.watch(0, self.run_bytes)))
-                    .map_err(|reason| InferError::Panicked { reason })?
-                    .map_err(|error| failure(&error))?;
+                sound(|| plan.run(inputs.clone(), self.plans.watch(0, self.run_bytes)))?;
                 times.push(start.elapsed());
                 if started.elapsed() > TIME_MAX {
                     break;
                 }
             }
             times.sort_unstable();
-            median = times.get(times.len() / 2).copied().unwrap_or_default();
-        }
-        Ok(median)
+            Ok(times.get(times.len() / 2).copied().unwrap_or_default())
+        };
+        let general = median(self.plans.general())?;
+        let Some(plan) = self.plans.single() else { return Ok(general) };
+        let single = median(plan);
+        plan.prove(single.is_ok());
+        Ok(single.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the plan for one row is given up: the one for any size runs");
+            general
+        }))
     }
 
     /// One row of each input: the sample of the card, and `fill` where it has none.

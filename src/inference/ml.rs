@@ -57,7 +57,9 @@ use self::linear_classifier::LinearClassifier;
 use self::linear_regressor::LinearRegressor;
 use self::normalizer::Normalizer;
 use self::one_hot_encoder::OneHotEncoder;
-pub(super) use self::operator::{Form, Operator, Unacceptable, build, operator, parse, wrap};
+pub(super) use self::operator::{
+    Form, Operator, Unacceptable, build, operator, parse, typed, wrap,
+};
 use self::operator::{Weight, weight};
 use self::scaler::Scaler;
 use self::svm::{SvmClassifier, SvmRegressor};

@@ -4,6 +4,7 @@
 //! next call. Never keeps one that failed, panicked, or carries anything from call to call.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use parking_lot::Mutex;
 use tract_onnx::prelude::{
@@ -22,6 +23,8 @@ pub(super) struct Plan {
     idle: Mutex<Vec<TypedSimpleState>>,
     /// Whether no operator keeps anything from run to run (loops and recurrent cells do).
     reusable: bool,
+    /// What its first run has shown: whether it can run at all. Only plans for certain sizes are asked.
+    proof: OnceLock<bool>,
 }
 
 /// The most idle states that are kept; more run at once only on machines with more cores.
@@ -33,7 +36,8 @@ impl Plan {
         let plan = TypedSimplePlan::new(model.into_optimized()?)?;
         let state = plan.spawn()?;
         let reusable = state.op_states.iter().all(Option::is_none);
-        Ok(Self { plan, idle: Mutex::new(Vec::new()), reusable })
+        let (idle, proof) = (Mutex::new(Vec::new()), OnceLock::new());
+        Ok(Self { plan, idle, reusable, proof })
     }
 
     /// Compiles `model` with `symbols` replaced by sizes.
@@ -47,6 +51,17 @@ impl Plan {
     pub(super) fn shared_bytes(&self) -> u64 {
         let nodes = self.plan.model().nodes().iter();
         nodes.map(|node| ml::held_bytes(node.op.as_ref()) as u64).sum()
+    }
+
+    /// Whether it has run, or has failed where another plan has not; `None` before its first run.
+    pub(super) fn proof(&self) -> Option<bool> {
+        self.proof.get().copied()
+    }
+
+    /// Keeps what its first run has shown.
+    pub(super) fn prove(&self, runs: bool) {
+        // Another thread may have been first, which has seen the same.
+        self.proof.get_or_init(|| runs);
     }
 
     /// Runs the graph once, and ends where `watch` has seen enough.

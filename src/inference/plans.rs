@@ -10,10 +10,10 @@ use parking_lot::Mutex;
 use tract_onnx::prelude::{TValue, TVec, TractResult, TypedModel};
 use tract_onnx::tract_hir::internal::Symbol;
 
-use super::contained;
 use super::footprint::{self, Footprint, Watch, longest_text};
 use super::plan::Plan;
 use super::shapes::{Choice, Shapes, Sizes};
+use super::{contained, shortened, without_values};
 
 /// The niceness of a thread that makes a plan: requests go first.
 const NICE: i32 = 10;
@@ -95,15 +95,50 @@ impl Plans {
         }
         let watch = || self.watch(longest, limit);
         if single {
-            return self.single.as_ref().unwrap_or(&self.general).run(values, watch());
+            return match self.single() {
+                Some(plan) => self.run_made(plan, values, watch),
+                None => self.general.run(values, watch()),
+            };
         }
         let choice = self.shapes.lock().look_up(sizes);
         match choice {
-            Choice::Own(plan) => return plan.run(values, watch()),
+            Choice::Own(plan) => {
+                let outputs = self.run_made(&plan, values, watch);
+                if plan.proof() == Some(false) {
+                    self.shapes.lock().made(sizes, None);
+                }
+                return outputs;
+            }
             Choice::General => {}
             Choice::Make => self.make(sizes.clone()),
         }
         self.general.run(values, watch())
+    }
+
+    /// Runs a plan that was made for the sizes of these inputs. It is only an optimisation: one that fails at its first
+    /// run, where the general plan does not, is given up.
+    fn run_made<'a>(
+        &self,
+        plan: &Plan,
+        values: TVec<TValue>,
+        watch: impl Fn() -> Option<Watch<'a>>,
+    ) -> TractResult<TVec<TValue>> {
+        if plan.proof() == Some(true) {
+            return plan.run(values, watch());
+        }
+        let failure = match contained(|| plan.run(values.clone(), watch())) {
+            Ok(Ok(outputs)) => {
+                plan.prove(true);
+                return Ok(outputs);
+            }
+            Ok(Err(error)) => shortened(&without_values(&format!("{error:#}"))),
+            Err(panic) => panic,
+        };
+        // What is wrong with the inputs is wrong here too.
+        let outputs = self.general.run(values, watch())?;
+        plan.prove(false);
+        tracing::warn!(failure, "a plan for certain sizes is given up: the one for any size runs");
+        Ok(outputs)
     }
 
     /// Runs the general plan on a trial input.
@@ -128,14 +163,19 @@ impl Plans {
         self.source.as_ref().map(|source| (&source.model, &*source.symbols))
     }
 
-    /// The plans that run when a model is warmed up.
-    pub(super) fn first(&self) -> impl Iterator<Item = &Plan> {
-        [Some(&self.general), self.single.as_ref()].into_iter().flatten()
+    /// The plan for any size.
+    pub(super) fn general(&self) -> &Plan {
+        &self.general
+    }
+
+    /// The plan for a single row, if there is one that runs.
+    pub(super) fn single(&self) -> Option<&Plan> {
+        self.single.as_ref().filter(|plan| plan.proof() != Some(false))
     }
 
     /// Plans that are held.
     pub(super) fn held(&self) -> usize {
-        1 + usize::from(self.single.is_some()) + self.shapes.lock().plans()
+        1 + usize::from(self.single().is_some()) + self.shapes.lock().plans()
     }
 
     /// Plans made for sizes since the model was loaded.

@@ -11,7 +11,7 @@ use tract_onnx::tract_hir::tract_core::ops::change_axes::InOut;
 use tract_onnx::tract_hir::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_hir::tract_core::ops::nn::{Reduce, Softmax};
 
-use super::onnx::{WholeSum, log_softmax_joins};
+use super::onnx::log_softmax_joins;
 
 /// Operators that choose one scale for all numbers that they get.
 const OF_ALL: &[&str] = &["DynamicQuantizeLinear"];
@@ -66,7 +66,6 @@ fn mixes(node: &TypedNode, slot: usize, axis: usize, rank: usize) -> bool {
         return found.is_ok_and(|found| found.outputs.iter().all(|places| places.is_empty()));
     }
     node.op_as::<Reduce>().is_some_and(|op| op.axes.contains(&axis))
-        || node.op_as::<WholeSum>().is_some_and(|op| op.axes.contains(&axis))
         || node.op_as::<Softmax>().is_some_and(|op| op.axes.contains(&axis))
         || log_softmax_joins(&*node.op, axis, rank)
         || node.op_as::<Topk>().is_some_and(|op| slot == 0 && op.axis == axis)

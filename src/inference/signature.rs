@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use smallvec::SmallVec;
 
+use crate::protocol::shown::shortened;
 use crate::protocol::tensor::{Datatype, Tensor, TensorData, TensorSpec};
 
 /// What a model takes and returns, in its own order.
@@ -83,7 +84,7 @@ impl Signature {
             let position = self.inputs.iter().position(|spec| spec.name == tensor.name());
             match position.and_then(|position| slots.get_mut(position)) {
                 None => {
-                    let input = tensor.name().to_owned();
+                    let input = shortened(tensor.name());
                     return Err(InputError::Unexpected { input, takes: list(&self.inputs) });
                 }
                 Some(Some(_)) => {
@@ -115,7 +116,7 @@ impl Signature {
         for name in wanted {
             let position = self.outputs.iter().position(|spec| spec.name == *name);
             let unexpected =
-                || InputError::Output { output: (*name).to_owned(), returns: list(&self.outputs) };
+                || InputError::Output { output: shortened(name), returns: list(&self.outputs) };
             let position = position.ok_or_else(unexpected)?;
             if positions.contains(&position) {
                 return Err(InputError::DuplicateOutput { output: (*name).to_owned() });

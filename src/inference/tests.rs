@@ -3,6 +3,8 @@ use std::path::{Path, PathBuf};
 use super::*;
 
 mod bounds;
+mod constants;
+mod lengths;
 mod operators;
 mod residence;
 

@@ -3,7 +3,8 @@
 //! Owns the trial rows. A graph may have a batch dimension and still mix its rows, as one that subtracts
 //! the mean of the batch does; answers of different callers must not depend on each other. Labels and
 //! saturated scores hide that, so the tensors between the operators are compared too, with rows whose sizes
-//! lie far apart and rows of missing values. Never keeps a model from being served one request at a time.
+//! lie far apart, integers among them, and rows of missing values. Never keeps a model from being served one request at
+//! a time.
 
 use tract_onnx::prelude::{
     DatumType, OutletId, TValue, TVec, Tensor as TractTensor, TractError, TractResult, TypedModel,
@@ -23,68 +24,130 @@ const REQUESTS: usize = 3;
 pub(super) fn rows_are_independent(model: &LocalModel) -> Result<(), String> {
     let fails = |error| format!("a trial row fails: {error}");
     // A model that divides by an integer fails on the first kind of rows.
-    let (least, requests, alone) = match trial_rows(model, 0)? {
+    let (least, requests, alone) = match trial_rows(model, ordinary(0))? {
         (_, Err(_fails)) => {
-            let (requests, alone) = trial_rows(model, 1)?;
+            let (requests, alone) = trial_rows(model, ordinary(1))?;
             (1, requests, alone)
         }
         (requests, alone) => (0, requests, alone),
     };
     let alone = alone.map_err(fails)?;
     let together = model.run_together(&requests).map_err(fails)?;
-    for (alone, together) in alone.iter().flatten().zip(together.iter().flatten()) {
-        if !alike(alone.data(), together.data()) {
-            let name = alone.name();
-            return Err(format!("output '{name}' of one row depends on the other rows"));
-        }
+    compare(&alone, &together, |alone, together| alike(alone.data(), together.data()))?;
+    let wholes = wholes(model);
+    // A model need not take such rows.
+    if let Some(sizes) = wholes
+        && let (requests, Ok(alone)) = trial_rows(model, sizes)?
+        && let Ok(together) = model.run_together(&requests)
+    {
+        compare(&alone, &together, roughly)?;
     }
-    match Taps::new(model) {
-        Some(taps) => taps.compare(model, least),
+    let Some(taps) = Taps::new(model) else { return Ok(()) };
+    for factors in FACTORS {
+        let size = |factor| Size { factor, whole: Whole::Least(least) };
+        taps.compare(model, factors.map(size))?;
+    }
+    // What values decide is not bounded there.
+    match wholes.filter(|_| !model.compiled().is_open()) {
+        Some(sizes) => taps.compare(model, sizes),
         None => Ok(()),
     }
 }
 
 type Answers = Result<Vec<Vec<Tensor>>, InferError>;
 
-/// Requests of a row each, whose integers are `least` or one more; the numbers of each are multiplied by its
-/// own factor.
-fn requests(
-    model: &LocalModel,
-    least: u8,
-    factors: [f32; REQUESTS],
-) -> Result<Vec<Prepared>, String> {
+/// How large the numbers of a row are.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    /// What floating-point numbers are multiplied by.
+    factor: f32,
+    whole: Whole,
+}
+
+/// How large the integers of a row are.
+#[derive(Debug, Clone, Copy)]
+enum Whole {
+    /// This or one more, which is good as an index.
+    Least(u8),
+    /// The largest of the type or one less.
+    Largest,
+}
+
+impl Whole {
+    /// One of the two, of a type that ends there.
+    fn pick(self, largest: i128, random: &mut fastrand::Rng) -> i128 {
+        let step = i128::from(random.bool());
+        match self {
+            Self::Least(least) => i128::from(least) + step,
+            Self::Largest => largest - step,
+        }
+    }
+}
+
+/// Rows of ordinary numbers, with integers from `least` on.
+fn ordinary(least: u8) -> [Size; REQUESTS] {
+    [Size { factor: 1.0, whole: Whole::Least(least) }; REQUESTS]
+}
+
+/// Rows of integers that lie far apart, if the model takes some. Integers may be indexes, which must be small: they
+/// have rows of their own.
+fn wholes(model: &LocalModel) -> Option<[Size; REQUESTS]> {
+    use Datatype::{Int8, Int16, Int32, Int64, Uint8, Uint16, Uint32, Uint64};
+    let mut inputs = model.signature().inputs.iter();
+    let integers = inputs.any(|spec| {
+        matches!(spec.datatype, Int8 | Int16 | Int32 | Int64 | Uint8 | Uint16 | Uint32 | Uint64)
+    });
+    let sizes = [Whole::Least(1), Whole::Least(100), Whole::Largest];
+    integers.then(|| sizes.map(|whole| Size { factor: 1.0, whole }))
+}
+
+/// Compares answers to rows alone with those together.
+fn compare(
+    alone: &[Vec<Tensor>],
+    together: &[Vec<Tensor>],
+    same: impl Fn(&Tensor, &Tensor) -> bool,
+) -> Result<(), String> {
+    for (alone, together) in alone.iter().flatten().zip(together.iter().flatten()) {
+        if !same(alone, together) {
+            let name = alone.name();
+            return Err(format!("output '{name}' of one row depends on the other rows"));
+        }
+    }
+    Ok(())
+}
+
+/// Requests of a row each.
+fn requests(model: &LocalModel, sizes: [Size; REQUESTS]) -> Result<Vec<Prepared>, String> {
     let mut random = fastrand::Rng::with_seed(0x706f_696e_7473);
-    let requests = factors.into_iter().map(|factor| {
-        let inputs = row(model, least, factor, &mut random)?;
+    let requests = sizes.into_iter().map(|size| {
+        let inputs = row(model, size, &mut random)?;
         model.prepare(inputs, &[]).map_err(|error| error.to_string())
     });
     requests.collect()
 }
 
-/// Requests of ordinary numbers with the answer to each alone.
-fn trial_rows(model: &LocalModel, least: u8) -> Result<(Vec<Prepared>, Answers), String> {
-    let requests = requests(model, least, [1.0; REQUESTS])?;
+/// Requests with the answer to each alone.
+fn trial_rows(
+    model: &LocalModel,
+    sizes: [Size; REQUESTS],
+) -> Result<(Vec<Prepared>, Answers), String> {
+    let requests = requests(model, sizes)?;
     let alone = requests.iter().map(|request| model.run(request)).collect();
     Ok((requests, alone))
 }
 
-/// One row of every input: floats around 0, integers that are good as indexes.
-fn row(
-    model: &LocalModel,
-    least: u8,
-    factor: f32,
-    random: &mut fastrand::Rng,
-) -> Result<Vec<Tensor>, String> {
+/// One row of every input: floats around 0.
+fn row(model: &LocalModel, size: Size, random: &mut fastrand::Rng) -> Result<Vec<Tensor>, String> {
     let signature = model.signature();
     let specs = signature.inputs.iter().zip(&signature.dims);
     let inputs = specs.map(|(spec, dims)| {
-        let size = |dim: &Dim| match dim {
+        let places = |dim: &Dim| match dim {
             Dim::Fixed(size) => *size,
             Dim::Free(_) => 1,
         };
-        let shape: Shape = dims.iter().map(size).collect();
+        let shape: Shape = dims.iter().map(places).collect();
         let count = shape.iter().product();
-        let data = data(spec.datatype, count, least, factor, random)
+        let data = data(spec.datatype, count, size, random)
             .ok_or_else(|| format!("there is no trial row for the datatype {}", spec.datatype))?;
         Tensor::new(spec.name.clone(), shape, data).map_err(|error| error.to_string())
     });
@@ -94,27 +157,29 @@ fn row(
 fn data(
     datatype: Datatype,
     count: usize,
-    least: u8,
-    factor: f32,
+    size: Size,
     random: &mut fastrand::Rng,
 ) -> Option<TensorData> {
-    /// `count` values that are `least` or one more.
-    fn small<T: From<u8>>(count: usize, least: u8, random: &mut fastrand::Rng) -> Vec<T> {
-        (0..count).map(|_| (least + u8::from(random.bool())).into()).collect()
+    fn whole<T: TryFrom<i128>>(
+        count: usize,
+        whole: Whole,
+        largest: impl Into<i128>,
+        random: &mut fastrand::Rng,
+    ) -> Option<Vec<T>> {
+        let largest = largest.into();
+        (0..count).map(|_| T::try_from(whole.pick(largest, random)).ok()).collect()
     }
+    let Size { factor, whole: of } = size;
     Some(match datatype {
         Datatype::Bool => TensorData::Bool((0..count).map(|_| random.bool()).collect()),
-        Datatype::Uint8 => TensorData::Uint8(small(count, least, random)),
-        Datatype::Uint16 => TensorData::Uint16(small(count, least, random)),
-        Datatype::Uint32 => TensorData::Uint32(small(count, least, random)),
-        Datatype::Uint64 => TensorData::Uint64(small(count, least, random)),
-        Datatype::Int8 => {
-            let values: Vec<u8> = small(count, least, random);
-            TensorData::Int8(values.into_iter().map(u8::cast_signed).collect())
-        }
-        Datatype::Int16 => TensorData::Int16(small(count, least, random)),
-        Datatype::Int32 => TensorData::Int32(small(count, least, random)),
-        Datatype::Int64 => TensorData::Int64(small(count, least, random)),
+        Datatype::Uint8 => TensorData::Uint8(whole(count, of, u8::MAX, random)?),
+        Datatype::Uint16 => TensorData::Uint16(whole(count, of, u16::MAX, random)?),
+        Datatype::Uint32 => TensorData::Uint32(whole(count, of, u32::MAX, random)?),
+        Datatype::Uint64 => TensorData::Uint64(whole(count, of, u64::MAX, random)?),
+        Datatype::Int8 => TensorData::Int8(whole(count, of, i8::MAX, random)?),
+        Datatype::Int16 => TensorData::Int16(whole(count, of, i16::MAX, random)?),
+        Datatype::Int32 => TensorData::Int32(whole(count, of, i32::MAX, random)?),
+        Datatype::Int64 => TensorData::Int64(whole(count, of, i64::MAX, random)?),
         Datatype::Fp32 => {
             TensorData::Fp32((0..count).map(|_| random.f32().mul_add(4.0, -2.0) * factor).collect())
         }
@@ -155,6 +220,16 @@ fn alike(a: &TensorData, b: &TensorData) -> bool {
         }
         (a, b) => a == b,
     }
+}
+
+/// Equal as the tensors between the operators are, where they are floating-point numbers: what large ones make may
+/// cancel out.
+fn roughly(alone: &Tensor, together: &Tensor) -> bool {
+    if !matches!(alone.data(), TensorData::Fp16(_) | TensorData::Fp32(_) | TensorData::Fp64(_)) {
+        return alike(alone.data(), together.data());
+    }
+    let both = convert::to_tract(alone).and_then(|a| Ok((a, convert::to_tract(together)?)));
+    both.and_then(|(alone, together)| near(&alone, &together)).unwrap_or(false)
 }
 
 /// What the numbers of the trial's rows are multiplied by, one for each.
@@ -201,28 +276,26 @@ impl Taps {
         None
     }
 
-    /// Runs rows alone and together.
-    fn compare(&self, model: &LocalModel, least: u8) -> Result<(), String> {
-        for factors in FACTORS {
-            let requests = requests(model, least, factors)?;
-            let alone: Result<Vec<_>, _> =
-                requests.iter().map(|request| self.run(std::slice::from_ref(request))).collect();
-            // A model need not take such rows.
-            let Ok(alone) = alone else { continue };
-            let Ok(together) = self.run(&requests) else { continue };
-            for (at, factor) in factors.into_iter().enumerate().filter(|(_, it)| !it.is_nan()) {
-                let Some(alone) = alone.get(at) else { continue };
-                for (((axis, operator), alone), together) in
-                    self.outputs.iter().zip(alone).zip(&together)
-                {
-                    let row = together.slice(*axis, at, at + 1);
-                    let alike = row.and_then(|row| near(alone, &row));
-                    if !alike.map_err(|error| error.to_string())? {
-                        return Err(format!(
-                            "what the operator {operator} makes of one row ({factor:e}) depends on the \
-                             other rows"
-                        ));
-                    }
+    /// Runs rows of these sizes alone and together.
+    fn compare(&self, model: &LocalModel, sizes: [Size; REQUESTS]) -> Result<(), String> {
+        let requests = requests(model, sizes)?;
+        let alone: Result<Vec<_>, _> =
+            requests.iter().map(|request| self.run(std::slice::from_ref(request))).collect();
+        // A model need not take such rows.
+        let Ok(alone) = alone else { return Ok(()) };
+        let Ok(together) = self.run(&requests) else { return Ok(()) };
+        let rows = sizes.iter().zip(&alone).enumerate();
+        for (at, (Size { factor, .. }, alone)) in rows.filter(|(_, it)| !it.0.factor.is_nan()) {
+            for (((axis, operator), alone), together) in
+                self.outputs.iter().zip(alone).zip(&together)
+            {
+                let row = together.slice(*axis, at, at + 1);
+                let alike = row.and_then(|row| near(alone, &row));
+                if !alike.map_err(|error| error.to_string())? {
+                    return Err(format!(
+                        "what the operator {operator} makes of one row ({factor:e}) depends on the \
+                         other rows"
+                    ));
                 }
             }
         }

@@ -74,24 +74,30 @@ enum Report {
     Refused(String),
 }
 
-/// Has the model file at `path` looked at in a process of its own. Blocks for as long as that takes.
+/// Has the model file at `path` looked at in a process of its own, with the sample of the card beside it. Blocks for as long as that takes.
 ///
 /// # Errors
 /// [`ArtifactError::Refused`] with the child's words, [`ArtifactError::Vetting`] when it ended without.
-pub fn vet(path: &Path, load: LoadLimits, limits: &VetLimits) -> Result<Verdict, ArtifactError> {
-    vet_with(Path::new(OWN_PROGRAM), path, load, limits)
+pub fn vet(
+    path: &Path,
+    card: Option<&Path>,
+    load: LoadLimits,
+    limits: &VetLimits,
+) -> Result<Verdict, ArtifactError> {
+    vet_with(Path::new(OWN_PROGRAM), path, card, load, limits)
 }
 
 /// [`vet`] by a program of the caller's choice.
 fn vet_with(
     program: &Path,
     path: &Path,
+    card: Option<&Path>,
     load: LoadLimits,
     limits: &VetLimits,
 ) -> Result<Verdict, ArtifactError> {
     let failed = |reason: String| ArtifactError::Vetting { path: path.to_owned(), reason };
     let started = Instant::now();
-    let spawned = spawn(program, path, load, limits);
+    let spawned = spawn(program, path, card, load, limits);
     let mut child = spawned.map_err(|error| failed(format!("no process for it: {error}")))?;
     let said = listen(&mut child, started + limits.time);
     let complaint = said.is_ok().then(|| complaint(&mut child));
@@ -112,12 +118,22 @@ fn vet_with(
     }
 }
 
-fn spawn(program: &Path, path: &Path, load: LoadLimits, limits: &VetLimits) -> io::Result<Child> {
+fn spawn(
+    program: &Path,
+    path: &Path,
+    card: Option<&Path>,
+    load: LoadLimits,
+    limits: &VetLimits,
+) -> io::Result<Child> {
     let path = std::path::absolute(path)?;
-    Command::new(program)
-        .arg(VET_COMMAND)
-        .arg(path)
+    let mut command = Command::new(program);
+    command.arg(VET_COMMAND).arg(path);
+    if let Some(card) = card {
+        command.arg("--card").arg(std::path::absolute(card)?);
+    }
+    command
         .arg(format!("--file-bytes={}", load.file_bytes))
+        .arg(format!("--run-bytes={}", load.run_bytes))
         .arg(format!("--memory={}", limits.memory))
         .arg(format!("--seconds={}", limits.time.as_secs().max(1)))
         .env_clear()
@@ -218,7 +234,7 @@ mod tests {
         std::fs::set_permissions(&program, executable).expect("changed");
         let limits = VetLimits { time: Duration::from_millis(700), ..VetLimits::default() };
         let path = Path::new("/models/m/v1/model.onnx");
-        let error = vet_with(&program, path, LoadLimits::default(), &limits);
+        let error = vet_with(&program, path, None, LoadLimits::default(), &limits);
         error.expect_err("no verdict").to_string()
     }
 
@@ -238,7 +254,7 @@ mod tests {
         }
         let program = Path::new("/no/such/program");
         let limits = VetLimits::default();
-        let error = vet_with(program, Path::new("m.onnx"), LoadLimits::default(), &limits);
+        let error = vet_with(program, Path::new("m.onnx"), None, LoadLimits::default(), &limits);
         let words = error.expect_err("no program").to_string();
         assert!(words.contains("no process for it"), "{words}");
     }

@@ -144,6 +144,8 @@ impl Gatherer {
                     self.resume();
                     let reader = MonitorReader::new(Arc::clone(&self.store));
                     self.followers.iter_mut().for_each(|follower| follower.resumed(&reader));
+                    // On disk is more than the memory holds, where that is small.
+                    self.shed(self.open);
                     begun = true;
                 }
                 Ok(Order::Adopt(key, json, answer)) => {

@@ -125,6 +125,13 @@ impl Wanted {
         self.rows.store(rows, Ordering::Relaxed);
     }
 
+    /// Gives back the room of values that were learned from; so many rows are wanted still.
+    fn learned(&self, bytes: usize, rows: usize) {
+        let left = self.bytes.load(Ordering::Relaxed).saturating_add(bytes);
+        self.bytes.store(left.min(UNPLANNED_BYTES), Ordering::Relaxed);
+        self.rows.store(rows, Ordering::Relaxed);
+    }
+
     /// Whether these values are kept.
     fn takes(&self, values: &Values) -> bool {
         if self.rows.load(Ordering::Relaxed) == 0 {
@@ -321,6 +328,11 @@ impl VersionMonitor {
     /// Keeps the values of so many rows from now on, where there is no plan, to learn from them.
     pub(super) fn want(&self, rows: usize) {
         self.wanted.set(rows);
+    }
+
+    /// Says that a baseline has learned from values that take so many bytes, and of how many rows it still wants to.
+    pub(super) fn learned(&self, bytes: usize, rows: usize) {
+        self.wanted.learned(bytes, rows);
     }
 
     pub(super) fn plan(&self) -> Option<Arc<Plan>> {

@@ -309,7 +309,7 @@ impl References {
         let rows = learner.rows();
         if !learner.is_full() {
             store.stand(key, Standing::Learning { rows, wanted: ROWS });
-            version.want(ROWS.saturating_sub(rows));
+            version.learned(values.bytes(), ROWS.saturating_sub(rows));
             return;
         }
         version.want(0);

@@ -93,6 +93,8 @@ struct Kept {
     standings: BTreeMap<VersionKey, Standing>,
     judgements: BTreeMap<VersionKey, Arc<Judgement>>,
     strangers: BTreeMap<VersionKey, Named>,
+    /// By length, the end of the newest window that was forgotten for want of memory.
+    lacking: [Minute; WindowLength::ALL.len()],
     /// The first minute that is not closed.
     open: Minute,
     bytes: usize,
@@ -264,6 +266,7 @@ impl Store {
     pub(super) fn set_back(&self, open: Minute) {
         let mut kept = self.kept.lock();
         kept.open = kept.open.min(open);
+        kept.lacking.iter_mut().for_each(|end| *end = open.min(*end));
         kept.versions.values_mut().for_each(|rings| rings.set_back(open.plus(1)));
         kept.versions.retain(|_, rings| !rings.is_empty());
     }
@@ -282,22 +285,24 @@ impl Kept {
         }
         let open = self.open;
         let mut rings: Vec<&mut Rings> = self.versions.values_mut().collect();
-        let mut old: Vec<(u64, usize, WindowLength)> = Vec::new();
+        let mut old: Vec<(u64, usize, WindowLength, Minute)> = Vec::new();
         for (at, rings) in rings.iter().enumerate() {
             for length in WindowLength::ALL {
                 // A ring is shortened from its old end only.
                 let may_go = rings.of(length).take_while(|window| {
                     window.end().plus(YOUNG) <= open && is_written(length, window.start)
                 });
-                old.extend(may_go.map(|window| (age(window, open), at, length)));
+                old.extend(may_go.map(|window| (age(window, open), at, length, window.end())));
             }
         }
-        old.sort_unstable_by_key(|(age, at, length)| (Reverse(*age), *at, *length));
+        old.sort_unstable_by_key(|(age, at, length, _)| (Reverse(*age), *at, *length));
         let mut windows = 0;
-        for (_, at, length) in old {
+        for (_, at, length, end) in old {
             if self.bytes <= memory_max {
                 break;
             }
+            let lacking = &mut self.lacking[length as usize];
+            *lacking = end.max(*lacking);
             let bytes = rings.get_mut(at).map_or(0, |rings| rings.forget_oldest(length));
             self.bytes = self.bytes.saturating_sub(bytes);
             windows += 1;
@@ -401,6 +406,12 @@ impl MonitorReader {
     ) -> Option<Arc<Window>> {
         let open = self.open();
         self.store.window(key, length, start).filter(|window| window.end() <= open)
+    }
+
+    /// Whether the windows of one length that begin with `first` or later are all kept: none of them was forgotten for
+    /// want of memory.
+    pub fn has_all_since(&self, length: WindowLength, first: Minute) -> bool {
+        self.store.kept.lock().lacking[length as usize] <= first
     }
 
     /// The window of one length that closed minutes are still being added to.

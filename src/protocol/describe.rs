@@ -4,6 +4,7 @@
 //! dialect they came in. Never knows a wire format.
 
 use super::infer::InferRequest;
+use super::shown::shortened;
 use super::tensor::TensorSpec;
 
 /// What a model takes and returns, as a backend tells it.
@@ -42,14 +43,15 @@ impl Signature<'_> {
     /// What a request asks that the model does not take or return; `None` where it fits.
     pub fn misfit(&self, request: &InferRequest<'_>) -> Option<String> {
         for input in &request.inputs {
-            let name = input.name();
-            let Some(spec) = self.inputs.iter().find(|spec| spec.name == name) else {
-                return Some(format!("unexpected inference input '{name}'"));
+            let name = || shortened(input.name());
+            let Some(spec) = self.inputs.iter().find(|spec| spec.name == input.name()) else {
+                return Some(format!("unexpected inference input '{}'", name()));
             };
             if input.datatype() != spec.datatype {
                 let (found, expected) = (input.datatype(), spec.datatype);
                 return Some(format!(
-                    "inference input '{name}' data-type is '{found}', but the model expects '{expected}'"
+                    "inference input '{}' data-type is '{found}', but the model expects '{expected}'",
+                    name()
                 ));
             }
             let fits = |(size, dim): (&usize, &i64)| *dim < 0 || usize::try_from(*dim) == Ok(*size);
@@ -57,13 +59,14 @@ impl Signature<'_> {
             if shape.len() != spec.shape.len() || !shape.iter().zip(&spec.shape).all(fits) {
                 let expected = &spec.shape;
                 return Some(format!(
-                    "inference input '{name}' has shape {shape:?}, but the model expects {expected:?}"
+                    "inference input '{}' has shape {shape:?}, but the model expects {expected:?}",
+                    name()
                 ));
             }
         }
         let unknown = |name: &str| !self.outputs.iter().any(|spec| spec.name == name);
         let wanted = request.outputs.iter().find(|output| unknown(&output.name));
-        wanted.map(|output| format!("unexpected inference output '{}'", output.name))
+        wanted.map(|output| format!("unexpected inference output '{}'", shortened(&output.name)))
     }
 }
 

@@ -21,7 +21,7 @@
 //!    asks. Names are resolved by the caller. Routes decide for [`Dialect::Raw`], which has no paths; the
 //!    paths of gRPC are [`Method`](super::open_inference::grpc::Method)'s, as its model stands in the
 //!    message.
-//! 2. Where client and backend speak the same dialect ([`same_wire`]) the bytes may pass untouched.
+//! 2. Where the backend speaks what the client speaks ([`same_wire`]) the bytes may pass untouched.
 //!    Otherwise [`decode_request`] reads the request. Dialects without types need the model's
 //!    [`Signature`] to read values as what the model takes; without one they are read as the widest
 //!    type. What else is declared about an endpoint stands in its [`Terms`].
@@ -47,9 +47,10 @@ pub mod probe;
 #[cfg(test)]
 mod tests;
 mod v2;
+mod weight;
 
 pub use self::backend::{
-    AnswerError, Asked, ContainerForm, Target, decode_response, encode_request, name_container,
+    AnswerError, Asked, Target, decode_response, encode_request, name_container,
 };
 pub use self::body::Body;
 pub use self::call::{Call, Operation, Release, parse_path};
@@ -59,11 +60,12 @@ pub use self::client::{
 pub use self::failure::{BackendFailure, decode_failure, encode_failure};
 #[doc(hidden)]
 pub use self::fuzz::{fuzz_answer, fuzz_request};
+pub use self::weight::swelling;
 pub use super::describe::{DeclaredModel, Extensions, Signature, VersionState, VersionStatus};
 pub use super::open_inference::{BodyError, NotOffered, PathError};
 pub use super::sagemaker::Form as SagemakerForm;
 pub use crate::domain::dialect::Dialect;
-pub use crate::domain::spec::Extractors;
+pub use crate::domain::spec::{ContainerForm, Extractors};
 
 /// A body that is sent, in its order; one piece but for binary tensors, which are not copied.
 pub type Pieces = SmallVec<[Bytes; 2]>;
@@ -77,9 +79,9 @@ pub struct Terms<'a> {
     pub extractors: Option<&'a Extractors>,
 }
 
-/// Whether requests of clients that speak `client` and answers of backends that speak `backend` can
-/// pass as they are. KServe V1 and TensorFlow Serving agree on rows and the paths without a version,
-/// but not on columns, so they count as different.
-pub const fn same_wire(client: Dialect, backend: Dialect) -> bool {
-    client as u8 == backend as u8
+/// Whether a call and its answer can pass as they are where the backend speaks `backend`. A prediction on the path that
+/// KServe V1 and TensorFlow Serving share is in whichever of the two the backend speaks; in all else they differ.
+pub fn same_wire(call: &Call<'_>, backend: Dialect) -> bool {
+    let is_shared = call.dialect == Dialect::KserveV1 && call.operation == Operation::Infer;
+    call.dialect == backend || (is_shared && backend == Dialect::TensorflowServing)
 }

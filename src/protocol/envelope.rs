@@ -11,7 +11,7 @@ use super::json::{
 };
 use super::open_inference::{once, read_parameters};
 use super::tensor::{Tensor, TensorSpec};
-use super::untyped::{RowKind, Values, bind};
+use super::untyped::{COLUMNS_MAX, RowKind, ValueError, Values, bind};
 
 /// What an input is called that neither the client nor the model names.
 pub(super) const UNNAMED_INPUT: &str = "input";
@@ -170,6 +170,10 @@ fn read_split<'a>(reader: &mut Reader<'a>) -> Result<Payload<'a>, DecodeError> {
         "columns" => once("columns", reader, &mut names, |reader| {
             let mut names = Vec::new();
             reader.array(|reader| {
+                if names.len() == COLUMNS_MAX {
+                    let error = ValueError::TooManyColumns { limit: COLUMNS_MAX };
+                    return Err(DecodeError::new(reader.offset(), error));
+                }
                 names.push(reader.string()?);
                 Ok(())
             })?;

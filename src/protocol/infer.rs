@@ -10,6 +10,7 @@
 
 use std::borrow::Cow;
 
+pub use super::parameters::{Parameter, Parameters, parameter};
 use super::tensor::Tensor;
 
 /// What a client asks.
@@ -47,30 +48,4 @@ pub struct InferResponse<'a> {
     pub parameters: Parameters<'a>,
     /// The outputs.
     pub outputs: Vec<Tensor>,
-}
-
-/// Named values beside the tensors, in the order of the body.
-pub type Parameters<'a> = Vec<(Cow<'a, str>, Parameter<'a>)>;
-
-/// The value of a parameter.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Parameter<'a> {
-    /// A string.
-    String(Cow<'a, str>),
-    /// An integer that fits into 64 bits.
-    Integer(i64),
-    /// An integer beyond [`i64::MAX`] that fits into 64 bits without a sign.
-    Unsigned(u64),
-    /// Any other number.
-    Number(f64),
-    /// A boolean.
-    Boolean(bool),
-}
-
-/// The value of the parameter `name`, the first if it stands more than once.
-pub fn parameter<'p, 'a>(
-    parameters: &'p [(Cow<'a, str>, Parameter<'a>)],
-    name: &str,
-) -> Option<&'p Parameter<'a>> {
-    parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value)
 }

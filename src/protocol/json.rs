@@ -14,7 +14,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::elements::TEXT_SHOWN;
+pub(in crate::protocol) use self::elements::out_of_range;
 pub use self::elements::read_elements;
 pub use self::error::{DecodeError, DecodeErrorKind};
 pub use self::reader::{DEPTH_MAX, Number, Reader, Token};

@@ -16,11 +16,13 @@ mod golden;
 pub mod grpc;
 mod metadata;
 mod outputs;
+mod parameters;
 mod path;
 mod repository;
 mod request;
 mod response;
 mod statistics;
+mod texts;
 
 #[cfg(test)]
 mod binary_tests;
@@ -45,14 +47,15 @@ pub use self::metadata::{
 };
 use self::outputs::CLASSES;
 pub use self::outputs::{FormError, OutputForm, OutputForms};
+pub(super) use self::parameters::read_parameters;
+use self::parameters::{RESERVED_PREFIX, SHARED_MEMORY_PREFIX, kept};
 pub(super) use self::path::decode_name;
 pub use self::path::{Call, NotOffered, Operation, PathError, RepositoryAction, parse_path};
 pub use self::repository::{
     IndexRequest, IndexState, LoadRequest, decode_index_request, decode_load_request, encode_index,
 };
-pub(crate) use self::request::RESERVED_PREFIX;
 pub use self::request::decode_infer_request;
-pub(super) use self::request::{once, read_parameters};
+pub(super) use self::request::once;
 pub use self::statistics::{
     InferBatchStatistics, InferResponseStatistics, InferStatistics, MemoryUsage, ModelStatistics,
     ModelStatisticsResponse, StatisticDuration, encode_statistics,

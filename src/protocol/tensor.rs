@@ -9,6 +9,8 @@ use std::fmt;
 use half::{bf16, f16};
 use smallvec::SmallVec;
 
+use super::parameters::Parameters;
+
 #[cfg(test)]
 pub(crate) mod arbitrary;
 mod binary;
@@ -17,7 +19,7 @@ mod convert;
 pub use self::binary::{BinaryError, ElementTooLong, Span};
 pub use self::convert::ConvertError;
 
-/// The most dimensions of a tensor that is read from JSON: no tensor has more, and errors and records show all of them.
+/// The most dimensions of a tensor that is read: no tensor has more, and errors and records show all of them.
 pub const SHAPE_RANK_MAX: usize = 64;
 
 /// The element type of a tensor, with the names and sizes of the Open Inference Protocol ("Tensor
@@ -207,12 +209,13 @@ impl fmt::Display for TensorSpec {
     }
 }
 
-/// A named tensor whose shape agrees with its data.
+/// A named tensor whose shape agrees with its data, and what its sender says about it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensor {
     name: String,
     shape: Shape,
     data: TensorData,
+    parameters: Parameters<'static>,
 }
 
 /// A shape that does not have as many elements as the data.
@@ -231,7 +234,7 @@ pub struct ShapeMismatch {
 }
 
 impl Tensor {
-    /// Joins the parts of a tensor.
+    /// Joins the parts of a tensor, without parameters.
     ///
     /// # Errors
     /// When the product of the dimensions is not the number of elements.
@@ -243,7 +246,7 @@ impl Tensor {
         let shape = shape.into();
         let (expected, actual) = (element_count(&shape), data.len());
         if expected == Some(actual) {
-            Ok(Self { name: name.into(), shape, data })
+            Ok(Self { name: name.into(), shape, data, parameters: Parameters::new() })
         } else {
             Err(ShapeMismatch { shape, expected, actual })
         }
@@ -285,6 +288,23 @@ impl Tensor {
         }
     }
 
+    /// What its sender says about it, for whoever reads it: none of it changes what the tensor is. Dialects without
+    /// parameters of tensors leave them out.
+    pub const fn parameters(&self) -> &Parameters<'static> {
+        &self.parameters
+    }
+
+    /// The same tensor with these parameters.
+    #[must_use]
+    pub fn with_parameters(self, parameters: Parameters<'static>) -> Self {
+        Self { parameters, ..self }
+    }
+
+    /// Takes the parameters out.
+    pub fn take_parameters(&mut self) -> Parameters<'static> {
+        std::mem::take(&mut self.parameters)
+    }
+
     /// The same tensor under another name, as when two models name an input differently.
     #[must_use]
     pub fn renamed(self, name: impl Into<String>) -> Self {
@@ -296,7 +316,7 @@ impl Tensor {
     /// # Errors
     /// As [`TensorData::convert`].
     pub fn convert(self, datatype: Datatype) -> Result<Self, ConvertError> {
-        Ok(Self { name: self.name, shape: self.shape, data: self.data.convert(datatype)? })
+        Ok(Self { data: self.data.convert(datatype)?, ..self })
     }
 
     /// The elements without their name and shape.

@@ -31,7 +31,14 @@ pub use self::write::{
     RANK_MAX, WriteError, write_columns, write_csv, write_lines, write_rows, write_tensor,
 };
 use super::json::{DecodeError, Reader};
+use super::shown::shortened;
 use super::tensor::{Datatype, Tensor, TensorData, TensorSpec};
+
+/// The most columns of rows, of a table or of a data frame: their names are held, and a line whole.
+pub(super) const COLUMNS_MAX: usize = 65_536;
+/// The most columns that become a tensor each, where nobody declares how many there are. Each is far larger in memory
+/// than the few bytes that it takes in the document.
+const TENSORS_MAX: usize = 4096;
 
 /// Values as a document holds them. The readers stand at the value and are not advanced.
 #[derive(Debug, Clone)]
@@ -147,6 +154,12 @@ pub enum ValueError {
         /// The column.
         column: String,
     },
+    /// More columns than are kept apart.
+    #[error("there are more than {limit} columns")]
+    TooManyColumns {
+        /// The limit.
+        limit: usize,
+    },
     /// A row with too many or too few cells.
     #[error("a row of {found} where {expected} columns are expected")]
     Width {
@@ -204,11 +217,11 @@ impl fmt::Display for Takes<'_> {
         const SHOWN: usize = 12;
         match self.0 {
             [] => return f.write_str("are none"),
-            [one] => return write!(f, "is '{one}'"),
-            [first, ..] => write!(f, "are '{first}'")?,
+            [one] => return write!(f, "is '{}'", shortened(one)),
+            [first, ..] => write!(f, "are '{}'", shortened(first))?,
         }
         for name in self.0.iter().take(SHOWN).skip(1) {
-            write!(f, ", '{name}'")?;
+            write!(f, ", '{}'", shortened(name))?;
         }
         match self.0.len().checked_sub(SHOWN) {
             None | Some(0) => Ok(()),

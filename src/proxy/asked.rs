@@ -16,24 +16,20 @@ use super::problem::{Cause, Problem};
 use super::remote::read_whole;
 use crate::protocol::dialect::{
     self, Body, Call, Dialect, EncodeError, Operation, Pieces, Release, RequestError, Terms,
-    decode_request, encode_response,
+    decode_request, encode_response, swelling,
 };
 use crate::protocol::infer::{InferRequest, InferResponse, Parameter};
 use crate::protocol::open_inference::OutputForms;
-use crate::protocol::open_inference::grpc::{CallError, swelling};
+use crate::protocol::shown::shortened;
 use crate::protocol::status::FailureKind;
 use crate::protocol::untyped::WriteError;
 
 /// TensorFlow Serving's word for the function of a model that is asked for, and what names the only one.
 const SIGNATURE_NAME: &str = "signature_name";
 const SIGNATURES: [&str; 2] = ["", "serving_default"];
-/// The most characters of a client's text in a refusal.
-const TEXT_SHOWN: usize = 64;
 /// The longest body whose tensors are not weighed: however small their elements are, they take no more than
 /// what every exchange has for itself.
 const SWELLING_BYTES_MIN: usize = 1024;
-/// What a text of JSON takes at least beside its bytes: its place, and the smallest allocation.
-const TEXT_ROOM: usize = size_of::<Vec<u8>>() + 16;
 
 /// A request for a prediction.
 pub(super) struct Asked {
@@ -133,7 +129,7 @@ impl Asked {
         let named = request.parameters.iter().find(|(name, _)| name == SIGNATURE_NAME);
         match named {
             Some((_, Parameter::String(name))) if !SIGNATURES.contains(&name.as_ref()) => {
-                let shown: String = name.chars().take(TEXT_SHOWN).collect();
+                let shown = shortened(name);
                 let detail = format!("there is no signature {shown:?}, only \"serving_default\"");
                 Err(Problem::new(Cause::BadInput, detail))
             }
@@ -141,24 +137,13 @@ impl Asked {
         }
     }
 
-    /// How much longer the tensors are in memory than the body, where its elements are short: nothing of it is
-    /// allocated before it is known.
-    fn swelling(&self) -> Result<usize, Problem> {
-        match self.call.dialect {
-            Dialect::OpenInferenceGrpc => {
-                let weighed = swelling(self.body.bytes());
-                weighed.map_err(|error: CallError| unreadable(error.into()))
-            }
-            Dialect::OpenInference => Ok(texts_beyond(self.body.bytes())),
-            // Rows are read column by column, and keys are no elements.
-            _ => Ok(0),
-        }
-    }
-
     /// Reads what is asked.
     pub(super) fn decode(&self, terms: &Terms<'_>) -> Result<(InferRequest<'_>, Form), Problem> {
         let held = match &self.room {
-            Some(room) => room.take(self.swelling()?)?,
+            Some(room) => {
+                let weighed = swelling(self.call.dialect, &self.body, terms);
+                room.take(weighed.map_err(|error| unreadable(error.into()))?)?
+            }
             None => Holding::default(),
         };
         let decoded =
@@ -202,12 +187,6 @@ impl Form {
 /// Where the tensors of a body find room; short bodies do not ask for any.
 fn room_for(exchange: &Exchange, length: usize) -> Option<Room> {
     (length > SWELLING_BYTES_MIN).then(|| exchange.room())
-}
-
-/// How much longer the texts of a JSON body are in memory, at most: short ones more than they are there.
-fn texts_beyond(json: &[u8]) -> usize {
-    let quotes = json.iter().filter(|byte| **byte == b'"').count();
-    (quotes / 2).saturating_mul(TEXT_ROOM).saturating_sub(json.len())
 }
 
 /// A response in one piece; most have one.

@@ -15,6 +15,9 @@ use crate::protocol::status::GrpcCode;
 /// The header that carries the reason word.
 pub(super) const ERROR_HEADER: &str = "x-pointsman-error";
 
+/// The longest detail; all that a caller needs is much shorter.
+const DETAIL_BYTES_MAX: usize = 4096;
+
 /// Something the gateway answers itself: a row of the table and a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Problem {
@@ -29,8 +32,16 @@ pub(super) struct Problem {
 }
 
 impl Problem {
+    /// Of a long `detail` the beginning is kept: it goes into the answer, the record and the log.
     pub(super) fn new(cause: Cause, detail: impl Into<String>) -> Self {
-        Self { cause, detail: detail.into(), allow: None, unreadable: false }
+        let mut detail = detail.into();
+        if detail.len() > DETAIL_BYTES_MAX {
+            let whole = detail.char_indices().map(|(start, _)| start);
+            let end = whole.take_while(|start| *start <= DETAIL_BYTES_MAX).last();
+            detail.truncate(end.unwrap_or_default());
+            detail.push('…');
+        }
+        Self { cause, detail, allow: None, unreadable: false }
     }
 
     /// A body that is not what its protocol says.
@@ -45,8 +56,6 @@ impl Problem {
             (Some(Operation::ModelReady), Cause::NoReadyVersion) => return StatusCode::BAD_REQUEST,
             (Some(Operation::ModelReady), _) if is_unknown => return StatusCode::BAD_REQUEST,
             (Some(Operation::Load), _) if is_unknown => return StatusCode::INTERNAL_SERVER_ERROR,
-            // It is not loaded, which is what was asked for.
-            (Some(Operation::Unload), _) if is_unknown => return StatusCode::OK,
             _ => {}
         }
         match self.cause {
@@ -283,6 +292,16 @@ mod tests {
             };
             assert!(expected.contains(&cause.outcome()), "{}", cause.reason());
         }
+    }
+
+    #[test]
+    fn of_a_long_detail_the_beginning_is_kept() {
+        for (text, kept) in [("a", DETAIL_BYTES_MAX), ("ä", DETAIL_BYTES_MAX), ("€", 4095)] {
+            let problem = Problem::new(Cause::BadInput, text.repeat(DETAIL_BYTES_MAX + 1));
+            assert_eq!(problem.detail.strip_suffix('…').map(str::len), Some(kept));
+        }
+        let whole = "a".repeat(DETAIL_BYTES_MAX);
+        assert_eq!(Problem::new(Cause::BadInput, whole.clone()).detail, whole);
     }
 
     #[test]

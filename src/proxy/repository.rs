@@ -16,7 +16,7 @@ use super::problem::{Cause, Problem};
 use super::remote::read_whole;
 use crate::domain::ids::ModelName;
 use crate::domain::routing::{ModelEntry, NoRoute, TargetIx};
-use crate::domain::spec::Secret;
+use crate::domain::spec::{Secret, StrictStatus};
 use crate::protocol::dialect::{Call, Operation, Release};
 use crate::protocol::open_inference::grpc::ModelIndex;
 use crate::protocol::open_inference::{
@@ -72,8 +72,10 @@ pub(super) async fn answer(
                 Operation::Load => RepositoryAction::Load,
                 _ => RepositoryAction::Unload,
             };
-            change(exchange, model, action).await?;
-            Ok(Answer::Whole(Response::new(Bytes::new())))
+            match change(exchange, model, action).await {
+                Err(problem) if !is_done(exchange, &problem, action) => Err(problem),
+                Ok(()) | Err(_) => Ok(Answer::Whole(Response::new(Bytes::new()))),
+            }
         }
         (Operation::NotOffered(what), _) => Err(Problem::new(Cause::Unsupported, what.reason())),
         _ => {
@@ -94,6 +96,15 @@ pub(super) const fn concerns(operation: Operation) -> bool {
             | Operation::Unload
             | Operation::NotOffered(_)
     )
+}
+
+/// Whether what was asked for is so although it could not be done: to Triton's clients, a model that there is not
+/// counts as unloaded.
+fn is_done(exchange: &Exchange, problem: &Problem, action: RepositoryAction) -> bool {
+    let protocols = &exchange.context.worker.gateway.protocols;
+    matches!(action, RepositoryAction::Unload)
+        && matches!(problem.cause, Cause::UnknownModel | Cause::UnknownVersion)
+        && protocols.strict_status == StrictStatus::Triton
 }
 
 /// A parameter of a load that is not taken: it would let the client bring what is run.

@@ -288,8 +288,9 @@ async fn try_version(
         // The gateway itself had no room.
         Err(problem) if problem.cause.outcome() == Outcome::Shed => return Err(Dropped::Memory),
         Err(_refused) => Some(PairOutcome::Differs.into()),
+        Ok(response) if response.status().is_client_error() => Some(PairOutcome::Differs.into()),
         Ok(response) if !response.status().is_success() || exchange.has_failed() => {
-            Some(PairOutcome::Differs.into())
+            Some(PairOutcome::Failed.into())
         }
         Ok(response) => {
             let twins = pair::Twins::new(&exchange, copy, response);

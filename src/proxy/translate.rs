@@ -37,6 +37,7 @@ use crate::protocol::dialect::{
 use crate::protocol::grpc::{UnaryError, format_timeout, unary_message};
 use crate::protocol::infer::{InferRequest, InferResponse};
 use crate::protocol::open_inference::{HEAD_LENGTH_HEADER, ModelMetadata, OutputForms};
+use crate::protocol::shown::shortened;
 use crate::protocol::tensor::Tensor;
 use crate::snapshot::{Held, RemoteRuntime, RuntimeKind};
 
@@ -254,7 +255,7 @@ impl Translator {
             Err(AnswerError::Failed(failure)) => Refused::of(failure, &head.headers).map(Err),
             // What is not known of the model was the client's to know.
             Err(AnswerError::MissingOutput(name)) if !has_output(runtime, &name) => {
-                let detail = format!("the model has no output '{name}'");
+                let detail = format!("the model has no output '{}'", shortened(&name));
                 Err(Problem::new(Cause::BadInput, detail))
             }
             Err(error) => Err(Problem::new(Cause::Translation, error.to_string())),
@@ -268,9 +269,11 @@ fn check_names(request: &InferRequest<'_>) -> Result<(), Problem> {
     let outputs = request.outputs.iter().map(|output| output.name.as_ref());
     match (twice(inputs), twice(outputs)) {
         (Some(name), _) => {
+            let name = shortened(name);
             Err(Problem::new(Cause::BadInput, format!("there are two inputs '{name}'")))
         }
         (_, Some(name)) => {
+            let name = shortened(name);
             Err(Problem::new(Cause::BadInput, format!("the output '{name}' is asked for twice")))
         }
         (None, None) => Ok(()),
@@ -344,6 +347,7 @@ fn target<'a>(
     Target {
         terms,
         path: runtime.spoken.path.as_deref(),
+        container: runtime.spoken.container,
         named: names.model.is_some(),
         binary: runtime.spoken.extensions.is_some_and(|known| known.binary_tensors),
         ..Target::new(spoken, model, release)

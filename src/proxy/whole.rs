@@ -52,7 +52,7 @@ pub(super) async fn ask_backends(
 ) -> Result<Answer, Problem> {
     let spoken = spoken(runtime, call.as_ref())?;
     match (call, spoken) {
-        (Some(call), Some(spoken)) if !same_wire(call.dialect, spoken) => {
+        (Some(call), Some(spoken)) if !same_wire(&call, spoken) => {
             let form = (call.dialect, call.operation);
             let asked = Asked::whole(exchange, form, &parts.headers, pieces).await?;
             remote::prepare(exchange, &mut parts, admitted);

@@ -27,7 +27,7 @@ use crate::domain::lifecycle::time::Steady;
 use crate::domain::routing::Arm;
 use crate::domain::spec::ShadowSpec;
 use crate::domain::trial::comparison::{ArmCounts, Arms, Comparison, Terms};
-use crate::domain::trial::pairs::{Pair, Pairs};
+use crate::domain::trial::pairs::{Pair, Pairs, Tally};
 use crate::telemetry::Padded;
 
 /// On what a version is tried.
@@ -318,7 +318,7 @@ pub struct Shadow {
 
 impl Shadow {
     fn new(spec: ShadowSpec, began: Steady) -> Self {
-        let gate = Gate::new(spec.concurrency, spec.rate);
+        let gate = Gate::new(spec.concurrency, spec.rate, spec.share);
         Self { spec, gate, pairs: Mutex::new(Pairs::new(began)), unread: AtomicU64::new(0) }
     }
 
@@ -339,8 +339,13 @@ impl Shadow {
 
     /// Pairs that agreed, all pairs, and answers that could not be compared.
     pub fn counts(&self) -> (u64, u64, u64) {
-        let (agreed, compared) = self.pairs.lock().agreement();
+        let Tally { agreed, compared, .. } = self.tally();
         (agreed, compared, self.unread.load(Relaxed))
+    }
+
+    /// What became of all pairs.
+    pub fn tally(&self) -> Tally {
+        self.pairs.lock().tally()
     }
 
     fn evidence(&self) -> ShadowEvidence {

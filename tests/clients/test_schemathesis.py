@@ -10,7 +10,7 @@ import re
 import subprocess
 
 import pytest
-from gateway import LOCAL_MODELS, TOP
+from gateway import LOCAL_MODELS, TOP, free_port
 from peers import CACHE
 
 SCHEMA = TOP / "src" / "protocol" / "open_inference" / "openapi.json"
@@ -28,6 +28,11 @@ NAMES = {
     ("model", "model_name"): ["iris", "digits"],
     ("version", "model_version"): ["v1", "v2"],
 }
+# Models of backends: that speak each of these, that speak nothing, that are not there.
+DIALECTS = ["open_inference", "open_inference_grpc", "kserve_v1", "tensorflow_serving", "torchserve", "sagemaker"]
+GONE = ["gone", "unknown", "passing"]
+# Their refusals are the gateway's words about them, 502 and the like among them.
+NOT_PROMISED_OF_BACKENDS = f"{NOT_PROMISED_WITH_NAMES},not_a_server_error"
 # Paths of the other schema that are no part of the protocol.
 FOREIGN = re.compile("/(infer_stream|generate|generate_stream)$")
 
@@ -68,7 +73,7 @@ IRIS_REQUEST = {
 }
 
 
-def with_names(text):
+def with_names(text, names=NAMES):
     """A schema whose paths lead to models that there are, and whose requests sometimes fit one."""
     # There is no type of that name.
     schema = json.loads(text.replace('"type": "bytes"', '"type": "string"'))
@@ -78,8 +83,8 @@ def with_names(text):
         parameters = [*item.get("parameters", [])]
         parameters += [one for method in ("get", "post") for one in item.get(method, {}).get("parameters", [])]
         for parameter in parameters:
-            for names, values in NAMES.items():
-                if parameter["in"] == "path" and parameter["name"] in names:
+            for known, values in names.items():
+                if parameter["in"] == "path" and parameter["name"] in known:
                     parameter["schema"] = {"type": "string", "enum": values}
     schemas = schema["components"]["schemas"]
     request = next(name for name in ("InferenceRequest", "inference_request") if name in schemas)
@@ -121,6 +126,23 @@ def test_no_500_and_no_answer_outside_the_schema(gateway, tmp_path):
 def test_the_same_for_models_that_there_are(gateway, tmp_path):
     check(gateway, tmp_path, with_names(SCHEMA.read_text()), "--exclude-checks", NOT_PROMISED_WITH_NAMES)
     assert predictions(gateway) >= 10
+
+
+def test_what_is_said_of_models_of_backends_is_in_the_schema(gateway, start_gateway, tmp_path):
+    def version(model, port, more):
+        return f'[models.{model}.versions.v1]\nbackends = ["http://127.0.0.1:{port}"]\n{more}'
+
+    def spoken(dialect):
+        return f'dialect = "{dialect}"\nremote_model = "iris"\n'
+
+    port = free_port()
+    models = [version(dialect, gateway.port, spoken(dialect)) for dialect in DIALECTS]
+    models += [version(model, port, more) for model, more in zip(GONE, (spoken("open_inference"), spoken("ask"), ""))]
+    front = start_gateway("".join(models) + "[protocols]\nrepository = true\n", "front")
+    names = {("model", "model_name"): DIALECTS + GONE, ("version", "model_version"): ["v1"]}
+    schema = with_names(SCHEMA.read_text(), names)
+    check(front, tmp_path, schema, "--exclude-checks", NOT_PROMISED_OF_BACKENDS)
+    front.stop()
 
 
 def test_the_same_for_the_schema_that_others_have_written(gateway, tmp_path):

@@ -17,6 +17,8 @@ def cases():
         yield from make(random)
     # Drawn apart, so that those above stay what they are.
     yield from edges(numpy.random.default_rng(21))
+    yield from spelled(numpy.random.default_rng(31))
+    yield from long_sums(numpy.random.default_rng(41))
 
 
 def rows(random, shape, special=SPECIAL):
@@ -286,6 +288,54 @@ def edges(random):
         rest = [numpy.array([count]), numpy.array([0.5], FLOAT), numpy.array([0.2], FLOAT)]
         yield Case("NonMaxSuppression", [boxes, scores, *rest], constants=[2, 3, 4], more=[[boxes, spoilt]])
     yield Case("Einsum", [random.normal(size=(2, 3)).astype(FLOAT)], equation="ij->")
+
+
+def spelled(random):
+    """Constants that are no initializers."""
+    missing = numpy.array([[numpy.nan, numpy.inf, 0.0, -3.0], [-numpy.inf, 7.0, 2.0, numpy.nan]], FLOAT)
+    masked = numpy.array([[-numpy.inf] * 4, [numpy.inf] * 4, [1.0, -numpy.inf, 2.0, 0.5]], FLOAT)
+    likely = numpy.array([[1000.0, 1000.0, 999.0, 1.0], [-1000.0, -1000.0, -1000.0, -1001.0]], FLOAT)
+    number = lambda x: numpy.array(x, FLOAT)
+    for written in ("attribute", "identity", "cast", "joined", "difference"):
+        for bounds in ([-3, 9], [0, 4], [1, -1]):
+            rest = [numpy.array([at]) for at in (*bounds, 1)]
+            more = [[random.normal(size=(2, length)).astype(FLOAT)] for length in (1, 2, 3, 4, 7)]
+            yield Case("Slice", [random.normal(size=(2, 6)).astype(FLOAT), *rest], constants=[1, 2, 3], written=written, more=more)
+        for kind, data in (("Max", masked), ("Min", masked), ("LogSumExp", likely), ("LogSumExp", masked), ("Sum", masked)):
+            for axes in ([1], [0, 1]):
+                yield Case(f"Reduce{kind}", [data, numpy.array(axes)], constants=[1], written=written, keepdims=int(random.integers(2)))
+        yield Case("Clip", [missing, number(0.0), number(6.0)], constants=[1, 2], written=written)
+        yield Case("Clip", [missing, None, number(6.0)], constants=[2], written=written)
+        for factor in (0.0, 2.0):
+            yield Case("Mul", [missing, number(factor)], constants=[1], written=written)
+            yield Case("Div", [number(factor), missing], constants=[0], written=written)
+            yield Case("PRelu", [missing, number([factor])], constants=[1], written=written)
+        for exponent in (0.5, 2.0):
+            yield Case("Pow", [missing, number(exponent)], constants=[1], written=written)
+        yield Case("Pad", [missing, numpy.array([0, 1, 0, 2]), number(1.5)], constants=[1, 2], written=written)
+
+
+def long_sums(random):
+    """Held against sums in double precision."""
+    wide = {
+        "Sum": lambda x: x.sum(1, keepdims=True),
+        "Mean": lambda x: x.mean(1, keepdims=True),
+        "L1": lambda x: numpy.abs(x).sum(1, keepdims=True),
+        "L2": lambda x: numpy.sqrt((x * x).sum(1, keepdims=True)),
+        "SumSquare": lambda x: (x * x).sum(1, keepdims=True),
+        "LogSum": lambda x: numpy.log(x.sum(1, keepdims=True)),
+        "LogSumExp": lambda x: numpy.log(numpy.exp(x).sum(1, keepdims=True)),
+    }
+    for length in (1_000, 100_000):
+        rows = numpy.stack([numpy.full(length, 0.1), numpy.abs(random.normal(size=length))]).astype(FLOAT)
+        for kind, exact in wide.items():
+            yield Case(f"Reduce{kind}", [rows], exact=exact, opset=12, axes=[1])
+        logarithms = lambda x: x - x.max(1, keepdims=True) - numpy.log(numpy.exp(x - x.max(1, keepdims=True)).sum(1, keepdims=True))
+        yield Case("LogSoftmax", [rows], exact=logarithms, axis=1)
+    for length in (1_000, 30_000):
+        rows = random.normal(size=(2, length)).astype(FLOAT)
+        exact = lambda x: (x - x.mean(1, keepdims=True)) / numpy.sqrt(x.var(1, keepdims=True) + 1e-5)
+        yield Case("LayerNormalization", [rows, numpy.ones(length, FLOAT)], constants=[1], exact=exact)
 
 
 def slices(random):

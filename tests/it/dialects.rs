@@ -373,7 +373,8 @@ fn tritons_statuses_are_answered_where_they_are_asked_for() {
     assert_eq!(get(&gateway, "/v2/models/iris/versions/v9/ready").status, 400);
     assert_eq!(get(&gateway, "/v2/models/nope").status, 404);
     assert_eq!(gateway.post("/v2/repository/models/nope/load", "").status, 500);
-    assert_eq!(gateway.post("/v2/repository/models/nope/unload", "").status, 200);
+    let unloaded = gateway.post("/v2/repository/models/nope/unload", "");
+    assert_eq!((unloaded.status, unloaded.text().as_str()), (200, ""));
     let br = post("/v2/models/iris/infer", "content-encoding: br\r\n", "x");
     assert_eq!(gateway.request(&br).status, 501);
 }

@@ -153,6 +153,26 @@ fn classes_are_made_for_a_backend_that_has_none_and_all_else_passes() {
 }
 
 #[test]
+fn a_backend_that_speaks_nothing_but_grpc_is_found_out_by_asking() {
+    let backend = server(&[]);
+    let gateway = Gateway::start(&format!(
+        "[models.m.versions.v1]\nbackends = [\"http://{}\"]\ndialect = \"ask\"\n\
+         [protocols]\nask_interval = \"1s\"\n",
+        backend.address
+    ));
+    let body = r#"{"inputs":[{"name":"x","shape":[1,3],"datatype":"FP32","data":[1,2,3]}]}"#;
+    let reply = eventually("the dialect is known", || {
+        let reply = gateway.post("/v2/models/m/infer", body);
+        assert!(reply.status == 200 || reply.error() == "unknown_dialect", "{}", reply.text());
+        (reply.status == 200).then_some(reply)
+    });
+    assert_eq!(reply.json()["outputs"][0]["data"].to_string(), "[0.2,0.7,0.1]");
+    let asked = Http2::connect(gateway.data);
+    let reply = call(&asked, Method::ModelInfer, &request(None));
+    assert_eq!(told::<ModelInferResponse>(&reply).model_name, "theirs", "passed as it is");
+}
+
+#[test]
 fn a_backend_that_makes_classes_gives_their_names_to_clients_of_both_kinds() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::copy(repository("config/models/iris/v1/model.onnx"), dir.path().join("model.onnx"))

@@ -105,6 +105,38 @@ fn with_model(model: &[u8], card: &str, config: &str) -> Gateway {
 }
 
 #[test]
+fn a_sample_row_lets_a_model_load_that_fails_on_zeros_and_ones() {
+    // Far from the place in the sample it panics.
+    let graph = Graph::default()
+        .input("at", FLOAT, &["1", "1", "1", "2"])
+        .floats("picture", &[1, 1, 2, 2], &[1.0, 2.0, 3.0, 4.0])
+        .floats("five", &[], &[5.0])
+        .floats("far", &[], &[1e37])
+        .node("Sub", &["five", "at"], "away")
+        .node("Mul", &["away", "far"], "place")
+        .node("GridSample", &["picture", "place"], "y")
+        .output("y", FLOAT, &["1", "1", "1", "1"])
+        .encode();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("alone.onnx");
+    std::fs::write(&path, &graph).unwrap();
+    let config = format!(
+        "listen = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[models.m.versions.v1]\nonnx = {:?}\n",
+        path.display().to_string()
+    );
+    let stderr = run(&["run"], &config).stderr;
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert!(stderr.contains("give it a `sample` row in model.toml"), "{stderr}");
+    for isolate in [true, false] {
+        let config = format!("[inference]\nisolate = {isolate}\n");
+        let gateway = with_model(&graph, "[inputs.at]\nsample = [5, 5]\n", &config);
+        let body = r#"{"inputs":[{"name":"at","datatype":"FP32","shape":[1,1,1,2],"data":[5,5]}]}"#;
+        let reply = gateway.post("/v2/models/m/infer", body);
+        assert_eq!((reply.status, &reply.json()["outputs"][0]["data"][0]), (200, &json!(2.5)));
+    }
+}
+
+#[test]
 fn a_request_that_would_fill_the_memory_is_refused_before_it_runs() {
     // Each row is compared with each other, so that the square of their number is held.
     let graph = Graph::default()

@@ -12,6 +12,7 @@ mod artifacts;
 mod away;
 mod deaths;
 mod eviction;
+mod golden;
 mod kills;
 mod orders;
 mod past;
@@ -19,6 +20,7 @@ mod recovery;
 mod rollout;
 mod scenarios;
 mod servers;
+mod standby;
 mod told;
 
 /// A model directory that is looked at often, and one model whose releases are quick.

@@ -147,6 +147,12 @@ pub(in crate::config) static VERSION: Section = Section {
             "Where bodies of `backends` that speak the raw dialect have what.",
         ),
         key(
+            "sagemaker",
+            Kind::Table(&CONTAINER),
+            Absent::Means("a container takes rows of JSON"),
+            "What a SageMaker container takes, with `dialect = \"sagemaker\"` or `\"ask\"`.",
+        ),
+        key(
             "digest",
             Kind::Text(Form::Digest),
             Absent::Means("any content will do"),
@@ -205,6 +211,19 @@ pub(in crate::config) static RAW: Section = section(
             "The label in a response.",
         ),
     ],
+);
+
+/// `sagemaker = { … }`.
+pub(in crate::config) static CONTAINER: Section = section(
+    "the container",
+    "How a SageMaker container is asked for what its client says in other words.",
+    &[key(
+        "form",
+        Kind::Word(&["json", "csv", "jsonlines", "open_inference"]),
+        Absent::Same("json"),
+        "The form of what is translated for it: rows of JSON under `instances`, a line of CSV or of JSON for each row, \
+         or the Open Inference Protocol with binary tensors, as Triton's container takes it.",
+    )],
 );
 
 /// `batch = { … }`.

@@ -61,6 +61,14 @@ pub(in crate::config) static RELEASE: Section = section(
              want of what it needs, but none may fail.",
         ),
         key(
+            "golden",
+            Kind::Text(Form::File),
+            Absent::Means("none: only the probe rows are asked of them"),
+            "The golden set of versions at prediction servers, which have no folder for one: a file like \
+             `golden.jsonl`. Its `labels` are the truth for every version; with `outputs` every version must \
+             give these answers, so that they are left out where versions are trained anew.",
+        ),
+        key(
             "validating",
             Kind::Duration(SECOND, DAY),
             Absent::Same("5m"),
@@ -330,6 +338,13 @@ pub(in crate::config) static GUARD: Section = section(
             Kind::Integer(1, 1_000_000_000),
             Absent::Same("100"),
             "The fewest responses from which a version is called degraded.",
+        ),
+        key(
+            "standby_copies",
+            Kind::Ratio(Permille::NONE, Permille::ALL),
+            Absent::Same("0.1%"),
+            "The share of the requests of which the latest standby gets copies, ten a second at most, so that it is \
+             known to answer, and whether the champion still agrees with it. 0 for none.",
         ),
     ],
 );

@@ -78,7 +78,7 @@ impl Rules<'_> {
 
     fn model(&mut self, fields: &Fields<'_>, above: Above<'_>) -> (ModelSpec, Level) {
         let named = fields.named("versions");
-        let lifecycle = releases::read(fields);
+        let lifecycle = releases::read(fields, self.checks);
         let is_released = fields.key_place("release").is_some();
         if !is_released {
             needs_versions(fields, &named);
@@ -127,17 +127,29 @@ impl Rules<'_> {
         if remote {
             needs(fields, "onnx", &["digest", "signature", "ready", "batch"]);
             let remote = |name: &str| fields.parse(name, form::remote_name).map(|at| at.value);
+            let dialect = fields.word("dialect", dialect).unwrap_or_default();
+            if !matches!(
+                dialect,
+                SpokenDialect::Asked | SpokenDialect::Declared(Dialect::Sagemaker)
+            ) {
+                needs(fields, "dialect = \"sagemaker\"", &["sagemaker"]);
+            }
             return VersionSpec::Backends(BackendsSpec {
                 addresses: self.backends(fields),
                 discovered: self.discovered(fields),
-                dialect: fields.word("dialect", dialect).unwrap_or_default(),
+                dialect,
                 http2: fields.flag("http2").unwrap_or_default(),
                 remote_model: remote("remote_model"),
                 remote_version: remote("remote_version"),
                 raw: fields.table("raw", settings::raw),
+                container: fields.table("sagemaker", settings::container).unwrap_or_default(),
             });
         }
-        needs(fields, "backends", &["dialect", "http2", "remote_model", "remote_version", "raw"]);
+        needs(
+            fields,
+            "backends",
+            &["dialect", "http2", "remote_model", "remote_version", "raw", "sagemaker"],
+        );
         if let Some(onnx) = &onnx {
             self.model_file(fields, onnx);
         }

@@ -2,6 +2,10 @@
 //!
 //! Owns the rules between their keys. Never decides about a version.
 
+use std::fs;
+use std::path::PathBuf;
+
+use crate::config::Checks;
 use crate::config::diagnostic::{Code, Finding};
 use crate::config::form;
 use crate::config::reader::{At, Fields};
@@ -12,8 +16,8 @@ use crate::domain::lifecycle::policy::{
 };
 
 /// Reads the policy of a model; `None` where versions and shares are those of the configuration.
-pub(super) fn read(fields: &Fields<'_>) -> Option<Policy> {
-    let release = fields.table("release", |own| release(&own));
+pub(super) fn read(fields: &Fields<'_>, checks: Checks) -> Option<Policy> {
+    let release = fields.table("release", |own| release(&own, checks));
     let evict = fields.table("evict", |own| evict(&own));
     let guard = fields.table("guard", |own| guard(&own));
     let Some(release) = release else {
@@ -41,7 +45,7 @@ fn needs_release(fields: &Fields<'_>, name: &str) {
     }
 }
 
-fn release(fields: &Fields<'_>) -> ReleasePolicy {
+fn release(fields: &Fields<'_>, checks: Checks) -> ReleasePolicy {
     let default = ReleasePolicy::default();
     let duration = |name: &str, default| fields.duration(name).unwrap_or(default);
     let count = |name: &str, default: u32| small(fields.integer(name)).unwrap_or(default);
@@ -56,6 +60,7 @@ fn release(fields: &Fields<'_>) -> ReleasePolicy {
         incomplete: duration("incomplete", default.incomplete),
         fetch_attempts: count("fetch_attempts", default.fetch_attempts),
         required: required.map_or(default.required, values),
+        golden: golden(fields, checks),
         validating: duration("validating", default.validating),
         warming: duration("warming", default.warming),
         shadow: fields.table("shadow", |own| shadow(&own)).unwrap_or_default(),
@@ -73,6 +78,27 @@ fn release(fields: &Fields<'_>) -> ReleasePolicy {
         unproven: fields.flag("unproven").unwrap_or(default.unproven),
         proving: duration("proving", default.proving),
     }
+}
+
+/// The file of the golden set. What stands in it is not for the configuration to read.
+fn golden(fields: &Fields<'_>, checks: Checks) -> Option<PathBuf> {
+    let file = fields.file("golden")?;
+    if checks == Checks::Full {
+        let why = match fs::metadata(&file.value) {
+            Ok(kind) if kind.is_file() => return Some(file.value),
+            Ok(_) => "is not a regular file".to_owned(),
+            Err(error) => format!("cannot be opened: {error}"),
+        };
+        let path = if file.hidden {
+            "(value hidden)".to_owned()
+        } else {
+            format!("`{}`", file.value.display())
+        };
+        let message = format!("the golden set {path} {why}");
+        let finding = Finding::error(Code::ModelFile, file.place, message);
+        fields.add(finding.help("paths are relative to the file that names them"));
+    }
+    Some(file.value)
 }
 
 /// The steps: shares that grow, and for each the responses that it must have seen.
@@ -172,6 +198,7 @@ fn guard(fields: &Fields<'_>) -> GuardPolicy {
         golden: fields.duration("golden").unwrap_or(default.golden),
         golden_margin: ratio(fields, "golden_margin").unwrap_or(default.golden_margin),
         samples: count("samples").unwrap_or(default.samples),
+        standby_copies: fields.ratio("standby_copies").unwrap_or(default.standby_copies),
     }
 }
 

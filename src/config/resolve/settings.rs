@@ -7,9 +7,10 @@ use crate::config::diagnostic::{Code, Finding};
 use crate::config::form;
 use crate::config::reader::Fields;
 use crate::domain::spec::{
-    Balance, BatchSpec, Drain, DriftSpec, Execution, Extractors, FeedbackSpec, Forwarding,
-    InferenceSpec, KeepAlive, Limits, LogFormat, LogSpec, ModelMonitorSpec, MonitorSpec,
-    ParquetSpec, ProtocolSpec, RawSpec, Recording, StrictStatus, TelemetrySpec, Timeouts, WhenFull,
+    Balance, BatchSpec, ContainerForm, Drain, DriftSpec, Execution, Extractors, FeedbackSpec,
+    Forwarding, InferenceSpec, KeepAlive, Limits, LogFormat, LogSpec, ModelMonitorSpec,
+    MonitorSpec, ParquetSpec, ProtocolSpec, RawSpec, Recording, StrictStatus, TelemetrySpec,
+    Timeouts, WhenFull,
 };
 use crate::domain::stats::window::WindowLength;
 
@@ -138,6 +139,17 @@ pub(super) fn raw(fields: Fields<'_>) -> RawSpec {
             label: pointer("label"),
         },
     }
+}
+
+pub(super) fn container(fields: Fields<'_>) -> ContainerForm {
+    let form = |word: &str| match word {
+        "json" => Some(ContainerForm::Json),
+        "csv" => Some(ContainerForm::Csv),
+        "jsonlines" => Some(ContainerForm::JsonLines),
+        "open_inference" => Some(ContainerForm::OpenInference),
+        _ => None,
+    };
+    fields.word("form", form).unwrap_or_default()
 }
 
 /// `is_private` where only this machine reaches the data listener.

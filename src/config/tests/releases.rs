@@ -60,7 +60,7 @@ fn every_key_of_a_release_sets_its_field() {
     let set = policy(
         "[models.m.release]\nmode = \"manual\"\nshadow = { pairs = 7, agreement = \"70%\", shift = \"3%\", \
          slower = 2, drops = 0.1, limit = \"3s\" }\nsteps = [\"2%\", \"10%\"]\nresponses = [3, 4]\ndwell = \"5s\"\n\
-         patience = 6\nrequired = [\"golden\"]\nvalidating = \"7s\"\nwarming = \"8s\"\nunproven = true\n\
+         patience = 6\nrequired = [\"golden\"]\ngolden = \"model.onnx\"\nvalidating = \"7s\"\nwarming = \"8s\"\nunproven = true\n\
          proving = \"9s\"\nundo = \"10s\"\nstandbys = 3\nbetween = \"11s\"\ndaily = 12\nsuperseded = 13\n\
          protected = \"14%\"\nfailures = 15\ndeaths = 18\nincomplete = \"16s\"\nfetch_attempts = 17\n",
     )
@@ -73,6 +73,10 @@ fn every_key_of_a_release_sets_its_field() {
     assert_eq!((set.shadow.agreement, set.shadow.slower, set.shadow.drops), (0.7, 2.0, 0.1));
     assert_eq!(set.shadow.shift, 0.03);
     assert_eq!((set.dwell, set.patience, set.required), (seconds(5), 6, vec![CheckKind::Golden]));
+    assert_eq!(
+        set.golden.and_then(|path| Some(path.file_name()?.to_owned())),
+        Some("model.onnx".into())
+    );
     assert_eq!((set.validating, set.warming, set.unproven), (seconds(7), seconds(8), true));
     assert_eq!((set.proving, set.undo, set.standbys), (seconds(9), seconds(10), 3));
     assert_eq!((set.between, set.daily, set.superseded), (seconds(11), 12, 13));
@@ -89,7 +93,7 @@ fn every_key_of_evictions_and_guards_sets_its_field() {
          cool_down = \"9s\"\nhourly = 10\ndry_run = true\n[models.m.guard]\nerror_ratio = { alpha = 0.1, \
          margin = \"3%\" }\nlatency = { slo = \"50ms\", target = \"95%\" }\nrequired = [\"errors\", \
          \"slow\"]\nfirst_failures = 11\nsample_ratio = 0.2\nfresh = \"12s\"\ngolden = \"13s\"\n\
-         golden_margin = \"4%\"\nsamples = 14\n",
+         golden_margin = \"4%\"\nsamples = 14\nstandby_copies = \"1.5%\"\n",
     );
     let seconds = Duration::from_secs;
     let times = (evict.ttl, evict.max_age, evict.idle, evict.quarantine);
@@ -104,7 +108,7 @@ fn every_key_of_evictions_and_guards_sets_its_field() {
     assert_eq!(guard.required, [Metric::Errors, Metric::Slow]);
     assert_eq!((guard.first_failures, guard.samples), (11, 14));
     assert_eq!((guard.fresh, guard.golden), (seconds(12), seconds(13)));
-    assert_eq!(guard.golden_margin, 0.04);
+    assert_eq!((guard.golden_margin, guard.standby_copies), (0.04, Permille::saturating(15)));
 }
 
 #[test]

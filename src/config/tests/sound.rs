@@ -166,6 +166,29 @@ fn everything() -> (Bench, Intent) {
 }
 
 #[test]
+fn every_word_for_the_form_of_a_container_sets_it() {
+    use crate::domain::spec::{ContainerForm, VersionSpec};
+    for (dialect, sagemaker, expected) in [
+        ("sagemaker", "", ContainerForm::Json),
+        ("sagemaker", "form = \"json\"", ContainerForm::Json),
+        ("ask", "form = \"csv\"", ContainerForm::Csv),
+        ("sagemaker", "form = \"jsonlines\"", ContainerForm::JsonLines),
+        ("sagemaker", "form = \"open_inference\"", ContainerForm::OpenInference),
+    ] {
+        let text = format!(
+            "listen = \"127.0.0.1:8080\"\n[models.m.versions.v]\nbackends = [\"http://a:1\"]\n\
+             dialect = \"{dialect}\"\nsagemaker = {{ {sagemaker} }}\n"
+        );
+        let intent = load_text(&text).unwrap_or_else(|found| panic!("{found}")).intent;
+        let versions = intent.models.values().flat_map(|model| model.versions.values());
+        let [VersionSpec::Backends(backends)] = versions.collect::<Vec<_>>()[..] else {
+            panic!("one")
+        };
+        assert_eq!(backends.container, expected);
+    }
+}
+
+#[test]
 fn every_key_of_limits_sets_its_field() {
     insta::assert_debug_snapshot!(everything().1.limits, @r#"
     Limits {

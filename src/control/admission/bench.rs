@@ -34,7 +34,16 @@ pub(super) struct Bench {
     pub(super) rows: Vec<Row>,
 }
 
-/// What lies in the folder of a version.
+/// Where that is which is said about a version.
+#[derive(Debug)]
+enum Papers {
+    /// In its folder.
+    Beside(Option<PathBuf>),
+    /// It has no folder: a golden set may be named for its model.
+    Named(Option<PathBuf>),
+}
+
+/// What lies beside a version.
 #[derive(Debug)]
 struct Beside {
     card: Option<ModelCard>,
@@ -48,13 +57,13 @@ impl Bench {
     /// # Errors
     /// When nobody is there to ask.
     pub(super) async fn new(subject: &Subject, limits: &Limits) -> Result<Self, String> {
-        let (place, about, folder, interface) = match &subject.place {
+        let (place, about, papers, interface) = match &subject.place {
             Where::Local { model, spec } => {
                 let folder = spec.path.parent().map(Path::to_path_buf);
                 let (about, interface) = (about_local(spec, model), model.interface());
-                (Place::Local(model.clone()), about, folder, interface)
+                (Place::Local(model.clone()), about, Papers::Beside(folder), interface)
             }
-            Where::Remote { addresses, spec, folder } => {
+            Where::Remote { addresses, spec, golden } => {
                 let remote = Remote::meet(addresses, spec, &subject.model, limits.run).await?;
                 let told = remote.description().cloned().unwrap_or_default();
                 let about = About {
@@ -63,13 +72,16 @@ impl Bench {
                     dialect: Some(remote.dialect()),
                     ..About::default()
                 };
-                (Place::Remote(Box::new(remote)), about, folder.clone(), None)
+                (Place::Remote(Box::new(remote)), about, Papers::Named(golden.clone()), None)
             }
         };
         let known = about.clone();
-        let beside = tokio::task::spawn_blocking(move || Beside::read(folder.as_deref(), &known));
+        let beside = tokio::task::spawn_blocking(move || match papers {
+            Papers::Beside(folder) => Beside::read(folder.as_deref(), &known),
+            Papers::Named(golden) => Beside::named(golden.as_deref()),
+        });
         let Beside { card, baseline, golden } =
-            beside.await.map_err(|gone| format!("its folder cannot be read: {gone}"))?;
+            beside.await.map_err(|gone| format!("what lies beside it cannot be read: {gone}"))?;
         let found = baseline.as_ref().ok().and_then(Option::as_ref);
         let facts = Facts::new(card.as_ref(), found, &about);
         let rows = rows(&about.inputs, &facts);
@@ -82,6 +94,12 @@ impl Bench {
             golden,
             rows,
         })
+    }
+
+    /// Why the golden set that an operator has named cannot be used: no version is to blame for it.
+    pub(super) fn golden_fault(&self) -> Option<&str> {
+        let is_named = matches!(self.runner.place, Place::Remote(_));
+        self.golden.as_ref().err().filter(|_| is_named).map(String::as_str)
     }
 
     /// The golden set, if there is one that can be used.
@@ -128,7 +146,14 @@ impl Bench {
 }
 
 impl Beside {
-    /// Reads what is there. Blocks.
+    /// Reads a golden set that an operator has named. Blocks.
+    fn named(golden: Option<&Path>) -> Self {
+        let golden = golden.map(GoldenSet::read_named).transpose();
+        let golden = golden.map_err(|error| error.to_string());
+        Self { card: None, baseline: Ok(None), golden }
+    }
+
+    /// Reads what is in its folder. Blocks.
     fn read(folder: Option<&Path>, about: &About) -> Self {
         let Some(folder) = folder else {
             return Self { card: None, baseline: Ok(None), golden: Ok(None) };

@@ -3,7 +3,7 @@
 //! Owns reading the file within its bounds, and what a complaint says: the line, what is wrong, what to do. Never
 //! runs anything.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -61,6 +61,18 @@ pub(super) enum GoldenFileError {
     Tolerance { atol: f64, rtol: f64 },
     #[error("baseline.json names {}, which is not there", .0.display())]
     Missing(PathBuf),
+    #[error("{} is not a regular file", .0.display())]
+    NoFile(PathBuf),
+}
+
+impl GoldenFileError {
+    /// The line that it is about; the first where it is about all of the file.
+    pub(super) const fn line(&self) -> usize {
+        match self {
+            Self::TooLong { line, .. } | Self::Line { line, .. } => *line,
+            _ => 1,
+        }
+    }
 }
 
 impl GoldenSet {
@@ -98,6 +110,21 @@ impl GoldenSet {
             }
             _ => Ok(Some(set)),
         }
+    }
+
+    /// Reads the golden set at `path`, which an operator has named. Blocks.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be used.
+    pub(super) fn read_named(path: &Path) -> Result<Self, GoldenFileError> {
+        let failed = |source| GoldenFileError::Read { path: path.to_owned(), source };
+        // Opening a pipe would wait for whoever writes into it.
+        if !fs::metadata(path).map_err(failed)?.is_file() {
+            return Err(GoldenFileError::NoFile(path.to_owned()));
+        }
+        let file = File::open(path).map_err(failed)?;
+        let set = Self { cases: Vec::new(), tolerance: Tolerance::default(), rows: 0 };
+        set.filled(path, file)
     }
 
     fn filled(mut self, path: &Path, file: File) -> Result<Self, GoldenFileError> {
@@ -166,7 +193,7 @@ mod tests {
 
     fn read(text: &str) -> Result<Option<GoldenSet>, String> {
         let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join(NAME), text).expect("written");
+        fs::write(folder.path().join(NAME), text).expect("written");
         let place = folder.path().display().to_string();
         GoldenSet::read(folder.path(), None)
             .map_err(|error| error.to_string().replace(&place, "FOLDER"))
@@ -191,6 +218,21 @@ mod tests {
             read(&format!("{CASE}\n\n{}", CASE.get(..40).expect("longer"))).expect_err("cut off");
         assert!(error.starts_with("line 3 of FOLDER/golden.jsonl is no golden case: "), "{error}");
         assert_eq!(read("\n \n").expect_err("empty"), "FOLDER/golden.jsonl has no case");
+    }
+
+    #[test]
+    fn a_set_that_an_operator_has_named_must_be_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("truths.jsonl");
+        let error = GoldenSet::read_named(&path).expect_err("nothing is there");
+        assert!(error.to_string().contains("truths.jsonl cannot be read: "), "{error}");
+        let error = GoldenSet::read_named(folder.path()).expect_err("no file");
+        assert!(error.to_string().ends_with(" is not a regular file"), "{error}");
+        fs::write(&path, format!("{CASE}\nnothing")).expect("written");
+        let error = GoldenSet::read_named(&path).expect_err("malformed");
+        assert_eq!(error.line(), 2, "{error}");
+        fs::write(&path, CASE).expect("written");
+        assert_eq!(GoldenSet::read_named(&path).expect("a set").rows, 2);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::bench::Bench;
 use super::golden::GoldenSet;
 use super::prediction::{Prediction, Reading};
 use super::probes::Probed;
+use super::runner::Place;
 use super::tour::Tour;
 use super::{failed, needs_approval, passed, skipped};
 use crate::domain::lifecycle::evidence::{Check, CheckKind};
@@ -26,7 +27,13 @@ pub(super) fn golden(bench: &Bench, tour: Option<&Tour>) -> Check {
     const KIND: CheckKind = CheckKind::Golden;
     let set = match &bench.golden {
         Err(why) => return failed(KIND, why.clone()),
-        Ok(None) => return skipped(KIND, "there is no golden.jsonl".to_owned()),
+        Ok(None) => {
+            let detail = match bench.runner.place {
+                Place::Local(_) => "there is no golden.jsonl",
+                Place::Remote(_) => "its model has no `release.golden`",
+            };
+            return skipped(KIND, detail.to_owned());
+        }
         Ok(Some(set)) => set,
     };
     let Some(tour) = tour.filter(|tour| tour.cases > 0) else {
@@ -37,7 +44,7 @@ pub(super) fn golden(bench: &Bench, tour: Option<&Tour>) -> Check {
         return failed(KIND, format!("{count} of {} cases have no answer: {first}", tour.cases));
     }
     if !set.has_answers() {
-        return skipped(KIND, "golden.jsonl has labels and no outputs".to_owned());
+        return skipped(KIND, "the golden set has labels and no outputs".to_owned());
     }
     if tour.differing.count > 0 {
         let (count, first) = (tour.differing.count, &tour.differing.first);
@@ -224,7 +231,7 @@ pub(super) fn collapse(probed: &Probed, tour: Option<&Tour>, trial: Option<&Tria
     if rows < CONSTANT_MIN {
         let detail = format!(
             "{rows} rows are known of what clients send, and it takes {CONSTANT_MIN}; put a \
-             golden.jsonl or a baseline.json beside it"
+             golden.jsonl or a baseline.json beside it, or name a golden set for servers (`release.golden`)"
         );
         return skipped(KIND, detail);
     }

@@ -16,7 +16,7 @@ use super::runner::{Ran, RunError};
 use crate::control::ask::{Known, ask};
 use crate::domain::dialect::Dialect;
 use crate::domain::ids::ModelName;
-use crate::domain::spec::{BackendAddress, BackendsSpec, Extractors, SpokenDialect};
+use crate::domain::spec::{BackendAddress, BackendsSpec, ContainerForm, Extractors, SpokenDialect};
 use crate::protocol::dialect::{
     AnswerError, Asked, Body, DeclaredModel, Operation, Release, Signature, Target, Terms,
     decode_response, encode_request, probe,
@@ -56,6 +56,7 @@ pub(super) struct Remote {
     known: Known,
     path: Option<String>,
     extractors: Option<Extractors>,
+    container: ContainerForm,
 }
 
 /// Under which names a prediction is asked for.
@@ -111,6 +112,7 @@ impl Remote {
             known,
             path: spec.raw.as_ref().and_then(|raw| raw.path.clone()),
             extractors: spec.raw.map(|raw| raw.extractors),
+            container: spec.container,
         };
         if remote.known.description.is_none() {
             remote.known.description = remote.describe_any(time).await?;
@@ -363,6 +365,7 @@ impl Remote {
         Target {
             terms,
             path: self.path.as_deref(),
+            container: self.container,
             named: self.named,
             binary: self.known.extensions.is_some_and(|known| known.binary_tensors),
             ..Target::new(self.dialect, names.model, release)

@@ -216,6 +216,7 @@ impl Releases {
     fn subject_of(&self, key: &Key, whom: Whom) -> impl Fn(&Resident) -> Subject + Send + use<> {
         let (model, version) = key.clone();
         let seen = Arc::clone(&self.seen);
+        let golden = self.policies.of(&model).release.golden.clone();
         let let_in = match whom {
             Whom::All => None,
             Whom::LetIn => Some(self.loaded.let_in(key)),
@@ -231,7 +232,7 @@ impl Releases {
                     if let (Some(let_in), Some(_)) = (&let_in, &servers.spec.discovered) {
                         addresses.retain(|server| let_in.contains(&server.authority()));
                     }
-                    Where::Remote { addresses, spec: servers.spec.clone(), folder: None }
+                    Where::Remote { addresses, spec: servers.spec.clone(), golden: golden.clone() }
                 }
             };
             Subject { model: model.clone(), version: version.clone(), place }

@@ -5,13 +5,14 @@
 use std::collections::BTreeMap;
 
 use super::Key;
+use super::capacity::Load;
 use crate::control::health::{Feed, Rules, View};
-use crate::domain::ids::Digest;
+use crate::domain::ids::{Digest, ModelName, VersionName};
 use crate::domain::lifecycle::health::{Signal, Window};
 use crate::domain::lifecycle::policy::GuardPolicy;
 use crate::domain::lifecycle::time::Now;
 use crate::domain::spec::AlarmRules;
-use crate::domain::stats::window::Minute;
+use crate::domain::stats::window::{Minute, WindowLength};
 use crate::monitor::{MonitorReader, QualityReader, VersionKey};
 
 /// The feeds, and what they read.
@@ -57,6 +58,13 @@ impl Feeds {
         let key = VersionKey { model, version };
         let view = View::read(&self.monitor, &self.quality, &key, rules, feed.next());
         feed.windows(&view, rules, now)
+    }
+
+    /// What a version was asked lately, and answered.
+    pub(super) fn load(&self, (model, version): (&ModelName, &VersionName), is_well: bool) -> Load {
+        let key = VersionKey { model: model.clone(), version: version.clone() };
+        let windows = self.monitor.windows(&key, WindowLength::Minute);
+        Load::new(&windows, self.monitor.open(), is_well)
     }
 
     /// Ends the feeds of what does not serve any more.

@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::capacity;
 use super::feeds::rules;
 use super::guests;
 use super::work::{Standing, Task};
 use super::{Ended, Key, Releases};
+use crate::control::health::Rules;
 use crate::domain::ids::{Digest, ModelName, VersionName};
 use crate::domain::lifecycle::observed::{ObservedModel, ObservedVersion, Progress, Sighting};
 use crate::domain::lifecycle::stage::Stage;
@@ -119,6 +121,44 @@ impl Releases {
                     self.entry(name, version, &digest).health.observe(signal, &window);
                     self.due.mark(name);
                 }
+            }
+            self.feel_copies(name, model, &rules, now.steady);
+            self.weigh(name, model, now.steady);
+        }
+    }
+
+    /// Takes in what the copies that a standby gets have shown.
+    fn feel_copies(&mut self, name: &ModelName, model: &Model, rules: &Rules, now: Steady) {
+        let Some((champion, standby, told)) = self.trials.copied(name, rules, now) else { return };
+        let of_champion = (champion, vec![told.champion]);
+        for (version, windows) in [of_champion, (standby, told.standby.to_vec())] {
+            let Some(known) = model.version(&version) else { continue };
+            let entry = self.entry(name, &version, &known.release().digest);
+            windows.iter().for_each(|(signal, window)| entry.health.observe(*signal, window));
+        }
+        self.due.mark(name);
+    }
+
+    /// Whether the other versions of a model could take what it is asked, were a standby not loaded.
+    fn weigh(&mut self, name: &ModelName, model: &Model, now: Steady) {
+        let serving = || model.versions().filter(|(_, known)| is_serving(known));
+        if serving().count() < 2 {
+            return;
+        }
+        let loads = serving().map(|(version, known)| {
+            let seen = self.observed.version(name, version);
+            let is_well = known.killed().is_none()
+                && seen.is_some_and(|seen| seen.ready && seen.health.is_well());
+            (version.clone(), self.feeds.load((name, version), is_well))
+        });
+        let loads: Vec<_> = loads.collect();
+        let champion = model.champion().map(|(_, live)| now.since(live.since()));
+        let is_known = champion.is_some_and(|lived| lived >= capacity::LIVED_MIN);
+        for (version, known) in serving() {
+            let capacity = capacity::without(version, &loads).filter(|_| is_known);
+            let seen = self.observed.version(name, version);
+            if seen.is_none_or(|seen| seen.capacity != capacity) {
+                self.entry(name, version, &known.release().digest).capacity = capacity;
             }
         }
     }

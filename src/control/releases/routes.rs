@@ -15,6 +15,7 @@ use crate::control::LoadedModels;
 use crate::domain::discovery::Seen;
 use crate::domain::ids::{Digest, ModelName, Permille, VersionName};
 use crate::domain::lifecycle::exposure::{Exposure, exposure as exposure_of};
+use crate::domain::lifecycle::plan::Policies;
 use crate::domain::lifecycle::stage::Stage;
 use crate::domain::lifecycle::state::{Model, Signed, State, Version};
 use crate::domain::routing::TargetKind;
@@ -35,7 +36,9 @@ pub(super) struct Routes {
 #[derive(Debug, Clone, Default, PartialEq)]
 struct ModelRoutes {
     exposure: Exposure,
-    /// What is counted of the candidate.
+    /// The standby that gets a few copies.
+    standby: Option<VersionName>,
+    /// What is counted of the candidate, or of that standby.
     trial: Option<TrialId>,
     /// The step of the candidate.
     step: u32,
@@ -47,9 +50,10 @@ struct ModelRoutes {
 
 impl Routes {
     /// The routes that follow from what is written and what is loaded.
-    pub(super) fn of(state: &State, loaded: &Loaded, seen: &Seen) -> Self {
+    pub(super) fn of(state: &State, policies: &Policies, loaded: &Loaded, seen: &Seen) -> Self {
         let models = state.models().map(|(name, model)| {
-            (name.clone(), ModelRoutes::of(state, (name, model), loaded, seen))
+            let trial = TrialId::of(model, policies.of(name));
+            (name.clone(), ModelRoutes::of(state, (name, model), trial, loaded, seen))
         });
         let killed = state.killed().map(|signed| kill(KillScope::Gateway, signed));
         Self { models: models.collect(), killed }
@@ -59,8 +63,8 @@ impl Routes {
     pub(super) fn follow(
         &mut self,
         state: &State,
-        loaded: &Loaded,
-        seen: &Seen,
+        policies: &Policies,
+        (loaded, seen): (&Loaded, &Seen),
         models: &BTreeSet<ModelName>,
     ) -> bool {
         let mut is_new = false;
@@ -69,7 +73,8 @@ impl Routes {
                 is_new |= self.models.remove(name).is_some();
                 continue;
             };
-            let routes = ModelRoutes::of(state, (name, model), loaded, seen);
+            let trial = TrialId::of(model, policies.of(name));
+            let routes = ModelRoutes::of(state, (name, model), trial, loaded, seen);
             if self.models.get(name) != Some(&routes) {
                 self.models.insert(name.clone(), routes);
                 is_new = true;
@@ -139,6 +144,7 @@ impl ModelRoutes {
     fn of(
         state: &State,
         (name, model): (&ModelName, &Model),
+        trial: Option<TrialId>,
         loaded: &Loaded,
         seen: &Seen,
     ) -> Self {
@@ -155,6 +161,7 @@ impl ModelRoutes {
             let spec = loaded.spec(&key, loaded.get(&key, digest)?, seen);
             Some((version.clone(), (digest.clone(), spec)))
         });
+        let reachable: BTreeMap<_, _> = reachable.collect();
         let killed_versions = model
             .killed_versions()
             .map(|(version, signed)| (version.clone(), kill(KillScope::Version, signed)));
@@ -164,12 +171,20 @@ impl ModelRoutes {
             let asked = exposure_of(state, name, |version| is(version, Loaded::can_be_asked));
             exposure.champion = asked.champion;
         }
+        // Beside the champion itself only: one that stands in for it gets its requests.
+        let standby = trial.as_ref().filter(|id| {
+            id.beside.as_ref().map(|(champion, _)| champion) == exposure.champion.as_ref()
+                && reachable.contains_key(&id.version)
+                && is(&id.version, Loaded::is_ready)
+        });
+        let standby = standby.filter(|id| id.beside.is_some()).map(|id| id.version.clone());
         let candidate = exposure.candidate.as_ref();
         let candidate = candidate.and_then(|candidate| model.version(&candidate.version));
         Self {
-            trial: TrialId::of(model),
+            standby,
+            trial,
             step: candidate.map_or(0, step_of),
-            reachable: reachable.collect(),
+            reachable,
             killed: model.killed().map(|signed| kill(KillScope::Model, signed)),
             killed_versions: killed_versions.collect(),
             exposure,
@@ -188,7 +203,8 @@ impl ModelRoutes {
             salt: candidate.salt,
             step: self.step,
         });
-        spec.shadow = self.exposure.shadow.clone().map(ShadowSpec::new);
+        let copied = self.exposure.shadow.as_ref().or(self.standby.as_ref());
+        spec.shadow = copied.cloned().map(ShadowSpec::new);
     }
 }
 

@@ -1,15 +1,19 @@
 //! The counts of versions on trial: which trial is which, and how long each lives.
 //!
 //! Owns the trials that snapshots carry. One on requests of clients lives as long as its rollout, and its steps
-//! begin anew in it; one on copies begins again whenever its version is given another stay. Never judges a count.
+//! begin anew in it; one on copies begins again whenever its version is given another stay. While nothing is on trial
+//! the latest standby gets a few copies: that is counted as a trial, lives as long as the two keep their places, and
+//! decides nothing by itself. Never judges a count.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::domain::ids::{Digest, ModelName, VersionName};
+use crate::control::health::{CopiedWindows, CopyFeed, Rules};
+use crate::domain::ids::{Digest, ModelName, Permille, VersionName};
 use crate::domain::lifecycle::plan::Policies;
+use crate::domain::lifecycle::policy::Policy;
 use crate::domain::lifecycle::stage::Stage;
-use crate::domain::lifecycle::state::{Model, State};
+use crate::domain::lifecycle::state::{Model, State, Version};
 use crate::domain::lifecycle::time::Steady;
 use crate::domain::spec::ShadowSpec;
 use crate::snapshot::{Trial, TrialKind};
@@ -22,11 +26,17 @@ pub(super) struct TrialId {
     salt: u64,
     /// Since when it is in shadow; a trial on requests of clients goes on over its steps.
     shadow_since: Option<Steady>,
+    /// It stands by, and gets a few copies of what this version answers, which has been live since then.
+    pub(super) beside: Option<(VersionName, Steady)>,
 }
 
 impl TrialId {
     /// The trial that a model is in, if it is in one that is counted.
-    pub(super) fn of(model: &Model) -> Option<Self> {
+    pub(super) fn of(model: &Model, policy: &Policy) -> Option<Self> {
+        Self::of_candidate(model).or_else(|| Self::of_standby(model, policy))
+    }
+
+    fn of_candidate(model: &Model) -> Option<Self> {
         let (version, candidate) = model.candidate()?;
         let shadow_since = match candidate.stage() {
             Stage::Canary(_) => None,
@@ -34,7 +44,55 @@ impl TrialId {
             _ => return None,
         };
         let (digest, salt) = (candidate.release().digest.clone(), candidate.salt());
-        Some(Self { version: version.clone(), digest, salt, shadow_since })
+        Some(Self { version: version.clone(), digest, salt, shadow_since, beside: None })
+    }
+
+    /// The latest standby that may answer, beside the champion.
+    fn of_standby(model: &Model, policy: &Policy) -> Option<Self> {
+        let is_open = |version: &Version| {
+            version.killed().is_none() && model.condemned(&version.release().digest).is_none()
+        };
+        let (champion, live) = model.champion().filter(|(_, version)| is_open(version))?;
+        let (version, standby) = model.standbys().into_iter().find(|(_, known)| is_open(known))?;
+        (policy.guard.standby_copies > Permille::NONE).then(|| Self {
+            version: version.clone(),
+            digest: standby.release().digest.clone(),
+            salt: standby.salt(),
+            shadow_since: Some(standby.since()),
+            beside: Some((champion.clone(), live.since())),
+        })
+    }
+}
+
+/// A trial that goes on.
+#[derive(Debug)]
+struct Running {
+    id: TrialId,
+    trial: Arc<Trial>,
+    /// What was told of the copies that a standby gets.
+    copies: CopyFeed,
+}
+
+impl Running {
+    fn begin(id: TrialId, model: &Model, policy: &Policy, workers: usize, now: Steady) -> Self {
+        let kind = match (&id.shadow_since, &id.beside) {
+            (Some(_), None) => TrialKind::Shadow(ShadowSpec::new(id.version.clone())),
+            (Some(_), Some(_)) => {
+                let share = policy.guard.standby_copies;
+                TrialKind::Shadow(ShadowSpec::of_standby(id.version.clone(), share))
+            }
+            (None, _) => TrialKind::Canary {
+                error_rate: None,
+                slow_after: policy.guard.latency.map(|latency| latency.slo),
+            },
+        };
+        let usual = id.beside.as_ref().and_then(|(champion, _)| {
+            // The later one of the two was compared with the other before it became live.
+            let both = [champion, &id.version].map(|name| model.version(name));
+            both.into_iter().flatten().max_by_key(|version| version.age_from())?.agreed()
+        });
+        let trial = Arc::new(Trial::new(kind, workers, now));
+        Self { id, trial, copies: CopyFeed::new(usual) }
     }
 }
 
@@ -42,7 +100,7 @@ impl TrialId {
 #[derive(Debug)]
 pub(super) struct Trials {
     workers: usize,
-    running: BTreeMap<ModelName, (TrialId, Arc<Trial>)>,
+    running: BTreeMap<ModelName, Running>,
 }
 
 impl Trials {
@@ -67,24 +125,18 @@ impl Trials {
         name: &ModelName,
         now: Steady,
     ) {
-        let model = state.model(name);
-        let Some((model, id)) = model.and_then(|model| Some((model, TrialId::of(model)?))) else {
+        let (model, policy) = (state.model(name), policies.of(name));
+        let Some((model, id)) = model.and_then(|model| Some((model, TrialId::of(model, policy)?)))
+        else {
             self.running.remove(name);
             return;
         };
-        if self.running.get(name).is_some_and(|(running, _)| *running != id) {
+        if self.running.get(name).is_some_and(|running| running.id != id) {
             self.running.remove(name);
         }
-        let (_, trial) = self.running.entry(name.clone()).or_insert_with(|| {
-            let kind = match id.shadow_since {
-                Some(_) => TrialKind::Shadow(ShadowSpec::new(id.version.clone())),
-                None => TrialKind::Canary {
-                    error_rate: None,
-                    slow_after: policies.of(name).guard.latency.map(|latency| latency.slo),
-                },
-            };
-            (id, Arc::new(Trial::new(kind, self.workers, now)))
-        });
+        let workers = self.workers;
+        let begin = || Running::begin(id, model, policy, workers, now);
+        let Running { trial, .. } = self.running.entry(name.clone()).or_insert_with(begin);
         if let Some((_, candidate)) = model.candidate()
             && let Stage::Canary(canary) = candidate.stage()
         {
@@ -100,16 +152,31 @@ impl Trials {
         counted: impl Fn(&ModelName) -> bool,
     ) -> BTreeMap<ModelName, Arc<Trial>> {
         let all = self.running.iter().filter(|(name, _)| counted(name));
-        all.map(|(name, (_, trial))| (name.clone(), Arc::clone(trial))).collect()
+        all.map(|(name, running)| (name.clone(), Arc::clone(&running.trial))).collect()
     }
 
     /// The trial of a model, to be counted elsewhere.
     pub(super) fn shared(&self, model: &ModelName) -> Option<Arc<Trial>> {
-        self.running.get(model).map(|(_, trial)| Arc::clone(trial))
+        self.running.get(model).map(|running| Arc::clone(&running.trial))
     }
 
-    /// The trial of a model with the version that is tried.
+    /// The trial of a model with the candidate that is tried.
     pub(super) fn of(&self, model: &ModelName) -> Option<(&VersionName, &Trial)> {
-        self.running.get(model).map(|(id, trial)| (&id.version, &**trial))
+        let running = self.running.get(model).filter(|running| running.id.beside.is_none())?;
+        Some((&running.id.version, &*running.trial))
+    }
+
+    /// What the copies that a standby of a model gets say of the champion and of it, if a window of them has closed with
+    /// the last minute. Once a minute.
+    pub(super) fn copied(
+        &mut self,
+        model: &ModelName,
+        rules: &Rules,
+        at: Steady,
+    ) -> Option<(VersionName, VersionName, CopiedWindows)> {
+        let Running { id, trial, copies } = self.running.get_mut(model)?;
+        let (champion, _) = id.beside.as_ref()?;
+        let windows = copies.window(trial.as_shadow()?.tally(), rules, at)?;
+        Some((champion.clone(), id.version.clone(), windows))
     }
 }

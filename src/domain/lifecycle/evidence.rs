@@ -168,8 +168,6 @@ pub struct ShadowEvidence {
     /// Share of copies that were dropped under load.
     #[serde(with = "number")]
     pub drops: f64,
-    /// Labels say that the candidate is better: stands in for agreement.
-    pub labels_better: bool,
     /// The answer whose share differs most for certain from the champion's; `None` where nothing was compared.
     #[serde(default)]
     pub shift: Option<Shift>,

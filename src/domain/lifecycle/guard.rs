@@ -2,7 +2,7 @@
 //!
 //! Owns every ground on which a version stays. [`may_evict`] looks at all of them and returns either
 //! leave or every refusal. Unloading a standby and deleting an artifact go through the same function. What is
-//! not known refuses, but for capacity, which nobody measures yet.
+//! not known refuses, but for capacity: a model that is hardly asked needs none.
 
 use std::fmt;
 use std::time::Duration;

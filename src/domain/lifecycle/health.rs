@@ -248,6 +248,13 @@ impl Health {
         })
     }
 
+    /// Whether no signal that decides by itself says anything against it.
+    pub fn is_well(&self) -> bool {
+        self.readings().all(|(signal, reading)| {
+            signal.force() != Force::Decides || reading.level == Level::Healthy
+        })
+    }
+
     /// Whether any signal that counts is not at rest.
     pub fn is_in_question(&self) -> bool {
         let counts = |(signal, reading): (Signal, &Reading)| {
@@ -359,9 +366,10 @@ mod tests {
         feed(&mut health, Signal::OutputDrift, 0, "xxx");
         assert_eq!(health.verdict(), None);
         feed(&mut health, Signal::ShadowCheck, 0, "xxx");
-        assert!(health.verdict().is_some());
+        assert!(health.verdict().is_some() && health.is_well());
         let mut health = Health::default();
         feed(&mut health, Signal::Golden, 0, "x");
+        assert!(!health.is_well());
         assert_eq!(health.verdict().map(|(signal, _)| signal), Some(Signal::Golden));
     }
 }

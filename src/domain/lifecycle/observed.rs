@@ -113,8 +113,8 @@ pub struct ObservedVersion {
     pub on_disk: bool,
     /// Whether the artifact is being deleted: it is not to be used any more, and not gone either.
     pub deleting: bool,
-    /// Requests a second that the model gets at its peak, and that the others can take; `None` where
-    /// nobody has measured.
+    /// Requests a second that the model was asked at its peak, and that the others have shown to take; `None` where it is
+    /// hardly asked, and where nobody has measured.
     pub capacity: Option<Capacity>,
 }
 
@@ -123,7 +123,7 @@ pub struct ObservedVersion {
 pub struct Capacity {
     /// What the model needs, in requests a second.
     pub needed: f64,
-    /// What its other versions can take.
+    /// What one of its other versions has shown that it can take.
     pub others: f64,
 }
 

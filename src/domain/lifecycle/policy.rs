@@ -3,6 +3,7 @@
 //! Owns the meaning of the settings and their defaults. Never knows a file; the configuration fills
 //! these types.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::evidence::{CheckKind, Metric};
@@ -47,6 +48,8 @@ pub struct ReleasePolicy {
     pub fetch_attempts: u32,
     /// Checks that must have run and passed; the others may be skipped.
     pub required: Vec<CheckKind>,
+    /// The golden set of versions that have no folder of their own.
+    pub golden: Option<PathBuf>,
     /// The longest validation.
     pub validating: Duration,
     /// The longest warm-up.
@@ -96,6 +99,7 @@ impl Default for ReleasePolicy {
                 CheckKind::Determinism,
                 CheckKind::Latency,
             ],
+            golden: None,
             validating: 5 * MINUTE,
             warming: 5 * MINUTE,
             shadow: ShadowPolicy::default(),
@@ -245,6 +249,8 @@ pub struct GuardPolicy {
     pub golden_margin: f64,
     /// The fewest responses from which a version is called degraded.
     pub samples: u64,
+    /// The share of the champion's requests of which the latest standby gets copies.
+    pub standby_copies: Permille,
 }
 
 impl Default for GuardPolicy {
@@ -260,6 +266,7 @@ impl Default for GuardPolicy {
             golden: HOUR,
             golden_margin: 0.02,
             samples: 100,
+            standby_copies: Permille::saturating(1),
         }
     }
 }

@@ -115,6 +115,9 @@ pub struct Version {
     /// How often the gateway has died under it.
     #[serde(default, skip_serializing_if = "Deaths::is_none")]
     pub(super) deaths: Deaths,
+    /// The lower bound of its agreement with the champion of then, at the end of its trial on copies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) agreed: Option<f64>,
 }
 
 impl State {
@@ -276,6 +279,12 @@ impl Version {
     /// When it last became live.
     pub fn lived(&self) -> Option<Steady> {
         self.lived
+    }
+
+    /// The least share of copied requests to which it gave the answer of the champion of then, as its trial on copies
+    /// has shown; `None` where it had none.
+    pub fn agreed(&self) -> Option<f64> {
+        self.agreed
     }
 
     /// Who pinned it.

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::ids::{ModelName, Permille, PoolName, RouteName};
 use crate::domain::spec::{
-    Drain, Forwarding, Intent, Limits, LogSpec, ModelSpec, OnnxSpec, PathMatch, PoolSpec,
-    RouteMatch, RouteSpec, RouteTarget, ShadowSpec, TelemetrySpec, TrialSpec, VersionSpec,
+    Intent, ModelSpec, OnnxSpec, PathMatch, PoolSpec, RouteMatch, RouteSpec, RouteTarget,
+    ShadowSpec, TrialSpec, VersionSpec, examples,
 };
 
 struct Headers(Vec<(String, String)>);
@@ -32,25 +32,12 @@ fn model(shares: &[(&str, u16)], sticky: Option<StickyKey>) -> ModelSpec {
             .iter()
             .map(|share| (names(share), VersionSpec::Onnx(OnnxSpec::new("model.onnx"))))
             .collect(),
-        aliases: Default::default(),
         traffic: shares
             .iter()
             .map(|share| (names(share), Permille::new(share.1).unwrap()))
             .collect(),
-        trial: None,
-        shadow: None,
-        killed: None,
-        killed_versions: Default::default(),
         sticky,
-        balance: Default::default(),
-        timeouts: Default::default(),
-        keep_alive: Default::default(),
-        execution: Default::default(),
-        recording: Default::default(),
-        monitor: Default::default(),
-        alarms: Default::default(),
-        labels: None,
-        lifecycle: None,
+        ..examples::model()
     }
 }
 
@@ -64,11 +51,6 @@ fn intent(models: &[(&str, ModelSpec)], routes: &[(&str, RouteMatch, RouteTarget
         keep_alive: Default::default(),
     };
     Intent {
-        node: "test".into(),
-        listen: "127.0.0.1:0".parse().unwrap(),
-        admin: "127.0.0.1:0".parse().unwrap(),
-        data_dir: "data".into(),
-        workers: None,
         models: models.iter().map(|(n, spec)| (ModelName::new(*n), spec.clone())).collect(),
         pools: BTreeMap::from([(PoolName::new("web"), pool)]),
         routes: routes
@@ -79,18 +61,7 @@ fn intent(models: &[(&str, ModelSpec)], routes: &[(&str, RouteMatch, RouteTarget
                 (RouteName::new(*n), spec)
             })
             .collect(),
-        limits: Limits::default(),
-        protocols: Default::default(),
-        forwarding: Forwarding::default(),
-        inference: Default::default(),
-        log: LogSpec::default(),
-        sinks: BTreeMap::new(),
-        discovery: Default::default(),
-        feedback: Default::default(),
-        monitor: Default::default(),
-        alarms: Default::default(),
-        drain: Drain::default(),
-        telemetry: TelemetrySpec::default(),
+        ..examples::intent()
     }
 }
 

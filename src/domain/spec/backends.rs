@@ -25,6 +25,22 @@ pub struct BackendsSpec {
     pub remote_version: Option<String>,
     /// What must be known of a service of the raw dialect.
     pub raw: Option<RawSpec>,
+    /// The form in which a SageMaker container takes what is translated for it.
+    pub container: ContainerForm,
+}
+
+/// The form in which a SageMaker container takes its values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ContainerForm {
+    /// Rows in one document of JSON.
+    #[default]
+    Json,
+    /// A line of CSV for each row.
+    Csv,
+    /// A line of JSON for each row.
+    JsonLines,
+    /// The Open Inference Protocol with binary tensors, as Triton's container does.
+    OpenInference,
 }
 
 /// A service that speaks no dialect of its own.
@@ -40,11 +56,6 @@ impl BackendsSpec {
     /// Servers at `addresses`, with nothing else said about them.
     pub fn new(addresses: Vec<BackendAddress>) -> Self {
         Self { addresses, ..Self::default() }
-    }
-
-    /// Whether connections to them speak HTTP/2.
-    pub fn speaks_http2(&self) -> bool {
-        self.http2 || self.dialect.declared() == Some(Dialect::OpenInferenceGrpc)
     }
 }
 

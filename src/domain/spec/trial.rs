@@ -30,6 +30,8 @@ pub struct ShadowSpec {
     pub concurrency: u32,
     /// Copies a second.
     pub rate: u32,
+    /// The share of the requests that may be copied.
+    pub share: Permille,
     /// The longest that one of them may take.
     pub timeout: Duration,
     /// How far two scores may lie apart and still agree.
@@ -43,9 +45,15 @@ impl ShadowSpec {
             version,
             concurrency: 8,
             rate: 50,
+            share: Permille::ALL,
             timeout: Duration::from_secs(10),
             tolerance: Tolerance::default(),
         }
+    }
+
+    /// A few copies for `version`, which stands by: so many that it is known to answer.
+    pub fn of_standby(version: VersionName, share: Permille) -> Self {
+        Self { concurrency: 2, rate: 10, share, ..Self::new(version) }
     }
 }
 

@@ -100,6 +100,19 @@ pub fn share_band(usual: f64, usual_n: u64, factor: f64) -> (f64, f64) {
     (share(odds / factor), share(odds * factor))
 }
 
+/// How many times the odds of the baseline a share of values without their usual shape may be, and by how much it may
+/// be larger. A point null would be rejected by any difference once there is enough traffic; what is asked is whether a
+/// field has changed its shape.
+const SHAPE_FACTOR: f64 = 2.0;
+const SHAPE_MARGIN: f64 = 0.05;
+
+/// How large the share of values may be that are missing, of another type or unknown, where it usually is so large, by
+/// as many values.
+pub fn shape_limit(usual: f64, usual_n: u64) -> f64 {
+    let (_, band) = share_band(usual, usual_n, SHAPE_FACTOR);
+    band.max(usual + SHAPE_MARGIN).min(1.0)
+}
+
 /// The Kullback-Leibler divergence of two coins, in nats.
 fn divergence(a: f64, b: f64) -> f64 {
     let term = |x: f64, y: f64| match (x > 0.0, y > 0.0) {

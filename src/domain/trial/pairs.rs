@@ -22,8 +22,10 @@ use crate::domain::stats::layout::Value;
 pub enum PairOutcome {
     /// Both say the same.
     Agrees,
-    /// They do not, or the version on trial refused or failed.
+    /// They do not, or the version on trial refused.
     Differs,
+    /// The version on trial gave no answer.
+    Failed,
     /// The version on trial gave an output that is none, where the champion's is one.
     Invalid,
 }
@@ -54,6 +56,31 @@ pub struct Pair {
     pub replayed: bool,
 }
 
+/// What became of pairs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// All of them.
+    pub compared: u64,
+    /// Both answers say the same.
+    pub agreed: u64,
+    /// The version gave an output that is none.
+    pub invalid: u64,
+    /// The version gave no answer.
+    pub failed: u64,
+}
+
+impl Tally {
+    /// What came after `earlier`, of the same pairs.
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            compared: self.compared.saturating_sub(earlier.compared),
+            agreed: self.agreed.saturating_sub(earlier.agreed),
+            invalid: self.invalid.saturating_sub(earlier.invalid),
+            failed: self.failed.saturating_sub(earlier.failed),
+        }
+    }
+}
+
 /// Copies of requests that did not become a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Copies {
@@ -76,9 +103,7 @@ const TAIL_ALPHA: f64 = 0.01;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pairs {
     began: Steady,
-    compared: u64,
-    agreed: u64,
-    invalid: u64,
+    tally: Tally,
     replayed: u64,
     timed: u64,
     ours: Times,
@@ -91,9 +116,7 @@ impl Pairs {
     pub fn new(began: Steady) -> Self {
         Self {
             began,
-            compared: 0,
-            agreed: 0,
-            invalid: 0,
+            tally: Tally::default(),
             replayed: 0,
             timed: 0,
             ours: Times::default(),
@@ -105,9 +128,13 @@ impl Pairs {
     /// Counts a pair.
     pub fn add(&mut self, pair: &Pair) {
         let Likeness { outcome, groups } = &pair.likeness;
-        self.compared += 1;
-        self.agreed += u64::from(*outcome == PairOutcome::Agrees);
-        self.invalid += u64::from(*outcome == PairOutcome::Invalid);
+        self.tally.compared += 1;
+        match outcome {
+            PairOutcome::Agrees => self.tally.agreed += 1,
+            PairOutcome::Differs => {}
+            PairOutcome::Failed => self.tally.failed += 1,
+            PairOutcome::Invalid => self.tally.invalid += 1,
+        }
         if let Some((ours, theirs)) = groups {
             self.histograms.add(ours, theirs, *outcome == PairOutcome::Agrees);
         }
@@ -123,18 +150,17 @@ impl Pairs {
 
     /// What the pairs say.
     pub fn evidence(&self, copies: Copies) -> ShadowEvidence {
-        let bound = rate(self.agreed, self.compared, super::BOUND_ALPHA);
-        let bound = bound.filter(|_| self.compared > 0);
+        let Tally { compared, agreed, invalid, .. } = self.tally;
+        let bound = rate(agreed, compared, super::BOUND_ALPHA).filter(|_| compared > 0);
         ShadowEvidence {
             began: self.began,
-            pairs: self.compared,
+            pairs: compared,
             replayed: self.replayed,
-            invalid: self.invalid,
+            invalid,
             agreement_low: bound.map(|bound| bound.lower),
             agreement_high: bound.map(|bound| bound.upper),
             slower_high: self.slower(),
             drops: copies.dropped as f64 / copies.chosen.max(1) as f64,
-            labels_better: false,
             shift: self.histograms.shift(),
         }
     }
@@ -146,9 +172,9 @@ impl Pairs {
         Some(theirs.as_secs_f64() / ours.as_secs_f64())
     }
 
-    /// How many pairs agreed, and how many there are.
-    pub fn agreement(&self) -> (u64, u64) {
-        (self.agreed, self.compared)
+    /// What became of them.
+    pub const fn tally(&self) -> Tally {
+        self.tally
     }
 }
 

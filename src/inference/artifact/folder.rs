@@ -12,7 +12,7 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use super::seal::{READY, digest_line, hex, read_small};
+use super::ready::{self, Files, READY};
 
 /// The name of the model file in a folder.
 pub const MODEL_FILE: &str = "model.onnx";
@@ -128,41 +128,18 @@ pub fn digests(folder: &Path, marks: &Marks) -> io::Result<Digests> {
     Ok(found)
 }
 
-/// Holds `READY` against the files. It may be empty; where it has lines as `sha256sum` writes them, each
-/// must be true, and one must be about the model file.
+/// Holds `READY` against the files, all of which it may name.
 ///
 /// # Errors
 /// It cannot be read.
 pub fn ready(folder: &Path, digests: &Digests) -> io::Result<Ready> {
-    let bytes = match read_small(&folder.join(READY)) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ready::Absent),
-        Err(error) => return Err(error),
-    };
-    let Ok(text) = String::from_utf8(bytes) else {
-        return Ok(Ready::Disagrees(format!("{READY} is not text")));
-    };
-    let mut about_model = None;
-    for (digest, name) in text.lines().filter_map(digest_line) {
-        // Other lines are words for people.
-        if digest.len() != 64 {
-            continue;
-        }
-        // As loading reads it: names may be those from any folder above.
-        let name = name.strip_prefix("./").unwrap_or(name);
-        let is_it = |file: &str| file == name || folder.join(file).ends_with(name);
-        let Some((file, found)) = digests.iter().find(|(file, _)| is_it(file)) else {
-            return Ok(Ready::Disagrees(format!("`{name}`, which {READY} lists, is missing")));
-        };
-        if !hex(found).eq_ignore_ascii_case(digest) {
-            return Ok(Ready::Disagrees(format!("`{file}` is not yet what {READY} says")));
-        }
-        about_model = Some(about_model == Some(true) || file == MODEL_FILE);
-    }
-    if about_model == Some(false) {
-        return Ok(Ready::Disagrees(format!("{READY} has digests, but none of `{MODEL_FILE}`")));
-    }
-    Ok(Ready::Agrees)
+    let Some(bytes) = ready::read(folder)? else { return Ok(Ready::Absent) };
+    let digests = digests.iter().map(|(name, digest)| (&**name, digest)).collect();
+    let files = Files { folder, model: MODEL_FILE, digests, all: true };
+    Ok(match files.agree(&bytes) {
+        Ok(()) => Ready::Agrees,
+        Err(untrue) => Ready::Disagrees(untrue.to_string()),
+    })
 }
 
 #[cfg(test)]

@@ -16,10 +16,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::ArtifactError;
 use super::external::Further;
+use super::ready::{self, Files, Untrue};
 use crate::domain::spec::OnnxSpec;
 
-/// The name of the file that says that a folder is complete.
-pub(super) const READY: &str = "READY";
 /// The most bytes of `READY` and of a signature.
 const SMALL_BYTES_MAX: u64 = 64 * 1024;
 
@@ -60,9 +59,7 @@ pub(in crate::inference) fn check(
     }
 }
 
-/// Looks at `READY` beside the model file. It may be empty or say something to people; where it has
-/// digests as `sha256sum` writes them, one must be that of the model file, and all about files of the
-/// version must be true.
+/// Looks at `READY` beside the model file.
 fn check_ready(
     path: &Path,
     required: bool,
@@ -70,56 +67,33 @@ fn check_ready(
     further: &Further,
 ) -> Result<(), ArtifactError> {
     let wrong = |reason: String| ArtifactError::Ready { path: path.to_owned(), reason };
-    let text = match read_small(&path.with_file_name(READY)) {
-        Ok(bytes) => {
-            String::from_utf8(bytes).map_err(|_bytes| wrong("it is not text".to_owned()))?
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !required => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(ArtifactError::NotReady { path: path.to_owned() });
-        }
-        Err(error) => return Err(wrong(format!("it cannot be read: {error}"))),
-    };
-    let path = std::path::absolute(path).unwrap_or_else(|_no_folder| path.to_owned());
-    agree(&text, &path, model, further).map_err(wrong)
-}
-
-/// Whether the lines of `READY` beside the model file at `path` are true. They may name a file from the
-/// folder of `READY` or from any folder above it.
-fn agree(text: &str, path: &Path, model: [u8; 32], further: &Further) -> Result<(), String> {
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
-    let (mut any, mut about_model) = (false, false);
-    for (digest, name) in text.lines().filter_map(digest_line) {
-        let name = name.strip_prefix("./").unwrap_or(name);
-        let beside = |file: &Path| folder.join(file).ends_with(name);
-        let actual = if path.ends_with(name) {
-            about_model = true;
-            Some(&model)
-        } else {
-            further.iter().find(|(file, _)| beside(Path::new(file))).map(|(_, digest)| digest)
-        };
-        any |= digest.len() == 2 * model.len();
-        if let Some(actual) = actual.map(|actual| hex(actual))
-            && !digest.eq_ignore_ascii_case(&actual)
-        {
-            return Err(format!("the digest of {name} is {actual}"));
+    match ready::read(folder).map_err(|error| wrong(format!("it cannot be read: {error}")))? {
+        None if required => Err(ArtifactError::NotReady { path: path.to_owned() }),
+        None => Ok(()),
+        Some(bytes) => {
+            let path = std::path::absolute(path).unwrap_or_else(|_no_folder| path.to_owned());
+            agree(&bytes, &path, model, further).map_err(|untrue| match untrue {
+                Untrue::Another { file, digest } => {
+                    wrong(format!("the digest of {file} is {digest}"))
+                }
+                untrue => wrong(untrue.to_string()),
+            })
         }
     }
-    if any && !about_model {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        return Err(format!("it has digests, but none of {name}"));
-    }
-    Ok(())
 }
 
-/// The digest and the name in a line as `sha256sum` writes it, with or without `--tag`.
-pub(super) fn digest_line(line: &str) -> Option<(&str, &str)> {
-    if let Some(tagged) = line.strip_prefix("SHA256 (") {
-        return tagged.rsplit_once(") = ").map(|(name, digest)| (digest, name));
-    }
-    let (digest, name) = line.split_once(' ')?;
-    // A blank or a star stands before the name.
-    Some((digest, name.strip_prefix([' ', '*']).unwrap_or(name)))
+/// Whether `READY` beside the model file at `path` is true of the files of the version. Of others nothing is known here.
+fn agree(bytes: &[u8], path: &Path, model: [u8; 32], further: &Further) -> Result<(), Untrue> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let further = further.iter().map(|(name, digest)| (&**name, digest));
+    let files = Files {
+        folder: path.parent().unwrap_or_else(|| Path::new("")),
+        model: &name,
+        digests: std::iter::once((&*name, &model)).chain(further).collect(),
+        all: false,
+    };
+    files.agree(bytes)
 }
 
 fn check_signature(path: &Path, key: &[u8; 32], digest: [u8; 32]) -> Result<(), ArtifactError> {
@@ -164,10 +138,8 @@ fn signature_in(bytes: Vec<u8>) -> Option<Vec<u8>> {
 pub(in crate::inference) fn fuzz(bytes: &[u8]) {
     let further = Further::from([("parts/weights.bin".to_owned(), [1; 32])]);
     let path = Path::new("/models/iris/v1/model.onnx");
-    if let Ok(text) = std::str::from_utf8(bytes) {
-        let agrees = agree(text, path, [0; 32], &further);
-        assert!(agrees.is_ok() || !text.is_empty(), "an empty READY says nothing wrong");
-    }
+    let agrees = agree(bytes, path, [0; 32], &further);
+    assert!(agrees.is_ok() || !bytes.is_empty(), "an empty READY says nothing wrong");
     if let Some(signature) = signature_in(bytes.to_vec()) {
         let verified = UnparsedPublicKey::new(&ED25519, [7; 32]).verify(&[0; 32], &signature);
         assert!(verified.is_err(), "nobody has the key");

@@ -153,6 +153,11 @@ pub(in crate::inference) fn wrap<O: Operator>(
     expand(Node { operator: Arc::new(operator), wanted })
 }
 
+/// An operator as a node of a typed graph, of whose outputs the first is wanted.
+pub(in crate::inference) fn typed<O: Operator>(operator: O) -> Box<dyn TypedOp> {
+    Box::new(Node { operator: Arc::new(operator), wanted: tvec!(0) })
+}
+
 /// What an operator takes for itself, and what its texts do.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Weight {

@@ -7,14 +7,18 @@
 
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
-use tract_onnx::prelude::{Tensor, TractResult, f16};
-use tract_onnx::tract_hir::internal::bail;
+use tract_onnx::prelude::{OutletId, Tensor, TractResult, TypedModel, f16};
+use tract_onnx::tract_hir::internal::{Expansion, StaticName, bail};
 
-use super::wiring::Built;
-use super::{constant, stock};
+use super::stock;
+use super::wiring::{self, Built, Wiring, constant};
 
 /// The blocks that tract has a packed form for.
 const PACKED: i64 = 32;
+
+/// A node of the file whose blocks tract packs.
+#[derive(Debug, Clone)]
+struct Packed(Box<dyn Expansion>);
 
 /// Makes MatMulNBits. Weights of 2 bits are packed for any multiple of the block.
 pub(super) fn mat_mul(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
@@ -31,20 +35,39 @@ pub(super) fn gather(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
     build(context, node, packed)
 }
 
-/// Makes a node whose third input are scales, if they stay what they are where the blocks are `packed`.
+/// Makes a node whose third input are scales.
 fn build(context: &ParsingContext<'_>, node: &NodeProto, packed: bool) -> Built {
-    if packed
-        && let Some(name) = node.input.get(2)
-        && let Some(scales) = constant(context, name)?
-        && let Some(scale) = rounded(&scales)?
-    {
-        bail!(
-            "{} has the scale {scale}, which 16 bits do not hold and for blocks of {PACKED} must; quantise \
-             the weights in FP16, or in blocks of another size",
-            node.op_type
-        );
+    if packed { wiring::built(Packed(wiring::stock(context, node)?)) } else { stock(context, node) }
+}
+
+impl Wiring for Packed {
+    fn operator(&self) -> StaticName {
+        self.0.name()
     }
-    stock(context, node)
+
+    /// Refuses scales that do not stay what they are.
+    fn wire(
+        &self,
+        prefix: &str,
+        model: &mut TypedModel,
+        inputs: &[OutletId],
+    ) -> TractResult<OutletId> {
+        if let Some(scales) = inputs.get(2)
+            && let Some(scales) = constant(model, *scales)?
+            && let Some(scale) = rounded(&scales)?
+        {
+            bail!(
+                "{} has the scale {scale}, which 16 bits do not hold and for blocks of {PACKED} must; quantise \
+                 the weights in FP16, or in blocks of another size",
+                self.0.name()
+            );
+        }
+        wiring::only(prefix, &self.0.wire(prefix, model, inputs)?)
+    }
+
+    fn stock(&self) -> Option<&dyn Expansion> {
+        Some(&*self.0)
+    }
 }
 
 /// The first scale that 16 bits do not hold.

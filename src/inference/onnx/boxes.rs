@@ -10,22 +10,17 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::{
     IntoTensor as _, OutletId, TValue, TVec, TractResult, TypedFact, TypedModel, tvec,
 };
-use tract_onnx::tract_hir::infer::{InferenceResult, InferenceRulesOp as _, Solver, TensorProxy};
 use tract_onnx::tract_hir::internal::{
     EvalContext, EvalOp, Expansion, IntoTValue as _, Op, StaticName, TypedOp,
 };
 use tract_onnx::tract_hir::internal::{as_op, bail, op_as_typed_op, op_out_of_plan};
 
-use super::wiring::{self, Built, Wiring};
+use super::wiring::{self, Built, Wiring, constant};
 use crate::inference::ml::Unacceptable;
 
 /// A node of the file.
 #[derive(Debug, Clone)]
-struct NonMaxSuppression {
-    stock: Box<dyn Expansion>,
-    /// Whether the number of boxes comes with each request.
-    counted: bool,
-}
+struct NonMaxSuppression(Box<dyn Expansion>);
 
 /// Puts scores in an order, and looks at the number of boxes where it is given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,27 +28,15 @@ struct Scores;
 
 /// Makes the operator of a node.
 pub(super) fn build(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
-    let (stock, closures) = super::stock(context, node)?;
-    let Some(stock) = stock.as_op().downcast_ref::<Box<dyn Expansion>>() else {
-        bail!("tract's NonMaxSuppression is not made of others");
-    };
-    let count = match node.input.get(2).filter(|name| !name.is_empty()) {
-        Some(name) => super::constant(context, name)?,
-        None => bail!("NonMaxSuppression is not told how many boxes to choose, which means none"),
-    };
-    if let Some(count) = &count
-        && count.cast_to_scalar::<i64>()? <= 0
-    {
-        bail!("NonMaxSuppression is told to choose no boxes");
+    if node.input.get(2).is_none_or(String::is_empty) {
+        bail!("NonMaxSuppression is not told how many boxes to choose, which means none");
     }
-    let operator = NonMaxSuppression { stock: stock.clone(), counted: count.is_none() };
-    let (operator, _) = wiring::built(operator)?;
-    Ok((operator, closures))
+    wiring::built(NonMaxSuppression(wiring::stock(context, node)?))
 }
 
 impl Wiring for NonMaxSuppression {
     fn operator(&self) -> StaticName {
-        self.stock.name()
+        self.0.name()
     }
 
     fn wire(
@@ -65,19 +48,19 @@ impl Wiring for NonMaxSuppression {
         let [boxes, scores, count, rest @ ..] = inputs else {
             bail!("NonMaxSuppression takes boxes, scores and a number");
         };
-        let judged: &[OutletId] = if self.counted { &[*scores, *count] } else { &[*scores] };
+        // What follows from sizes is a constant without a number.
+        let known = constant(model, *count)?.and_then(|count| count.cast_to_scalar::<i64>().ok());
+        if known.is_some_and(|count| count <= 0) {
+            bail!("NonMaxSuppression is told to choose no boxes");
+        }
+        let judged: &[OutletId] = if known.is_none() { &[*scores, *count] } else { &[*scores] };
         let scores = wiring::node(format!("{prefix}.scores"), model, Scores, judged)?;
         let inputs = [&[*boxes, scores, *count][..], rest].concat();
-        wiring::only(prefix, &self.stock.wire(prefix, model, &inputs)?)
+        wiring::only(prefix, &self.0.wire(prefix, model, &inputs)?)
     }
 
-    fn rules<'r, 'p: 'r, 's: 'r>(
-        &'s self,
-        solver: &mut Solver<'r>,
-        inputs: &'p [TensorProxy],
-        outputs: &'p [TensorProxy],
-    ) -> InferenceResult {
-        self.stock.rules(solver, inputs, outputs)
+    fn stock(&self) -> Option<&dyn Expansion> {
+        Some(&*self.0)
     }
 }
 

@@ -4,8 +4,6 @@
 //! onnxruntime; tract's own drop a NaN.
 
 use half::f16;
-use tract_onnx::model::ParsingContext;
-use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::{
     Datum, DatumType, IntoTensor as _, TValue, TVec, Tensor, TractResult, tensor0, tvec,
 };
@@ -13,8 +11,7 @@ use tract_onnx::tract_hir::internal::{IntoTValue as _, TDim, bail};
 use tract_onnx::tract_hir::tract_core::broadcast::multi_broadcast;
 
 use super::reduce_extreme::exceeds;
-use super::wiring::Built;
-use crate::inference::ml::{self, Attributes, Form, Operator};
+use crate::inference::ml::{Attributes, Form, Operator};
 
 /// The largest of the inputs, element by element, or the smallest.
 #[derive(Debug)]
@@ -51,16 +48,9 @@ impl<const LARGEST: bool> Operator for Extreme<LARGEST> {
 
 /// What lies between the other inputs.
 #[derive(Debug)]
-struct Clip {
+pub(super) struct Clip {
     /// Whether there is a bound below; the last input may be one above.
-    low: bool,
-}
-
-/// Makes the Clip of a node whose bounds are inputs.
-pub(super) fn clip(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
-    let mut operator: Clip = ml::parse(node, context.onnx_operator_set_version)?;
-    operator.low = node.input.get(1).is_some_and(|name| !name.is_empty());
-    Ok((ml::wrap(operator, node), Vec::new()))
+    pub(super) low: bool,
 }
 
 impl Operator for Clip {

@@ -1,6 +1,6 @@
 //! Operators of tract whose answer depends on values being in range: Gather, GatherElements, GatherND,
 //! ScatterElements, ScatterND, OneHot, slices ([`parts`]), and divisions of integers; those that compare numbers of
-//! which some are missing ([`missing`]); sums of integers ([`WholeSum`]); and functions that tract approximates
+//! which some are missing ([`missing`]); sums that are too narrow ([`sum`]); and functions that tract approximates
 //! ([`pointwise::exact`]).
 //!
 //! Owns the look at those values before tract sees them, in the graph as tract has rewritten it. It panics on an index that is out of range, or takes
@@ -23,8 +23,7 @@ use tract_onnx::tract_hir::tract_core::ops::cnn::{MaxPool, OptMaxPool};
 use tract_onnx::tract_hir::tract_core::ops::math::{Div, Rem};
 
 use super::bodies::bodies_mut;
-use super::sum::WholeSum;
-use super::{missing, parts, pointwise};
+use super::{missing, parts, pointwise, sum};
 use crate::inference::ml::Unacceptable;
 
 /// An operator whose values are looked at first.
@@ -55,11 +54,10 @@ pub(in crate::inference) fn guard(model: &mut TypedModel) {
             (guarded.compares() || !constant).then_some(guarded)
         })
         .collect();
-    let sums: Vec<Option<WholeSum>> = (0..model.nodes().len())
+    let sums: Vec<Option<Box<dyn TypedOp>>> = (0..model.nodes().len())
         .map(|node| {
             let node = model.nodes().get(node)?;
-            let fact = model.outlet_fact(*node.inputs.first()?).ok()?;
-            WholeSum::instead_of(&*node.op, fact.datum_type)
+            sum::instead_of(&*node.op, model.outlet_fact(*node.inputs.first()?).ok()?)
         })
         .collect();
     let changes = guarded.into_iter().zip(sums);
@@ -67,7 +65,7 @@ pub(in crate::inference) fn guard(model: &mut TypedModel) {
         if let Some(guarded) = guarded {
             node.op = Box::new(guarded);
         } else if let Some(sum) = sum {
-            node.op = Box::new(sum);
+            node.op = sum;
         } else if let Some(function) = pointwise::exact(&*node.op) {
             node.op = Box::new(function);
         } else {

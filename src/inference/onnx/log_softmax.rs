@@ -3,17 +3,59 @@
 //! Owns `x - max - log(sum(exp(x - max)))` along an axis
 //! (<https://onnx.ai/onnx/operators/onnx__LogSoftmax.html>). tract takes the logarithm of the softmax, which
 //! is minus infinity for what is only very unlikely. Up to version 12 all axes from the given one on count
-//! as one. Never works on anything but FP32 and FP64.
+//! as one. Never works on anything but FP32 and FP64. Of a Softmax it owns the look at the axis, which tract takes as it
+//! is; all else is tract's.
 
+use tract_onnx::model::ParsingContext;
+use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::{
-    Datum, DatumType, IntoTensor as _, TValue, TVec, Tensor, TractResult, tvec,
+    Datum, DatumType, IntoTensor as _, OutletId, TValue, TVec, Tensor, TractResult, TypedModel,
+    tvec,
 };
-use tract_onnx::tract_hir::internal::{IntoTValue as _, TypedOp, bail};
+use tract_onnx::tract_hir::internal::{Expansion, IntoTValue as _, StaticName, TypedOp, bail};
 
-use crate::inference::ml::{Attributes, Form, Operator, operator};
+use super::wiring::{self, Built, Wiring};
+use crate::inference::ml::{self, Attributes, Form, Operator, operator};
+
+/// A Softmax of the file, which has the axis of its logarithm.
+#[derive(Debug, Clone)]
+struct Softmax {
+    stock: Box<dyn Expansion>,
+    logarithm: LogSoftmax,
+}
+
+/// Makes the Softmax of a node.
+pub(super) fn softmax(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
+    let logarithm = ml::parse(node, context.onnx_operator_set_version)?;
+    wiring::built(Softmax { stock: wiring::stock(context, node)?, logarithm })
+}
+
+impl Wiring for Softmax {
+    fn operator(&self) -> StaticName {
+        self.stock.name()
+    }
+
+    fn wire(
+        &self,
+        prefix: &str,
+        model: &mut TypedModel,
+        inputs: &[OutletId],
+    ) -> TractResult<OutletId> {
+        let [input] = inputs else { bail!("Softmax takes one input") };
+        let rank = model.outlet_fact(*input)?.rank();
+        if self.logarithm.position(rank).is_err() {
+            bail!("Softmax has the axis {}, but its input the rank {rank}", self.logarithm.axis);
+        }
+        wiring::only(prefix, &self.stock.wire(prefix, model, inputs)?)
+    }
+
+    fn stock(&self) -> Option<&dyn Expansion> {
+        Some(&*self.stock)
+    }
+}
 
 /// The axis, from the end where it is negative.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct LogSoftmax {
     axis: i64,
     /// Whether the following axes count as a part of it.
@@ -56,8 +98,10 @@ impl Operator for LogSoftmax {
             })?,
             _ => each(&mut tensor, length, inner, |lane: &mut [f32]| {
                 let max = lane.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                let sum: f32 = lane.iter().map(|x| (x - max).exp()).sum();
-                lane.iter_mut().for_each(|x| *x = *x - max - sum.ln());
+                // Of a long row the sum would lose what is small.
+                let sum: f64 = lane.iter().map(|x| f64::from((x - max).exp())).sum();
+                let logarithm = sum.ln() as f32;
+                lane.iter_mut().for_each(|x| *x = *x - max - logarithm);
             })?,
         }
         Ok(tvec!(tensor.into_tvalue()))

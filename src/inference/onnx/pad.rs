@@ -20,7 +20,7 @@ use tract_onnx::tract_hir::internal::{
 use tract_onnx::tract_hir::tract_core::ops::array::{Pad as Padding, PadMode};
 
 use super::stock;
-use super::wiring::{self, Built, Likeness, Wiring};
+use super::wiring::{self, Built, Likeness, Wiring, constant, integers};
 use crate::inference::ml::Unacceptable;
 
 /// From version 2 on the attributes are as they are now.
@@ -109,12 +109,6 @@ fn pads_of(pads: &[i64], axes: Option<&[i64]>, rank: usize) -> TractResult<Vec<[
     Ok(all)
 }
 
-/// The elements of a list of sizes.
-fn integers(tensor: &Tensor) -> TractResult<Vec<i64>> {
-    let integers = tensor.cast_to::<i64>()?;
-    Ok(integers.try_as_plain_ram()?.as_slice::<i64>()?.to_vec())
-}
-
 impl Pad {
     /// What is added to each of `rank` dimensions, by the values that decide it.
     fn pads(&self, values: &[Arc<Tensor>], rank: usize) -> TractResult<Vec<[i64; 2]>> {
@@ -175,12 +169,13 @@ impl Wiring for Pad {
     ) -> TractResult<OutletId> {
         let [data, ..] = inputs else { bail!("Pad takes data") };
         let deciding = self.deciding();
-        let values = deciding.iter().filter_map(|at| inputs.get(*at)).map(|input| {
-            match &model.outlet_fact(*input)?.konst {
-                Some(constant) => Ok(Arc::clone(constant)),
-                None => bail!("the pads and axes of Pad must be constants"),
-            }
-        });
+        let values =
+            deciding.iter().filter_map(|at| inputs.get(*at)).map(|input| {
+                match constant(model, *input)? {
+                    Some(constant) => Ok(constant),
+                    None => bail!("the pads and axes of Pad must be constants"),
+                }
+            });
         let values = values.collect::<TractResult<Vec<_>>>()?;
         let fact = model.outlet_fact(*data)?;
         let (rank, datum_type) = (fact.rank(), fact.datum_type);

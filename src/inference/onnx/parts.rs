@@ -13,9 +13,8 @@ use tract_onnx::tract_hir::internal::{
     EvalContext, EvalOp, Op, StaticName, Symbol, TDim, TypedModelPatch, TypedNode, TypedOp,
 };
 use tract_onnx::tract_hir::internal::{as_op, bail, op_as_typed_op, op_out_of_plan};
-use tract_onnx::tract_hir::tract_core::ops::array::{DynSlice, Slice};
+use tract_onnx::tract_hir::tract_core::ops::array::Slice;
 
-use super::slice::Moving;
 use crate::inference::ml::Unacceptable;
 
 /// A part of a dimension that may not have it.
@@ -24,21 +23,18 @@ struct Within(Slice);
 
 /// Has the bounds of such slices looked at.
 pub(super) fn check(model: &mut TypedModel) {
-    let checked: Vec<Option<Box<dyn TypedOp>>> = (0..model.nodes().len())
+    let checked: Vec<Option<Within>> = (0..model.nodes().len())
         .map(|node| {
             let node = model.nodes().get(node)?;
-            if let Some(slice) = node.op.downcast_ref::<DynSlice>() {
-                return Some(Moving::instead_of(slice).into());
-            }
             let slice = node.op.downcast_ref::<Slice>()?;
             let fact = model.outlet_fact(*node.inputs.first()?).ok()?;
             let len = fact.shape.get(slice.axis)?;
-            (!are_ordered(&slice.start, &slice.end, len)).then(|| Within(slice.clone()).into())
+            (!are_ordered(&slice.start, &slice.end, len)).then(|| Within(slice.clone()))
         })
         .collect();
     for (node, checked) in model.nodes_mut().iter_mut().zip(checked) {
         if let Some(checked) = checked {
-            node.op = checked;
+            node.op = Box::new(checked);
         }
     }
 }

@@ -10,6 +10,7 @@
 //! Clip that are computed while the model runs are [`extreme`]'s, other element types are left to tract. Never looks
 //! at neighbours.
 
+mod bounds;
 mod functions;
 #[cfg(test)]
 mod tests;
@@ -25,8 +26,7 @@ use tract_onnx::tract_hir::tract_core::ops::element_wise::{ElementWiseMiniOp, El
 use tract_onnx::tract_hir::tract_core::ops::{math, nn};
 
 use self::functions::{between, lanes};
-use super::extreme;
-use super::wiring::{Built, Wiring, built, node, only};
+use super::wiring::{self, Built, Wiring, built, node, only};
 use crate::inference::ml::logistics;
 
 /// A function of one number. Its constants are finite or infinite, never NaN.
@@ -178,39 +178,20 @@ pub(super) fn fast_gelu(_: &ParsingContext<'_>, _: &NodeProto) -> Built {
 
 /// Makes the Pow of a node: a square root where that is the exponent, else tract's.
 pub(super) fn pow(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
-    let exponent = match node.input.get(1) {
-        Some(name) => super::constant(context, name)?,
-        None => None,
-    };
-    match exponent.filter(|exponent| {
-        exponent.len() == 1 && exponent.rank() < 2 && exponent.datum_type().is_float()
-    }) {
-        Some(exponent)
-            if exponent.cast_to_dt(DatumType::F64)?.try_as_plain_ram()?.as_slice::<f64>()?
-                == [0.5] =>
-        {
-            built(Pointwise::Root)
-        }
-        _ => super::stock(context, node),
-    }
+    built(bounds::Pow(wiring::stock(context, node)?))
 }
 
 /// Makes the Clip of a node: the bounds are attributes up to version 10, then inputs.
 pub(super) fn clip(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
     const INPUTS_SINCE: i64 = 11;
-    let (low, high) = if context.onnx_operator_set_version < INPUTS_SINCE {
-        let bound = |name| match node.get_attr_opt::<f32>(name)? {
-            Some(_) => Ok(Bound::At(f64::from(number(node, name, 0.0)?))),
-            None => TractResult::Ok(Bound::OfType),
-        };
-        (bound("min")?, bound("max")?)
-    } else {
-        match (bound(context, node, 1)?, bound(context, node, 2)?) {
-            (Some(low), Some(high)) => (low, high),
-            _ => return extreme::clip(context, node),
-        }
+    if context.onnx_operator_set_version >= INPUTS_SINCE {
+        return bounds::clip(context, node);
+    }
+    let bound = |name| match node.get_attr_opt::<f32>(name)? {
+        Some(_) => Ok(Bound::At(f64::from(number(node, name, 0.0)?))),
+        None => TractResult::Ok(Bound::OfType),
     };
-    built(Pointwise::Clip { low, high })
+    built(Pointwise::Clip { low: bound("min")?, high: bound("max")? })
 }
 
 /// The attribute `name`, which is a number.
@@ -220,23 +201,6 @@ fn number(node: &NodeProto, name: &str, default: f32) -> TractResult<f32> {
         bail!("the attribute '{name}' of {} is not a number", node.op_type);
     }
     Ok(number)
-}
-
-/// The bound that the input at `position` is, `None` where it is no floating-point constant.
-fn bound(
-    context: &ParsingContext<'_>,
-    node: &NodeProto,
-    position: usize,
-) -> TractResult<Option<Bound>> {
-    let Some(name) = node.input.get(position).filter(|name| !name.is_empty()) else {
-        return Ok(Some(Bound::OfType));
-    };
-    let Some(constant) = super::constant(context, name)? else { return Ok(None) };
-    if constant.len() != 1 || !constant.datum_type().is_float() {
-        return Ok(None);
-    }
-    let bound = constant.cast_to::<f64>()?.try_as_plain_ram()?.as_slice::<f64>()?.first().copied();
-    Ok(bound.filter(|bound| !bound.is_nan()).map(Bound::At))
 }
 
 /// The function of this module that an operator of tract's stands for, if it is one.

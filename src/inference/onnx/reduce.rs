@@ -1,17 +1,81 @@
 //! What operators that reduce along axes have in common.
 //!
-//! Owns which axes are reduced, what shape is left, and the way from each element to its place in it. Never
-//! takes axes that are computed while the model runs: those nodes are left to tract, which refuses them.
+//! Owns which axes are reduced, what shape is left, and the way from each element to its place in it. Axes are
+//! attributes or, in later versions, an input, which must be a constant. Never takes axes that are computed while the
+//! model runs.
 
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
-use tract_onnx::prelude::{TVec, TractResult, tvec};
-use tract_onnx::tract_hir::internal::{TDim, bail};
+use tract_onnx::prelude::{Arc, OutletId, TVec, Tensor, TractResult, TypedModel, tvec};
+use tract_onnx::tract_hir::internal::{StaticName, TDim, bail};
 
-use crate::inference::ml::{Attributes, Form};
+use super::wiring::{self, Built, Likeness, Wiring, constant, integers};
+use crate::inference::ml::{self, Attributes, Form, Operator};
+
+/// An operator that reduces along axes.
+pub(super) trait Reduction: Operator + Clone {
+    /// Which ones.
+    fn axes(&self) -> &Axes;
+
+    /// The operator along these.
+    fn along(axes: Axes) -> Self;
+}
+
+/// A node of the file.
+#[derive(Debug, Clone)]
+struct Reducing<R> {
+    operator: R,
+    /// Whether the axes are an input.
+    given: bool,
+}
+
+/// Makes the operator of a node.
+pub(super) fn build<R: Reduction>(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
+    let operator: R = ml::parse(node, context.onnx_operator_set_version)?;
+    let given = node.input.get(1).is_some_and(|name| !name.is_empty());
+    wiring::built(Reducing { operator, given })
+}
+
+impl<R: Reduction> Wiring for Reducing<R> {
+    fn operator(&self) -> StaticName {
+        R::NAME.into()
+    }
+
+    fn wire(
+        &self,
+        prefix: &str,
+        model: &mut TypedModel,
+        inputs: &[OutletId],
+    ) -> TractResult<OutletId> {
+        let [data, rest @ ..] = inputs else { bail!("{} takes data", R::NAME) };
+        let axes = match (self.given, rest.first()) {
+            (true, Some(axes)) => match constant(model, *axes)? {
+                Some(axes) => self.operator.axes().given(&axes)?,
+                None => bail!("the axes of {} must be constants", R::NAME),
+            },
+            _ => self.operator.axes().clone(),
+        };
+        wiring::node(prefix, model, ml::typed(R::along(axes)), &[*data])
+    }
+
+    fn likeness(&self) -> Likeness {
+        Likeness::Nothing
+    }
+
+    fn deciding(&self) -> TVec<usize> {
+        if self.given { tvec!(1) } else { tvec!() }
+    }
+
+    fn shape(&self, data: TVec<TDim>, values: &[Arc<Tensor>]) -> TractResult<TVec<TDim>> {
+        match values.first() {
+            Some(axes) => self.operator.axes().given(axes)?.shape(&data),
+            None => self.operator.axes().shape(&data),
+        }
+    }
+}
 
 /// Which axes are reduced.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Axes {
     /// From the end where negative; `None` for all.
     axes: Option<Vec<i64>>,
@@ -37,17 +101,9 @@ impl Axes {
         })
     }
 
-    /// Takes those that the second input names, as later versions have it; says whether they are known now.
-    pub(super) fn take_input(
-        &mut self,
-        context: &ParsingContext<'_>,
-        node: &NodeProto,
-    ) -> TractResult<bool> {
-        if let Some(name) = node.input.get(1).filter(|name| !name.is_empty()) {
-            let Some(axes) = super::constant(context, name)? else { return Ok(false) };
-            self.axes = Some(axes.try_as_plain_ram()?.as_slice::<i64>()?.to_vec());
-        }
-        Ok(true)
+    /// The same with those that an input names.
+    fn given(&self, axes: &Tensor) -> TractResult<Self> {
+        Ok(Self { axes: Some(integers(axes)?), ..*self })
     }
 
     /// For each axis of a tensor of this rank whether it is reduced.
@@ -70,16 +126,21 @@ impl Axes {
 
     /// The form of the output.
     pub(super) fn form(&self, input: &Form) -> TractResult<Form> {
-        let reduced = self.reduced(input.shape.len())?;
+        Ok(Form { datum_type: input.datum_type, shape: self.shape(&input.shape)? })
+    }
+
+    /// The shape of the output.
+    fn shape(&self, input: &[TDim]) -> TractResult<TVec<TDim>> {
+        let reduced = self.reduced(input.len())?;
         let mut shape: TVec<TDim> = TVec::new();
-        for (dim, reduced) in input.shape.iter().zip(&reduced) {
+        for (dim, reduced) in input.iter().zip(&reduced) {
             match (reduced, self.keep) {
                 (false, _) => shape.push(dim.clone()),
                 (true, true) => shape.push(TDim::from(1)),
                 (true, false) => {}
             }
         }
-        Ok(Form { datum_type: input.datum_type, shape })
+        Ok(shape)
     }
 
     /// The way from the elements of a tensor of this shape to their places.

@@ -5,19 +5,16 @@
 //! that a row of nothing but minus infinity, as masks have them, gets a number. What onnxruntime makes of NaN in a
 //! GlobalMaxPool depends on its place. Never knows which axes are reduced: that is [`Axes`].
 
-use tract_onnx::model::ParsingContext;
-use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::{
     Datum, DatumType, TValue, TVec, Tensor, TractResult, f16, tensor1, tvec,
 };
 use tract_onnx::tract_hir::internal::{IntoTValue as _, TDim, bail};
 
-use super::reduce::Axes;
-use super::wiring::Built;
-use crate::inference::ml::{self, Attributes, Form, Operator};
+use super::reduce::{Axes, Reduction};
+use crate::inference::ml::{Attributes, Form, Operator};
 
 /// The largest of the elements along some axes, or the smallest.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ReduceExtreme<const LARGEST: bool> {
     axes: Axes,
 }
@@ -26,13 +23,14 @@ pub(super) struct ReduceExtreme<const LARGEST: bool> {
 #[derive(Debug)]
 pub(super) struct GlobalMaxPool;
 
-/// Makes the operator of a node.
-pub(super) fn build<const LARGEST: bool>(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
-    let mut operator: ReduceExtreme<LARGEST> = ml::parse(node, context.onnx_operator_set_version)?;
-    if !operator.axes.take_input(context, node)? {
-        return super::stock(context, node);
+impl<const LARGEST: bool> Reduction for ReduceExtreme<LARGEST> {
+    fn axes(&self) -> &Axes {
+        &self.axes
     }
-    Ok((ml::wrap(operator, node), Vec::new()))
+
+    fn along(axes: Axes) -> Self {
+        Self { axes }
+    }
 }
 
 impl<const LARGEST: bool> Operator for ReduceExtreme<LARGEST> {

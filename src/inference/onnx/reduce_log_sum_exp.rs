@@ -5,28 +5,26 @@
 //! probabilities with. tract leaves `m` out, so that the logarithms of everyday likelihoods are infinite.
 //! Never works on anything but FP32 and FP64.
 
-use tract_onnx::model::ParsingContext;
-use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::{DatumType, TValue, TVec, TractResult, tensor1, tvec};
 use tract_onnx::tract_hir::internal::{IntoTValue as _, bail};
 
-use super::reduce::{Axes, Places};
-use super::wiring::Built;
-use crate::inference::ml::{self, Attributes, Form, Operator};
+use super::reduce::{Axes, Places, Reduction};
+use crate::inference::ml::{Attributes, Form, Operator};
 
 /// The logarithm of the sum of the exponentials along some axes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ReduceLogSumExp {
     axes: Axes,
 }
 
-/// Makes the operator of a node.
-pub(super) fn build(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
-    let mut operator: ReduceLogSumExp = ml::parse(node, context.onnx_operator_set_version)?;
-    if !operator.axes.take_input(context, node)? {
-        return super::stock(context, node);
+impl Reduction for ReduceLogSumExp {
+    fn axes(&self) -> &Axes {
+        &self.axes
     }
-    Ok((ml::wrap(operator, node), Vec::new()))
+
+    fn along(axes: Axes) -> Self {
+        Self { axes }
+    }
 }
 
 impl Operator for ReduceLogSumExp {

@@ -3,8 +3,8 @@
 //! Owns bounds that are clipped to the dimension that a request has
 //! (<https://onnx.ai/onnx/operators/onnx__Slice.html>). tract takes those of an open dimension as they are, so
 //! that `x[:, :512]` fails for shorter rows, and cannot move a step past a Reshape. What surely lies within its
-//! dimension becomes tract's own operator, which its optimiser knows. Bounds that the file does not write are
-//! [`computed`]'s.
+//! dimension becomes tract's own operator, which its optimiser knows. Bounds that are inputs are [`computed`]'s,
+//! constant or not.
 
 mod computed;
 
@@ -23,8 +23,6 @@ use tract_onnx::tract_hir::internal::{
 };
 use tract_onnx::tract_hir::tract_core::ops::array::Slice as Within;
 
-pub(super) use self::computed::Moving;
-use super::constant;
 use super::parts::{are_ordered, least_of};
 use super::wiring::{self, Built, Likeness, Wiring};
 
@@ -35,7 +33,7 @@ const FAR: i64 = i32::MAX as i64;
 const FAR_BELOW: i64 = -FAR;
 const NEAR_BELOW: i64 = FAR_BELOW + 1;
 
-/// A node of the file.
+/// A node of the file whose bounds are attributes.
 #[derive(Debug, Clone)]
 struct Slice {
     cuts: Vec<Cut>,
@@ -60,34 +58,13 @@ struct Clipped {
 
 /// Makes the operator of a node.
 pub(super) fn build(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
-    let cuts = if context.onnx_operator_set_version < INPUTS_SINCE {
-        let starts = node.get_attr_vec::<i64>("starts")?;
-        let ends = node.get_attr_vec::<i64>("ends")?;
-        let axes = node.get_attr_opt_vec::<i64>("axes")?;
-        Cut::all(&starts, &ends, axes.as_deref(), None)?
-    } else {
-        let mut lists = Vec::new();
-        for position in 1..5 {
-            let name = node.input.get(position).filter(|name| !name.is_empty());
-            let list = match name.map(|name| constant(context, name)).transpose()? {
-                None => None,
-                Some(Some(list)) => Some(integers(&list)?),
-                Some(None) => return computed::build(node),
-            };
-            lists.push(list);
-        }
-        let [Some(starts), Some(ends), axes, steps] = &*lists else {
-            bail!("Slice takes starts and ends");
-        };
-        Cut::all(starts, ends, axes.as_deref(), steps.as_deref())?
-    };
-    wiring::built(Slice { cuts })
-}
-
-/// The elements as integers.
-fn integers(tensor: &Tensor) -> TractResult<Vec<i64>> {
-    let integers = tensor.cast_to::<i64>()?;
-    Ok(integers.try_as_plain_ram()?.as_slice::<i64>()?.to_vec())
+    if context.onnx_operator_set_version >= INPUTS_SINCE {
+        return computed::build(node);
+    }
+    let starts = node.get_attr_vec::<i64>("starts")?;
+    let ends = node.get_attr_vec::<i64>("ends")?;
+    let axes = node.get_attr_opt_vec::<i64>("axes")?;
+    wiring::built(Slice { cuts: Cut::all(&starts, &ends, axes.as_deref(), None)? })
 }
 
 impl Cut {

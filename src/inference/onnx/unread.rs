@@ -110,6 +110,12 @@ pub(in crate::inference) fn beyond(node: &NodeProto) -> Option<String> {
     if operator == "Einsum" && node.input.len() == 1 && node.attribute.iter().any(to_a_number) {
         return Some("the sum of all numbers of one tensor, which is a ReduceSum".to_owned());
     }
+    let equation = node.attribute.iter().find(|attribute| attribute.name == "equation");
+    if operator == "Einsum"
+        && let Some(axis) = equation.and_then(|equation| from_nowhere(&equation.s))
+    {
+        return Some(format!("the axis '{}' of its output, which no input has", char::from(axis)));
+    }
     if operator == "GlobalLpPool" {
         return Some("sums: it would be divided by the number of elements".to_owned());
     }
@@ -124,6 +130,13 @@ pub(in crate::inference) fn beyond(node: &NodeProto) -> Option<String> {
     // The mask of what comes later starts at the past there, not at the query.
     let with_past = operator == "Attention" && has_input(4) && node.attribute.iter().any(causal);
     with_past.then(|| "a causal mask and past keys together".to_owned())
+}
+
+/// The first axis that an equation names for the output and not for an input.
+fn from_nowhere(equation: &[u8]) -> Option<u8> {
+    let arrow = equation.windows(2).position(|pair| pair == b"->")?;
+    let (inputs, output) = equation.split_at(arrow);
+    output.iter().copied().find(|axis| axis.is_ascii_alphabetic() && !inputs.contains(axis))
 }
 
 #[cfg(test)]
@@ -175,6 +188,8 @@ mod tests {
         };
         assert!(einsum("ij->", 1).is_some() && einsum("ij-> ", 1).is_some());
         assert!(einsum("ij->j", 1).is_none() && einsum("ij,ij->", 2).is_none());
+        assert!(einsum("ab,cd->xyz", 2).is_some() && einsum("ab,bc->ad", 2).is_some());
+        assert!(einsum("...ij,jk->...ik", 2).is_none() && einsum("ij,jk", 2).is_none());
         let both = |way: &str, pads: &[i64]| {
             let (s, ints) = (way.as_bytes().to_vec(), pads.to_vec());
             let way =

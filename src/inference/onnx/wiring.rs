@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use tract_onnx::model::ParsingContext;
+use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::{
     Arc, DatumType, OutletId, SpecialOps as _, TVec, Tensor, TractResult, TypedModel, tvec,
 };
@@ -20,6 +22,7 @@ pub(super) type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
 pub(super) enum Likeness {
     Shape,
     Rank,
+    Nothing,
 }
 
 /// An operator with one output that is made of others. By default the output is of the type of the first input and
@@ -68,6 +71,11 @@ pub(super) trait Wiring: fmt::Debug + Clone + Send + Sync + 'static {
         Ok(first)
     }
 
+    /// The operator of tract's that has the same rules, if one has.
+    fn stock(&self) -> Option<&dyn Expansion> {
+        None
+    }
+
     /// The rules of all of this, for those that have others.
     fn rules<'r, 'p: 'r, 's: 'r>(
         &'s self,
@@ -75,6 +83,9 @@ pub(super) trait Wiring: fmt::Debug + Clone + Send + Sync + 'static {
         inputs: &'p [TensorProxy],
         outputs: &'p [TensorProxy],
     ) -> InferenceResult {
+        if let Some(stock) = self.stock() {
+            return stock.rules(solver, inputs, outputs);
+        }
         let ([first, ..], [output]) = (inputs, outputs) else {
             bail!("{} takes an input and has one output", self.operator());
         };
@@ -85,6 +96,7 @@ pub(super) trait Wiring: fmt::Debug + Clone + Send + Sync + 'static {
         match self.likeness() {
             Likeness::Shape => return solver.equals(&first.shape, &output.shape),
             Likeness::Rank => solver.equals(&first.rank, &output.rank)?,
+            Likeness::Nothing => {}
         }
         solver.given(&first.shape, move |solver, shape| {
             let deciding = self.deciding();
@@ -99,6 +111,29 @@ pub(super) trait Wiring: fmt::Debug + Clone + Send + Sync + 'static {
 /// Makes the operator of a node.
 pub(super) fn built(operator: impl Wiring) -> Built {
     Ok((expand(Wired(operator)), Vec::new()))
+}
+
+/// The operator that tract makes of a node, which it puts together of others.
+pub(super) fn stock(
+    context: &ParsingContext<'_>,
+    node: &NodeProto,
+) -> TractResult<Box<dyn Expansion>> {
+    let (stock, _) = super::stock(context, node)?;
+    match stock.as_op().downcast_ref::<Box<dyn Expansion>>() {
+        Some(stock) => Ok(stock.clone()),
+        None => bail!("tract's {} is not made of others", node.op_type),
+    }
+}
+
+/// The constant that is given at `input`, if it is one, however the file has made it.
+pub(super) fn constant(model: &TypedModel, input: OutletId) -> TractResult<Option<Arc<Tensor>>> {
+    Ok(model.outlet_fact(input)?.konst.clone())
+}
+
+/// The elements of a list of sizes, axes or places.
+pub(super) fn integers(list: &Tensor) -> TractResult<Vec<i64>> {
+    let integers = list.cast_to::<i64>()?;
+    Ok(integers.try_as_plain_ram()?.as_slice::<i64>()?.to_vec())
 }
 
 /// Puts an operator with one output into `model`.

@@ -8,66 +8,90 @@
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::{
-    Datum, DatumType, IntoTensor as _, TValue, TVec, Tensor, TractResult, tvec,
+    Datum, DatumType, IntoTensor as _, OutletId, TValue, TVec, Tensor, TractResult, TypedFact,
+    TypedModel, tvec,
 };
-use tract_onnx::tract_hir::internal::{EvalOp as _, IntoTValue as _, bail};
-use tract_onnx::tract_hir::ops::binary::BinIntoHir as _;
+use tract_onnx::tract_hir::internal::{
+    EvalOp as _, Expansion, IntoTValue as _, StaticName, TypedOp, bail,
+};
 use tract_onnx::tract_hir::tract_core::broadcast::multi_broadcast;
 use tract_onnx::tract_hir::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_hir::tract_core::ops::math;
 
-use super::wiring::Built;
+use super::wiring::{self, Built, Wiring};
 use crate::inference::ml::{self, Attributes, Form, Operator};
+
+/// A node of the file.
+#[derive(Debug, Clone)]
+struct Arithmetic {
+    stock: Box<dyn Expansion>,
+    ours: fn() -> Box<dyn TypedOp>,
+    /// Of which numbers tract makes zeros.
+    spoils: fn(f64) -> bool,
+}
 
 /// Makes the Mul of a node.
 pub(super) fn mul(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
-    if has(context, node, |x| x == 0.0)? {
-        return ml::build::<Mul>(context, node);
-    }
-    Ok((math::Mul.into_hir(), Vec::new()))
+    let stock = wiring::stock(context, node)?;
+    wiring::built(Arithmetic { stock, ours: || ml::typed(Mul), spoils: |x| x == 0.0 })
 }
 
 /// Makes the Div of a node.
 pub(super) fn div(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
-    if has(context, node, |x| x == 0.0 || x.is_infinite())? {
-        return ml::build::<Div>(context, node);
-    }
-    Ok((math::Div.into_hir(), Vec::new()))
+    let stock = wiring::stock(context, node)?;
+    let spoils = |x: f64| x == 0.0 || x.is_infinite();
+    wiring::built(Arithmetic { stock, ours: || ml::typed(Div), spoils })
 }
 
 /// Makes the PRelu of a node.
 pub(super) fn prelu(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
-    if has(context, node, |x| x == 0.0)? {
-        return ml::build::<PRelu>(context, node);
-    }
-    super::stock(context, node)
+    let stock = wiring::stock(context, node)?;
+    wiring::built(Arithmetic { stock, ours: || ml::typed(PRelu), spoils: |x| x == 0.0 })
 }
 
-/// Whether an input is a constant of which all floating-point numbers are `such`.
-fn has(
-    context: &ParsingContext<'_>,
-    node: &NodeProto,
-    such: impl Fn(f64) -> bool,
-) -> TractResult<bool> {
+impl Wiring for Arithmetic {
+    fn operator(&self) -> StaticName {
+        self.stock.name()
+    }
+
+    fn wire(
+        &self,
+        prefix: &str,
+        model: &mut TypedModel,
+        inputs: &[OutletId],
+    ) -> TractResult<OutletId> {
+        for input in inputs {
+            if is_all(model.outlet_fact(*input)?, self.spoils)? {
+                return wiring::node(prefix, model, (self.ours)(), inputs);
+            }
+        }
+        wiring::only(prefix, &self.stock.wire(prefix, model, inputs)?)
+    }
+
+    fn stock(&self) -> Option<&dyn Expansion> {
+        Some(&*self.stock)
+    }
+}
+
+/// Whether all numbers of a tensor are known to be `such` floating-point numbers: those of a constant, or one number
+/// that fills a shape.
+fn is_all(fact: &TypedFact, such: fn(f64) -> bool) -> TractResult<bool> {
     fn all<T: Datum + Copy + Into<f64>>(
-        constant: &Tensor,
-        such: impl Fn(f64) -> bool,
+        known: &Tensor,
+        such: fn(f64) -> bool,
     ) -> TractResult<bool> {
-        let numbers = constant.try_as_plain_ram()?.as_slice::<T>()?;
+        let numbers = known.try_as_plain_ram()?.as_slice::<T>()?;
         Ok(!numbers.is_empty() && numbers.iter().all(|x| such((*x).into())))
     }
-    for name in &node.input {
-        let Some(constant) = super::constant(context, name)? else { continue };
-        let found = match constant.datum_type() {
-            DatumType::F32 => all::<f32>(&constant, &such)?,
-            DatumType::F64 => all::<f64>(&constant, &such)?,
-            _ => false,
-        };
-        if found {
-            return Ok(true);
-        }
+    match fact.konst.as_ref().or(fact.uniform.as_ref()) {
+        // What is packed for a processor is none that a file writes.
+        Some(known) if known.is_plain_ram() => match known.datum_type() {
+            DatumType::F32 => all::<f32>(known, such),
+            DatumType::F64 => all::<f64>(known, such),
+            _ => Ok(false),
+        },
+        Some(_) | None => Ok(false),
     }
-    Ok(false)
 }
 
 /// Multiplies and does nothing else.

@@ -282,6 +282,69 @@ fn rows_that_are_mixed_behind_labels_are_not_batched() {
     load_bytes(&each).expect("loads").check_batching("m.onnx".as_ref()).expect("row by row");
 }
 
+/// The rows of `of` from the last to the first, which nothing but their order shows.
+fn reversed(graph: Graph, of: &str) -> Graph {
+    graph
+        .node("Shape", &["x"], "shape")
+        .ints("zero", &[], &[0])
+        .ints("one", &[], &[1])
+        .node("Gather", &["shape", "zero"], "rows")
+        .node("Range", &["zero", "rows", "one"], "places")
+        .node("Sub", &["rows", "one"], "last")
+        .node("Sub", &["last", "places"], "back")
+        .node("Gather", &[of, "back"], "y")
+}
+
+#[test]
+fn rows_that_change_places_are_found_in_the_trial() {
+    let mirrored = reversed(Graph::default().input("x", FLOAT, &["N", "2"]), "x");
+    let crossed = Graph::default()
+        .input("x", FLOAT, &["N", "2"])
+        .ints("view", &[2], &[2, -1])
+        .node("Reshape", &["x", "view"], "halves")
+        .node_with("Transpose", &["halves"], "y", vec![ints("perm", &[1, 0])]);
+    for graph in [mirrored, crossed] {
+        let model = load_bytes(&graph.output("y", FLOAT, &["N", "2"]).encode()).expect("loads");
+        let refusal = model.check_batching("m.onnx".as_ref()).expect_err("mixed").to_string();
+        assert!(refusal.contains("output 'y' of one row depends on the other rows"), "{refusal}");
+    }
+}
+
+#[test]
+fn integers_of_all_sizes_are_tried() {
+    const BOOL: i32 = 9;
+    // Whether they are large, of another row: small ones are all alike.
+    let graph = Graph::default().input("x", INT64, &["N", "1"]).ints("many", &[], &[50]);
+    let graph = reversed(graph.node("Greater", &["x", "many"], "large"), "large");
+    let model = load_bytes(&graph.output("y", BOOL, &["N", "1"]).encode()).expect("loads");
+    let refusal = model.check_batching("m.onnx".as_ref()).expect_err("mixed").to_string();
+    assert!(refusal.contains("output 'y' of one row depends on the other rows"), "{refusal}");
+    let graph = Graph::default().input("x", INT64, &["N", "1"]).ints("many", &[], &[50]);
+    let graph = graph.node("Greater", &["x", "many"], "y").output("y", BOOL, &["N", "1"]);
+    let model = load_bytes(&graph.encode()).expect("loads");
+    model.check_batching("m.onnx".as_ref()).expect("row by row");
+}
+
+#[test]
+fn an_axis_that_is_not_there_is_refused() {
+    for (operator, axis) in [("Softmax", 99), ("Softmax", 2), ("Softmax", -3), ("LogSoftmax", 2)] {
+        let graph = Graph::default().input("x", FLOAT, &["N", "4"]);
+        let graph = graph.node_with(operator, &["x"], "y", vec![int("axis", axis)]);
+        let bytes = graph.output("y", FLOAT, &["N", "4"]).encode();
+        let error = load_bytes(&bytes).map(|_| ()).expect_err("no such axis").to_string();
+        assert!(error.contains(&format!("has the axis {axis}")), "{error}");
+    }
+}
+
+#[test]
+fn a_row_that_nothing_holds_is_refused_in_words() {
+    let graph = Graph::default().input("x", FLOAT, &["N", "4611686018427387904"]);
+    let graph = graph.node("Relu", &["x"], "y").output("y", FLOAT, &["N", "U"]);
+    let error = load_bytes(&graph.encode()).map(|_| ()).expect_err("too large");
+    let known = matches!(error, ArtifactError::Trial { .. } | ArtifactError::Compile { .. });
+    assert!(known, "{error}");
+}
+
 #[test]
 fn a_model_of_texts_that_always_fails_is_refused() {
     let graph = Graph::default()

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::{Report, Verdict, VetLimits};
+use crate::domain::spec::{ModelCard, OnnxSpec};
 use crate::inference::artifact::LoadLimits;
 use crate::inference::artifact::seal::hex;
 use crate::inference::local_model::LocalModel;
@@ -18,10 +19,12 @@ use crate::inference::local_model::LocalModel;
 const DESCRIPTORS_MAX: u64 = 1024;
 
 /// What a child is to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Assignment {
     /// The model file.
     pub path: PathBuf,
+    /// What is known about the model, of which its sample counts here.
+    pub card: Option<ModelCard>,
     /// Bounds on the file.
     pub load: LoadLimits,
     /// Bounds on this process.
@@ -36,7 +39,10 @@ pub fn vet_here(assignment: &Assignment, out: &mut dyn Write) -> io::Result<()> 
     let descriptors = descriptors();
     let before = Memory::now();
     confine(&assignment.limits, before.mapped)?;
-    let report = match LocalModel::load(&assignment.path, &assignment.load) {
+    let spec = OnnxSpec::new(&assignment.path);
+    let model = LocalModel::read(&spec, &assignment.load)
+        .and_then(|file| file.load(&spec, assignment.card.as_ref(), None));
+    let report = match model {
         Ok(model) => Report::Fit(verdict(&model, before, descriptors)),
         Err(error) => Report::Refused(error.to_string()),
     };

@@ -11,18 +11,12 @@ use crate::domain::stats::drift::docket::Judgement;
 use crate::domain::stats::drift::report::FeatureReport;
 use crate::domain::stats::groups::expected_unknown;
 use crate::domain::stats::layout::{Feature, FeatureKind, Guard, Role};
-use crate::domain::stats::rate_band::{CHANCE, Place, place_share, share_band};
+use crate::domain::stats::rate_band::{CHANCE, Place, place_share, shape_limit, share_band};
 use crate::domain::stats::two_by_two::{Tally, score_above};
 use crate::domain::stats::verdict::Outcome;
 
 use super::traffic::{float, minutes, share};
 use crate::monitor::Standing;
-
-/// How many times the odds of the baseline a share of missing or wrong values may be, and by how much it
-/// may be larger. A point null would be rejected by any difference once there is enough traffic; what is
-/// asked is whether a field has changed its shape.
-const SHAPE_FACTOR: f64 = 2.0;
-const SHAPE_MARGIN: f64 = 0.05;
 
 /// What a value is instead of one. Missing and not a number are one thing: which of the two a client sends for what
 /// it does not have is up to its protocol, and to the library that read the training data.
@@ -59,7 +53,7 @@ pub(super) fn schema_shape(
         enough = enough.max(total);
         let mut look = |what: &str, usual: f64, of: &dyn Fn(&FeatureCounts) -> Tally| {
             let is_unknown = what == UNKNOWN;
-            let limit = limit_of(usual, reference);
+            let limit = shape_limit(usual, whole(reference.total()));
             let score = score_above(limit, seen().map(of));
             if score < threshold {
                 return;
@@ -105,12 +99,6 @@ fn usual_of(reference: &Reference, guard: Guard) -> f64 {
     }
 }
 
-/// How often values may have a shape that they usually have so often.
-fn limit_of(usual: f64, reference: &Reference) -> f64 {
-    let (_, band) = share_band(usual, whole(reference.total()), SHAPE_FACTOR);
-    band.max(usual + SHAPE_MARGIN).min(1.0)
-}
-
 /// A class that is predicted far more often, or less often, than in the baseline.
 pub(super) fn class_share(
     baseline: &Baseline,
@@ -154,8 +142,16 @@ fn classes_of(
     // Two sides of every class.
     let chance = CHANCE / (2.0 * float(feature.bins().max(1) as u64));
     let bins = seen.bins().iter().zip(reference.counts()).enumerate();
+    let others = match feature.kind() {
+        FeatureKind::Categorical(categories) => Some(categories.values().len()),
+        FeatureKind::Boolean | FeatureKind::Numeric(_) => None,
+    };
     let class = |(bin, (count, usual)): (usize, (&u64, &f64))| {
-        let usual = usual / reference.total().max(1.0);
+        // Of classes without a name come more than the baseline happens to have.
+        let usual = match others == Some(bin) {
+            true => expected_unknown(reference.counts()),
+            false => usual / reference.total().max(1.0),
+        };
         let (low, high) = share_band(usual, m, factor);
         let (p, limit) = match place_share(*count, n, usual, m, factor, rule.samples, chance) {
             Place::Above(p) => (p, high),
@@ -490,25 +486,48 @@ mod tests {
     }
 
     /// Of 2000 rows, 160 had a value that came once: as many will be unknown of any other 2000.
-    #[test]
-    fn values_that_a_baseline_happens_not_to_have_are_no_change_of_the_schema() {
+    fn long_tail(role: &str) -> Baseline {
         let values: Vec<String> = (0..162).map(|at| format!("m{at}")).collect();
         let mass: Vec<f64> =
             [1000.0, 840.0].into_iter().chain([1.0; 160]).map(|n| n / 2000.0).collect();
         let file = serde_json::json!({
             "format": 1, "model": "m", "version": "v1", "n": 2000,
-            "features": [{"name": "merchant", "kind": "categorical", "values": values, "mass": mass, "other": 0.0}],
+            role: [{"name": "merchant", "kind": "categorical", "values": values, "mass": mass, "other": 0.0}],
         });
-        let baseline = Baseline::from_json(file.to_string().as_bytes()).expect("a baseline");
+        Baseline::from_json(file.to_string().as_bytes()).expect("a baseline")
+    }
+
+    /// Counts in which one value of so many is new, and the others are as in the baseline.
+    fn news(baseline: &Baseline, every: u32) -> Counts {
+        let mut counts = Counts::new(std::sync::Arc::clone(baseline.layout()));
+        for at in 0..4000_u32 {
+            let new = format!("new {at}");
+            let known = if at.is_multiple_of(2) { "m0" } else { "m1" };
+            let is_new = (at / 2).is_multiple_of(every);
+            counts.record(0, Value::Text(if is_new { &new } else { known }));
+        }
+        counts
+    }
+
+    #[test]
+    fn values_that_a_baseline_happens_not_to_have_are_no_change_of_the_schema() {
+        let baseline = long_tail("features");
         let look = |every: u32| {
-            let mut counts = Counts::new(std::sync::Arc::clone(baseline.layout()));
-            for at in 0..4000_u32 {
-                let new = format!("new {at}");
-                counts.record(0, Value::Text(if at.is_multiple_of(every) { &new } else { "m1" }));
-            }
+            let counts = news(&baseline, every);
             schema_shape(&baseline, &[&counts], &|_| Vec::new(), &rule(AlarmKind::SchemaShape), 60)
         };
         assert_eq!(look(12), Reading::Good, "a twelfth is unknown, as by Good and Turing");
         assert!(matches!(look(4), Reading::Bad(_)), "a quarter is not");
+    }
+
+    #[test]
+    fn classes_that_a_baseline_happens_not_to_have_are_no_flood() {
+        let baseline = long_tail("outputs");
+        let look = |every: u32| {
+            let (counts, limits) = (news(&baseline, every), AlarmLimits::default());
+            class_share(&baseline, &counts, &limits, &rule(AlarmKind::ClassShare), 60)
+        };
+        assert_eq!(look(12), Reading::Good, "a twelfth is unknown, as by Good and Turing");
+        assert_eq!(subjects(&look(2)), ["merchant=(other)"], "a half is not");
     }
 }

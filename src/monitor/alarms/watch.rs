@@ -34,6 +34,9 @@ const HOUR: u32 = 60;
 /// A version that had no exchange in so many judged windows, while another had, is not what the model is any more: as
 /// many as those without evidence after which the judge says that a drift is over.
 const SERVING_WINDOWS: u32 = 3;
+/// A minute that is closed by so much later than it ended passed while the machine slept, or never: the clock was set
+/// ahead.
+const ASLEEP_MINUTES: u64 = 3;
 
 /// Looks at each minute that the monitor closes.
 #[derive(Debug)]
@@ -54,7 +57,7 @@ pub struct AlarmWatch {
     /// What became of statements of ground truth, minute by minute.
     labels: Past,
     /// The first minute that this process saw from its beginning. Those before it are no looks: the gateway was down
-    /// in some of them.
+    /// in some of them, or the machine asleep.
     whole_since: Option<u64>,
     /// The windows that the judge of drift hears.
     judged: WindowLength,
@@ -118,15 +121,19 @@ impl Follower for AlarmWatch {
     fn closed(&mut self, minute: Minute, reader: &MonitorReader) {
         let now = u64::from(minute.0);
         // The clock was ahead, and has been set right.
-        let latest = u64::from(reader.open().0) + BACK_MINUTES;
-        if self.whole_since.is_some_and(|since| since > latest) {
+        let open = u64::from(reader.open().0);
+        if self.whole_since.is_some_and(|since| since > open + BACK_MINUTES) {
             self.whole_since = None;
+        }
+        if open > now + 1 + ASLEEP_MINUTES {
+            // Nor was anybody there at the beginning of the minute that has begun.
+            self.whole_since = self.whole_since.max(Some(open + 1));
         }
         let whole_since = *self.whole_since.get_or_insert(now + 1);
         if now < whole_since {
             return;
         }
-        self.ledger.set_right(u64::from(reader.open().0));
+        self.ledger.set_right(open);
         if let Some(fates) = self.quality.fates() {
             self.labels.note(now, fates);
         }
@@ -208,8 +215,11 @@ impl Sight<'_> {
         let rate = rules.rule(AlarmKind::RequestRate);
         let window = rate.map_or(1, |rule| rule.window);
         let in_window = in_last(window).traffic.exchanges();
-        // Of a window that this process did not see from its beginning, a part may be missing.
-        let is_whole = self.whole_since + u64::from(window) <= self.now() + 1;
+        // Of a window that this process did not see from its beginning, a part may be missing; of one that is longer than the
+        // memory reaches, a part is.
+        let (length, first) = self.span(window);
+        let is_whole = self.whole_since + u64::from(window) <= self.now() + 1
+            && self.reader.has_all_since(length, first);
         self.ledger.with_history(model.as_str(), |history| {
             let usual = history.usual(self.now());
             history.rest(requests, since);
@@ -406,14 +416,19 @@ impl Sight<'_> {
 
     /// The windows of a version in the last minutes, oldest first.
     fn windows(&self, key: &VersionKey, minutes: u32) -> Vec<Arc<Window>> {
-        let first = Minute((self.minute.0 + 1).saturating_sub(minutes));
-        // Minutes are kept for an hour; what is longer is told by hours.
-        let length = if minutes <= 60 { WindowLength::Minute } else { WindowLength::Hour };
-        let first = length.start_of(first);
+        let (length, first) = self.span(minutes);
         let mut windows = self.reader.windows(key, length);
         windows.extend(self.reader.filling(key, length));
         windows.retain(|window| (first..=self.minute).contains(&window.start));
         windows
+    }
+
+    /// By windows of which length the last minutes are told, and with which minute the first of them begins.
+    fn span(&self, minutes: u32) -> (WindowLength, Minute) {
+        let first = Minute((self.minute.0 + 1).saturating_sub(minutes));
+        // Minutes are kept for an hour; what is longer is told by hours.
+        let length = if minutes <= HOUR { WindowLength::Minute } else { WindowLength::Hour };
+        (length, length.start_of(first))
     }
 }
 

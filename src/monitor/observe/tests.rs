@@ -63,6 +63,19 @@ fn all_workers_together_keep_as_many_rows_as_are_wanted() {
 }
 
 #[test]
+fn what_was_learned_from_makes_room_for_as_much() {
+    let versions = versions(&[]);
+    let version = versions.named("m", "v1").expect("it is monitored");
+    let bytes = values(4000).bytes();
+    let fit = UNPLANNED_BYTES / bytes;
+    version.want(usize::MAX);
+    (0..fit + 50).for_each(|_| record(&version, 0, 4000));
+    version.learned(2 * bytes, usize::MAX);
+    (0..50).for_each(|_| record(&version, 0, 4000));
+    assert_eq!(kept(&version).0, fit + 2);
+}
+
+#[test]
 fn a_record_names_a_version_that_is_not_loaded() {
     let versions = versions(&["off"]);
     assert!(versions.named("off", "v1").is_none(), "its model is not monitored");

@@ -60,7 +60,11 @@ fn the_last_minutes_and_what_is_being_filled_stay_whatever_the_memory() {
         let minutes = reader.windows(&key(model), WindowLength::Minute);
         let starts: Vec<u32> = minutes.iter().map(|window| open.0 - window.start.0).collect();
         assert_eq!(starts, (1..=YOUNG).rev().collect::<Vec<_>>());
+        assert!(reader.has_all_since(WindowLength::Minute, Minute(open.0 - YOUNG)));
+        assert!(!reader.has_all_since(WindowLength::Minute, Minute(open.0 - YOUNG - 1)));
         for length in [WindowLength::Hour, WindowLength::Day] {
+            assert!(reader.has_all_since(length, length.start_of(open)));
+            assert!(!reader.has_all_since(length, Minute(open.0 - 31 * DAY)));
             assert!(reader.windows(&key(model), length).is_empty());
             assert!(reader.filling(&key(model), length).is_some());
         }

@@ -11,14 +11,18 @@ use smallvec::smallvec;
 use super::client::EncodeError;
 use super::failure::{BackendFailure, decode_failure};
 use super::v2::{self, Envelope};
-use super::{Body, Dialect, Operation, Pieces, Release, Terms};
+use super::{Body, ContainerForm, Dialect, Operation, Pieces, Release, Terms};
 use crate::protocol::infer::{InferRequest, InferResponse};
 use crate::protocol::json::DecodeError;
 use crate::protocol::open_inference::grpc::CallError;
 use crate::protocol::sagemaker::{self, Media, MediaError};
+use crate::protocol::shown::shortened;
 use crate::protocol::tensor::Tensor;
 use crate::protocol::tensorflow_serving::{self, encode_name, path_of};
 use crate::protocol::{kserve_v1, raw, torchserve};
+
+/// The path of a container's predictions.
+const INVOCATIONS: &str = "/invocations";
 
 /// A model at a backend, and how it is spoken to.
 #[derive(Debug, Clone)]
@@ -31,7 +35,7 @@ pub struct Target<'a> {
     pub release: Release<'a>,
     /// What is declared about it; the signature is the backend's, if that is known.
     pub terms: Terms<'a>,
-    /// The path of a raw service, or one that replaces `/invocations` of a SageMaker container.
+    /// The path of a raw service.
     pub path: Option<&'a str>,
     /// The form in which a SageMaker container takes its values.
     pub container: ContainerForm,
@@ -43,15 +47,6 @@ pub struct Target<'a> {
     pub binary: bool,
 }
 
-/// The form in which a SageMaker container takes its values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ContainerForm {
-    /// Rows.
-    Rows(sagemaker::Form),
-    /// The Open Inference Protocol, as Triton's container does.
-    OpenInference,
-}
-
 impl<'a> Target<'a> {
     /// A model with nothing declared about it but its names.
     pub fn new(dialect: Dialect, model: impl Into<Cow<'a, str>>, release: Release<'a>) -> Self {
@@ -61,7 +56,7 @@ impl<'a> Target<'a> {
             release,
             terms: Terms::default(),
             path: None,
-            container: ContainerForm::Rows(sagemaker::Form::Json),
+            container: ContainerForm::default(),
             named: false,
             binary: false,
         }
@@ -84,10 +79,10 @@ pub enum AnswerError {
     #[error("the backend's answer cannot be read: {0}")]
     Media(#[from] MediaError),
     /// An output that was asked for is not there.
-    #[error("the backend's answer has no output '{0}'")]
+    #[error("the backend's answer has no output '{}'", shortened(.0))]
     MissingOutput(String),
     /// Two outputs have the same name; the backend is at fault.
-    #[error("the backend's answer has two outputs '{0}'")]
+    #[error("the backend's answer has two outputs '{}'", shortened(.0))]
     TwoOutputs(String),
 }
 
@@ -175,13 +170,17 @@ fn encode_unnamed(
             }
         }
         (Dialect::Sagemaker, _) => {
-            let path = target.path.unwrap_or("/invocations");
-            let ContainerForm::Rows(form) = target.container else {
-                return v2::encode_request(path, Envelope::ContentType, target.binary, request);
+            let form = match target.container {
+                ContainerForm::Json => sagemaker::Form::Json,
+                ContainerForm::Csv => sagemaker::Form::Csv,
+                ContainerForm::JsonLines => sagemaker::Form::Lines,
+                ContainerForm::OpenInference => {
+                    return v2::encode_request(INVOCATIONS, Envelope::ContentType, true, request);
+                }
             };
             content_type = form.content_type();
             sagemaker::encode_invocation(form, &request, &mut out)?;
-            path.to_owned()
+            INVOCATIONS.to_owned()
         }
         (Dialect::Raw, _) => {
             let extractors = target.terms.extractors.ok_or_else(no_operation)?;

@@ -97,7 +97,10 @@ impl RequestError {
             Self::Body(error) => error.failure_kind(),
             Self::Message(CallError::Decode(_)) | Self::Length(_) => FailureKind::Malformed,
             Self::Message(
-                CallError::TooMany | CallError::TooManyParameters | CallError::Message(_),
+                CallError::TooMany
+                | CallError::TooManyParameters
+                | CallError::TooManyDimensions
+                | CallError::Message(_),
             )
             | Self::Form(_)
             | Self::RawInputs

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use super::{
     Asked, Body, Call, Dialect, Extractors, Operation, Release, Signature, Target, Terms,
     decode_failure, decode_request, decode_response, encode_request, encode_response, no_labels,
-    parse_path, probe,
+    parse_path, probe, swelling,
 };
 use crate::domain::spec::JsonPointer;
 use crate::protocol::infer::{InferRequest, InferResponse};
@@ -97,6 +97,7 @@ pub fn fuzz_request(bytes: &[u8]) {
     let specs = specs(*choice);
     let signature = specs.as_ref().map(|specs| Signature { inputs: specs, outputs: specs });
     let terms = Terms { signature, extractors: Some(&EXTRACTORS) };
+    assert!(swelling(call.dialect, &body, &terms).is_ok(), "any body over REST can be weighed");
     let decoded = match decode_request(&call, &headers, &body, &terms) {
         Ok(decoded) => decoded,
         Err(error) => {

@@ -19,13 +19,15 @@ use crate::protocol::tensorflow_serving::{self, path_of};
 
 /// The dialects that a backend is asked for when its own is not declared, in this order: one that
 /// answers for several is told apart by what comes first. The raw dialect cannot be recognised, and
-/// what answers `/ping` in no particular words is taken for a SageMaker container.
-pub const ASKED: [Dialect; 5] = [
+/// what answers `/ping` in no particular words is taken for a SageMaker container. Servers of gRPC alone understand
+/// nothing of all that.
+pub const ASKED: [Dialect; 6] = [
     Dialect::OpenInference,
     Dialect::TensorflowServing,
     Dialect::KserveV1,
     Dialect::Torchserve,
     Dialect::Sagemaker,
+    Dialect::OpenInferenceGrpc,
 ];
 
 /// What `GET` tells whether the model can predict; `None` where the dialect has nothing of the kind.

@@ -1,3 +1,5 @@
+mod parameters;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use proptest::prelude::*;
@@ -184,7 +186,7 @@ fn requests_to_backends_have_their_path_and_body() {
     assert_eq!(header(&named, "x-amzn-sagemaker-target-model").as_deref(), Some("a/b"));
     assert_eq!(header(&named, "x-amzn-sagemaker-target-variant").as_deref(), Some("7"));
     let mut csv = Target::new(Dialect::Sagemaker, "m", Release::Any);
-    csv.container = ContainerForm::Rows(SagemakerForm::Csv);
+    csv.container = ContainerForm::Csv;
     let made = encode_request(&csv, Operation::Infer, request.clone()).unwrap();
     assert_eq!(
         (made.body().concat().as_slice(), &made.headers()["content-type"]),
@@ -204,6 +206,28 @@ fn requests_to_backends_have_their_path_and_body() {
     );
     let error = encode_request(&raw, Operation::Explain, request).unwrap_err().to_string();
     assert_eq!(error, "raw backends have no explanation");
+}
+
+#[test]
+fn what_is_asked_on_the_shared_path_is_in_the_words_of_whichever_of_the_two_answers() {
+    use Dialect::{KserveV1, OpenInference, TensorflowServing};
+    for (path, passes) in [
+        ("/v1/models/m:predict", &[KserveV1, TensorflowServing][..]),
+        ("/v1/models/m:explain", &[KserveV1]),
+        ("/v1/models/m", &[KserveV1]),
+        ("/v1/models/m:classify", &[TensorflowServing]),
+        ("/v1/models/m/versions/1:predict", &[TensorflowServing]),
+        ("/v1/models/m/labels/x:predict", &[TensorflowServing]),
+        ("/v2/models/m/infer", &[OpenInference]),
+    ] {
+        for dialect in Dialect::ALL {
+            assert_eq!(
+                same_wire(&call(path), dialect),
+                passes.contains(&dialect),
+                "{path} {dialect}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -416,16 +440,15 @@ fn what_is_no_prediction_is_not_read_as_one() {
 }
 
 /// What speaks to itself in the test below: dialect, form of a container, binary tensors.
-const ECHOES: [(Dialect, ContainerForm, bool); 9] = [
-    (Dialect::TensorflowServing, ContainerForm::OpenInference, false),
-    (Dialect::KserveV1, ContainerForm::OpenInference, false),
-    (Dialect::Torchserve, ContainerForm::OpenInference, false),
-    (Dialect::Sagemaker, ContainerForm::Rows(SagemakerForm::Json), false),
+const ECHOES: [(Dialect, ContainerForm, bool); 8] = [
+    (Dialect::TensorflowServing, ContainerForm::Json, false),
+    (Dialect::KserveV1, ContainerForm::Json, false),
+    (Dialect::Torchserve, ContainerForm::Json, false),
+    (Dialect::Sagemaker, ContainerForm::Json, false),
     (Dialect::Sagemaker, ContainerForm::OpenInference, false),
-    (Dialect::Sagemaker, ContainerForm::OpenInference, true),
-    (Dialect::OpenInference, ContainerForm::OpenInference, false),
-    (Dialect::OpenInference, ContainerForm::OpenInference, true),
-    (Dialect::OpenInferenceGrpc, ContainerForm::OpenInference, true),
+    (Dialect::OpenInference, ContainerForm::Json, false),
+    (Dialect::OpenInference, ContainerForm::Json, true),
+    (Dialect::OpenInferenceGrpc, ContainerForm::Json, true),
 ];
 
 /// The body as it is read: a gRPC message without the five bytes of its frame.

@@ -1,9 +1,8 @@
 //! Reads the elements of a tensor, whatever their datatype.
 
-use smallvec::SmallVec;
-
 use super::decimal::Decimal;
 use super::{DecodeError, DecodeErrorKind, Number, Reader, Token};
+use crate::protocol::shown::shortened;
 use crate::protocol::tensor::{Datatype, TensorData};
 
 /// Reads an array, flattened or nested in any way, as elements of `datatype`. Makes room for as many as
@@ -175,17 +174,13 @@ fn wrong(offset: usize, datatype: Datatype, found: &'static str) -> DecodeError 
     DecodeError::new(offset, DecodeErrorKind::WrongElement { datatype, found })
 }
 
-/// The most characters of a client's text in a message.
-pub(crate) const TEXT_SHOWN: usize = 32;
-
 /// An error about the number that ended where `reader` is.
 #[cold]
-fn out_of_range(reader: &Reader<'_>, start: usize, datatype: Datatype) -> DecodeError {
-    let shown: SmallVec<[u8; TEXT_SHOWN]> =
-        reader.read_since(start).iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
-    let mut text: String = shown.iter().take(TEXT_SHOWN).copied().map(char::from).collect();
-    if shown.len() > TEXT_SHOWN {
-        text.push('…');
-    }
+pub(in crate::protocol) fn out_of_range(
+    reader: &Reader<'_>,
+    start: usize,
+    datatype: Datatype,
+) -> DecodeError {
+    let text = shortened(String::from_utf8_lossy(reader.read_since(start)).trim());
     DecodeError::new(start, DecodeErrorKind::OutOfRange { text, datatype })
 }

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use crate::protocol::shown::shortened;
 use crate::protocol::status::FailureKind;
 use crate::protocol::tensor::{BinaryError, Datatype, SHAPE_RANK_MAX, ShapeMismatch};
 use crate::protocol::untyped::ValueError;
@@ -173,11 +174,11 @@ impl DecodeError {
         Self(Box::new(Detail { pointer: String::new(), offset, kind: kind.into() }))
     }
 
-    /// The same error, seen from the object around it.
+    /// The same error, seen from the object around it. Of a long key the pointer has the beginning.
     #[must_use]
     #[cold]
     pub fn in_key(mut self, key: &str) -> Self {
-        let escaped = key.replace('~', "~0").replace('/', "~1");
+        let escaped = shortened(key).replace('~', "~0").replace('/', "~1");
         self.0.pointer.insert_str(0, &escaped);
         self.0.pointer.insert(0, '/');
         self

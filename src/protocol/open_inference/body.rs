@@ -124,7 +124,7 @@ impl Body {
         read_response(&self.head, self.tail())
     }
 
-    fn tail(&self) -> Tail<'_> {
+    pub(super) fn tail(&self) -> Tail<'_> {
         let remaining = self.tail.iter().map(Bytes::len).sum();
         Tail { pieces: self.tail.iter(), current: &[], remaining }
     }

@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 use std::fmt::{Display, Write as _};
 use std::num::NonZeroU32;
 
+use crate::protocol::shown::shortened;
 use crate::protocol::tensor::{Datatype, Shape, Tensor, TensorData};
 
 /// An output that has no classes.
@@ -20,7 +21,8 @@ pub struct ClassifyError {
 }
 
 /// The `count` largest values of each row of `output`, as BYTES of shape `[count]` or, where `output` has
-/// a batch dimension in front of others, `[batch, count]`.
+/// a batch dimension in front of others, `[batch, count]`. What the parameters of `output` say is about its values and
+/// not about these texts, which have none.
 ///
 /// # Errors
 /// When `output` is BYTES.
@@ -49,12 +51,12 @@ pub fn classify(
         TensorData::Fp32(values) => top.of(values, |value| Float(value.into()), Float::compare),
         TensorData::Fp64(values) => top.of(values, Float, Float::compare),
         TensorData::Bytes(_) => {
-            let (output, datatype) = (output.name().to_owned(), output.datatype());
+            let (output, datatype) = (shortened(output.name()), output.datatype());
             return Err(ClassifyError { output, datatype });
         }
     };
     let shape: Shape = batch.into_iter().chain([count]).collect();
-    let wrong = |_| ClassifyError { output: output.name().to_owned(), datatype: output.datatype() };
+    let wrong = |_| ClassifyError { output: shortened(output.name()), datatype: output.datatype() };
     Tensor::new(output.name(), shape, TensorData::Bytes(classes)).map_err(wrong)
 }
 

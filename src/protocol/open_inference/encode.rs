@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use super::outputs::OutputForms;
 use crate::protocol::infer::{InferRequest, InferResponse, Parameter, RequestedOutput};
 use crate::protocol::json::{write_f32, write_f64, write_integer, write_string};
+use crate::protocol::shown::shortened;
 use crate::protocol::tensor::{Datatype, Tensor, TensorData};
 
 /// An answer that has no form in this protocol.
@@ -198,18 +199,20 @@ fn write_parameters<'p, 'a: 'p>(
     parameters: impl Iterator<Item = &'p (Cow<'a, str>, Parameter<'a>)>,
 ) {
     out.extend_from_slice(b"\"parameters\":{");
-    separated(out, parameters, |out, (key, value)| {
-        write_string(out, key);
-        out.push(b':');
-        match value {
-            Parameter::String(text) => write_string(out, text),
-            Parameter::Integer(value) => write_integer(out, *value),
-            Parameter::Unsigned(value) => write_integer(out, *value),
-            Parameter::Number(value) => write_f64(out, *value),
-            Parameter::Boolean(value) => write_boolean(out, *value),
-        }
-    });
+    separated(out, parameters, write_parameter);
     out.push(b'}');
+}
+
+fn write_parameter(out: &mut Vec<u8>, (key, value): &(Cow<'_, str>, Parameter<'_>)) {
+    write_string(out, key);
+    out.push(b':');
+    match value {
+        Parameter::String(text) => write_string(out, text),
+        Parameter::Integer(value) => write_integer(out, *value),
+        Parameter::Unsigned(value) => write_integer(out, *value),
+        Parameter::Number(value) => write_f64(out, *value),
+        Parameter::Boolean(value) => write_boolean(out, *value),
+    }
 }
 
 /// First guesses at the size of a body; a wrong one costs a reallocation.
@@ -223,19 +226,24 @@ fn begin_tensor(out: &mut Vec<u8>, tensor: &Tensor) {
     write_string(out, tensor.datatype().as_str());
     out.extend_from_slice(b",\"shape\":[");
     separated(out, tensor.shape().iter(), |out, &dim| write_integer(out, dim));
+    out.extend_from_slice(b"],");
 }
 
 fn write_binary_tensor(
     out: &mut Vec<u8>,
-    tensor: Tensor,
+    mut tensor: Tensor,
     encoded: &mut Encoded,
 ) -> Result<(), EncodeError> {
     begin_tensor(out, &tensor);
-    let name = tensor.name().to_owned();
+    let (name, parameters) = (shortened(tensor.name()), tensor.take_parameters());
     let too_long = |error| EncodeError::TooLong { tensor: name, error };
     let bytes = tensor.into_data().into_binary().map_err(too_long)?;
-    out.extend_from_slice(b"],\"parameters\":{\"binary_data_size\":");
+    out.extend_from_slice(b"\"parameters\":{\"binary_data_size\":");
     write_integer(out, bytes.len());
+    for parameter in &parameters {
+        out.push(b',');
+        write_parameter(out, parameter);
+    }
     out.extend_from_slice(b"}}");
     encoded.binary = true;
     encoded.tensors.push(bytes);
@@ -244,7 +252,11 @@ fn write_binary_tensor(
 
 fn write_json_tensor(out: &mut Vec<u8>, tensor: &Tensor) -> Result<(), EncodeError> {
     begin_tensor(out, tensor);
-    out.extend_from_slice(b"],\"data\":[");
+    if !tensor.parameters().is_empty() {
+        write_parameters(out, tensor.parameters().iter());
+        out.push(b',');
+    }
+    out.extend_from_slice(b"\"data\":[");
     match tensor.data() {
         TensorData::Bool(values) => {
             separated(out, values.iter(), |out, &value| write_boolean(out, value));
@@ -258,7 +270,7 @@ fn write_json_tensor(out: &mut Vec<u8>, tensor: &Tensor) -> Result<(), EncodeErr
         TensorData::Int32(values) => integers(out, values),
         TensorData::Int64(values) => integers(out, values),
         TensorData::Fp16(_) | TensorData::Bf16(_) => {
-            let (tensor, datatype) = (tensor.name().into(), tensor.datatype());
+            let (tensor, datatype) = (shortened(tensor.name()), tensor.datatype());
             return Err(EncodeError::NoJsonForm { tensor, datatype });
         }
         TensorData::Fp32(values) => {
@@ -270,7 +282,7 @@ fn write_json_tensor(out: &mut Vec<u8>, tensor: &Tensor) -> Result<(), EncodeErr
         TensorData::Bytes(values) => {
             try_separated(out, values.iter().enumerate(), |out, (element, bytes)| {
                 let not_utf8 =
-                    |_utf8| EncodeError::NotUtf8 { tensor: tensor.name().into(), element };
+                    |_utf8| EncodeError::NotUtf8 { tensor: shortened(tensor.name()), element };
                 write_string(out, std::str::from_utf8(bytes).map_err(not_utf8)?);
                 Ok(())
             })?;

@@ -33,7 +33,7 @@ pub use self::weight::{PARAMETERS_MAX, TENSORS_MAX, swelling};
 pub use self::wishes::wants_classes;
 use crate::protocol::grpc::{FramePieces, MessageTooLong, encode_frame_with};
 use crate::protocol::infer::{InferRequest, InferResponse};
-use crate::protocol::tensor::ElementTooLong;
+use crate::protocol::tensor::{ElementTooLong, SHAPE_RANK_MAX};
 
 /// The name of the service.
 pub const SERVICE: &str = "inference.GRPCInferenceService";
@@ -110,6 +110,9 @@ pub enum CallError {
     /// It has too many parameters in one place.
     #[error("there are more than {PARAMETERS_MAX} parameters")]
     TooManyParameters,
+    /// A tensor has more than [`SHAPE_RANK_MAX`] dimensions.
+    #[error("a shape has at most {SHAPE_RANK_MAX} dimensions")]
+    TooManyDimensions,
     /// Its tensors make no sense.
     #[error(transparent)]
     Message(#[from] MessageError),

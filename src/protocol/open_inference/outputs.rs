@@ -9,12 +9,14 @@ use std::num::NonZeroU32;
 use smallvec::SmallVec;
 
 use super::classification::{ClassifyError, classify};
+use super::parameters::SHARED_MEMORY_PREFIX;
 use crate::protocol::infer::{InferRequest, InferResponse, Parameter, RequestedOutput, parameter};
+use crate::protocol::shown::shortened;
 
 /// Whether outputs of a request without a form of their own are binary.
-const BINARY_OUTPUTS: &str = "binary_data_output";
+pub(super) const BINARY_OUTPUTS: &str = "binary_data_output";
 /// Whether one output is binary.
-const BINARY: &str = "binary_data";
+pub(super) const BINARY: &str = "binary_data";
 /// How many classes are wanted of one output.
 pub(super) const CLASSES: &str = "classification";
 
@@ -133,8 +135,8 @@ impl OutputForms {
 }
 
 fn form_of(output: &RequestedOutput<'_>, default: bool) -> Result<OutputForm, FormError> {
-    if output.parameters.iter().any(|(key, _)| key.starts_with("shared_memory_")) {
-        return Err(FormError::SharedMemory { output: output.name.clone().into_owned() });
+    if output.parameters.iter().any(|(key, _)| key.starts_with(SHARED_MEMORY_PREFIX)) {
+        return Err(FormError::SharedMemory { output: shortened(&output.name) });
     }
     let binary = boolean(parameter(&output.parameters, BINARY), BINARY)?;
     let (name, expected) = (CLASSES, "a number of classes from 1 on");

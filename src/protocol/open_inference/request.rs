@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 
 use super::body::Tail;
-use crate::protocol::infer::{InferRequest, Parameter, Parameters, RequestedOutput, parameter};
-use crate::protocol::json::{
-    DecodeError, DecodeErrorKind, Number, Reader, TEXT_SHOWN, Token, read_elements,
+use super::parameters::{
+    BINARY_SIZE, SHARED_MEMORY_PREFIX, kept, read_parameters, request_parameters,
 };
+use crate::protocol::infer::{InferRequest, Parameter, Parameters, RequestedOutput, parameter};
+use crate::protocol::json::{DecodeError, DecodeErrorKind, Number, Reader, read_elements};
+use crate::protocol::shown::shortened;
 use crate::protocol::tensor::{
     BinaryError, Datatype, SHAPE_RANK_MAX, Shape, Span, Tensor, TensorData, TensorSpec,
     element_count,
@@ -156,11 +158,11 @@ fn read_tensor(reader: &mut Reader<'_>, tail: &mut Tail<'_>) -> Result<Tensor, D
             let behind = |kind| DecodeError::new(start, kind);
             let left = tail.remaining();
             let short =
-                || behind(DecodeErrorKind::BinaryShort { tensor: (&*name).into(), size, left });
+                || behind(DecodeErrorKind::BinaryShort { tensor: shortened(&name), size, left });
             let span = usize::try_from(size).ok().and_then(|size| tail.take(size));
             let span = span.ok_or_else(short)?;
             let count = element_count(&shape).unwrap_or(usize::MAX);
-            let wrong = |error| behind(DecodeErrorKind::Binary { tensor: (&*name).into(), error });
+            let wrong = |error| behind(DecodeErrorKind::Binary { tensor: shortened(&name), error });
             TensorData::from_binary(datatype, count, &span).map_err(wrong)?
         }
         (Some(_), Some(_)) => {
@@ -168,7 +170,9 @@ fn read_tensor(reader: &mut Reader<'_>, tail: &mut Tail<'_>) -> Result<Tensor, D
         }
         (None, None) => return Err(DecodeError::new(start, DecodeErrorKind::MissingKey("data"))),
     };
-    Tensor::new(name, shape, data).map_err(|e| DecodeError::new(start, e).in_key("data"))
+    let tensor = Tensor::new(name, shape, data);
+    let tensor = tensor.map_err(|e| DecodeError::new(start, e).in_key("data"))?;
+    Ok(tensor.with_parameters(kept(parameters)))
 }
 
 /// How many bytes of the body are the tensor's, when its data is not in the JSON.
@@ -177,13 +181,13 @@ fn binary_size(
     parameters: &[(Cow<'_, str>, Parameter<'_>)],
 ) -> Result<Option<u64>, DecodeError> {
     let fail = |kind| DecodeError::new(start, kind).in_key("parameters");
-    if parameters.iter().any(|(key, _)| key.starts_with("shared_memory_")) {
+    if parameters.iter().any(|(key, _)| key.starts_with(SHARED_MEMORY_PREFIX)) {
         return Err(fail(DecodeErrorKind::Unsupported(
             "shared memory does not reach across hosts; send the data in the request",
         )));
     }
-    let invalid = || fail(DecodeErrorKind::WrongParameter("binary_data_size", "a number of bytes"));
-    match parameter(parameters, "binary_data_size") {
+    let invalid = || fail(DecodeErrorKind::WrongParameter(BINARY_SIZE, "a number of bytes"));
+    match parameter(parameters, BINARY_SIZE) {
         None => Ok(None),
         Some(&Parameter::Integer(size)) => size.try_into().map(Some).map_err(|_negative| invalid()),
         Some(_) => Err(invalid()),
@@ -211,10 +215,8 @@ fn read_shape(reader: &mut Reader<'_>) -> Result<Shape, DecodeError> {
 pub(super) fn read_datatype(reader: &mut Reader<'_>) -> Result<Datatype, DecodeError> {
     let start = reader.offset();
     let name = reader.string()?;
-    Datatype::parse(&name).ok_or_else(|| {
-        let shown = name.chars().take(TEXT_SHOWN).collect();
-        DecodeError::new(start, DecodeErrorKind::UnknownDatatype(shown))
-    })
+    let unknown = || DecodeError::new(start, DecodeErrorKind::UnknownDatatype(shortened(&name)));
+    Datatype::parse(&name).ok_or_else(unknown)
 }
 
 fn read_outputs<'a>(reader: &mut Reader<'a>) -> Result<Vec<RequestedOutput<'a>>, DecodeError> {
@@ -233,70 +235,4 @@ fn read_outputs<'a>(reader: &mut Reader<'a>) -> Result<Vec<RequestedOutput<'a>>,
         Ok(())
     })?;
     Ok(outputs)
-}
-
-/// Reads the parameters of a whole request, where the server's own names are refused as Triton does.
-fn request_parameters<'a>(reader: &mut Reader<'a>) -> Result<Parameters<'a>, DecodeError> {
-    let start = reader.offset();
-    let parameters = read_parameters(reader)?;
-    match parameters.iter().find(|(key, _)| key.starts_with(RESERVED_PREFIX)) {
-        None => Ok(parameters),
-        Some((key, _)) => {
-            let shown = key.chars().take(TEXT_SHOWN).collect();
-            Err(DecodeError::new(start, DecodeErrorKind::ReservedParameter(shown)))
-        }
-    }
-}
-
-/// The start of the names of parameters that are the server's own.
-pub(crate) const RESERVED_PREFIX: &str = "triton_";
-
-/// The most parameters of a request, an input or an output.
-const PARAMETERS_MAX: usize = 64;
-
-pub(in crate::protocol) fn read_parameters<'a>(
-    reader: &mut Reader<'a>,
-) -> Result<Parameters<'a>, DecodeError> {
-    let mut parameters = Parameters::new();
-    reader.object(|reader, key| {
-        let start = reader.offset();
-        // Bounded, so that looking for a name that stands twice stays cheap.
-        if parameters.len() == PARAMETERS_MAX {
-            return Err(DecodeError::new(start, DecodeErrorKind::TooManyParameters));
-        }
-        if parameters.iter().any(|(name, _)| name == key) {
-            return Err(DecodeError::new(start, DecodeErrorKind::DuplicateParameter));
-        }
-        let value = match reader.peek()? {
-            Token::String => Parameter::String(reader.string()?),
-            Token::Boolean => Parameter::Boolean(reader.boolean()?),
-            Token::Number => number_parameter(reader.number()?),
-            Token::Null | Token::Array | Token::Object if reader.is_lenient() => {
-                return reader.skip();
-            }
-            token @ (Token::Null | Token::Array | Token::Object) => {
-                return Err(DecodeError::new(
-                    start,
-                    DecodeErrorKind::InvalidParameter(token.name()),
-                ));
-            }
-        };
-        parameters.push((Cow::Owned(key.to_owned()), value));
-        Ok(())
-    })?;
-    Ok(parameters)
-}
-
-fn number_parameter(number: Number<'_>) -> Parameter<'static> {
-    match number {
-        Number::Integer(text) => match (text.parse(), text.parse()) {
-            (Ok(integer), _) => Parameter::Integer(integer),
-            (Err(_beyond), Ok(integer)) => Parameter::Unsigned(integer),
-            (Err(_), Err(_)) => Parameter::Number(text.parse().unwrap_or(f64::NAN)),
-        },
-        Number::Fraction(text) => Parameter::Number(text.parse().unwrap_or(f64::NAN)),
-        Number::Nan => Parameter::Number(f64::NAN),
-        Number::Infinity => Parameter::Number(f64::INFINITY),
-        Number::NegativeInfinity => Parameter::Number(f64::NEG_INFINITY),
-    }
 }

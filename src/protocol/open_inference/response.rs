@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use super::body::Tail;
-use super::request::{nothing_left, once, read_parameters, read_tensors};
+use super::parameters::read_parameters;
+use super::request::{nothing_left, once, read_tensors};
 use crate::protocol::infer::InferResponse;
 use crate::protocol::json::{DecodeError, DecodeErrorKind, Reader, Token};
 

@@ -370,12 +370,14 @@ fn answers_are_read_more_liberally_than_requests() {
     let whole = body(
         r#"{"model_name":"m","model_version":1,"id":7,"parameters":{"a":null,"b":{"c":[1]},"d":2},
            "outputs":[{"name":"y","datatype":"FP32","shape":[3],"data":[1.5,null,NaN],
-                       "parameters":{"headers":{},"list":[]}},
+                       "parameters":{"headers":{},"list":[],"content_type":"np","binary_data":false}},
                       {"name":"z","datatype":"INT64","shape":[2],"data":[1.0,2e3]}]}"#,
     );
     let read = whole.decode_response().expect("what it means is clear");
     assert_eq!((read.model_version.as_ref(), read.id.as_deref()), ("1", Some("7")));
     assert_eq!(read.parameters.len(), 1);
+    let kept = [("content_type".into(), Parameter::String("np".into()))];
+    assert_eq!(read.outputs[0].parameters(), &kept);
     let TensorData::Fp32(values) = read.outputs[0].data() else { panic!("FP32") };
     assert!(values[0] == 1.5 && values[1].is_nan() && values[2].is_nan());
     assert_eq!(read.outputs[1].data(), &TensorData::Int64(vec![1, 2000]));

@@ -137,6 +137,19 @@ fn answers_have_the_form_that_is_asked_for() {
 }
 
 #[test]
+fn a_data_frame_has_only_so_many_columns() {
+    let x = [spec("x", Datatype::Fp32, &[-1, -1])];
+    let frame = |count: usize| {
+        let (names, cells) = (vec!["\"\""; count].join(","), vec!["1"; count].join(","));
+        let body = format!(r#"{{"dataframe_split":{{"columns":[{names}],"data":[[{cells}]]}}}}"#);
+        let read = decode_invocation(body.as_bytes(), Media::Json, Some(&x));
+        read.map(|(request, _)| request.inputs.len()).map_err(|error| error.to_string())
+    };
+    assert_eq!(frame(65_536), Ok(1));
+    assert!(frame(65_537).unwrap_err().contains("there are more than 65536 columns"));
+}
+
+#[test]
 fn answers_of_a_container_are_read_in_every_form() {
     let y = [spec("y", Datatype::Fp32, &[-1, 2])];
     let expected = vec![floats("y", &[2, 2], &[1.0, 2.5, 3.0, 4.0])];

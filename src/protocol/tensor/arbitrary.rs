@@ -4,18 +4,34 @@ use half::{bf16, f16};
 use proptest::prelude::*;
 
 use super::{Datatype, Tensor, TensorData};
+use crate::protocol::parameters::{Parameter, Parameters};
 
-/// Every datatype, with any shape of up to three dimensions. Floats are no NaN, so that tensors equal
-/// themselves; BYTES are text if `text`.
+/// Every datatype, with any shape of up to three dimensions and parameters. Floats are no NaN, so that tensors
+/// equal themselves; BYTES are text if `text`.
 pub(crate) fn tensor(text: bool) -> impl Strategy<Value = Tensor> {
     let shape = prop::collection::vec(0usize..4, 0..4);
     let datatype = prop::sample::select(Datatype::ALL.as_slice());
-    (any::<String>(), shape, datatype).prop_flat_map(move |(name, shape, datatype)| {
+    let described = (any::<String>(), shape, datatype, parameters());
+    described.prop_flat_map(move |(name, shape, datatype, parameters)| {
         let count = shape.iter().product();
         data(datatype, count, text).prop_map(move |data| {
-            Tensor::new(name.clone(), shape.as_slice(), data).expect("shape and data agree")
+            let tensor = Tensor::new(name.clone(), shape.as_slice(), data);
+            tensor.expect("shape and data agree").with_parameters(parameters.clone())
         })
     })
+}
+
+/// A few parameters in the order of their names, as messages keep them. None has a name that means something.
+pub(crate) fn parameters() -> impl Strategy<Value = Parameters<'static>> {
+    let value = prop_oneof![
+        any::<bool>().prop_map(Parameter::Boolean),
+        any::<i64>().prop_map(Parameter::Integer),
+        (i64::MAX as u64 + 1..).prop_map(Parameter::Unsigned),
+        any::<f64>().prop_map(Parameter::Number),
+        any::<String>().prop_map(|text| Parameter::String(text.into())),
+    ];
+    prop::collection::btree_map("[a-s]{1,4}", value, 0..4)
+        .prop_map(|map| map.into_iter().map(|(key, value)| (key.into(), value)).collect())
 }
 
 /// Tensors that have a JSON form.

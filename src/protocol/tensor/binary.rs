@@ -41,6 +41,31 @@ impl<'a> Span<'a> {
         self.len == 0
     }
 
+    /// How many elements of BYTES there are, with one that goes beyond the end.
+    pub fn texts(&self) -> usize {
+        let (mut texts, mut length, mut seen, mut left) = (0usize, [0; LENGTH_BYTES], 0, 0usize);
+        for mut piece in self.pieces.iter().copied() {
+            while let [first, rest @ ..] = piece {
+                if left > 0 {
+                    let skipped = left.min(piece.len());
+                    left -= skipped;
+                    piece = piece.get(skipped..).unwrap_or_default();
+                    continue;
+                }
+                if let Some(byte) = length.get_mut(seen) {
+                    *byte = *first;
+                }
+                texts += usize::from(seen == 0);
+                seen = (seen + 1) % LENGTH_BYTES;
+                if seen == 0 {
+                    left = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
+                }
+                piece = rest;
+            }
+        }
+        texts
+    }
+
     /// All bytes in one piece; copied if there are several.
     pub fn joined(&self) -> Cow<'a, [u8]> {
         match *self.pieces {
@@ -245,6 +270,20 @@ mod tests {
 
     fn read(datatype: Datatype, count: usize, bytes: &[u8]) -> Result<TensorData, BinaryError> {
         TensorData::from_binary(datatype, count, &bytes.into())
+    }
+
+    #[test]
+    fn texts_are_counted_wherever_they_are_cut() {
+        let whole =
+            [&3_u32.to_le_bytes()[..], b"abc", &[0; 8], &9_u32.to_le_bytes(), b"cut"].concat();
+        for cut in 0..whole.len() {
+            let (front, back) = whole.split_at(cut);
+            let mut span = Span::from(front);
+            span.push(back);
+            assert_eq!(span.texts(), 4, "{cut}");
+        }
+        assert_eq!(Span::default().texts(), 0);
+        assert_eq!(Span::from(&[0; 9][..]).texts(), 3);
     }
 
     #[test]

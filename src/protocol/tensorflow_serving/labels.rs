@@ -9,6 +9,7 @@ use crate::protocol::json::{
     DecodeError, DecodeErrorKind, Number, Reader, Token, write_f32, write_f64, write_integer,
     write_string,
 };
+use crate::protocol::shown::shortened;
 use crate::protocol::tensor::{Datatype, Tensor, TensorData};
 
 /// Outputs that are no classification or regression.
@@ -63,7 +64,7 @@ pub fn encode_classes<'l>(
         match labels {
             Some((output, labels)) => {
                 let label = labels.get(element).map(Vec::as_slice).unwrap_or_default();
-                let not_utf8 = |_utf8| LabelError::NotUtf8 { output: output.to_owned() };
+                let not_utf8 = |_utf8| LabelError::NotUtf8 { output: shortened(output) };
                 write_string(out, std::str::from_utf8(label).map_err(not_utf8)?);
             }
             None => match names.get(class) {

@@ -11,7 +11,8 @@ use half::{bf16, f16};
 use super::ValueError;
 use super::shape::{ValueShape, read_nested};
 use super::whole::{Whole, whole};
-use crate::protocol::json::{DecodeError, DecodeErrorKind, Number, Reader, Token};
+use crate::protocol::json::{DecodeError, DecodeErrorKind, Number, Reader, Token, out_of_range};
+use crate::protocol::shown::shortened;
 use crate::protocol::tensor::{Datatype, TensorData};
 
 /// The key of an object that stands for bytes.
@@ -103,7 +104,7 @@ impl Column {
     pub(super) fn take_field(&mut self, field: &str, level: usize) -> Result<(), ValueError> {
         self.shape.element(level)?;
         let text = field.trim();
-        let wrong = |datatype| ValueError::Field { field: shorten(field), datatype };
+        let wrong = |datatype| ValueError::Field { field: shortened(field), datatype };
         /// Pushes what the field says, or fails.
         macro_rules! parsed {
             ($values:ident, $datatype:ident) => {
@@ -337,7 +338,7 @@ fn read_integer<T: std::str::FromStr + TryFrom<i128>>(
             Some(Whole::Integer(value)) => T::try_from(value).ok(),
             Some(Whole::Beyond) => None,
             Some(Whole::Fraction) | None => {
-                let error = ValueError::Fraction { text: shorten(text), datatype };
+                let error = ValueError::Fraction { text: shortened(text), datatype };
                 return Err(DecodeError::new(start, error));
             }
         },
@@ -407,24 +408,6 @@ fn expect(reader: &mut Reader<'_>, datatype: Datatype, expected: Token) -> Resul
 #[cold]
 fn wrong(offset: usize, datatype: Datatype, found: &'static str) -> DecodeError {
     DecodeError::new(offset, DecodeErrorKind::WrongElement { datatype, found })
-}
-
-/// An error about the number that ended where `reader` is.
-#[cold]
-fn out_of_range(reader: &Reader<'_>, start: usize, datatype: Datatype) -> DecodeError {
-    let text = String::from_utf8_lossy(reader.read_since(start));
-    let text = shorten(text.trim());
-    DecodeError::new(start, DecodeErrorKind::OutOfRange { text, datatype })
-}
-
-/// As much of a client's text as a message shows.
-pub(super) fn shorten(text: &str) -> String {
-    const SHOWN: usize = 32;
-    let mut shown: String = text.chars().take(SHOWN).collect();
-    if shown.len() < text.len() {
-        shown.push('…');
-    }
-    shown
 }
 
 /// A field of CSV as a float; an empty one is a missing value.

@@ -4,8 +4,8 @@
 //! sees a value.
 
 use super::ValueError;
-use super::column::shorten;
 use super::names::Names;
+use crate::protocol::shown::shortened;
 
 /// Where the cells of each row go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(super) fn order<S: AsRef<str>>(
     let known: Names = places.iter().cloned().collect();
     let mut cells = vec![None; places.len()];
     for (cell, name) in names.iter().enumerate() {
-        let column = || shorten(name.as_ref());
+        let column = || shortened(name.as_ref());
         match known.position(name.as_ref()).and_then(|place| cells.get_mut(place)) {
             Some(taken @ None) => *taken = Some(cell),
             Some(Some(_)) => return Err(ValueError::DuplicateColumn { column: column() }),
@@ -42,7 +42,7 @@ pub(super) fn order<S: AsRef<str>>(
             }
         }
     }
-    let missing = |place: &String| ValueError::MissingColumn { column: place.clone() };
+    let missing = |place: &String| ValueError::MissingColumn { column: shortened(place) };
     let cells =
         cells.into_iter().zip(places).map(|(cell, place)| cell.ok_or_else(|| missing(place)));
     cells.collect::<Result<_, _>>().map(Some)

@@ -10,8 +10,9 @@ use super::column::{BASE64_KEY, Column, Guess, Sink, empty};
 use super::names::Names;
 use super::places::{Placement, order};
 use super::shape::fit;
-use super::{RowKind, ValueError, Values, table};
+use super::{COLUMNS_MAX, RowKind, TENSORS_MAX, ValueError, Values, table};
 use crate::protocol::json::{DecodeError, Reader, Token};
+use crate::protocol::shown::shortened;
 use crate::protocol::tensor::{Shape, Tensor, TensorSpec};
 
 /// The tensors in the making.
@@ -119,8 +120,11 @@ impl<'s> Columns<'s> {
             return Ok(position);
         }
         if self.open.is_none() || self.rows.is_some_and(|rows| rows > 0) {
-            let column = super::column::shorten(name);
+            let column = shortened(name);
             return Err(ValueError::UnexpectedColumn { column, takes: self.takes() });
+        }
+        if self.columns.len() == TENSORS_MAX {
+            return Err(ValueError::TooManyColumns { limit: TENSORS_MAX });
         }
         Ok(self.add(name))
     }
@@ -305,14 +309,14 @@ impl<'s> Columns<'s> {
             }
             let Some(column) = self.columns.get_mut(next) else { return reader.skip() };
             if column.rows > before {
-                return Err(at(ValueError::DuplicateColumn { column: column.name.clone() }));
+                return Err(at(ValueError::DuplicateColumn { column: shortened(&column.name) }));
             }
             next += 1;
             column.read(reader)
         })?;
         match self.columns.iter().find(|column| column.rows == before) {
             Some(column) => {
-                let column = column.name.clone();
+                let column = shortened(&column.name);
                 Err(DecodeError::new(start, ValueError::MissingColumn { column }))
             }
             None => Ok(()),
@@ -388,10 +392,10 @@ impl<'s> Columns<'s> {
             match cell {
                 Some(cell @ None) => *cell = Some(reader.clone()),
                 Some(Some(_)) => {
-                    return Err(at(ValueError::DuplicateColumn { column: name.into() }));
+                    return Err(at(ValueError::DuplicateColumn { column: shortened(name) }));
                 }
                 None => {
-                    let column = super::column::shorten(name);
+                    let column = shortened(name);
                     return Err(at(ValueError::UnexpectedColumn {
                         column,
                         takes: names.list().to_vec(),
@@ -403,7 +407,7 @@ impl<'s> Columns<'s> {
         let column = self.single().map_err(|error| DecodeError::new(start, error))?;
         for (name, cell) in names.list().iter().zip(cells) {
             let missing =
-                || DecodeError::new(start, ValueError::MissingColumn { column: name.clone() });
+                || DecodeError::new(start, ValueError::MissingColumn { column: shortened(name) });
             let mut cell = cell.ok_or_else(missing)?;
             column.read_at(&mut cell, 1).map_err(|error| error.in_key(name))?;
         }
@@ -453,13 +457,13 @@ impl<'s> Columns<'s> {
             }
             match taken.get_mut(position) {
                 Some(taken) if !*taken => *taken = true,
-                _ => return Err(ValueError::DuplicateColumn { column: name.as_ref().to_owned() }),
+                _ => return Err(ValueError::DuplicateColumn { column: shortened(name.as_ref()) }),
             }
             positions.push(position);
         }
         let missing = taken.iter().zip(&self.columns).find(|(taken, _)| !**taken);
         match missing {
-            Some((_, column)) => Err(ValueError::MissingColumn { column: column.name.clone() }),
+            Some((_, column)) => Err(ValueError::MissingColumn { column: shortened(&column.name) }),
             None => Ok(Placement::Each(positions)),
         }
     }
@@ -488,7 +492,7 @@ impl<'s> Columns<'s> {
                     (empty && rows.is_none()).then(|| declared.iter().map(size).collect())
                 };
                 let wrong = || ValueError::Shape {
-                    tensor: column.name.clone(),
+                    tensor: shortened(&column.name),
                     found: shape.to_vec(),
                     expected: declared.clone(),
                 };
@@ -524,6 +528,10 @@ fn keys(reader: &Reader<'_>) -> Result<Names, DecodeError> {
     let mut reader = reader.clone();
     let mut keys = Names::default();
     reader.object(|reader, key| {
+        if keys.list().len() == COLUMNS_MAX {
+            let error = ValueError::TooManyColumns { limit: COLUMNS_MAX };
+            return Err(DecodeError::new(reader.offset(), error));
+        }
         keys.push(key.to_owned());
         reader.skip()
     })?;

@@ -4,15 +4,12 @@
 
 use csv::{ByteRecord, ReaderBuilder};
 
-use super::ValueError;
 use super::column::Sink;
 use super::places::Placement;
 use super::rows::Columns;
+use super::{COLUMNS_MAX, ValueError};
 use crate::protocol::json::DecodeError;
 use crate::protocol::tensor::Datatype;
-
-/// The most columns of a line; a line is held whole, its fields by their ends.
-const COLUMNS_MAX: usize = 65_536;
 
 /// Reads all lines into `columns`.
 pub(super) fn read(
@@ -145,7 +142,10 @@ impl<'a> Lines<'a> {
             return Ok(None);
         }
         if self.record.len() > COLUMNS_MAX {
-            return Err(bad(format!("more than {COLUMNS_MAX} fields in a line")));
+            return Err(DecodeError::new(
+                offset,
+                ValueError::TooManyColumns { limit: COLUMNS_MAX },
+            ));
         }
         let field = |field: &[u8]| {
             let text = std::str::from_utf8(field);

@@ -359,6 +359,75 @@ fn csv_errors_name_the_line_and_the_column() {
     assert!(wrong(invalid).1.contains("not UTF-8"));
 }
 
+/// Names `k0`, `k1` and so on.
+fn keys(count: usize) -> Vec<String> {
+    (0..count).map(|key| format!("k{key}")).collect()
+}
+
+#[test]
+fn there_are_only_so_many_columns_where_nobody_declares_them() {
+    let object = |count| {
+        let members: Vec<String> = keys(count).iter().map(|key| format!("\"{key}\":1")).collect();
+        format!("{{{}}}", members.join(","))
+    };
+    let table = |count| format!("{}\n{}\n", keys(count).join(","), vec!["1"; count].join(","));
+    let split = |count| {
+        let names = keys(count).into_iter().map(Cow::Owned).collect();
+        let cells = format!("[[{}]]", vec!["1"; count].join(","));
+        let rows = Reader::new(cells.as_bytes());
+        bind(&Values::Split { names, rows }, None, "x")
+    };
+    let each = |count| {
+        [
+            instances(&format!("[{}]", object(count)), None),
+            columns(&object(count), None),
+            csv(&table(count), Some(true), None),
+            split(count),
+        ]
+    };
+    for fits in each(TENSORS_MAX) {
+        assert_eq!(fits.unwrap().len(), TENSORS_MAX);
+    }
+    for refused in each(TENSORS_MAX + 1) {
+        let (_, error) = wrong(refused);
+        assert!(error.contains("there are more than 4096 columns"), "{error}");
+    }
+    // The cells of one tensor take little room each; their names are held.
+    let one = [spec("x", Datatype::Fp32, &[-1, -1])];
+    let records = |count| {
+        let rows = format!("[{}]", object(count));
+        bind(
+            &Values::Rows { rows: Reader::new(rows.as_bytes()), kind: RowKind::Records },
+            Some(&one),
+            "x",
+        )
+    };
+    assert_eq!(records(COLUMNS_MAX).unwrap()[0].shape(), [1, COLUMNS_MAX]);
+    let (_, error) = wrong(records(COLUMNS_MAX + 1));
+    assert!(error.contains("there are more than 65536 columns"), "{error}");
+}
+
+#[test]
+fn of_long_names_the_beginning_is_told() {
+    let long = "n".repeat(100_000);
+    let one = [spec("x", Datatype::Fp32, &[-1])];
+    let other = [spec(&long, Datatype::Fp32, &[-1]), spec("y", Datatype::Fp32, &[-1])];
+    for refused in [
+        instances(&format!(r#"[{{"{long}":1}}]"#), Some(&one)),
+        instances(&format!(r#"[{{"{long}":1,"{long}":1}}]"#), None),
+        instances(&format!(r#"[{{"{long}":1}},{{"{long}":[1]}}]"#), None),
+        instances(&format!(r#"[{{"{long}":1}},{{}}]"#), None),
+        instances(r#"[{"z":1}]"#, Some(&other)),
+        columns(&format!(r#"{{"{long}":[[1],2]}}"#), None),
+        csv(&format!("{long},a\n1,1,1\n"), Some(true), None),
+        csv(&format!("{long},{long}\n1,1\n"), Some(true), None),
+        csv(&format!("x\n{long}\n"), Some(true), Some(&one)),
+    ] {
+        let (pointer, error) = wrong(refused);
+        assert!(pointer.len() < 100 && error.len() < 1000, "{error}");
+    }
+}
+
 #[test]
 fn bytes_are_the_one_element_of_the_one_input() {
     let specs = |datatype, shape: &[i64]| vec![spec("image", datatype, shape)];

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::column::BASE64_KEY;
 use crate::protocol::json::{write_f32, write_f64, write_integer, write_string};
+use crate::protocol::shown::shortened;
 use crate::protocol::tensor::{Tensor, TensorData};
 
 /// The most dimensions of a tensor that is written as arrays in arrays.
@@ -193,7 +194,7 @@ fn write_value(out: &mut Vec<u8>, tensor: &Tensor, row: usize, rows: usize) {
 /// When they differ, or one is a scalar.
 pub(super) fn count_rows(tensors: &[Tensor]) -> Result<usize, WriteError> {
     let rows = |tensor: &Tensor| {
-        let scalar = || WriteError::Scalar { tensor: tensor.name().to_owned() };
+        let scalar = || WriteError::Scalar { tensor: shortened(tensor.name()) };
         tensor.shape().first().copied().ok_or_else(scalar)
     };
     let Some(first) = tensors.first() else { return Ok(0) };
@@ -201,7 +202,7 @@ pub(super) fn count_rows(tensors: &[Tensor]) -> Result<usize, WriteError> {
     for tensor in tensors {
         let found = rows(tensor)?;
         if found != expected {
-            let (tensor, first) = (tensor.name().to_owned(), first.name().to_owned());
+            let (tensor, first) = (shortened(tensor.name()), shortened(first.name()));
             return Err(WriteError::Rows { tensor, found, first, expected });
         }
     }
@@ -232,7 +233,7 @@ pub fn write_columns(out: &mut Vec<u8>, tensors: &[Tensor], named: bool) -> Resu
 
 fn check(tensor: &Tensor) -> Result<(), WriteError> {
     let shape = tensor.shape();
-    let name = || tensor.name().to_owned();
+    let name = || shortened(tensor.name());
     if shape.len() > RANK_MAX {
         return Err(WriteError::Rank { tensor: name(), rank: shape.len() });
     }

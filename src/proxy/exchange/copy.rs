@@ -47,7 +47,7 @@ impl Exchange {
         }
         let Some(trial) = &self.snapshot.model(model).trial else { return };
         let Some(shadow) = trial.as_shadow() else { return };
-        let Some(pass) = shadow.gate.choose(self.now) else { return };
+        let Some(pass) = shadow.gate.choose(self.now, self.entropy) else { return };
         let (told, limit) = match admitted.body {
             BodyLength::Known(length) => (length, usize::try_from(length).unwrap_or(usize::MAX)),
             BodyLength::Unknown => (0, UNTOLD_BYTES_MAX),

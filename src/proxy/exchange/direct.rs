@@ -96,8 +96,7 @@ pub(super) async fn dispatch(
             let spoken = whole::spoken(runtime, call.as_ref())?;
             match (call, spoken) {
                 (Some(call), Some(spoken))
-                    if !same_wire(call.dialect, spoken)
-                        || translate::concerns_model(call.operation) =>
+                    if !same_wire(&call, spoken) || translate::concerns_model(call.operation) =>
                 {
                     translate::answer(exchange, runtime, spoken, &call, parts, admitted, body).await
                 }

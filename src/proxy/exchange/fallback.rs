@@ -81,7 +81,7 @@ fn is_held(
         RuntimeKind::Local(_) => true,
         RuntimeKind::Remote(_) if is_short(admitted.body) => true,
         RuntimeKind::Remote(runtime) => match (call, whole::spoken(runtime, call)) {
-            (Some(call), Ok(Some(spoken))) => !same_wire(call.dialect, spoken),
+            (Some(call), Ok(Some(spoken))) => !same_wire(call, spoken),
             (_, Ok(_) | Err(_)) => false,
         },
     }

@@ -108,16 +108,24 @@ pub(super) fn is_json(content_type: Option<&HeaderValue>) -> bool {
     essence.eq_ignore_ascii_case("application/json") || essence.ends_with("+json")
 }
 
-/// Whether JSON has a `NaN` or an `Infinity`, as some encoders write them: outside of strings no other word
-/// has a capital letter of theirs.
+/// Whether JSON has a number that is none, as encoders write it: `NaN` and `Infinity`, or `null` where JSON is taken at
+/// its word. Outside of strings no other word has their letters. A `null` counts in lists only: elsewhere it is a field
+/// without a value, as of a model without a version.
 fn has_broken_number<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> bool {
     let (mut in_string, mut escaped) = (false, false);
+    // What is open, the innermost last: a list is a one. What lies deeper than it is wide is taken for no list.
+    let mut lists: u64 = 0;
     for byte in pieces.flatten() {
         match byte {
             _ if escaped => escaped = false,
             b'\\' if in_string => escaped = true,
             b'"' => in_string = !in_string,
-            b'N' | b'I' if !in_string => return true,
+            _ if in_string => {}
+            b'N' | b'I' => return true,
+            b'n' if lists & 1 == 1 => return true,
+            b'[' => lists = (lists << 1) | 1,
+            b'{' => lists <<= 1,
+            b']' | b'}' => lists >>= 1,
             _ => {}
         }
     }
@@ -141,9 +149,26 @@ mod tests {
         for broken in [r#"{"p":[0.1,NaN]}"#, r#"[-Infinity]"#, r#"{"a\"":"x","y":Infinity}"#] {
             assert!(found(broken), "{broken}");
         }
-        for sound in [r#"{"label":"NaN"}"#, r#"{"I\"N":[1.5e-3,true,null]}"#, "", r#"["\\"]"#] {
+        for sound in [r#"{"label":"NaN"}"#, r#"{"I\"N":[1.5e-3,true]}"#, "", r#"["\\"]"#] {
             assert!(clean(sound), "{sound}");
         }
+    }
+
+    #[test]
+    fn a_null_is_a_number_that_is_none_in_lists_only() {
+        let broken = |text: &str| has_broken_number(std::iter::once(text.as_bytes()));
+        // As servers that encode with orjson write it.
+        assert!(broken(
+            r#"{"model_version":null,"outputs":[{"data":[0.1,null],"parameters":null}]}"#
+        ));
+        assert!(broken(r#"{"predictions":[[0.5,0.5],[null,1.0]]}"#));
+        let sound =
+            r#"{"id":null,"outputs":[{"parameters":null,"data":[1,2]},{"data":[]}],"v":null}"#;
+        assert!(!broken(sound) && !broken("null") && !broken(r#"["null"]"#));
+        let (deep, up) = ("[".repeat(100), "]".repeat(100));
+        assert!(broken(&format!("{deep}null")) && !broken(&format!("{deep}{up}null")));
+        let within = format!("[{}1{},null]", "{\"a\":".repeat(70), "}".repeat(70));
+        assert!(!broken(&within), "what is beyond is missed, and nothing else is taken for it");
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(super) fn failed(problem: &Problem) -> PairOutcome {
     match problem.cause {
         // A model that panics, or whose output has no form, gave no valid output.
         Cause::ModelPanic | Cause::NoForm | Cause::Garbage => PairOutcome::Invalid,
-        _ => PairOutcome::Differs,
+        _ => PairOutcome::Failed,
     }
 }
 

@@ -1,5 +1,5 @@
-//! What bounds the copies of a trial: so many under way at a time, so many a second, and fewer where the
-//! version takes long.
+//! What bounds the copies of a trial: so many under way at a time, so many a second, a share of the requests, and
+//! fewer where the version takes long.
 //!
 //! Owns the choice of requests that are copied, and the count of those that were chosen and dropped all the
 //! same. Never waits: what does not fit is not copied.
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use crate::domain::ids::{Entropy, Permille};
 use crate::domain::trial::pairs::Copies;
 
 /// Why a chosen request was not copied, or its copy not compared.
@@ -43,6 +44,7 @@ impl Dropped {
 pub struct Gate {
     made: Instant,
     concurrency: u32,
+    share: Permille,
     /// The shortest time between two copies, in microseconds.
     interval_min: u64,
     /// The time between two copies now.
@@ -68,11 +70,12 @@ impl Drop for Pass {
 const FILL: f64 = 0.75;
 
 impl Gate {
-    pub(super) fn new(concurrency: u32, rate: u32) -> Self {
+    pub(super) fn new(concurrency: u32, rate: u32, share: Permille) -> Self {
         let interval_min = 1_000_000 / u64::from(rate.max(1));
         Self {
             made: Instant::now(),
             concurrency: concurrency.max(1),
+            share,
             interval_min,
             interval: AtomicU64::new(interval_min),
             due: AtomicU64::new(0),
@@ -82,8 +85,12 @@ impl Gate {
         }
     }
 
-    /// Whether the request of now is copied. `None` where none is due, or there is no place.
-    pub fn choose(&self, now: Instant) -> Option<Pass> {
+    /// Whether the request of now is copied. `None` where it is not one of those that may be, none is due, or there is
+    /// no place.
+    pub fn choose(&self, now: Instant, entropy: Entropy) -> Option<Pass> {
+        if !self.may_copy(entropy) {
+            return None;
+        }
         let now = micros(now.saturating_duration_since(self.made));
         let due = self.due.load(Relaxed);
         if now < due {
@@ -99,6 +106,13 @@ impl Gate {
             return None;
         }
         Some(Pass(Arc::clone(&self.under_way)))
+    }
+
+    /// Whether a request falls into the share that may be copied.
+    fn may_copy(&self, entropy: Entropy) -> bool {
+        // Another mixture than those that draw a version and a row.
+        let drawn = (entropy.0 ^ (entropy.0 >> 31)).wrapping_mul(0xd6e8_feb8_6659_fd93) >> 32;
+        drawn % 1000 < u64::from(self.share.thousandths())
     }
 
     /// A chosen request has not become a pair.
@@ -150,21 +164,35 @@ mod tests {
 
     #[test]
     fn no_more_are_under_way_than_may_be_and_each_drop_counts() {
-        let gate = Gate::new(2, 1_000_000);
+        let gate = Gate::new(2, 1_000_000, Permille::ALL);
         let from = gate.made;
         let at = |ms: u64| from + Duration::from_millis(ms);
-        let (first, second) = (gate.choose(at(1)), gate.choose(at(2)));
+        let choose = |ms: u64| gate.choose(at(ms), Entropy(0));
+        let (first, second) = (choose(1), choose(2));
         assert!(first.is_some() && second.is_some());
-        assert!(gate.choose(at(3)).is_none());
+        assert!(choose(3).is_none());
         assert_eq!(gate.copies(), Copies { chosen: 3, dropped: 1 });
         assert_eq!(gate.dropped(Dropped::Busy), 1);
         drop(first);
-        assert!(gate.choose(at(4)).is_some());
+        assert!(choose(4).is_some());
+    }
+
+    #[test]
+    fn no_larger_share_of_the_requests_is_copied() {
+        let gate = Gate::new(1_000_000, 1_000_000, Permille::saturating(10));
+        let mut random = fastrand::Rng::with_seed(3);
+        let from = gate.made;
+        let drawn = |n: u64| gate.choose(from + Duration::from_millis(n), Entropy(random.u64(..)));
+        let copied = (1..=100_000).map(drawn).filter(Option::is_some).count();
+        assert!((800..=1200).contains(&copied), "{copied} of 100000");
+        assert_eq!(gate.copies().dropped, 0, "the others were never chosen");
+        let none = Gate::new(8, 50, Permille::NONE);
+        assert!(none.choose(from + Duration::from_secs(1), Entropy(0)).is_none());
     }
 
     #[test]
     fn what_a_kill_switch_drops_is_counted_and_slows_nothing_down() {
-        let gate = Gate::new(2, 100);
+        let gate = Gate::new(2, 100, Permille::ALL);
         gate.drop_one(Dropped::Over);
         assert_eq!((gate.dropped(Dropped::Over), gate.copies().dropped), (1, 0));
         assert_eq!(gate.interval.load(Relaxed), gate.interval_min);
@@ -175,10 +203,10 @@ mod tests {
 
     #[test]
     fn copies_are_no_denser_than_the_rate() {
-        let gate = Gate::new(8, 100);
+        let gate = Gate::new(8, 100, Permille::ALL);
         let from = gate.made;
-        let chosen =
-            (0..1000).filter(|ms| gate.choose(from + Duration::from_millis(*ms)).is_some());
+        let chosen = (0..1000)
+            .filter(|ms| gate.choose(from + Duration::from_millis(*ms), Entropy(*ms)).is_some());
         assert_eq!(chosen.count(), 100);
         assert_eq!(gate.copies().dropped, 0, "what is not due is not dropped");
     }
@@ -187,7 +215,7 @@ mod tests {
     /// after that hardly drops one.
     #[test]
     fn slow_versions_get_fewer_copies_rather_than_drops() {
-        let gate = Gate::new(2, 1000);
+        let gate = Gate::new(2, 1000, Permille::ALL);
         let from = gate.made;
         let mut under_way: Vec<(u64, Pass)> = Vec::new();
         let mut early = Copies::default();
@@ -196,7 +224,7 @@ mod tests {
                 under_way.remove(at);
                 gate.settle(Duration::from_millis(300));
             }
-            if let Some(pass) = gate.choose(from + Duration::from_millis(ms)) {
+            if let Some(pass) = gate.choose(from + Duration::from_millis(ms), Entropy(ms)) {
                 under_way.push((ms + 300, pass));
             }
             if ms == 10_000 {

@@ -1,7 +1,7 @@
 //! What the counts promise: nothing is lost between workers, steps and looks.
 
 use super::*;
-use crate::domain::ids::VersionName;
+use crate::domain::ids::{Entropy, VersionName};
 use crate::domain::lifecycle::evidence::Metric;
 use crate::domain::trial::pairs::PairOutcome;
 
@@ -118,7 +118,7 @@ fn pairs_and_drops_become_evidence() {
     let shadow = trial.as_shadow().expect("a trial on copies");
     let now = std::time::Instant::now() + Duration::from_secs(1);
     for n in 0..10u64 {
-        let pass = shadow.gate.choose(now + Duration::from_secs(n));
+        let pass = shadow.gate.choose(now + Duration::from_secs(n), Entropy(n));
         assert!(pass.is_some());
         let times = Some((Duration::from_millis(5), Duration::from_millis(6)));
         shadow.compare(&Pair { likeness: PairOutcome::Agrees.into(), times, replayed: false });

@@ -2,6 +2,8 @@
 
     loan.py WHEEL DIRECTORY
 
+With the rows comes what became of these loans.
+
 The data ships in the wheel (Apache-2.0); nothing of the package is run. It changes at row 25,000 of the analysis
 part: car_value, salary_range, loan_length and repaid_loan_on_prev_car (NannyML's documentation of the data).
 """
@@ -41,10 +43,14 @@ def number(column, text):
     return float(text.rstrip("%"))
 
 
-def table(wheel, name):
+def read(wheel, name):
     with zipfile.ZipFile(wheel) as files:
         text = files.read(f"{FOLDER}/{name}.csv").decode()
-    rows = list(csv.DictReader(io.StringIO(text)))
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def table(wheel, name):
+    rows = read(wheel, name)
     values = np.array([[number(column, row[column]) for column in COLUMNS] for row in rows], dtype=np.float32)
     return rows, values
 
@@ -64,8 +70,11 @@ def main(wheel, folder):
         writer.writerow(COLUMNS)
         writer.writerows(values.tolist())
     _, later = table(wheel, "synthetic_car_loan_analysis")
-    kept = later[CHANGE - BEFORE : CHANGE + AFTER]
-    (folder / "rows.json").write_text(json.dumps({"change": BEFORE, "rows": kept.tolist()}))
+    kept = slice(CHANGE - BEFORE, CHANGE + AFTER)
+    targets = read(wheel, "synthetic_car_loan_analysis_target")
+    repaid = [str(int(float(row["repaid"]))) for row in targets[kept]]
+    told = {"change": BEFORE, "rows": later[kept].tolist(), "repaid": repaid}
+    (folder / "rows.json").write_text(json.dumps(told))
 
 
 if __name__ == "__main__":

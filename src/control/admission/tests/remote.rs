@@ -8,15 +8,15 @@ use super::*;
 use crate::domain::dialect::Dialect;
 use crate::domain::spec::SpokenDialect;
 
-/// A version at backends with what lies in `folder` beside it.
+/// A version at backends; its model has the golden set that lies in `folder`.
 fn at(addresses: &[BackendAddress], version: Option<&str>, folder: Option<&Folder>) -> Subject {
     let spec = BackendsSpec {
         dialect: SpokenDialect::Asked,
         remote_version: version.map(str::to_owned),
         ..BackendsSpec::new(addresses.to_vec())
     };
-    let folder = folder.map(|folder| folder.path().to_path_buf());
-    subject("v7", Where::Remote { addresses: addresses.to_vec(), spec, folder })
+    let golden = folder.map(|folder| folder.path().join("golden.jsonl"));
+    subject("v7", Where::Remote { addresses: addresses.to_vec(), spec, golden })
 }
 
 fn beside() -> Folder {
@@ -24,19 +24,40 @@ fn beside() -> Folder {
 }
 
 #[tokio::test]
-async fn sound_servers_pass_every_check_that_a_file_has() {
+async fn sound_servers_pass_every_check_but_that_of_a_baseline() {
     let servers = [Oip::default().start().await, Oip::default().start().await];
-    let folder = beside().with("baseline.json", BASELINE);
+    let folder = beside();
     let subject = at(&servers, Some("7"), Some(&folder));
     let found = checked(&subject, Some(&subject)).await;
-    assert_eq!(found.that(Outcome::Passed).len(), 10, "{found:#?}");
+    assert_eq!(found.that(Outcome::Passed).len(), 9, "{found:#?}");
+    assert_eq!(found.that(Outcome::Skipped), [CheckKind::Baseline], "{found:#?}");
     let (_, detail) = found.of(CheckKind::Identity);
     assert_eq!(detail, "2 backends serve m/7 and do not answer for names that nobody has");
     let admission = admission(Limits::default());
     let warmth = admission.warm(&subject, Steady(1)).await.expect("warm");
     assert!(warmth.runs >= 20, "{warmth:?}");
     let looked = admission.look(&subject, Steady(1)).await.expect("a look");
-    assert_eq!(looked.look.found, LookFound::Sound);
+    assert_eq!((looked.look.found, looked.golden), (LookFound::Sound, true));
+}
+
+/// The operator's file is nobody's release.
+#[tokio::test]
+async fn a_golden_set_that_cannot_be_read_condemns_no_server() {
+    let folder = Folder::new(b"").with("golden.jsonl", "nothing");
+    let subject = at(&[Oip::default().start().await], Some("7"), Some(&folder));
+    let admission = admission(Limits::default());
+    let error = admission.check(&subject, None, Steady(0)).await.expect_err("no verdict");
+    let why = error.to_string();
+    assert!(why.starts_with("the golden set of its model cannot be used: line 1 of "), "{why}");
+    let error = admission.look(&subject, Steady(0)).await.expect_err("no verdict");
+    assert!(matches!(error, CheckError::Golden(_)), "{error}");
+    let mended = folder.with("golden.jsonl", &golden(60, true));
+    let subject = at(&[Oip::default().start().await], Some("7"), Some(&mended));
+    assert_eq!(checked(&subject, None).await.of(CheckKind::Golden).0, Outcome::Passed);
+    let none = at(&[Oip::default().start().await], Some("7"), None);
+    let found = checked(&none, None).await;
+    let skipped = (Outcome::Skipped, "its model has no `release.golden`");
+    assert_eq!(found.of(CheckKind::Golden), skipped, "{found:#?}");
 }
 
 #[tokio::test]

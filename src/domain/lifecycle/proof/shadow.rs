@@ -39,7 +39,7 @@ impl Tried {
 
 /// That a version agrees too seldom, if that was measured: for it not even the policy lets it pass.
 pub fn disagrees(evidence: &ShadowEvidence, policy: &ShadowPolicy) -> Option<Verdict> {
-    let high = evidence.agreement_high.filter(|_| !evidence.labels_better && policy.pairs > 0)?;
+    let high = evidence.agreement_high.filter(|_| policy.pairs > 0)?;
     let why = format!(
         "at most {:.1}% of its answers agree with the champion's, by {} pairs; {:.1}% are asked for",
         high * 100.0,
@@ -75,15 +75,13 @@ pub fn may_take_traffic(evidence: &ShadowEvidence, policy: &ShadowPolicy) -> Res
     if evidence.pairs < policy.pairs {
         lacking.push(format!("{} of {} compared pairs", evidence.pairs, policy.pairs));
     }
-    if !evidence.labels_better {
-        match evidence.agreement_low {
-            None => lacking.push("a measured agreement".to_owned()),
-            Some(low) if low >= policy.agreement => {}
-            Some(low) => lacking.push(format!(
-                "an agreement of at least {:.3}; its lower bound is {low:.3}",
-                policy.agreement
-            )),
-        }
+    match evidence.agreement_low {
+        None => lacking.push("a measured agreement".to_owned()),
+        Some(low) if low >= policy.agreement => {}
+        Some(low) => lacking.push(format!(
+            "an agreement of at least {:.3}; its lower bound is {low:.3}",
+            policy.agreement
+        )),
     }
     match evidence.slower_high {
         None => lacking.push("a measured latency ratio".to_owned()),
@@ -102,8 +100,7 @@ pub fn may_take_traffic(evidence: &ShadowEvidence, policy: &ShadowPolicy) -> Res
         ));
     }
     // Here as well.
-    let shift = evidence.shift.as_ref().filter(|_| !evidence.labels_better);
-    if let Some(shift) = shift
+    if let Some(shift) = &evidence.shift
         && shift.low.partial_cmp(&policy.shift).is_none_or(Ordering::is_gt)
     {
         lacking.push(format!(

@@ -168,6 +168,7 @@ impl State {
             released: None,
             rollout: 0,
             deaths: Deaths::default(),
+            agreed: None,
         };
         entry.versions.insert(version.clone(), Arc::new(fresh));
         Ok(())
@@ -266,8 +267,10 @@ impl State {
                 model.rollouts += 1;
                 version.rollout = model.rollouts;
                 version.deaths = Deaths::default();
+                version.agreed = None;
                 keep(&mut model.started, at, STARTED_MAX);
             }
+            Edge::Expose(tried, _) => version.agreed = tried.evidence().agreement_low,
             Edge::Begin(_) | Edge::Promote(_) | Edge::Return(_) | Edge::Recall(_) => {
                 version.lived = Some(at);
                 version.released.get_or_insert(at);
@@ -300,7 +303,6 @@ impl State {
             | Edge::Warm(_)
             | Edge::Try(_)
             | Edge::Ready(_)
-            | Edge::Expose(..)
             | Edge::Step(..)
             | Edge::Extend(_)
             | Edge::StandBy

@@ -3,7 +3,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::stats::layout::{Feature, FeatureKind, Layout, Role, Value};
+use crate::domain::stats::layout::{Edges, Feature, FeatureKind, Layout, Role, Value};
+use crate::domain::stats::rings::KEPT;
 
 fn latencies() -> impl Strategy<Value = Vec<(u32, Option<u32>, Option<u32>)>> {
     let time = 0u32..20_000_000;
@@ -113,4 +114,30 @@ fn the_newest_layout_of_a_window_is_counted() {
     window.add_values(&counts(LAYOUTS_MAX + 1));
     let last = window.values_by(counts(LAYOUTS_MAX + 1).layout().hash()).expect("the last");
     assert_eq!(last.features()[0].valid(), 2);
+}
+
+/// What the documentation says of the memory of windows.
+#[test]
+fn five_versions_of_twenty_features_take_about_as_much_as_is_told() {
+    let edges: Vec<f64> = (1..60).map(f64::from).collect();
+    let feature = |at: usize| {
+        let edges = Edges::new(&edges, &[]).expect("they ascend");
+        Feature::new(&*format!("x{at}"), Role::Input, FeatureKind::Numeric(edges))
+    };
+    let layout = Layout::new((0..20).map(feature).collect()).expect("a layout");
+    let mut window = WindowCounts::default();
+    window.add_values(&Counts::new(Arc::new(layout)));
+    let mut recorder = TrafficRecorder::default();
+    for at in 0_u32..1000 {
+        // From 5 to 10 milliseconds, and a few up to 40.
+        let t_ttfb = 5000 + at * 5 + if at.is_multiple_of(50) { at * 30 } else { 0 };
+        let latency =
+            Latency { t_total: t_ttfb + 60 + at % 40, t_ttfb: Some(t_ttfb), ..Latency::default() };
+        recorder.record(Outcome::Ok, None, &latency);
+        window.inputs.add(u128::from(at));
+    }
+    window.traffic.add_recorded(&recorder);
+    let (bytes, windows) = (window.bytes(), 5 * KEPT.iter().sum::<usize>());
+    assert!((22..29).contains(&(bytes >> 10)), "{bytes}");
+    assert!((12..17).contains(&(bytes * windows >> 20)), "{} in all", bytes * windows);
 }

@@ -96,7 +96,7 @@ fn ready_must_be_there_if_asked_for_and_true_if_there() {
         assert!(words.contains("is not what `READY` beside it says"), "{name}: {words}");
     }
     write(format!("{}  other.onnx\n", hex(&digest)));
-    assert!(refusal(&spec, digest).contains("it has digests, but none of model.onnx"));
+    assert!(refusal(&spec, digest).contains("READY has digests, but none of model.onnx"));
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn ready_must_be_true_about_the_data_beside_the_model_too() {
     let further = Further::from([("parts/w.bin".to_owned(), [1; 32])]);
     let ready = |name: &str, digest: u8| {
         let text = format!("{}  model.onnx\n{}  {name}\n", "00".repeat(32), hex(&[digest; 32]));
-        agree(&text, path, [0; 32], &further)
+        agree(text.as_bytes(), path, [0; 32], &further)
     };
     for name in ["parts/w.bin", "./parts/w.bin", "v1/parts/w.bin"] {
         assert_eq!(ready(name, 1), Ok(()), "{name}");

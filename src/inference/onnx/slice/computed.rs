@@ -1,9 +1,10 @@
-//! A Slice whose bounds are not written in the file.
+//! A Slice whose bounds are inputs.
 //!
-//! Owns what becomes of them: those that are numbers once shapes are known are cut as constant ones are; those that
+//! Owns what becomes of them: those that are constants, or numbers once shapes are known, are cut as attributes are; those that
 //! follow from the sizes of a request are left to tract, and `parts` looks at them; those that values decide
 //! are clipped while the model runs ([`Moving`]). tract has no steps for the last ones, nor bounds that must be
-//! clipped. Axes and steps must be constants.
+//! clipped, and gives their length a symbol of a scope that is gone when the model runs. Axes and steps must be
+//! constants.
 
 use std::collections::HashMap;
 
@@ -17,11 +18,11 @@ use tract_onnx::tract_hir::internal::{
     TypedNode, TypedOp,
 };
 use tract_onnx::tract_hir::internal::{as_op, bail, op_as_typed_op, op_out_of_plan};
-use tract_onnx::tract_hir::tract_core::ops::array::{DynSlice, Slice as Within, StridedSlice};
+use tract_onnx::tract_hir::tract_core::ops::array::{Slice as Within, StridedSlice};
 
-use super::{Clipped, Cut, integers};
+use super::{Clipped, Cut};
 use crate::inference::onnx::bounded::numbers;
-use crate::inference::onnx::wiring::{self, Built, Wiring};
+use crate::inference::onnx::wiring::{self, Built, Wiring, integers};
 
 /// The inputs of a node, by position among those that are given.
 mod input {
@@ -38,7 +39,7 @@ struct Computed {
 
 /// Takes the places of a dimension between two bounds that come as inputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::inference::onnx) struct Moving {
+struct Moving {
     axis: usize,
     step: i64,
     /// How many there are, which nothing but a run tells.
@@ -91,34 +92,36 @@ impl Computed {
             shrink_axis_mask: 0,
         }
     }
+}
 
-    /// Wires the parts between bounds that values decide; `places` are the axis and the step of each.
-    fn moving(
-        &self,
-        prefix: &str,
-        model: &mut TypedModel,
-        inputs: &[OutletId],
-        places: &[Cut],
-    ) -> TractResult<OutletId> {
-        let [data, starts, ends, ..] = *inputs else {
-            bail!("Slice takes data, starts and ends");
+/// Wires the parts between bounds that values decide; `places` are the axis and the step of each.
+fn moving(
+    prefix: &str,
+    model: &mut TypedModel,
+    inputs: &[OutletId],
+    places: &[Cut],
+) -> TractResult<OutletId> {
+    let [data, starts, ends, ..] = *inputs else {
+        bail!("Slice takes data, starts and ends");
+    };
+    let rank = model.outlet_fact(data)?.rank();
+    let mut output = data;
+    for (place, cut) in places.iter().enumerate() {
+        let mut one = |name: &str, list: OutletId| {
+            let name = format!("{prefix}.{name}-{place}");
+            let part = wiring::node(&name, model, Within::new(0, place, place + 1), &[list])?;
+            wiring::node(format!("{name}-alone"), model, AxisOp::Rm(0), &[part])
         };
-        let rank = model.outlet_fact(data)?.rank();
-        let mut output = data;
-        for (place, cut) in places.iter().enumerate() {
-            let mut one = |name: &str, list: OutletId| {
-                let name = format!("{prefix}.{name}-{place}");
-                let part = wiring::node(&name, model, Within::new(0, place, place + 1), &[list])?;
-                wiring::node(format!("{name}-alone"), model, AxisOp::Rm(0), &[part])
-            };
-            let (start, end) = (one("start", starts)?, one("end", ends)?);
-            let len = TDim::Sym(model.symbols.new_with_prefix("l"));
-            let moving = Moving { axis: cut.axis(rank)?, step: cut.step, len };
-            let name = format!("{prefix}.part-{place}");
-            output = wiring::node(name, model, moving, &[output, start, end])?;
-        }
-        Ok(output)
+        let (start, end) = (one("start", starts)?, one("end", ends)?);
+        let len = TDim::Sym(model.symbols.new_with_prefix("l"));
+        let moving = Moving { axis: cut.axis(rank)?, step: cut.step, len };
+        let name = format!("{prefix}.part-{place}");
+        output = wiring::node(name, model, moving, &[output, start, end])?;
     }
+    if output != data {
+        model.rename_node(output.node, prefix)?;
+    }
+    Ok(output)
 }
 
 impl Wiring for Computed {
@@ -151,15 +154,13 @@ impl Wiring for Computed {
         };
         let unknown = vec![0; count];
         let places = Cut::all(&unknown, &unknown, axes.as_deref(), steps.as_deref())?;
-        let gaps = places.iter().any(|cut| cut.step != 1);
-        let symbolic = value(input::STARTS).is_some() && value(input::ENDS).is_some();
-        let output = match (symbolic, gaps) {
-            (true, true) => bail!("steps of Slice between bounds that follow from sizes"),
-            (_, false) => wiring::node(prefix, model, self.stock(), inputs)?,
-            (false, true) => self.moving(prefix, model, inputs, &places)?,
-        };
-        model.rename_node(output.node, prefix)?;
-        Ok(output)
+        if value(input::STARTS).is_none() || value(input::ENDS).is_none() {
+            return moving(prefix, model, inputs, &places);
+        }
+        if places.iter().any(|cut| cut.step != 1) {
+            bail!("steps of Slice between bounds that follow from sizes");
+        }
+        wiring::node(prefix, model, self.stock(), inputs)
     }
 
     fn rules<'r, 'p: 'r, 's: 'r>(
@@ -228,13 +229,6 @@ impl Computed {
             }
         }
         solver.equals(&output.shape, shape)
-    }
-}
-
-impl Moving {
-    /// What tract does not clip.
-    pub(in crate::inference::onnx) fn instead_of(op: &DynSlice) -> Self {
-        Self { axis: op.axis, step: 1, len: op.len.clone() }
     }
 }
 

@@ -1,12 +1,11 @@
 //! What a look leaves out: minutes in which the gateway was down, and versions that were replaced.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use super::*;
 use crate::domain::ids::{Permille, VersionName};
 use crate::domain::record::{Latency, Outcome};
-use crate::domain::spec::{BackendsSpec, Intent, ModelSpec, VersionSpec};
+use crate::domain::spec::{BackendsSpec, Intent, ModelSpec, VersionSpec, examples};
 use crate::domain::stats::drift::Policy;
 use crate::domain::stats::drift::docket::{Docket, Judgement};
 use crate::domain::stats::layout::Value;
@@ -28,45 +27,10 @@ fn intent() -> Intent {
         BTreeMap::from([(VersionName::new("v1"), VersionSpec::Backends(BackendsSpec::default()))]);
     let model = ModelSpec {
         versions,
-        aliases: Default::default(),
         traffic: BTreeMap::from([(VersionName::new("v1"), Permille::ALL)]),
-        trial: None,
-        shadow: None,
-        killed: None,
-        killed_versions: Default::default(),
-        sticky: None,
-        balance: Default::default(),
-        timeouts: Default::default(),
-        keep_alive: Default::default(),
-        execution: Default::default(),
-        recording: Default::default(),
-        monitor: Default::default(),
-        alarms: Default::default(),
-        labels: None,
-        lifecycle: None,
+        ..examples::model()
     };
-    Intent {
-        node: "test".to_owned(),
-        listen: SocketAddr::from(([127, 0, 0, 1], 1)),
-        admin: SocketAddr::from(([127, 0, 0, 1], 2)),
-        data_dir: "data".into(),
-        workers: None,
-        models: BTreeMap::from([(ModelName::new("m"), model)]),
-        pools: BTreeMap::new(),
-        routes: BTreeMap::new(),
-        limits: Default::default(),
-        protocols: Default::default(),
-        forwarding: Default::default(),
-        inference: Default::default(),
-        log: Default::default(),
-        sinks: BTreeMap::new(),
-        discovery: BTreeMap::new(),
-        feedback: Default::default(),
-        monitor: Default::default(),
-        alarms: Default::default(),
-        drain: Default::default(),
-        telemetry: Default::default(),
-    }
+    Intent { models: BTreeMap::from([(ModelName::new("m"), model)]), ..examples::intent() }
 }
 
 struct Bench {
@@ -78,7 +42,12 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let store = Arc::new(Store::new(u64::MAX));
+        Self::remembering(u64::MAX)
+    }
+
+    /// With so many bytes for windows.
+    fn remembering(memory: u64) -> Self {
+        let store = Arc::new(Store::new(memory));
         let reader = MonitorReader::new(Arc::clone(&store));
         let quality = QualityReader::without_labels(reader.clone());
         let (watch, alarms) = Alarms::rehearse(&intent(), quality);
@@ -125,6 +94,46 @@ fn a_planned_stop_is_no_silence_and_no_part_of_what_is_usual() {
     // Silence of a process that runs is still told.
     (5..20).for_each(|at| bench.minute(now.plus(at), now.plus(at + 1), &[]));
     assert_eq!(bench.active(), [(String::new(), AlarmKind::Silence)]);
+}
+
+#[test]
+fn minutes_in_which_the_machine_slept_are_no_silence() {
+    let mut bench = Bench::new();
+    let first = Minute(600_000);
+    let serve = |bench: &mut Bench, minutes: std::ops::Range<u32>, requests: u32| {
+        for at in minutes.map(|at| first.plus(at)) {
+            bench.minute(at, at.plus(1), &[("v1", requests)]);
+        }
+    };
+    serve(&mut bench, 0..240, 20);
+    let before = bench.watch.ledger.with_history("m", |history| history.clone());
+    // It wakes up, and half an hour is closed at once. The same where the clock was set ahead.
+    (240..270).for_each(|at| bench.minute(first.plus(at), first.plus(270), &[]));
+    let after = bench.watch.ledger.with_history("m", |history| history.clone());
+    assert_eq!((bench.active(), after), (Vec::new(), before));
+    serve(&mut bench, 270..280, 20);
+    assert_eq!(bench.active(), []);
+    serve(&mut bench, 280..295, 0);
+    assert_eq!(bench.active(), [(String::new(), AlarmKind::Silence)], "this is one");
+}
+
+#[test]
+fn a_window_that_the_memory_does_not_reach_back_to_says_nothing_about_the_rate() {
+    for (window, reaches) in [(10, true), (30, false)] {
+        let mut bench = Bench::remembering(0);
+        let rules = bench.watch.models.get_mut(&ModelName::new("m")).expect("it is watched");
+        for (_, switched) in rules.all_mut().filter(|(kind, _)| *kind == AlarmKind::RequestRate) {
+            switched.rule.window = window;
+        }
+        let first = Minute(600_000);
+        for at in 0..150 {
+            bench.minute(first.plus(at), first.plus(at + 1), &[("v1", 20)]);
+            bench.store.shed(|_, _| true);
+        }
+        let now = u64::from(first.0) + 149;
+        let usual = bench.watch.ledger.with_history("m", |history| history.usual(now));
+        assert_eq!(usual.map(|usual| usual.trough), reaches.then_some(200), "{window} minutes");
+    }
 }
 
 /// What is concluded of hours in which so many of a hundred values are the first one.

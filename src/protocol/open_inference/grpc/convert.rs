@@ -14,7 +14,8 @@ use super::messages::{
     ParameterChoice,
 };
 use crate::protocol::infer::{InferRequest, InferResponse, Parameter, Parameters, RequestedOutput};
-use crate::protocol::open_inference::RESERVED_PREFIX;
+use crate::protocol::open_inference::{RESERVED_PREFIX, SHARED_MEMORY_PREFIX, kept};
+use crate::protocol::shown::shortened;
 use crate::protocol::tensor::{
     BinaryError, Datatype, ElementTooLong, Shape, ShapeMismatch, Span, Tensor, TensorData,
     element_count,
@@ -135,7 +136,7 @@ impl TryFrom<ModelInferRequest> for InferCall {
         message.parameters.remove(EMPTY_FINAL_RESPONSE);
         let reserved = message.parameters.keys().find(|key| key.starts_with(RESERVED_PREFIX));
         if let Some(key) = reserved {
-            return Err(MessageError::ReservedParameter(shown(key)));
+            return Err(MessageError::ReservedParameter(shortened(key)));
         }
         let form = form_of(&message.inputs, &message.raw_input_contents);
         let inputs = tensors(message.inputs, &message.raw_input_contents)?;
@@ -159,7 +160,10 @@ impl TryFrom<ModelInferRequest> for InferCall {
 impl TryFrom<ModelInferResponse> for InferResponse<'static> {
     type Error = MessageError;
 
-    fn try_from(message: ModelInferResponse) -> Result<Self, MessageError> {
+    /// As from JSON, parameters without a value are passed over.
+    fn try_from(mut message: ModelInferResponse) -> Result<Self, MessageError> {
+        drop_empty(&mut message.parameters);
+        message.outputs.iter_mut().for_each(|output| drop_empty(&mut output.parameters));
         Ok(Self {
             id: Some(message.id).filter(|id| !id.is_empty()).map(Cow::Owned),
             model_name: message.model_name.into(),
@@ -228,7 +232,7 @@ fn tensors(messages: Vec<InferTensor>, raw: &[Bytes]) -> Result<Vec<Tensor>, Mes
     if !raw.is_empty() {
         let filled = |tensor: &&InferTensor| tensor.contents.as_ref().is_some_and(contents::is_set);
         if let Some(tensor) = messages.iter().find(filled) {
-            return Err(MessageError::Mixed { tensor: shown(&tensor.name) });
+            return Err(MessageError::Mixed { tensor: shortened(&tensor.name) });
         }
         if raw.len() != messages.len() {
             return Err(MessageError::RawCount { raw: raw.len(), tensors: messages.len() });
@@ -239,12 +243,15 @@ fn tensors(messages: Vec<InferTensor>, raw: &[Bytes]) -> Result<Vec<Tensor>, Mes
 }
 
 fn tensor(message: InferTensor, raw: Option<&Bytes>) -> Result<Tensor, MessageError> {
-    let name = shown(&message.name);
-    if message.parameters.keys().any(|key| key.starts_with("shared_memory_")) {
+    let name = shortened(&message.name);
+    if message.parameters.keys().any(|key| key.starts_with(SHARED_MEMORY_PREFIX)) {
         return Err(MessageError::SharedMemory { tensor: name });
     }
     let Some(datatype) = Datatype::parse(&message.datatype) else {
-        return Err(MessageError::Datatype { tensor: name, datatype: shown(&message.datatype) });
+        return Err(MessageError::Datatype {
+            tensor: name,
+            datatype: shortened(&message.datatype),
+        });
     };
     let dimension = |&dimension: &i64| usize::try_from(dimension).map_err(|_negative| dimension);
     let shape = message.shape.iter().map(dimension).collect::<Result<Shape, i64>>();
@@ -264,8 +271,10 @@ fn tensor(message: InferTensor, raw: Option<&Bytes>) -> Result<Tensor, MessageEr
                 .map_err(|error| MessageError::Contents { tensor: name.clone(), error })?
         }
     };
-    Tensor::new(message.name, shape, data)
-        .map_err(|error| MessageError::Shape { tensor: name, error })
+    let parameters = kept(read_parameters(message.parameters)?);
+    let tensor = Tensor::new(message.name, shape, data);
+    let tensor = tensor.map_err(|error| MessageError::Shape { tensor: name, error })?;
+    Ok(tensor.with_parameters(parameters))
 }
 
 fn write_tensors(
@@ -275,7 +284,7 @@ fn write_tensors(
     let half = |tensor: &Tensor| matches!(tensor.datatype(), Datatype::Fp16 | Datatype::Bf16);
     let typed = form == ContentsForm::Typed && !tensors.iter().any(half);
     let (mut messages, mut raw) = (Vec::with_capacity(tensors.len()), Vec::new());
-    for tensor in tensors {
+    for mut tensor in tensors {
         let mut message = InferTensor {
             name: tensor.name().to_owned(),
             datatype: tensor.datatype().as_str().to_owned(),
@@ -284,7 +293,8 @@ fn write_tensors(
                 .iter()
                 .map(|&dim| i64::try_from(dim).unwrap_or(i64::MAX))
                 .collect(),
-            ..InferTensor::default()
+            parameters: write_parameters(tensor.take_parameters()),
+            contents: None,
         };
         let data = tensor.into_data();
         if typed {
@@ -295,6 +305,11 @@ fn write_tensors(
         messages.push(message);
     }
     Ok((messages, raw))
+}
+
+/// Takes out what has no value.
+fn drop_empty(parameters: &mut BTreeMap<String, InferParameter>) {
+    parameters.retain(|_, value| value.parameter_choice.is_some());
 }
 
 fn read_parameters(
@@ -309,7 +324,7 @@ fn read_parameters(
             Some(ParameterChoice::Uint64Param(value)) => {
                 i64::try_from(value).map_or(Parameter::Unsigned(value), Parameter::Integer)
             }
-            None => return Err(MessageError::EmptyParameter(shown(&key))),
+            None => return Err(MessageError::EmptyParameter(shortened(&key))),
         };
         Ok((Cow::Owned(key), value))
     };
@@ -328,11 +343,4 @@ fn write_parameters(parameters: Parameters<'_>) -> BTreeMap<String, InferParamet
         (key.into_owned(), InferParameter { parameter_choice: Some(choice) })
     };
     parameters.into_iter().map(write).collect()
-}
-
-/// The most characters of a client's text in a message.
-const TEXT_SHOWN: usize = 64;
-
-pub(super) fn shown(text: &str) -> String {
-    text.chars().take(TEXT_SHOWN).collect()
 }

@@ -1,9 +1,10 @@
 //! What is declared about a model, as messages.
 
-use super::convert::{MessageError, shown};
+use super::convert::MessageError;
 use super::messages::{ModelMetadataResponse, TensorMetadata};
 use crate::protocol::describe::DeclaredModel;
 use crate::protocol::open_inference::ModelMetadata;
+use crate::protocol::shown::shortened;
 use crate::protocol::tensor::{Datatype, TensorSpec};
 
 impl From<&TensorSpec> for TensorMetadata {
@@ -34,7 +35,7 @@ impl TryFrom<TensorMetadata> for TensorSpec {
 
     fn try_from(metadata: TensorMetadata) -> Result<Self, MessageError> {
         let Some(datatype) = Datatype::parse(&metadata.datatype) else {
-            let (tensor, datatype) = (shown(&metadata.name), shown(&metadata.datatype));
+            let (tensor, datatype) = (shortened(&metadata.name), shortened(&metadata.datatype));
             return Err(MessageError::Datatype { tensor, datatype });
         };
         let shape = metadata.shape.into_iter().map(|dim| dim.max(-1)).collect();

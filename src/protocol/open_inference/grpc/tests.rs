@@ -173,11 +173,42 @@ fn what_makes_no_sense_is_refused() {
 }
 
 #[test]
+fn what_says_how_a_tensor_came_stays_behind_and_what_has_no_value_is_passed_over_in_answers() {
+    let parameter = |choice| InferParameter { parameter_choice: Some(choice) };
+    let tensor = InferTensor {
+        parameters: BTreeMap::from([
+            ("binary_data_size".into(), parameter(ParameterChoice::Int64Param(9))),
+            ("content_type".into(), parameter(ParameterChoice::StringParam("np".into()))),
+            ("empty".into(), InferParameter::default()),
+        ]),
+        ..input("x", "FP32", &[1])
+    };
+    let kept = [("content_type".into(), Parameter::String("np".into()))];
+    let response = ModelInferResponse {
+        parameters: BTreeMap::from([("empty".into(), InferParameter::default())]),
+        outputs: vec![tensor.clone()],
+        raw_output_contents: vec![Bytes::from_static(&[0; 4])],
+        ..ModelInferResponse::default()
+    };
+    let read = decode_infer_response(response.encode_to_vec().into()).expect("valid");
+    assert_eq!((read.outputs[0].parameters().as_slice(), read.parameters), (&kept[..], vec![]));
+    let asked = |tensor| call(message(vec![tensor], &[&[0; 4]]));
+    let refused = asked(tensor.clone()).expect_err("a client's mistake");
+    assert_eq!(refused, "parameter 'empty' has no value");
+    let mut sound = tensor;
+    sound.parameters.remove("empty");
+    assert_eq!(asked(sound).expect("valid").request.inputs[0].parameters(), &kept);
+}
+
+#[test]
 fn parts_are_counted_before_they_are_allocated() {
     let inputs = |count: usize| Bytes::from([0x2a, 0].repeat(count));
     assert_eq!(decode_infer_call(inputs(TENSORS_MAX + 1)), Err(CallError::TooMany));
     assert!(matches!(decode_infer_call(inputs(TENSORS_MAX)), Err(CallError::Message(_))));
     assert_eq!(decode_infer_response(inputs(TENSORS_MAX + 1)), Err(CallError::TooMany));
+    let deep = message(vec![input("x", "FP32", &[1; SHAPE_RANK_MAX + 1])], &[&[0; 4]]);
+    let error = decode_infer_call(deep.encode_to_vec().into()).expect_err("too many");
+    assert_eq!(error.to_string(), "a shape has at most 64 dimensions");
 }
 
 #[test]
@@ -203,20 +234,6 @@ fn models_of_both_definitions_are_read_from_a_load_request() {
     assert_eq!(request("store", "m").model(), "m");
 }
 
-fn parameters() -> impl Strategy<Value = Vec<(std::borrow::Cow<'static, str>, Parameter<'static>)>>
-{
-    let value = prop_oneof![
-        any::<bool>().prop_map(Parameter::Boolean),
-        any::<i64>().prop_map(Parameter::Integer),
-        (i64::MAX as u64 + 1..).prop_map(Parameter::Unsigned),
-        any::<f64>().prop_map(Parameter::Number),
-        any::<String>().prop_map(|text| Parameter::String(text.into())),
-    ];
-    // Messages keep parameters in the order of their names.
-    prop::collection::btree_map("[a-s]{1,4}", value, 0..4)
-        .prop_map(|map| map.into_iter().map(|(key, value)| (key.into(), value)).collect())
-}
-
 fn form() -> impl Strategy<Value = ContentsForm> {
     prop_oneof![Just(ContentsForm::Raw), Just(ContentsForm::Typed)]
 }
@@ -225,8 +242,8 @@ proptest! {
     #[test]
     fn encoded_requests_decode_to_themselves(
         inputs in prop::collection::vec(arbitrary::tensor(false), 0..4),
-        outputs in prop::collection::vec((any::<String>(), parameters()), 0..3),
-        parameters in parameters(),
+        outputs in prop::collection::vec((any::<String>(), arbitrary::parameters()), 0..3),
+        parameters in arbitrary::parameters(),
         id in prop::option::of(".{1,8}"),
         version in prop::option::of(".{1,8}"),
         form in form(),
@@ -243,7 +260,7 @@ proptest! {
     #[test]
     fn encoded_responses_decode_to_themselves(
         outputs in prop::collection::vec(arbitrary::tensor(false), 0..4),
-        parameters in parameters(),
+        parameters in arbitrary::parameters(),
         id in prop::option::of(".{1,8}"),
         name: String,
         form in form(),

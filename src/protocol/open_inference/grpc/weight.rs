@@ -9,6 +9,7 @@ use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_f
 use smallvec::SmallVec;
 
 use super::CallError;
+use crate::protocol::tensor::{SHAPE_RANK_MAX, Span};
 
 /// The most tensors and requested outputs in one message. Each is far larger in memory than the two bytes
 /// that it takes on the wire at least.
@@ -19,8 +20,6 @@ pub const PARAMETERS_MAX: usize = 64;
 /// What an element of BYTES takes beside its bytes: its place, twice as lists double when they grow, and what
 /// the smallest allocation takes.
 const TEXT_ROOM: usize = 2 * size_of::<Vec<u8>>() + 16;
-/// The bytes in front of each element of BYTES in raw contents.
-const LENGTH_BYTES: usize = 4;
 /// The datatype whose elements have lengths of their own.
 const BYTES: &[u8] = b"BYTES";
 
@@ -144,12 +143,15 @@ fn requested(mut output: &[u8]) -> Result<(), CallError> {
 /// Whether a tensor is one of BYTES, and how much longer it becomes.
 fn tensor(mut tensor: &[u8]) -> Result<(bool, usize), CallError> {
     let (mut is_text, mut parameters, mut swelling) = (false, 0, 0usize);
+    let mut dimensions = 0usize;
     while let Some(Field { number, wire_type, value }) = next_field(&mut tensor)? {
         match number {
             TENSOR_DATATYPE => is_text = value == BYTES,
             TENSOR_SHAPE => {
-                let longer = numbers(wire_type, value, size_of::<i64>());
-                swelling = swelling.saturating_add(longer);
+                dimensions = dimensions.saturating_add(count(wire_type, value));
+                if dimensions > SHAPE_RANK_MAX {
+                    return Err(CallError::TooManyDimensions);
+                }
             }
             TENSOR_PARAMETERS => count_parameter(&mut parameters)?,
             TENSOR_CONTENTS => swelling = swelling.saturating_add(contents(value)?),
@@ -174,28 +176,23 @@ fn contents(mut contents: &[u8]) -> Result<usize, CallError> {
     Ok(swelling)
 }
 
-/// How much longer numbers become: several in a row, or one by itself.
+/// How much longer numbers become.
 fn numbers(wire_type: WireType, value: &[u8], size: usize) -> usize {
+    count(wire_type, value).saturating_mul(size).saturating_sub(value.len())
+}
+
+/// How many integers there are: several in a row, or one by itself.
+fn count(wire_type: WireType, value: &[u8]) -> usize {
     match wire_type {
-        // The last byte of each has no flag that more follow. What is not of this form has as long numbers there
-        // as here.
-        WireType::LengthDelimited => {
-            let count = value.iter().filter(|byte| **byte < 0x80).count();
-            count.saturating_mul(size).saturating_sub(value.len())
-        }
-        _ => size,
+        // The last byte of each has no flag that more follow.
+        WireType::LengthDelimited => value.iter().filter(|byte| **byte < 0x80).count(),
+        _ => 1,
     }
 }
 
 /// How much longer raw contents become, if they are texts.
-fn raw_texts(mut raw: &[u8]) -> usize {
-    let mut count = 0usize;
-    while let Some((length, rest)) = raw.split_first_chunk::<LENGTH_BYTES>() {
-        count += 1;
-        let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
-        raw = rest.get(length..).unwrap_or_default();
-    }
-    count.saturating_mul(TEXT_ROOM)
+fn raw_texts(raw: &[u8]) -> usize {
+    Span::from(raw).texts().saturating_mul(TEXT_ROOM)
 }
 
 #[cfg(test)]
@@ -270,6 +267,26 @@ mod tests {
             let found = swelling(&request.encode_to_vec());
             assert_eq!(found, Err(CallError::TooManyParameters));
         }
+    }
+
+    #[test]
+    fn dimensions_are_counted_however_they_are_written() {
+        let of = |count: usize| {
+            let mut request = request("FP32", InferTensorContents::default());
+            request.inputs[0].shape = vec![300; count];
+            request.encode_to_vec()
+        };
+        assert_eq!(swelling(&of(SHAPE_RANK_MAX)), Ok(0));
+        assert_eq!(swelling(&of(SHAPE_RANK_MAX + 1)), Err(CallError::TooManyDimensions));
+        // One by one, each with a key of its own, as old writers do.
+        let apart = |count: usize| {
+            let shape = [0x18, 1].repeat(count);
+            let length = u8::try_from(shape.len()).unwrap_or_default();
+            let inputs = [&[0x2a, 0x80 | (length & 0x7f), length >> 7][..], &shape].concat();
+            swelling(&inputs)
+        };
+        assert_eq!(apart(SHAPE_RANK_MAX), Ok(0));
+        assert_eq!(apart(SHAPE_RANK_MAX + 1), Err(CallError::TooManyDimensions));
     }
 
     #[test]

@@ -1,0 +1,163 @@
+//! Lengths that only a request tells, or its values: of slices, of products, of sums.
+
+use super::onnx::{FLOAT, Graph, INT64, int, ints};
+use super::*;
+
+fn int64(name: &str, values: &[i64]) -> Tensor {
+    Tensor::new(name, [values.len()].as_slice(), TensorData::Int64(values.to_vec())).expect("fits")
+}
+
+/// Rows of 1, 2, 3 and so on.
+fn numbered(rows: usize, length: usize) -> Tensor {
+    let values: Vec<f32> = (1_u8..).take(rows * length).map(f32::from).collect();
+    fp32("x", &[rows, length], &values)
+}
+
+/// The places from `start` to before `n`, which comes with a request, of rows of open length.
+fn up_to(start: i64) -> Graph {
+    let graph = Graph::default().input("x", FLOAT, &["N", "T"]).input("n", INT64, &["1"]);
+    let graph = graph.ints("start", &[1], &[start]).ints("axis", &[1], &[1]);
+    graph.node("Slice", &["x", "start", "n", "axis"], "part")
+}
+
+#[test]
+fn a_bound_that_comes_with_a_request_holds_for_rows_of_any_number_and_length() {
+    let graph = up_to(1).node("Shape", &["part"], "sizes");
+    let graph = graph.node_with("Cast", &["sizes"], "shape", vec![int("to", FLOAT.into())]);
+    let graph = graph.node_with("Concat", &["part", "x"], "both", vec![int("axis", 1)]);
+    let graph = graph.output("both", FLOAT, &["N", "B"]).output("shape", FLOAT, &["2"]);
+    let model = load_bytes(&graph.encode()).expect("it loads");
+    assert_eq!(model.one_row(), None);
+    // Often enough that plans are made for the sizes, and then some.
+    for round in 0..60 {
+        for (rows, length) in [(1_usize, 1_usize), (1, 6), (3, 6), (2, 3)] {
+            for n in [0_i64, 2, 3, 9, -1, i64::MIN] {
+                let x = numbered(rows, length);
+                let end = if n < 0 { n.saturating_add(length as i64) } else { n };
+                let end = usize::try_from(end).unwrap_or(0).min(length);
+                let kept = end.saturating_sub(1);
+                let TensorData::Fp32(values) = x.data() else { panic!("floats") };
+                let both = values.chunks(length).flat_map(|row| {
+                    row.iter().skip(1).take(kept).chain(row).copied().collect::<Vec<f32>>()
+                });
+                let both = fp32("both", &[rows, kept + length], &both.collect::<Vec<_>>());
+                let found = model.infer(vec![x, int64("n", &[n])], &[]).expect("answers");
+                let what = format!("{rows} rows of {length} up to {n}, round {round}");
+                assert_eq!(found[0], both, "{what}");
+                assert_eq!(found[1], fp32("shape", &[2], &[rows as f32, kept as f32]), "{what}");
+            }
+        }
+    }
+    assert_eq!(model.panics(), 0);
+}
+
+#[test]
+fn a_bound_may_follow_from_what_comes_with_a_request() {
+    let graph = Graph::default().input("x", FLOAT, &["N", "T"]).input("n", INT64, &["1"]);
+    let graph = graph.ints("zero", &[1], &[0]).ints("axis", &[1], &[1]).ints("two", &[1], &[2]);
+    let graph = graph.node("Mul", &["n", "two"], "end");
+    let graph = graph.node("Slice", &["x", "zero", "end", "axis"], "part");
+    let sum = vec![int("keepdims", 0)];
+    let graph = graph.node_with("ReduceSum", &["part", "axis"], "y", sum);
+    let model = load_bytes(&graph.output("y", FLOAT, &["N"]).encode()).expect("it loads");
+    for (n, expected) in [(0, [0.0, 0.0]), (1, [3.0, 9.0]), (9, [6.0, 15.0])] {
+        let found = model.infer(vec![numbered(2, 3), int64("n", &[n])], &[]).expect("answers");
+        assert_eq!(found[0], fp32("y", &[2], &expected), "{n}");
+    }
+}
+
+#[test]
+fn rows_of_other_lengths_than_the_weights_are_the_callers_mistake() {
+    let graph = Graph::default().input("x", FLOAT, &["N", "T"]);
+    let graph = graph.floats("weights", &[3, 1], &[1.0, 10.0, 100.0]);
+    let graph = graph.node("MatMul", &["x", "weights"], "y").output("y", FLOAT, &["N", "1"]);
+    let model = load_bytes(&graph.encode()).expect("it loads");
+    // Often enough that plans are made for the sizes.
+    for _ in 0..40 {
+        let found = model.infer(vec![numbered(2, 3)], &[]).expect("fits");
+        assert_eq!(found[0], fp32("y", &[2, 1], &[321.0, 654.0]));
+        for length in [1, 2, 4, 5] {
+            let error = model.infer(vec![numbered(2, length)], &[]).expect_err("does not fit");
+            assert!(matches!(error, InferError::Input(_)), "{error}");
+            let words = format!("multiplies {length} columns by 3 rows");
+            assert!(error.to_string().contains(&words), "{error}");
+        }
+    }
+}
+
+#[test]
+fn lengths_that_do_not_fit_each_other_are_not_said_to_take_memory() {
+    let graph = Graph::default().input("x", FLOAT, &["N", "T"]).floats("w", &[3], &[1.0; 3]);
+    let graph = graph.node("Add", &["x", "w"], "y").output("y", FLOAT, &["N", "U"]);
+    let model = load_bytes(&graph.encode()).expect("it loads");
+    let error = model.infer(vec![numbered(2, 2)], &[]).expect_err("2 is not 3").to_string();
+    assert!(error.contains("the sizes of the inputs do not fit each other"), "{error}");
+}
+
+/// What a reduction makes of one long row.
+fn reduced(operator: &str, row: &[f32]) -> f32 {
+    let graph = Graph::default().input("x", FLOAT, &["N", "T"]);
+    let graph = if operator == "ReduceSum" {
+        graph.ints("axes", &[1], &[1]).node(operator, &["x", "axes"], "y")
+    } else {
+        graph.node_with(operator, &["x"], "y", vec![ints("axes", &[1])])
+    };
+    let model = load_bytes(&graph.output("y", FLOAT, &["N", "1"]).encode()).expect("it loads");
+    let found = model.infer(vec![fp32("x", &[1, row.len()], row)], &[]).expect("answers");
+    let TensorData::Fp32(found) = found[0].data() else { panic!("{found:?}") };
+    found[0]
+}
+
+#[test]
+fn long_sums_lose_nothing() {
+    let mut random = fastrand::Rng::with_seed(7);
+    for length in [1_000, 10_000, 1_000_000] {
+        let equal = vec![0.1_f32; length];
+        let drawn: Vec<f32> = (0..length).map(|_| random.f32()).collect();
+        for row in [equal, drawn] {
+            let wide = || row.iter().map(|x| f64::from(*x));
+            let (sum, squares) = (wide().sum::<f64>(), wide().map(|x| x * x).sum::<f64>());
+            let exponentials = wide().map(f64::exp).sum::<f64>();
+            for (operator, expected) in [
+                ("ReduceSum", sum),
+                ("ReduceMean", sum / row.len() as f64),
+                ("ReduceL1", sum),
+                ("ReduceSumSquare", squares),
+                ("ReduceL2", squares.sqrt()),
+                ("ReduceLogSum", sum.ln()),
+                ("ReduceLogSumExp", exponentials.ln()),
+            ] {
+                let found = f64::from(reduced(operator, &row));
+                let off = (found - expected).abs() / expected.abs();
+                assert!(off < 1e-6, "{operator} of {length}: {found} instead of {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_long_row_of_equal_numbers_has_no_variance() {
+    for length in [1_000, 10_000, 100_000] {
+        let graph = Graph::default().input("x", FLOAT, &["N", &length.to_string()]);
+        let graph = graph.floats("scale", &[length as i64], &vec![1.0; length]);
+        let graph = graph.node("LayerNormalization", &["x", "scale"], "y");
+        let graph = graph.output("y", FLOAT, &["N", &length.to_string()]);
+        let model = load_bytes(&graph.encode()).expect("it loads");
+        let row = vec![0.1; length];
+        let found = model.infer(vec![fp32("x", &[1, length], &row)], &[]).expect("answers");
+        let TensorData::Fp32(found) = found[0].data() else { panic!("floats") };
+        assert!(found.iter().all(|x| x.abs() < 1e-5), "{length}: {}", found[0]);
+    }
+}
+
+#[test]
+fn the_logarithms_of_a_long_softmax_add_up_to_one() {
+    let row = vec![0.0_f32; 1_000_000];
+    let graph = Graph::default().input("x", FLOAT, &["N", "T"]);
+    let graph = graph.node_with("LogSoftmax", &["x"], "y", vec![int("axis", 1)]);
+    let model = load_bytes(&graph.output("y", FLOAT, &["N", "T"]).encode()).expect("it loads");
+    let found = model.infer(vec![fp32("x", &[1, row.len()], &row)], &[]).expect("answers");
+    let TensorData::Fp32(found) = found[0].data() else { panic!("floats") };
+    let expected = -(1e6_f64.ln());
+    assert!(found.iter().all(|x| (f64::from(*x) - expected).abs() < 1e-5), "{}", found[0]);
+}
