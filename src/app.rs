@@ -26,7 +26,7 @@ use self::signals::Signals;
 use crate::admin::{Admin, AdminService};
 use crate::control::discovery::{Discovery, DiscoveryHandle};
 use crate::control::events::Events;
-use crate::control::releases::{LedgerError, Releases, ReleasesHandle};
+use crate::control::releases::{LedgerError, Releases, ReleasesHandle, take_leave};
 use crate::control::{BeginError, Controller, LoadError, PublishError};
 use crate::domain::spec::Intent;
 use crate::inference::Executor;
@@ -247,9 +247,10 @@ impl App {
         }
         let shadow = ShadowThread::start(&gateway, drain, intent.data_dir.clone());
         let shadow = shadow.map_err(StartError::Shadow)?;
-        let signals = Signals::new(Arc::clone(&gateway), handle, intent.drain, failures);
+        let signals = Signals::new(Arc::clone(&gateway), handle, &intent, failures);
         server.run(RunArgs { shutdown_signal: Box::new(signals) });
 
+        take_leave(&intent.data_dir);
         shadow.close();
         log.close();
         monitor.close();

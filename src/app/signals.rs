@@ -1,5 +1,6 @@
 //! How the process is asked to end, and the drain.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,7 +9,8 @@ use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::domain::spec::Drain;
+use crate::control::releases::take_leave;
+use crate::domain::spec::{Drain, Intent};
 use crate::proxy::{DrainHandle, Gateway};
 
 /// Waits for the end.
@@ -16,6 +18,7 @@ pub(super) struct Signals {
     gateway: Arc<Gateway>,
     drain: DrainHandle,
     spec: Drain,
+    data_dir: PathBuf,
     failures: watch::Receiver<bool>,
 }
 
@@ -23,10 +26,11 @@ impl Signals {
     pub(super) fn new(
         gateway: Arc<Gateway>,
         drain: DrainHandle,
-        spec: Drain,
+        intent: &Intent,
         failures: watch::Receiver<bool>,
     ) -> Self {
-        Self { gateway, drain, spec, failures }
+        let (spec, data_dir) = (intent.drain, intent.data_dir.clone());
+        Self { gateway, drain, spec, data_dir, failures }
     }
 
     /// Waits for SIGTERM, then drains; SIGINT, a second signal or a failure ends it at once.
@@ -47,6 +51,9 @@ impl Signals {
                 _ = hangup.recv() => tracing::warn!("SIGHUP is ignored: restart to change the configuration"),
             }
         }
+        // Whoever asks for the end may not wait for all of it.
+        let data_dir = self.data_dir.clone();
+        drop(tokio::task::spawn_blocking(move || take_leave(&data_dir)));
         tokio::select! {
             () = self.drain() => {}
             () = either(&mut terminate, &mut interrupt) => {

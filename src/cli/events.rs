@@ -36,7 +36,7 @@ pub(super) fn events(
             continue;
         }
         let text = |key: &str| event[key].as_str().unwrap_or_default();
-        let mark = if text("weight") == "alarm" { '!' } else { ' ' };
+        let mark = if text("weight") != "info" { '!' } else { ' ' };
         writeln!(out, "{} {mark} {:<20} {}", date(event), text("kind"), text("words"))?;
     }
     Ok(())

@@ -41,6 +41,8 @@ pub enum Weight {
     Info,
     /// Somebody should look.
     Alarm,
+    /// Somebody should look now.
+    Critical,
 }
 
 /// One event.
@@ -143,6 +145,7 @@ impl Events {
         match weight {
             Weight::Info => tracing::info!(kind, about, "{words}"),
             Weight::Alarm => tracing::warn!(kind, about, "{words}"),
+            Weight::Critical => tracing::error!(kind, about, "{words}"),
         }
         let mut ring = self.ring.lock();
         let event = Event {
@@ -202,7 +205,8 @@ impl From<&Event> for Told {
             number: event.number,
             at_ms: event.at_ms,
             kind: event.kind.clone(),
-            is_alarm: event.weight == Weight::Alarm,
+            is_alarm: event.weight != Weight::Info,
+            is_critical: event.weight == Weight::Critical,
             about: event.about.clone(),
             words: event.words.clone(),
         }

@@ -19,6 +19,7 @@ mod content;
 mod due;
 mod effects;
 mod examine;
+mod farewell;
 mod feeds;
 mod governed;
 mod guests;
@@ -42,10 +43,12 @@ use std::time::Duration;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use self::due::{Due, Turn};
+pub use self::farewell::take_leave;
 pub(super) use self::handle::Ask;
 pub use self::handle::{CarriedOut, Moves, NotCarriedOut, ReleasesHandle, View};
 pub use self::ledger::LedgerError;
 
+use self::farewell::Farewell;
 use self::feeds::Feeds;
 use self::governed::Governed;
 use self::handle::Desk;
@@ -190,7 +193,12 @@ impl Releases {
         (monitor, quality): (MonitorReader, QualityReader),
         replays: Replays,
     ) -> Result<(Self, ReleasesHandle), LedgerError> {
-        let ledger = Ledger::open(&intent.data_dir, events)?;
+        let farewell = Farewell::of(&intent.data_dir);
+        let ledger = Ledger::open(&intent.data_dir, events, farewell.is_missing())?;
+        if !ledger.has_waiting() {
+            // What is written counts; what is not is found again by the next process.
+            farewell.take();
+        }
         let governed = Governed::new(Arc::clone(intent));
         let policies = Arc::new(governed.policies());
         let first = View {
@@ -273,6 +281,15 @@ impl Releases {
             state.model(model).is_some_and(|model| model.version(version).is_some())
         });
         Ok(())
+    }
+
+    /// From now on requests are answered: if the process ends without a farewell, the next one knows.
+    pub(super) async fn begin_to_serve(&self) {
+        let farewell = Farewell::of(&self.intent.data_dir);
+        let marked = tokio::task::spawn_blocking(move || farewell.owe()).await;
+        if marked.is_err() {
+            tracing::warn!("whether this process ends with a farewell will not be known");
+        }
     }
 
     /// Takes in a view of discovery.
@@ -499,7 +516,7 @@ impl Releases {
         Publication {
             intent: self.routes.effective(&self.intent, &self.governed),
             closed: self.routes.closed(&self.intent),
-            trials: self.trials.all(),
+            trials: self.trials.all(|model| self.routes.compares(model)),
         }
     }
 

@@ -148,6 +148,7 @@ impl Residents {
         let members = self.members();
         self.controller.meet(members);
         let all = self.all_models();
+        self.releases.begin_to_serve().await;
         let generation = self.controller.publish(&self.effective, &all)?;
         tracing::info!(generation = generation.0, "the snapshot is published");
         self.releases.show();

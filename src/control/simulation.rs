@@ -11,6 +11,7 @@
 //! `POINTSMAN_SEEDS=100000` runs more seeds, `POINTSMAN_SEED=17` repeats one.
 
 mod checks;
+mod deaths;
 mod operators;
 mod process;
 mod statistics;
@@ -70,6 +71,10 @@ impl Simulation {
         self.checks.agrees(process)?;
         if !lives {
             self.checks.died(&self.world);
+            self.process = None;
+        } else if self.world.chance(60) {
+            // It is asked to end, and does.
+            self.world.served = false;
             self.process = None;
         }
         Ok(())

@@ -32,6 +32,7 @@
 //! | I10 | copies reach a candidate only beside a champion, and never count as its answers |
 //! | I11 | while champion and standby are degraded together, nothing is evicted or rolled back |
 //! | I12 | within a cool-down one model loses at most one version, and the gateway its hourly number |
+//! | I13 | no request reaches a version on trial under which the gateway has died again and again |
 
 pub mod event;
 pub mod evidence;

@@ -323,16 +323,7 @@ fn drawn<H: HeaderSource>(
     let entry = table.model(model);
     let trial = entry.trial.as_ref();
     match (entry.split.shares(), trial) {
-        ([], _) => {
-            // One that could answer may be cut off: that is the reason then.
-            let targets = entry.versions().map(|(_, target)| table.target(target));
-            let mut killed = targets.filter(|it| it.ready).filter_map(|it| it.killed.as_ref());
-            if let Some(killed) = killed.next() {
-                return Err(cut_off(model, killed, trace));
-            }
-            trace.note(|| "no version with traffic is ready".to_owned());
-            return Err(NoRoute::NoReadyVersion(model));
-        }
+        ([], None) => return Err(nobody(table, model, trace)),
         ([only], None) => {
             trace.note(|| format!("{} is the only one", table.target(only.target).kind));
             return Ok((only.target, Reason::Only));
@@ -343,6 +334,8 @@ fn drawn<H: HeaderSource>(
     let key = sticky.as_deref().map_or(Key::Entropy(entropy), Key::Sticky);
     let (target, reason) = match (trial, trial.map(|trial| trial.buckets.of(key)), key) {
         (Some(trial), Some(Arm::Candidate), _) => (trial.target, Reason::Candidate),
+        // The version on trial keeps its share, and nobody has the rest.
+        _ if entry.split.shares().is_empty() => return Err(nobody(table, model, trace)),
         (_, Some(Arm::Control), _) => (entry.split.pick(key), Reason::Control),
         (_, Some(_), _) => (entry.split.pick(key), Reason::Rest),
         (_, None, Key::Sticky(_)) => (entry.split.pick(key), Reason::Sticky),
@@ -350,6 +343,18 @@ fn drawn<H: HeaderSource>(
     };
     trace.note(|| sentence(table, entry, target, reason, key));
     Ok((target, reason))
+}
+
+/// A refusal where no version with traffic can answer.
+fn nobody(table: &RoutingTable, model: ModelIx, trace: &mut impl Trace) -> NoRoute {
+    // One that could answer may be cut off: that is the reason then.
+    let targets = table.model(model).versions().map(|(_, target)| table.target(target));
+    let mut killed = targets.filter(|it| it.ready).filter_map(|it| it.killed.as_ref());
+    if let Some(killed) = killed.next() {
+        return cut_off(model, killed, trace);
+    }
+    trace.note(|| "no version with traffic is ready".to_owned());
+    NoRoute::NoReadyVersion(model)
 }
 
 /// A refusal by a kill switch.

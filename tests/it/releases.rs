@@ -9,6 +9,8 @@ use crate::support::onnx::{FLOAT, Graph};
 use crate::support::{Client, Clock, Gateway, Mood, Reply, Server, eventually};
 
 mod artifacts;
+mod away;
+mod deaths;
 mod eviction;
 mod golden;
 mod kills;
@@ -58,6 +60,12 @@ impl Store {
     /// SIGKILL, and another process on what is left.
     fn killed_and_started_again(self) -> Self {
         let dir = self.gateway.kill();
+        Self { gateway: Gateway::start_in(dir, &self.config), config: self.config }
+    }
+
+    /// SIGTERM, the end, and another process on what is left.
+    fn ended_and_started_again(self) -> Self {
+        let dir = self.gateway.stop();
         Self { gateway: Gateway::start_in(dir, &self.config), config: self.config }
     }
 

@@ -136,6 +136,13 @@ pub(in crate::config) static RELEASE: Section = section(
             "Failures in a row after which further releases of a publisher wait for an operator.",
         ),
         key(
+            "deaths",
+            Kind::Integer(1, 1000),
+            Absent::Same("2"),
+            "How often the gateway may end without a farewell (a crash, a SIGKILL, a loss of power), a day or less \
+             apart, while a version is on trial, before that version is stopped.",
+        ),
+        key(
             "incomplete",
             Kind::Duration(SECOND, MONTH),
             Absent::Same("10m"),

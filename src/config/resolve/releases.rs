@@ -74,6 +74,7 @@ fn release(fields: &Fields<'_>, checks: Checks) -> ReleasePolicy {
         superseded: count("superseded", default.superseded),
         protected: fields.ratio("protected").unwrap_or(default.protected),
         failures: count("failures", default.failures),
+        deaths: count("deaths", default.deaths),
         unproven: fields.flag("unproven").unwrap_or(default.unproven),
         proving: duration("proving", default.proving),
     }

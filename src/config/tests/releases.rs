@@ -62,7 +62,7 @@ fn every_key_of_a_release_sets_its_field() {
          slower = 2, drops = 0.1, limit = \"3s\" }\nsteps = [\"2%\", \"10%\"]\nresponses = [3, 4]\ndwell = \"5s\"\n\
          patience = 6\nrequired = [\"golden\"]\ngolden = \"model.onnx\"\nvalidating = \"7s\"\nwarming = \"8s\"\nunproven = true\n\
          proving = \"9s\"\nundo = \"10s\"\nstandbys = 3\nbetween = \"11s\"\ndaily = 12\nsuperseded = 13\n\
-         protected = \"14%\"\nfailures = 15\nincomplete = \"16s\"\nfetch_attempts = 17\n",
+         protected = \"14%\"\nfailures = 15\ndeaths = 18\nincomplete = \"16s\"\nfetch_attempts = 17\n",
     )
     .release;
     let share =
@@ -81,6 +81,7 @@ fn every_key_of_a_release_sets_its_field() {
     assert_eq!((set.proving, set.undo, set.standbys), (seconds(9), seconds(10), 3));
     assert_eq!((set.between, set.daily, set.superseded), (seconds(11), 12, 13));
     assert_eq!((set.protected, set.failures), (Permille::saturating(140), 15));
+    assert_eq!(set.deaths, 18);
     assert_eq!((set.incomplete, set.fetch_attempts), (seconds(16), 17));
 }
 

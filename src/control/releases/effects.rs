@@ -127,7 +127,10 @@ impl Releases {
         if self.loaded.get(&key, &digest).is_some() {
             return false;
         }
-        let Some(origin) = self.origin(&key, &digest) else { return false };
+        let Some(origin) = self.origin(&key, &digest) else {
+            self.is_nowhere(&key, &digest);
+            return false;
+        };
         if let Some(servers) = servers_of(&origin) {
             self.loaded.insert(key, digest, Resident::Remote(servers));
             return true;
@@ -135,6 +138,21 @@ impl Releases {
         let loading = self.resident(&key, &digest, origin, None);
         self.work.begin(key, Task::Load, digest, async { Found::Loaded(loading.await) });
         false
+    }
+
+    /// Notes that nothing tells where the answers of a version come from.
+    fn is_nowhere(&mut self, key: &Key, digest: &Digest) {
+        let (model, version) = key;
+        let state = self.ledger.state();
+        let known = state.model(model).and_then(|model| model.version(version));
+        let why = match known.is_some_and(|known| known.release().named) {
+            true => "the configuration does not name it any more",
+            false => "no source tells of its servers",
+        };
+        let seen = self.observed.version(model, version);
+        if seen.is_none_or(|seen| seen.trouble.as_deref() != Some(why)) {
+            self.entry(model, version, digest).trouble = Some(why.to_owned());
+        }
     }
 
     /// Loads a version, wherever its answers come from. A stored one must be signed by `signer`, where there is one.
@@ -250,7 +268,9 @@ impl Releases {
                 let resident = resident.map_err(|error| error.why);
                 let kept = resident.and_then(|it| self.keep(&key, &digest, it, others));
                 self.work.note(&key, task, kept.is_err(), now);
-                kept.err()
+                let trouble = kept.err();
+                self.entry(model, version, &digest).trouble.clone_from(&trouble);
+                trouble
             }
             Found::Looked(look) => {
                 self.work.note(&key, task, look.is_err(), now);

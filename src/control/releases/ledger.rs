@@ -20,7 +20,7 @@ use crate::domain::lifecycle::event::{By, Draft, Event, Scope, What};
 use crate::domain::lifecycle::explain::sentence;
 use crate::domain::lifecycle::stage::{Edge, Rest};
 use crate::domain::lifecycle::state::{FoldError, State};
-use crate::domain::lifecycle::time::{Now, Wall};
+use crate::domain::lifecycle::time::{Now, Steady, Wall};
 use crate::telemetry::logging::chain;
 
 /// The folder below `state/`.
@@ -75,8 +75,13 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// Opens the journal below `data_dir`, and writes down that the process has started. Blocks.
-    pub(super) fn open(data_dir: &Path, events: Arc<Events>) -> Result<Self, LedgerError> {
+    /// Opens the journal below `data_dir`, and writes down that the process has started, and whether the one before
+    /// has `died`. Blocks.
+    pub(super) fn open(
+        data_dir: &Path,
+        events: Arc<Events>,
+        died: bool,
+    ) -> Result<Self, LedgerError> {
         let (mut journal, recovery) = Journal::open(&data_dir.join(STATE_DIR).join(FOLDER))?;
         if recovery.torn > 0 {
             let bytes = recovery.torn;
@@ -84,15 +89,23 @@ impl Ledger {
         }
         let began = Now::resumed(journal.state().clock().last, wall());
         let is_first = journal.state().seq() == 0;
-        let start = (Draft { by: By::Gateway, what: What::Recovered }, began);
+        let own = |what| Draft { by: By::Gateway, what };
+        let among = died.then(|| journal.state().among_the_untried(began.steady));
+        let death = among.map(|among| own(What::Died { among }));
+        // Together: a death that is counted is counted once.
+        let start: Vec<Entry> = [Some(own(What::Recovered)), death]
+            .into_iter()
+            .flatten()
+            .map(|it| (it, began))
+            .collect();
         let mut waiting = Vec::new();
-        if let Err(error) = journal.append(std::slice::from_ref(&start)) {
+        if let Err(error) = journal.append(&start) {
             tracing::error!(
                 error = %chain(&error),
                 "the start is not written to the life cycle's journal; the gateway goes on with what it has read, and \
                  nothing changes but by a kill switch until there is room"
             );
-            waiting.push(start);
+            waiting.clone_from(&start);
         }
         let written = Arc::clone(journal.state());
         tracing::info!(
@@ -116,9 +129,8 @@ impl Ledger {
         };
         ledger.waiting = waiting;
         ledger.fold_waiting();
-        if !is_first {
-            let start = Draft { by: By::Gateway, what: What::Recovered };
-            ledger.tell(&ledger.state.stamp(start, began));
+        for (draft, at) in start.into_iter().filter(|_| !is_first) {
+            ledger.tell(&ledger.state.stamp(draft, at));
         }
         Ok(ledger)
     }
@@ -140,6 +152,11 @@ impl Ledger {
     /// The moment of now.
     pub(super) fn now(&self) -> Now {
         Now { steady: self.began.steady.after(self.began_at.elapsed()), wall: wall() }
+    }
+
+    /// When the process started.
+    pub(super) fn began(&self) -> Steady {
+        self.began.steady
     }
 
     /// Versions that changed their stage since the start.
@@ -293,10 +310,14 @@ impl Ledger {
             What::Proven { .. } => ("release.proven", Weight::Info),
             What::Marked { .. } => ("release.marked", Weight::Info),
             What::Killed { .. } => ("release.killed", Weight::Alarm),
+            What::Alerted { on: true, alert, .. } if alert.is_critical() => {
+                ("release.alerted", Weight::Critical)
+            }
             What::Alerted { on: true, .. } => ("release.alerted", Weight::Alarm),
             What::Alerted { on: false, .. } => ("release.alerted", Weight::Info),
             What::Forgotten { .. } => ("release.forgotten", Weight::Info),
             What::Recovered => ("release.recovered", Weight::Info),
+            What::Died { .. } => ("release.died", Weight::Alarm),
             What::ClockSet { .. } => ("release.clock_set", Weight::Alarm),
         };
         self.events.tell(event.at.wall.0, kind, weight, &about(&event.what), &sentence(event));
@@ -321,6 +342,7 @@ fn about(what: &What) -> String {
         What::Killed { .. }
         | What::Alerted { .. }
         | What::Recovered
+        | What::Died { .. }
         | What::ClockSet { .. }
         | What::Ticked => None,
     };
@@ -338,7 +360,7 @@ mod tests {
     use crate::domain::ids::{ModelName, VersionName};
 
     fn open(dir: &Path) -> Ledger {
-        Ledger::open(dir, Arc::new(Events::open(dir))).unwrap()
+        Ledger::open(dir, Arc::new(Events::open(dir)), false).unwrap()
     }
 
     fn kill(on: bool) -> Draft {
@@ -386,6 +408,17 @@ mod tests {
         assert_eq!(words[0].0, "release.killed");
         assert_eq!(words[0].1, "m");
         assert_eq!(words[0].2, "model m was cut off (by ann: because).");
+    }
+
+    #[tokio::test]
+    async fn a_death_is_written_with_the_start_after_it_and_told() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path()));
+        let again = Ledger::open(dir.path(), Arc::new(Events::open(dir.path())), true).unwrap();
+        assert_eq!(again.state().seq(), 3, "a start, and a start after a death");
+        let told = again.events.after(None, 99).pop().unwrap();
+        assert_eq!((told.kind.as_str(), told.weight), ("release.died", Weight::Alarm));
+        assert!(told.words.contains("no version was on trial"), "{}", told.words);
     }
 
     #[tokio::test]

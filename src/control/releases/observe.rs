@@ -3,7 +3,7 @@
 //! Owns where each part comes from. What a task found stays until the content of the version is another. Never
 //! judges: a number that nobody has is left out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,21 +58,39 @@ impl Releases {
         }
     }
 
-    /// Takes in what sources have said. Absence is no decision: what was sighted once stays so.
+    /// Takes in what sources have said. Absence is no decision: what was sighted once stays so while it is in the
+    /// table, and until its artifact is deleted. What is in neither is forgotten, whatever names a source makes up.
     pub(super) fn take_in_sightings(&mut self) {
-        for (name, found) in self.sightings.all(&self.governed, &self.seen) {
+        let mut all = self.sightings.all(&self.governed, &self.seen);
+        for (name, seen) in &self.observed.models {
+            if !seen.sightings.is_empty() && !all.contains_key(name) {
+                all.insert(name.clone(), BTreeMap::new());
+            }
+        }
+        let state = Arc::clone(self.ledger.state());
+        for (name, found) in all {
             let known = self.observed.models.get(&name);
             if known.is_none() && self.observed.models.len() >= MODELS_MAX {
                 self.left_out = self.left_out.saturating_add(1);
                 continue;
             }
-            let is_known = |(version, sighting): (&VersionName, &Sighting)| {
-                known.is_some_and(|seen| seen.sightings.get(version) == Some(sighting))
+            let sighted = known.map(|seen| Arc::clone(&seen.sightings)).unwrap_or_default();
+            let model = state.model(&name);
+            let is_over = |version: &&VersionName| {
+                !found.contains_key(*version)
+                    && model.and_then(|model| model.version(version)).is_none_or(is_deleted)
             };
-            if found.iter().all(is_known) {
+            let over: Vec<VersionName> = sighted.keys().filter(is_over).cloned().collect();
+            let is_known = |(version, sighting): (&VersionName, &Sighting)| {
+                sighted.get(version) == Some(sighting)
+            };
+            if known.is_some() && over.is_empty() && found.iter().all(is_known) {
                 continue;
             }
+            // The only other holder must be gone, or all of it is copied.
+            drop(sighted);
             let sightings = Arc::make_mut(&mut self.seen_mut(&name).sightings);
+            over.iter().for_each(|version| drop(sightings.remove(version)));
             sightings.extend(found);
             self.due.mark(&name);
         }
@@ -172,12 +190,14 @@ impl Releases {
                 self.greet(key, digest);
             }
             let references = self.governed.references(key);
+            let is_away = !ready && self.governed.has(name);
             let same = !asked
                 && self.observed.version(name, version).is_some_and(|seen| {
                     seen.digest.as_ref() == Some(digest)
                         && (seen.ready, seen.on_disk, seen.in_flight) == (ready, on_disk, in_flight)
                         && (seen.deleting, seen.waited) == (standing.deleting, standing.waited)
                         && seen.references == references
+                        && seen.away_since.is_some() == is_away
                         && !begins(seen, &standing)
                         && !seen.has_what_is_over(stage)
                 });
@@ -186,12 +206,15 @@ impl Releases {
                 continue;
             }
             let references = references.to_vec();
+            let is_known = self.observed.version(name, version).is_some();
+            let since = if is_known { now } else { self.ledger.began() };
             let at = self.entry(name, version, digest);
+            at.note_ready(ready, is_away.then_some(since));
             at.forget_what_is_over(stage);
             begun(&mut at.fetch, standing.fetch_waits);
             begun(&mut at.checks, standing.check_waits);
             begun(&mut at.warmth, standing.warm_waits);
-            (at.ready, at.on_disk, at.in_flight) = (ready, on_disk, in_flight);
+            (at.on_disk, at.in_flight) = (on_disk, in_flight);
             (at.deleting, at.waited) = (standing.deleting, standing.waited);
             at.references = references;
             if asked {
@@ -303,6 +326,11 @@ fn begins(seen: &ObservedVersion, standing: &Standing) -> bool {
 /// Whether a version is not to be asked any more.
 fn is_gone(stage: &Stage) -> bool {
     matches!(stage, Stage::Retired(_) | Stage::Quarantined(_) | Stage::Evicted(_))
+}
+
+/// Whether the artifact of a version is deleted: all that is left of it is its name.
+fn is_deleted(version: &Version) -> bool {
+    matches!(version.stage(), Stage::Evicted(evicted) if evicted.is_deleted())
 }
 
 /// Whether a version answers clients, or has and may again.

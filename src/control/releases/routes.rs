@@ -118,6 +118,13 @@ impl Routes {
         closed.map(|(model, version)| TargetKind::Version(model.clone(), version.clone())).collect()
     }
 
+    /// Whether what a model's trial counts is compared: not while its champion cannot answer.
+    pub(super) fn compares(&self, model: &ModelName) -> bool {
+        let candidate =
+            self.models.get(model).and_then(|routes| routes.exposure.candidate.as_ref());
+        candidate.is_none_or(|candidate| candidate.is_compared)
+    }
+
     /// The models in this process that take requests.
     pub(super) fn models(&self, loaded: &Loaded) -> LoadedModels {
         let mut models = LoadedModels::new();

@@ -165,11 +165,13 @@ fn release_of(key: &Key, found: &Found) -> Option<Release> {
             (content::digest_of_backends(&key.0, &key.1), 0, source.to_string(), provenance)
         }
     };
+    // Where nobody says who made it, those of one model in one source are taken for one pipeline's.
+    let publisher = said.publisher.clone().unwrap_or_else(|| format!("{source}/{}", key.0));
     Some(Release {
         digest,
         bytes,
         source: place,
-        publisher: said.publisher.clone(),
+        publisher: Some(publisher),
         trained_at: said.trained_ms.map(Wall),
         named: false,
     })
@@ -314,7 +316,9 @@ mod tests {
         assert_eq!((spec.addresses.len(), spec.remote_version), (2, None));
         assert_eq!(spec.dialect, SpokenDialect::Declared(Dialect::KserveV1));
         let sightings = Sightings::default().all(&governed(), &views[0]);
-        assert_eq!(sightings[&key("v1").0][&key("v1").1].release.bytes, 0);
+        let release = &sightings[&key("v1").0][&key("v1").1].release;
+        assert_eq!(release.bytes, 0);
+        assert_eq!(release.publisher.as_deref(), Some("store/m"), "nobody says who made it");
         let (address, endpoint) = server(3, &["v1", "v2"]);
         listing.backend(address, endpoint);
         let views = seen(&[Answer::Whole(listing)]);

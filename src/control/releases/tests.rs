@@ -4,10 +4,14 @@ use super::*;
 use crate::config::{Checks, load};
 use crate::control::discovery::Discovery;
 use crate::control::publish::Controller;
-use crate::domain::lifecycle::event::{By, Scope};
+use crate::domain::discovery::{Answer, Artifact, Keeper, Listing, Policy};
+use crate::domain::ids::SourceName;
+use crate::domain::lifecycle::event::{By, Move, Scope};
 use crate::domain::lifecycle::observed::Sighting;
 use crate::domain::lifecycle::order::{Command, Order};
+use crate::domain::lifecycle::proof::{Gate, Verdict};
 use crate::domain::lifecycle::release::Release;
+use crate::domain::lifecycle::stage::Edge;
 use crate::monitor::Monitor;
 use crate::snapshot::Reader;
 
@@ -163,6 +167,48 @@ async fn what_was_not_published_is_news_again() {
     assert!(releases.news().is_none());
 }
 
+/// What one source shows: this version of `m`, whole.
+fn shown(version: &str) -> Arc<Seen> {
+    let (model, version) = (ModelName::new("m"), VersionName::new(version));
+    let folder = format!("/store/m/{version}").into();
+    let digests = BTreeMap::from([("model.onnx".to_owned(), [7; 32])]);
+    let mut listing = Listing::default();
+    let artifact = Artifact { folder, digests, bytes: 5, ..Artifact::default() };
+    listing.artifact(model, version, artifact);
+    let mut keeper = Keeper::new(Policy { shrink_after_ms: 0, confirm_ms: 0 });
+    keeper.observe(1, Answer::Whole(listing));
+    Arc::new(Seen::merge(1, 1, [(SourceName::new("store"), Arc::new(keeper))].into()))
+}
+
+#[tokio::test]
+async fn names_that_a_source_makes_up_are_remembered_only_while_they_are_shown_or_in_the_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut releases, ..) = open(&intent(dir.path(), ""));
+    let sighted = |releases: &Releases| {
+        let seen = &releases.observed.models[&ModelName::new("m")];
+        seen.sightings.keys().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    for n in 0..50 {
+        releases.see(shown(&format!("v{n}")));
+    }
+    assert_eq!(sighted(&releases), ["v49"], "the others have never been taken up");
+    releases.settle().await;
+    releases.see(shown("v50"));
+    releases.settle().await;
+    assert_eq!(sighted(&releases), ["v49", "v50"], "absence is no decision");
+    for edge in [Edge::Evict("a test".to_owned()), Edge::Delete] {
+        releases.see(shown("v51"));
+        assert!(sighted(&releases).contains(&"v49".to_owned()), "it can be restored still");
+        let moves = vec![Move { version: VersionName::new("v49"), edge }];
+        let (model, why) = (ModelName::new("m"), "a test".to_owned());
+        let draft = Draft { by: By::Gateway, what: What::Moved { model, moves, why } };
+        let written = releases.ledger.append(vec![draft]).await.unwrap();
+        assert!(written.iter().all(Result::is_ok), "{written:?}");
+    }
+    releases.see(Arc::new(Seen::default()));
+    assert_eq!(sighted(&releases), ["v50"], "nothing is left of it but its name in the table");
+}
+
 /// The longest time for a tick with ten thousand versions at rest, in a debug build on a busy machine.
 const TICK_MAX: Duration = TICK;
 
@@ -210,10 +256,6 @@ async fn ten_thousand_versions_at_rest_cost_little_however_they_are_spread() {
 
 /// A version that an operator does not want.
 fn rejected(model: &ModelName, n: usize) -> Draft {
-    use crate::domain::lifecycle::event::Move;
-    use crate::domain::lifecycle::proof::{Gate, Verdict};
-    use crate::domain::lifecycle::stage::Edge;
-
     let verdict = Verdict { gate: Gate::Operator, why: "a test".to_owned() };
     let edge = Edge::Quarantine(verdict, Vec::new());
     let moves = vec![Move { version: VersionName::new(format!("v{n}")), edge }];

@@ -146,9 +146,12 @@ impl Trials {
         }
     }
 
-    /// The trials, for a snapshot.
-    pub(super) fn all(&self) -> BTreeMap<ModelName, Arc<Trial>> {
-        let all = self.running.iter();
+    /// The trials that are `counted`, for a snapshot: the others go on, and nothing is added to them meanwhile.
+    pub(super) fn all(
+        &self,
+        counted: impl Fn(&ModelName) -> bool,
+    ) -> BTreeMap<ModelName, Arc<Trial>> {
+        let all = self.running.iter().filter(|(name, _)| counted(name));
         all.map(|(name, running)| (name.clone(), Arc::clone(&running.trial))).collect()
     }
 

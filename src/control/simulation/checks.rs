@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Tally;
+use super::deaths::Deaths;
 use super::process::Process;
 use super::tally::{alert_word, gate_word};
 use super::world::{Key, World};
@@ -58,6 +59,7 @@ pub(super) struct Checks {
     /// Shares that an event has granted since.
     granted: BTreeMap<ModelName, (VersionName, Permille)>,
     evictions: Vec<(ModelName, Steady)>,
+    deaths: Deaths,
     tally: Tally,
     /// When the last event was written.
     at: Steady,
@@ -90,6 +92,7 @@ impl Checks {
         self.at = event.at.steady;
         self.count(match &event.what {
             What::Recovered => "recovered",
+            What::Died { .. } => "died",
             What::ClockSet { .. } => "clock set",
             What::Proven { .. } => "proven by living",
             What::Alerted { alert, on: true, .. } => alert_word(alert),
@@ -98,7 +101,11 @@ impl Checks {
         if let What::Proven { model, version } = &event.what {
             self.prove(model, version);
         }
+        if matches!(event.what, What::Died { .. }) {
+            self.deaths.note(&process.state, self.at);
+        }
         let What::Moved { model, moves, .. } = &event.what else { return Ok(()) };
+        self.deaths.follow(model, moves);
         let nothing = Model::default();
         let before = process.state.model(model).unwrap_or(&nothing);
         for m in moves {
@@ -171,7 +178,7 @@ impl Checks {
                 let serves = before.champion().is_some_and(|(_, live)| {
                     live.release().digest == digest && !matches!(version.stage(), Stage::Live(_))
                 });
-                if !matches!(verdict.gate, Gate::Fetch | Gate::Insufficient) && !serves {
+                if verdict.gate.condemns() && !serves {
                     self.stopped.entry(name.clone()).or_default().insert(digest);
                     self.proven.entry(name.clone()).or_default().remove(&m.version);
                 }
@@ -472,12 +479,25 @@ impl Checks {
             hold(!could || routes.champion.is_some(), || {
                 format!("I1: {version} could answer and nobody does")
             })?;
+            if reached && known.stage().is_on_trial() {
+                let most = self.policy.release.deaths;
+                let key = (name.clone(), version.clone());
+                let deaths = self.deaths.in_a_row(&key, self.at);
+                hold(deaths < most, || format!("I13: {version} is reached after {deaths} deaths"))?;
+            }
             if routes.shadow.as_ref() == Some(version) {
                 hold(share == Permille::NONE, || format!("I10: {version} answers in shadow"))?;
             }
         }
-        let whole = if routes.champion.is_some() { 1000 } else { 0 };
+        // Without a champion, one that answers a share keeps it.
+        let tried = routes.candidate.as_ref().map_or(0, |tried| tried.share.thousandths());
+        let whole = if routes.champion.is_some() { 1000 } else { u32::from(tried) };
         hold(total == whole, || format!("I9: shares add up to {total}"))?;
+        let is_itself = routes.champion.as_ref() == model.champion().map(|(name, _)| name);
+        let compared = routes.candidate.as_ref().is_some_and(|tried| tried.is_compared);
+        hold(is_itself || (!compared && routes.shadow.is_none()), || {
+            format!("I10: {routes:?} compares with another than the champion")
+        })?;
         self.grew(name, routes)
     }
 

@@ -80,11 +80,15 @@ impl Process {
             forced: false,
             clock_set: None,
         };
-        let draft = Draft { by: By::Gateway, what: What::Recovered };
-        match process.record(world, checks, draft)? {
-            Ok(()) => Ok(Some(process)),
-            Err(Killed) => Ok(None),
+        let among = process.state.among_the_untried(began.steady);
+        let died = world.served.then_some(What::Died { among });
+        for what in [Some(What::Recovered), died].into_iter().flatten() {
+            if process.record(world, checks, Draft { by: By::Gateway, what })?.is_err() {
+                return Ok(None);
+            }
         }
+        world.served = true;
+        Ok(Some(process))
     }
 
     pub(super) fn now(&self, world: &World) -> Now {
@@ -116,7 +120,7 @@ impl Process {
             let on_trial = routes.candidate.as_ref().and_then(|it| digest(&it.version));
             let copied = routes.shadow.as_ref().and_then(digest);
             let seen = self.seen.model_mut(&model);
-            if let Some(candidate) = &routes.candidate {
+            if let Some(candidate) = routes.candidate.as_ref().filter(|it| it.is_compared) {
                 let part = world.draw(n, f64::from(candidate.share.thousandths()) / 1000.0);
                 let Some(digest) = on_trial else { continue };
                 let against = world.draw(part, p);
@@ -216,6 +220,7 @@ impl Process {
                         canary.crashed = Some("all its backends are gone".to_owned());
                     }
                 }
+                at.note_ready(at.ready, (!at.ready).then_some(now));
                 at.in_flight = match routes.reaches(version) {
                     true => world.rng.u64(..4),
                     false => world.rng.u64(..=at.in_flight),

@@ -6,8 +6,10 @@ use crate::domain::lifecycle::proof::Gate;
 /// What must have happened somewhere.
 pub(super) const EXPECTED: &[&str] = &[
     "alert: correlated",
+    "alert: deaths",
     "alert: incomplete",
     "alert: no way back",
+    "alert: not ready",
     "alert: overdue",
     "alert: publisher held",
     "alert: ratio",
@@ -15,6 +17,7 @@ pub(super) const EXPECTED: &[&str] = &[
     "alert: would evict",
     "clock set",
     "deleted",
+    "died",
     "evicted",
     "exposed",
     "extended",
@@ -23,6 +26,7 @@ pub(super) const EXPECTED: &[&str] = &[
     "promoted",
     "promoted by order",
     "proven by living",
+    "quarantined after deaths",
     "quarantined at admission",
     "quarantined for want of evidence",
     "quarantined in canary",
@@ -50,6 +54,7 @@ pub(super) fn gate_word(gate: Gate) -> &'static str {
         Gate::Live => "quarantined while live",
         Gate::Standby => "quarantined while standby",
         Gate::Operator => "quarantined by an operator",
+        Gate::Deaths => "quarantined after deaths",
     }
 }
 
@@ -65,5 +70,7 @@ pub(super) fn alert_word(alert: &Alert) -> &'static str {
         Alert::PublisherHeld(_) => "alert: publisher held",
         Alert::TooMany => "alert: too many",
         Alert::WouldEvict(_) => "alert: would evict",
+        Alert::Deaths(_) => "alert: deaths",
+        Alert::NotReady(_) => "alert: not ready",
     }
 }

@@ -82,6 +82,8 @@ pub(super) struct World {
     journal: Vec<Event>,
     /// The last event was not written to its end.
     pub torn: bool,
+    /// A process has answered requests and taken no leave yet.
+    pub served: bool,
 }
 
 impl World {
@@ -105,6 +107,7 @@ impl World {
             clear: false,
             journal: Vec::new(),
             torn: false,
+            served: false,
             rng,
         }
     }
@@ -145,6 +148,7 @@ impl World {
         release.proving = minutes(120);
         release.unproven = rng.u8(..8) == 0;
         release.standbys = rng.usize(1..3);
+        release.deaths = *rng.choice(&[1, 2, 2, 1000]).unwrap_or(&2);
         policy.evict = EvictPolicy {
             ttl: rng.bool().then(|| minutes(60 * rng.u64(2..24))),
             max_age: (rng.u8(..3) == 0).then(|| minutes(60 * 24 * 20)),

@@ -128,6 +128,12 @@ pub enum What {
     },
     /// The process started and took up the state.
     Recovered,
+    /// The process before this one had served requests and ended without a farewell: it crashed, was killed, or the
+    /// power failed.
+    Died {
+        /// Which versions were on trial then, or live for a short while: the end of a sentence.
+        among: String,
+    },
     /// The clock of the machine was set.
     ClockSet {
         /// By how much, in milliseconds.
@@ -205,6 +211,10 @@ pub enum Alert {
     TooMany,
     /// What an eviction would remove, were it not a dry run.
     WouldEvict(VersionName),
+    /// The gateway has died again and again since a version is live.
+    Deaths(VersionName),
+    /// A live version cannot answer.
+    NotReady(VersionName),
 }
 
 /// What a draft is about: one that cannot be written is known again by it.
@@ -233,6 +243,7 @@ impl What {
             Self::Alerted { alert, .. } => (alert.to_string(), "alerted"),
             Self::Forgotten { version, .. } => (version.to_string(), "forgotten"),
             Self::Recovered => (String::new(), "recovered"),
+            Self::Died { .. } => (String::new(), "died"),
             Self::ClockSet { .. } => (String::new(), "clock set"),
             Self::Ticked => (String::new(), "ticked"),
         };
@@ -253,6 +264,7 @@ impl What {
             }
             Self::Killed { scope: Scope::Gateway, .. }
             | Self::Recovered
+            | Self::Died { .. }
             | Self::ClockSet { .. }
             | Self::Ticked => None,
         }
@@ -260,6 +272,11 @@ impl What {
 }
 
 impl Alert {
+    /// Whether somebody should look now: clients get no answers, or others than they should.
+    pub const fn is_critical(&self) -> bool {
+        matches!(self, Self::NotReady(_))
+    }
+
     /// Whether it is about `version`.
     pub(super) fn is_about(&self, version: &VersionName) -> bool {
         match self {
@@ -269,7 +286,9 @@ impl Alert {
             | Self::NoWayBack(name)
             | Self::Correlated(name)
             | Self::Ratio(name)
-            | Self::WouldEvict(name) => name == version,
+            | Self::WouldEvict(name)
+            | Self::Deaths(name)
+            | Self::NotReady(name) => name == version,
             Self::PublisherHeld(_) | Self::TooMany => false,
         }
     }
@@ -287,6 +306,10 @@ impl fmt::Display for Alert {
             Self::PublisherHeld(name) => write!(f, "the releases of {name} wait for an operator"),
             Self::TooMany => f.write_str("there are too many versions"),
             Self::WouldEvict(name) => write!(f, "{name} would be evicted"),
+            Self::NotReady(name) => write!(f, "{name} is live and cannot answer"),
+            Self::Deaths(name) => {
+                write!(f, "the gateway dies again and again while {name} is live")
+            }
         }
     }
 }

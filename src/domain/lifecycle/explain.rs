@@ -196,6 +196,9 @@ impl Scene<'_> {
         let proven = if version.proven().is_some() { "" } else { ", unproven" };
         let why = because(version);
         let mut place = format!("{name} has been live for {since}{proven}{why}");
+        if let Some((_, away, why)) = self.away() {
+            place.push_str(&format!(", unable to answer for {}: {why}", Spell(away)));
+        }
         if let Some((_, _, signal, reading)) = self.degraded() {
             place.push_str(&format!(", degraded by {}: {}", signal.words(), reading.detail));
         }
@@ -267,6 +270,10 @@ pub fn sentence(event: &Event) -> String {
             format!("{model} {version} was struck from the table, deleted long ago")
         }
         What::Recovered => "the gateway started and took up its state".to_owned(),
+        What::Died { among } => {
+            let cause = "a crash, a kill or a loss of power";
+            format!("the gateway had ended without a farewell before ({cause}); {among}")
+        }
         What::ClockSet { step_ms, doubtful_until } => {
             let step = Spell(std::time::Duration::from_millis(*step_ms));
             let doubt = Spell(doubtful_until.since(event.at.steady));

@@ -12,7 +12,7 @@ use crate::domain::ids::{ModelName, Permille, VersionName};
 pub struct Exposure {
     /// Who answers what the candidate does not; `None`: nobody can.
     pub champion: Option<VersionName>,
-    /// Who answers a share on trial, compared with an equal share of the champion.
+    /// Who answers a share on trial.
     pub candidate: Option<Candidate>,
     /// Who gets copies.
     pub shadow: Option<VersionName>,
@@ -27,6 +27,9 @@ pub struct Candidate {
     pub share: Permille,
     /// The salt of its buckets.
     pub salt: u64,
+    /// Whether its answers are compared with an equal share of the champion's: not while the champion itself cannot
+    /// answer.
+    pub is_compared: bool,
 }
 
 impl Exposure {
@@ -52,8 +55,10 @@ impl Exposure {
 /// Who answers `model` now.
 ///
 /// Where the champion is cut off or not ready, the latest earlier champion that is ready answers for
-/// it: that changes no stage, and ends as soon as the champion is back. A candidate gets requests and copies only beside
-/// the champion itself: what it is compared with is not to change meanwhile.
+/// it: that changes no stage, and ends as soon as the champion is back. A candidate that answers a share keeps it while
+/// the champion is not ready, as its callers would else lose by what is not its fault; nothing is compared then, and
+/// its share does not grow. Where the champion is cut off nothing is tried: somebody has said that something is wrong.
+/// Copies need the champion's own answers.
 pub fn exposure(
     state: &State,
     model: &ModelName,
@@ -63,27 +68,27 @@ pub fn exposure(
     if state.killed().is_some() || entry.killed().is_some() {
         return Exposure::default();
     }
-    let can_answer = |(name, version): &(&VersionName, &Version)| {
-        version.killed().is_none() && is_clean(entry, version) && ready(name)
-    };
-    let Some((champion, _)) = entry.champion().filter(can_answer) else {
-        let stand_in = entry.standbys().into_iter().find(can_answer);
-        let champion = stand_in.map(|(name, _)| name.clone());
-        return Exposure { champion, ..Exposure::default() };
-    };
-    let mut exposure = Exposure { champion: Some(champion.clone()), ..Exposure::default() };
-    if let Some((name, version)) = entry.candidate().filter(can_answer) {
-        match version.stage() {
-            Stage::Shadow(_) => exposure.shadow = Some(name.clone()),
-            Stage::Canary(canary) => {
-                exposure.candidate = Some(Candidate {
-                    version: name.clone(),
-                    share: canary.share(),
-                    salt: version.salt(),
-                });
-            }
-            _ => {}
+    let is_open = |version: &Version| version.killed().is_none() && is_clean(entry, version);
+    let can_answer = |(name, version): &(&VersionName, &Version)| is_open(version) && ready(name);
+    let champion = entry.champion().filter(|(_, version)| is_open(version));
+    let itself = champion.filter(can_answer);
+    let answers = itself.or_else(|| entry.standbys().into_iter().find(can_answer));
+    let mut exposure =
+        Exposure { champion: answers.map(|(name, _)| name.clone()), ..Exposure::default() };
+    let tried = entry.candidate().filter(|_| champion.is_some()).filter(can_answer);
+    match tried.map(|(name, version)| (name, version, version.stage())) {
+        Some((name, _, Stage::Shadow(_))) if itself.is_some() => {
+            exposure.shadow = Some(name.clone());
         }
+        Some((name, version, Stage::Canary(canary))) => {
+            exposure.candidate = Some(Candidate {
+                version: name.clone(),
+                share: canary.share(),
+                salt: version.salt(),
+                is_compared: itself.is_some(),
+            });
+        }
+        _ => {}
     }
     exposure
 }

@@ -99,6 +99,10 @@ pub struct ObservedVersion {
     pub look: Option<Look>,
     /// Whether it can answer now.
     pub ready: bool,
+    /// Since when it cannot: since the start at the earliest.
+    pub away_since: Option<Steady>,
+    /// Why it could not be loaded, the last time that it was tried.
+    pub trouble: Option<String>,
     /// Requests that it holds.
     pub in_flight: u64,
     /// Routes, aliases and replays that name it.
@@ -143,6 +147,15 @@ impl ObservedModel {
 }
 
 impl ObservedVersion {
+    /// Notes whether it can answer now. One that should and cannot is away, from `since` on or longer.
+    pub fn note_ready(&mut self, ready: bool, since: Option<Steady>) {
+        self.ready = ready;
+        self.away_since = since.map(|since| self.away_since.unwrap_or(since));
+        if ready {
+            self.trouble = None;
+        }
+    }
+
     /// Forgets what has come of work that is over for a version at `stage`: failures, so that it is tried anew when
     /// it is wanted again, and a copy that was used, so that a version that is restored takes over what its source says
     /// of it now.

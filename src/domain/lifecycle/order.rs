@@ -10,7 +10,7 @@ use super::guard::{self, Aim, Ground, Refusal, may_evict};
 use super::observed::{Observed, ObservedModel};
 use super::plan::{Policies, Scene};
 use super::proof::{self, Gate, Promoted, Verdict};
-use super::stage::{Edge, Rest, Stage};
+use super::stage::{Edge, Purpose, Rest, Stage};
 use super::state::{Model, State, Version};
 use super::time::Now;
 use crate::domain::ids::{ModelName, VersionName};
@@ -340,6 +340,14 @@ impl Scene<'_> {
             Stage::Evicted(_) => Err(OrderError::Already),
             Stage::Live(_) => Err(wrong(name, version, "promote another version first")),
             Stage::Standby(_) => Err(wrong(name, version, "drain it first")),
+            Stage::Draining(_) => Err(wrong(
+                name,
+                version,
+                "wait until its requests have ended, half a minute at most",
+            )),
+            Stage::Warming(warming) if *warming.purpose() == Purpose::Undo => {
+                Err(wrong(name, version, "wait until it stands by, and drain it then"))
+            }
             _ => Err(wrong(name, version, "reject it first")),
         }
     }

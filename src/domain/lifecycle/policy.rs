@@ -77,6 +77,8 @@ pub struct ReleasePolicy {
     pub protected: Permille,
     /// Failures in a row after which the releases of a publisher wait for an operator.
     pub failures: u32,
+    /// Ends of the gateway without a farewell, a day or less apart, after which a version on trial is stopped.
+    pub deaths: u32,
     /// Whether a version may live without a golden set or a trial on copies.
     pub unproven: bool,
     /// How long a version without a trial must have lived soundly to count as proven.
@@ -111,6 +113,7 @@ impl Default for ReleasePolicy {
             superseded: 3,
             protected: Permille::saturating(500),
             failures: 2,
+            deaths: 2,
             unproven: false,
             proving: DAY,
         }

@@ -65,6 +65,8 @@ pub enum Gate {
     Standby,
     /// An operator rejected it.
     Operator,
+    /// The gateway died again and again while it was tried.
+    Deaths,
 }
 
 impl Gate {
@@ -80,7 +82,8 @@ impl Gate {
             | Self::Live
             | Self::Standby
             | Self::Operator => true,
-            Self::Fetch | Self::Insufficient => false,
+            // A death may be the host's, or somebody's hand.
+            Self::Fetch | Self::Insufficient | Self::Deaths => false,
         }
     }
 
@@ -102,6 +105,7 @@ impl Gate {
             Self::Live => "while live",
             Self::Standby => "while standby",
             Self::Operator => "by an operator",
+            Self::Deaths => "for the gateway's sake",
         }
     }
 }

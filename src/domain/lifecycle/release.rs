@@ -20,7 +20,8 @@ pub struct Release {
     pub bytes: u64,
     /// Which source told it, and where it lies.
     pub source: String,
-    /// Who made it: releases of one publisher stand or fall together.
+    /// Who made it, by their own word, or else its source and model: releases of one publisher stand or fall together.
+    /// None of what the configuration names without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publisher: Option<String>,
     /// When it was trained.

@@ -4,6 +4,7 @@
 //! does not fit changes nothing. Models and versions are shared between states, so that a copy costs as much as
 //! there are models, and an event as much as its model has versions. Never decides.
 
+mod deaths;
 mod fold;
 mod shared;
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
+pub use self::deaths::{DEATHS_WITHIN, Deaths};
 pub use self::fold::FoldError;
 use super::event::{Alert, By, Draft, Event, FORMAT};
 use super::proof::Verdict;
@@ -110,6 +112,9 @@ pub struct Version {
     pub(super) released: Option<Steady>,
     /// The number of its last rollout within the model.
     pub(super) rollout: u64,
+    /// How often the gateway has died under it.
+    #[serde(default, skip_serializing_if = "Deaths::is_none")]
+    pub(super) deaths: Deaths,
     /// The lower bound of its agreement with the champion of then, at the end of its trial on copies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) agreed: Option<f64>,
@@ -295,6 +300,11 @@ impl Version {
     /// Who cut it off.
     pub fn killed(&self) -> Option<&Signed> {
         self.killed.as_ref()
+    }
+
+    /// How often the gateway has died of late while it was on trial, or had just become live.
+    pub fn deaths(&self, now: Steady) -> u32 {
+        self.deaths.of_late(now)
     }
 
     /// Whether an operator lets it answer clients.

@@ -295,12 +295,15 @@ fn model(
         if spec.traffic.contains_key(version) {
             return wrong("has a share of the traffic already");
         }
-        // Nobody is tried without a champion beside it.
         let serves = targets.get(target.position()).is_some_and(TargetEntry::serves);
-        Ok(Some(target).filter(|_| serves && !split.shares().is_empty()))
+        Ok(Some(target).filter(|_| serves))
     };
+    // Where the champion is named and cannot answer, nobody is tried; where none is named, one that has its share
+    // keeps it.
+    let has_champion = !split.shares().is_empty();
+    let is_headless = !has_champion && !spec.traffic.is_empty();
     let trial = match spec.trial.as_ref().filter(|trial| trial.share > Permille::NONE) {
-        Some(trial) => tried(&trial.candidate)?.map(|target| TrialEntry {
+        Some(trial) => tried(&trial.candidate)?.filter(|_| !is_headless).map(|target| TrialEntry {
             target,
             share: trial.share,
             buckets: Buckets::new(trial.salt, trial.share),
@@ -308,7 +311,7 @@ fn model(
         None => None,
     };
     let shadow = match &spec.shadow {
-        Some(shadow) => tried(&shadow.version)?,
+        Some(shadow) => tried(&shadow.version)?.filter(|_| has_champion),
         None => None,
     };
     Ok(ModelEntry {

@@ -392,6 +392,31 @@ fn nobody_is_tried_who_cannot_answer_or_without_a_champion() {
 }
 
 #[test]
+fn without_a_champion_a_version_on_trial_keeps_its_share_and_nobody_has_the_rest() {
+    let beside = intent(&[("m", on_trial(200, 7, None))], &[]);
+    let mut alone = beside.clone();
+    alone.models.get_mut("m").unwrap().traffic.clear();
+    let (beside, alone) = (all_ready(&beside), all_ready(&alone));
+    let none = headers(&[]);
+    let mut kept = 0;
+    for entropy in (0..10_000).map(Entropy) {
+        let before = decide(&beside, &view("/", Some("m"), &none), entropy).unwrap();
+        match decide(&alone, &view("/", Some("m"), &none), entropy) {
+            Ok(decision) => {
+                assert_eq!((decision.target, decision.reason), (before.target, Reason::Candidate));
+                assert_eq!(champion_of(&alone, decision.model.unwrap(), entropy), None);
+                kept += 1;
+            }
+            Err(refusal) => {
+                assert!(matches!(refusal, NoRoute::NoReadyVersion(_)), "{refusal}");
+                assert_ne!(before.reason, Reason::Candidate);
+            }
+        }
+    }
+    assert!((1800..2200).contains(&kept), "{kept} of 10000 at a fifth");
+}
+
+#[test]
 fn copies_go_to_a_version_that_can_answer() {
     let mut spec = on_trial(0, 7, None);
     spec.shadow = Some(ShadowSpec::new(VersionName::new("v3")));

@@ -93,7 +93,11 @@ pub(super) fn body(notice: &Notice, node: &str) -> Value {
 
 /// The body of a webhook for an event. It fires once, and is never over: each event is an alert of its own.
 pub(super) fn event_body(told: &Told, node: &str) -> Value {
-    let severity = if told.is_alarm { Severity::Warning } else { Severity::Info };
+    let severity = match (told.is_alarm, told.is_critical) {
+        (_, true) => Severity::Critical,
+        (true, false) => Severity::Warning,
+        (false, false) => Severity::Info,
+    };
     let mut labels = json!({
         "alertname": told.kind,
         "severity": severity.as_str(),
@@ -201,6 +205,7 @@ mod tests {
             at_ms: 1_500_000_000_123,
             kind: "release.moved".to_owned(),
             is_alarm: false,
+            is_critical: false,
             about: "fraud/v7".to_owned(),
             words: "fraud: v7 is live: it is not worse.".to_owned(),
         };
@@ -209,6 +214,9 @@ mod tests {
         assert_eq!(event["labels"]["severity"], "info");
         assert_eq!(event["startsAt"], "2017-07-14T02:40:00.123Z");
         assert_eq!(event["annotations"]["summary"], told.words);
+        let critical = Told { is_alarm: true, is_critical: true, ..told };
+        let event = &event_body(&critical, "edge-1")["alerts"][0];
+        assert_eq!(event["labels"]["severity"], "critical");
         notice.word = Word::Resolved;
         let over = &body(&notice, "edge-1")["alerts"][0];
         assert_eq!(over["endsAt"], "2017-07-14T02:40:00Z");

@@ -23,6 +23,9 @@ pub struct Told {
     pub kind: String,
     /// Whether somebody should look.
     pub is_alarm: bool,
+    /// Whether somebody should look now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_critical: bool,
     /// What it is about: `MODEL/VERSION`, a model, a source or the gateway.
     pub about: String,
     /// The sentence.

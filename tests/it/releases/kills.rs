@@ -30,6 +30,7 @@ sticky = \"header:x-user\"
 between    = \"0s\"
 daily      = 256
 superseded = 1000
+deaths     = 1000
 unproven   = true
 proving    = \"0s\"
 undo       = \"0s\"

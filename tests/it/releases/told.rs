@@ -8,10 +8,10 @@ use super::*;
 use crate::support::Backend;
 
 /// The alerts that came.
-type Alerts = Arc<Mutex<Vec<Value>>>;
+pub(super) type Alerts = Arc<Mutex<Vec<Value>>>;
 
 /// A receiver of calls that keeps their alerts, and is down when a test says so.
-fn receiver() -> (Backend, Alerts, Arc<Mutex<bool>>) {
+pub(super) fn receiver() -> (Backend, Alerts, Arc<Mutex<bool>>) {
     let alerts = Alerts::default();
     let down = Arc::new(Mutex::new(false));
     let (kept, is_down) = (Arc::clone(&alerts), Arc::clone(&down));
@@ -30,7 +30,7 @@ fn receiver() -> (Backend, Alerts, Arc<Mutex<bool>>) {
 }
 
 /// The sentences that came by the webhook, each once, in their order.
-fn sentences(alerts: &Mutex<Vec<Value>>) -> Vec<(String, String)> {
+pub(super) fn sentences(alerts: &Mutex<Vec<Value>>) -> Vec<(String, String)> {
     let mut seen = std::collections::BTreeSet::new();
     let alerts = alerts.lock();
     let fresh = alerts.iter().filter(|alert| seen.insert(alert["fingerprint"].to_string()));

@@ -1,12 +1,17 @@
 //! Conditions that someone should know of: raised once when they begin, cleared once when they end.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::Scene;
+use crate::domain::ids::VersionName;
 use crate::domain::lifecycle::event::{Alert, What};
 use crate::domain::lifecycle::stage::Stage;
 use crate::domain::lifecycle::state::VERSIONS_MAX;
 use crate::domain::lifecycle::time::Spell;
+
+/// How long a live version may be unable to answer before someone is told.
+const AWAY_MAX: Duration = Duration::from_secs(10);
 
 impl Scene<'_> {
     /// The first condition that has begun or ended since it was last written down.
@@ -62,6 +67,7 @@ impl Scene<'_> {
                 _ => {}
             }
         }
+        self.champions_conditions(&mut holds);
         if let Some((name, ground)) = self.overdue() {
             holds.insert(Alert::Overdue(name.clone()), format!("{ground} and stays live"));
         }
@@ -85,5 +91,42 @@ impl Scene<'_> {
             }
         }
         holds
+    }
+
+    /// What holds of the champion as such: it is there, and the gateway lives with it.
+    fn champions_conditions(&self, holds: &mut BTreeMap<Alert, String>) {
+        if let Some((name, away, why)) = self.away().filter(|(_, away, _)| *away >= AWAY_MAX) {
+            let instead = match (&self.exposure.champion, &self.exposure.candidate) {
+                (Some(other), _) => format!("{other} answers in its place"),
+                (None, Some(candidate)) => format!("only {} has its share", candidate.version),
+                (None, None) => "nobody answers in its place".to_owned(),
+            };
+            let detail = format!("for {} now, as {why}; {instead}", Spell(away));
+            holds.insert(Alert::NotReady(name.clone()), detail);
+        }
+        if let Some((name, version)) = self.champion {
+            let deaths = version.deaths(self.now.steady);
+            if deaths >= self.policy.release.deaths {
+                let detail =
+                    format!("it ended without a farewell {deaths} times, a day or less apart");
+                holds.insert(Alert::Deaths(name.clone()), detail);
+            }
+        }
+    }
+
+    /// The champion that cannot answer, for how long, and why. One that is cut off is not to.
+    pub(in crate::domain::lifecycle) fn away(&self) -> Option<(&VersionName, Duration, String)> {
+        let (name, version) = self.champion?;
+        let killed = version.killed().or_else(|| self.model.killed());
+        if killed.or_else(|| self.state.killed()).is_some() {
+            return None;
+        }
+        let seen = self.seen(name).filter(|seen| !seen.ready)?;
+        let why = match &seen.trouble {
+            Some(trouble) => trouble.clone(),
+            None if version.release().bytes == 0 => "none of its servers is there".to_owned(),
+            None => "it is not loaded yet".to_owned(),
+        };
+        Some((name, self.now.steady.since(seen.away_since?), why))
     }
 }

@@ -196,7 +196,8 @@ impl<'a> Scene<'a> {
         };
         let starved = self.model.superseded >= policy.superseded;
         let held = version.held().is_some() || version.pinned().is_some();
-        (advanced || starved || held || !self.model.is_newer(newer, candidate))
+        let alone = self.answers_alone(candidate);
+        (advanced || starved || held || alone || !self.model.is_newer(newer, candidate))
             .then(|| format!("the end of the trial of {candidate}"))
     }
 

@@ -182,7 +182,8 @@ impl<'a> Scene<'a> {
         if *warming.purpose() != Purpose::Undo {
             return Outlook::nothing();
         }
-        if let Some(why) = self.condemned(version) {
+        let stopped = self.condemned(version).or_else(|| self.died_under(name, version));
+        if let Some(why) = stopped {
             return Outlook::Now(self.step(name, Edge::Retire(why.clone()), why));
         }
         let unseen = ObservedVersion::default();

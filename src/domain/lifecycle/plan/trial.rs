@@ -30,6 +30,9 @@ impl<'a> Scene<'a> {
         if let Some(why) = self.condemned(version) {
             return self.fail(name, version, Verdict { gate: Gate::Known, why });
         }
+        if let Some(why) = self.died_under(name, version) {
+            return self.fail(name, version, Verdict { gate: Gate::Deaths, why });
+        }
         match version.stage() {
             Stage::Validating(_) => self.validating(name, version, seen),
             Stage::Warming(warming) => self.warming(name, version, warming, seen),
@@ -43,6 +46,23 @@ impl<'a> Scene<'a> {
     pub(super) fn condemned(&self, version: &Version) -> Option<String> {
         let known = self.model.condemned(&version.release().digest)?;
         Some(format!("its content is that of {}: {}", known.version, known.verdict.why))
+    }
+
+    /// Why the gateway runs a version no more: it died too often while it did.
+    pub(super) fn died_under(&self, name: &VersionName, version: &Version) -> Option<String> {
+        let deaths = version.deaths(self.now.steady);
+        (deaths >= self.policy.release.deaths).then(|| {
+            let stage = version.stage().word();
+            format!(
+                "the gateway ended without a farewell {deaths} times in a row, a day or less apart, while {name} was on \
+                 trial, the last time in {stage}"
+            )
+        })
+    }
+
+    /// Whether nobody answers but this candidate: it stays for those who have it.
+    pub(super) fn answers_alone(&self, candidate: &VersionName) -> bool {
+        self.exposure.champion.is_none() && self.exposure.share_of(candidate) > Permille::NONE
     }
 
     /// How long a version has been where it is.
@@ -294,6 +314,9 @@ impl<'a> Scene<'a> {
         }
         let patience = policy.dwell.saturating_mul(policy.patience);
         if stayed <= patience || version.held().is_some() {
+            return Outlook::Waits(lacking);
+        }
+        if self.answers_alone(name) {
             return Outlook::Waits(lacking);
         }
         if canary.is_extended() && !self.frozen(version).is_empty() {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::{
-    CONDEMNED_MAX, Condemned, EVICTIONS_MAX, MODELS_MAX, Model, PUBLISHERS_MAX, STARTED_MAX,
-    Signed, State, VERSIONS_MAX, Version,
+    CONDEMNED_MAX, Condemned, Deaths, EVICTIONS_MAX, MODELS_MAX, Model, PUBLISHERS_MAX,
+    STARTED_MAX, Signed, State, VERSIONS_MAX, Version,
 };
 use crate::domain::ids::{Digest, ModelName, VersionName};
 use crate::domain::lifecycle::event::{Event, FORMAT, Mark, Move, Scope, What};
@@ -114,6 +114,7 @@ impl State {
                 }
             }
             What::Recovered => self.recovered(at),
+            What::Died { .. } => self.died(at),
             What::ClockSet { doubtful_until, .. } => {
                 self.clock.doubtful_until = Some(*doubtful_until);
             }
@@ -166,6 +167,7 @@ impl State {
             lived: None,
             released: None,
             rollout: 0,
+            deaths: Deaths::default(),
             agreed: None,
         };
         entry.versions.insert(version.clone(), Arc::new(fresh));
@@ -264,6 +266,7 @@ impl State {
             Edge::Validate(_) => {
                 model.rollouts += 1;
                 version.rollout = model.rollouts;
+                version.deaths = Deaths::default();
                 version.agreed = None;
                 keep(&mut model.started, at, STARTED_MAX);
             }
@@ -290,6 +293,8 @@ impl State {
                 let digest = version.release.digest.clone();
                 model.condemned.remove(&digest);
             }
+            // Whoever brings it back lets it be loaded again.
+            Edge::Restore => version.deaths = Deaths::default(),
             Edge::Evict(_) => {
                 model.last_eviction = Some(at);
                 keep(&mut self.evictions, at, EVICTIONS_MAX);
@@ -304,7 +309,6 @@ impl State {
             | Edge::Drain(Rest::Retired(_))
             | Edge::Drained(_)
             | Edge::Retire(_)
-            | Edge::Restore
             | Edge::Delete => {}
         }
     }

@@ -24,7 +24,8 @@ fn model_of(call: &Call) -> &str {
 
 fn told(number: u64, is_alarm: bool) -> Told {
     let (kind, about) = ("release.moved".to_owned(), format!("e{number}"));
-    Told { number, at_ms: 1, kind, is_alarm, about, words: "it moved.".to_owned() }
+    let words = "it moved.".to_owned();
+    Told { number, at_ms: 1, kind, is_alarm, is_critical: false, about, words }
 }
 
 fn rule() -> Rule {

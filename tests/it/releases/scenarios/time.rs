@@ -153,3 +153,22 @@ fn after_two_failures_of_one_publisher_its_next_release_waits_and_that_of_anothe
     publish_with_card(&store, "v5", &sum_times(5.0), "publisher = \"weekly\"\n");
     store.wait_for("v5", "shadow");
 }
+
+#[test]
+fn releases_that_name_no_publisher_are_held_as_those_of_their_source_and_model() {
+    let store = Store::start(
+        "[models.m.release]\nbetween = \"0s\"\nshadow = { pairs = 1000000, limit = \"1h\" }\n",
+    );
+    store.publish_sum("m/v1", 2.0);
+    store.wait_for("v1", "live");
+    for version in ["v2", "v3"] {
+        let broken = format!("no model, {version}");
+        store.publish(&format!("m/{version}"), &[("model.onnx", broken.as_bytes())]);
+        store.wait_for(version, "quarantined");
+    }
+    store.publish_sum("m/v4", 4.0);
+    let why = store.wait_for_words("v4", "an operator's approval");
+    assert!(why.contains("the last 2 releases of store/m failed"), "{why}");
+    store.ordered("models/m/versions/v4/approve");
+    store.wait_for("v4", "shadow");
+}

@@ -1,3 +1,6 @@
+mod away;
+mod deaths;
+
 use std::sync::Arc;
 
 use super::super::*;

@@ -224,3 +224,25 @@ fn thousands_that_are_due_and_may_not_go_yet_are_planned_in_no_time() {
     let drafts = case.drafts();
     assert!(drafts.len() == 1 && is_eviction(&drafts[0]), "{drafts:?}");
 }
+
+#[test]
+fn a_full_table_strikes_what_is_deleted_once_no_source_shows_it() {
+    let mut case = Case::new();
+    for n in 0..9000 {
+        let name = format!("v{n}");
+        case.sighted("m", &name, &name);
+    }
+    for edge in [quarantine(), Edge::Evict("it is old".to_owned()), Edge::Delete] {
+        case.moves("m", "v0", edge);
+    }
+    case.shows("m", "v0", "v0");
+    let strikes = |case: &Case| {
+        let drafts = case.drafts();
+        drafts.iter().any(|what| {
+            matches!(what, What::Forgotten { version: struck, .. } if *struck == version("v0"))
+        })
+    };
+    assert!(!strikes(&case), "it would be taken up again");
+    Arc::make_mut(&mut case.seen.model_mut(&model("m")).sightings).clear();
+    assert!(strikes(&case));
+}
