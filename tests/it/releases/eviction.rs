@@ -60,7 +60,9 @@ fn idle_expired_pinned_and_last_good_versions_end_as_the_guard_says() {
     // The champion is as old, and stays: nothing can follow it.
     store.wait_for_words("v4", "overdue");
     assert_eq!(store.predict(), (200, Some(23.0), "v4".to_owned()));
-    assert!(store.events().iter().any(|(_, words)| words.contains("v4 is overdue")));
+    eventually("it is told", || {
+        store.events().iter().any(|(_, words)| words.contains("v4 is overdue")).then_some(())
+    });
     // What was evicted and is gone cannot be restored, and says so.
     let gone = store.order("models/m/versions/v2/restore", &json!({ "who": "a", "why": "b" }));
     assert_eq!(gone.status, 409, "{}", gone.text());

@@ -151,7 +151,8 @@ async fn grpc_backends_are_checked_over_http2() {
 
 #[tokio::test]
 async fn a_backend_that_is_away_says_nothing_about_its_equals() {
-    let subject = at(&[nobody().await, Oip::default().start().await], Some("7"), Some(&beside()));
+    let folder = beside();
+    let subject = at(&[nobody().await, Oip::default().start().await], Some("7"), Some(&folder));
     let found = checked(&subject, None).await;
     assert_eq!(found.that(Outcome::Failed), [], "{found:#?}");
     let (_, detail) = found.of(CheckKind::Identity);
@@ -187,7 +188,8 @@ async fn a_server_that_is_busy_is_asked_again_and_one_that_fails_is_found() {
         }
         Oip::default().answer(method, path, body)
     }));
-    let found = checked(&at(&[fails.await], Some("7"), Some(&beside())), None).await;
+    let folder = beside();
+    let found = checked(&at(&[fails.await], Some("7"), Some(&folder)), None).await;
     let failed = found.that(Outcome::Failed);
     assert!(failed.contains(&CheckKind::Golden), "{found:#?}");
     let (_, detail) = found.of(CheckKind::Golden);
