@@ -332,7 +332,7 @@ pub(super) fn is_secret(name: &str) -> bool {
 }
 
 /// Every section, and how it is written in the file.
-static HOMES: [(&Section, &str); 50] = [
+static HOMES: [(&Section, &str); 51] = [
     (&TOP, "the top of the file, above the first `[table]`"),
     (&LIMITS, "`[limits]`"),
     (&FORWARDING, "`[forwarding]`"),
@@ -359,13 +359,14 @@ static HOMES: [(&Section, &str); 50] = [
     (ALARM_KINDS[4].1, "`schema_shape = { … }` of alarms"),
     (ALARM_KINDS[5].1, "`drift = { … }` of alarms"),
     (ALARM_KINDS[6].1, "`error_rate = { … }` of alarms"),
-    (ALARM_KINDS[7].1, "`latency = { … }` of alarms"),
-    (ALARM_KINDS[8].1, "`quality = { … }` of alarms"),
-    (ALARM_KINDS[9].1, "`error_change = { … }` of alarms"),
-    (ALARM_KINDS[10].1, "`labels = { … }` of alarms"),
-    (ALARM_KINDS[11].1, "`baseline_missing = { … }` of alarms"),
-    (ALARM_KINDS[12].1, "`stale_pipeline = { … }` of alarms"),
-    (ALARM_KINDS[13].1, "`log_lag = { … }` of `[alarms]`"),
+    (ALARM_KINDS[7].1, "`rejection_rate = { … }` of alarms"),
+    (ALARM_KINDS[8].1, "`latency = { … }` of alarms"),
+    (ALARM_KINDS[9].1, "`quality = { … }` of alarms"),
+    (ALARM_KINDS[10].1, "`error_change = { … }` of alarms"),
+    (ALARM_KINDS[11].1, "`labels = { … }` of alarms"),
+    (ALARM_KINDS[12].1, "`baseline_missing = { … }` of alarms"),
+    (ALARM_KINDS[13].1, "`stale_pipeline = { … }` of alarms"),
+    (ALARM_KINDS[14].1, "`log_lag = { … }` of `[alarms]`"),
     (&LABELS, "`[models.NAME.labels]`"),
     (&RELEASE, "`[models.NAME.release]`"),
     (&SHADOW, "`shadow = { … }` of `[models.NAME.release]`"),
