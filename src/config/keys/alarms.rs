@@ -95,7 +95,7 @@ kind! {
     [key(
         "after",
         Kind::Duration(MINUTE, DAY.saturating_mul(30)),
-        Absent::Means("what the level above says, or twice the longest silence of like hours, at least `window`"),
+        Absent::Means("what the level above says, or as long as chance does not explain by like hours, at least `window`"),
         "After so long without a request it is a silence, whatever is usual.",
     )]
 }
