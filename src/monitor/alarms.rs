@@ -21,6 +21,7 @@ mod labelled;
 mod ledger;
 mod log_lag;
 mod lost_labels;
+mod rejections;
 mod told;
 mod traffic;
 mod values;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::post;
 use crate::support::gateway::command_in;
-use crate::support::{Backend, Client, Gateway, eventually};
+use crate::support::{Backend, Client, Gateway, IRIS_BODY, eventually, iris};
 
 /// How long an alarm may take: the rest of the first minute, which is not looked at, two whole ones, and a margin.
 const MINUTES: Duration = Duration::from_secs(215);
@@ -100,6 +100,13 @@ fn wrong_labels_and_a_renamed_field_are_told_against_a_baseline_that_was_learned
     gateway.stop();
 }
 
+/// So many minutes from now, as a date.
+fn minute(ahead: i64) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let seconds = i64::try_from(now.as_secs()).unwrap() + ahead * 60;
+    jiff::Timestamp::from_second(seconds).unwrap().to_string()
+}
+
 /// A class that floods, over the log: the alarm of a running gateway, with another threshold tried on the same traffic.
 #[test]
 fn a_class_that_floods_is_told_over_the_log_of_the_past() {
@@ -121,11 +128,6 @@ fn a_class_that_floods_is_told_over_the_log_of_the_past() {
     send(&gateway, 700, |at| json!({ "age": at % 80 }));
     let dir = gateway.stop();
 
-    let minute = |ahead: i64| {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        let seconds = i64::try_from(now.as_secs()).unwrap() + ahead * 60;
-        jiff::Timestamp::from_second(seconds).unwrap().to_string()
-    };
     let (from, to) = (minute(-10), minute(15));
     let replayed = |more: &[&str]| {
         let arguments = ["monitor", "replay", "--alarms", "--from", &from, "--to", &to];
@@ -151,4 +153,46 @@ fn a_class_that_floods_is_told_over_the_log_of_the_past() {
     // Nothing of this is the state of a gateway.
     let kept = std::fs::read_to_string(dir.path().join("data/state/alarms/alarms.json"));
     assert!(!kept.unwrap_or_default().contains("class_share"));
+}
+
+/// A client renames its field: a backend that checks its input refuses with 422, a model in this process with 400. The
+/// log of the past says so of both, and of no version that answers.
+#[test]
+fn a_version_that_refuses_every_request_is_told() {
+    let strict = Backend::replying(
+        "HTTP/1.1 422 Unprocessable Entity\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}",
+    );
+    let good = always_yes();
+    let gateway = Gateway::start(&format!(
+        "{}{}[models.good.versions.v1]\nbackends = [\"http://{}\"]\n[log]\ndurability = \"os\"\n",
+        strict.as_model(),
+        iris(),
+        good.address
+    ));
+    let renamed = IRIS_BODY.replace("\"input\"", "\"inputs_v2\"");
+    let row = json!({ "instances": [{ "years": 7 }] }).to_string();
+    for _ in 0..60 {
+        assert_eq!(gateway.post("/v1/models/m:predict", &row).status, 422);
+        assert_eq!(gateway.post("/v1/models/good:predict", &row).status, 200);
+        assert_eq!(gateway.post("/v2/models/iris/infer", &renamed).status, 400);
+    }
+    let dir = gateway.stop();
+    let (from, to) = (minute(-10), minute(8));
+    let arguments =
+        ["monitor", "replay", "--alarms", "--format", "json", "--from", &from, "--to", &to];
+    let output = command_in(dir.path(), &arguments);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let events = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let mut refused: Vec<Value> =
+        events.filter(|event| event["alarm"] == "rejection_rate").collect();
+    refused.sort_by_key(|event| event["model"].to_string());
+    let models: Vec<&Value> = refused.iter().map(|event| &event["model"]).collect();
+    assert_eq!(models, [&json!("iris"), &json!("m")], "{text}");
+    for event in &refused {
+        let (change, evidence) = (&event["change"], &event["evidence"]);
+        assert_eq!((change, &event["version"]), (&json!("started"), &json!("v1")), "{text}");
+        assert_eq!(evidence["value"], 1.0, "{text}");
+        assert_eq!(evidence["findings"][0]["what"], "60 of 60 requests", "{text}");
+    }
 }

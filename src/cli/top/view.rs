@@ -12,14 +12,17 @@ const RESET: &str = "\x1b[0m";
 
 /// The outcomes that are failures of the model or its backend.
 const FAILURES: [&str; 3] = ["model_error", "upstream_error", "timeout"];
+/// Of so many exchanges one is refused where it is worth a colour.
+const REFUSED_EVERY: u64 = 5;
 
 /// The columns: heading, and whether numbers stand in it.
-const COLUMNS: [(&str, bool); 9] = [
+const COLUMNS: [(&str, bool); 10] = [
     ("MODEL", false),
     ("VERSION", false),
     ("REQ/S", true),
     ("REQUESTS", true),
     ("ERRORS", true),
+    ("REFUSED", true),
     ("P50", true),
     ("P99", true),
     ("WORST DRIFT", false),
@@ -61,6 +64,8 @@ fn row(version: &Value) -> Vec<Cell> {
     let traffic = &version["traffic"];
     let outcomes = &traffic["outcomes"];
     let failed: u64 = FAILURES.iter().filter_map(|outcome| outcomes[*outcome].as_u64()).sum();
+    let refused = outcomes["rejected"].as_u64().unwrap_or(0);
+    let all = traffic["exchanges"].as_u64().unwrap_or(0);
     let total = &traffic["latency_us"]["total"];
     let plain = |text: String| (text, "");
     let alarms = version["alarms"].as_u64().unwrap_or(0);
@@ -70,6 +75,7 @@ fn row(version: &Value) -> Vec<Cell> {
         plain(format!("{:.1}", traffic["per_second"].as_f64().unwrap_or(0.0))),
         plain(traffic["exchanges"].to_string()),
         (failed.to_string(), if failed > 0 { YELLOW } else { "" }),
+        (refused.to_string(), if refused > all / REFUSED_EVERY { YELLOW } else { "" }),
         plain(time(&total["p50"])),
         plain(time(&total["p99"])),
         drift(&version["drift"]),
@@ -178,8 +184,8 @@ mod tests {
                     "model": "fraud", "version": "v7", "alarms": 1,
                     "drift": { "feature": "age", "psi": 0.2345, "state": "breach" },
                     "traffic": {
-                        "exchanges": 1200, "per_second": 20.0,
-                        "outcomes": { "ok": 1190, "upstream_error": 7, "timeout": 3 },
+                        "exchanges": 1600, "per_second": 20.0,
+                        "outcomes": { "ok": 1190, "upstream_error": 7, "timeout": 3, "rejected": 400 },
                         "latency_us": { "total": { "p50": 850, "p99": 12_400 } },
                     },
                 },
@@ -201,9 +207,9 @@ mod tests {
         let expected = "\
 pointsman edge-1 · ready · generation 3 · the last minute until 2026-11-26T15:00:00Z
 
-MODEL  VERSION  REQ/S  REQUESTS  ERRORS    P50     P99  WORST DRIFT       ALARMS
-fraud  v7        20.0      1200      10  850us  12.4ms  age 0.234 breach       1
-iris   v1         0.0         0       0      -       -  -                      0
+MODEL  VERSION  REQ/S  REQUESTS  ERRORS  REFUSED    P50     P99  WORST DRIFT       ALARMS
+fraud  v7        20.0      1600      10      400  850us  12.4ms  age 0.234 breach       1
+iris   v1         0.0         0       0        0      -       -  -                      0
 
 warning  drift  fraud/v7  since 2026-11-26T14:58:00Z  0.234 (limit 0.020)  a?[2Jge: moved";
         assert_eq!(lines(&overview(), false).join("\n"), expected);

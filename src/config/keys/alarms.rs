@@ -95,7 +95,7 @@ kind! {
     [key(
         "after",
         Kind::Duration(MINUTE, DAY.saturating_mul(30)),
-        Absent::Means("what the level above says, or twice the longest silence of like hours, at least `window`"),
+        Absent::Means("what the level above says, or as long as chance does not explain by like hours, at least `window`"),
         "After so long without a request it is a silence, whatever is usual.",
     )]
 }
@@ -159,6 +159,26 @@ kind! {
         Absent::Means("what the level above says, or 5%"),
         "The share of the exchanges that may fail.",
     )]
+}
+
+kind! {
+    /// `rejection_rate = { … }`.
+    REJECTION_RATE "the rejection_rate alarm" "A version that refuses far more requests than before.",
+    "critical", "10m", "20", "2m", "5m", "1h",
+    [
+        key(
+            "share",
+            Kind::Fraction,
+            Absent::Means("what the level above says, or 20%"),
+            "The share of the requests that may be refused (4xx), whatever was usual.",
+        ),
+        key(
+            "factor",
+            Kind::Integer(2, 1000),
+            Absent::Means("what the level above says, or 4"),
+            "How many times the usual odds of a refusal. More than half is never usual.",
+        )
+    ]
 }
 
 kind! {
@@ -291,6 +311,7 @@ macro_rules! with_kinds {
             table("schema_shape", &SCHEMA_SHAPE),
             table("drift", &DRIFT),
             table("error_rate", &ERROR_RATE),
+            table("rejection_rate", &REJECTION_RATE),
             table("latency", &LATENCY),
             table("quality", &QUALITY),
             table("error_change", &ERROR_CHANGE),
@@ -357,7 +378,7 @@ with_kinds! {
 }
 
 /// The sections of all kinds, by their words.
-pub(in crate::config) static ALARM_KINDS: [(&str, &Section); 14] = [
+pub(in crate::config) static ALARM_KINDS: [(&str, &Section); 15] = [
     ("silence", &SILENCE),
     ("request_rate", &REQUEST_RATE),
     ("repeated_input", &REPEATED_INPUT),
@@ -365,6 +386,7 @@ pub(in crate::config) static ALARM_KINDS: [(&str, &Section); 14] = [
     ("schema_shape", &SCHEMA_SHAPE),
     ("drift", &DRIFT),
     ("error_rate", &ERROR_RATE),
+    ("rejection_rate", &REJECTION_RATE),
     ("latency", &LATENCY),
     ("quality", &QUALITY),
     ("error_change", &ERROR_CHANGE),

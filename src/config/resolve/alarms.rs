@@ -148,6 +148,10 @@ fn limit(kind: AlarmKind, fields: &Fields<'_>, limits: &mut AlarmLimits) {
         AlarmKind::ErrorRate => {
             limits.error_share = fraction("share").unwrap_or(limits.error_share);
         }
+        AlarmKind::RejectionRate => {
+            limits.rejected_share = fraction("share").unwrap_or(limits.rejected_share);
+            limits.rejected_factor = factor(limits.rejected_factor);
+        }
         AlarmKind::Latency => {
             limits.slo = fields.duration("slo").or(limits.slo);
             limits.slo_target = fraction("target").unwrap_or(limits.slo_target);

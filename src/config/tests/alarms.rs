@@ -48,6 +48,8 @@ fn the_defaults_that_the_keys_name_are_those_of_the_domain() {
         (AlarmKind::ClassShare, "factor", limits.class_factor.to_string()),
         (AlarmKind::RepeatedInput, "share", percent(limits.repeat_share)),
         (AlarmKind::ErrorRate, "share", percent(limits.error_share)),
+        (AlarmKind::RejectionRate, "share", percent(limits.rejected_share)),
+        (AlarmKind::RejectionRate, "factor", limits.rejected_factor.to_string()),
         (AlarmKind::Latency, "target", percent(limits.slo_target)),
     ];
     for (kind, key, value) in expected {

@@ -100,6 +100,10 @@ pub struct AlarmLimits {
     pub class_factor: u32,
     /// The share of exchanges that may fail.
     pub error_share: f64,
+    /// The share of requests that may be refused, whatever was usual.
+    pub rejected_share: f64,
+    /// So many times the usual odds of a refusal.
+    pub rejected_factor: u32,
     /// What is promised of the time that exchanges take; `None` where nothing is.
     pub slo: Option<Duration>,
     /// The share of exchanges that keep it.
@@ -126,6 +130,8 @@ impl Default for AlarmLimits {
             repeat_share: 0.2,
             class_factor: 4,
             error_share: 0.05,
+            rejected_share: 0.2,
+            rejected_factor: 4,
             slo: None,
             slo_target: 0.99,
             floors: QualityFloors::default(),
@@ -212,6 +218,7 @@ fn default(kind: AlarmKind) -> Rule {
         K::SchemaShape => (Critical, 10, 100, 2, 5, HOUR),
         K::Drift => (Warning, HOUR, 100, 1, 1, 6 * HOUR),
         K::ErrorRate => (Critical, 5, 50, 2, 5, HOUR),
+        K::RejectionRate => (Critical, 10, 20, 2, 5, HOUR),
         K::Latency => (Critical, 5, 100, 2, 5, HOUR),
         K::Quality => (Warning, DAY, 200, 1, 5, 6 * HOUR),
         K::ErrorChange => (Warning, DAY, 1, 1, 5, 6 * HOUR),

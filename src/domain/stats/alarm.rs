@@ -62,6 +62,8 @@ kinds! {
     Drift "drift",
     /// A version whose exchanges fail.
     ErrorRate "error_rate",
+    /// A version that refuses far more requests than before.
+    RejectionRate "rejection_rate",
     /// Too many exchanges that take longer than was promised.
     Latency "latency",
     /// A metric of delayed ground truth below its floor, or above its ceiling.

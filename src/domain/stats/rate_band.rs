@@ -13,7 +13,7 @@
 
 mod history;
 
-pub use self::history::{Basis, History, Look, Usual};
+pub use self::history::{Basis, Busy, History, Look, Usual};
 
 /// The chance of a wrong decision that one look may have. Looks come once a minute: one wrong decision
 /// in about two years for each thing that is watched.

@@ -11,9 +11,6 @@ use crate::domain::stats::heavy_hitters::HeavyHitters;
 use crate::domain::stats::rate_band::{Basis, CHANCE, History, Place, Usual, exceeds, place_count};
 use crate::domain::stats::window::{LatencyCounts, Traffic};
 
-/// Minutes of an hour: a gap of this length says that nothing is to be expected.
-const HOUR: u64 = 60;
-
 /// How much wider the band is on the first day.
 const FIRST_DAY: f64 = 1.5;
 
@@ -29,35 +26,38 @@ pub(super) fn silence(
     if quiet == 0 {
         return Reading::Good;
     }
-    let bad = |silent: u64, limit: u64, definition: String| {
+    let bad = |limit: u64, definition: String, p: Option<f64>| {
         Reading::Bad(Evidence {
             definition,
-            value: float(silent),
+            value: float(quiet),
             limit: float(limit),
-            samples: silent,
-            minutes: (minute + 1 - silent.min(minute), minute + 1),
-            p: None,
+            samples: quiet,
+            minutes: (minute + 1 - quiet.min(minute), minute + 1),
+            p,
             findings: Vec::new(),
         })
     };
     if let Some(after) = after.map(u64::from) {
         let definition = "minutes without a request; the limit is set".to_owned();
         return match quiet >= after {
-            true => bad(quiet, after, definition),
+            true => bad(after, definition, None),
             false => Reading::Insufficient,
         };
     }
-    let Some(usual) = usual.filter(|usual| usual.gap < HOUR) else { return Reading::Insufficient };
-    let limit = u64::from(rule.window).max(2 * usual.gap);
-    if history.silent() < limit {
+    let Some(usual) = usual else { return Reading::Insufficient };
+    let (window, p) = (u64::from(rule.window), history.silence_bound());
+    if quiet < window || p > CHANCE {
         return Reading::Insufficient;
     }
+    // Where the silence reaches back to busier hours, it is one sooner than this hour says.
+    let limit = usual.busy.silence(CHANCE).unwrap_or(quiet).max(window).min(quiet);
     let definition = format!(
-        "minutes without a request, where {} had at most {} in a row",
+        "minutes without a request, where {} had requests in {} of {} minutes",
         basis(usual.basis),
-        usual.gap
+        usual.busy.minutes,
+        usual.busy.of
     );
-    bad(history.silent(), limit, definition)
+    bad(limit, definition, Some(p))
 }
 
 /// Many times more requests than usual, or far fewer. `requests` are those of the rule's window.
@@ -275,10 +275,10 @@ mod tests {
 
     #[test]
     fn a_busy_model_that_falls_silent_is_noticed_after_the_window() {
-        let mut history = history(90, 10);
+        let mut history = history(7 * 1440, 10);
         let rule = rule(AlarmKind::Silence);
         let mut noticed = None;
-        for (silent, minute) in (MONDAY + 90..MONDAY + 120).enumerate() {
+        for (silent, minute) in (MONDAY + 7 * 1440..MONDAY + 7 * 1440 + 30).enumerate() {
             history.add(Look { minute, requests: 0, window: 0 });
             let quiet = silent as u64 + 1;
             let reading = silence(quiet, &history, history.usual(minute), None, &rule, minute);
@@ -286,7 +286,7 @@ mod tests {
                 noticed = Some(silent + 1);
             }
         }
-        assert_eq!(noticed, Some(10));
+        assert_eq!(noticed, Some(16), "one week had a request in each of 60 minutes");
     }
 
     #[test]

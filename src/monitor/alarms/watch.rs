@@ -12,6 +12,7 @@ use super::labelled::{self, Coverage};
 use super::ledger::Ledger;
 use super::log_lag::LogSight;
 use super::lost_labels::Past;
+use super::rejections;
 use super::traffic;
 use super::values;
 use crate::domain::ids::ModelName;
@@ -31,6 +32,7 @@ use crate::monitor::{Follower, MonitorReader, QualityReader, Standing, VersionKe
 const SAVE_EVERY: u64 = 60;
 /// Minutes of an hour.
 const HOUR: u32 = 60;
+const DAY: u32 = 24 * HOUR;
 /// A version that had no exchange in so many judged windows, while another had, is not what the model is any more: as
 /// many as those without evidence after which the judge says that a drift is over.
 const SERVING_WINDOWS: u32 = 3;
@@ -149,6 +151,7 @@ impl Follower for AlarmWatch {
             let arrived = known.iter().filter(|key| key.model == *model).chain(versions);
             let arrived: BTreeSet<String> = arrived.map(|key| key.version.to_string()).collect();
             sight.model((model, versions, &arrived), rules, &mut looks);
+            sight.rejections(versions, rules, &mut looks);
             let serving = sight.serving(versions);
             for key in versions {
                 sight.version(key, serving.contains(key), rules, &mut looks);
@@ -336,6 +339,47 @@ impl Sight<'_> {
         against(AlarmKind::ClassShare, &mut |baseline, counts, rule| {
             values::class_share(baseline, counts, &rules.limits, rule, self.now())
         });
+    }
+
+    /// What each version refuses. What is usual is told by all of them together: a new version that refuses what the old
+    /// one took is to be seen, too.
+    fn rejections<'r>(
+        &self,
+        versions: &[VersionKey],
+        rules: &'r AlarmRules,
+        looks: &mut Vec<Watch<'r>>,
+    ) {
+        let Some(rule) = rules.rule(AlarmKind::RejectionRate) else { return };
+        for version in versions {
+            let span = |minutes| {
+                let counts = self.sum(std::slice::from_ref(version), minutes);
+                (minutes, rejections::tally(&counts.traffic))
+            };
+            // A model with little traffic has its samples in an hour, or a day.
+            let longer = [HOUR, DAY].into_iter().filter(|minutes| *minutes > rule.window);
+            let spans = std::iter::once(rule.window).chain(longer).map(span);
+            let usual = || {
+                let before = |length| self.rejected_before(versions, length);
+                let middle = |length| rejections::usual(before(length), rule.samples);
+                middle(WindowLength::Day).or_else(|| middle(WindowLength::Hour))
+            };
+            let reading = rejections::rejection_rate(spans, usual, &rules.limits, rule, self.now());
+            let (model, name) = (version.model.as_str(), version.version.as_str());
+            looks.push(Watch { key: key(model, name, AlarmKind::RejectionRate), rule, reading });
+        }
+    }
+
+    /// What versions refused in each window before the one that is being filled.
+    fn rejected_before(&self, versions: &[VersionKey], length: WindowLength) -> Vec<Tally> {
+        let now = length.start_of(self.minute);
+        let mut before: BTreeMap<Minute, Tally> = BTreeMap::new();
+        for key in versions {
+            for window in self.reader.windows(key, length).iter().filter(|it| it.start < now) {
+                let tally = rejections::tally(&window.counts.traffic);
+                before.entry(window.start).or_default().merge(tally);
+            }
+        }
+        before.into_values().collect()
     }
 
     /// What labels say about one version.

@@ -1,13 +1,19 @@
 //! What was usual at like hours.
 //!
 //! Owns the memory of a model's traffic: of each hour of the last five weeks the busiest and the quietest
-//! window and the longest silence in it. What is usual now is what the same hour of the week had, an hour
+//! window, and how many of its minutes had requests. What is usual now is what the same hour of the week had, an hour
 //! more or less on either side (clocks are changed, people are late); before there is a week, the same
 //! hour of the days before, or the last day. The middle of several weeks is taken, so that one outage or
 //! one holiday does not become what is usual.
 //!
 //! The busiest and quietest window rather than an average: traffic that comes in bursts has a wide band by
 //! itself, and no assumption about its distribution is needed.
+//!
+//! A silence is told from chance by an e-value: of a Poisson process that had `k` events in a time `T`, and then none
+//! for a time `S`, `(1 + S/T)^k` is 1 on average over both, whatever its rate. So a silence that the like hours make a
+//! million times too long has a chance of at most one in a million, their own small number included; and the factors of
+//! hours after each other multiply. The events are minutes with requests, not requests: a batch is one. Where such
+//! minutes come in a row, they are as many as there would have to be by themselves for that many silences to end.
 
 use std::collections::VecDeque;
 
@@ -23,6 +29,8 @@ const WEEKS: u64 = 4;
 const DAYS: u64 = 6;
 /// An hour counts once so many of its minutes were looked at.
 const LOOKS_MIN: u8 = 50;
+/// Evidence is kept in millionths of a nat.
+const NAT: f64 = 1e6;
 
 /// What one look saw of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,18 +52,28 @@ struct Hour {
     peak: u64,
     /// Requests of the quietest window.
     trough: u64,
-    /// The longest run of minutes without a request within the hour.
-    gap: u8,
-    /// The run that is on at its end.
+    /// Minutes with requests.
+    #[serde(default)]
+    busy: u8,
+    /// Those of them before which there was a minute without.
+    #[serde(default)]
+    ends: u8,
+    /// Minutes without a request at its end.
     run: u8,
 }
 
 impl Hour {
-    fn add(&mut self, look: Look) {
+    /// Takes in a look; whether the one before it was without a request.
+    fn add(&mut self, look: Look, was_quiet: bool) {
         self.peak = self.peak.max(look.window);
         self.trough = if self.looks == 0 { look.window } else { self.trough.min(look.window) };
-        self.run = if look.requests == 0 { self.run.saturating_add(1) } else { 0 };
-        self.gap = self.gap.max(self.run);
+        if look.requests == 0 {
+            self.run = self.run.saturating_add(1);
+        } else {
+            self.run = 0;
+            self.busy = self.busy.saturating_add(1);
+            self.ends = self.ends.saturating_add(u8::from(was_quiet));
+        }
         self.looks = self.looks.saturating_add(1);
     }
 
@@ -75,6 +93,50 @@ pub enum Basis {
     Hours(u64),
 }
 
+/// How often there is a minute with requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Busy {
+    /// Minutes with requests. Of those in a row, fewer.
+    pub minutes: u64,
+    /// Of so many.
+    pub of: u64,
+}
+
+impl Busy {
+    fn of_hours<'a>(hours: impl IntoIterator<Item = &'a Hour>) -> Self {
+        let mut sum = Self::default();
+        for hour in hours {
+            let (busy, of) = (u64::from(hour.busy), u64::from(hour.looks));
+            // As many as end the silences there are; where there is none, nothing speaks against them all.
+            let alone = (u64::from(hour.ends) * of).checked_div(of.saturating_sub(busy));
+            sum.minutes += alone.map_or(busy, |alone| busy.min(alone));
+            sum.of += of;
+        }
+        sum
+    }
+
+    /// Whether there are fewer in the same time.
+    const fn is_below(self, other: Self) -> bool {
+        self.minutes * other.of < other.minutes * self.of
+    }
+
+    /// The logarithm of the e-value of a silence of so many minutes.
+    fn nats(self, silent: u64) -> f64 {
+        if self.of == 0 {
+            0.0
+        } else {
+            float(self.minutes) * (float(silent) / float(self.of)).ln_1p()
+        }
+    }
+
+    /// From how many minutes on a silence is one whose chance is at most `chance`; `None` for never.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
+    pub fn silence(self, chance: f64) -> Option<u64> {
+        let minutes = float(self.of) * (-chance.ln() / float(self.minutes)).exp_m1();
+        minutes.is_finite().then(|| minutes.ceil() as u64)
+    }
+}
+
 /// What is usual at an hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usual {
@@ -84,8 +146,8 @@ pub struct Usual {
     pub trough: u64,
     /// Requests of a busy window.
     pub peak: u64,
-    /// The longest silence within an hour, in minutes; 60 where whole hours are silent.
-    pub gap: u64,
+    /// How often there is a minute with requests.
+    pub busy: Busy,
 }
 
 /// The memory of one model.
@@ -95,11 +157,12 @@ pub struct History {
     newest: u64,
     /// One entry an hour without gaps, the newest last; at most [`HOURS_MAX`].
     hours: VecDeque<Hour>,
-    /// Minutes without a request, up to now, that were unusual.
-    silent: u64,
     /// Minutes without a request, up to now.
     #[serde(default)]
     quiet: u64,
+    /// How unlikely that is, in [`NAT`]ths.
+    #[serde(default)]
+    doubt: u64,
 }
 
 impl History {
@@ -133,15 +196,22 @@ impl History {
         if hour < self.newest {
             return;
         }
-        if let Some(newest) = self.hours.back_mut() {
-            newest.add(look);
+        let was_quiet = self.is_quiet();
+        let Some(newest) = self.hours.back_mut() else { return };
+        newest.add(look, was_quiet);
+        if look.requests > 0 {
+            self.doubt = 0;
+            return;
         }
-        let unusual = self.usual(look.minute).is_some_and(|usual| usual.gap < HOUR);
-        self.silent = match (look.requests, unusual) {
-            (0, true) => self.silent + 1,
-            (0, false) => self.silent,
-            _ => 0,
-        };
+        let run = u64::from(newest.run);
+        let busy = self.busy(hour).map_or_else(Busy::default, |(_, busy)| busy);
+        self.doubt = self.doubt.saturating_add(nats(busy.nats(run) - busy.nats(run - 1)));
+    }
+
+    /// Whether the last look was without a request.
+    fn is_quiet(&self) -> bool {
+        let looked = self.hours.iter().rev().take(2).find(|hour| hour.looks > 0);
+        looked.is_some_and(|hour| hour.run > 0)
     }
 
     /// Forgets hours after this minute: the clock was ahead, and has been set right.
@@ -151,51 +221,87 @@ impl History {
         }
     }
 
-    /// Minutes without a request up to now, those left out in which none were to be expected.
-    pub const fn silent(&self) -> u64 {
-        self.silent
+    /// A bound on the chance that there was no request up to now.
+    pub fn silence_bound(&self) -> f64 {
+        (-float(self.doubt) / NAT).exp()
     }
 
     /// What is usual in this minute; `None` before a whole hour was seen.
     pub fn usual(&self, minute: u64) -> Option<Usual> {
         let hour = minute / HOUR;
-        let weekly = self.like(hour, WEEK_HOURS, WEEKS).map(|(n, usual)| (Basis::Weeks(n), usual));
-        let daily = || self.like(hour, DAY_HOURS, DAYS).map(|(n, usual)| (Basis::Days(n), usual));
-        let recent = || self.recent(hour).map(|(n, usual)| (Basis::Hours(n), usual));
-        let (basis, (trough, peak, gap)) = weekly.or_else(daily).or_else(recent)?;
-        Some(Usual { basis, trough, peak, gap })
+        let (basis, busy) = self.busy(hour)?;
+        let (trough, peak) = match basis {
+            Basis::Weeks(_) => self.band(hour, WEEK_HOURS, WEEKS)?,
+            Basis::Days(_) => self.band(hour, DAY_HOURS, DAYS)?,
+            Basis::Hours(_) => {
+                let trough = self.day_before(hour).map(|hour| hour.trough).min()?;
+                (trough, self.day_before(hour).map(|hour| hour.peak).max()?)
+            }
+        };
+        Some(Usual { basis, trough, peak, busy })
+    }
+
+    /// How often there is a minute with requests, and from which hours that is known.
+    fn busy(&self, hour: u64) -> Option<(Basis, Busy)> {
+        let weekly = self.least(hour, WEEK_HOURS, WEEKS).map(|(n, busy)| (Basis::Weeks(n), busy));
+        let daily = || {
+            let (days, least) = self.least(hour, DAY_HOURS, DAYS)?;
+            // Before a weekend was seen, a quiet morning is all that tells it.
+            let now = self.last_busy(hour)?;
+            Some((Basis::Days(days), if now.is_below(least) { now } else { least }))
+        };
+        let recent = || {
+            let hours = self.day_before(hour).map(|hour| Busy::of_hours([&hour]));
+            let least = hours.reduce(|least, it| if it.is_below(least) { it } else { least })?;
+            Some((Basis::Hours(self.day_before(hour).count() as u64), least))
+        };
+        weekly.or_else(daily).or_else(recent)
+    }
+
+    /// The hours that lie multiples of `period` before `at`.
+    fn before(&self, at: u64, period: u64, times: u64) -> Vec<Hour> {
+        let befores = (1..=times).filter_map(|time| at.checked_sub(time * period));
+        befores.filter_map(|at| self.hour(at)).collect()
     }
 
     /// The middle of the hours that lie multiples of `period` before `hour`, widened by both neighbours.
-    fn like(&self, hour: u64, period: u64, times: u64) -> Option<(u64, (u64, u64, u64))> {
-        let slot = |at: u64| -> Vec<Hour> {
-            let befores = (1..=times).filter_map(|time| at.checked_sub(time * period));
-            befores.filter_map(|at| self.hour(at)).collect()
-        };
-        let own = slot(hour);
-        let count = own.len() as u64;
-        let sides = [hour.checked_sub(1), Some(hour + 1)];
-        let sides = sides.into_iter().flatten().map(slot);
-        let mut wide: Option<(u64, u64, u64)> = None;
-        for hours in std::iter::once(own).chain(sides) {
-            match (middle(&hours), wide) {
-                (None, None) => return None,
-                (None, Some(_)) => {}
-                (Some(middle), None) => wide = Some(middle),
-                (Some(m), Some(w)) => wide = Some((w.0.min(m.0), w.1.max(m.1), w.2.max(m.2))),
+    fn band(&self, hour: u64, period: u64, times: u64) -> Option<(u64, u64)> {
+        let mut wide = middle(&self.before(hour, period, times))?;
+        for side in [hour.checked_sub(1), Some(hour + 1)].into_iter().flatten() {
+            if let Some((trough, peak)) = middle(&self.before(side, period, times)) {
+                wide = (wide.0.min(trough), wide.1.max(peak));
             }
         }
-        wide.map(|wide| (count, wide))
+        Some(wide)
     }
 
-    /// The extremes of the day before.
-    fn recent(&self, hour: u64) -> Option<(u64, (u64, u64, u64))> {
-        let hours = (1..=DAY_HOURS).filter_map(|before| self.hour(hour.checked_sub(before)?));
-        let hours: Vec<Hour> = hours.collect();
-        let trough = hours.iter().map(|hour| hour.trough).min()?;
-        let peak = hours.iter().map(|hour| hour.peak).max()?;
-        let gap = hours.iter().map(|hour| hour.gap).max()?;
-        Some((hours.len() as u64, (trough, peak, u64::from(gap))))
+    /// The least busy of the hours that lie multiples of `period` before `hour` and of their neighbours, and how many
+    /// there are of the first. Of several, the busiest one is left out: it may have been a test.
+    fn least(&self, hour: u64, period: u64, times: u64) -> Option<(u64, Busy)> {
+        let busy = |mut hours: Vec<Hour>| {
+            hours.sort_unstable_by_key(|hour| hour.busy);
+            let keep = if hours.len() > 1 { hours.len() - 1 } else { 1 };
+            Busy::of_hours(hours.iter().take(keep))
+        };
+        let own = self.before(hour, period, times);
+        let count = own.len() as u64;
+        let sides = [hour.checked_sub(1), Some(hour + 1)].into_iter().flatten();
+        let sides = sides.map(|side| self.before(side, period, times));
+        let all = std::iter::once(own).chain(sides).filter(|hours| !hours.is_empty()).map(busy);
+        let least = all.reduce(|least, it| if it.is_below(least) { it } else { least })?;
+        (count > 0).then_some((count, least))
+    }
+
+    /// The busier one of the last two hours that had requests.
+    fn last_busy(&self, hour: u64) -> Option<Busy> {
+        let busy = self.day_before(hour).filter(|hour| hour.busy > 0).take(2);
+        let busy = busy.map(|hour| Busy::of_hours([&hour]));
+        busy.reduce(|most, it| if most.is_below(it) { it } else { most })
+    }
+
+    /// The hours of the day before, the last one first.
+    fn day_before(&self, hour: u64) -> impl Iterator<Item = Hour> {
+        (1..=DAY_HOURS).filter_map(move |before| self.hour(hour.checked_sub(before)?))
     }
 
     /// An hour that was looked at long enough.
@@ -206,8 +312,8 @@ impl History {
     }
 }
 
-/// The medians of trough, peak and gap. Of an even number, the wider one.
-fn middle(hours: &[Hour]) -> Option<(u64, u64, u64)> {
+/// The medians of trough and peak. Of an even number, the wider one.
+fn middle(hours: &[Hour]) -> Option<(u64, u64)> {
     let sorted = |of: fn(&Hour) -> u64| {
         let mut values: Vec<u64> = hours.iter().map(of).collect();
         values.sort_unstable();
@@ -215,112 +321,19 @@ fn middle(hours: &[Hour]) -> Option<(u64, u64, u64)> {
     };
     let low = hours.len().checked_sub(1)? / 2;
     let high = hours.len() / 2;
-    Some((
-        sorted(|hour| hour.trough).get(low).copied()?,
-        sorted(|hour| hour.peak).get(high).copied()?,
-        sorted(|hour| u64::from(hour.gap)).get(high).copied()?,
-    ))
+    let trough = sorted(|hour| hour.trough).get(low).copied()?;
+    Some((trough, sorted(|hour| hour.peak).get(high).copied()?))
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
+fn nats(nats: f64) -> u64 {
+    (nats * NAT) as u64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of minutes stay far below 2^53")]
+const fn float(count: u64) -> f64 {
+    count as f64
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// A Monday, 00:00.
-    const MONDAY: u64 = (4 + 7 * 2900) * 1440;
-
-    /// Feeds a model whose requests a minute are a function of the minute since [`MONDAY`].
-    fn feed(history: &mut History, minutes: std::ops::Range<u64>, rate: impl Fn(u64) -> u64) {
-        for minute in minutes {
-            let window = (minute.saturating_sub(4)..=minute).map(&rate).sum();
-            history.add(Look { minute: MONDAY + minute, requests: rate(minute), window });
-        }
-    }
-
-    /// 20 requests a minute on working days from 9 to 17.
-    fn office(minute: u64) -> u64 {
-        let (day, hour) = (minute / 1440 % 7, minute / 60 % 24);
-        if day < 5 && (9..17).contains(&hour) { 20 } else { 0 }
-    }
-
-    #[test]
-    fn nothing_is_usual_before_an_hour_was_seen() {
-        let mut history = History::default();
-        feed(&mut history, 0..60, |_| 1);
-        assert_eq!(history.usual(MONDAY + 30), None);
-        feed(&mut history, 60..61, |_| 1);
-        let usual = history.usual(MONDAY + 60).expect("an hour");
-        assert_eq!((usual.basis, usual.peak, usual.gap), (Basis::Hours(1), 5, 0));
-    }
-
-    #[test]
-    fn after_a_week_like_hours_are_compared() {
-        let mut history = History::default();
-        feed(&mut history, 0..8 * 1440, office);
-        // Monday noon, and Sunday noon.
-        let noon = history.usual(MONDAY + 7 * 1440 + 12 * 60).expect("a week");
-        assert_eq!((noon.basis, noon.trough, noon.peak, noon.gap), (Basis::Weeks(1), 100, 100, 0));
-        let sunday = history.usual(MONDAY + 13 * 1440 + 12 * 60);
-        let sunday = sunday.expect("a week");
-        assert_eq!((sunday.trough, sunday.peak, sunday.gap), (0, 0, 60));
-        // The hour next to a silent one is as wide as that.
-        let nine = history.usual(MONDAY + 8 * 1440 + 9 * 60).expect("a week");
-        assert_eq!((nine.trough, nine.peak, nine.gap), (0, 100, 60));
-    }
-
-    #[test]
-    fn nights_and_weekends_are_no_silence_once_a_week_was_seen() {
-        let mut history = History::default();
-        // The first weekend looks like an outage: until then, all days were alike.
-        feed(&mut history, 0..7 * 1440 + 9 * 60 + 1, office);
-        let mut longest = 0;
-        for minute in 7 * 1440 + 9 * 60 + 1..21 * 1440 {
-            feed(&mut history, minute..minute + 1, office);
-            longest = longest.max(history.silent());
-        }
-        assert_eq!(longest, 0);
-        // An outage at noon of a Tuesday is one.
-        feed(&mut history, 21 * 1440..22 * 1440 + 12 * 60, office);
-        feed(&mut history, 22 * 1440 + 12 * 60..22 * 1440 + 12 * 60 + 15, |_| 0);
-        assert_eq!(history.silent(), 15);
-    }
-
-    #[test]
-    fn one_outage_does_not_become_what_is_usual() {
-        let mut history = History::default();
-        let outage = 14 * 1440..15 * 1440;
-        feed(&mut history, 0..28 * 1440, |minute| if outage.contains(&minute) { 0 } else { 20 });
-        let usual = history.usual(MONDAY + 28 * 1440 + 600).expect("weeks");
-        assert_eq!((usual.basis, usual.trough, usual.gap), (Basis::Weeks(4), 100, 0));
-    }
-
-    #[test]
-    fn hours_in_which_the_gateway_was_down_are_not_counted() {
-        let mut history = History::default();
-        feed(&mut history, 0..60, |_| 20);
-        feed(&mut history, 90..120, |_| 20);
-        feed(&mut history, 120..121, |_| 20);
-        let usual = history.usual(MONDAY + 120).expect("an hour");
-        assert_eq!((usual.basis, usual.gap), (Basis::Hours(1), 0));
-    }
-
-    proptest! {
-        // Each case writes and reads weeks of hours many times.
-        #![proptest_config(ProptestConfig::with_cases(24))]
-        #[test]
-        fn memory_is_bounded_and_is_kept_over_a_restart(jumps in proptest::collection::vec((0..20_000_u64, 0..5_u64), 1..30)) {
-            let mut history = History::default();
-            let mut minute = MONDAY;
-            for (jump, requests) in jumps {
-                minute += jump;
-                history.add(Look { minute, requests, window: requests });
-                prop_assert!(history.hours.len() <= HOURS_MAX);
-                let kept = serde_json::to_string(&history).expect("text");
-                let again: History = serde_json::from_str(&kept).expect("a history");
-                prop_assert_eq!(&again, &history);
-            }
-        }
-    }
-}
+mod tests;

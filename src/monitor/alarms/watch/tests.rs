@@ -92,7 +92,7 @@ fn a_planned_stop_is_no_silence_and_no_part_of_what_is_usual() {
         assert_eq!(bench.active(), []);
     }
     // Silence of a process that runs is still told.
-    (5..20).for_each(|at| bench.minute(now.plus(at), now.plus(at + 1), &[]));
+    (5..22).for_each(|at| bench.minute(now.plus(at), now.plus(at + 1), &[]));
     assert_eq!(bench.active(), [(String::new(), AlarmKind::Silence)]);
 }
 
@@ -113,7 +113,7 @@ fn minutes_in_which_the_machine_slept_are_no_silence() {
     assert_eq!((bench.active(), after), (Vec::new(), before));
     serve(&mut bench, 270..280, 20);
     assert_eq!(bench.active(), []);
-    serve(&mut bench, 280..295, 0);
+    serve(&mut bench, 280..297, 0);
     assert_eq!(bench.active(), [(String::new(), AlarmKind::Silence)], "this is one");
 }
 
