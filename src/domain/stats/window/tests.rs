@@ -139,5 +139,5 @@ fn five_versions_of_twenty_features_take_about_as_much_as_is_told() {
     window.traffic.add_recorded(&recorder);
     let (bytes, windows) = (window.bytes(), 5 * KEPT.iter().sum::<usize>());
     assert!((22..29).contains(&(bytes >> 10)), "{bytes}");
-    assert!((12..17).contains(&(bytes * windows >> 20)), "{} in all", bytes * windows);
+    assert!((12..17).contains(&((bytes * windows) >> 20)), "{} in all", bytes * windows);
 }
