@@ -13,6 +13,7 @@ mod explain;
 mod health;
 mod log;
 mod monitor;
+mod printable;
 mod quality;
 mod run;
 mod schema;

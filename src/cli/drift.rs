@@ -8,6 +8,7 @@ use serde_json::Value;
 use unicode_width::UnicodeWidthStr as _;
 
 use super::args::{DriftArgs, Format};
+use super::printable::printable;
 use super::{Failure, admin_client};
 use crate::domain::ids::is_valid_name;
 use crate::domain::spec::Intent;
@@ -58,7 +59,7 @@ pub(super) fn drift(intent: &Intent, args: &DriftArgs, out: &mut dyn Write) -> R
 
 /// One version.
 fn lines(version: &Value) -> Vec<String> {
-    let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+    let text = |value: &Value| printable(value.as_str().unwrap_or("?"));
     let name = format!("{} {}", text(&version["model"]), text(&version["version"]));
     let state = match version["state"].as_str() {
         Some("judged") => String::new(),
@@ -133,7 +134,8 @@ fn row(feature: &Value) -> Vec<String> {
     };
     let missing = feature["guards"]["missing"].as_f64().unwrap_or(0.0);
     vec![
-        feature["name"].as_str().unwrap_or("?").to_owned(),
+        // A client may have chosen it.
+        printable(feature["name"].as_str().unwrap_or("?")),
         feature["role"].as_str().unwrap_or("?").to_owned(),
         verdict["outcome"].as_str().unwrap_or("?").to_owned(),
         number(&feature["psi"], 4),
@@ -158,7 +160,7 @@ mod tests {
             "baseline": {"origin": "data", "rows": 1000, "version": "v1"},
             "roles": {"input": {"outcome": "breach"}},
             "features": [{
-                "name": "age", "role": "input", "n": 1000, "psi": 0.25,
+                "name": "a\u{1b}e", "role": "input", "n": 1000, "psi": 0.25,
                 "verdict": {"outcome": "breach", "margin": 0.02, "p": 1e-20},
                 "kolmogorov_smirnov": [0.19, 0.21], "guards": {"missing": 0.01},
             }],
@@ -171,6 +173,7 @@ mod tests {
             "{}",
             lines[3]
         );
+        assert!(lines[3].starts_with("a?e "), "{}", lines[3]);
         let learning =
             json!({"model": "m", "version": "v", "state": "learning", "rows": 5, "wanted": 9});
         assert_eq!(super::lines(&learning), ["m v · a baseline is learned: 5 of 9 rows"]);

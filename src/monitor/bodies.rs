@@ -127,7 +127,8 @@ fn note(
 ) -> Option<(u16, bool)> {
     let has_room = |known: &[TensorAbout]| {
         let len = known.len();
-        let fits = found.name.len() <= TENSOR_NAME_BYTES_MAX && len < TENSORS_MAX;
+        let is_name = (1..=TENSOR_NAME_BYTES_MAX).contains(&found.name.len());
+        let fits = is_name && len < TENSORS_MAX;
         // Whoever sends what nobody wants must not take the places of what a baseline has.
         fits && (len < UNWANTED_MAX || is_wanted(&found.name))
     };

@@ -188,7 +188,7 @@ impl Plan {
     fn count_missing(&self, values: &Values, counts: &mut Counts) {
         for role in ROLES {
             let own = || values.parts.iter().filter(|part| part.role == role);
-            let rows = own().map(Part::rows).max().unwrap_or(1).max(1);
+            let rows = values.rows_of(role);
             let plans = self.tensors[place(role)].iter().enumerate();
             let absent = plans
                 .filter(|(tensor, _)| !own().any(|part| usize::from(part.tensor) == *tensor))
@@ -436,7 +436,11 @@ pub(super) fn each_value(
             _ if part.role == Role::Output && part.width > 1 => {
                 for row in 0..part.rows() {
                     let row = part.numbers(row);
-                    let Some(top) = Top::of(&row) else { continue };
+                    let Some(top) = Top::of(&row) else {
+                        let none = Value::Number(f64::NAN);
+                        names.iter().for_each(|name| see(part.role, name, none));
+                        continue;
+                    };
                     let class = match about.columns.get(top.class) {
                         Some(label) => Value::Text(label),
                         None => Value::Integer(i64::try_from(top.class).unwrap_or(i64::MAX)),

@@ -305,7 +305,7 @@ impl References {
         let path = self.writes.then(|| self.kept_path(key));
         let Some(reference) = self.known.get_mut(key) else { return };
         let Some(learner) = &mut reference.learner else { return };
-        learner.learn(values, &reference.tensors);
+        learner.learn(values, &reference.tensors, !reference.about.is_local);
         let rows = learner.rows();
         if !learner.is_full() {
             store.stand(key, Standing::Learning { rows, wanted: ROWS });

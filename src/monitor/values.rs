@@ -107,6 +107,12 @@ impl Values {
         self.parts.iter().map(Part::rows).max().unwrap_or(0)
     }
 
+    /// Rows of one role, at least one: what an exchange does not have is missing in each of them.
+    pub(super) fn rows_of(&self, role: Role) -> usize {
+        let own = self.parts.iter().filter(|part| part.role == role);
+        own.map(Part::rows).max().unwrap_or(1).max(1)
+    }
+
     /// The bytes that they take, about.
     pub(super) fn bytes(&self) -> usize {
         size_of::<Self>() + self.parts.iter().map(Part::bytes).sum::<usize>()

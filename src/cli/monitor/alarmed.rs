@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use serde_json::json;
 
 use crate::cli::args::{Format, MonitorReplayArgs};
+use crate::cli::printable::printable;
 use crate::domain::spec::Intent;
 use crate::domain::stats::alarm::Event;
 use crate::domain::stats::window::Minute;
@@ -72,7 +73,8 @@ impl<'a> Alarmed<'a> {
         };
         let why = event.evidence.as_ref().map_or_else(String::new, |evidence| {
             let first = evidence.findings.first();
-            let finding = first.map(|first| format!("; {}: {}", first.subject, first.what));
+            let finding =
+                first.map(|first| printable(&format!("; {}: {}", first.subject, first.what)));
             let (value, limit) = (evidence.value, evidence.limit);
             format!(
                 "{value:.4} (limit {limit:.4}, {} samples){}",

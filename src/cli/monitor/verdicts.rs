@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use crate::cli::args::{Format, MonitorReplayArgs};
+use crate::cli::printable::printable;
 use crate::domain::spec::DriftSpec;
 use crate::domain::stats::drift::Policy;
 use crate::domain::stats::drift::docket::Judgement;
@@ -65,7 +66,7 @@ impl<'a> Verdicts<'a> {
             let (feature, report) = (features.get(at)?, judgement.report.features.get(at)?);
             Some(format!(
                 "{} psi {:.4} score {:.2e}",
-                feature.name(),
+                printable(feature.name()),
                 report.measured.psi,
                 score(at)
             ))

@@ -5,6 +5,8 @@
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr as _;
 
+use crate::cli::printable::printable;
+
 const BOLD: &str = "\x1b[1m";
 const RED: &str = "\x1b[31m";
 const YELLOW: &str = "\x1b[33m";
@@ -166,8 +168,7 @@ fn array(value: &Value) -> &[Value] {
 
 fn text(value: &Value) -> String {
     // What came from elsewhere must not move the cursor.
-    let text = value.as_str().unwrap_or_default();
-    text.chars().map(|it| if it.is_control() { '?' } else { it }).collect()
+    printable(value.as_str().unwrap_or_default())
 }
 
 #[cfg(test)]

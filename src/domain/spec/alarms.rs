@@ -221,7 +221,8 @@ fn default(kind: AlarmKind) -> Rule {
         K::RejectionRate => (Critical, 10, 20, 2, 5, HOUR),
         K::Latency => (Critical, 5, 100, 2, 5, HOUR),
         K::Quality => (Warning, DAY, 200, 1, 5, 6 * HOUR),
-        K::ErrorChange => (Warning, DAY, 1, 1, 5, 6 * HOUR),
+        // Labels come in an order of their own: it is a reason to look.
+        K::ErrorChange => (Info, DAY, 1, 1, 5, 6 * HOUR),
         K::Labels => (Warning, HOUR, 100, 1, 5, 6 * HOUR),
         K::BaselineMissing => (Info, HOUR, 100, 10, 1, DAY),
         K::StalePipeline => (Warning, 1, 1, 1, 1, DAY),

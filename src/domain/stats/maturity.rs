@@ -19,6 +19,9 @@ const AGES: [u64; 23] = [
     172_800, 259_200, 432_000, 604_800, 1_209_600,
 ];
 
+/// The labels below which a cohort says nothing about how late they come.
+const LABELS_MIN: u64 = 20;
+
 /// The labels of the predictions of one window, by the age at which they came.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Cohort {
@@ -71,6 +74,23 @@ impl Cohort {
     }
 }
 
+impl Cohort {
+    /// The age by which this share of its labels came, at most `window`; `None` where it has too few.
+    #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
+    fn own_age_of(&self, share: f64, window: Duration) -> Option<Duration> {
+        let all = self.labelled();
+        if all < LABELS_MIN {
+            return None;
+        }
+        let mut came = 0;
+        let reached = self.labelled.iter().position(|count| {
+            came += u64::from(*count);
+            came as f64 >= share * all as f64
+        })?;
+        Some(AGES.get(reached).map_or(window, |age| Duration::from_secs(*age)).min(window))
+    }
+}
+
 fn bucket(after: Duration) -> usize {
     // An age on the edge belongs to the bucket that ends there.
     AGES.partition_point(|age| Duration::from_secs(*age) < after)
@@ -110,11 +130,37 @@ impl Curve {
         Self { points }
     }
 
-    /// The age by which this share of the labels that ever come has come; `None` while there are none.
-    pub fn age_of(&self, share: f64) -> Option<Duration> {
-        let last = self.points.last().map(|point| point.1).filter(|last| *last > 0.0)?;
-        self.points.iter().find(|point| point.1 >= share * last).map(|point| point.0)
+    /// The age by which this share of all predictions has a label: no more than the rest can still get one.
+    fn age_of_all(&self, share: f64) -> Option<Duration> {
+        self.points.iter().find(|point| point.1 >= share).map(|point| point.0)
     }
+}
+
+/// The age by which `share` of the labels that ever come has come; `None` while that is not known. Cohorts come the
+/// oldest first, each with the age of its youngest prediction; later than `window` no label counts.
+///
+/// A curve that is flat at its end is no sign that no more labels come: those that take a day are not there in the
+/// first day, and until then the quick ones would pass for all there are. So an age is known where that share of all
+/// *predictions* has its label, in all cohorts or in the older half of them (labels may have stopped since); or else
+/// from cohorts that have lived through the whole window, so that nothing about them can change.
+pub fn age_of(cohorts: &[(Duration, &Cohort)], share: f64, window: Duration) -> Option<Duration> {
+    let all = || cohorts.iter().copied();
+    let half = all().map(|(_, cohort)| cohort.predicted).sum::<u64>() / 2;
+    let mut before = 0;
+    let older = cohorts.iter().take_while(|(_, cohort)| {
+        let is_older = before < half;
+        before += cohort.predicted;
+        is_older
+    });
+    let older = older.count();
+    let certain = |part: &[(Duration, &Cohort)]| Curve::of(part.iter().copied()).age_of_all(share);
+    certain(cohorts).or_else(|| certain(cohorts.get(..older)?)).or_else(|| {
+        // Windows are kept by the day, so that in the first hour of one the oldest are younger by as much.
+        let whole = window.saturating_sub((window / 4).min(Duration::from_secs(3600)));
+        let mut over = Cohort::default();
+        all().filter(|(age, _)| *age >= whole).for_each(|(_, cohort)| over.merge(cohort));
+        over.own_age_of(share, window)
+    })
 }
 
 /// One interval of the clock: errors among labelled predictions of the control and of the candidate.
@@ -214,6 +260,7 @@ mod tests {
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3600);
+    const DAY: Duration = Duration::from_secs(24 * 3600);
 
     fn seconds(n: u64) -> Duration {
         Duration::from_secs(n)
@@ -244,8 +291,10 @@ mod tests {
         assert_eq!(share(3600), Some(0.75), "the young one cannot know");
         assert_eq!(share(86_400), Some(0.75));
         assert_eq!(share(172_800), None, "nobody is that old");
-        assert_eq!(curve.age_of(0.6), Some(seconds(1)));
-        assert_eq!(curve.age_of(0.9), Some(HOUR));
+        assert_eq!(curve.age_of_all(0.7), Some(HOUR));
+        assert_eq!(age_of(&both, 0.9, DAY * 7), None, "a quarter may still come");
+        assert_eq!(age_of(&both, 0.7, DAY * 7), Some(HOUR), "whatever else comes");
+        assert_eq!(age_of(&both, 0.9, DAY), Some(HOUR), "nothing counts after a day");
         assert_eq!((old.coverage(), young.coverage()), (Some(0.75), Some(0.5)));
     }
 
@@ -255,7 +304,62 @@ mod tests {
         assert_eq!(cohort.coverage(), None);
         cohort.predict();
         let curve = Curve::of([(HOUR, &cohort)].into_iter());
-        assert_eq!((curve.points.last().map(|p| p.1), curve.age_of(0.9)), (Some(0.0), None));
+        assert_eq!(curve.points.last().map(|p| p.1), Some(0.0));
+        assert_eq!(age_of(&[(HOUR, &cohort)], 0.9, HOUR), None);
+    }
+
+    /// Hours up to `now` hours, the oldest first, of `n` predictions each; of these the share `quick` gets its label an
+    /// hour later, the share `slow` a day later, and the rest none.
+    fn mixture(now: u64, n: u64, quick: f64, slow: f64) -> Vec<(Duration, Cohort)> {
+        let of = |share: f64| (share * n as f64).round() as u64;
+        let cohort = |age: u64| {
+            let mut cohort = Cohort::default();
+            (0..n).for_each(|_| cohort.predict());
+            let mut come = |count: u64, hours: u64| {
+                if age >= hours {
+                    (0..count).for_each(|_| cohort.label(HOUR * hours as u32));
+                }
+            };
+            come(of(quick), 1);
+            come(of(slow), 24);
+            (HOUR * age as u32, cohort)
+        };
+        (0..now).rev().map(cohort).collect()
+    }
+
+    fn mature(cohorts: &[(Duration, Cohort)], window: Duration) -> Option<Duration> {
+        let cohorts: Vec<_> = cohorts.iter().map(|(age, cohort)| (*age, cohort)).collect();
+        age_of(&cohorts, 0.9, window)
+    }
+
+    #[test]
+    fn quick_labels_do_not_pass_for_all_before_the_slow_ones_can_be_there() {
+        for now in 1..=24 {
+            assert_eq!(mature(&mixture(now, 100, 0.1, 0.9), DAY * 7), None, "{now} hours");
+        }
+        for now in 26..60 {
+            assert_eq!(mature(&mixture(now, 100, 0.1, 0.9), DAY * 7), Some(DAY), "{now} hours");
+        }
+    }
+
+    #[test]
+    fn where_many_never_get_a_label_an_age_is_known_after_the_window() {
+        for now in [2, 24, 100, 160] {
+            assert_eq!(mature(&mixture(now, 100, 0.05, 0.45), DAY * 7), None, "{now} hours");
+        }
+        assert_eq!(mature(&mixture(169, 100, 0.05, 0.45), DAY * 7), Some(DAY));
+    }
+
+    #[test]
+    fn labels_that_no_longer_come_do_not_make_an_age_unknown() {
+        let mut cohorts = mixture(6, 100, 1.0, 0.0);
+        for (_, cohort) in cohorts.iter_mut().skip(4) {
+            let predicted = cohort.predicted();
+            *cohort = Cohort::default();
+            (0..predicted).for_each(|_| cohort.predict());
+        }
+        cohorts.iter_mut().for_each(|(age, _)| *age += HOUR * 4);
+        assert_eq!(mature(&cohorts, DAY * 7), Some(HOUR));
     }
 
     fn interval(age: u64, control: (u64, u64), candidate: (u64, u64)) -> Matched {
@@ -332,8 +436,21 @@ mod tests {
                 prop_assert!((last..=1.0).contains(share));
                 last = *share;
             }
-            if let Some(age) = curve.age_of(0.9) {
+            if let Some(age) = curve.age_of_all(0.9) {
                 prop_assert!(curve.points.iter().any(|point| point.0 == age));
+            }
+        }
+
+        /// Whatever the mixture, an age that is known before the slow labels can be there is not undone by them.
+        #[test]
+        fn no_age_is_known_too_early(now in 1u64..200, quick in 0u32..=100, never in 0u32..=100) {
+            let slow = 100u32.saturating_sub(quick + never);
+            let quick = quick.min(100 - never.min(100));
+            let cohorts = mixture(now, 100, f64::from(quick) / 100.0, f64::from(slow) / 100.0);
+            let all = f64::from(quick + slow);
+            if let Some(age) = mature(&cohorts, DAY * 7) {
+                let came = if age >= DAY { all } else { f64::from(quick) };
+                prop_assert!(age >= HOUR && came >= 0.9 * all, "{age:?}: {came} of {all}");
             }
         }
 

@@ -4,7 +4,7 @@
 
 use crate::domain::spec::AlarmLimits;
 use crate::domain::stats::alarm::{Evidence, FINDINGS_MAX, Finding, Reading, Rule};
-use crate::domain::stats::baseline::{Baseline, Reference};
+use crate::domain::stats::baseline::{Baseline, Origin, Reference};
 use crate::domain::stats::counts::{Counts, FeatureCounts};
 use crate::domain::stats::distance::PSI_DEFINITION;
 use crate::domain::stats::drift::docket::Judgement;
@@ -278,8 +278,15 @@ pub(super) fn drift(judgement: &Judgement, role: Role) -> Reading {
     } else {
         format!(", {}s together", together.join("s and "))
     };
+    // Who reads it must know that such a baseline may be a morning.
+    let own = match judgement.baseline.origin {
+        Origin::Own => {
+            format!(", against the first {} rows of its own traffic", judgement.baseline.rows)
+        }
+        Origin::Data | Origin::SageMaker => String::new(),
+    };
     Reading::Bad(Evidence {
-        definition: format!("{PSI_DEFINITION}; the evidence of all windows so far{of}"),
+        definition: format!("{PSI_DEFINITION}; the evidence of all windows so far{of}{own}"),
         value: worst.map_or(0.0, |report| report.measured.psi),
         limit: worst.and_then(|report| report.verdict.evidence.margin).unwrap_or(0.0),
         samples: worst.map_or(0, |report| report.measured.n),

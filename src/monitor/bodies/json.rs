@@ -23,7 +23,7 @@ use crate::protocol::tensor::{Tensor, TensorData};
 
 /// The most members of the rows of one body that are looked at.
 const NAMES_MAX: usize = 4096;
-/// The longest name of a member; what is longer is no name of a feature.
+/// The longest name of a member; what is longer, or empty, is no name of a feature.
 const NAME_BYTES_MAX: usize = 256;
 /// The most values of one name in one body.
 const CELLS_MAX: usize = 1 << 20;
@@ -149,7 +149,8 @@ fn rows_of(name: &str, rows: &Json) -> Vec<Found> {
         let mut known: BTreeSet<&str> = BTreeSet::new();
         let mut names: Vec<&str> = Vec::new();
         for name in rows.iter().filter_map(|row| row.as_object()).flat_map(|row| row.keys()) {
-            if names.len() < NAMES_MAX && name.len() <= NAME_BYTES_MAX && known.insert(name) {
+            let is_name = (1..=NAME_BYTES_MAX).contains(&name.len());
+            if names.len() < NAMES_MAX && is_name && known.insert(name) {
                 names.push(name);
             }
         }

@@ -209,3 +209,15 @@ fn names_members_and_unpacked_bytes_are_bounded() {
     bomb.request.content_encoding = Some(HeaderValue::from_static("gzip"));
     assert_eq!(found(&bomb, &about), Err(Unseen::Unreadable));
 }
+
+#[test]
+fn a_member_without_a_name_is_no_feature() {
+    let waiting = waiting(
+        Protocol::KserveV1,
+        "/v1/models/m:predict",
+        r#"{"instances": [{"": 1, "a": 2}]}"#,
+        r#"{"predictions": {"": [1], "p": [0.5]}}"#,
+    );
+    let found = found(&waiting, &About::default()).expect("values");
+    assert_eq!(found, ["a: 2", "p: 0.5"]);
+}

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use super::QualityReader;
 use super::report::{ALPHA, Expectation, MATURE_SHARE, age, calibrator, expected, of_name};
-use super::series::Cell;
+use super::series::{Cell, VersionQuality};
 use super::state::{Fate, ModelQuality, State};
 use crate::domain::stats::cbpe;
-use crate::domain::stats::maturity::{Cohort, Curve};
+use crate::domain::stats::maturity::{self, Cohort};
 use crate::domain::stats::quality::Metric;
 use crate::domain::stats::two_by_two::Tally;
 use crate::domain::stats::window::{Minute, WindowLength};
@@ -172,13 +172,8 @@ pub(super) fn matured(
     let model = state.models.iter().find(|own| own.name == key.model)?;
     let version = of_name(model, key.version.as_str()).ok()?;
     let now_us = minute.plus(1).start_us();
-    let cells: Vec<_> = version.finest(&state.floors).collect();
-    let old = |(start, length, cell): &(Minute, WindowLength, &'_ Cell)| {
-        (age(*start, *length, now_us), cell.cohort.clone())
-    };
-    let cohorts: Vec<(Duration, Cohort)> = cells.iter().map(old).collect();
-    let after =
-        Curve::of(cohorts.iter().map(|(age, cohort)| (*age, cohort))).age_of(MATURE_SHARE)?;
+    let after = age_of(MATURE_SHARE, state, model, (version, now_us))?;
+    let cells = version.finest(&state.floors);
     let late = u32::try_from(after.as_secs().div_ceil(60)).unwrap_or(u32::MAX);
     let since = Minute((minute.0 + 1).saturating_sub(minutes.saturating_add(late)));
     let (mut recent, mut before) = (Cell::new(&model.measure), Cohort::default());
@@ -197,4 +192,22 @@ pub(super) fn matured(
         labelled: Tally::new(recent.cohort.labelled(), recent.cohort.predicted()),
         labelled_before: Tally::new(before.labelled(), before.predicted()),
     })
+}
+
+/// The age by which `share` of a version's labels have come; where it is too young to tell, that of the version of the
+/// model whose labels take the longest. `None` while nothing is known.
+pub(super) fn age_of(
+    share: f64,
+    state: &State,
+    model: &ModelQuality,
+    (version, now_us): (&VersionQuality, u64),
+) -> Option<Duration> {
+    let window = Duration::from_micros(state.window_us);
+    let of = |version: &VersionQuality| {
+        let cells = version.finest(&state.floors);
+        let cohorts: Vec<(Duration, &Cohort)> =
+            cells.map(|(start, length, cell)| (age(start, length, now_us), &cell.cohort)).collect();
+        maturity::age_of(&cohorts, share, window)
+    };
+    of(version).or_else(|| model.versions.iter().filter_map(of).max())
 }

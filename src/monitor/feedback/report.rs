@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::QualityReader;
 use super::follow::unix_us;
+use super::look::age_of;
 use super::series::{Cell, VersionQuality};
 use super::state::{Fate, ModelQuality, State};
 use crate::domain::ids::{ModelName, VersionName};
@@ -169,7 +170,8 @@ impl QualityReader {
         let now_us = unix_us();
         let whole = whole(own, &found.measure, slice);
         let curve = curve(own, &state, now_us);
-        let mature = curve.age_of(MATURE_SHARE);
+        let age_of = |share| age_of(share, &state, found, (own, now_us));
+        let mature = age_of(MATURE_SHARE);
         let mut report = json!({
             "model": model,
             "version": version,
@@ -183,7 +185,7 @@ impl QualityReader {
             "resumed_after_lsn": shared.resumed_after.load(Ordering::Relaxed),
             "since": time(state.floors.of(WindowLength::Day)),
             "whole": cell(&whole, found, &own.unscored),
-            "maturity": maturity(&curve, mature),
+            "maturity": maturity(&curve, age_of(0.5), mature),
             "estimated": estimated(&whole, found, baseline.as_deref()),
             "labels": found.fates.iter().map(|(fate, count)| (fate.as_str().to_owned(), json!(count))).collect::<Map<_, _>>(),
             "detector": detector(own),
@@ -307,10 +309,10 @@ fn metric(metric: &Metric) -> Value {
     value
 }
 
-fn maturity(curve: &Curve, mature: Option<Duration>) -> Value {
+fn maturity(curve: &Curve, half: Option<Duration>, mature: Option<Duration>) -> Value {
     let seconds = |age: Option<Duration>| age.map(|age| age.as_secs());
     json!({
-        "t50_seconds": seconds(curve.age_of(0.5)),
+        "t50_seconds": seconds(half),
         "t90_seconds": seconds(mature),
         "curve": curve.points.iter().map(|(age, share)| json!([age.as_secs(), share])).collect::<Value>(),
     })
@@ -415,9 +417,10 @@ fn comparison(
     slice: u16,
     now_us: u64,
 ) -> Value {
-    let ages = [control, candidate].map(|one| curve(one, state, now_us).age_of(MATURE_SHARE));
+    let ages = [control, candidate].map(|one| age_of(MATURE_SHARE, state, model, (one, now_us)));
     let [Some(a), Some(b)] = ages else {
-        return json!({ "state": "insufficient", "why": "one of the two has no labels yet" });
+        let why = "it is not known yet how late labels come";
+        return json!({ "state": "insufficient", "why": why });
     };
     let mature = a.max(b);
     let tally = |cell: &Cell| cell.quality.errors(&model.measure).unwrap_or_default();
