@@ -30,7 +30,7 @@ responses = [100, 500]
 dwell     = "2s"
 between   = "0s"
 failures  = 100
-shadow    = { pairs = 300, slower = 3, drops = "50%", limit = "30s" }
+shadow    = { pairs = 300, slower = 3, drops = "50%", limit = "2m" }
 
 [models.iris.guard]
 error_ratio = { margin = "5%" }

@@ -132,7 +132,7 @@ async fn not_a_number_on_two_rows_of_a_hundred_is_found() {
 
 #[tokio::test]
 async fn a_slow_version_fails_beside_the_champion_and_over_a_budget() {
-    let (old, new) = (champion(), Folder::new(&slow(384, 12)).with("baseline.json", BASELINE));
+    let (old, new) = (champion(), Folder::new(&slow(384, 36)).with("baseline.json", BASELINE));
     let found = checked(&new.subject("v2"), Some(&old.subject("v1"))).await;
     assert_eq!(found.that(Outcome::Failed), [CheckKind::Latency], "{found:#?}");
     let (_, detail) = found.of(CheckKind::Latency);

@@ -95,7 +95,10 @@ impl Scene<'_> {
 
     /// What holds of the champion as such: it is there, and the gateway lives with it.
     fn champions_conditions(&self, holds: &mut BTreeMap<Alert, String>) {
-        if let Some((name, away, why)) = self.away().filter(|(_, away, _)| *away >= AWAY_MAX) {
+        // What was told stands until the version answers: not until the next process has waited as long.
+        let stands = |name: &VersionName| self.model.alerts.contains(&Alert::NotReady(name.clone()));
+        let away = self.away().filter(|(name, away, _)| *away >= AWAY_MAX || stands(name));
+        if let Some((name, away, why)) = away {
             let instead = match (&self.exposure.champion, &self.exposure.candidate) {
                 (Some(other), _) => format!("{other} answers in its place"),
                 (None, Some(candidate)) => format!("only {} has its share", candidate.version),
@@ -105,6 +108,10 @@ impl Scene<'_> {
             holds.insert(Alert::NotReady(name.clone()), detail);
         }
         if let Some((name, version)) = self.champion {
+            if self.seen(name).is_none() && stands(name) {
+                let detail = "nothing is known of it yet".to_owned();
+                holds.insert(Alert::NotReady(name.clone()), detail);
+            }
             let deaths = version.deaths(self.now.steady);
             if deaths >= self.policy.release.deaths {
                 let detail =
