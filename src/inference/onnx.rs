@@ -71,6 +71,7 @@ pub(super) fn register(onnx: &mut Onnx) {
     onnx.op_register.insert("LSTM", recurrent::build::<recurrent::Lstm>);
     onnx.op_register.insert("LogSoftmax", build::<log_softmax::LogSoftmax>);
     onnx.op_register.insert("MatMul", product::build);
+    onnx.op_register.insert("MatMulInteger", product::build);
     onnx.op_register.insert("MatMulNBits", blocks::mat_mul);
     onnx.op_register.insert("Max", build::<extreme::Extreme<true>>);
     onnx.op_register.insert("Min", build::<extreme::Extreme<false>>);
@@ -81,6 +82,7 @@ pub(super) fn register(onnx: &mut Onnx) {
     onnx.op_register.insert("Pad", pad::build);
     onnx.op_register.insert("Pow", pointwise::pow);
     onnx.op_register.insert("QuantizeLinear", build::<quantize::QuantizeLinear>);
+    onnx.op_register.insert("QLinearMatMul", product::quantized);
     onnx.op_register.insert("QuickGelu", pointwise::quick_gelu);
     onnx.op_register.insert("RNN", recurrent::build::<recurrent::Rnn>);
     onnx.op_register.insert("ReduceLogSumExp", reduce::build::<ReduceLogSumExp>);

@@ -10,7 +10,7 @@ use tract_onnx::prelude::{Datum, DatumType, TValue, TVec, Tensor, TractResult, t
 use tract_onnx::tract_hir::internal::{IntoTValue as _, TDim, bail, ensure};
 
 use super::attributes::Attributes;
-use super::operator::{Form, Operator};
+use super::operator::{Form, Operator, Unacceptable};
 
 /// Has no attributes.
 #[derive(Debug)]
@@ -51,7 +51,10 @@ impl Operator for ArrayFeatureExtractor {
         let indices = indices.cast_to::<i64>()?;
         let index = |index: &i64| match usize::try_from(*index) {
             Ok(place) if place < columns => Ok(place),
-            _ => bail!("index {index} is not one of the {columns} features"),
+            _ => {
+                let reason = format!("index {index} is not one of the {columns} features");
+                return Err(Unacceptable::new(reason).into());
+            }
         };
         let indices = indices.try_as_plain_ram()?.as_slice::<i64>()?.iter().map(index);
         let indices = indices.collect::<TractResult<Vec<usize>>>()?;

@@ -97,7 +97,8 @@ pub(super) fn rows<D: DimLike>(name: &str, shape: &[D], features: usize) -> Trac
     };
     match columns.to_usize() {
         Ok(columns) if columns != features => {
-            bail!("{name} takes {features} features, not {columns}")
+            let reason = format!("{name} takes {features} features, not {columns}");
+            Err(Unacceptable::new(reason).into())
         }
         Ok(_) | Err(_) => Ok(count),
     }

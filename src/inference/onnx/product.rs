@@ -1,4 +1,4 @@
-//! `ai.onnx` MatMul of dimensions that only a request tells.
+//! `ai.onnx` MatMul, MatMulInteger and QLinearMatMul of dimensions that only a request tells.
 //!
 //! Owns that the inner dimensions are the same (<https://onnx.ai/onnx/operators/onnx__MatMul.html>): where a file leaves
 //! one open, tract adds up as many products as the shorter one has, and a row with too few or too many features
@@ -18,7 +18,11 @@ use crate::inference::ml::Unacceptable;
 
 /// A node of the file.
 #[derive(Debug, Clone)]
-struct MatMul(Box<dyn Expansion>);
+struct MatMul {
+    stock: Box<dyn Expansion>,
+    /// Which input is the right operand; the left one is the first.
+    right: usize,
+}
 
 /// Lets the first of two operands pass where their inner dimensions are the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,12 +33,17 @@ struct Fitting {
 
 /// Makes the operator of a node.
 pub(super) fn build(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
-    wiring::built(MatMul(wiring::stock(context, node)?))
+    wiring::built(MatMul { stock: wiring::stock(context, node)?, right: 1 })
+}
+
+/// The same where scale and zero point stand between the operands.
+pub(super) fn quantized(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
+    wiring::built(MatMul { stock: wiring::stock(context, node)?, right: 3 })
 }
 
 impl Wiring for MatMul {
     fn operator(&self) -> StaticName {
-        self.0.name()
+        self.stock.name()
     }
 
     fn wire(
@@ -43,20 +52,23 @@ impl Wiring for MatMul {
         model: &mut TypedModel,
         inputs: &[OutletId],
     ) -> TractResult<OutletId> {
-        let [left, right] = *inputs else { bail!("MatMul takes two operands") };
+        let (Some(&left), Some(&right)) = (inputs.first(), inputs.get(self.right)) else {
+            bail!("MatMul takes two operands")
+        };
         let (a, b) = (&model.outlet_fact(left)?.shape, &model.outlet_fact(right)?.shape);
         let axes = [a.rank().saturating_sub(1), b.rank().saturating_sub(2)];
         let [of_left, of_right] = axes;
-        let left = if a.get(of_left) == b.get(of_right) {
-            left
-        } else {
-            wiring::node(format!("{prefix}.fitting"), model, Fitting { axes }, inputs)?
-        };
-        wiring::only(prefix, &self.0.wire(prefix, model, &[left, right])?)
+        let mut operands: TVec<OutletId> = inputs.into();
+        if a.get(of_left) != b.get(of_right) {
+            let name = format!("{prefix}.fitting");
+            let fitting = wiring::node(name, model, Fitting { axes }, &[left, right])?;
+            operands.first_mut().into_iter().for_each(|left| *left = fitting);
+        }
+        wiring::only(prefix, &self.stock.wire(prefix, model, &operands)?)
     }
 
     fn stock(&self) -> Option<&dyn Expansion> {
-        Some(&*self.0)
+        Some(&*self.stock)
     }
 }
 

@@ -227,7 +227,11 @@ impl<'a> Given<'a> {
             }
             let name = input::NAMES.get(position).unwrap_or(&"?");
             let shape = input.shape();
-            bail!("{} takes {wanted} numbers as {name} here, not the shape {shape:?}", C::NAME);
+            let reason = format!(
+                "{} takes {wanted} numbers as {name} here, not the shape {shape:?}",
+                C::NAME
+            );
+            Err(Unacceptable::new(reason).into())
         };
         let needed = |position: usize, wanted: usize| match numbers(position, wanted)? {
             Some(numbers) => Ok(numbers),
@@ -260,7 +264,8 @@ impl<'a> Given<'a> {
 fn steps(input: &Tensor, sizes: Sizes) -> TractResult<Vec<usize>> {
     let lengths = input.try_as_plain_ram()?.as_slice::<i32>()?;
     if lengths.len() != sizes.batch {
-        bail!("{} lengths for {} sequences", lengths.len(), sizes.batch);
+        let reason = format!("{} lengths for {} sequences", lengths.len(), sizes.batch);
+        return Err(Unacceptable::new(reason).into());
     }
     let length = |length: &i32| {
         let fits = usize::try_from(*length).ok().filter(|length| *length <= sizes.length);

@@ -96,7 +96,8 @@ impl Scene<'_> {
     /// What holds of the champion as such: it is there, and the gateway lives with it.
     fn champions_conditions(&self, holds: &mut BTreeMap<Alert, String>) {
         // What was told stands until the version answers: not until the next process has waited as long.
-        let stands = |name: &VersionName| self.model.alerts.contains(&Alert::NotReady(name.clone()));
+        let stands =
+            |name: &VersionName| self.model.alerts.contains(&Alert::NotReady(name.clone()));
         let away = self.away().filter(|(name, away, _)| *away >= AWAY_MAX || stands(name));
         if let Some((name, away, why)) = away {
             let instead = match (&self.exposure.champion, &self.exposure.candidate) {

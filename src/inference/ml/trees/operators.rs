@@ -18,7 +18,7 @@ use super::table::Table;
 use super::walk::Scores;
 use crate::inference::ml::attributes::Attributes;
 use crate::inference::ml::labels::Labels;
-use crate::inference::ml::operator::{Form, Operator, check_numbers};
+use crate::inference::ml::operator::{Form, Operator, Unacceptable, check_numbers};
 use crate::inference::ml::post_transform::PostTransform;
 
 /// Trees that classify (<https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsembleClassifier.html>).
@@ -322,7 +322,8 @@ impl Ensemble {
         };
         match columns.to_usize() {
             Ok(columns) if columns < features => {
-                bail!("{name} takes at least {features} features, not {columns}")
+                let reason = format!("{name} takes at least {features} features, not {columns}");
+                Err(Unacceptable::new(reason).into())
             }
             Ok(_) | Err(_) => Ok(rows),
         }
