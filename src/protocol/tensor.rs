@@ -21,6 +21,8 @@ pub use self::convert::ConvertError;
 
 /// The most dimensions of a tensor that is read: no tensor has more, and errors and records show all of them.
 pub const SHAPE_RANK_MAX: usize = 64;
+/// The most tensors of one message that is read. Each is far larger in memory than it is on the wire at least.
+pub const TENSORS_MAX: usize = 4096;
 
 /// The element type of a tensor, with the names and sizes of the Open Inference Protocol ("Tensor
 /// Data Types" in its specification; BF16 is Triton's addition).

@@ -32,13 +32,10 @@ pub use self::write::{
 };
 use super::json::{DecodeError, Reader};
 use super::shown::shortened;
-use super::tensor::{Datatype, Tensor, TensorData, TensorSpec};
+use super::tensor::{Datatype, TENSORS_MAX, Tensor, TensorData, TensorSpec};
 
 /// The most columns of rows, of a table or of a data frame: their names are held, and a line whole.
 pub(super) const COLUMNS_MAX: usize = 65_536;
-/// The most columns that become a tensor each, where nobody declares how many there are. Each is far larger in memory
-/// than the few bytes that it takes in the document.
-const TENSORS_MAX: usize = 4096;
 
 /// Values as a document holds them. The readers stand at the value and are not advanced.
 #[derive(Debug, Clone)]

@@ -240,7 +240,7 @@ kind! {
 kind! {
     /// `error_change = { … }`.
     ERROR_CHANGE "the error_change alarm" "The errors that labels show have become more.",
-    "warning", "1d", "1", "1m", "5m", "6h", []
+    "info", "1d", "1", "1m", "5m", "6h", []
 }
 
 kind! {

@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::protocol::shown::shortened;
 use crate::protocol::status::FailureKind;
-use crate::protocol::tensor::{BinaryError, Datatype, SHAPE_RANK_MAX, ShapeMismatch};
+use crate::protocol::tensor::{BinaryError, Datatype, SHAPE_RANK_MAX, ShapeMismatch, TENSORS_MAX};
 use crate::protocol::untyped::ValueError;
 
 /// A document that could not be decoded. One pointer in size, because every element passes by it.
@@ -98,6 +98,9 @@ pub enum DecodeErrorKind {
     /// A shape has more than [`SHAPE_RANK_MAX`] dimensions.
     #[error("a shape has at most {SHAPE_RANK_MAX} dimensions")]
     TooManyDimensions,
+    /// There are more tensors than [`TENSORS_MAX`].
+    #[error("there are more than {TENSORS_MAX} tensors")]
+    TooManyTensors,
     /// Shape and data disagree.
     #[error(transparent)]
     Shape(#[from] ShapeMismatch),

@@ -29,11 +29,11 @@ pub use self::messages::{
     RepositoryParameterChoice, ServerLiveResponse, ServerMetadataResponse, TensorMetadata,
 };
 pub use self::stream::{encode_stream_failure, encode_stream_response};
-pub use self::weight::{PARAMETERS_MAX, TENSORS_MAX, swelling};
+pub use self::weight::{PARAMETERS_MAX, swelling};
 pub use self::wishes::wants_classes;
 use crate::protocol::grpc::{FramePieces, MessageTooLong, encode_frame_with};
 use crate::protocol::infer::{InferRequest, InferResponse};
-use crate::protocol::tensor::{ElementTooLong, SHAPE_RANK_MAX};
+use crate::protocol::tensor::{ElementTooLong, SHAPE_RANK_MAX, TENSORS_MAX};
 
 /// The name of the service.
 pub const SERVICE: &str = "inference.GRPCInferenceService";

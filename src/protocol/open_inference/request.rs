@@ -10,8 +10,8 @@ use crate::protocol::infer::{InferRequest, Parameter, Parameters, RequestedOutpu
 use crate::protocol::json::{DecodeError, DecodeErrorKind, Number, Reader, read_elements};
 use crate::protocol::shown::shortened;
 use crate::protocol::tensor::{
-    BinaryError, Datatype, SHAPE_RANK_MAX, Shape, Span, Tensor, TensorData, TensorSpec,
-    element_count,
+    BinaryError, Datatype, SHAPE_RANK_MAX, Shape, Span, TENSORS_MAX, Tensor, TensorData,
+    TensorSpec, element_count,
 };
 
 /// Decodes the body of `POST …/infer` that is JSON to its end.
@@ -109,6 +109,9 @@ pub(super) fn read_tensors(
 ) -> Result<Vec<Tensor>, DecodeError> {
     let mut tensors = Vec::with_capacity(1);
     reader.array(|reader| {
+        if tensors.len() == TENSORS_MAX {
+            return Err(DecodeError::new(reader.offset(), DecodeErrorKind::TooManyTensors));
+        }
         tensors.push(read_tensor(reader, tail)?);
         Ok(())
     })?;

@@ -4,7 +4,7 @@ use super::*;
 use crate::protocol::infer::{InferResponse, Parameter};
 use crate::protocol::json::DecodeErrorKind;
 use crate::protocol::status::FailureKind;
-use crate::protocol::tensor::{Datatype, Tensor, TensorData, TensorSpec, arbitrary};
+use crate::protocol::tensor::{Datatype, TENSORS_MAX, Tensor, TensorData, TensorSpec, arbitrary};
 
 /// A request with one input whose members are `input`.
 fn request(input: &str) -> String {
@@ -57,6 +57,17 @@ fn a_whole_request_is_decoded() {
     );
     assert_eq!(request.outputs.len(), 1);
     assert_eq!(request.outputs[0].name, "Y");
+}
+
+#[test]
+fn a_request_has_so_many_tensors_and_no_more() {
+    let tensor = r#"{"name":"x","shape":[0],"datatype":"FP32","data":[]}"#;
+    let body = |count: usize| format!("{{\"inputs\":[{}]}}", vec![tensor; count].join(","));
+    let fits = body(TENSORS_MAX);
+    assert_eq!(decode_infer_request(fits.as_bytes()).expect("fits").inputs.len(), TENSORS_MAX);
+    let refused = body(TENSORS_MAX + 1);
+    let error = decode_infer_request(refused.as_bytes()).expect_err("one too many");
+    assert_eq!(error.kind(), &DecodeErrorKind::TooManyTensors);
 }
 
 /// Bodies as Triton 2.51.0 sent them.

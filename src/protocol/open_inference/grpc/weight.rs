@@ -9,11 +9,8 @@ use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_f
 use smallvec::SmallVec;
 
 use super::CallError;
-use crate::protocol::tensor::{SHAPE_RANK_MAX, Span};
+use crate::protocol::tensor::{SHAPE_RANK_MAX, Span, TENSORS_MAX};
 
-/// The most tensors and requested outputs in one message. Each is far larger in memory than the two bytes
-/// that it takes on the wire at least.
-pub const TENSORS_MAX: usize = 4096;
 /// The most parameters of a message, of a tensor or of a requested output, as in JSON.
 pub const PARAMETERS_MAX: usize = 64;
 

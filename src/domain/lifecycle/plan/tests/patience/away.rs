@@ -56,10 +56,11 @@ fn a_live_version_that_cannot_answer_is_told_of_after_ten_seconds_and_when_it_ca
     assert!(why.contains("unable to answer for 10s: its copy is damaged"), "{why}");
     bench.settle();
     assert_eq!(bench.alerted(), None, "told once");
-    bench.observed = Observed::default();
+    let known = std::mem::take(&mut bench.observed);
     assert_eq!(bench.alerted(), None, "a process that knows nothing yet has not seen it answer");
     bench.goes_away("v2");
     assert_eq!(bench.alerted(), None, "nor has one that has just begun to wait for it");
+    bench.observed = known;
     bench.comes_back("v2");
     let told = bench.alerted().expect("that it is over");
     assert!(told.starts_with("false: v2 is live and cannot answer"), "{told}");
