@@ -9,7 +9,7 @@ mod golden;
 mod intervals;
 mod scipy;
 mod sparse;
-mod streams;
+pub(super) mod streams;
 
 use std::sync::Arc;
 

@@ -53,7 +53,7 @@ impl Operator for ArrayFeatureExtractor {
             Ok(place) if place < columns => Ok(place),
             _ => {
                 let reason = format!("index {index} is not one of the {columns} features");
-                return Err(Unacceptable::new(reason).into());
+                Err(Unacceptable::new(reason).into())
             }
         };
         let indices = indices.try_as_plain_ram()?.as_slice::<i64>()?.iter().map(index);

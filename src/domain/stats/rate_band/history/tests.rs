@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::stats::tests::streams::SplitMix;
 
 /// A Monday, 00:00.
 const MONDAY: u64 = (4 + 7 * 2900) * 1440;
@@ -104,12 +105,12 @@ proptest! {
 }
 
 /// How many requests came in a minute of a Poisson process.
-fn poisson(random: &mut fastrand::Rng, mean: f64) -> u64 {
+fn poisson(random: &mut SplitMix, mean: f64) -> u64 {
     let floor = (-mean).exp();
-    let mut product = random.f64();
+    let mut product = random.uniform();
     let mut count = 0;
     while product > floor {
-        product *= random.f64();
+        product *= random.uniform();
         count += 1;
     }
     count
@@ -121,7 +122,7 @@ type Rate<'a> = &'a dyn Fn(u64) -> f64;
 /// The silences that chance is said not to explain, of a model with so many requests an hour, `batch` at a time; then,
 /// at noon, how many minutes it takes until the end of all traffic is told.
 fn simulate(days: u64, batch: u64, per_hour: impl Fn(u64) -> f64) -> (u32, u64) {
-    let mut random = fastrand::Rng::with_seed(7);
+    let mut random = SplitMix::new(7);
     let mut history = History::default();
     let (mut wrong, mut told) = (0, false);
     for minute in 0..days * 1440 + 720 {
