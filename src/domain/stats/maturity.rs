@@ -72,9 +72,7 @@ impl Cohort {
     pub fn coverage(&self) -> Option<f64> {
         (self.predicted > 0).then(|| self.labelled() as f64 / self.predicted as f64)
     }
-}
 
-impl Cohort {
     /// The age by which this share of its labels came, at most `window`; `None` where it has too few.
     #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
     fn own_age_of(&self, share: f64, window: Duration) -> Option<Duration> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::rollout::patiently;
+use super::servers::ON_TRIAL;
 use super::told::{receiver, sentences};
 use super::*;
 
@@ -72,18 +73,6 @@ fn a_live_version_that_the_configuration_names_no_more_is_told() {
         told(&store).iter().any(|words| words.contains("m: ended:")).then_some(())
     });
 }
-
-/// A rollout that waits on its first step, for half of the requests.
-const ON_TRIAL: &str = "
-[discovery.register]
-lease = \"10m\"
-[models.m.release]
-between   = \"0s\"
-shadow    = { pairs = 0 }
-steps     = [\"50%\"]
-responses = [1000000]
-dwell     = \"1h\"
-";
 
 /// Longer than any version goes without a look.
 const LOOK: Duration = Duration::from_millis(1500);

@@ -77,7 +77,7 @@ fn a_server_of_another_model_is_stopped() {
 }
 
 /// A rollout that waits on its first step, for half of the requests.
-const ON_TRIAL: &str = "
+pub(super) const ON_TRIAL: &str = "
 [discovery.register]
 lease = \"10m\"
 [models.m.release]
