@@ -37,7 +37,7 @@ class MlServers(Fleet):
             "name": "lily" if wrong else "iris", "implementation": "mlserver_runtime.OnnxRuntime",
             "parameters": {"version": version, "uri": str(file)}, "platform": "onnxruntime", **TENSORS,
         })
-        me = {"address": f"http://127.0.0.1:{port}", "model": "iris", "version": version}
+        me = {"address": f"http://127.0.0.1:{port}", "model": "iris", "version": version, "dialect": "open_inference"}
         environment = {
             **os.environ, "PYTHONPATH": str(HERE), "PYTHONDONTWRITEBYTECODE": "1", "DEMO_ME": json.dumps(me),
             "DEMO_ADMIN": f"http://127.0.0.1:{self.gateway.admin}",
@@ -51,7 +51,7 @@ def write(path, content):
 
 
 def show(binary):
-    story(binary, MlServers, "has another model than it registers")
+    story(binary, MlServers, "has another model than it registers", "the model is not ready there")
 
 
 if __name__ == "__main__":

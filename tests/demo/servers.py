@@ -26,7 +26,7 @@ dwell      = "2s"
 between    = "0s"
 failures   = 100
 unproven   = true
-validating = "40s"
+validating = "2m"
 shadow     = { pairs = 200, slower = 1000, drops = "100%" }
 
 [models.iris.guard]
@@ -69,10 +69,10 @@ class Fleet:
 
 
 def show(binary):
-    story(binary, Fleet, "answers in any name")
+    story(binary, Fleet, "answers in any name", "identity")
 
 
-def story(binary, kind, what_is_wrong):
+def story(binary, kind, what_is_wrong, why):
     """Four servers of a kind; the last one is not what it registers."""
     folder = Path(tempfile.mkdtemp(prefix="pointsman-demo-"))
     gateway = Gateway(binary, folder, CONFIG)
@@ -85,11 +85,11 @@ def story(binary, kind, what_is_wrong):
         if wrong:
             raise Failed(f"clients noticed: {wrong[:3]}")
 
-    def ends(version, *stages):
+    def ends(version, *stages, why=""):
         shown, _ = gateway.follow("iris", version, ("live", "retired", "quarantined"))
         say(f"    {shown['why']}")
-        if shown["stage"] not in stages:
-            raise Failed(f"{version} is {shown['stage']} and should be {' or '.join(stages)}")
+        if shown["stage"] not in stages or why not in shown["why"]:
+            raise Failed(f"{version} is {shown['stage']} and should be {' or '.join(stages)} {why}")
 
     try:
         say("\nv1: the first server")
@@ -112,7 +112,7 @@ def story(binary, kind, what_is_wrong):
         told()
         say(f"\nv4: {what_is_wrong}")
         fleet.start("v4", models.sound(), wrong=True)
-        ends("v4", "quarantined")
+        ends("v4", "quarantined", why=why)
         told()
         say("\nevery server ended as it should")
     finally:
