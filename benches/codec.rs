@@ -178,6 +178,7 @@ fn untyped(c: &mut Criterion) {
         datatype: Datatype::Fp32,
         shape: shape.into(),
         places: Vec::new(),
+        ordered: true,
     };
     let features = [spec(&[-1, 8])];
     let probabilities =

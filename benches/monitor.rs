@@ -57,6 +57,7 @@ fn counting(criterion: &mut Criterion) {
         datatype: Datatype::Fp32,
         shape: shape.into_iter().collect(),
         places: Vec::new(),
+        ordered: true,
     };
     let specs = vec![spec];
     version.describe(About { inputs: specs.clone(), is_local: true, ..About::default() });

@@ -238,6 +238,7 @@ fn signature(model: &TypedModel, interface: Interface, dims: Vec<Dims>) -> Tract
             datatype: declared.datatype,
             shape: shape.collect(),
             places: Vec::new(),
+            ordered: true,
         }
     });
     let inputs = inputs.collect();
@@ -249,6 +250,7 @@ fn signature(model: &TypedModel, interface: Interface, dims: Vec<Dims>) -> Tract
             datatype: declared.datatype,
             shape,
             places: Vec::new(),
+            ordered: true,
         })
     });
     let outputs = outputs.collect::<TractResult<Vec<_>>>()?;

@@ -51,6 +51,7 @@ pub fn fuzz_raw_request(bytes: &[u8]) {
         datatype,
         shape: SmallVec::from_slice(shape),
         places: Vec::new(),
+        ordered: true,
     };
     let whole = Bytes::copy_from_slice(whole);
     let pieces = [whole.slice(..whole.len() / 2), whole.slice(whole.len() / 2..)];

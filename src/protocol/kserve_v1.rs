@@ -10,7 +10,7 @@ use super::envelope::write_parameters;
 use super::infer::InferRequest;
 use super::json::{Reader, Token, write_string};
 use super::tensor::Tensor;
-use super::untyped::{WriteError, write_columns, write_rows};
+use super::untyped::{WriteError, check_rows, write_columns, write_rows};
 
 /// Reads a path without its query; `None` when it is not of this protocol alone.
 pub fn parse_path(path: &str) -> Option<Call<'_>> {
@@ -50,6 +50,7 @@ pub fn decode_ready(body: &[u8]) -> Option<bool> {
 /// # Errors
 /// When the inputs have no rows, or not the same number of them.
 pub fn encode_predict(request: &InferRequest<'_>, out: &mut Vec<u8>) -> Result<(), WriteError> {
+    check_rows(&request.inputs)?;
     out.extend_from_slice(b"{\"instances\":");
     write_rows(out, &request.inputs, false)?;
     write_parameters(out, "parameters", &request.parameters);

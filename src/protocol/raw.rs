@@ -10,7 +10,9 @@ use super::envelope::UNNAMED_INPUT;
 use super::infer::InferRequest;
 use super::json::{DecodeError, DecodeErrorKind, Reader, Token, write_string};
 use super::tensor::{Datatype, Tensor, TensorSpec};
-use super::untyped::{RowKind, ValueError, Values, WriteError, bind, write_rows, write_tensor};
+use super::untyped::{
+    RowKind, ValueError, Values, WriteError, bind, check_rows, write_rows, write_tensor,
+};
 use crate::domain::spec::{JsonPointer, Step};
 
 /// What an answer's outputs are called.
@@ -166,6 +168,7 @@ pub fn encode_request(
     out: &mut Vec<u8>,
 ) -> Result<(), RawError> {
     let pointer = extractors.rows.as_ref().ok_or(RawError::NoPointer("rows"))?;
+    check_rows(&request.inputs)?;
     let mut rows = Vec::new();
     write_rows(&mut rows, &request.inputs, false)?;
     let mut body = Members::default();

@@ -22,7 +22,9 @@ use super::json::{DecodeError, DecodeErrorKind, Reader, Token, write_string};
 use super::open_inference::decode_name;
 use super::preference::weight;
 use super::tensor::{Tensor, TensorSpec};
-use super::untyped::{Values, WriteError, bind, npy_tensor, write_csv, write_lines, write_rows};
+use super::untyped::{
+    Values, WriteError, bind, check_rows, npy_tensor, write_csv, write_lines, write_rows,
+};
 
 pub use self::media::{BINARY, Media, MediaError};
 
@@ -201,6 +203,7 @@ pub fn encode_invocation(
     request: &InferRequest<'_>,
     out: &mut Vec<u8>,
 ) -> Result<(), WriteError> {
+    check_rows(&request.inputs)?;
     match form {
         Form::Json => {
             out.extend_from_slice(b"{\"instances\":");

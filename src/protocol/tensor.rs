@@ -203,6 +203,9 @@ pub struct TensorSpec {
     pub shape: SmallVec<[i64; 4]>,
     /// The names of the places of the last dimension, where they are known; each occurs once.
     pub places: Vec<String>,
+    /// Whether its place among the model's tensors means something, so that values without names may be
+    /// told apart by it. Not where they were told as a map.
+    pub ordered: bool,
 }
 
 impl fmt::Display for TensorSpec {

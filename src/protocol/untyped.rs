@@ -28,7 +28,8 @@ use std::fmt;
 
 pub use self::npy::{NpyError, npy_tensor};
 pub use self::write::{
-    RANK_MAX, WriteError, write_columns, write_csv, write_lines, write_rows, write_tensor,
+    RANK_MAX, WriteError, check_rows, write_columns, write_csv, write_lines, write_rows,
+    write_tensor,
 };
 use super::json::{DecodeError, Reader};
 use super::shown::shortened;

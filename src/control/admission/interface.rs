@@ -190,7 +190,7 @@ mod tests {
 
     fn spec(name: &str, datatype: Datatype, shape: &[i64], places: &[&str]) -> TensorSpec {
         let places = places.iter().map(|place| (*place).to_owned()).collect();
-        TensorSpec { name: name.to_owned(), datatype, shape: shape.into(), places }
+        TensorSpec { name: name.to_owned(), datatype, shape: shape.into(), places, ordered: true }
     }
 
     fn about(inputs: Vec<TensorSpec>, outputs: Vec<TensorSpec>) -> About {

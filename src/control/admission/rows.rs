@@ -301,7 +301,13 @@ mod tests {
     use crate::domain::spec::InputCard;
 
     fn spec(name: &str, datatype: Datatype, shape: &[i64]) -> TensorSpec {
-        TensorSpec { name: name.to_owned(), datatype, shape: shape.into(), places: Vec::new() }
+        TensorSpec {
+            name: name.to_owned(),
+            datatype,
+            shape: shape.into(),
+            places: Vec::new(),
+            ordered: true,
+        }
     }
 
     fn baseline() -> Baseline {

@@ -153,6 +153,7 @@ fn binary_tensors_are_read_by_the_codec() {
         datatype: Datatype::Fp32,
         shape: smallvec![-1, width],
         places: Vec::new(),
+        ordered: true,
     };
     let about = About {
         inputs: vec![spec("x", 2)],

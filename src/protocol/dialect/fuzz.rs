@@ -46,6 +46,7 @@ fn specs(choice: u8) -> Option<Vec<TensorSpec>> {
         datatype,
         shape: shape.into(),
         places: Vec::new(),
+        ordered: true,
     };
     match choice % 4 {
         0 => None,
@@ -71,6 +72,7 @@ fn exactly(tensors: &[Tensor]) -> Vec<TensorSpec> {
         datatype: tensor.datatype(),
         shape: tensor.shape().iter().map(dim).collect(),
         places: Vec::new(),
+        ordered: true,
     };
     tensors.iter().map(spec).collect()
 }

@@ -103,6 +103,7 @@ mod tests {
             datatype: Datatype::Bytes,
             shape: [-1].as_slice().into(),
             places: Vec::new(),
+            ordered: true,
         }];
         let signature = Some(Signature { inputs: &text, outputs: &text });
         swelling(dialect, &body, &Terms { signature, extractors: None }).expect("sound")

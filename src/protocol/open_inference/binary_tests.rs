@@ -101,6 +101,7 @@ fn a_raw_request_takes_its_shape_from_the_model() {
         datatype,
         shape: shape.into(),
         places: Vec::new(),
+        ordered: true,
     };
     let raw = |bytes: &'static [u8], spec: &TensorSpec| {
         let body = Body::new([Bytes::from_static(bytes)], Some(b"0")).expect("raw");

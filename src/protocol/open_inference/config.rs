@@ -272,7 +272,13 @@ mod tests {
     use super::*;
 
     fn spec(name: &str, datatype: Datatype, shape: &[i64]) -> TensorSpec {
-        TensorSpec { name: name.into(), datatype, shape: shape.into(), places: Vec::new() }
+        TensorSpec {
+            name: name.into(),
+            datatype,
+            shape: shape.into(),
+            places: Vec::new(),
+            ordered: true,
+        }
     }
 
     #[test]

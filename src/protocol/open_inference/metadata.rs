@@ -163,6 +163,7 @@ fn read_spec(reader: &mut Reader<'_>) -> Result<TensorSpec, DecodeError> {
         datatype: datatype.ok_or_else(missing("datatype"))?,
         shape: shape.ok_or_else(missing("shape"))?,
         places: Vec::new(),
+        ordered: true,
     })
 }
 
@@ -192,6 +193,7 @@ mod tests {
             datatype,
             shape: shape.into(),
             places: Vec::new(),
+            ordered: true,
         };
         let inputs = [spec("X", Datatype::Fp32, &[-1, 4]), spec("S", Datatype::Bytes, &[])];
         let outputs = [spec("Y", Datatype::Bf16, &[1])];

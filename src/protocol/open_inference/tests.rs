@@ -92,6 +92,7 @@ fn responses_are_byte_for_byte_those_of_triton() {
         datatype,
         shape: shape.into_iter().collect(),
         places: Vec::new(),
+        ordered: true,
     };
     let metadata = ModelMetadata {
         name: "ident",

@@ -10,6 +10,7 @@ fn spec(name: &str, datatype: Datatype, shape: &[i64]) -> TensorSpec {
         datatype,
         shape: SmallVec::from_slice(shape),
         places: Vec::new(),
+        ordered: true,
     }
 }
 

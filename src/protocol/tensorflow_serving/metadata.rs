@@ -97,8 +97,14 @@ pub fn decode_metadata(body: &[u8], signature: Option<&str>) -> Option<DeclaredM
     })
 }
 
+/// The tensors of a map, whose order says nothing: it may differ from one replica, and one answer, to
+/// the next. They stand by name, so that what is written in their order is the same for all.
 fn specs(tensors: &Map<String, Value>) -> Option<Vec<TensorSpec>> {
-    tensors.iter().map(|(name, info)| spec(name, info)).collect()
+    let specs: Option<Vec<_>> = tensors.iter().map(|(name, info)| spec(name, info)).collect();
+    specs.map(|mut specs| {
+        specs.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        specs
+    })
 }
 
 fn spec(name: &str, info: &Value) -> Option<TensorSpec> {
@@ -114,5 +120,11 @@ fn spec(name: &str, info: &Value) -> Option<TensorSpec> {
         size => size.as_i64(),
     };
     let shape: Option<SmallVec<[i64; 4]>> = dims.iter().map(size).collect();
-    Some(TensorSpec { name: name.to_owned(), datatype, shape: shape?, places: Vec::new() })
+    Some(TensorSpec {
+        name: name.to_owned(),
+        datatype,
+        shape: shape?,
+        places: Vec::new(),
+        ordered: false,
+    })
 }

@@ -228,7 +228,7 @@ mod tests {
 
     fn spec(datatype: Datatype, shape: &[i64]) -> [TensorSpec; 1] {
         let (name, shape) = ("x".to_owned(), shape.into());
-        [TensorSpec { name, datatype, shape, places: Vec::new() }]
+        [TensorSpec { name, datatype, shape, places: Vec::new(), ordered: true }]
     }
 
     #[test]

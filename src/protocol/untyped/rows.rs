@@ -27,6 +27,8 @@ pub(super) struct Columns<'s> {
     open: Option<String>,
     /// The names of the places of the one column, where they are known.
     places: &'s [String],
+    /// Whether the order of the columns says which is which.
+    ordered: bool,
 }
 
 /// How the values of a row are told apart.
@@ -82,7 +84,9 @@ impl<'s> Columns<'s> {
             [only] => only.places.as_slice(),
             _ => &[],
         };
-        Self { columns: specs.iter().map(column).collect(), names, rows: None, open: None, places }
+        let ordered = specs.iter().all(|spec| spec.ordered);
+        let columns = specs.iter().map(column).collect();
+        Self { columns, names, rows: None, open: None, places, ordered }
     }
 
     /// Columns that are not known yet.
@@ -93,6 +97,7 @@ impl<'s> Columns<'s> {
             rows: None,
             open: Some(unnamed.to_owned()),
             places: &[],
+            ordered: true,
         }
     }
 
@@ -107,7 +112,7 @@ impl<'s> Columns<'s> {
             }
         };
         let columns = self.columns.into_iter().map(column).collect();
-        Self { columns, names: self.names, rows: None, open: None, places: &[] }
+        Self { columns, names: self.names, rows: None, open: None, places: &[], ordered: true }
     }
 
     fn takes(&self) -> Vec<String> {
@@ -251,6 +256,8 @@ impl<'s> Columns<'s> {
                     }
                 }
                 Token::Array if self.several() => {
+                    let start = reader.offset();
+                    self.check_order().map_err(|error| DecodeError::new(start, error))?;
                     Layout::Positional((0..self.columns.len()).collect())
                 }
                 Token::Null
@@ -429,6 +436,11 @@ impl<'s> Columns<'s> {
         self.single().map_err(|error| DecodeError::new(start, error))?.read(reader)
     }
 
+    /// Whether values without names may be told apart by their order.
+    fn check_order(&self) -> Result<(), ValueError> {
+        if self.ordered { Ok(()) } else { Err(ValueError::Unnamed { takes: self.takes() }) }
+    }
+
     /// Where each column of a table belongs.
     pub(super) fn placement<S: AsRef<str>>(
         &mut self,
@@ -439,6 +451,7 @@ impl<'s> Columns<'s> {
             if !self.several() {
                 return Ok(Placement::One(None));
             }
+            self.check_order()?;
             let expected = self.columns.len();
             if width != expected {
                 return Err(ValueError::Width { expected, found: width });

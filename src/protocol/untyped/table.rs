@@ -97,9 +97,12 @@ impl Row<'_> {
 }
 
 /// Whether a first line is a header, when nobody says so: its fields are the names of the model's
-/// tensors, or none of them is a number while the line after it has one.
+/// tensors, or none of them is a number while the line after it has one. A row of texts for a model that
+/// takes nothing else is never one: the `7` behind it may be a text, too.
 fn is_header(first: &[String], text: &[u8], columns: &Columns<'_>) -> Result<bool, DecodeError> {
     let is_number = |field: &String| field.trim().is_empty() || field.trim().parse::<f64>().is_ok();
+    // A gap, `nan` and `inf` are what a column of texts may have as well.
+    let has_digits = |field: &String| field.trim().parse().is_ok_and(f64::is_finite);
     let declared = !columns.columns.is_empty();
     if declared && first.iter().all(|field| columns.has(field)) {
         return Ok(true);
@@ -114,9 +117,12 @@ fn is_header(first: &[String], text: &[u8], columns: &Columns<'_>) -> Result<boo
     if declared && columns.columns.iter().all(|column| numeric(&column.sink)) {
         return Ok(true);
     }
+    if declared && !columns.columns.iter().any(|column| numeric(&column.sink)) {
+        return Ok(false);
+    }
     let mut lines = Lines::new(text);
     lines.next()?;
-    Ok(lines.next()?.is_some_and(|second| second.iter().any(is_number)))
+    Ok(lines.next()?.is_some_and(|second| second.iter().any(has_digits)))
 }
 
 /// The lines of a text, blank ones left out.

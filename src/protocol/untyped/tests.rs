@@ -10,6 +10,7 @@ fn spec(name: &str, datatype: Datatype, shape: &[i64]) -> TensorSpec {
         datatype,
         shape: SmallVec::from_slice(shape),
         places: Vec::new(),
+        ordered: true,
     }
 }
 
@@ -336,6 +337,51 @@ fn csv_has_a_header_where_it_says_so_or_looks_like_it() {
         panic!("FP32")
     };
     assert!(values[1].is_nan(), "an empty field is a missing value");
+}
+
+#[test]
+fn a_first_row_of_texts_is_no_header() {
+    let texts = [spec("x", Datatype::Bytes, &[-1, 2])];
+    for second in ["blue,", "blue,7", "blue,nan", "blue,inf"] {
+        let read = csv(&format!("red,M\n{second}\n"), None, Some(&texts)).unwrap();
+        assert_eq!(read[0].shape(), [2, 2], "{second}");
+    }
+    let read = csv("x,y\nred,7\n", Some(true), Some(&texts)).unwrap();
+    assert_eq!(read[0].shape(), [1, 2], "unless somebody says so");
+    for second in ["blue,", "blue,nan", "blue,inf"] {
+        let read = csv(&format!("red,M\n{second}\n"), None, None).unwrap();
+        assert_eq!(read[0].shape(), [2], "{second}");
+    }
+}
+
+#[test]
+fn values_without_names_are_not_told_apart_by_an_order_that_means_nothing() {
+    let unordered = |name| TensorSpec { ordered: false, ..spec(name, Datatype::Int64, &[-1]) };
+    let several = [unordered("age"), unordered("income")];
+    for read in [instances("[[30,50000]]", Some(&several)), csv("30,50000\n", None, Some(&several))]
+    {
+        let (_, said) = wrong(read);
+        assert!(said.contains("values without names, but there are 'age' and 'income'"), "{said}");
+    }
+    for read in [
+        instances(r#"[{"income":50000,"age":30}]"#, Some(&several)),
+        csv("income,age\n50000,30\n", None, Some(&several)),
+    ] {
+        let read = read.unwrap();
+        assert_eq!(read[0], tensor("age", &[1], TensorData::Int64(vec![30])));
+        assert_eq!(read[1], tensor("income", &[1], TensorData::Int64(vec![50000])));
+    }
+    let read = instances("[30]", Some(&several[..1])).unwrap();
+    assert_eq!(read[0], tensor("age", &[1], TensorData::Int64(vec![30])), "one needs no order");
+}
+
+#[test]
+fn who_is_asked_row_by_row_is_not_asked_for_none() {
+    let none = tensor("x", &[0, 4], TensorData::Fp32(Vec::new()));
+    let some = tensor("x", &[1], TensorData::Fp32(vec![1.0]));
+    assert_eq!(check_rows(&[]), Err(WriteError::NoRows));
+    assert_eq!(check_rows(&[none]), Err(WriteError::NoRows));
+    assert_eq!(check_rows(&[some]), Ok(()));
 }
 
 #[test]

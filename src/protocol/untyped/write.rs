@@ -37,6 +37,9 @@ pub enum WriteError {
         /// Its dimensions.
         shape: Vec<usize>,
     },
+    /// A request that asks for nothing, in a dialect that has no way to say so.
+    #[error("there are no rows to predict, and this backend is asked row by row")]
+    NoRows,
     /// A tensor without rows.
     #[error("'{tensor}' is a scalar, which has no rows")]
     Scalar {
@@ -105,6 +108,15 @@ pub fn write_rows(out: &mut Vec<u8>, tensors: &[Tensor], named: bool) -> Result<
     }
     out.push(b']');
     Ok(())
+}
+
+/// Whether there is anything to ask a backend that is asked for rows: its answer to none of them could
+/// not be told from a broken one.
+///
+/// # Errors
+/// When the inputs have no rows, or not the same number of them.
+pub fn check_rows(inputs: &[Tensor]) -> Result<(), WriteError> {
+    if count_rows(inputs)? == 0 { Err(WriteError::NoRows) } else { Ok(()) }
 }
 
 /// Appends a line of JSON for each row, see [`write_rows`].

@@ -39,7 +39,7 @@ impl TryFrom<TensorMetadata> for TensorSpec {
             return Err(MessageError::Datatype { tensor, datatype });
         };
         let shape = metadata.shape.into_iter().map(|dim| dim.max(-1)).collect();
-        Ok(Self { name: metadata.name, datatype, shape, places: Vec::new() })
+        Ok(Self { name: metadata.name, datatype, shape, places: Vec::new(), ordered: true })
     }
 }
 
@@ -71,6 +71,7 @@ mod tests {
             datatype,
             shape: shape.into(),
             places: Vec::new(),
+            ordered: true,
         };
         let inputs = [spec("x", Datatype::Fp32, &[-1, 4])];
         let outputs = [spec("y", Datatype::Bytes, &[-1])];
