@@ -136,6 +136,7 @@ impl Compiled {
         let mixing = batch.map(|(_, batch)| rows::mixing(&model, batch)).transpose()?.flatten();
         onnx::guard(&mut model);
         onnx::bound(&mut model, run_bytes);
+        onnx::check_types(&model)?;
         let signature = signature(&model, interface, dims)?;
         let symbols = open.symbols.into_iter().map(|(_, symbol)| symbol).collect();
         // Graphs within the graph have constants of their own.

@@ -341,7 +341,7 @@ impl LocalModel {
         let refuse = |reason| ArtifactError::Batch { path: path.to_owned(), reason };
         match self.no_batch.as_ref().or(self.mixing.as_ref()) {
             Some(reason) => Err(refuse(reason.clone())),
-            None => trial::rows_are_independent(self).map_err(refuse),
+            None => trial::rows_are_independent(self, path).map_err(refuse),
         }
     }
 
@@ -463,8 +463,9 @@ impl LocalModel {
     }
 
     /// Whether a model whose first trial ended with `error` can be served: one that takes categories or texts
-    /// may decline zeros, and a graph with other open dimensions than the batch may rightly fail where they are
-    /// 1. Of those that fail at every size that is tried too, some take one size only, which nobody declared.
+    /// may decline zeros, and a graph with other open dimensions than the batch may rightly fail where they
+    /// are 1. Of those that fail at every size that is tried too, some take one size only, which nobody declared; but
+    /// not those that fail in the same words at all of them.
     fn try_sizes(&self, error: InferError) -> Result<(), InferError> {
         if matches!(error, InferError::Input(InputError::Value { .. })) {
             return Ok(());
@@ -479,7 +480,7 @@ impl LocalModel {
                 tracing::warn!(%error, "a model fails on every trial input; it is served all the same");
                 Ok(())
             }
-            Err(sizes::Unseen::Fails) => Err(error),
+            Err(sizes::Unseen::Fails | sizes::Unseen::Always) => Err(error),
         }
     }
 

@@ -11,6 +11,7 @@ mod bounded;
 mod boxes;
 mod cast;
 mod extreme;
+mod fits;
 mod guard;
 mod log_softmax;
 mod missing;
@@ -26,8 +27,11 @@ mod reduce_extreme;
 mod reduce_log_sum_exp;
 mod resize;
 mod slice;
+mod split;
 mod sum;
+mod typed;
 mod unread;
+mod whole;
 mod wiring;
 mod zeros;
 
@@ -36,7 +40,8 @@ use std::sync::LazyLock;
 use tract_onnx::Onnx;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::attribute_proto::AttributeType;
-use tract_onnx::pb::{AttributeProto, NodeProto};
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{AttributeProto, NodeProto, TensorProto};
 use tract_onnx::tract_hir::internal::bail;
 
 pub(super) use self::bodies::bodies;
@@ -45,6 +50,7 @@ pub(super) use self::guard::guard;
 pub(super) use self::log_softmax::joins as log_softmax_joins;
 use self::reduce_extreme::ReduceExtreme;
 use self::reduce_log_sum_exp::ReduceLogSumExp;
+pub(super) use self::typed::check as check_types;
 pub(super) use self::unread::beyond;
 use self::wiring::Built;
 use super::ml::build;
@@ -57,6 +63,7 @@ pub(super) fn register(onnx: &mut Onnx) {
     onnx.op_register.insert("CastLike", cast::like);
     onnx.op_register.insert("Celu", pointwise::celu);
     onnx.op_register.insert("Clip", pointwise::clip);
+    onnx.op_register.insert("ConstantOfShape", constant_of_shape);
     onnx.op_register.insert("Div", zeros::div);
     let dynamic = build::<quantize::DynamicQuantizeLinear>;
     onnx.op_register.insert("DynamicQuantizeLinear", dynamic);
@@ -98,6 +105,7 @@ pub(super) fn register(onnx: &mut Onnx) {
     onnx.op_register.insert("Slice", slice::build);
     onnx.op_register.insert("Softmax", log_softmax::softmax);
     onnx.op_register.insert("Softplus", pointwise::softplus);
+    onnx.op_register.insert("Split", split::build);
     onnx.op_register.insert("Swish", pointwise::swish);
     onnx.op_register.insert("Tanh", pointwise::tanh);
 }
@@ -113,6 +121,28 @@ fn skip_normalization(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
             name: EPSILON.to_owned(),
             r#type: AttributeType::Float.into(),
             f: 1e-12,
+            ..AttributeProto::default()
+        });
+    }
+    stock(context, &node)
+}
+
+/// Makes the ConstantOfShape of a node: without a value, zeros of 32 bits, where tract takes 64
+/// (<https://onnx.ai/onnx/operators/onnx__ConstantOfShape.html>).
+fn constant_of_shape(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
+    const VALUE: &str = "value";
+    let mut node = node.clone();
+    if !node.attribute.iter().any(|attribute| attribute.name == VALUE) {
+        let zero = TensorProto {
+            dims: vec![1],
+            data_type: DataType::Float.into(),
+            float_data: vec![0.0],
+            ..TensorProto::default()
+        };
+        node.attribute.push(AttributeProto {
+            name: VALUE.to_owned(),
+            r#type: AttributeType::Tensor.into(),
+            t: Some(zero),
             ..AttributeProto::default()
         });
     }

@@ -40,25 +40,42 @@ pub(super) enum Unseen {
     Choosy,
     /// It fails at every size that was tried.
     Fails,
+    /// It fails at every size in the same words, which say nothing about sizes: no other will do.
+    Always,
 }
 
 /// Finds sizes at which the general plan runs.
 pub(super) fn find(plans: &Plans, signature: &Signature, limit: u64) -> Result<Working, Unseen> {
     let started = Instant::now();
-    let mut unseen = Unseen::Fails;
+    let mut choosy = false;
+    let mut failures = Vec::new();
     for sizes in candidates(signature) {
         for fill in [Fill::Zeros, Fill::Ones] {
             match run(plans, signature, &sizes, fill, limit) {
                 Ok(()) => return Ok(Working { sizes, fill }),
-                Err(InferError::Input(InputError::Value { .. })) => unseen = Unseen::Choosy,
-                Err(_fails) => {}
+                Err(InferError::Input(InputError::Value { .. })) => choosy = true,
+                Err(failure) => failures.push(failure),
             }
         }
         if started.elapsed() > TIME_MAX {
             break;
         }
     }
-    Err(unseen)
+    Err(if choosy { Unseen::Choosy } else { unseen(&failures) })
+}
+
+/// What the failures at several sizes, and no others, mean. One size tells nothing, and neither do the words of a
+/// panic.
+fn unseen(failures: &[InferError]) -> Unseen {
+    const FILLS: usize = 2;
+    match failures {
+        [first @ InferError::Model { .. }, others @ ..]
+            if others.len() >= FILLS && others.iter().all(|other| other == first) =>
+        {
+            Unseen::Always
+        }
+        _ => Unseen::Fails,
+    }
 }
 
 /// Why the model takes no two rows; `None` where it does, or where no row was found and other sizes than those
@@ -67,7 +84,7 @@ pub(super) fn two_rows(plans: &Plans, signature: &Signature, limit: u64) -> Opti
     let batch = batch(signature)?;
     let Working { mut sizes, fill } = match find(plans, signature, limit) {
         Ok(working) => working,
-        Err(Unseen::Fails) if !are_open(signature) => {
+        Err(Unseen::Fails | Unseen::Always) if !are_open(signature) => {
             return run(plans, signature, candidates(signature).first()?, Fill::Zeros, limit).err();
         }
         Err(_) => return None,
@@ -175,6 +192,18 @@ mod tests {
             columns: Default::default(),
             dims: dims.iter().map(|dims| dims.iter().copied().collect()).collect(),
         }
+    }
+
+    #[test]
+    fn failures_in_the_same_words_at_several_sizes_are_not_about_sizes() {
+        let model = |reason: &str| InferError::Model { reason: reason.to_owned() };
+        let panic = || InferError::Panicked { reason: "a".to_owned() };
+        assert_eq!(unseen(&[model("a"), model("a"), model("a")]), Unseen::Always);
+        assert_eq!(unseen(&[model("a"), model("a"), model("b")]), Unseen::Fails);
+        assert_eq!(unseen(&[model("a"), model("a"), panic()]), Unseen::Fails);
+        assert_eq!(unseen(&[panic(), panic(), panic()]), Unseen::Fails);
+        assert_eq!(unseen(&[model("a"), model("a")]), Unseen::Fails, "of one size");
+        assert_eq!(unseen(&[]), Unseen::Fails);
     }
 
     #[test]

@@ -19,6 +19,7 @@ def cases():
     yield from edges(numpy.random.default_rng(21))
     yield from spelled(numpy.random.default_rng(31))
     yield from long_sums(numpy.random.default_rng(41))
+    yield from whole(numpy.random.default_rng(51))
 
 
 def rows(random, shape, special=SPECIAL):
@@ -336,6 +337,17 @@ def long_sums(random):
         rows = random.normal(size=(2, length)).astype(FLOAT)
         exact = lambda x: (x - x.mean(1, keepdims=True)) / numpy.sqrt(x.var(1, keepdims=True) + 1e-5)
         yield Case("LayerNormalization", [rows, numpy.ones(length, FLOAT)], constants=[1], exact=exact)
+
+
+def whole(random):
+    """Squares of integers in rows of any length."""
+    draw = lambda length: random.integers(-(2**20), 2**20, size=(2, length))
+    for dtype in (numpy.int64, numpy.int32):
+        data = lambda length: (draw(length) // (1 if dtype == numpy.int64 else 2**6)).astype(dtype)
+        more = [[data(length)] for length in (1, 4)]
+        yield Case("Pow", [data(3), numpy.array(2, dtype)], constants=[1], more=more)
+        for kind in ("SumSquare", "L2"):
+            yield Case(f"Reduce{kind}", [data(3), numpy.array([1])], constants=[1], more=more)
 
 
 def slices(random):

@@ -1,9 +1,10 @@
 //! Operators of tract whose answer depends on values being in range: Gather, GatherElements, GatherND,
 //! ScatterElements, ScatterND, OneHot, slices ([`parts`]), and divisions of integers; those that compare numbers of
-//! which some are missing ([`missing`]); sums that are too narrow ([`sum`]); and functions that tract approximates
-//! ([`pointwise::exact`]).
+//! which some are missing ([`missing`]); sums that are too narrow ([`sum`]); squares of integers ([`whole`]); and
+//! functions that tract approximates ([`pointwise::exact`]).
 //!
-//! Owns the look at those values before tract sees them, in the graph as tract has rewritten it. It panics on an index that is out of range, or takes
+//! Owns the look at those values, and at the sizes of indices ([`fits`]), before tract sees them, in the graph as tract has
+//! rewritten it. It panics on an index that is out of range, or takes
 //! the element of another row, and panics on a division by zero; here that is the caller's mistake and says so.
 //! For OneHot such an index means a row without the value
 //! (<https://onnx.ai/onnx/operators/onnx__OneHot.html>). Constants that tract has folded are left alone.
@@ -23,7 +24,7 @@ use tract_onnx::tract_hir::tract_core::ops::cnn::{MaxPool, OptMaxPool};
 use tract_onnx::tract_hir::tract_core::ops::math::{Div, Rem};
 
 use super::bodies::bodies_mut;
-use super::{missing, parts, pointwise, sum};
+use super::{fits, missing, parts, pointwise, sum, whole};
 use crate::inference::ml::Unacceptable;
 
 /// An operator whose values are looked at first.
@@ -47,25 +48,31 @@ pub(in crate::inference) fn guard(model: &mut TypedModel) {
     let guarded: Vec<Option<Guarded>> = (0..model.nodes().len())
         .map(|node| {
             let node = model.nodes().get(node)?;
-            let fact = |input: usize| model.outlet_fact(*node.inputs.get(input)?).ok();
-            let guarded = Guarded::of(&*node.op, fact(0)?.datum_type)?;
+            let facts = node.inputs.iter().map(|input| model.outlet_fact(*input).ok());
+            let facts = facts.collect::<Option<Vec<_>>>()?;
+            let guarded = Guarded::of(&*node.op, facts.first()?.datum_type)?;
             // Constants were looked at when the model was tried.
-            let constant = fact(1).is_some_and(|fact| fact.konst.is_some());
-            (guarded.compares() || !constant).then_some(guarded)
+            let constant = facts.get(1).is_some_and(|fact| fact.konst.is_some());
+            let settled = constant && guarded.has_sizes(&facts);
+            (guarded.compares() || !settled).then_some(guarded)
         })
         .collect();
-    let sums: Vec<Option<Box<dyn TypedOp>>> = (0..model.nodes().len())
+    let others: Vec<Option<Box<dyn TypedOp>>> = (0..model.nodes().len())
         .map(|node| {
             let node = model.nodes().get(node)?;
-            sum::instead_of(&*node.op, model.outlet_fact(*node.inputs.first()?).ok()?)
+            let fact = model.outlet_fact(*node.inputs.first()?).ok()?;
+            let of_integers = || -> Option<Box<dyn TypedOp>> {
+                Some(Box::new(whole::instead_of(&*node.op, fact.datum_type)?))
+            };
+            sum::instead_of(&*node.op, fact).or_else(of_integers)
         })
         .collect();
-    let changes = guarded.into_iter().zip(sums);
-    for (node, (guarded, sum)) in model.nodes_mut().iter_mut().zip(changes) {
+    let changes = guarded.into_iter().zip(others);
+    for (node, (guarded, other)) in model.nodes_mut().iter_mut().zip(changes) {
         if let Some(guarded) = guarded {
             node.op = Box::new(guarded);
-        } else if let Some(sum) = sum {
-            node.op = sum;
+        } else if let Some(other) = other {
+            node.op = other;
         } else if let Some(function) = pointwise::exact(&*node.op) {
             node.op = Box::new(function);
         } else {
@@ -115,6 +122,18 @@ impl Guarded {
         }
     }
 
+    /// Whether the sizes that it looks at are known, whatever a request has.
+    fn has_sizes(&self, inputs: &[&TypedFact]) -> bool {
+        match self {
+            Self::Division(_) => true,
+            Self::Gather(Gather { axis, .. }) => {
+                let size = inputs.first().and_then(|data| data.shape.get(*axis));
+                size.is_some_and(|size| size.as_i64().is_some())
+            }
+            _ => inputs.iter().all(|input| input.shape.is_concrete()),
+        }
+    }
+
     /// Which extreme of the numbers at one place it writes, if it does.
     fn reduction(&self) -> ScatterReduction {
         match self {
@@ -130,21 +149,31 @@ impl Guarded {
         extremes || matches!(self, Self::MaxPool(_) | Self::OptMaxPool(_) | Self::Topk(_))
     }
 
-    /// Looks at the second input.
+    /// Looks at the second input, and at the sizes of all.
     fn check(&self, inputs: &[TValue]) -> TractResult<()> {
         if matches!(self, Self::OneHot(_) | Self::MaxPool(_) | Self::OptMaxPool(_)) {
             return Ok(());
         }
         let [data, second, ..] = inputs else { bail!("{} takes two inputs", self.inner().name()) };
         let shape = data.shape();
+        let updates = inputs.get(2).map(|updates| updates.shape());
         match self {
             Self::Gather(Gather { axis, .. })
             | Self::GatherElements(GatherElements { axis })
             | Self::ScatterElements(ScatterElements { axis, .. }) => {
+                if !matches!(self, Self::Gather(_)) {
+                    fits::elements(shape, second.shape(), *axis, updates)?;
+                }
                 within(second, &[shape.get(*axis).copied().unwrap_or(0)])
             }
-            Self::GatherNd(GatherNd { batch_dims }) => within_nd(second, shape, *batch_dims),
-            Self::ScatterNd(_) => within_nd(second, shape, 0),
+            Self::GatherNd(GatherNd { batch_dims }) => {
+                fits::batch(shape, second.shape(), *batch_dims)?;
+                within_nd(second, shape, *batch_dims)
+            }
+            Self::ScatterNd(_) => {
+                fits::updates(shape, second.shape(), updates.unwrap_or_default())?;
+                within_nd(second, shape, 0)
+            }
             Self::Division(_) => divisible(second),
             Self::Topk(Topk { axis, .. }) => {
                 countable(second, shape.get(*axis).copied().unwrap_or(0))
@@ -173,7 +202,7 @@ fn within_nd(indices: &Tensor, shape: &[usize], first: usize) -> TractResult<()>
     let parts = indices.shape().last().copied().unwrap_or(0);
     match shape.get(first..first + parts) {
         Some(sizes) => within(indices, sizes),
-        None => bail!("indices of {parts} parts for the shape {shape:?}"),
+        None => Err(fits::too_deep(parts, shape).into()),
     }
 }
 
@@ -305,6 +334,30 @@ mod tests {
             let nd = Guarded::GatherNd(GatherNd::new(0));
             assert!(refused(&nd, &[data.clone(), tensor2(&[[0, index]])]), "{index}");
         }
+    }
+
+    #[test]
+    fn indices_of_another_size_than_there_is_room_for_are_the_callers_mistake() {
+        let data = Tensor::zero::<f32>(&[2, 5]).expect("small");
+        let indices = |shape: &[usize]| Tensor::zero::<i64>(shape).expect("small");
+        let floats = |shape: &[usize]| Tensor::zero::<f32>(shape).expect("small");
+        let gather = Guarded::GatherElements(GatherElements::new(1));
+        assert!(run(&gather, &[data.clone(), indices(&[2, 9])]).is_ok());
+        assert!(refused(&gather, &[data.clone(), indices(&[3, 2])]));
+        let scatter = Guarded::ScatterElements(ScatterElements::new(1, ScatterReduction::None));
+        let fits = [data.clone(), indices(&[1, 2]), floats(&[1, 2])];
+        assert!(run(&scatter, &fits).is_ok());
+        assert!(refused(&scatter, &[data.clone(), indices(&[3, 2]), floats(&[3, 2])]));
+        assert!(refused(&scatter, &[data.clone(), indices(&[1, 2]), floats(&[1, 3])]));
+        let nd = Guarded::ScatterNd(ScatterNd::new(ScatterReduction::None));
+        assert!(run(&nd, &[data.clone(), indices(&[2, 1]), floats(&[2, 5])]).is_ok());
+        for rows in [1, 3] {
+            assert!(refused(&nd, &[data.clone(), indices(&[2, 1]), floats(&[rows, 5])]), "{rows}");
+        }
+        assert!(refused(&nd, &[data.clone(), indices(&[2, 3]), floats(&[2])]), "too deep");
+        let rows = Guarded::GatherNd(GatherNd::new(1));
+        assert!(run(&rows, &[data.clone(), indices(&[2, 1])]).is_ok());
+        assert!(refused(&rows, &[data, indices(&[3, 1])]));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use tract_onnx::tract_hir::internal::{
 use tract_onnx::tract_hir::internal::{as_op, bail, op_as_typed_op, op_out_of_plan};
 use tract_onnx::tract_hir::ops::array::{GatherNd, ScatterNd, ScatterReduction};
 
+use super::fits;
 use super::wiring::{self, Built, Wiring};
 
 /// An operator of tract that takes indices from the front only.
@@ -130,7 +131,7 @@ impl EvalOp for FromFront {
         let parts = indices.shape().last().copied().unwrap_or(0);
         match data.shape().get(self.first..self.first + parts) {
             Some(sizes) => Ok(tvec!(counted(indices, sizes)?.into_tvalue())),
-            None => bail!("indices of {parts} parts for the shape {:?}", data.shape()),
+            None => Err(fits::too_deep(parts, data.shape()).into()),
         }
     }
 }

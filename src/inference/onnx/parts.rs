@@ -96,13 +96,15 @@ impl TypedOp for Within {
         self.0.output_facts(inputs)
     }
 
-    /// Of known sizes nothing is left to look at.
+    /// Of sizes that are known to fit nothing is left to look at.
     fn declutter(
         &self,
         model: &TypedModel,
         node: &TypedNode,
     ) -> TractResult<Option<TypedModelPatch>> {
-        if self.0.start.as_i64().is_none() || self.0.end.as_i64().is_none() {
+        let [input] = *node.inputs else { bail!("Slice takes one input") };
+        let len = model.outlet_fact(input)?.shape.get(self.0.axis).cloned();
+        if !len.is_some_and(|len| are_ordered(&self.0.start, &self.0.end, &len)) {
             return Ok(None);
         }
         TypedModelPatch::replace_single_op(model, node, &node.inputs, self.0.clone()).map(Some)

@@ -5,6 +5,7 @@
 //! an input, and what should show as NaN would pass for a number. Never takes part in any other arithmetic, which
 //! stays tract's.
 
+use half::f16;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::{
@@ -88,6 +89,7 @@ fn is_all(fact: &TypedFact, such: fn(f64) -> bool) -> TractResult<bool> {
         Some(known) if known.is_plain_ram() => match known.datum_type() {
             DatumType::F32 => all::<f32>(known, such),
             DatumType::F64 => all::<f64>(known, such),
+            DatumType::F16 => all::<f16>(known, such),
             _ => Ok(false),
         },
         Some(_) | None => Ok(false),
@@ -160,6 +162,7 @@ impl Operator for PRelu {
         match output.datum_type() {
             DatumType::F32 => keep::<f32>(&mut output, &input)?,
             DatumType::F64 => keep::<f64>(&mut output, &input)?,
+            DatumType::F16 => keep::<f16>(&mut output, &input)?,
             other => bail!("PRelu takes floating-point numbers, not {other:?}"),
         }
         Ok(tvec!(output.into_tvalue()))
@@ -207,7 +210,7 @@ fn evaluate(op: &TypedBinOp, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> 
 
 #[cfg(test)]
 mod tests {
-    use tract_onnx::prelude::tensor1;
+    use tract_onnx::prelude::{IntoArcTensor as _, tensor1};
 
     use super::*;
 
@@ -225,6 +228,21 @@ mod tests {
         assert_eq!(missing(run(&Div, &[0.0; 4], &numbers)), [false, true, false, true]);
         let infinite = [f32::INFINITY; 4];
         assert_eq!(missing(run(&Div, &numbers, &infinite)), [false, true, true, false]);
+    }
+
+    #[test]
+    fn zeros_of_all_widths_are_known() {
+        for zeros in [tensor1(&[0.0_f32, -0.0]), tensor1(&[0.0_f64]), tensor1(&[f16::ZERO])] {
+            let fact = TypedFact::try_from(zeros.into_arc_tensor()).expect("a constant");
+            assert!(is_all(&fact, |x| x == 0.0).expect("numbers"), "{fact:?}");
+        }
+        let ones = TypedFact::try_from(tensor1(&[f16::ONE]).into_arc_tensor()).expect("a constant");
+        assert!(!is_all(&ones, |x| x == 0.0).expect("numbers"));
+        let halves = [1.0, f32::NAN, f32::INFINITY].map(f16::from_f32);
+        let inputs = tvec!(tensor1(&halves).into_tvalue(), tensor1(&[f16::ZERO; 3]).into_tvalue());
+        let found = Mul.run(inputs).expect("numbers").remove(0);
+        let found = found.try_as_plain_ram().expect("plain").as_slice::<f16>().expect("f16");
+        assert_eq!(found.iter().map(|x| x.is_nan()).collect::<Vec<_>>(), [false, true, true]);
     }
 
     #[test]

@@ -325,6 +325,63 @@ fn integers_of_all_sizes_are_tried() {
     model.check_batching("m.onnx".as_ref()).expect("row by row");
 }
 
+/// Counts `x` beside an index `i` of a table of 12. The counts of all rows are laid end to end and each is the largest of
+/// its neighbours, if `mixed`.
+fn counts_beside_an_index(mixed: bool) -> Vec<u8> {
+    let graph = Graph::default().input("x", INT64, &["N", "4"]).input("i", INT64, &["N", "1"]);
+    let graph = graph.node_with("Cast", &["x"], "counts", vec![int("to", FLOAT.into())]);
+    let window = vec![ints("kernel_shape", &[3]), ints("pads", &[1, 1])];
+    let graph = graph
+        .ints("line", &[3], &[1, 1, -1])
+        .ints("rows", &[2], &[-1, 4])
+        .ints("column", &[2], &[-1, 1])
+        .floats("table", &[12, 1], &[0.5; 12])
+        .node("Reshape", &["counts", "line"], "laid")
+        .node_with("MaxPool", &["laid"], "largest", window)
+        .node("Reshape", &["largest", "rows"], "pooled")
+        .node("Gather", &["table", "i"], "found")
+        .node("Reshape", &["found", "column"], "offset");
+    let graph = graph.node("Add", &[if mixed { "pooled" } else { "counts" }, "offset"], "y");
+    graph.output("y", FLOAT, &["N", "4"]).encode()
+}
+
+#[test]
+fn integers_lie_apart_beside_an_index_that_does_not() {
+    let model = load_bytes(&counts_beside_an_index(true)).expect("loads");
+    let refusal = model.check_batching("m.onnx".as_ref()).expect_err("mixed").to_string();
+    assert!(refusal.contains("output 'y' of one row depends on the other rows"), "{refusal}");
+    let model = load_bytes(&counts_beside_an_index(false)).expect("loads");
+    model.check_batching("m.onnx".as_ref()).expect("row by row");
+}
+
+#[test]
+fn indexes_lie_as_far_apart_as_the_table_has_places() {
+    // Whether it is above the middle of the table, of another row: 0 and 1 are not.
+    for (places, middle) in [(4_usize, 1), (12, 5), (300, 150)] {
+        let table: Vec<f32> = (0..places).map(|at| at as f32).collect();
+        let graph = Graph::default().input("x", INT64, &["N", "1"]).ints("middle", &[], &[middle]);
+        let graph = graph.floats("table", &[places as i64], &table).node(
+            "Gather",
+            &["table", "x"],
+            "found",
+        );
+        let graph = graph.node_with("Cast", &["found"], "whole", vec![int("to", INT64.into())]);
+        let graph = reversed(graph.node("Greater", &["whole", "middle"], "large"), "large");
+        let model = load_bytes(&graph.output("y", 9, &["N", "1"]).encode()).expect("loads");
+        let refusal = model.check_batching("m.onnx".as_ref()).expect_err("mixed").to_string();
+        assert!(refusal.contains("output 'y' of one row depends on the other rows"), "{refusal}");
+    }
+}
+
+#[test]
+fn an_operator_that_has_no_function_for_a_type_is_refused_by_name() {
+    let graph = Graph::default().input("x", INT64, &["N", "T"]);
+    let graph = graph.node_with("ReduceLogSum", &["x"], "y", vec![ints("axes", &[1])]);
+    let bytes = graph.output("y", INT64, &["N", "1"]).encode();
+    let error = load_bytes(&bytes).map(|_| ()).expect_err("no logarithm of integers").to_string();
+    assert!(error.contains("the operator Ln (node 'y.ln')"), "{error}");
+}
+
 #[test]
 fn an_axis_that_is_not_there_is_refused() {
     for (operator, axis) in [("Softmax", 99), ("Softmax", 2), ("Softmax", -3), ("LogSoftmax", 2)] {

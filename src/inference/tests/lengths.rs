@@ -1,5 +1,7 @@
 //! Lengths that only a request tells, or its values: of slices, of products, of sums.
 
+use tract_onnx::pb::NodeProto;
+
 use super::onnx::{FLOAT, Graph, INT64, int, ints};
 use super::*;
 
@@ -81,6 +83,98 @@ fn rows_of_other_lengths_than_the_weights_are_the_callers_mistake() {
             assert!(matches!(error, InferError::Input(_)), "{error}");
             let words = format!("multiplies {length} columns by 3 rows");
             assert!(error.to_string().contains(&words), "{error}");
+        }
+    }
+}
+
+/// Parts of 2 and 3 places of rows of this length.
+fn split(length: &str) -> Vec<u8> {
+    let mut graph = Graph::default().input("x", FLOAT, &["N", length]).ints("sizes", &[2], &[2, 3]);
+    graph.0.node.push(NodeProto {
+        input: ["x", "sizes"].map(str::to_owned).to_vec(),
+        output: ["front", "back"].map(str::to_owned).to_vec(),
+        op_type: "Split".to_owned(),
+        attribute: vec![int("axis", 1)],
+        ..NodeProto::default()
+    });
+    graph.output("front", FLOAT, &["N", "2"]).output("back", FLOAT, &["N", "3"]).encode()
+}
+
+#[test]
+fn rows_that_are_longer_or_shorter_than_their_parts_are_the_callers_mistake() {
+    let model = load_bytes(&split("T")).expect("it loads");
+    // Often enough that plans are made for the sizes.
+    for _ in 0..40 {
+        let found = model.infer(vec![numbered(2, 5)], &[]).expect("fits");
+        assert_eq!(found[0], fp32("front", &[2, 2], &[1.0, 2.0, 6.0, 7.0]));
+        assert_eq!(found[1], fp32("back", &[2, 3], &[3.0, 4.0, 5.0, 8.0, 9.0, 10.0]));
+        for length in [1, 4, 6, 7] {
+            let error = model.infer(vec![numbered(2, length)], &[]).expect_err("does not fit");
+            assert!(matches!(error, InferError::Input(_)), "{error}");
+            let words = format!("splits 5 places into parts, and there are {length}");
+            assert!(error.to_string().contains(&words), "{error}");
+        }
+    }
+    assert!(load_bytes(&split("5")).is_ok());
+    let error = load_bytes(&split("6")).map(|_| ()).expect_err("6 is not 5").to_string();
+    assert!(error.contains("splits 5 places into parts, and there are 6"), "{error}");
+}
+
+#[test]
+fn indices_that_there_is_no_room_for_are_the_callers_mistake() {
+    let at = |shape: &[usize]| {
+        let zeros = TensorData::Int64(vec![0; shape.iter().product()]);
+        Tensor::new("at", shape, zeros).expect("agrees")
+    };
+    let zeros = |name: &str, shape: &[usize]| fp32(name, shape, &vec![0.0; shape.iter().product()]);
+    let along = || vec![int("axis", 1)];
+    let rows = || Graph::default().input("x", FLOAT, &["N", "T"]);
+    let gather = rows().input("at", INT64, &["M", "K"]);
+    let gather = gather.node_with("GatherElements", &["x", "at"], "y", along());
+    let gather = load_bytes(&gather.output("y", FLOAT, &["M", "K"]).encode()).expect("it loads");
+    let scatter = rows().input("at", INT64, &["M", "K"]).input("u", FLOAT, &["M", "K"]);
+    let scatter = scatter.node_with("ScatterElements", &["x", "at", "u"], "y", along());
+    let scatter = load_bytes(&scatter.output("y", FLOAT, &["N", "T"]).encode()).expect("it loads");
+    let nd = rows().input("at", INT64, &["M", "1"]).input("u", FLOAT, &["L", "T"]);
+    let nd = nd.node("ScatterND", &["x", "at", "u"], "y");
+    let nd = load_bytes(&nd.output("y", FLOAT, &["N", "T"]).encode()).expect("it loads");
+    for _ in 0..40 {
+        gather.infer(vec![numbered(2, 5), at(&[1, 7])], &[]).expect("there is room");
+        nd.infer(vec![numbered(4, 5), at(&[2, 1]), zeros("u", &[2, 5])], &[]).expect("as many");
+        for (model, inputs) in [
+            (&gather, vec![numbered(2, 5), at(&[3, 2])]),
+            (&scatter, vec![numbered(2, 5), at(&[3, 2]), zeros("u", &[3, 2])]),
+            (&nd, vec![numbered(4, 5), at(&[2, 1]), zeros("u", &[1, 5])]),
+            (&nd, vec![numbered(4, 5), at(&[2, 1]), zeros("u", &[3, 5])]),
+        ] {
+            let error = model.infer(inputs, &[]).expect_err("no room");
+            assert!(matches!(error, InferError::Input(_)), "{error}");
+            assert!(
+                error.to_string().contains("for indices of the shape [2, 1]")
+                    || error.to_string().contains("indices of the shape [3, 2]"),
+                "{error}"
+            );
+        }
+        assert_eq!(gather.panics() + scatter.panics() + nd.panics(), 0);
+    }
+}
+
+#[test]
+fn a_place_of_the_file_that_a_row_does_not_have_is_the_callers_mistake() {
+    for shape in [&[][..], &[1], &[2]] {
+        let places = vec![3; shape.iter().product::<i64>() as usize];
+        let graph = Graph::default().input("x", FLOAT, &["N", "T"]).ints("at", shape, &places);
+        let graph = graph.node_with("Gather", &["x", "at"], "found", vec![int("axis", 1)]);
+        let graph = graph.ints("view", &[2], &[-1, shape.iter().product()]);
+        let graph = graph.node("Reshape", &["found", "view"], "y");
+        let model = load_bytes(&graph.output("y", FLOAT, &["N", "K"]).encode()).expect("it loads");
+        for _ in 0..40 {
+            let found = model.infer(vec![numbered(1, 5)], &[]).expect("there");
+            assert_eq!(found[0], fp32("y", &[1, places.len()], &vec![4.0; places.len()]));
+            for length in [1, 3] {
+                let error = model.infer(vec![numbered(1, length)], &[]).expect_err("not there");
+                assert!(matches!(error, InferError::Input(_)), "{shape:?}: {error}");
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use prost::Message as _;
 use tract_onnx::pb::{AttributeProto, FunctionProto, ModelProto, OperatorSetIdProto};
 
-use super::onnx::{FLOAT, Graph, INT64};
+use super::onnx::{FLOAT, Graph, INT64, int, ints, tensor};
 use super::*;
 
 /// What the only output of `graph` is for these inputs.
@@ -186,7 +186,7 @@ fn indices_below_zero_count_from_the_end_for_every_operator_that_takes_some() {
         let answer = answer(graph.output("y", FLOAT, &["N", "M"]), vec![row(3), indices]);
         assert_eq!(floats(&answer), expected);
     };
-    let axis = |value| vec![onnx::int("axis", value)];
+    let axis = |value| vec![int("axis", value)];
     let graph = data().input("i", INT64, &["1"]).node_with("Gather", &["x", "i"], "y", axis(1));
     expect(graph, given(&[1], &[-1]), &[3.0]);
     let graph = data().input("i", INT64, &["N", "1"]);
@@ -239,6 +239,48 @@ fn zero_times_what_is_missing_is_missing_however_the_zero_is_written() {
         let x = fp32("x", &[1, 3], &[1.0, f32::NAN, f32::INFINITY]);
         let answer = answer(graph, vec![x]);
         assert!(matches!(floats(&answer), [0.0, a, b] if a.is_nan() && b.is_nan()), "{answer:?}");
+    }
+}
+
+#[test]
+fn zeros_of_16_bits_do_not_hide_what_is_missing() {
+    const HALF: i32 = 10;
+    let graph = Graph::default().input("x", FLOAT, &["N", "3"]);
+    let graph = graph.node_with("Cast", &["x"], "half", vec![int("to", HALF.into())]);
+    let graph = graph.constant(tensor("zero", HALF, &[], vec![0, 0]));
+    let graph = graph.node("Mul", &["half", "zero"], "product");
+    let graph = graph.node_with("Cast", &["product"], "y", vec![int("to", FLOAT.into())]);
+    let x = fp32("x", &[1, 3], &[1.0, f32::NAN, f32::INFINITY]);
+    let answer = answer(graph.output("y", FLOAT, &["N", "3"]), vec![x]);
+    assert!(matches!(floats(&answer), [0.0, a, b] if a.is_nan() && b.is_nan()), "{answer:?}");
+}
+
+#[test]
+fn a_shape_is_filled_with_zeros_of_32_bits_where_no_value_is_given() {
+    let graph = Graph::default().input("x", FLOAT, &["N", "T"]).node("Shape", &["x"], "shape");
+    let graph = graph.node("ConstantOfShape", &["shape"], "zeros");
+    let graph = graph.node("Sub", &["x", "zeros"], "y").output("y", FLOAT, &["N", "T"]);
+    assert_eq!(floats(&answer(graph, vec![row(3)])), [1.0, 2.0, 3.0]);
+}
+
+#[test]
+fn squares_of_integers_along_open_dimensions_are_answered() {
+    let rows = || Graph::default().input("x", INT64, &["N", "T"]).ints("two", &[], &[2]);
+    let along = || vec![ints("axes", &[1])];
+    for (graph, length, expected) in [
+        (rows().node("Mul", &["x", "x"], "y"), "T", &[9_i64, 16, 0, 1][..]),
+        (rows().node("Pow", &["x", "two"], "y"), "T", &[9, 16, 0, 1]),
+        (rows().node_with("ReduceSumSquare", &["x"], "y", along()), "1", &[26]),
+        (rows().node_with("ReduceL2", &["x"], "y", along()), "1", &[5]),
+    ] {
+        let model = graph.output("y", INT64, &["N", length]).encode();
+        let model = load_bytes(&model).expect("it loads");
+        let x = TensorData::Int64(vec![3, -4, 1 << 32, i64::MAX]);
+        let x = Tensor::new("x", &[1, 4][..], x).expect("agrees");
+        for _ in 0..20 {
+            let found = model.infer(vec![x.clone()], &[]).expect("answers");
+            assert_eq!(found[0].data(), &TensorData::Int64(expected.to_vec()));
+        }
     }
 }
 

@@ -28,7 +28,7 @@ pub fn swelling(dialect: Dialect, body: &Body, terms: &Terms<'_>) -> Result<usiz
             texts.saturating_mul(TEXT_ROOM)
         }
         Dialect::Sagemaker => match Media::parse(&body.content_type) {
-            Ok(Media::Csv { .. }) if takes_texts(terms) => {
+            Ok(Media::Csv { .. }) if may_take_texts(terms) => {
                 fields_in(document).saturating_mul(GROWN_TEXT_ROOM)
             }
             Ok(Media::Csv { .. }) => 0,
@@ -44,10 +44,12 @@ pub fn swelling(dialect: Dialect, body: &Body, terms: &Terms<'_>) -> Result<usiz
     Ok(room.saturating_sub(document.len()))
 }
 
-/// Whether the model is known to take texts.
-fn takes_texts(terms: &Terms<'_>) -> bool {
-    let inputs = terms.signature.map(|signature| signature.inputs).unwrap_or_default();
-    inputs.iter().any(|input| input.datatype == Datatype::Bytes)
+/// Whether the model takes texts, as far as is known: where nobody says what it takes, readers make texts of what is no
+/// number.
+fn may_take_texts(terms: &Terms<'_>) -> bool {
+    terms.signature.is_none_or(|signature| {
+        signature.inputs.iter().any(|input| input.datatype == Datatype::Bytes)
+    })
 }
 
 /// How many strings of a JSON document are no keys.
@@ -90,6 +92,16 @@ mod tests {
     use crate::protocol::tensor::TensorSpec;
 
     fn weighed(dialect: Dialect, headers: &[(&'static str, String)], body: &[u8]) -> usize {
+        weighed_for(Some(Datatype::Bytes), dialect, headers, body)
+    }
+
+    /// For a model that takes this datatype, or nobody knows what.
+    fn weighed_for(
+        taken: Option<Datatype>,
+        dialect: Dialect,
+        headers: &[(&'static str, String)],
+        body: &[u8],
+    ) -> usize {
         let headers = headers.iter().map(|(name, value)| {
             let value = HeaderValue::from_str(value).expect("a value");
             (http::HeaderName::from_static(name), value)
@@ -98,14 +110,15 @@ mod tests {
         let (front, back) = body.split_at(body.len() / 2);
         let pieces = [Bytes::copy_from_slice(front), Bytes::copy_from_slice(back)];
         let body = Body::new(dialect, &headers, pieces).expect("sound");
-        let text = [TensorSpec {
+        let spec = taken.map(|datatype| TensorSpec {
             name: "t".to_owned(),
-            datatype: Datatype::Bytes,
+            datatype,
             shape: [-1].as_slice().into(),
             places: Vec::new(),
             ordered: true,
-        }];
-        let signature = Some(Signature { inputs: &text, outputs: &text });
+        });
+        let specs = spec.as_slice();
+        let signature = taken.map(|_| Signature { inputs: specs, outputs: specs });
         swelling(dialect, &body, &Terms { signature, extractors: None }).expect("sound")
     }
 
@@ -134,6 +147,16 @@ mod tests {
         let table = "\n".repeat(999);
         let csv = [("content-type", "text/csv".to_owned())];
         assert_eq!(weighed(Dialect::Sagemaker, &csv, table.as_bytes()), grown(table.len()));
+    }
+
+    #[test]
+    fn lines_are_texts_where_nobody_says_what_the_model_takes() {
+        let table = "a\n".repeat(1000);
+        let csv = [("content-type", "text/csv".to_owned())];
+        let weighed = |taken| weighed_for(taken, Dialect::Sagemaker, &csv, table.as_bytes());
+        let texts = weighed(Some(Datatype::Bytes));
+        assert_eq!((texts, weighed(None)), (1001 * GROWN_TEXT_ROOM - table.len(), texts));
+        assert_eq!(weighed(Some(Datatype::Fp32)), 0);
     }
 
     #[test]
