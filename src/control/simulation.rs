@@ -11,6 +11,7 @@
 //! `POINTSMAN_SEEDS=100000` runs more seeds, `POINTSMAN_SEED=17` repeats one.
 
 mod checks;
+mod counts;
 mod deaths;
 mod operators;
 mod process;

@@ -49,6 +49,7 @@ pub mod release;
 pub mod stage;
 pub mod state;
 pub mod time;
+pub mod uncompared;
 
 #[cfg(test)]
 mod tests;

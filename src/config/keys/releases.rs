@@ -167,7 +167,7 @@ pub(in crate::config) static SHADOW: Section = section(
             "pairs",
             Kind::Integer(0, 1_000_000_000),
             Absent::Same("500"),
-            "Pairs of answers that are compared; 0 leaves the trial out. The bound on latency takes about 480.",
+            "Pairs of answers that are compared; 0 leaves the trial out. The bound on latency takes about 550.",
         ),
         key(
             "agreement",

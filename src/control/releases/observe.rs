@@ -221,7 +221,7 @@ impl Releases {
                 at.last_request = Some(now);
             }
         }
-        self.count(name, model);
+        self.count(name, model, now);
         let seen = self.observed.models.get(name);
         if seen.is_some_and(|seen| seen.disk != disk || seen.versions.len() != versions) {
             let seen = self.seen_mut(name);
@@ -231,7 +231,7 @@ impl Releases {
     }
 
     /// What the trial of a model has shown until now.
-    fn count(&mut self, name: &ModelName, model: &Model) {
+    fn count(&mut self, name: &ModelName, model: &Model, now: Steady) {
         let Some((version, trial)) = self.trials.of(name) else { return };
         let Some(known) = model.version(version) else { return };
         let version = version.clone();
@@ -248,8 +248,12 @@ impl Releases {
             }
             _ => (None, None),
         };
+        let ready = |version: &VersionName| {
+            self.observed.version(name, version).is_some_and(|seen| seen.ready)
+        };
+        let uncompared = self.trials.watch(self.ledger.state(), name, ready, now);
         let entry = self.entry(name, &version, &digest);
-        (entry.shadow, entry.canary) = (shadow, canary);
+        (entry.shadow, entry.canary, entry.uncompared) = (shadow, canary, uncompared);
     }
 
     /// What clients want of a version.

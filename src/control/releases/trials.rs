@@ -1,7 +1,7 @@
 //! The counts of versions on trial: which trial is which, and how long each lives.
 //!
 //! Owns the trials that snapshots carry. One on requests of clients lives as long as its rollout, and its steps
-//! begin anew in it; one on copies begins again whenever its version is given another stay. While nothing is on trial
+//! begin anew in it; one on copies begins again with another stay of its version. More time is no other stay. While nothing is on trial
 //! the latest standby gets a few copies: that is counted as a trial, lives as long as the two keep their places, and
 //! decides nothing by itself. Never judges a count.
 
@@ -15,6 +15,7 @@ use crate::domain::lifecycle::policy::Policy;
 use crate::domain::lifecycle::stage::Stage;
 use crate::domain::lifecycle::state::{Model, State, Version};
 use crate::domain::lifecycle::time::Steady;
+use crate::domain::lifecycle::uncompared::{Stopwatch, Uncompared, hindrance};
 use crate::domain::spec::ShadowSpec;
 use crate::snapshot::{Trial, TrialKind};
 
@@ -71,6 +72,8 @@ struct Running {
     trial: Arc<Trial>,
     /// What was told of the copies that a standby gets.
     copies: CopyFeed,
+    /// For how long nothing could be compared.
+    uncompared: Stopwatch,
 }
 
 impl Running {
@@ -92,7 +95,7 @@ impl Running {
             both.into_iter().flatten().max_by_key(|version| version.age_from())?.agreed()
         });
         let trial = Arc::new(Trial::new(kind, workers, now));
-        Self { id, trial, copies: CopyFeed::new(usual) }
+        Self { id, trial, copies: CopyFeed::new(usual), uncompared: Stopwatch::default() }
     }
 }
 
@@ -140,9 +143,7 @@ impl Trials {
         if let Some((_, candidate)) = model.candidate()
             && let Stage::Canary(canary) = candidate.stage()
         {
-            // More time on a step is another stay: what was counted before it does not count.
-            let stay = canary.step().saturating_mul(2) + usize::from(canary.is_extended());
-            trial.begin_step(u32::try_from(stay).unwrap_or(u32::MAX), now);
+            trial.begin_step(u32::try_from(canary.step()).unwrap_or(u32::MAX), now);
         }
     }
 
@@ -166,6 +167,22 @@ impl Trials {
         Some((&running.id.version, &*running.trial))
     }
 
+    /// Looks what keeps the version on trial from being compared at this moment; for how long that was so since its
+    /// time runs.
+    pub(super) fn watch(
+        &mut self,
+        state: &State,
+        name: &ModelName,
+        ready: impl Fn(&VersionName) -> bool,
+        now: Steady,
+    ) -> Uncompared {
+        let candidate = state.model(name).and_then(Model::candidate);
+        let Some((running, (_, version))) = self.running.get_mut(name).zip(candidate) else {
+            return Uncompared::default();
+        };
+        running.uncompared.look(version.time_from(), hindrance(state, name, ready), now)
+    }
+
     /// What the copies that a standby of a model gets say of the champion and of it, if a window of them has closed with
     /// the last minute. Once a minute.
     pub(super) fn copied(
@@ -174,9 +191,12 @@ impl Trials {
         rules: &Rules,
         at: Steady,
     ) -> Option<(VersionName, VersionName, CopiedWindows)> {
-        let Running { id, trial, copies } = self.running.get_mut(model)?;
+        let Running { id, trial, copies, .. } = self.running.get_mut(model)?;
         let (champion, _) = id.beside.as_ref()?;
         let windows = copies.window(trial.as_shadow()?.tally(), rules, at)?;
         Some((champion.clone(), id.version.clone(), windows))
     }
 }
+
+#[cfg(test)]
+mod tests;

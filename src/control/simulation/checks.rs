@@ -116,6 +116,10 @@ impl Checks {
             self.count("rolled back");
             self.rolled_back(process, event, model, before, moves)?;
         }
+        let had_more = |m: &Move| before.version(&m.version).is_some_and(|it| it.more().is_some());
+        if moves.iter().any(|m| matches!(m.edge, Edge::Step(..)) && had_more(m)) {
+            self.count("stepped after more time");
+        }
         let trial = |m: &&Move| matches!(m.edge, Edge::Retire(_) | Edge::Drain(Rest::Retired(_)));
         if moves.iter().any(|m| matches!(m.edge, Edge::Validate(_)))
             && moves.iter().any(|m| trial(&m))

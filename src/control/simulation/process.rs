@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::checks::{Broken, Checks};
+use super::counts::{Rollout, compare};
 use super::operators;
 use super::world::{Key, Truth, World};
 use crate::domain::ids::{Digest, ModelName, VersionName};
 use crate::domain::lifecycle::event::{By, Draft, Event, What};
 use crate::domain::lifecycle::evidence::{
-    CanaryEvidence, Check, CheckKind, Checks as CheckList, Outcome, ShadowEvidence, Warmth,
+    Check, CheckKind, Checks as CheckList, Outcome, ShadowEvidence, Warmth,
 };
 use crate::domain::lifecycle::explain::sentence;
 use crate::domain::lifecycle::exposure::{Exposure, exposure};
@@ -23,7 +24,7 @@ use crate::domain::lifecycle::proof::{Fetched, Found, Look};
 use crate::domain::lifecycle::stage::Stage;
 use crate::domain::lifecycle::state::State;
 use crate::domain::lifecycle::time::{Now, Steady};
-use crate::domain::trial::comparison::{ArmCounts, Arms, Comparison, Terms};
+use crate::domain::lifecycle::uncompared::{Stopwatch, hindrance};
 
 /// Rounds of one step: what is not settled then waits for the next.
 const ROUNDS: usize = 40;
@@ -39,6 +40,8 @@ pub(super) struct Process {
     counting: BTreeMap<ModelName, (VersionName, usize)>,
     /// What was counted of their rollouts.
     rollouts: BTreeMap<ModelName, Rollout>,
+    /// For how long candidates could not be compared.
+    watches: BTreeMap<ModelName, Stopwatch>,
     /// Requests and errors of versions that serve, in windows that are not closed.
     gathered: BTreeMap<Key, (u64, u64)>,
     /// When the last window of each closed, and whether it was bad.
@@ -73,6 +76,7 @@ impl Process {
             trust: BTreeMap::new(),
             counting: BTreeMap::new(),
             rollouts: BTreeMap::new(),
+            watches: BTreeMap::new(),
             gathered: BTreeMap::new(),
             windows: BTreeMap::new(),
             began,
@@ -239,6 +243,14 @@ impl Process {
             }
             seen.disk = disk;
             seen.memory = memory;
+            if let Some((version, known)) = entry.candidate() {
+                let ready = |version: &VersionName| {
+                    seen.versions.get(version).is_some_and(|seen| seen.ready)
+                };
+                let found = hindrance(&self.state, &model, ready);
+                let watch = self.watches.entry(model.clone()).or_default();
+                seen.version_mut(version).uncompared = watch.look(known.time_from(), found, now);
+            }
         }
         self.seen.lease_taken = world.chance(20);
         self.clock_set = world.clock_set_at.map(|at| Duration::from_millis(world.time - at));
@@ -548,47 +560,4 @@ fn checks_of(admitted: bool, golden: bool, asks: bool) -> Vec<Check> {
         check(CheckKind::Latency, Outcome::Passed),
         check(CheckKind::Golden, if golden { Outcome::Passed } else { Outcome::Skipped }),
     ]
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a bound for a test")]
-fn compare(evidence: &mut ShadowEvidence, agreement: f64) {
-    let noise = 1.0 / (evidence.pairs.max(1) as f64).sqrt();
-    evidence.agreement_low = (evidence.pairs >= 30).then_some(agreement - noise);
-    evidence.agreement_high = (evidence.pairs >= 30).then_some((agreement + noise).min(1.0));
-    evidence.slower_high = (evidence.pairs >= 30).then_some(1.1);
-}
-
-/// What was counted of a rollout.
-struct Rollout {
-    comparison: Comparison,
-    arms: Arms,
-    failed_from_start: u64,
-}
-
-impl Rollout {
-    fn new(began: Steady) -> Self {
-        let comparison = Comparison::new(&Terms::default(), began);
-        Self { comparison, arms: Arms::default(), failed_from_start: 0 }
-    }
-
-    /// Counts `n` answers of each arm.
-    fn count(&mut self, n: u64, bad: u64, faults: u64, control_bad: u64) {
-        let add = |arm: &mut ArmCounts, errors: u64, invalid: u64| {
-            arm.draws += n;
-            arm.responses += n;
-            arm.outputs += n;
-            arm.errors += errors;
-            arm.invalid += invalid;
-        };
-        if self.arms.candidate.responses == self.failed_from_start {
-            self.failed_from_start += if bad == n { n } else { bad.min(2) };
-        }
-        add(&mut self.arms.candidate, bad, faults);
-        add(&mut self.arms.control, control_bad, 0);
-        self.comparison.look(self.arms);
-    }
-
-    fn evidence(&self, crashed: Option<String>) -> CanaryEvidence {
-        self.comparison.evidence(self.failed_from_start, crashed)
-    }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::ids::{Digest, ModelName, VersionName};
-use crate::domain::lifecycle::event::What;
+use crate::domain::lifecycle::event::{Move, What};
 use crate::domain::lifecycle::evidence::{
     Check, CheckKind, Checks, Outcome, ShadowEvidence, Warmth,
 };
@@ -20,7 +20,7 @@ use crate::domain::lifecycle::state::State;
 use crate::domain::lifecycle::time::{Now, Steady, Wall};
 use crate::domain::trial::comparison::{ArmCounts, Arms, Comparison, Terms};
 
-/// Requests a minute, of all arms.
+/// Requests a minute, of all arms, where nothing else is said.
 const RATE: u64 = 3000;
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -35,6 +35,10 @@ struct Rollout {
     /// Over the whole rollout.
     arms: Arms,
     step: usize,
+    /// Requests a minute, of all arms.
+    rate: u64,
+    /// How often it was given more time.
+    extended: u32,
 }
 
 /// What becomes of the requests that a version gets.
@@ -81,6 +85,8 @@ impl Rollout {
             ),
             arms: Arms::default(),
             step: 0,
+            rate: RATE,
+            extended: 0,
         };
         for name in ["v1", "v2"] {
             rollout.publish(name);
@@ -149,6 +155,7 @@ impl Rollout {
             for draft in planned.drafts {
                 let event = self.state.stamp(draft, self.now);
                 self.state.apply(&event).expect("a planned event folds");
+                self.extended += u32::from(extends(&event.what));
                 if let Some(end) = end_of(&event.what) {
                     return Some(end);
                 }
@@ -174,7 +181,7 @@ impl Rollout {
         let Stage::Canary(canary) = known.stage() else { panic!("it is in canary") };
         let (step, since) = (canary.step(), known.since());
         let part = f64::from(canary.share().thousandths()) / 1000.0;
-        for _ in 0..RATE {
+        for _ in 0..self.rate {
             let at = rng.f64();
             if at < part {
                 add(&mut self.arms.candidate, rng.f64(), candidate);
@@ -195,7 +202,7 @@ impl Rollout {
         self.settle()
     }
 
-    fn run(mut self, seed: u64, champion: Rates, candidate: Rates) -> (End, u64) {
+    fn run(&mut self, seed: u64, champion: Rates, candidate: Rates) -> (End, u64) {
         let mut rng = fastrand::Rng::with_seed(seed);
         for _ in 0..10_000 {
             if let Some(end) = self.minute(&mut rng, champion, candidate) {
@@ -228,9 +235,22 @@ fn end_of(what: &What) -> Option<End> {
     })
 }
 
+fn extends(what: &What) -> bool {
+    let extends = |m: &Move| matches!(m.edge, Edge::Extend(_));
+    matches!(what, What::Moved { moves, .. } if moves.iter().any(extends))
+}
+
 /// How many of `runs` rollouts ended well, and after how many answers of the candidate the others ended.
 fn rollouts(runs: u64, champion: Rates, candidate: Rates) -> (u64, u64, Vec<u64>) {
-    let rollout = Rollout::begin(champion.errors);
+    ends_of(&Rollout::begin(champion.errors), runs, champion, candidate)
+}
+
+fn ends_of(
+    rollout: &Rollout,
+    runs: u64,
+    champion: Rates,
+    candidate: Rates,
+) -> (u64, u64, Vec<u64>) {
     let (mut promoted, mut insufficient, mut stopped) = (0, 0, Vec::new());
     for seed in 0..runs {
         match rollout.clone().run(seed, champion, candidate) {
@@ -249,6 +269,25 @@ fn of_a_thousand_rollouts_of_an_equal_version_at_most_one_in_a_hundred_is_rolled
         rollouts(1000, Rates::errors(0.01), Rates::errors(0.01));
     println!("promoted {promoted}, insufficient {insufficient}, rolled back {}", stopped.len());
     assert!(stopped.len() as u64 + insufficient <= 10, "{insufficient} and {stopped:?}");
+}
+
+/// A step lasts half an hour, and its traffic is three fifths of what it takes: without more time nobody would pass, and
+/// with counts that begin anew nobody would either.
+#[test]
+fn more_time_ends_well_for_an_equal_version_that_had_three_fifths_of_its_responses() {
+    let rates = Rates::errors(0.01);
+    let mut rollout = Rollout::begin(rates.errors);
+    let first = &mut rollout.policies.default.release.steps[0];
+    (rollout.rate, first.responses) = (1000, 500);
+    let (promoted, insufficient, stopped) = ends_of(&rollout, 500, rates, rates);
+    println!("promoted {promoted}, insufficient {insufficient}, rolled back {}", stopped.len());
+    assert!(stopped.len() as u64 + insufficient <= 5, "{insufficient} and {stopped:?}");
+    let extended = (0..5).map(|seed| {
+        let mut one = rollout.clone();
+        one.run(seed, rates, rates);
+        one.extended
+    });
+    assert!(extended.min() > Some(0), "it takes more time");
 }
 
 /// What makes both give NaN now and then (a client's odd row) is nothing that the candidate brought.

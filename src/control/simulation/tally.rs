@@ -37,6 +37,7 @@ pub(super) const EXPECTED: &[&str] = &[
     "retried",
     "rolled back",
     "stepped",
+    "stepped after more time",
     "superseded",
     "unloaded",
 ];

@@ -15,6 +15,7 @@ use super::proof::{Fetched, Look};
 use super::release::Release;
 use super::stage::Stage;
 use super::time::Steady;
+use super::uncompared::Uncompared;
 use crate::domain::ids::{Digest, ModelName, VersionName};
 
 /// Everything that is seen.
@@ -89,6 +90,8 @@ pub struct ObservedVersion {
     pub warmth: Progress<Warmth>,
     /// For how long the work of its present stage has waited until there was room for it.
     pub waited: Duration,
+    /// For how long nothing could be compared since its time on trial runs.
+    pub uncompared: Uncompared,
     /// The trial on copies.
     pub shadow: Option<ShadowEvidence>,
     /// The trial on requests of clients.

@@ -27,6 +27,9 @@ use crate::domain::ids::Permille;
 pub struct Placed {
     /// When it came there.
     pub since: Steady,
+    /// When it was given more time there: its time begins anew, and all that was counted goes on to count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more: Option<Steady>,
     /// The stage.
     pub stage: Stage,
     /// What brought it there, with its event: of stages that do not say it themselves.

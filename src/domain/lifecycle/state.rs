@@ -261,6 +261,16 @@ impl Version {
         self.placed.since
     }
 
+    /// When it was given more time there; `None` if it was not, and after a restart, which begins its stay anew.
+    pub fn more(&self) -> Option<Steady> {
+        self.placed.more
+    }
+
+    /// Since when its time there runs: since it came, or since it was given more.
+    pub fn time_from(&self) -> Steady {
+        self.placed.more.unwrap_or(self.placed.since)
+    }
+
     /// What brought it there, of a live version or one that stands by.
     pub fn told(&self) -> Option<&str> {
         self.placed.told.as_deref()

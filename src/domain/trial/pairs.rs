@@ -1,7 +1,7 @@
 //! Two answers to one request: the champion's, which the client got, and that of a version on trial.
 //!
-//! Owns when two answers agree, and the evidence of many pairs: agreement with a lower bound that holds at any
-//! number of looks, and a bound on how much slower the tail has become. One row of each pair is
+//! Owns when two answers agree, and the evidence of many pairs: agreement with a lower bound, and a bound on how much
+//! slower the tail has become, which both hold however often they are asked for. One row of each pair is
 //! compared, drawn by the request's own entropy: rows of one request have too much in common to count as
 //! many. Never reads a body.
 
@@ -96,8 +96,34 @@ const UNTIMED: u64 = 20;
 const NOTICEABLE: Duration = Duration::from_millis(1);
 /// The share of requests that is faster than the tail that is compared.
 const TAIL: f64 = 0.99;
-/// The chance that a bound of the tail is wrong. For one look; agreement is bounded for all of them.
+/// The chance that a bound of the tail is wrong, over all looks at it together.
 const TAIL_ALPHA: f64 = 0.01;
+/// Timed pairs at the first look at the tail: with fewer not even the slowest is known to lie beyond it.
+const FIRST_LOOK: u64 = 528;
+
+/// When the tail is looked at. Its bounds hold for one look each, at a number of pairs that is fixed beforehand: with each
+/// doubling comes another look, which may err half as often as the one before. In between the last one stands, so that
+/// the plan may ask as often as it pleases.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Looks {
+    next: u64,
+    alpha: f64,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self { next: FIRST_LOOK, alpha: TAIL_ALPHA / 2.0 }
+    }
+}
+
+impl Looks {
+    /// The chance with which a look at `n` pairs may err; `None` where none is due.
+    fn due(&mut self, n: u64) -> Option<f64> {
+        let alpha = (n >= self.next).then_some(self.alpha)?;
+        *self = Self { next: self.next.saturating_mul(2), alpha: alpha / 2.0 };
+        Some(alpha)
+    }
+}
 
 /// All pairs of one trial.
 #[derive(Debug, Clone, PartialEq)]
@@ -108,6 +134,9 @@ pub struct Pairs {
     timed: u64,
     ours: Times,
     theirs: Times,
+    looks: Looks,
+    /// The most that the tail can have grown, by the last look.
+    slower: Option<f64>,
     histograms: Histograms,
 }
 
@@ -121,6 +150,8 @@ impl Pairs {
             timed: 0,
             ours: Times::default(),
             theirs: Times::default(),
+            looks: Looks::default(),
+            slower: None,
             histograms: Histograms::default(),
         }
     }
@@ -144,6 +175,9 @@ impl Pairs {
             if self.timed > UNTIMED {
                 self.ours.add(ours);
                 self.theirs.add(theirs);
+                if let Some(alpha) = self.looks.due(self.theirs.n) {
+                    self.slower = self.slower(alpha);
+                }
             }
         }
     }
@@ -159,16 +193,16 @@ impl Pairs {
             invalid,
             agreement_low: bound.map(|bound| bound.lower),
             agreement_high: bound.map(|bound| bound.upper),
-            slower_high: self.slower(),
+            slower_high: self.slower,
             drops: copies.dropped as f64 / copies.chosen.max(1) as f64,
             shift: self.histograms.shift(),
         }
     }
 
     /// The most that the tail can have grown: its upper bound over the lower bound of the champion's.
-    fn slower(&self) -> Option<f64> {
-        let theirs = self.theirs.at_most(rank_above(self.theirs.n, TAIL, TAIL_ALPHA)?);
-        let ours = self.ours.at_least(rank_below(self.ours.n, TAIL, TAIL_ALPHA)?);
+    fn slower(&self, alpha: f64) -> Option<f64> {
+        let theirs = self.theirs.at_most(rank_above(self.theirs.n, TAIL, alpha)?);
+        let ours = self.ours.at_least(rank_below(self.ours.n, TAIL, alpha)?);
         Some(theirs.as_secs_f64() / ours.as_secs_f64())
     }
 
@@ -320,6 +354,15 @@ mod tests {
         assert_eq!(rank_below(500, 0.99, 0.01), Some(489));
         assert_eq!(rank_above(10_000, 0.99, 0.01), Some(9923));
         assert_eq!(rank_below(10_000, 0.99, 0.01), Some(9876));
+        let (mut looks, mut ranks) = (Looks::default(), Vec::new());
+        for n in [527, 528, 1056] {
+            let alpha = looks.due(n);
+            ranks.push(alpha.map(|alpha| (rank_above(n, TAIL, alpha), rank_below(n, TAIL, alpha))));
+        }
+        let expected = [(528, 516), (1054, 1035)].map(|(a, b)| Some((Some(a), Some(b))));
+        assert_eq!(ranks, [None, expected[0], expected[1]]);
+        assert_eq!(rank_above(8448, TAIL, TAIL_ALPHA / 32.0), Some(8394));
+        assert_eq!(rank_below(8448, TAIL, TAIL_ALPHA / 32.0), Some(8331));
     }
 
     #[test]
@@ -351,6 +394,42 @@ mod tests {
         assert_eq!(evidence.slower_high, None);
         let none = of(std::iter::empty());
         assert_eq!((none.agreement_low, none.agreement_high), (None, None));
+    }
+
+    #[test]
+    fn the_tail_is_looked_at_with_each_doubling_and_the_last_look_stands() {
+        let mut all = Pairs::new(Steady(0));
+        let mut told = Vec::new();
+        let (mut before, mut left) = (None, TAIL_ALPHA);
+        for n in 1..=UNTIMED + 5000 {
+            // Quick at first, and slower and slower.
+            all.add(&pair(PairOutcome::Agrees, 10, 10 + n / 100));
+            let bound = all.evidence(Copies::default()).slower_high;
+            if bound != before {
+                told.push(n - UNTIMED);
+                left -= all.looks.alpha * 2.0;
+                before = bound;
+            }
+        }
+        assert_eq!(told, [528, 1056, 2112, 4224]);
+        assert!(left > 0.0, "all looks together err no more than one may");
+    }
+
+    /// A version whose tail is just beyond what is allowed, beside a champion that is always as quick: a bound for one look,
+    /// asked for after every pair, would let it pass far more often.
+    #[test]
+    fn a_version_with_a_slow_tail_passes_hardly_ever_however_often_it_is_asked() {
+        let passes = |seed: u64| {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let mut all = Pairs::new(Steady(0));
+            (0..UNTIMED + 2200).any(|_| {
+                let slow = rng.f64() < 0.0101;
+                all.add(&pair(PairOutcome::Agrees, 10, if slow { 100 } else { 10 }));
+                all.slower.is_some_and(|ratio| ratio <= 1.5)
+            })
+        };
+        let passed = (0..600).filter(|seed| passes(*seed)).count();
+        assert!(passed <= 12, "{passed} of 600");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::domain::lifecycle::release::is_prerelease;
 use crate::domain::lifecycle::stage::{Canary, Edge, Purpose, Rest, Shadow, Stage, Warming};
 use crate::domain::lifecycle::state::Version;
 use crate::domain::lifecycle::time::Spell;
+use crate::domain::lifecycle::uncompared::Uncompared;
 
 impl<'a> Scene<'a> {
     /// The version on trial with its outlook.
@@ -75,6 +76,32 @@ impl<'a> Scene<'a> {
         self.stayed(version).saturating_sub(seen.waited)
     }
 
+    /// Whether a version that is compared has used up its time: `once` before it is given more, and as much again after
+    /// that; both together where a restart has begun its stay anew in between. Time in which nothing could be
+    /// compared is not used, but for what it was itself away for longer than all the time that it has.
+    fn used_up(
+        &self,
+        version: &Version,
+        seen: &ObservedVersion,
+        once: Duration,
+        is_extended: bool,
+    ) -> bool {
+        let begins_anew = is_extended && version.more().is_none();
+        let time = once.saturating_mul(if begins_anew { 2 } else { 1 });
+        let Uncompared { control_away, itself_away } = seen.uncompared;
+        let unused = control_away.saturating_add(itself_away.min(time));
+        self.now.steady.since(version.time_from()).saturating_sub(unused) > time
+    }
+
+    /// How long a version that is compared has been where it is, in words.
+    fn spent(&self, version: &Version, seen: &ObservedVersion) -> String {
+        let stayed = Spell(self.stayed(version));
+        match seen.uncompared.in_all() {
+            Duration::ZERO => format!("after {stayed}"),
+            idle => format!("after {stayed}, {} of it with nothing to compare,", Spell(idle)),
+        }
+    }
+
     /// Stops a trial for good.
     fn fail(&self, name: &VersionName, version: &Version, verdict: Verdict) -> Outlook {
         let why = verdict.why.clone();
@@ -92,8 +119,11 @@ impl<'a> Scene<'a> {
         if version.held().is_some() {
             return Outlook::Waits(lacking.to_vec());
         }
-        let stayed = Spell(self.stayed(version));
-        let why = format!("after {stayed} it still lacks {}", lacking.join("; "));
+        let spent = match (version.stage(), self.seen(name)) {
+            (Stage::Shadow(_) | Stage::Canary(_), Some(seen)) => self.spent(version, seen),
+            _ => format!("after {}", Spell(self.stayed(version))),
+        };
+        let why = format!("{spent} it still lacks {}", lacking.join("; "));
         self.fail(name, version, Verdict { gate, why })
     }
 
@@ -196,12 +226,13 @@ impl<'a> Scene<'a> {
         }
         let nothing = ShadowEvidence::default();
         let evidence = seen.shadow.as_ref().filter(|evidence| evidence.began >= version.since());
-        let lacking = match may_take_traffic(evidence.unwrap_or(&nothing), &policy.shadow) {
+        let mut lacking = match may_take_traffic(evidence.unwrap_or(&nothing), &policy.shadow) {
             Ok(tried) => return self.expose(name, version, tried),
             Err(Stop::Fail(verdict)) => return self.fail(name, version, verdict),
             Err(Stop::Wait(lacking)) => lacking,
         };
-        if self.stayed(version) <= policy.shadow.limit {
+        lacking.extend(self.silent_control());
+        if !self.used_up(version, seen, policy.shadow.limit, shadow.is_extended()) {
             return Outlook::Waits(lacking);
         }
         if !shadow.is_extended() {
@@ -244,6 +275,13 @@ impl<'a> Scene<'a> {
         Outlook::Now(self.step(name, Edge::Expose(tried, first.share), why))
     }
 
+    /// The control, where it cannot answer.
+    fn silent_control(&self) -> Option<String> {
+        let (name, champion) = self.champion?;
+        (champion.killed().is_some() || !self.is_ready(name))
+            .then(|| format!("{name}, its control, to answer"))
+    }
+
     /// What forbids every increase of exposure now.
     fn frozen(&self, version: &Version) -> Vec<String> {
         let mut waits = Vec::new();
@@ -257,12 +295,9 @@ impl<'a> Scene<'a> {
         }
         match self.champion {
             None => waits.push("a champion to compare it with".to_owned()),
-            Some((name, champion)) => {
-                let seen = self.seen(name);
-                if champion.killed().is_some() || !seen.is_some_and(|seen| seen.ready) {
-                    waits.push(format!("{name}, its control, to answer"));
-                }
-                if seen.is_some_and(|seen| seen.health.verdict().is_some()) {
+            Some((name, _)) => {
+                waits.extend(self.silent_control());
+                if self.seen(name).is_some_and(|seen| seen.health.verdict().is_some()) {
                     waits.push(format!("{name}, its control, to be healthy"));
                 }
             }
@@ -287,12 +322,12 @@ impl<'a> Scene<'a> {
             .as_ref()
             .filter(|evidence| evidence.began >= version.since())
             .unwrap_or(&nothing);
-        let stayed = self.stayed(version);
+        let dwelt = self.stayed(version).saturating_sub(seen.uncompared.in_all());
         let mut lacking = self.frozen(version);
         let Some(step) = policy.steps.get(canary.step()).or_else(|| policy.steps.last()) else {
             return Outlook::waits("a policy with steps");
         };
-        match may_step(evidence, *step, stayed, policy.dwell, guard) {
+        match may_step(evidence, *step, dwelt, policy.dwell, guard) {
             Err(Stop::Fail(verdict)) => return self.fail(name, version, verdict),
             Err(Stop::Wait(more)) => lacking.extend(more),
             Ok(stepped) => match policy.steps.get(canary.step().saturating_add(1)) {
@@ -313,14 +348,13 @@ impl<'a> Scene<'a> {
             },
         }
         let patience = policy.dwell.saturating_mul(policy.patience);
-        if stayed <= patience || version.held().is_some() {
-            return Outlook::Waits(lacking);
-        }
-        if self.answers_alone(name) {
+        let used_up = self.used_up(version, seen, patience, canary.is_extended());
+        if !used_up || version.held().is_some() || self.answers_alone(name) {
             return Outlook::Waits(lacking);
         }
         if canary.is_extended() && !self.frozen(version).is_empty() {
-            let why = format!("after {} it still lacks {}", Spell(stayed), lacking.join("; "));
+            let why =
+                format!("{} it still lacks {}", self.spent(version, seen), lacking.join("; "));
             let edge = self.leave(version, Rest::Retired(why.clone()));
             return Outlook::Now(self.step(name, edge, why));
         }

@@ -158,7 +158,7 @@ impl State {
             release: release.clone(),
             order: event.seq,
             discovered: at,
-            placed: Placed { since: at, stage: Stage::first(), told: None },
+            placed: Placed { since: at, more: None, stage: Stage::first(), told: None },
             pinned: None,
             held: None,
             killed,
@@ -220,7 +220,8 @@ impl State {
             }
             let versions = Arc::make_mut(model).versions.values_mut();
             for version in versions.filter(|version| restarts(version)) {
-                Arc::make_mut(version).placed.since = at;
+                let placed = &mut Arc::make_mut(version).placed;
+                (placed.since, placed.more) = (at, None);
             }
         }
     }
@@ -247,7 +248,14 @@ impl State {
             if let Some(entry) = model.versions.get_mut(&version).map(Arc::make_mut) {
                 let told = matches!(stage, Stage::Live(_) | Stage::Standby(_));
                 let told = told.then(|| format!("{} (event {})", way(event), event.seq));
-                entry.placed = Placed { since: at, stage, told };
+                // More time is no other stay.
+                let goes_on =
+                    moves.iter().any(|m| m.version == version && matches!(m.edge, Edge::Extend(_)));
+                let (since, more) = match goes_on {
+                    true => (entry.placed.since, Some(at)),
+                    false => (at, None),
+                };
+                entry.placed = Placed { since, more, stage, told };
             }
         }
         for m in moves {

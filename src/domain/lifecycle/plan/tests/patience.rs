@@ -1,5 +1,6 @@
 mod away;
 mod deaths;
+mod time;
 
 use std::sync::Arc;
 
