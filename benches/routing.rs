@@ -161,7 +161,7 @@ fn models(c: &mut Criterion) {
             let onnx = VersionSpec::Onnx(OnnxSpec::new("model.onnx"));
             tried.versions.insert(candidate.clone(), onnx);
             let share = Permille::new(50).expect("at most 1000");
-            tried.trial = Some(TrialSpec { candidate, share, salt: 7, step: 1 });
+            tried.trial = Some(TrialSpec { candidate, share, salt: 7, step: 1, stands_in: true });
             let tried = table([("fraud".to_owned(), tried)].into_iter(), std::iter::empty());
             decide_with(&mut group, format!("{count} versions, one on trial"), &tried, &split);
         }

@@ -21,6 +21,7 @@ mod effects;
 mod examine;
 mod farewell;
 mod feeds;
+mod golden;
 mod governed;
 mod guests;
 mod handle;
@@ -50,6 +51,7 @@ pub use self::ledger::LedgerError;
 
 use self::farewell::Farewell;
 use self::feeds::Feeds;
+use self::golden::GoldenFiles;
 use self::governed::Governed;
 use self::handle::Desk;
 use self::ledger::Ledger;
@@ -126,6 +128,7 @@ pub struct Releases {
     unrouted: Unrouted,
     trials: Trials,
     feeds: Feeds,
+    golden: GoldenFiles,
     replays: Replays,
     tick: Option<Interval>,
     /// The journal has refused an event: nothing is written before then.
@@ -137,6 +140,10 @@ pub struct Releases {
 struct Ended {
     all: u64,
     failed: u64,
+    /// Answered by the version.
+    answered: u64,
+    /// Failed by it, and by nobody else.
+    lost: u64,
 }
 
 /// What has come to pass.
@@ -209,6 +216,7 @@ impl Releases {
         };
         let (desk, handle) = handle::channel(first);
         let trials = Trials::new(registry.workers());
+        let observed = Observed { began: ledger.began(), ..Observed::default() };
         let releases = Self {
             intent: Arc::clone(intent),
             governed,
@@ -224,7 +232,7 @@ impl Releases {
             given_up: BTreeSet::new(),
             loaded: Loaded::open(&intent.data_dir),
             work: Work::default(),
-            observed: Observed::default(),
+            observed,
             shown: None,
             left_out: 0,
             exchanges: BTreeMap::new(),
@@ -234,6 +242,7 @@ impl Releases {
             unrouted: Unrouted::All,
             trials,
             feeds: Feeds::new(monitor, quality),
+            golden: GoldenFiles::default(),
             replays,
             tick: None,
             rests_until: None,
@@ -334,6 +343,7 @@ impl Releases {
         if self.feeds.is_due() {
             self.feel();
         }
+        self.read_golden_files();
     }
 
     /// Begins to load what was live when the last process ended, and what stood by: before any plan, so that

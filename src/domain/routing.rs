@@ -68,7 +68,8 @@ pub enum Reason {
     Rest,
     /// A copy of a request that another version answers.
     Shadow,
-    /// The version on trial that the request fell to gave no answer, and the champion was asked.
+    /// Whoever the request fell to gave no answer, and the other one of champion and version on trial was asked; or there
+    /// is nobody to ask for the champion.
     Fallback,
 }
 
@@ -334,7 +335,10 @@ fn drawn<H: HeaderSource>(
     let key = sticky.as_deref().map_or(Key::Entropy(entropy), Key::Sticky);
     let (target, reason) = match (trial, trial.map(|trial| trial.buckets.of(key)), key) {
         (Some(trial), Some(Arm::Candidate), _) => (trial.target, Reason::Candidate),
-        // The version on trial keeps its share, and nobody has the rest.
+        // The version on trial keeps its share, and answers the rest as well rather than nobody, unless it is held.
+        (Some(trial), ..) if entry.split.shares().is_empty() && trial.stands_in => {
+            (trial.target, Reason::Fallback)
+        }
         _ if entry.split.shares().is_empty() => return Err(nobody(table, model, trace)),
         (_, Some(Arm::Control), _) => (entry.split.pick(key), Reason::Control),
         (_, Some(_), _) => (entry.split.pick(key), Reason::Rest),
@@ -379,6 +383,12 @@ pub fn champion_of(table: &RoutingTable, model: ModelIx, entropy: Entropy) -> Op
     (!split.shares().is_empty()).then(|| split.pick(Key::Entropy(entropy)))
 }
 
+/// Who answers for a champion that cannot be reached: the version on trial, if it may.
+pub fn stand_in_of(table: &RoutingTable, model: ModelIx) -> Option<TargetIx> {
+    let trial = table.model(model).trial.as_ref()?;
+    trial.stands_in.then_some(trial.target)
+}
+
 /// Whether two names stand for different versions; an alias may be one of them.
 fn differ(entry: &ModelEntry, one: &str, other: &str) -> bool {
     let target = entry.version_named(one);
@@ -418,6 +428,9 @@ fn sentence(
                  the slice that it is compared with was drawn {how}"
             ),
         };
+    }
+    if reason == Reason::Fallback {
+        return format!("{name}, on trial, answers for the champion, which cannot");
     }
     let mut shares = entry.split.shares().iter();
     let share = shares.find(|share| share.target == target);

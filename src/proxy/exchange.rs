@@ -115,7 +115,7 @@ pub(super) struct Exchange {
     recording: Recording,
     /// What is kept for a version that gets copies.
     copying: Option<Box<Copying>>,
-    /// A body of which the version on trial got nothing.
+    /// A body of which whoever was asked first got nothing.
     unsent: Option<Box<Incoming>>,
     /// The client's exchange that this one is a copy of.
     parent: Option<RecordId>,

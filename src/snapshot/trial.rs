@@ -318,7 +318,7 @@ pub struct Shadow {
 
 impl Shadow {
     fn new(spec: ShadowSpec, began: Steady) -> Self {
-        let gate = Gate::new(spec.concurrency, spec.rate, spec.share);
+        let gate = Gate::new(spec.concurrency, spec.rate, spec.share, spec.patience);
         Self { spec, gate, pairs: Mutex::new(Pairs::new(began)), unread: AtomicU64::new(0) }
     }
 

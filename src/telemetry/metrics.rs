@@ -88,7 +88,7 @@ definitions! {
     gauge "pointsman_held_body_bytes", [], "Bytes of bodies that are held whole now, but for the first 64 KiB of each exchange; limits.held_bodies bounds them.";
     counter "pointsman_upstream_connects_total", ["result"], "Connections opened to backends: ok or failed.";
     counter "pointsman_upstream_reuses_total", [], "Requests sent on a kept backend connection.";
-    counter "pointsman_retries_total", ["reason"], "Requests sent again: connect (nothing was sent), stale (a kept connection turned out dead) or fallback (a version on trial failed, and the champion was asked).";
+    counter "pointsman_retries_total", ["reason"], "Requests sent again: connect (nothing was sent), stale (a kept connection turned out dead) or fallback (a version on trial failed, and the champion was asked; or the champion could not be reached, and the version on trial was).";
     gauge "pointsman_executor_queued", [], "Requests that wait for an executor thread.";
     gauge "pointsman_executor_running", [], "Requests that executor threads work on.";
     counter "pointsman_executor_refused_total", ["reason"], "Requests that the executor did not run: full, expired or abandoned.";
@@ -304,7 +304,8 @@ impl TargetMetrics {
         self.shards.iter().map(|shard| shard.in_flight.load(Ordering::Relaxed)).sum()
     }
 
-    fn outcomes(&self, outcome: Outcome) -> u64 {
+    /// Exchanges that have ended so.
+    pub fn outcomes(&self, outcome: Outcome) -> u64 {
         let index = usize::from(outcome.code()) - 1;
         let counters = self.shards.iter().filter_map(|shard| shard.outcomes.get(index));
         counters.map(|counter| counter.load(Ordering::Relaxed)).sum()

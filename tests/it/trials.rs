@@ -65,7 +65,7 @@ fn try_half_of(gateway: &mut InProcess, name: &str) -> Arc<Trial> {
     change(gateway, name, Some(&trial), |spec| {
         let candidate = VersionName::new("v2");
         let share = Permille::saturating(500);
-        spec.trial = Some(TrialSpec { candidate, share, salt: 11, step: 0 });
+        spec.trial = Some(TrialSpec { candidate, share, salt: 11, step: 0, stands_in: true });
     });
     trial
 }

@@ -93,6 +93,14 @@ pub(in crate::config) static RELEASE: Section = section(
             "How long a version that had no trial must have lived soundly to count as proven.",
         ),
         key(
+            "absence",
+            Kind::Duration(Duration::ZERO, MONTH),
+            Absent::Same("5m"),
+            "How long the champion must have given no answer, with no earlier one in its place, before a version in \
+             shadow or canary takes its place, unproven, if a fresh look finds it sound and nothing speaks against it. \
+             0 for never.",
+        ),
+        key(
             "undo",
             Kind::Duration(Duration::ZERO, CENTURY),
             Absent::Same("1d"),
@@ -343,8 +351,9 @@ pub(in crate::config) static GUARD: Section = section(
             "standby_copies",
             Kind::Ratio(Permille::NONE, Permille::ALL),
             Absent::Same("0.1%"),
-            "The share of the requests of which the latest standby gets copies, ten a second at most, so that it is \
-             known to answer, and whether the champion still agrees with it. 0 for none.",
+            "The share of the requests of which the latest standby gets copies, ten a second at most, and one each ten \
+             seconds whatever the share, so that it is known to answer, and whether the champion still agrees with it. \
+             0 for none.",
         ),
     ],
 );

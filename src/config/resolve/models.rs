@@ -76,6 +76,17 @@ impl Rules<'_> {
         pools
     }
 
+    /// Whether any version of a model with these in the file is at servers, or may come to be; where there is nothing yet,
+    /// anything may come.
+    fn may_be_at_servers(&self, versions: &BTreeMap<VersionName, VersionSpec>) -> bool {
+        let is_folder = |kind: &Option<&str>| *kind == Some("directory");
+        let mut named = versions.values();
+        let has_any = !versions.is_empty() || !self.sources.is_empty();
+        !has_any
+            || named.any(|version| matches!(version, VersionSpec::Backends(_)))
+            || self.sources.values().any(|kind| !is_folder(kind))
+    }
+
     fn model(&mut self, fields: &Fields<'_>, above: Above<'_>) -> (ModelSpec, Level) {
         let named = fields.named("versions");
         let lifecycle = releases::read(fields, self.checks);
@@ -89,6 +100,14 @@ impl Rules<'_> {
             (VersionName::new(version.name), self.version(&fields))
         });
         let versions: BTreeMap<_, _> = versions.collect();
+        let has_golden = lifecycle.as_ref().is_some_and(|policy| policy.release.golden.is_some());
+        if has_golden && !self.may_be_at_servers(&versions) {
+            let message = format!("`{}.golden` has no effect", fields.path_of("release"));
+            let finding = Finding::warning(Code::NoEffect, fields.place("release"), message);
+            fields.add(finding.help(
+                "it is for versions at servers, and all of these have folders of their own: put a golden.jsonl there",
+            ));
+        }
         let level = recording::nested(fields, above);
         let spec = ModelSpec {
             aliases: aliases(fields, &named),

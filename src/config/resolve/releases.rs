@@ -77,6 +77,7 @@ fn release(fields: &Fields<'_>, checks: Checks) -> ReleasePolicy {
         deaths: count("deaths", default.deaths),
         unproven: fields.flag("unproven").unwrap_or(default.unproven),
         proving: duration("proving", default.proving),
+        absence: duration("absence", default.absence),
     }
 }
 

@@ -61,7 +61,7 @@ fn every_key_of_a_release_sets_its_field() {
         "[models.m.release]\nmode = \"manual\"\nshadow = { pairs = 7, agreement = \"70%\", shift = \"3%\", \
          slower = 2, drops = 0.1, limit = \"3s\" }\nsteps = [\"2%\", \"10%\"]\nresponses = [3, 4]\ndwell = \"5s\"\n\
          patience = 6\nrequired = [\"golden\"]\ngolden = \"model.onnx\"\nvalidating = \"7s\"\nwarming = \"8s\"\nunproven = true\n\
-         proving = \"9s\"\nundo = \"10s\"\nstandbys = 3\nbetween = \"11s\"\ndaily = 12\nsuperseded = 13\n\
+         proving = \"9s\"\nabsence = \"19s\"\nundo = \"10s\"\nstandbys = 3\nbetween = \"11s\"\ndaily = 12\nsuperseded = 13\n\
          protected = \"14%\"\nfailures = 15\ndeaths = 18\nincomplete = \"16s\"\nfetch_attempts = 17\n",
     )
     .release;
@@ -81,7 +81,7 @@ fn every_key_of_a_release_sets_its_field() {
     assert_eq!((set.proving, set.undo, set.standbys), (seconds(9), seconds(10), 3));
     assert_eq!((set.between, set.daily, set.superseded), (seconds(11), 12, 13));
     assert_eq!((set.protected, set.failures), (Permille::saturating(140), 15));
-    assert_eq!(set.deaths, 18);
+    assert_eq!((set.deaths, set.absence), (18, seconds(19)));
     assert_eq!((set.incomplete, set.fetch_attempts), (seconds(16), 17));
 }
 
@@ -151,5 +151,29 @@ fn each_mistake_is_found() {
         let found = mistakes(text);
         assert_eq!(found.len(), 1, "{text}\n{found:?}");
         assert_eq!(found[0].0, code, "{text}\n{found:?}");
+    }
+}
+
+#[test]
+fn a_golden_set_for_servers_of_a_model_that_has_none_is_warned_of() {
+    let release = "[models.m.release]\ngolden = \"model.onnx\"\n";
+    let folder = "[discovery.store]\ndirectory = \".\"\n";
+    let registers = "[discovery.register]\nlease = \"30s\"\n";
+    let file = "[models.m.versions.v1]\nonnx = \"model.onnx\"\n";
+    let servers = "[models.m.versions.v2]\nbackends = [\"http://127.0.0.1:9\"]\n";
+    let cases = [
+        (vec![folder], true),
+        (vec![file], true),
+        (vec![folder, file], true),
+        (vec![], false),
+        (vec![registers, folder], false),
+        (vec![folder, file, servers], false),
+    ];
+    for (more, warns) in cases {
+        let text = format!("listen = \"127.0.0.1:1\"\n{release}{}", more.concat());
+        let loaded = load_text(&text);
+        let loaded = loaded.unwrap_or_else(|found| panic!("{text}{}", found.render_human(false)));
+        let told = loaded.warnings.iter().any(|one| one.message.contains("has no effect"));
+        assert_eq!(told, warns, "{text}");
     }
 }

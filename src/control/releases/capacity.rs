@@ -14,7 +14,8 @@ use crate::domain::lifecycle::observed::Capacity;
 use crate::domain::record::Outcome;
 use crate::domain::stats::window::{Minute, Window};
 
-/// How long a champion must have been live: by then a whole minute of it has closed. Before that nothing is known.
+/// How long this process must have counted a champion: by then a whole minute of it has closed. Before that nothing is
+/// known of a model that is asked.
 pub(super) const LIVED_MIN: Duration = Duration::from_secs(120);
 /// Minutes that are looked back on.
 const LOOKED_BACK: u32 = 60;
@@ -22,6 +23,8 @@ const LOOKED_BACK: u32 = 60;
 const TRUSTED: f64 = 1.25;
 /// Requests a second that any version can take.
 const LITTLE: f64 = 1.0;
+/// Requests that are little in all, by the same measure: those of a minute.
+const FEW: u64 = 60;
 
 /// What a version was asked, by minute, and what it answered.
 #[derive(Debug, Default)]
@@ -69,6 +72,16 @@ pub(super) fn without(version: &VersionName, loads: &[(VersionName, Load)]) -> O
     Some(Capacity { needed, others: per_second(most) * TRUSTED })
 }
 
+/// What is said of it: as measured, once a minute of now is among it; until then nothing is known, unless the model was
+/// hardly asked before and since.
+pub(super) fn judge(measured: Option<Capacity>, is_known: bool, asked: u64) -> Capacity {
+    match measured {
+        Some(measured) if is_known => measured,
+        None if is_known || asked < FEW => Capacity::default(),
+        Some(_) | None => Capacity::UNKNOWN,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +107,18 @@ mod tests {
             Some((100.0, 0.0)),
             "it is not well"
         );
+    }
+
+    #[test]
+    fn what_was_counted_for_no_whole_minute_is_known_of_a_model_only_that_is_hardly_asked() {
+        let measured = Capacity { needed: 100.0, others: 125.0 };
+        assert_eq!(judge(Some(measured), true, 5000), measured);
+        assert_eq!(judge(None, true, 5000), Capacity::default());
+        assert_eq!(judge(None, false, FEW - 1), Capacity::default());
+        for (measured, asked) in [(Some(measured), 0), (None, FEW)] {
+            let unknown = judge(measured, false, asked);
+            assert!(unknown.needed.is_nan() && unknown.others.is_nan());
+        }
     }
 
     #[test]

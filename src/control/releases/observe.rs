@@ -14,10 +14,13 @@ use super::work::{Standing, Task};
 use super::{Ended, Key, Releases};
 use crate::control::health::Rules;
 use crate::domain::ids::{Digest, ModelName, VersionName};
-use crate::domain::lifecycle::observed::{ObservedModel, ObservedVersion, Progress, Sighting};
+use crate::domain::lifecycle::observed::{
+    Alone, ObservedModel, ObservedVersion, Progress, Sighting,
+};
 use crate::domain::lifecycle::stage::Stage;
 use crate::domain::lifecycle::state::{MODELS_MAX, Model, Version};
 use crate::domain::lifecycle::time::Steady;
+use crate::domain::record::Outcome;
 use crate::domain::routing::TargetKind;
 
 /// How long all servers of a version on trial must be gone before it counts as broken.
@@ -139,7 +142,8 @@ impl Releases {
         self.due.mark(name);
     }
 
-    /// Whether the other versions of a model could take what it is asked, were a standby not loaded.
+    /// Whether the other versions of a model could take what it is asked, were a standby not loaded. Once a minute, and
+    /// as long as a minute of now has not closed.
     fn weigh(&mut self, name: &ModelName, model: &Model, now: Steady) {
         let serving = || model.versions().filter(|(_, known)| is_serving(known));
         if serving().count() < 2 {
@@ -152,10 +156,14 @@ impl Releases {
             (version.clone(), self.feeds.load((name, version), is_well))
         });
         let loads: Vec<_> = loads.collect();
-        let champion = model.champion().map(|(_, live)| now.since(live.since()));
-        let is_known = champion.is_some_and(|lived| lived >= capacity::LIVED_MIN);
+        let is_known = self.is_measured(model, now);
+        let asked: u64 = serving()
+            .filter_map(|(version, _)| self.exchanges.get(&(name.clone(), version.clone())))
+            .map(|ended| ended.answered.saturating_add(ended.lost))
+            .sum();
         for (version, known) in serving() {
-            let capacity = capacity::without(version, &loads).filter(|_| is_known);
+            let needed = capacity::without(version, &loads);
+            let capacity = Some(capacity::judge(needed, is_known, asked));
             let seen = self.observed.version(name, version);
             if seen.is_none_or(|seen| seen.capacity != capacity) {
                 self.entry(name, version, &known.release().digest).capacity = capacity;
@@ -163,8 +171,16 @@ impl Releases {
         }
     }
 
+    /// Whether a whole minute of the champion of now was counted by this process.
+    fn is_measured(&self, model: &Model, now: Steady) -> bool {
+        let began = self.ledger.began();
+        let since = model.champion().map(|(_, live)| live.since().max(began));
+        since.is_some_and(|since| now.since(since) >= capacity::LIVED_MIN)
+    }
+
     fn look_at(&mut self, name: &ModelName, model: &Model, now: Steady) {
         let (mut disk, mut versions) = (0, 0);
+        let is_alone = !self.routes.compares(name);
         for (version, known) in model.versions() {
             let stage = known.stage();
             let digest = &known.release().digest;
@@ -176,7 +192,7 @@ impl Releases {
             let standing = self.work.standing(key, stage);
             let on_disk = (is_stored && !standing.deleting)
                 || (lies_elsewhere && !self.given_up.contains(&content));
-            let Traffic { in_flight, asked, fails } = self.traffic(key);
+            let Traffic { in_flight, asked, fails, gave } = self.traffic(key);
             if fails {
                 self.loaded.guests().hasten(key);
             }
@@ -209,7 +225,11 @@ impl Releases {
             let is_known = self.observed.version(name, version).is_some();
             let since = if is_known { now } else { self.ledger.began() };
             let at = self.entry(name, version, digest);
-            at.note_ready(ready, is_away.then_some(since));
+            at.note_ready(ready, is_away.then_some(since), now);
+            if gave.answered > 0 {
+                at.answered = Some(now);
+            }
+            note_alone(at, is_alone && stage.is_on_trial(), gave);
             at.forget_what_is_over(stage);
             begun(&mut at.fetch, standing.fetch_waits);
             begun(&mut at.checks, standing.check_waits);
@@ -222,6 +242,9 @@ impl Releases {
             }
         }
         self.count(name, model, now);
+        if !self.is_measured(model, now) {
+            self.weigh(name, model, now);
+        }
         let seen = self.observed.models.get(name);
         if seen.is_some_and(|seen| seen.disk != disk || seen.versions.len() != versions) {
             let seen = self.seen_mut(name);
@@ -263,13 +286,26 @@ impl Releases {
         let in_flight = u64::try_from(metrics.in_flight()).unwrap_or(0);
         let tally = metrics.tally();
         let failed = tally.fail.count;
-        let ended = Ended { all: tally.success.count + failed, failed };
+        let of = |outcomes: &[Outcome]| -> u64 {
+            outcomes.iter().map(|outcome| metrics.outcomes(*outcome)).sum()
+        };
+        let lost = [Outcome::ModelError, Outcome::UpstreamError, Outcome::Timeout, Outcome::Shed];
+        let ended = Ended {
+            all: tally.success.count + failed,
+            failed,
+            answered: of(&[Outcome::Ok]),
+            lost: of(&lost),
+        };
         let before = match self.exchanges.get_mut(key) {
             Some(before) => std::mem::replace(before, ended),
             None => self.exchanges.insert(key.clone(), ended).unwrap_or_default(),
         };
         let asked = ended.all > before.all || in_flight > 0;
-        Traffic { in_flight, asked, fails: failed > before.failed }
+        let gave = Alone {
+            answered: ended.answered.saturating_sub(before.answered),
+            failed: ended.lost.saturating_sub(before.lost),
+        };
+        Traffic { in_flight, asked, fails: failed > before.failed, gave }
     }
 
     /// What is seen of a content; what was seen of an earlier one of the same name is forgotten.
@@ -318,6 +354,19 @@ struct Traffic {
     asked: bool,
     /// Whether any has failed since.
     fails: bool,
+    /// What clients got of it since.
+    gave: Alone,
+}
+
+/// Adds up what a version gives clients while it is compared with nobody.
+fn note_alone(seen: &mut ObservedVersion, is_alone: bool, gave: Alone) {
+    seen.alone = match is_alone {
+        true => Alone {
+            answered: seen.alone.answered.saturating_add(gave.answered),
+            failed: seen.alone.failed.saturating_add(gave.failed),
+        },
+        false => Alone::default(),
+    };
 }
 
 /// Whether any work that waited for room waits no more.

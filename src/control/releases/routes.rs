@@ -202,6 +202,7 @@ impl ModelRoutes {
             share: candidate.share,
             salt: candidate.salt,
             step: self.step,
+            stands_in: candidate.stands_in,
         });
         let copied = self.exposure.shadow.as_ref().or(self.standby.as_ref());
         spec.shadow = copied.cloned().map(ShadowSpec::new);

@@ -90,9 +90,10 @@ impl Running {
             },
         };
         let usual = id.beside.as_ref().and_then(|(champion, _)| {
-            // The later one of the two was compared with the other before it became live.
-            let both = [champion, &id.version].map(|name| model.version(name));
-            both.into_iter().flatten().max_by_key(|version| version.age_from())?.agreed()
+            // One of the two may have been compared with the other before it became live.
+            let (champion, standby) = (model.version(champion)?, model.version(&id.version)?);
+            let of = |one: &Version, other: &Version| one.agreed_with(&other.release().digest);
+            of(champion, standby).or_else(|| of(standby, champion))
         });
         let trial = Arc::new(Trial::new(kind, workers, now));
         Self { id, trial, copies: CopyFeed::new(usual), uncompared: Stopwatch::default() }

@@ -72,7 +72,11 @@ impl Task {
                 stage,
                 Stage::Shadow(_) | Stage::Canary(_) | Stage::Live(_) | Stage::Standby(_)
             ),
-            Self::Look => matches!(stage, Stage::Live(_) | Stage::Standby(_)),
+            // One on trial that may have to take over is looked at as well.
+            Self::Look => matches!(
+                stage,
+                Stage::Shadow(_) | Stage::Canary(_) | Stage::Live(_) | Stage::Standby(_)
+            ),
             Self::Join => matches!(
                 stage,
                 Stage::Warming(_)

@@ -3,6 +3,9 @@
 //! Owns its own books: which contents were stopped, which versions are proven, who was found sound when, what
 //! was last published. None of the guards of the life cycle is called here.
 
+mod promotion;
+mod rest;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
@@ -14,11 +17,9 @@ use super::tally::{alert_word, gate_word};
 use super::world::{Key, World};
 use crate::domain::ids::{Digest, ModelName, Permille, VersionName};
 use crate::domain::lifecycle::event::{By, Event, Move, What};
-use crate::domain::lifecycle::explain::explain;
 use crate::domain::lifecycle::exposure::Exposure;
 use crate::domain::lifecycle::health::{Level, Signal};
 use crate::domain::lifecycle::observed::ObservedVersion;
-use crate::domain::lifecycle::plan::Policies;
 use crate::domain::lifecycle::policy::Policy;
 use crate::domain::lifecycle::proof::{Found, Gate, Verdict};
 use crate::domain::lifecycle::stage::{Edge, Rest, Stage};
@@ -59,6 +60,8 @@ pub(super) struct Checks {
     /// Shares that an event has granted since.
     granted: BTreeMap<ModelName, (VersionName, Permille)>,
     evictions: Vec<(ModelName, Steady)>,
+    /// When somebody last answered for all that a candidate does not.
+    answered: BTreeMap<ModelName, Steady>,
     deaths: Deaths,
     tally: Tally,
     /// When the last event was written.
@@ -166,17 +169,7 @@ impl Checks {
                 self.enough(process, name, before, m, stayed)?;
                 self.grant(name, &m.version, *share);
             }
-            Edge::Promote(proof) if proof.overruled().is_none() => {
-                self.count("promoted");
-                hold(own, || "I5: promoted by order without saying so".to_owned())?;
-                self.enough(process, name, before, m, stayed)?;
-                self.no_worse(&seen, version)?;
-                self.prove(name, &m.version);
-            }
-            Edge::Promote(_) => {
-                self.count("promoted by order");
-                hold(!own, || "I5: the gateway overrules its own evidence".to_owned())?;
-            }
+            Edge::Promote(proof) => self.promoted(process, event, name, before, (m, proof))?,
             Edge::Quarantine(verdict, _) | Edge::Drain(Rest::Quarantined(verdict)) => {
                 self.count(gate_word(verdict.gate));
                 let serves = before.champion().is_some_and(|(_, live)| {
@@ -453,7 +446,11 @@ impl Checks {
         process: &Process,
         name: &ModelName,
         routes: &Exposure,
+        now: Steady,
     ) -> Result<(), Broken> {
+        if routes.champion.is_some() {
+            self.answered.insert(name.clone(), now);
+        }
         let Some(model) = self.durable.model(name) else {
             return Err(Broken::new("I8: a model that is not written down"));
         };
@@ -557,38 +554,5 @@ impl Checks {
         hold(evicted || process.forced, || format!("{version} is deleted and not evicted"))?;
         let seen = process.seen.version(name, version).cloned().unwrap_or_default();
         hold(seen.in_flight == 0 && !seen.ready, || format!("I2: {version} is deleted in use"))
-    }
-
-    /// After a day and a half of good weather nothing is stuck, and everything can be explained.
-    pub(super) fn at_rest(
-        &self,
-        process: &Process,
-        policies: &Policies,
-        world: &World,
-    ) -> Result<(), Broken> {
-        let now = process.now(world);
-        for (name, model) in process.state.models() {
-            for (version, known) in model.versions() {
-                let told = explain(&process.state, &process.seen, policies, now, name, version);
-                let Some(told) = told.map(|told| told.to_string()) else {
-                    return Err(Broken(format!("{version} cannot be explained")));
-                };
-                hold(told.contains(version.as_str()) && told.ends_with('.'), || told.clone())?;
-                let stayed = now.steady.since(known.since());
-                let asks = ["approval", "prerelease", "hold", "its control", "a champion"];
-                let person = asks.iter().any(|word| told.contains(word));
-                let restless = known.stage().is_on_trial()
-                    || matches!(known.stage(), Stage::Warming(_) | Stage::Draining(_));
-                let waits = matches!(known.stage(), Stage::Staged(_))
-                    && !told.contains("trial of")
-                    && !told.contains("its turn")
-                    && !told.contains("since the last rollout began");
-                hold(
-                    !(restless || waits) || person || stayed < Duration::from_secs(12 * 3600),
-                    || format!("stuck: {told}"),
-                )?;
-            }
-        }
-        Ok(())
     }
 }

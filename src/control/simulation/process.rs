@@ -17,7 +17,7 @@ use crate::domain::lifecycle::explain::sentence;
 use crate::domain::lifecycle::exposure::{Exposure, exposure};
 use crate::domain::lifecycle::health::{Signal, Window};
 use crate::domain::lifecycle::observed::{
-    ListingTrust, Observed, ObservedVersion, Progress, Sighting,
+    Capacity, ListingTrust, Observed, ObservedVersion, Progress, Sighting,
 };
 use crate::domain::lifecycle::plan::{Effect, Policies, plan};
 use crate::domain::lifecycle::proof::{Fetched, Found, Look};
@@ -71,7 +71,7 @@ impl Process {
         let began = Now::resumed(state.clock().last, world.wall());
         let mut process = Self {
             state,
-            seen: Observed::default(),
+            seen: Observed { began: began.steady, ..Observed::default() },
             published: BTreeMap::new(),
             trust: BTreeMap::new(),
             counting: BTreeMap::new(),
@@ -224,7 +224,9 @@ impl Process {
                         canary.crashed = Some("all its backends are gone".to_owned());
                     }
                 }
-                at.note_ready(at.ready, (!at.ready).then_some(now));
+                at.note_ready(at.ready, (!at.ready).then_some(now), now);
+                // How much each can take is no matter of this world.
+                at.capacity = Some(Capacity::default());
                 at.in_flight = match routes.reaches(version) {
                     true => world.rng.u64(..4),
                     false => world.rng.u64(..=at.in_flight),
@@ -346,7 +348,7 @@ impl Process {
                 self.seen.version(&model, version).is_some_and(|seen| seen.ready)
             };
             let routes = exposure(&self.state, &model, ready);
-            checks.published(self, &model, &routes)?;
+            checks.published(self, &model, &routes, now)?;
             self.start_counting(&model, &routes, now);
             self.published.insert(model, routes);
             if world.chance(4000) {
@@ -445,6 +447,7 @@ impl Process {
         let seen = self.entry(&key.0, &key.1);
         if !loads {
             seen.warmth = failed_again(&seen.warmth, now, "the graph cannot be read");
+            seen.trouble = Some("the graph cannot be read".to_owned());
         } else if !slow {
             seen.ready = true;
             seen.warmth = Progress::Done(Warmth {

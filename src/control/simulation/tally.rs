@@ -24,6 +24,7 @@ pub(super) const EXPECTED: &[&str] = &[
     "first",
     "killed mid-write",
     "promoted",
+    "promoted by absence",
     "promoted by order",
     "proven by living",
     "quarantined after deaths",
@@ -73,5 +74,6 @@ pub(super) fn alert_word(alert: &Alert) -> &'static str {
         Alert::WouldEvict(_) => "alert: would evict",
         Alert::Deaths(_) => "alert: deaths",
         Alert::NotReady(_) => "alert: not ready",
+        Alert::Golden => "alert: golden",
     }
 }

@@ -149,6 +149,7 @@ impl World {
         release.unproven = rng.u8(..8) == 0;
         release.standbys = rng.usize(1..3);
         release.deaths = *rng.choice(&[1, 2, 2, 1000]).unwrap_or(&2);
+        release.absence = minutes(*rng.choice(&[0, 5, 5, 30]).unwrap_or(&5));
         policy.evict = EvictPolicy {
             ttl: rng.bool().then(|| minutes(60 * rng.u64(2..24))),
             max_age: (rng.u8(..3) == 0).then(|| minutes(60 * 24 * 20)),

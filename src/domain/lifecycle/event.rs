@@ -215,6 +215,8 @@ pub enum Alert {
     Deaths(VersionName),
     /// A live version cannot answer.
     NotReady(VersionName),
+    /// The golden set that is named for versions at servers cannot be used.
+    Golden,
 }
 
 /// What a draft is about: one that cannot be written is known again by it.
@@ -289,7 +291,7 @@ impl Alert {
             | Self::WouldEvict(name)
             | Self::Deaths(name)
             | Self::NotReady(name) => name == version,
-            Self::PublisherHeld(_) | Self::TooMany => false,
+            Self::PublisherHeld(_) | Self::TooMany | Self::Golden => false,
         }
     }
 }
@@ -307,6 +309,7 @@ impl fmt::Display for Alert {
             Self::TooMany => f.write_str("there are too many versions"),
             Self::WouldEvict(name) => write!(f, "{name} would be evicted"),
             Self::NotReady(name) => write!(f, "{name} is live and cannot answer"),
+            Self::Golden => f.write_str("its golden set cannot be used"),
             Self::Deaths(name) => {
                 write!(f, "the gateway dies again and again while {name} is live")
             }

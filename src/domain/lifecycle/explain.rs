@@ -323,6 +323,9 @@ fn moved(m: &Move) -> String {
         Edge::Step(_, share) => format!("{name} goes on to {} of the requests", Percent(*share)),
         Edge::Extend(_) => format!("{name} gets more time"),
         Edge::Promote(proof) => match proof.overruled() {
+            None if proof.absence().is_some() => {
+                format!("{name} is live, unproven, by the absence of its champion")
+            }
             None => format!("{name} is live"),
             Some([]) => format!("{name} is live by order"),
             Some(missing) => format!("{name} is live by order without {}", missing.join(", ")),

@@ -30,6 +30,8 @@ pub struct Candidate {
     /// Whether its answers are compared with an equal share of the champion's: not while the champion itself cannot
     /// answer.
     pub is_compared: bool,
+    /// Whether it is asked for what the champion cannot answer: not while somebody holds it where it is.
+    pub stands_in: bool,
 }
 
 impl Exposure {
@@ -57,7 +59,8 @@ impl Exposure {
 /// Where the champion is cut off or not ready, the latest earlier champion that is ready answers for
 /// it: that changes no stage, and ends as soon as the champion is back. A candidate that answers a share keeps it while
 /// the champion is not ready, as its callers would else lose by what is not its fault; nothing is compared then, and
-/// its share does not grow. Where the champion is cut off nothing is tried: somebody has said that something is wrong.
+/// its share does not grow: what it is asked in the champion's place, one request after the other, is no share of its own.
+/// Where the champion is cut off nothing is tried: somebody has said that something is wrong.
 /// Copies need the champion's own answers.
 pub fn exposure(
     state: &State,
@@ -86,6 +89,7 @@ pub fn exposure(
                 share: canary.share(),
                 salt: version.salt(),
                 is_compared: itself.is_some(),
+                stands_in: version.held().is_none(),
             });
         }
         _ => {}

@@ -178,6 +178,9 @@ impl fmt::Display for Refusal {
             Self::LastProven => f.write_str("no other proven version would remain"),
             Self::KeptProven => f.write_str("it is one of the proven versions that are kept"),
             Self::Rollout => f.write_str("a version is on trial"),
+            Self::Capacity(capacity) if capacity.needed.is_nan() => {
+                f.write_str("what the others must take is not known yet")
+            }
             Self::Capacity(capacity) => write!(
                 f,
                 "{:.0} requests/s are needed and the others can take {:.0}",

@@ -23,6 +23,8 @@ use crate::domain::ids::{Digest, ModelName, VersionName};
 pub struct Observed {
     /// By model.
     pub models: BTreeMap<ModelName, Arc<ObservedModel>>,
+    /// Since when this process looks: what lives in memory is known from then on only.
+    pub began: Steady,
     /// Another gateway of the fleet is evicting: this one waits.
     pub lease_taken: bool,
 }
@@ -40,6 +42,9 @@ pub struct ObservedModel {
     pub disk: u64,
     /// Bytes of this model's loaded versions.
     pub memory: u64,
+    /// Whether the golden set that is named for versions at servers can be used, or where it is wrong; `None` until
+    /// somebody has read it.
+    pub golden: Option<Result<(), String>>,
 }
 
 /// A version that a source tells of.
@@ -104,6 +109,12 @@ pub struct ObservedVersion {
     pub ready: bool,
     /// Since when it cannot: since the start at the earliest.
     pub away_since: Option<Steady>,
+    /// Since when it can again: since the start at the earliest.
+    pub back_since: Option<Steady>,
+    /// When a client last had an answer of it.
+    pub answered: Option<Steady>,
+    /// What it was asked while it was tried and its champion was away.
+    pub alone: Alone,
     /// Why it could not be loaded, the last time that it was tried.
     pub trouble: Option<String>,
     /// Requests that it holds.
@@ -116,18 +127,32 @@ pub struct ObservedVersion {
     pub on_disk: bool,
     /// Whether the artifact is being deleted: it is not to be used any more, and not gone either.
     pub deleting: bool,
-    /// Requests a second that the model was asked at its peak, and that the others have shown to take; `None` where it is
-    /// hardly asked, and where nobody has measured.
+    /// Requests a second that the model was asked at its peak, and that the others have shown to take; both nothing where
+    /// it is hardly asked, and `None` where nobody has measured.
     pub capacity: Option<Capacity>,
 }
 
+/// What clients got of a version on trial while it was compared with nobody.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Alone {
+    /// Answers.
+    pub answered: u64,
+    /// Failures.
+    pub failed: u64,
+}
+
 /// Whether the others can take over.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Capacity {
     /// What the model needs, in requests a second.
     pub needed: f64,
     /// What one of its other versions has shown that it can take.
     pub others: f64,
+}
+
+impl Capacity {
+    /// How much is needed is not known, which does for no load that anybody could have shown.
+    pub const UNKNOWN: Self = Self { needed: f64::NAN, others: f64::NAN };
 }
 
 impl Observed {
@@ -150,10 +175,11 @@ impl ObservedModel {
 }
 
 impl ObservedVersion {
-    /// Notes whether it can answer now. One that should and cannot is away, from `since` on or longer.
-    pub fn note_ready(&mut self, ready: bool, since: Option<Steady>) {
+    /// Notes whether it can answer now, at `now`. One that should and cannot is away, from `since` on or longer.
+    pub fn note_ready(&mut self, ready: bool, since: Option<Steady>, now: Steady) {
         self.ready = ready;
         self.away_since = since.map(|since| self.away_since.unwrap_or(since));
+        self.back_since = ready.then(|| self.back_since.unwrap_or(now));
         if ready {
             self.trouble = None;
         }

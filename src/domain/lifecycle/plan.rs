@@ -9,6 +9,7 @@
 //! Order within a model, first come first served: what takes traffic away from a bad version stands before
 //! everything that gives traffic to another. It does so over all models as well; what is only told comes last.
 
+mod absence;
 mod alerts;
 mod expiry;
 mod intake;
@@ -25,7 +26,7 @@ pub(super) use self::trial::Percent;
 use super::event::{Draft, Move, Subject, What};
 use super::exposure::{Exposure, exposure as exposure_of};
 use super::guard::{Aim, Defence, Ground};
-use super::observed::{Observed, ObservedModel, ObservedVersion, Progress};
+use super::observed::{Capacity, Observed, ObservedModel, ObservedVersion, Progress};
 use super::policy::Policy;
 use super::proof::{Verdict, is_warm};
 use super::stage::{Edge, Purpose, Rest, Stage};
@@ -378,7 +379,8 @@ impl<'a> Scene<'a> {
             proven_left,
             kept_proven: version.proven().is_some() && kept,
             rollout: self.candidate.is_some(),
-            capacity: loaded.then(|| seen.and_then(|seen| seen.capacity)).flatten(),
+            capacity: loaded
+                .then(|| seen.and_then(|seen| seen.capacity).unwrap_or(Capacity::UNKNOWN)),
             listing_doubt: self.observed.listing_doubt.clone(),
             cool_down_left: common.cool_down_left,
             rate_limited: common.rate_limited,
@@ -475,6 +477,9 @@ impl<'a> Scene<'a> {
                     _ => want(Effect::Warm),
                 },
                 Stage::Shadow(_) | Stage::Canary(_) if !seen.ready => want(Effect::Load),
+                Stage::Shadow(_) | Stage::Canary(_) if self.stand_in_is_unseen(seen) => {
+                    want(Effect::Look);
+                }
                 Stage::Shadow(_) if self.is_quiet(version, seen) => {
                     let (model, version) = named();
                     effects.push(Effect::Replay(model, version, REPLAY_ROWS));

@@ -83,6 +83,8 @@ pub struct ReleasePolicy {
     pub unproven: bool,
     /// How long a version without a trial must have lived soundly to count as proven.
     pub proving: Duration,
+    /// How long nobody must have answered before the version on trial takes the champion's place; zero for never.
+    pub absence: Duration,
 }
 
 impl Default for ReleasePolicy {
@@ -116,6 +118,7 @@ impl Default for ReleasePolicy {
             deaths: 2,
             unproven: false,
             proving: DAY,
+            absence: 5 * MINUTE,
         }
     }
 }

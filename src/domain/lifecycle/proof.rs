@@ -4,16 +4,18 @@
 //! is left for one with more exposure only against a proof, and proofs are made here only (or read back
 //! from the journal). Nothing that is missing proves anything.
 
+mod absence;
 mod canary;
 mod shadow;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::absence::{Absence, may_take_over};
 pub(in crate::domain::lifecycle) use self::canary::lacking;
 pub use self::canary::{Promoted, Stepped, may_promote, may_step, must_stop, standing};
 pub use self::shadow::{Tried, disagrees, may_take_traffic};
-use super::evidence::{Check, CheckKind, Outcome, Warmth};
-use super::policy::ReleasePolicy;
+use super::evidence::{CanaryEvidence, Check, CheckKind, Outcome, ShadowEvidence, Warmth};
+use super::policy::{GuardPolicy, ReleasePolicy, ShadowPolicy};
 use super::time::Steady;
 
 /// Why a version does not go on.
@@ -279,6 +281,16 @@ pub fn may_be_first(
         }
     };
     Ok(First { warm, basis })
+}
+
+/// What of a trial that did not come to its end speaks against the version; what is only missing does not.
+pub fn measured_against(
+    shadow: Option<&ShadowEvidence>,
+    canary: Option<&CanaryEvidence>,
+    (copies, guard): (&ShadowPolicy, &GuardPolicy),
+) -> Option<String> {
+    let in_shadow = shadow.and_then(|evidence| shadow::speaks_against(evidence, copies));
+    in_shadow.or_else(|| canary.and_then(|evidence| canary::speaks_against(evidence, guard)))
 }
 
 /// A version was seen to be sound a short while ago.

@@ -118,6 +118,9 @@ pub struct Version {
     /// The lower bound of its agreement with the champion of then, at the end of its trial on copies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) agreed: Option<f64>,
+    /// The content of that champion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) agreed_with: Option<Digest>,
 }
 
 impl State {
@@ -292,9 +295,9 @@ impl Version {
     }
 
     /// The least share of copied requests to which it gave the answer of the champion of then, as its trial on copies
-    /// has shown; `None` where it had none.
-    pub fn agreed(&self) -> Option<f64> {
-        self.agreed
+    /// has shown; `None` where it had none, or beside another content than this.
+    pub fn agreed_with(&self, champion: &Digest) -> Option<f64> {
+        self.agreed.filter(|_| self.agreed_with.as_ref() == Some(champion))
     }
 
     /// Who pinned it.

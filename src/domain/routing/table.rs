@@ -113,6 +113,8 @@ pub struct TrialEntry {
     pub share: Permille,
     /// Whose request is whose.
     pub buckets: Buckets,
+    /// Whether it is asked for what the split cannot answer.
+    pub stands_in: bool,
 }
 
 /// Something that can answer: a version of a model, or a pool.
@@ -307,6 +309,7 @@ fn model(
             target,
             share: trial.share,
             buckets: Buckets::new(trial.salt, trial.share),
+            stands_in: trial.stands_in,
         }),
         None => None,
     };

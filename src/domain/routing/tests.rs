@@ -318,7 +318,7 @@ fn on_trial(share: u16, salt: u64, sticky: Option<StickyKey>) -> ModelSpec {
     spec.traffic.retain(|_, weight| *weight > Permille::NONE);
     let candidate = VersionName::new("v2");
     let share = Permille::new(share).unwrap();
-    spec.trial = Some(TrialSpec { candidate, share, salt, step: 0 });
+    spec.trial = Some(TrialSpec { candidate, share, salt, step: 0, stands_in: true });
     spec
 }
 
@@ -392,28 +392,45 @@ fn nobody_is_tried_who_cannot_answer_or_without_a_champion() {
 }
 
 #[test]
-fn without_a_champion_a_version_on_trial_keeps_its_share_and_nobody_has_the_rest() {
+fn without_a_champion_a_version_on_trial_keeps_its_share_and_answers_the_rest_unless_it_is_held() {
     let beside = intent(&[("m", on_trial(200, 7, None))], &[]);
-    let mut alone = beside.clone();
-    alone.models.get_mut("m").unwrap().traffic.clear();
-    let (beside, alone) = (all_ready(&beside), all_ready(&alone));
+    let without = |stands_in: bool| {
+        let mut alone = beside.clone();
+        let spec = alone.models.get_mut("m").unwrap();
+        spec.traffic.clear();
+        spec.trial.as_mut().unwrap().stands_in = stands_in;
+        all_ready(&alone)
+    };
+    let (alone, held) = (without(true), without(false));
+    let beside = all_ready(&beside);
     let none = headers(&[]);
     let mut kept = 0;
     for entropy in (0..10_000).map(Entropy) {
-        let before = decide(&beside, &view("/", Some("m"), &none), entropy).unwrap();
-        match decide(&alone, &view("/", Some("m"), &none), entropy) {
-            Ok(decision) => {
-                assert_eq!((decision.target, decision.reason), (before.target, Reason::Candidate));
-                assert_eq!(champion_of(&alone, decision.model.unwrap(), entropy), None);
-                kept += 1;
-            }
-            Err(refusal) => {
-                assert!(matches!(refusal, NoRoute::NoReadyVersion(_)), "{refusal}");
-                assert_ne!(before.reason, Reason::Candidate);
-            }
+        let view = view("/", Some("m"), &none);
+        let before = decide(&beside, &view, entropy).unwrap();
+        let decision = decide(&alone, &view, entropy).unwrap();
+        assert_eq!(version(&alone, decision), "m/v2");
+        let model = decision.model.unwrap();
+        assert_eq!(champion_of(&alone, model, entropy), None);
+        let stand_in = [&alone, &held].map(|table| stand_in_of(table, model));
+        assert_eq!(stand_in, [Some(decision.target), None]);
+        if before.reason == Reason::Candidate {
+            assert_eq!(decision.reason, Reason::Candidate, "it keeps its callers");
+            assert_eq!(decide(&held, &view, entropy), Ok(decision));
+            kept += 1;
+        } else {
+            assert_eq!(decision.reason, Reason::Fallback);
+            let refusal = decide(&held, &view, entropy).unwrap_err();
+            assert!(matches!(refusal, NoRoute::NoReadyVersion(_)), "{refusal}");
         }
     }
     assert!((1800..2200).contains(&kept), "{kept} of 10000 at a fifth");
+    let told = (0..50).find_map(|entropy| {
+        let told = explain(&alone, &view("/", Some("m"), &none), Entropy(entropy));
+        (told.result.ok()?.reason == Reason::Fallback).then_some(told.steps)
+    });
+    let told = told.unwrap().concat();
+    assert!(told.contains("m/v2, on trial, answers for the champion, which cannot"), "{told}");
 }
 
 #[test]

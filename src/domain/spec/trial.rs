@@ -19,6 +19,8 @@ pub struct TrialSpec {
     pub salt: u64,
     /// Which step of the rollout this is.
     pub step: u32,
+    /// Whether it is asked for what the champion cannot answer.
+    pub stands_in: bool,
 }
 
 /// Who gets copies of the requests that the champion answers.
@@ -32,6 +34,8 @@ pub struct ShadowSpec {
     pub rate: u32,
     /// The share of the requests that may be copied.
     pub share: Permille,
+    /// How long after a copy is due it is made whatever the share; `None` where the share is all that counts.
+    pub patience: Option<Duration>,
     /// The longest that one of them may take.
     pub timeout: Duration,
     /// How far two scores may lie apart and still agree.
@@ -46,14 +50,17 @@ impl ShadowSpec {
             concurrency: 8,
             rate: 50,
             share: Permille::ALL,
+            patience: None,
             timeout: Duration::from_secs(10),
             tolerance: Tolerance::default(),
         }
     }
 
-    /// A few copies for `version`, which stands by: so many that it is known to answer.
+    /// A few copies for `version`, which stands by: so many that it is known to answer, also where clients ask so
+    /// rarely that the share alone would be next to none.
     pub fn of_standby(version: VersionName, share: Permille) -> Self {
-        Self { concurrency: 2, rate: 10, share, ..Self::new(version) }
+        let patience = Some(Duration::from_secs(10));
+        Self { concurrency: 2, rate: 10, share, patience, ..Self::new(version) }
     }
 }
 

@@ -70,7 +70,7 @@ pub(super) async fn answer(
         exchange.owes_no_record();
     }
     exchange.await_room().await?;
-    if is_prediction && decision.reason == Reason::Candidate {
+    if is_prediction && exchange.may_fall_back(&decision) {
         // In a box: what is not on trial does not carry its state.
         let tried = fallback::answer(exchange, decision, call, parts, &admitted, unread);
         return Box::pin(tried).await;

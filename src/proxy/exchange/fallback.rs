@@ -1,14 +1,19 @@
-//! A second try, at the champion, where the version on trial gave no answer.
+//! A second try, at the champion, where the version on trial gave no answer; and at the version on trial, where the
+//! champion cannot be reached.
 //!
-//! Owns which failures of a candidate its client does not see, and what is told of them: the failure counts for
-//! the candidate, once, and has a row of its own; the exchange goes on as the champion's. A body that is held can be
+//! Owns which failures of the two their client does not see, and what is told of them: the failure counts for
+//! whose it is, once, and has a row of its own; the exchange goes on as the other's. A body that is held can be
 //! asked twice; of one that streams, nothing may have been sent. There is one second try, and no more requests reach the
-//! champion by it than it would answer without a trial. A request that is not on trial costs one comparison. Never
+//! champion by it than it would answer without a trial. The version on trial is asked in its turn only where no connection
+//! to the champion could be made, so that it gets more than its share only of what nobody else would answer, and what it
+//! answers then is no evidence of its trial. A request that is not on trial costs one comparison. Never
 //! tries again once a byte of an answer is on its way.
 //!
 //! ```text
 //! candidate ─┬─ answer, also one that says what is wrong ─────────────────────────▶ client
 //!            └─ its fault, no byte of an answer, in time ─▶ row `retry` ─▶ champion ─▶ client
+//! champion ──┬─ answer, or any other failure ─────────────────────────────────────▶ client
+//!            └─ no connection, in time ─────────────────▶ row `retry` ─▶ candidate ─▶ client
 //! ```
 
 use std::time::Instant;
@@ -19,7 +24,7 @@ use hyper::body::Incoming;
 
 use super::{Answer, Exchange, copy_of, direct, micros};
 use crate::domain::record::Latency;
-use crate::domain::routing::{self, Decision, Reason};
+use crate::domain::routing::{self, Decision, Reason, TargetIx};
 use crate::protocol::dialect::{Call, same_wire};
 use crate::proxy::admit::{Admitted, BodyLength};
 use crate::proxy::body::{RequestBody, WHOLE_BYTES_MAX};
@@ -29,7 +34,7 @@ use crate::proxy::remote::read_whole;
 use crate::proxy::whole;
 use crate::snapshot::RuntimeKind;
 
-/// Gets the answer to a request over REST for a prediction, which fell to the version on trial. What is left in
+/// Gets the answer to a request over REST for a prediction that may be asked of another version. What is left in
 /// `unread` was not asked for.
 pub(super) async fn answer(
     exchange: &mut Exchange,
@@ -87,13 +92,48 @@ fn is_held(
     }
 }
 
-/// Whether another version may be asked: the failure is the version's, and there may be time left.
+/// Whether the champion may be asked: the failure is the candidate's, and there may be time left.
 const fn may_be_tried_again(cause: Cause) -> bool {
     cause.blames_version() && !matches!(cause, Cause::RequestTimeout)
 }
 
+/// Whether the candidate may be asked: nobody was reached, so that nothing was done.
+const fn reached_nobody(cause: Cause) -> bool {
+    matches!(cause, Cause::Connect | Cause::ConnectTimeout)
+}
+
 impl Exchange {
-    /// Turns to the champion after the version on trial, asked since `began`, has failed. `None` where the failure
+    /// Whether a request that was decided for so may be asked of another version.
+    pub(in crate::proxy) fn may_fall_back(&self, decision: &Decision) -> bool {
+        match decision.reason {
+            Reason::Candidate => true,
+            // A model of this process needs no connection.
+            Reason::Control | Reason::Rest => {
+                let is_remote =
+                    matches!(self.snapshot.target(decision.target).kind, RuntimeKind::Remote(_));
+                is_remote && self.stand_in(decision).is_some()
+            }
+            _ => false,
+        }
+    }
+
+    /// Who answers for a champion that cannot be reached.
+    fn stand_in(&self, decision: &Decision) -> Option<TargetIx> {
+        routing::stand_in_of(&self.snapshot.table, decision.model?)
+    }
+
+    /// Who is asked after whoever was decided for has failed like this.
+    fn second(&self, decision: &Decision, cause: Cause) -> Option<TargetIx> {
+        match decision.reason {
+            Reason::Candidate if may_be_tried_again(cause) => {
+                routing::champion_of(&self.snapshot.table, decision.model?, self.entropy)
+            }
+            Reason::Control | Reason::Rest if reached_nobody(cause) => self.stand_in(decision),
+            _ => None,
+        }
+    }
+
+    /// Turns to another version after the one that was asked since `began` has failed. `None` where the failure
     /// stays the answer. `headers` are the client's, for the second try.
     pub(in crate::proxy) fn fall_back(
         &mut self,
@@ -101,19 +141,18 @@ impl Exchange {
         problem: &Problem,
         headers: &mut HeaderMap,
     ) -> Option<Decision> {
-        let decision = self.decision.filter(|decision| decision.reason == Reason::Candidate)?;
-        let now = self.note_time();
-        if !may_be_tried_again(problem.cause) || now >= self.deadline {
+        let decision = self.decision?;
+        let other = self.second(&decision, problem.cause)?;
+        if self.note_time() >= self.deadline {
             return None;
         }
-        let champion = routing::champion_of(&self.snapshot.table, decision.model?, self.entropy)?;
         self.context.worker.gateway.counters.retries_fallback.increment(1);
         self.note_retry(began, problem);
         self.tell_failure(problem);
-        let second = Decision { target: champion, reason: Reason::Fallback, ..decision };
+        let second = Decision { target: other, reason: Reason::Fallback, ..decision };
         self.decision = Some(second);
         let worker = &self.context.worker;
-        self.snapshot.target(champion).metrics.enter(worker.index);
+        self.snapshot.target(other).metrics.enter(worker.index);
         // What the first try has left is none of the second.
         self.latency = Latency { t_route: self.latency.t_route, ..Latency::default() };
         (self.backend, self.values) = (None, None);
@@ -148,9 +187,8 @@ impl Exchange {
 
     /// Keeps a body of which nothing was sent, so that another version can be asked with it.
     pub(in crate::proxy) fn keep_unsent(&mut self, body: RequestBody) {
-        let is_candidate = self.decision.is_some_and(|it| it.reason == Reason::Candidate);
         if let RequestBody::Stream { first, incoming, .. } = body
-            && is_candidate
+            && self.decision.is_some_and(|decision| self.may_fall_back(&decision))
             && first.is_empty()
         {
             self.unsent = Some(Box::new(incoming));
@@ -188,5 +226,11 @@ mod tests {
         for cause in [Cause::Connect, Cause::Reset, Cause::ConnectTimeout, Cause::ModelPanic] {
             assert!(may_be_tried_again(cause), "{}", cause.reason());
         }
+    }
+
+    #[test]
+    fn a_champion_that_may_have_done_something_is_not_asked_for_elsewhere() {
+        let nobody: Vec<_> = Cause::ALL.iter().filter(|cause| reached_nobody(**cause)).collect();
+        assert_eq!(nobody, [&Cause::Connect, &Cause::ConnectTimeout]);
     }
 }

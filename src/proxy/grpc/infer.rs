@@ -16,7 +16,7 @@ use prost::encoding::string;
 
 use super::message::{encoding, only_frame, plain, read_unnoted};
 use super::well;
-use crate::domain::routing::{Decision, ModelCall, Reason};
+use crate::domain::routing::{Decision, ModelCall};
 use crate::domain::spec::SpokenDialect;
 use crate::protocol::dialect::{Dialect, Operation};
 use crate::protocol::grpc::{PREFIX_BYTES, prefix};
@@ -92,14 +92,14 @@ pub(super) async fn answer(
     exchange.begin_copy(&parts, admitted);
     pieces.iter().for_each(|piece| exchange.see_request(piece));
     exchange.await_room().await?;
-    if decision.reason == Reason::Candidate {
+    if exchange.may_fall_back(&decision) {
         let tried = serve_tried(exchange, decision, &names, parts, admitted, (pieces, message));
         return Box::pin(tried).await;
     }
     serve(exchange, decision, &names, parts, admitted, pieces, message).await
 }
 
-/// Gets the answer to a prediction that fell to the version on trial, or the champion's where it gives none.
+/// Gets the answer to a prediction that is part of a trial, or the other version's where there is none.
 async fn serve_tried(
     exchange: &mut Exchange,
     decision: Decision,

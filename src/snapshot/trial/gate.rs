@@ -1,5 +1,5 @@
-//! What bounds the copies of a trial: so many under way at a time, so many a second, a share of the requests, and
-//! fewer where the version takes long.
+//! What bounds the copies of a trial: so many under way at a time, so many a second, a share of the requests, which grows
+//! where that would be none for long, and fewer where the version takes long.
 //!
 //! Owns the choice of requests that are copied, and the count of those that were chosen and dropped all the
 //! same. Never waits: what does not fit is not copied.
@@ -45,6 +45,8 @@ pub struct Gate {
     made: Instant,
     concurrency: u32,
     share: Permille,
+    /// How long after a copy is due it is made whatever the share, in microseconds.
+    patience: Option<u64>,
     /// The shortest time between two copies, in microseconds.
     interval_min: u64,
     /// The time between two copies now.
@@ -70,12 +72,18 @@ impl Drop for Pass {
 const FILL: f64 = 0.75;
 
 impl Gate {
-    pub(super) fn new(concurrency: u32, rate: u32, share: Permille) -> Self {
+    pub(super) fn new(
+        concurrency: u32,
+        rate: u32,
+        share: Permille,
+        patience: Option<Duration>,
+    ) -> Self {
         let interval_min = 1_000_000 / u64::from(rate.max(1));
         Self {
             made: Instant::now(),
             concurrency: concurrency.max(1),
             share,
+            patience: patience.map(micros),
             interval_min,
             interval: AtomicU64::new(interval_min),
             due: AtomicU64::new(0),
@@ -88,12 +96,9 @@ impl Gate {
     /// Whether the request of now is copied. `None` where it is not one of those that may be, none is due, or there is
     /// no place.
     pub fn choose(&self, now: Instant, entropy: Entropy) -> Option<Pass> {
-        if !self.may_copy(entropy) {
-            return None;
-        }
         let now = micros(now.saturating_duration_since(self.made));
         let due = self.due.load(Relaxed);
-        if now < due {
+        if now < due || !(self.may_copy(entropy) || self.is_overdue(now, due)) {
             return None;
         }
         let next = now + self.interval.load(Relaxed);
@@ -113,6 +118,11 @@ impl Gate {
         // Another mixture than those that draw a version and a row.
         let drawn = (entropy.0 ^ (entropy.0 >> 31)).wrapping_mul(0xd6e8_feb8_6659_fd93) >> 32;
         drawn % 1000 < u64::from(self.share.thousandths())
+    }
+
+    /// Whether none was made for so long that the share is too small for what clients ask.
+    fn is_overdue(&self, now: u64, due: u64) -> bool {
+        self.patience.is_some_and(|patience| now.saturating_sub(due) >= patience)
     }
 
     /// A chosen request has not become a pair.
@@ -164,7 +174,7 @@ mod tests {
 
     #[test]
     fn no_more_are_under_way_than_may_be_and_each_drop_counts() {
-        let gate = Gate::new(2, 1_000_000, Permille::ALL);
+        let gate = Gate::new(2, 1_000_000, Permille::ALL, None);
         let from = gate.made;
         let at = |ms: u64| from + Duration::from_millis(ms);
         let choose = |ms: u64| gate.choose(at(ms), Entropy(0));
@@ -179,20 +189,36 @@ mod tests {
 
     #[test]
     fn no_larger_share_of_the_requests_is_copied() {
-        let gate = Gate::new(1_000_000, 1_000_000, Permille::saturating(10));
+        let gate = Gate::new(1_000_000, 1_000_000, Permille::saturating(10), None);
         let mut random = fastrand::Rng::with_seed(3);
         let from = gate.made;
         let drawn = |n: u64| gate.choose(from + Duration::from_millis(n), Entropy(random.u64(..)));
         let copied = (1..=100_000).map(drawn).filter(Option::is_some).count();
         assert!((800..=1200).contains(&copied), "{copied} of 100000");
         assert_eq!(gate.copies().dropped, 0, "the others were never chosen");
-        let none = Gate::new(8, 50, Permille::NONE);
+        let none = Gate::new(8, 50, Permille::NONE, None);
         assert!(none.choose(from + Duration::from_secs(1), Entropy(0)).is_none());
     }
 
     #[test]
+    fn where_clients_ask_rarely_a_copy_is_made_in_time_whatever_the_share() {
+        let patience = Some(Duration::from_secs(10));
+        let gate = Gate::new(2, 10, Permille::saturating(1), patience);
+        let mut random = fastrand::Rng::with_seed(5);
+        let from = gate.made;
+        let mut copied = 0;
+        // One request a second for an hour: a thousandth would be three or four.
+        for second in 0..3600 {
+            let pass = gate.choose(from + Duration::from_secs(second), Entropy(random.u64(..)));
+            copied += u64::from(pass.is_some());
+            gate.settle(Duration::from_millis(5));
+        }
+        assert!((320..=370).contains(&copied), "{copied} of 3600");
+    }
+
+    #[test]
     fn what_a_kill_switch_drops_is_counted_and_slows_nothing_down() {
-        let gate = Gate::new(2, 100, Permille::ALL);
+        let gate = Gate::new(2, 100, Permille::ALL, None);
         gate.drop_one(Dropped::Over);
         assert_eq!((gate.dropped(Dropped::Over), gate.copies().dropped), (1, 0));
         assert_eq!(gate.interval.load(Relaxed), gate.interval_min);
@@ -203,7 +229,7 @@ mod tests {
 
     #[test]
     fn copies_are_no_denser_than_the_rate() {
-        let gate = Gate::new(8, 100, Permille::ALL);
+        let gate = Gate::new(8, 100, Permille::ALL, None);
         let from = gate.made;
         let chosen = (0..1000)
             .filter(|ms| gate.choose(from + Duration::from_millis(*ms), Entropy(*ms)).is_some());
@@ -215,7 +241,7 @@ mod tests {
     /// after that hardly drops one.
     #[test]
     fn slow_versions_get_fewer_copies_rather_than_drops() {
-        let gate = Gate::new(2, 1000, Permille::ALL);
+        let gate = Gate::new(2, 1000, Permille::ALL, None);
         let from = gate.made;
         let mut under_way: Vec<(u64, Pass)> = Vec::new();
         let mut early = Copies::default();

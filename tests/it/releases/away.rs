@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::rollout::patiently;
-use super::servers::ON_TRIAL;
+use super::servers::{ON_TRIAL, server};
 use super::told::{receiver, sentences};
 use super::*;
 
@@ -98,12 +98,14 @@ fn a_champion_that_is_away_takes_no_healthy_candidates_share_with_it() {
     let counted = || store.version("v2").unwrap()["canary"]["responses"].clone();
     std::thread::park_timeout(LOOK);
     let before = counted();
+    // Its server is there still, and answers those who ask it.
     let by_second = (0..200).filter(|_| store.predict().2 == "v2").count();
     assert!((60..=140).contains(&by_second), "{by_second} of 200 by v2");
     std::thread::park_timeout(LOOK);
     assert_eq!(counted(), before, "there is nobody to compare it with");
     let words = patiently("it is told", || told(&store).into_iter().next());
-    assert!(words.contains("none of its servers is there; only v2 has its share"), "{words}");
+    let instead = "none of its servers is there; v2, on trial, is asked in its place";
+    assert!(words.contains(instead), "{words}");
     let why = store.version("v2").unwrap()["why"].as_str().unwrap().to_owned();
     assert!(why.contains("v1, its control, to answer"), "{why}");
 
@@ -115,4 +117,93 @@ fn a_champion_that_is_away_takes_no_healthy_candidates_share_with_it() {
         (counted() != before).then_some(())
     });
     assert_eq!(store.version("v2").unwrap()["stage"], "canary");
+}
+
+/// Champions that may be gone for seconds, and candidates whose trial does not end by itself.
+fn impatient(trial: &str) -> String {
+    ON_TRIAL.replace("shadow    = { pairs = 0 }", &format!("absence   = \"5s\"\n{trial}"))
+}
+
+/// Takes a server out of those that are registered.
+fn sign_off(store: &Store, address: std::net::SocketAddr, version: &str) {
+    let body = json!({ "address": format!("http://{address}"), "model": "m",
+                       "version": version, "dialect": "open_inference" });
+    let known = store.order("registrations", &body);
+    assert_eq!(known.status, 200, "{}", known.text());
+    let id = known.json()["id"].as_str().unwrap().to_owned();
+    let mut client = Client::connect(store.gateway.admin);
+    client.send(&format!("DELETE /api/v1/registrations/{id} HTTP/1.1\r\nhost: a\r\n\r\n"));
+    assert_eq!(client.reply().status, 200);
+}
+
+/// Waits until `v2` has taken the place of `v1`, while `asks` is called again and again; why it has.
+fn takes_over(store: &Store, asks: impl Fn()) -> String {
+    let live = patiently("v2 is live", || {
+        asks();
+        store.version("v2").filter(|shown| shown["stage"] == "live")
+    });
+    assert_eq!(store.version("v1").unwrap()["stage"], "standby");
+    assert_eq!(store.predict(), (200, Some(20.0), "v2".to_owned()));
+    live["why"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn clients_of_a_champion_that_is_gone_for_good_are_answered_and_its_candidate_takes_its_place() {
+    let store = Store::start(&impatient("shadow = { pairs = 0 }"));
+    let one = server(&store, "v1", 2.0);
+    store.wait_for_words("v1", "an operator's approval");
+    store.ordered("models/m/versions/v1/approve");
+    store.wait_for("v1", "live");
+    let _two = server(&store, "v2", 2.0);
+    store.wait_for("v2", "canary");
+    // It is shut down, and nobody has said so yet.
+    let address = one.data;
+    drop(one.kill());
+    let answered = || assert_eq!(store.predict(), (200, Some(20.0), "v2".to_owned()));
+    (0..100).for_each(|_| answered());
+    let evidence = eventually("all that fell to either by its share are counted", || {
+        let canary = store.version("v2")?["canary"].clone();
+        let errors = canary["rates"].as_array()?.iter().find(|rate| rate["metric"] == "errors");
+        let errors = errors?.clone();
+        let of = |name: &str| errors[name].as_u64().unwrap_or(0);
+        (of("n") + of("control_n") >= 100)
+            .then(|| [of("n"), of("bad"), of("control_n"), of("control_bad")])
+    });
+    let [by_second, bad, control, control_bad] = evidence;
+    assert_eq!(
+        (by_second + control, bad, control_bad),
+        (100, 0, control),
+        "each counts for its own"
+    );
+    let fallbacks = "pointsman_retries_total{reason=\"fallback\"}";
+    store.gateway.metric_is(fallbacks, control as f64);
+
+    sign_off(&store, address, "v1");
+    let why = takes_over(&store, answered);
+    assert!(
+        why.contains("unproven: v2 is live, unproven, by the absence of its champion"),
+        "{why}"
+    );
+    assert!(why.contains("v1 has given no answer for "), "{why}");
+    assert!(why.contains("as none of its servers is there"), "{why}");
+    let told = store.events().into_iter().map(|(_, words)| words);
+    assert_eq!(told.filter(|words| words.contains("the absence of its champion")).count(), 1);
+}
+
+#[test]
+fn a_version_in_shadow_takes_the_place_of_a_champion_that_is_gone_for_good() {
+    let store = Store::start(&impatient("shadow = { pairs = 1000000 }"));
+    let one = server(&store, "v1", 2.0);
+    store.wait_for_words("v1", "an operator's approval");
+    store.ordered("models/m/versions/v1/approve");
+    store.wait_for("v1", "live");
+    let _two = server(&store, "v2", 2.0);
+    store.wait_for("v2", "shadow");
+    let address = one.data;
+    drop(one.kill());
+    sign_off(&store, address, "v1");
+    let why = store.wait_for_words("v2", "to take the place of v1, its control");
+    assert!(why.contains("which has not answered for"), "{why}");
+    let why = takes_over(&store, || ());
+    assert!(why.contains("by the absence of its champion"), "{why}");
 }

@@ -4,7 +4,7 @@ use super::rollout::{Load, patiently, stage};
 use super::*;
 
 /// A prediction server for `m`, and its registration.
-fn server(store: &Store, version: &str, factor: f32) -> Gateway {
+pub(super) fn server(store: &Store, version: &str, factor: f32) -> Gateway {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("sum.onnx"), sum_times(factor)).unwrap();
     let server = Gateway::start_in(

@@ -7,11 +7,13 @@ use super::Scene;
 use crate::domain::ids::VersionName;
 use crate::domain::lifecycle::event::{Alert, What};
 use crate::domain::lifecycle::stage::Stage;
-use crate::domain::lifecycle::state::VERSIONS_MAX;
+use crate::domain::lifecycle::state::{VERSIONS_MAX, Version};
 use crate::domain::lifecycle::time::Spell;
 
 /// How long a live version may be unable to answer before someone is told.
 const AWAY_MAX: Duration = Duration::from_secs(10);
+/// How long it must be able to again before that is told: one that comes and goes is one condition.
+const BACK_MIN: Duration = Duration::from_secs(30);
 
 impl Scene<'_> {
     /// The first condition that has begun or ended since it was last written down.
@@ -25,9 +27,38 @@ impl Scene<'_> {
         };
         let begun = holds.iter().find(|(alert, _)| !self.model.alerts.contains(alert));
         begun.map(|(alert, detail)| told(alert, true, detail)).or_else(|| {
-            let ended = self.model.alerts().find(|alert| !holds.contains_key(alert));
+            let gone = |alert: &&Alert| !holds.contains_key(alert) && self.has_ended(alert);
+            let ended = self.model.alerts().find(gone);
             ended.map(|alert| told(alert, false, "it no longer holds"))
         })
+    }
+
+    /// Whether a condition that was told and does not show is over. What lives in memory is not known at a start: it
+    /// is over once this process has looked for as long as evidence counts as fresh, or has evidence of its own.
+    fn has_ended(&self, alert: &Alert) -> bool {
+        let looked = self.now.steady.since(self.all.began);
+        let is_settled = looked >= self.policy.guard.fresh;
+        match alert {
+            Alert::NoWayBack(name) | Alert::Correlated(name) => {
+                is_settled || self.champion.is_none_or(|(champion, _)| champion != name)
+            }
+            Alert::Ratio(name) => {
+                let is_tried = self.candidate.is_some_and(|(candidate, _)| candidate == name);
+                let canary = self.seen(name).and_then(|seen| seen.canary.as_ref());
+                !is_tried || canary.is_some_and(|evidence| evidence.sample_ratio.is_some())
+            }
+            Alert::Republished(name) => {
+                let gives_way = self.model.version(name).is_none_or(Version::gives_way);
+                gives_way || self.observed.sightings.contains_key(name)
+            }
+            Alert::TooMany | Alert::WouldEvict(_) => is_settled,
+            Alert::Golden => self.observed.golden.is_some() || self.policy.release.golden.is_none(),
+            Alert::Incomplete(_)
+            | Alert::Overdue(_)
+            | Alert::PublisherHeld(_)
+            | Alert::Deaths(_)
+            | Alert::NotReady(_) => true,
+        }
     }
 
     /// Everything that holds now, with its numbers.
@@ -67,6 +98,10 @@ impl Scene<'_> {
                 _ => {}
             }
         }
+        let named = self.policy.release.golden.is_some();
+        if let Some(Err(why)) = self.observed.golden.as_ref().filter(|_| named) {
+            holds.insert(Alert::Golden, why.clone());
+        }
         self.champions_conditions(&mut holds);
         if let Some((name, ground)) = self.overdue() {
             holds.insert(Alert::Overdue(name.clone()), format!("{ground} and stays live"));
@@ -102,6 +137,9 @@ impl Scene<'_> {
         if let Some((name, away, why)) = away {
             let instead = match (&self.exposure.champion, &self.exposure.candidate) {
                 (Some(other), _) => format!("{other} answers in its place"),
+                (None, Some(candidate)) if candidate.stands_in => {
+                    format!("{}, on trial, is asked in its place", candidate.version)
+                }
                 (None, Some(candidate)) => format!("only {} has its share", candidate.version),
                 (None, None) => "nobody answers in its place".to_owned(),
             };
@@ -109,8 +147,16 @@ impl Scene<'_> {
             holds.insert(Alert::NotReady(name.clone()), detail);
         }
         if let Some((name, version)) = self.champion {
-            if self.seen(name).is_none() && stands(name) {
-                let detail = "nothing is known of it yet".to_owned();
+            let back = self.seen(name).map(|seen| (seen.ready, seen.back_since));
+            let detail = match back {
+                None => Some("nothing is known of it yet".to_owned()),
+                Some((true, Some(since))) => {
+                    let back = self.now.steady.since(since);
+                    (back < BACK_MIN).then(|| format!("it answers again, for {} now", Spell(back)))
+                }
+                Some(_) => None,
+            };
+            if let Some(detail) = detail.filter(|_| stands(name)) {
                 holds.insert(Alert::NotReady(name.clone()), detail);
             }
             let deaths = version.deaths(self.now.steady);

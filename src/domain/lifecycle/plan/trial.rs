@@ -34,13 +34,14 @@ impl<'a> Scene<'a> {
         if let Some(why) = self.died_under(name, version) {
             return self.fail(name, version, Verdict { gate: Gate::Deaths, why });
         }
-        match version.stage() {
+        let outlook = match version.stage() {
             Stage::Validating(_) => self.validating(name, version, seen),
             Stage::Warming(warming) => self.warming(name, version, warming, seen),
             Stage::Shadow(shadow) => self.shadow(name, version, shadow, seen),
             Stage::Canary(canary) => self.canary(name, version, *canary, seen),
             _ => Outlook::nothing(),
-        }
+        };
+        self.or_in_its_place(name, version, seen, outlook)
     }
 
     /// Why the content of a version is not to be tried: it was stopped under another name.

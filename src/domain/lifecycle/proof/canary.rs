@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Gate, Stop, Verdict};
+use super::{Absence, Gate, Stop, Verdict};
 use crate::domain::lifecycle::evidence::{CanaryEvidence, Metric, RateEvidence};
 use crate::domain::lifecycle::policy::{GuardPolicy, Step};
 use crate::domain::lifecycle::time::Spell;
@@ -35,6 +35,9 @@ pub struct Promoted {
     /// An operator promoted it; what was missing then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     overruled: Option<Vec<String>>,
+    /// Nobody else answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    absence: Option<Absence>,
 }
 
 impl Promoted {
@@ -48,12 +51,30 @@ impl Promoted {
         self.overruled.as_deref()
     }
 
+    /// That nobody else answered, where that promoted it and not its trial.
+    pub fn absence(&self) -> Option<&Absence> {
+        self.absence.as_ref()
+    }
+
+    /// Whether its whole trial speaks for it.
+    pub fn is_proof(&self) -> bool {
+        self.overruled.is_none() && self.absence.is_none()
+    }
+
+    /// Nobody else answers, whatever is missing.
+    pub(in crate::domain::lifecycle) fn by_absence(
+        evidence: CanaryEvidence,
+        absence: Absence,
+    ) -> Self {
+        Self { evidence, overruled: None, absence: Some(absence) }
+    }
+
     /// An operator promotes it whatever is missing.
     pub(in crate::domain::lifecycle) fn by_order(
         evidence: CanaryEvidence,
         missing: Vec<String>,
     ) -> Self {
-        Self { evidence, overruled: Some(missing) }
+        Self { evidence, overruled: Some(missing), absence: None }
     }
 }
 
@@ -83,6 +104,14 @@ pub fn must_stop(evidence: &CanaryEvidence, guard: &GuardPolicy) -> Option<Verdi
     let threshold = ln_threshold(evidence, guard);
     let crossed = evidence.rates.iter().find(|rate| rate.ln_e >= threshold)?;
     stop(format!("{crossed}, at least {:.0}", threshold.exp()))
+}
+
+/// What was measured that speaks against a candidate, though it may prove nothing where its control is away.
+pub(super) fn speaks_against(evidence: &CanaryEvidence, guard: &GuardPolicy) -> Option<String> {
+    let first = evidence.failed_from_start;
+    let fails =
+        (first >= guard.first_failures).then(|| format!("its first {first} responses all failed"));
+    must_stop(evidence, guard).map(|verdict| verdict.why).or(fails)
 }
 
 /// What every increase of exposure needs: counts that fit their shares, and a control to compare
@@ -148,7 +177,7 @@ pub fn may_promote(stepped: &Stepped, guard: &GuardPolicy) -> Result<Promoted, S
     let evidence = &stepped.evidence;
     let missing = inferior(evidence, guard);
     if missing.is_empty() {
-        Ok(Promoted { evidence: evidence.clone(), overruled: None })
+        Ok(Promoted { evidence: evidence.clone(), overruled: None, absence: None })
     } else {
         Err(Stop::Wait(missing))
     }

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use serde::{Deserialize, Serialize};
 
 use super::{Gate, Stop, Verdict};
-use crate::domain::lifecycle::evidence::ShadowEvidence;
+use crate::domain::lifecycle::evidence::{ShadowEvidence, Shift};
 use crate::domain::lifecycle::policy::ShadowPolicy;
 
 /// A version may answer clients.
@@ -49,6 +49,39 @@ pub fn disagrees(evidence: &ShadowEvidence, policy: &ShadowPolicy) -> Option<Ver
     (high < policy.agreement).then_some(Verdict { gate: Gate::Shadow, why })
 }
 
+/// What copies have shown for certain that speaks against a version, however few they were.
+pub(super) fn speaks_against(evidence: &ShadowEvidence, policy: &ShadowPolicy) -> Option<String> {
+    if evidence.invalid > 0 {
+        return Some(invalid(evidence));
+    }
+    let shifted = evidence.shift.as_ref().filter(|shift| is_shifted(shift, policy));
+    let shifted = shifted.map(|shift| spread(shift, policy));
+    disagrees(evidence, policy).map(|verdict| verdict.why).or(shifted)
+}
+
+fn invalid(evidence: &ShadowEvidence) -> String {
+    format!(
+        "{} of {} answers to copied requests were no valid output where the champion's was",
+        evidence.invalid, evidence.pairs
+    )
+}
+
+/// Written so that a NaN is.
+fn is_shifted(shift: &Shift, policy: &ShadowPolicy) -> bool {
+    shift.low.partial_cmp(&policy.shift).is_none_or(Ordering::is_gt)
+}
+
+fn spread(shift: &Shift, policy: &ShadowPolicy) -> String {
+    format!(
+        "answers that are spread as the champion's within {:.1}%; it says {} to {:.1}% of the requests, the champion to \
+         {:.1}%",
+        policy.shift * 100.0,
+        shift.answer,
+        shift.theirs * 100.0,
+        shift.ours * 100.0
+    )
+}
+
 /// Whether the comparison on copies lets a version answer clients.
 ///
 /// # Errors
@@ -56,11 +89,7 @@ pub fn disagrees(evidence: &ShadowEvidence, policy: &ShadowPolicy) -> Option<Ver
 /// What is missing, or what disqualifies it.
 pub fn may_take_traffic(evidence: &ShadowEvidence, policy: &ShadowPolicy) -> Result<Tried, Stop> {
     if evidence.invalid > 0 {
-        let why = format!(
-            "{} of {} answers to copied requests were no valid output where the champion's was",
-            evidence.invalid, evidence.pairs
-        );
-        return Err(Stop::Fail(Verdict { gate: Gate::Shadow, why }));
+        return Err(Stop::Fail(Verdict { gate: Gate::Shadow, why: invalid(evidence) }));
     }
     if policy.pairs == 0 {
         return Ok(Tried { evidence: evidence.clone(), unproven: Vec::new() });
@@ -99,18 +128,8 @@ pub fn may_take_traffic(evidence: &ShadowEvidence, policy: &ShadowPolicy) -> Res
             evidence.drops * 100.0
         ));
     }
-    // Here as well.
-    if let Some(shift) = &evidence.shift
-        && shift.low.partial_cmp(&policy.shift).is_none_or(Ordering::is_gt)
-    {
-        lacking.push(format!(
-            "answers that are spread as the champion's within {:.1}%; it says {} to {:.1}% of the requests, the \
-             champion to {:.1}%",
-            policy.shift * 100.0,
-            shift.answer,
-            shift.theirs * 100.0,
-            shift.ours * 100.0
-        ));
+    if let Some(shift) = evidence.shift.as_ref().filter(|shift| is_shifted(shift, policy)) {
+        lacking.push(spread(shift, policy));
     }
     if lacking.is_empty() {
         Ok(Tried { evidence: evidence.clone(), unproven: Vec::new() })

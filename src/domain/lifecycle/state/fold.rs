@@ -169,6 +169,7 @@ impl State {
             rollout: 0,
             deaths: Deaths::default(),
             agreed: None,
+            agreed_with: None,
         };
         entry.versions.insert(version.clone(), Arc::new(fresh));
         Ok(())
@@ -268,6 +269,7 @@ impl State {
     fn follows(&mut self, event: &Event, name: &ModelName, m: &Move) {
         let at = event.at.steady;
         let Some(model) = self.models.get_mut(name).map(Arc::make_mut) else { return };
+        let champion = model.champion().map(|(_, live)| live.release.digest.clone());
         let Some(version) = model.versions.get_mut(&m.version).map(Arc::make_mut) else { return };
         let publisher = version.release.publisher.clone();
         match &m.edge {
@@ -275,17 +277,22 @@ impl State {
                 model.rollouts += 1;
                 version.rollout = model.rollouts;
                 version.deaths = Deaths::default();
-                version.agreed = None;
+                (version.agreed, version.agreed_with) = (None, None);
                 keep(&mut model.started, at, STARTED_MAX);
             }
-            Edge::Expose(tried, _) => version.agreed = tried.evidence().agreement_low,
+            Edge::Expose(tried, _) => {
+                (version.agreed, version.agreed_with) = (tried.evidence().agreement_low, champion);
+            }
             Edge::Begin(_) | Edge::Promote(_) | Edge::Return(_) | Edge::Recall(_) => {
                 version.lived = Some(at);
                 version.released.get_or_insert(at);
-                if matches!(&m.edge, Edge::Promote(proof) if proof.overruled().is_none()) {
+                if matches!(&m.edge, Edge::Promote(proof) if proof.is_proof()) {
                     version.proven.get_or_insert(at);
                 }
-                if let Some(publisher) = publisher {
+                // Who took over because nobody else answered has shown nothing for its publisher.
+                let is_shown =
+                    !matches!(&m.edge, Edge::Promote(proof) if proof.absence().is_some());
+                if let Some(publisher) = publisher.filter(|_| is_shown) {
                     self.publishers.remove(&publisher);
                 }
             }

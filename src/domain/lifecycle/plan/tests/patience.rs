@@ -1,5 +1,7 @@
+mod absence;
 mod away;
 mod deaths;
+mod restarts;
 mod time;
 
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use crate::domain::ids::Digest;
 use crate::domain::lifecycle::event::{Alert, By};
 use crate::domain::lifecycle::evidence::{Check, CheckKind, Checks, Outcome, Warmth};
 use crate::domain::lifecycle::health::{Signal, Window};
-use crate::domain::lifecycle::observed::Sighting;
+use crate::domain::lifecycle::observed::{Capacity, Sighting};
 use crate::domain::lifecycle::order::{Command, Order, carry_out};
 use crate::domain::lifecycle::proof::{Fetched, Found, Gate, Look};
 use crate::domain::lifecycle::release::Release;
@@ -89,6 +91,7 @@ impl Bench {
             seen.digest = digest;
             seen.fetch = Progress::Done(Fetched::verified(100, 3));
             seen.on_disk = true;
+            seen.capacity = Some(Capacity::default());
         });
         self.settle();
     }

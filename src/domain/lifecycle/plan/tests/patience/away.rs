@@ -7,13 +7,14 @@ use crate::domain::lifecycle::explain::explain;
 use crate::domain::lifecycle::exposure::{Candidate, exposure};
 
 impl Bench {
-    fn goes_away(&mut self, name: &str) {
+    pub(super) fn goes_away(&mut self, name: &str) {
         let now = self.now.steady;
-        self.sees(name, |seen| seen.note_ready(false, Some(now)));
+        self.sees(name, |seen| seen.note_ready(false, Some(now), now));
     }
 
-    fn comes_back(&mut self, name: &str) {
-        self.sees(name, |seen| seen.note_ready(true, None));
+    pub(super) fn comes_back(&mut self, name: &str) {
+        let now = self.now.steady;
+        self.sees(name, |seen| seen.note_ready(true, None, now));
     }
 
     fn routes(&self) -> Exposure {
@@ -62,6 +63,13 @@ fn a_live_version_that_cannot_answer_is_told_of_after_ten_seconds_and_when_it_ca
     assert_eq!(bench.alerted(), None, "nor has one that has just begun to wait for it");
     bench.observed = known;
     bench.comes_back("v2");
+    assert_eq!(bench.alerted(), None, "one that comes and goes is told once");
+    bench.passes(29 * SECOND);
+    bench.goes_away("v2");
+    bench.comes_back("v2");
+    bench.passes(29 * SECOND);
+    assert_eq!(bench.alerted(), None, "it was away again");
+    bench.passes(SECOND);
     let told = bench.alerted().expect("that it is over");
     assert!(told.starts_with("false: v2 is live and cannot answer"), "{told}");
 }
@@ -86,7 +94,8 @@ fn a_candidate_keeps_its_share_while_its_champion_is_away_and_goes_no_further() 
     assert_eq!(before.champion, Some(version("v1")));
     bench.goes_away("v1");
     let alone = bench.routes();
-    let kept = Candidate { version: version("v2"), share, salt, is_compared: false };
+    let kept =
+        Candidate { version: version("v2"), share, salt, is_compared: false, stands_in: true };
     assert_eq!(alone, Exposure { candidate: Some(kept), ..Exposure::default() });
     assert_eq!(alone.share_of(&version("v2")), share, "and no more");
     bench.publish("v3");
