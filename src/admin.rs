@@ -281,6 +281,8 @@ fn monitor_metrics(registry: &Registry, reader: &MonitorReader) {
     registry.copy("pointsman_monitor_windows_forgotten_total", &[], monitor.forgotten);
     registry.copy("pointsman_monitor_shards_lost_total", &[], monitor.lost);
     registry.set("pointsman_monitor_waiting_bytes", &[], float(monitor.waiting as u64));
+    registry.set("pointsman_monitor_learning_bytes", &[], float(monitor.learning as u64));
+    registry.copy("pointsman_monitor_baselines_forgotten_total", &[], monitor.baselines_forgotten);
     let share = 1.0 / f64::from(monitor.one_of.max(1));
     registry.set("pointsman_monitor_sampled_ratio", &[], share);
     for (key, standing) in reader.standings() {

@@ -30,6 +30,8 @@ mod plan;
 mod references;
 pub mod replay;
 mod sampling;
+mod sealed;
+mod shelf;
 pub mod show;
 mod store;
 mod tally;

@@ -118,7 +118,9 @@ fn too_small(baseline: &Baseline) -> Option<String> {
 fn of_data(args: &BaselineArgs, data: &Path, file: &mut BaselineFile) -> Result<(), Failure> {
     let choice = Choice {
         outputs: args.outputs.iter().chain(&args.scores).cloned().collect(),
+        scores: args.scores.clone(),
         categorical: args.categorical.clone(),
+        numeric: args.numeric.clone(),
         ignored: args.ignore.clone(),
         time: args.time.clone(),
     };
@@ -138,7 +140,9 @@ fn of_data(args: &BaselineArgs, data: &Path, file: &mut BaselineFile) -> Result<
             chunk: args.chunk as usize,
             even: is_score.then_some((0.0, 1.0)),
         };
-        let built = column.values.build(&column.name, options);
+        let may_be_class = column.is_output && !is_score && !args.numeric.contains(&column.name);
+        let classes = may_be_class.then(|| column.values.classes(|_| false)).flatten();
+        let built = classes.as_ref().unwrap_or(&column.values).build(&column.name, options);
         if column.is_output { file.outputs.push(built) } else { file.features.push(built) }
     }
     Ok(())

@@ -110,7 +110,7 @@ fn versions(intent: &Intent, model: Option<&str>) -> Result<Vec<(TargetKind, Abo
                 }),
             };
             let champion = champion_of(name, version, model);
-            versions.push((kind, About { champion, ..about.configured(&model.monitor) }));
+            versions.push((kind, About { champion, ..about.configured(model) }));
         }
     }
     Ok(versions)

@@ -248,7 +248,7 @@ fn describe(monitor: &VersionMonitor, intent: &Intent, kind: &TargetKind, runtim
     let champion = champion(model).filter(|champion| *champion != monitor.key().version);
     let champion =
         champion.map(|version| VersionKey { model: monitor.key().model.clone(), version });
-    monitor.describe(About { champion, ..about.configured(&model.monitor) });
+    monitor.describe(About { champion, ..about.configured(model) });
 }
 
 /// What is known about a version in this process.

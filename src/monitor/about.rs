@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use super::plan::{self, TensorAbout, Tensors};
 use super::store::VersionKey;
 use crate::domain::dialect::Dialect;
-use crate::domain::spec::{Extractors, JsonPointer, ModelMonitorSpec};
+use crate::domain::spec::{Extractors, JsonPointer, LabelTask, ModelSpec};
 use crate::domain::stats::layout::{Layout, Role};
 use crate::protocol::tensor::TensorSpec;
 
@@ -36,6 +36,8 @@ pub struct About {
     pub features: BTreeMap<String, JsonPointer>,
     /// Where outputs are in a response.
     pub predictions: BTreeMap<String, JsonPointer>,
+    /// The classes that it tells apart, where the configuration says so.
+    pub classes: Vec<String>,
     /// The version whose baseline serves where this one has none; it may learn one where this is `None`.
     /// A version on trial never learns.
     pub champion: Option<VersionKey>,
@@ -43,9 +45,12 @@ pub struct About {
 
 impl About {
     /// Notes what the configuration says.
-    pub fn configured(mut self, spec: &ModelMonitorSpec) -> Self {
-        self.features.clone_from(&spec.features);
-        self.predictions.clone_from(&spec.outputs);
+    pub fn configured(mut self, model: &ModelSpec) -> Self {
+        self.features.clone_from(&model.monitor.features);
+        self.predictions.clone_from(&model.monitor.outputs);
+        if let Some(LabelTask::Classes { names, .. }) = model.labels.as_ref().map(|it| &it.task) {
+            self.classes.clone_from(names);
+        }
         self
     }
 

@@ -16,6 +16,7 @@
 //! What is decided lies in [`crate::domain::stats::alarm`] and [`crate::domain::stats::rate_band`].
 
 mod call;
+mod classes;
 mod file;
 mod labelled;
 mod ledger;

@@ -87,6 +87,8 @@ pub(super) struct Gatherer {
     references: References,
     followers: Vec<Box<dyn Follower + Send>>,
     disk: Option<Disk>,
+    /// The minute in which this process began.
+    began: Minute,
     /// The first minute that is not closed.
     open: Minute,
     /// When the log was where.
@@ -117,6 +119,7 @@ impl Gatherer {
         Self {
             first_lsn: places.log.as_ref().map_or(0, |log| log.written()),
             references: References::new(&state),
+            began: Minute::of_us(unix_us()),
             open: Minute::of_us(unix_us()),
             marks: VecDeque::new(),
             waiting: VecDeque::new(),
@@ -191,6 +194,7 @@ impl Gatherer {
         let halvings = self.versions.sampling.halvings(Minute::of_us(now_us));
         let room = &self.versions.room;
         self.store.note_looking(room.bytes(), halvings, room.lost());
+        self.store.note_learning(self.references.learning_bytes(), self.references.forgotten());
         let open = Minute::of_us(now_us.saturating_sub(GRACE_US));
         if u64::from(self.open.0) > u64::from(open.0) + BACK_MINUTES {
             self.set_back(open);
@@ -292,7 +296,7 @@ impl Gatherer {
         self.write(open);
         self.choose_share(open);
         if open.0 / FORGET_EVERY > self.open.0 / FORGET_EVERY {
-            self.forget_gone();
+            self.forget_gone(open);
         }
         let reader = MonitorReader::new(Arc::clone(&self.store));
         let first = self.open.max(Minute(open.0.saturating_sub(TOLD_MAX)));
@@ -328,8 +332,12 @@ impl Gatherer {
         }
     }
 
-    /// Forgets versions that are gone and of which no window is kept.
-    fn forget_gone(&mut self) {
+    /// Forgets versions that are gone and of which no window is kept, and what waits for versions that do not come back.
+    fn forget_gone(&mut self, open: Minute) {
+        // Not before those that are served had the time to be found.
+        if open >= self.began.plus(FORGET_EVERY) {
+            self.references.clear_shelf(&self.versions.held(), SystemTime::now());
+        }
         let store = &self.store;
         for key in self.versions.forget(|key| !store.has_windows(key)) {
             self.references.drop_version(&key);
@@ -376,6 +384,8 @@ impl Gatherer {
     }
 
     fn write(&mut self, open: Minute) {
+        // Before the windows: a kill in between learns from a minute twice, and from none never.
+        self.references.keep_rows();
         let lsn = self.lsn_before(open);
         let touched: Vec<_> = self.touched.range(..open).copied().collect();
         let Some(disk) = &mut self.disk else { return };
@@ -488,6 +498,7 @@ impl Gatherer {
         self.collect();
         self.look(false);
         self.gather(Minute(u32::MAX));
+        self.references.keep_rows();
         let lsn = self.places.log.as_ref().map_or(0, |log| log.written());
         if let Some(disk) = &self.disk
             && let Err(error) = disk.park(&self.store, self.open, lsn)

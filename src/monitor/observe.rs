@@ -528,6 +528,13 @@ impl Versions {
         self.known.lock().values().cloned().collect()
     }
 
+    /// Those that somebody records into, or has recorded into since they were last gathered.
+    pub(super) fn held(&self) -> Vec<VersionKey> {
+        let known = self.known.lock();
+        let held = known.values().filter(|it| Arc::strong_count(it) > 1 || !it.is_empty());
+        held.map(|version| version.key.clone()).collect()
+    }
+
     /// Forgets versions that nobody records into any more and that are `idle`; tells which.
     pub(super) fn forget(&self, idle: impl Fn(&VersionKey) -> bool) -> Vec<VersionKey> {
         let mut forgotten = Vec::new();

@@ -385,6 +385,12 @@ fn of_tensor(rest: &str) -> Option<Source> {
     }
 }
 
+/// Whether a feature of this name is computed of the values of a row.
+pub(super) fn is_computed(name: &str) -> bool {
+    let rest = name.rfind('.').and_then(|dot| name.get(dot..));
+    rest.and_then(of_tensor).is_some_and(|source| source != Source::TopClass)
+}
+
 /// The names of everything that can be counted about tensors of one role.
 pub(super) fn names(tensors: &[TensorAbout], role: Role) -> Vec<String> {
     tensors.iter().flat_map(|about| names_of(about, role, about.width.unwrap_or(1))).collect()

@@ -3,23 +3,26 @@
 //! Owns the choice of the baseline: the file beside the artifact; else the one that was kept for the
 //! version, uploaded or learned; else that of the champion; else it is learned from the first traffic,
 //! unless the version is on trial. A baseline that cannot be taken is refused with its reason, and the version
-//! is served and counted without one: another would hide the mistake. Runs on the monitor's thread alone.
+//! is served and counted without one: another would hide the mistake. What is kept on disk is the
+//! [shelf](super::shelf)'s. Runs on the monitor's thread alone.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::about::About;
 use super::bodies;
 use super::learner::{Learner, ROWS};
 use super::observe::{VersionMonitor, Versions};
 use super::plan::{Plan, ROLES, Tensors, names, place};
+use super::shelf::{Shelf, read_baseline};
 use super::store::{Store, VersionKey};
 use super::values::Values;
 use super::waiting::Waiting;
-use crate::domain::stats::baseline::{Baseline, BaselineError, FILE_BYTES_MAX};
+use crate::domain::stats::baseline::{Baseline, BaselineError, BaselineFile};
 use crate::domain::stats::window::Unseen;
 
 /// How a version stands with its baseline.
@@ -102,9 +105,8 @@ pub enum ForgetError {
 /// All references.
 #[derive(Debug)]
 pub(super) struct References {
-    /// Where baselines are kept that have no artifact to lie beside.
-    kept: PathBuf,
-    writes: bool,
+    /// What is kept of versions that have no artifact to lie beside.
+    shelf: Shelf,
     known: BTreeMap<VersionKey, Reference>,
 }
 
@@ -115,6 +117,8 @@ struct Reference {
     baseline: Option<Arc<Baseline>>,
     plan: Option<Arc<Plan>>,
     learner: Option<Learner>,
+    /// The learner has seen more than is on the shelf.
+    is_behind: bool,
     /// It has none of its own, and takes the champion's where that has one.
     may_borrow: bool,
 }
@@ -122,12 +126,12 @@ struct Reference {
 impl References {
     /// Keeps what is learned below `state`.
     pub(super) fn new(state: &Path) -> Self {
-        Self { kept: state.join("baselines"), writes: true, known: BTreeMap::new() }
+        Self { shelf: Shelf::new(state), known: BTreeMap::new() }
     }
 
     /// Reads what was kept below `state`, and keeps nothing there.
     pub(super) fn reading(state: &Path) -> Self {
-        Self { writes: false, ..Self::new(state) }
+        Self { shelf: Shelf::read_only(state), known: BTreeMap::new() }
     }
 
     /// Looks for versions that are new or described anew, or that borrow from a champion which has another baseline by
@@ -165,10 +169,13 @@ impl References {
     fn resolve(&mut self, version: &VersionMonitor, about: Arc<About>, store: &Store) {
         let key = version.key();
         let champion = about.champion.as_ref().and_then(|key| Some((key, self.known.get(key)?)));
-        let found = find(&about, &self.kept_path(key));
+        let found = find(&about, &self.shelf.baseline(key));
         let may_borrow = about.champion.is_some() && matches!(found, Ok(None));
         let standing = match (found, champion) {
-            (Ok(Some(baseline)), _) => Standing::Ready { baseline: Arc::new(baseline), of: None },
+            (Ok(Some((baseline, path))), _) => {
+                self.greet(key, &baseline, &path);
+                Standing::Ready { baseline: Arc::new(baseline), of: None }
+            }
             (Err(refusal), _) => {
                 tracing::error!(version = %key, reason = %refusal, "a baseline is refused; the version is served without one");
                 Standing::Refused { reason: refusal.to_string() }
@@ -197,11 +204,46 @@ impl References {
             baseline.as_ref().map(|baseline| Plan::new(Arc::clone(baseline.layout()), &tensors));
         let plan = plan.map(Arc::new);
         version.follow(plan.clone());
-        let learner = matches!(standing, Standing::Learning { .. }).then(Learner::default);
-        version.want(if learner.is_some() { ROWS } else { 0 });
+        let learner =
+            matches!(standing, Standing::Learning { .. }).then(|| self.learner(key, &about));
+        let standing = match &learner {
+            Some(learner) => Standing::Learning { rows: learner.rows(), wanted: ROWS },
+            None => standing,
+        };
+        if matches!(standing, Standing::Ready { of: None, .. }) {
+            // Nothing is learned any more. Who borrows may have to go on one day.
+            self.shelf.drop_rows(key);
+        }
+        version.want(learner.as_ref().map_or(0, |learner| ROWS.saturating_sub(learner.rows())));
         store.stand(key, standing);
-        let reference = Reference { about, tensors, baseline, plan, learner, may_borrow };
+        let is_behind = learner.as_ref().is_some_and(|learner| learner.rows() > 0);
+        let reference =
+            Reference { about, tensors, baseline, plan, learner, is_behind, may_borrow };
         self.known.insert(key.clone(), reference);
+    }
+
+    /// What a version has learned from so far: in this process, or in the one before.
+    fn learner(&mut self, key: &VersionKey, about: &About) -> Learner {
+        let known = self.known.get_mut(key).filter(|known| known.about.digest == about.digest);
+        let known = known.and_then(|known| known.learner.take());
+        known.unwrap_or_else(|| {
+            let learner = self.shelf.take_up(key, about.digest);
+            if learner.rows() > 0 {
+                tracing::info!(version = %key, rows = learner.rows(), wanted = ROWS, "a baseline goes on being learned");
+            }
+            learner
+        })
+    }
+
+    /// Says it where a baseline has waited for its version: the one that was served then may have been another.
+    fn greet(&self, key: &VersionKey, baseline: &Baseline, path: &Path) {
+        if *path != self.shelf.baseline(key) || self.known.contains_key(key) {
+            return;
+        }
+        if let Some(days) = self.shelf.waited(key, SystemTime::now()) {
+            let origin = baseline.origin.as_str();
+            tracing::warn!(version = %key, days, origin, "a baseline is taken up that nobody needed for days; `DELETE` it if this is not the version that it was made for");
+        }
     }
 
     /// Takes a baseline that an operator hands over, and keeps it.
@@ -227,8 +269,8 @@ impl References {
                 "it is a baseline of the {what} `{own}`, and this is `{theirs}`: if that is meant, change `{what}` in it"
             ));
         }
-        let path = self.kept_path(version.key());
-        super::disk::write_whole(&path, json).map_err(|error| {
+        self.shelf.keep_baseline(version.key(), json).map_err(|error| {
+            let path = self.shelf.baseline(version.key());
             format!("cannot keep the baseline in `{}`: {error}", path.display())
         })?;
         self.resolve(version, about, store);
@@ -241,7 +283,7 @@ impl References {
         version: &VersionMonitor,
         store: &Store,
     ) -> Result<(), ForgetError> {
-        let path = self.kept_path(version.key());
+        let path = self.shelf.baseline(version.key());
         match fs::remove_file(&path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -255,11 +297,6 @@ impl References {
         }
         self.resolve(version, version.about(), store);
         Ok(())
-    }
-
-    fn kept_path(&self, key: &VersionKey) -> PathBuf {
-        // Names have no `@`.
-        self.kept.join(format!("{}@{}.json", key.model, key.version))
     }
 
     /// The values of an exchange that waits, or of a record.
@@ -302,10 +339,10 @@ impl References {
     /// Learns from values, where a baseline is being learned, and keeps it once there are enough.
     pub(super) fn learn(&mut self, version: &VersionMonitor, values: &Values, store: &Store) {
         let key = version.key();
-        let path = self.writes.then(|| self.kept_path(key));
         let Some(reference) = self.known.get_mut(key) else { return };
         let Some(learner) = &mut reference.learner else { return };
         learner.learn(values, &reference.tensors, !reference.about.is_local);
+        reference.is_behind = true;
         let rows = learner.rows();
         if !learner.is_full() {
             store.stand(key, Standing::Learning { rows, wanted: ROWS });
@@ -313,7 +350,8 @@ impl References {
             return;
         }
         version.want(0);
-        match learner.finish(key, reference.about.digest) {
+        let about = &reference.about;
+        match learner.finish(key, about.digest, &about.classes) {
             Ok((file, baseline)) => {
                 let baseline = Arc::new(baseline);
                 let plan = Plan::new(Arc::clone(baseline.layout()), &reference.tensors);
@@ -323,23 +361,48 @@ impl References {
                 version.follow(Some(plan));
                 store.stand(key, Standing::Ready { baseline, of: None });
                 tracing::info!(version = %key, rows, "a baseline is learned from the first traffic");
-                let json = serde_json::to_vec_pretty(&file).map_err(io::Error::from);
-                let kept = json.and_then(|json| {
-                    path.map_or(Ok(()), |path| super::disk::write_whole(&path, &json))
-                });
-                if let Err(error) = kept {
-                    tracing::warn!(version = %key, %error, "a learned baseline cannot be kept; it is learned again after a restart");
-                }
+                keep_learned(&self.shelf, key, &file);
             }
             Err(error) => {
                 tracing::error!(version = %key, %error, "no baseline can be learned");
                 store.stand(key, Standing::Refused { reason: error.to_string() });
+                self.shelf.drop_rows(key);
             }
         }
         reference.learner = None;
     }
 
-    /// Forgets a version that is gone; what is kept on disk stays.
+    /// Keeps what is being learned from, as far as it is not kept yet.
+    pub(super) fn keep_rows(&mut self) {
+        for (key, reference) in &mut self.known {
+            let Some(learner) = reference.learner.as_ref().filter(|_| reference.is_behind) else {
+                continue;
+            };
+            match self.shelf.keep_rows(key, reference.about.digest, learner) {
+                Ok(()) => reference.is_behind = false,
+                Err(error) => {
+                    tracing::warn!(version = %key, %error, "rows that a baseline is learned from cannot be kept; a restart learns from the beginning");
+                }
+            }
+        }
+    }
+
+    /// The bytes of all rows that are being learned from.
+    pub(super) fn learning_bytes(&self) -> usize {
+        self.known.values().filter_map(|it| it.learner.as_ref()).map(Learner::bytes).sum()
+    }
+
+    /// Forgets what is kept of versions that have not been `served` for a month.
+    pub(super) fn clear_shelf(&mut self, served: &[VersionKey], now: SystemTime) {
+        self.shelf.clear(served, now);
+    }
+
+    /// How many files were forgotten so.
+    pub(super) const fn forgotten(&self) -> u64 {
+        self.shelf.forgotten()
+    }
+
+    /// Forgets a version that is gone; what is kept on disk waits for it.
     pub(super) fn drop_version(&mut self, key: &VersionKey) {
         self.known.remove(key);
     }
@@ -347,6 +410,17 @@ impl References {
     /// Whether a baseline is being learned for a version.
     pub(super) fn learns(&self, key: &VersionKey) -> bool {
         self.known.get(key).is_some_and(|reference| reference.learner.is_some())
+    }
+}
+
+/// Keeps a baseline that was learned; what it was learned from is not needed any more.
+fn keep_learned(shelf: &Shelf, key: &VersionKey, file: &BaselineFile) {
+    let json = serde_json::to_vec_pretty(file).map_err(io::Error::from);
+    match json.and_then(|json| shelf.keep_baseline(key, &json)) {
+        Ok(()) => shelf.drop_rows(key),
+        Err(error) => {
+            tracing::warn!(version = %key, %error, "a learned baseline cannot be kept; it is learned again after a restart");
+        }
     }
 }
 
@@ -360,37 +434,24 @@ fn differs<'a>(
     [model, version].into_iter().find(|(_, own, theirs)| own != theirs)
 }
 
-/// The baseline of a version, if there is one.
-fn find(about: &About, kept: &PathBuf) -> Result<Option<Baseline>, Refusal> {
+/// The baseline of a version and where it lies, if there is one.
+fn find(about: &About, kept: &PathBuf) -> Result<Option<(Baseline, PathBuf)>, Refusal> {
     for path in about.baseline.iter().chain([kept]) {
-        let Some(json) =
-            read(path).map_err(|source| Refusal::Read { path: path.clone(), source })?
-        else {
-            continue;
-        };
+        let json = read_baseline(path);
+        let json = json.map_err(|source| Refusal::Read { path: path.clone(), source })?;
+        let Some(json) = json else { continue };
         let baseline = Baseline::from_json(&json).and_then(|baseline| {
             check_baseline(&baseline, about)?;
             Ok(baseline)
         });
         match baseline {
-            Ok(baseline) => return Ok(Some(baseline)),
+            Ok(baseline) => return Ok(Some((baseline, path.clone()))),
             // What was kept for another artifact of the same name is over.
             Err(BaselineError::WrongDigest { .. }) if path == kept => {}
             Err(source) => return Err(Refusal::Content { path: path.clone(), source }),
         }
     }
     Ok(None)
-}
-
-fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let mut json = Vec::new();
-    file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut json)?;
-    Ok(Some(json))
 }
 
 /// Whether a baseline fits a version: its artifact, and for one in this process its features.

@@ -67,6 +67,10 @@ pub struct MonitorStats {
     pub waiting: usize,
     /// Of the exchanges of proxied versions, one of so many is looked into.
     pub one_of: u32,
+    /// Bytes of rows that baselines are being learned from.
+    pub learning: usize,
+    /// Files of baselines that were forgotten, since nobody came for them.
+    pub baselines_forgotten: u64,
 }
 
 /// The windows of all versions.
@@ -102,6 +106,8 @@ struct Kept {
     waiting: usize,
     halvings: u8,
     lost: u64,
+    learning: usize,
+    baselines_forgotten: u64,
 }
 
 impl Store {
@@ -221,6 +227,12 @@ impl Store {
     pub(super) fn note_looking(&self, waiting: usize, halvings: u8, lost: u64) {
         let mut kept = self.kept.lock();
         (kept.waiting, kept.halvings, kept.lost) = (waiting, halvings, lost);
+    }
+
+    /// Says what the rows take that baselines are being learned from, and how many files of baselines were forgotten.
+    pub(super) fn note_learning(&self, bytes: usize, forgotten: u64) {
+        let mut kept = self.kept.lock();
+        (kept.learning, kept.baselines_forgotten) = (bytes, forgotten);
     }
 
     /// Says how a version stands with its baseline.
@@ -432,6 +444,8 @@ impl MonitorReader {
             lost: kept.lost,
             waiting: kept.waiting,
             one_of: 1 << kept.halvings,
+            learning: kept.learning,
+            baselines_forgotten: kept.baselines_forgotten,
         }
     }
 }

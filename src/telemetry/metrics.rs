@@ -184,6 +184,8 @@ definitions! {
     counter "pointsman_monitor_windows_forgotten_total", [], "Windows forgotten before their time, to stay within the memory.";
     counter "pointsman_monitor_shards_lost_total", [], "Counts of a minute of one worker and version that were lost, because the monitor did not gather them in time.";
     gauge "pointsman_monitor_waiting_bytes", [], "Bytes of bodies of proxied versions that wait to be looked into.";
+    gauge "pointsman_monitor_learning_bytes", [], "Bytes of the rows that baselines are being learned from, of all versions.";
+    counter "pointsman_monitor_baselines_forgotten_total", [], "Files of baselines, or of rows to learn one from, removed because their version was not served for a month, or there were too many of such.";
     gauge "pointsman_monitor_sampled_ratio", [], "The share of the exchanges of proxied versions that is looked into: 1, a half, a quarter, …";
     gauge "pointsman_monitor_seen_ratio", ["model", "version"], "Of the answers of the last minute that had some, the share whose values were counted.";
     gauge "pointsman_drift_breaches", ["model", "version"], "Features, and roles taken together, whose drift is in breach.";

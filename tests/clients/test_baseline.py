@@ -97,6 +97,35 @@ def test_gaps_of_a_pandas_frame_are_missing_as_in_a_file_of_it(writer, tmp_path)
     assert (kinds["country"], kinds["amount"]) == (("categorical", 0.2), ("numeric", 0.1))
 
 
+def test_outputs_of_a_few_whole_numbers_are_classes_to_both_writers(writer, tmp_path):
+    numbers = np.random.default_rng(7)
+    size = 6000
+    few = numbers.choice(5, size, p=[0.5, 0.3, 0.15, 0.04, 0.01])
+    outputs = {
+        "class": few,
+        "floats": few.astype(float),
+        "gaps": np.where(np.arange(size) % 10 == 0, np.nan, few),
+        "negative": few - 2,
+        "most": np.arange(size) % 20,
+        "count": np.arange(size) % 21,
+        "half": few / 2,
+        "large": few + 2**24,
+        "kept": few,
+    }
+    rows = pd.DataFrame({"x": few} | outputs)
+    rows.to_parquet(tmp_path / "rows.parquet", index=False)
+    asked = [word for name in outputs for word in ("--output", name)]
+    theirs = json.loads(made("m", "v1", "--data", str(tmp_path / "rows.parquet"), *asked, "--numeric", "kept"))
+    theirs.pop("created")
+    writer.write(tmp_path / "ours.json", "m", "v1", rows[["x"]], rows[list(outputs)], numeric=["kept"])
+    ours = json.loads((tmp_path / "ours.json").read_text())
+    assert list(differences(ours, theirs)) == []
+    kinds = {one["name"]: one["kind"] for one in ours["outputs"]}
+    assert [name for name, kind in kinds.items() if kind == "categorical"] == ["class", "floats", "gaps", "negative", "most"]
+    assert ours["features"][0]["kind"] == "numeric"
+    assert ours["outputs"][0]["values"] == ["0", "1", "2", "3", "4"]
+
+
 def test_the_golden_set_is_the_one_that_the_gateway_reads_in_its_own_tests(writer, tmp_path):
     golden = writer.write_golden(
         tmp_path / "golden.jsonl",

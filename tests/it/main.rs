@@ -12,6 +12,7 @@ mod support;
 mod admin;
 mod alarms;
 mod architecture;
+mod baselines;
 mod batching;
 mod capture;
 mod conformance;

@@ -10,13 +10,13 @@ use crate::support::client::post;
 use crate::support::{Backend, Client, Clock, Gateway, Reply, eventually, repository};
 
 /// A clock at noon, so that no hour and no day ends within a test unless that lets it.
-struct Noon {
+pub(crate) struct Noon {
     clock: Clock,
     ahead: f64,
 }
 
 impl Noon {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
         // A few seconds into a minute, so that the one before is closed.
         let ahead = (12.0 * 3600.0 + 605.0 - now).rem_euclid(86_400.0);
@@ -26,16 +26,16 @@ impl Noon {
     }
 
     /// So many minutes pass at once.
-    fn pass(&mut self, minutes: u32) {
+    pub(crate) fn pass(&mut self, minutes: u32) {
         self.ahead += f64::from(minutes) * 60.0;
         self.clock.set(self.ahead, 1.0);
     }
 
-    fn start(&self, config: &str) -> Gateway {
+    pub(crate) fn start(&self, config: &str) -> Gateway {
         self.start_in(tempfile::tempdir().unwrap(), config)
     }
 
-    fn start_in(&self, dir: tempfile::TempDir, config: &str) -> Gateway {
+    pub(crate) fn start_in(&self, dir: tempfile::TempDir, config: &str) -> Gateway {
         Gateway::start_by(dir, config, &self.clock.environment())
     }
 }

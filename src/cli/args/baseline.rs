@@ -33,6 +33,10 @@ pub(in crate::cli) struct BaselineArgs {
     /// A column whose numbers are names. May be repeated.
     #[arg(long, value_name = "COLUMN")]
     pub(in crate::cli) categorical: Vec<String>,
+    /// An output that is a number, though it has a few whole numbers only, which are taken for classes otherwise. May be
+    /// repeated.
+    #[arg(long, value_name = "COLUMN")]
+    pub(in crate::cli) numeric: Vec<String>,
     /// A column that is neither feature nor output, such as the label. May be repeated.
     #[arg(long, value_name = "COLUMN")]
     pub(in crate::cli) ignore: Vec<String>,

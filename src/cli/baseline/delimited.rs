@@ -87,6 +87,7 @@ pub(super) fn read(path: &Path, choice: &Choice) -> Result<Table, String> {
     let is_open = |name: &String| choice.takes(name) && !choice.categorical.contains(name);
     let open = names.iter().zip(&looks).filter(|(name, _)| is_open(name));
     table.doubts = open.filter_map(|(name, look)| look.doubt(name)).collect();
+    table.doubts.extend(doubt_header(&names));
     let taken: Vec<bool> = names.iter().map(|name| choice.takes(name)).collect();
     let time = choice.time.as_ref().and_then(|time| names.iter().position(|name| name == time));
     let mut times = Vec::new();
@@ -102,7 +103,22 @@ pub(super) fn read(path: &Path, choice: &Choice) -> Result<Table, String> {
     if time.is_some() {
         table.sort(&times);
     }
+    table.doubt(choice);
     Ok(table)
+}
+
+/// Whether the first line is perhaps no header, or not one of commas.
+fn doubt_header(names: &[String]) -> Option<String> {
+    match names {
+        [only] => Some(format!(
+            "there is one column only, {only:?}: fields of a line are separated by commas"
+        )),
+        _ if names.iter().all(|name| name.parse::<f64>().is_ok()) => Some(format!(
+            "the names of all columns are numbers ({}): the first line has to be a header",
+            names.join(", ")
+        )),
+        _ => None,
+    }
 }
 
 fn open(path: &Path) -> Result<csv::Reader<File>, String> {

@@ -135,6 +135,13 @@ def _boolean(values, gone, chunk):
     return out | {"missing": float(gone.mean())} | _noise(of_row, np.arange(3), chunk)
 
 
+def _are_classes(numbers):
+    """Whether the numbers of an output are names: whole, at most 20 different ones, that come twice each on average."""
+    there = numbers[~np.isnan(numbers)]
+    whole = len(there) > 0 and bool(np.all((there == np.floor(there)) & (np.abs(there) < 2**24)))
+    return whole and len(np.unique(there)) <= min(20, len(there) / 2)
+
+
 def _absent(value):
     """None, NaN, NaT and NA, which is not even unlike itself."""
     try:
@@ -143,8 +150,9 @@ def _absent(value):
         return True
 
 
-def feature(name, values, bins=60, chunk=1000, even=None):
-    """One feature of the file. `even` asks for equally wide bins between two numbers."""
+def feature(name, values, bins=60, chunk=1000, even=None, classes=False):
+    """One feature of the file. `even` asks for equally wide bins between two numbers; `classes` takes a few whole numbers
+    for names, as those of outputs are."""
     gone = np.asarray(values.isna(), bool) if hasattr(values, "isna") else None
     values = np.asarray(values)
     if gone is None:
@@ -158,18 +166,24 @@ def feature(name, values, bins=60, chunk=1000, even=None):
     if np.issubdtype(values.dtype, np.number) or (values.dtype == object and all_are(int, float, np.number)):
         numbers = np.full(len(values), np.nan)
         numbers[~gone] = there.astype("f8")
+        if classes and _are_classes(numbers.astype("f4")):
+            names, gone = np.empty(len(numbers), object), np.isnan(numbers)
+            names[~gone] = [int(v) for v in numbers[~gone]]
+            return {"name": name} | _categorical(names, gone, chunk)
         return {"name": name} | _numeric(numbers, gone, bins, chunk, even)
     return {"name": name} | _categorical(values, gone, chunk)
 
 
-def write(path, model, version, features, outputs=(), scores=(), **more):
-    """Writes the file; `scores` are the outputs from 0 to 1. `more`: digest, source, created, metrics, ..."""
+def write(path, model, version, features, outputs=(), scores=(), numeric=(), **more):
+    """Writes the file; `scores` are the outputs from 0 to 1, `numeric` those that are no classes though they have a few
+    whole numbers only. `more`: digest, source, created, metrics, ..."""
     features, outputs = dict(features), dict(outputs)
-    of = lambda columns: [feature(k, v, 64, even=(0, 1)) if k in scores else feature(k, v) for k, v in columns.items()]
+    one = lambda k, v, classes: feature(k, v, 64, even=(0, 1)) if k in scores else feature(k, v, classes=classes)
+    of = lambda columns, are_out: [one(k, v, are_out and k not in numeric) for k, v in columns.items()]
     rows = max(len(v) for v in [*features.values(), *outputs.values()])
     file = {"format": 1, "model": model, "version": version, "n": rows} | more
     with open(path, "w") as out:
-        json.dump(file | {"features": of(features), "outputs": of(outputs)}, out, indent=1)
+        json.dump(file | {"features": of(features, False), "outputs": of(outputs, True)}, out, indent=1)
 
 
 def _tensor(name, values):

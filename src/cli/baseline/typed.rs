@@ -53,6 +53,7 @@ pub(super) fn read(path: &Path, choice: &Choice) -> Result<Table, String> {
     if choice.time.is_some() {
         table.sort(&times);
     }
+    table.doubt(choice);
     Ok(table)
 }
 

@@ -3,8 +3,13 @@
 //! Owns the choice of edges, point masses and categories, and the noise of chunks. Values come in time
 //! order, one column at a time; the caller reads the file.
 
+mod classes;
+
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
+pub use self::classes::CLASSES_MAX;
 use super::baseline::{FeatureFile, KindWord, Noise};
 use super::distance::psi;
 use super::groups::Groups;
@@ -21,6 +26,8 @@ const ABSENT: u32 = u32::MAX;
 const BEYOND: u32 = u32::MAX - 1;
 /// The chunks below which their noise says nothing.
 const CHUNKS_MIN: usize = 5;
+/// What a text that is told apart takes beside its bytes.
+const TEXT_BYTES: usize = 64;
 
 /// How a feature is cut.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,7 +47,7 @@ impl Default for Options {
 }
 
 /// The values of one feature, in time order.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Column {
     /// Numbers.
     Numbers(Numbers),
@@ -51,7 +58,7 @@ pub enum Column {
 }
 
 /// A column of numbers.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Numbers {
     /// NaN where the value was absent or not a number.
     values: Vec<f32>,
@@ -59,14 +66,14 @@ pub struct Numbers {
 }
 
 /// A column of texts.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Texts {
     codes: Vec<u32>,
     known: BTreeMap<Box<str>, u32>,
 }
 
 /// A column of truth values.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Truths {
     values: Vec<Option<bool>>,
 }
@@ -82,16 +89,27 @@ impl Numbers {
 impl Texts {
     /// Adds a value.
     pub fn push(&mut self, value: Option<&str>) {
+        let mut room = usize::MAX;
+        self.push_within(value, &mut room);
+    }
+
+    /// Adds a value. A text that was not there before takes of `room` the bytes that it needs; where those are too few,
+    /// it is not told from others.
+    fn push_within(&mut self, value: Option<&str>, room: &mut usize) {
         let code = match value {
             None => ABSENT,
             Some(text) => match self.known.get(text) {
                 Some(&code) => code,
                 None if self.known.len() >= TEXTS_MAX || text.len() > NAME_BYTES_MAX => BEYOND,
-                None => {
-                    let code = self.known.len() as u32;
-                    self.known.insert(text.into(), code);
-                    code
-                }
+                None => match room.checked_sub(text.len() + TEXT_BYTES) {
+                    None => BEYOND,
+                    Some(left) => {
+                        *room = left;
+                        let code = self.known.len() as u32;
+                        self.known.insert(text.into(), code);
+                        code
+                    }
+                },
             },
         };
         self.codes.push(code);
@@ -117,16 +135,27 @@ impl Column {
 
     /// Adds a value as a request would have it. One of another type counts as absent.
     pub fn push(&mut self, value: Value<'_>) {
+        let mut room = usize::MAX;
+        self.push_within(value, &mut room);
+    }
+
+    /// Adds a value as [`Self::push`] does. Of `room` a text takes its bytes where it was not there before; where they
+    /// are too few it counts as one of those without a name.
+    pub fn push_within(&mut self, value: Value<'_>, room: &mut usize) {
         match (self, value) {
             (Self::Numbers(numbers), Value::Number(number)) => numbers.push(Some(number)),
             (Self::Numbers(numbers), Value::Integer(integer)) => numbers.push(Some(integer as f64)),
             (Self::Numbers(numbers), _) => numbers.push(None),
-            (Self::Texts(texts), Value::Text(text)) => texts.push(Some(text)),
-            (Self::Texts(texts), Value::Integer(integer)) => texts.push(Some(&integer.to_string())),
-            (Self::Texts(texts), Value::Number(number)) if number.fract() == 0.0 => {
-                texts.push(Some(&(number as i64).to_string()));
+            (Self::Texts(texts), Value::Text(text)) => texts.push_within(Some(text), room),
+            (Self::Texts(texts), Value::Integer(integer)) => {
+                texts.push_within(Some(&integer.to_string()), room);
             }
-            (Self::Texts(texts), Value::Boolean(truth)) => texts.push(Some(&truth.to_string())),
+            (Self::Texts(texts), Value::Number(number)) if number.fract() == 0.0 => {
+                texts.push_within(Some(&(number as i64).to_string()), room);
+            }
+            (Self::Texts(texts), Value::Boolean(truth)) => {
+                texts.push_within(Some(&truth.to_string()), room);
+            }
             (Self::Texts(texts), _) => texts.push(None),
             (Self::Truths(truths), Value::Boolean(truth)) => truths.push(Some(truth)),
             (Self::Truths(truths), Value::Integer(integer @ 0..=1)) => {
@@ -167,6 +196,53 @@ impl Column {
     /// Whether nothing was added.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The bytes that the values take, about.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Numbers(numbers) => size_of_val(numbers.values.as_slice()),
+            Self::Texts(texts) => {
+                let known = texts.known.keys().map(|text| text.len() + TEXT_BYTES);
+                size_of_val(texts.codes.as_slice()) + known.sum::<usize>()
+            }
+            Self::Truths(truths) => size_of_val(truths.values.as_slice()),
+        }
+    }
+
+    /// Whether the parts fit each other: not always so of what was read.
+    pub fn is_sound(&self) -> bool {
+        match self {
+            Self::Numbers(numbers) => {
+                let none = numbers.values.iter().filter(|number| number.is_nan()).count() as u64;
+                numbers.missing <= none
+            }
+            Self::Texts(texts) => {
+                let count = texts.known.len();
+                let is_code = |code: &u32| (*code as usize) < count;
+                let is_one = |code: &u32| matches!(*code, ABSENT | BEYOND) || is_code(code);
+                texts.codes.iter().all(is_one) && texts.known.values().all(is_code)
+            }
+            Self::Truths(_) => true,
+        }
+    }
+
+    /// How many different texts there are, and one of them; `None` where there are none.
+    pub fn different(&self) -> Option<(usize, &str)> {
+        match self {
+            Self::Texts(texts) => Some((texts.known.len(), texts.known.keys().next()?)),
+            Self::Numbers(_) | Self::Truths(_) => None,
+        }
+    }
+
+    /// How many numbers lie outside of `from` to `to`, and one of them.
+    pub fn outside(&self, from: f64, to: f64) -> (usize, Option<f64>) {
+        let Self::Numbers(numbers) = self else { return (0, None) };
+        let range = single(from)..=single(to);
+        let is_outside = |number: &&f32| number.is_finite() && !range.contains(number);
+        let mut all = numbers.values.iter().filter(is_outside);
+        let first = all.next().map(|number| f64::from(*number));
+        (usize::from(first.is_some()) + all.count(), first)
     }
 
     /// The feature of a baseline that these values make.

@@ -21,6 +21,7 @@ mod error;
 use std::collections::BTreeSet;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
 
 pub use self::categories::Categories;
@@ -100,7 +101,7 @@ pub enum Place {
 }
 
 /// Whether a feature goes into the model or comes out of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Role {
     /// Part of the request.
     Input,

@@ -1,8 +1,7 @@
-//! What can be said of values against a baseline: the shape of the schema, and the shares of classes.
+//! What can be said of values against a baseline: the shape of the schema, and where they lie.
 //!
 //! Owns these readings, and that of the judge's verdicts about drift, which take many windows together.
 
-use crate::domain::spec::AlarmLimits;
 use crate::domain::stats::alarm::{Evidence, FINDINGS_MAX, Finding, Reading, Rule};
 use crate::domain::stats::baseline::{Baseline, Origin, Reference};
 use crate::domain::stats::counts::{Counts, FeatureCounts};
@@ -11,11 +10,11 @@ use crate::domain::stats::drift::docket::Judgement;
 use crate::domain::stats::drift::report::FeatureReport;
 use crate::domain::stats::groups::expected_unknown;
 use crate::domain::stats::layout::{Feature, FeatureKind, Guard, Role};
-use crate::domain::stats::rate_band::{CHANCE, Place, place_share, shape_limit, share_band};
+use crate::domain::stats::rate_band::{CHANCE, shape_limit};
 use crate::domain::stats::two_by_two::{Tally, score_above};
 use crate::domain::stats::verdict::Outcome;
 
-use super::traffic::{float, minutes, share};
+use super::traffic::{float, minutes};
 use crate::monitor::Standing;
 
 /// What a value is instead of one. Missing and not a number are one thing: which of the two a client sends for what
@@ -99,73 +98,6 @@ fn usual_of(reference: &Reference, guard: Guard) -> f64 {
     }
 }
 
-/// A class that is predicted far more often, or less often, than in the baseline.
-pub(super) fn class_share(
-    baseline: &Baseline,
-    counts: &Counts,
-    limits: &AlarmLimits,
-    rule: &Rule,
-    minute: u64,
-) -> Reading {
-    let features = baseline.layout().features();
-    let outputs = features.iter().zip(baseline.references()).zip(counts.features());
-    let classes = outputs.filter(|((feature, _), _)| {
-        feature.role() == Role::Output && !matches!(feature.kind(), FeatureKind::Numeric(_))
-    });
-    let mut findings = Vec::new();
-    let mut enough = 0;
-    for ((feature, reference), seen) in classes {
-        if seen.valid() < rule.samples {
-            continue;
-        }
-        enough = enough.max(seen.valid());
-        findings.extend(classes_of(feature, reference, seen, limits, rule));
-    }
-    let definition = format!(
-        "the share of a class among predictions in {} minutes, against {} times its odds in the baseline",
-        rule.window, limits.class_factor
-    );
-    verdict(findings, enough, &definition, rule, minute)
-}
-
-/// The classes of one output that lie outside of their bands, with the bounds on their chances.
-fn classes_of(
-    feature: &Feature,
-    reference: &Reference,
-    seen: &FeatureCounts,
-    limits: &AlarmLimits,
-    rule: &Rule,
-) -> Vec<(f64, Finding)> {
-    let n = seen.valid();
-    let m = whole(reference.total());
-    let factor = f64::from(limits.class_factor);
-    // Two sides of every class.
-    let chance = CHANCE / (2.0 * float(feature.bins().max(1) as u64));
-    let bins = seen.bins().iter().zip(reference.counts()).enumerate();
-    let others = match feature.kind() {
-        FeatureKind::Categorical(categories) => Some(categories.values().len()),
-        FeatureKind::Boolean | FeatureKind::Numeric(_) => None,
-    };
-    let class = |(bin, (count, usual)): (usize, (&u64, &f64))| {
-        // Of classes without a name come more than the baseline happens to have.
-        let usual = match others == Some(bin) {
-            true => expected_unknown(reference.counts()),
-            false => usual / reference.total().max(1.0),
-        };
-        let (low, high) = share_band(usual, m, factor);
-        let (p, limit) = match place_share(*count, n, usual, m, factor, rule.samples, chance) {
-            Place::Above(p) => (p, high),
-            Place::Below(p) => (p, low),
-            Place::Within | Place::Unknown => return None,
-        };
-        let value = share(*count, n);
-        let what = format!("{:.2} % instead of {:.2} %", value * 100.0, usual * 100.0);
-        let subject = format!("{}={}", feature.name(), name_of(feature, bin));
-        Some((p, Finding { subject, what, value, limit }))
-    };
-    bins.filter_map(class).collect()
-}
-
 /// A version whose values are looked at and that has nothing to hold them against.
 pub(super) fn baseline_missing(
     standing: Option<&Standing>,
@@ -212,7 +144,7 @@ pub(super) fn name_of(feature: &Feature, bin: usize) -> &str {
 }
 
 /// A reading from findings and the bounds on their chances; `samples` is 0 where nothing could be decided.
-fn verdict(
+pub(super) fn verdict(
     mut findings: Vec<(f64, Finding)>,
     samples: u64,
     definition: &str,
@@ -329,12 +261,12 @@ pub(super) fn any_of<'a>(readings: impl Iterator<Item = (&'a str, Reading)>) -> 
     clippy::cast_sign_loss,
     reason = "a count, which is neither negative nor beyond 2^53"
 )]
-const fn whole(count: f64) -> u64 {
+pub(super) const fn whole(count: f64) -> u64 {
     count as u64
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::domain::spec::AlarmRules;
     use crate::domain::stats::alarm::AlarmKind;
@@ -379,11 +311,6 @@ mod tests {
         schema_shape(&baseline(), &[counts], &names, &rule(AlarmKind::SchemaShape), 100)
     }
 
-    fn classes(counts: &Counts) -> Reading {
-        let limits = AlarmLimits::default();
-        class_share(&baseline(), counts, &limits, &rule(AlarmKind::ClassShare), 100)
-    }
-
     fn subjects(reading: &Reading) -> Vec<&str> {
         match reading {
             Reading::Bad(evidence) => {
@@ -396,9 +323,9 @@ mod tests {
     #[test]
     fn traffic_as_in_the_baseline_is_good_and_a_little_of_it_is_insufficient() {
         let good = counts((0..2000).map(|at| row(at, 10)));
-        assert_eq!((shape(&good), classes(&good)), (Reading::Good, Reading::Good));
+        assert_eq!(shape(&good), Reading::Good);
         let few = counts((0..50).map(|at| row(at, 10)));
-        assert_eq!((shape(&few), classes(&few)), (Reading::Insufficient, Reading::Insufficient));
+        assert_eq!(shape(&few), Reading::Insufficient);
     }
 
     #[test]
@@ -482,18 +409,8 @@ mod tests {
         assert!(matches!(look(&Standing::Absent, 500), Reading::Bad(_)));
     }
 
-    #[test]
-    fn a_class_that_never_comes_or_floods_is_named() {
-        let never = counts((1..2001).map(|at| row(at, 5000)));
-        assert_eq!(subjects(&classes(&never)), ["class=no", "class=yes"]);
-        let flood = counts((0..2000).map(|at| row(at, 1)));
-        assert_eq!(subjects(&classes(&flood)).len(), 2);
-        let twice = counts((0..2000).map(|at| row(at, 5)));
-        assert_eq!(classes(&twice), Reading::Good);
-    }
-
     /// Of 2000 rows, 160 had a value that came once: as many will be unknown of any other 2000.
-    fn long_tail(role: &str) -> Baseline {
+    pub(in crate::monitor::alarms) fn long_tail(role: &str) -> Baseline {
         let values: Vec<String> = (0..162).map(|at| format!("m{at}")).collect();
         let mass: Vec<f64> =
             [1000.0, 840.0].into_iter().chain([1.0; 160]).map(|n| n / 2000.0).collect();
@@ -505,7 +422,7 @@ mod tests {
     }
 
     /// Counts in which one value of so many is new, and the others are as in the baseline.
-    fn news(baseline: &Baseline, every: u32) -> Counts {
+    pub(in crate::monitor::alarms) fn news(baseline: &Baseline, every: u32) -> Counts {
         let mut counts = Counts::new(std::sync::Arc::clone(baseline.layout()));
         for at in 0..4000_u32 {
             let new = format!("new {at}");
@@ -525,16 +442,5 @@ mod tests {
         };
         assert_eq!(look(12), Reading::Good, "a twelfth is unknown, as by Good and Turing");
         assert!(matches!(look(4), Reading::Bad(_)), "a quarter is not");
-    }
-
-    #[test]
-    fn classes_that_a_baseline_happens_not_to_have_are_no_flood() {
-        let baseline = long_tail("outputs");
-        let look = |every: u32| {
-            let (counts, limits) = (news(&baseline, every), AlarmLimits::default());
-            class_share(&baseline, &counts, &limits, &rule(AlarmKind::ClassShare), 60)
-        };
-        assert_eq!(look(12), Reading::Good, "a twelfth is unknown, as by Good and Turing");
-        assert_eq!(subjects(&look(2)), ["merchant=(other)"], "a half is not");
     }
 }

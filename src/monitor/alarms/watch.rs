@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use super::call;
+use super::classes::{self, Counted};
 use super::labelled::{self, Coverage};
 use super::ledger::Ledger;
 use super::log_lag::LogSight;
@@ -16,7 +17,7 @@ use super::rejections;
 use super::traffic;
 use super::values;
 use crate::domain::ids::ModelName;
-use crate::domain::spec::{AlarmRules, Intent};
+use crate::domain::spec::{AlarmLimits, AlarmRules, Intent};
 use crate::domain::stats::alarm::{AlarmKey, AlarmKind, Evidence, Reading, Rule, Watch};
 use crate::domain::stats::baseline::Baseline;
 use crate::domain::stats::counts::Counts;
@@ -328,17 +329,31 @@ impl Sight<'_> {
             let names = |feature| self.reader.strangers(key, layout, feature);
             values::schema_shape(baseline, &blocks, &names, rule, self.now())
         });
-        let mut against = |alarm, read: &mut dyn FnMut(&Baseline, &Counts, &Rule) -> Reading| {
-            look(alarm, &mut |rule| {
-                let Some(baseline) = baseline else { return Reading::Insufficient };
-                let counts = self.sum(std::slice::from_ref(key), rule.window);
-                let counts = counts.values_by(baseline.layout().hash());
-                counts.map_or(Reading::Insufficient, |counts| read(baseline, counts, rule))
-            });
-        };
-        against(AlarmKind::ClassShare, &mut |baseline, counts, rule| {
-            values::class_share(baseline, counts, &rules.limits, rule, self.now())
+        look(AlarmKind::ClassShare, &mut |rule| {
+            let Some(baseline) = baseline else { return Reading::Insufficient };
+            self.classes(key, baseline, &rules.limits, rule)
         });
+    }
+
+    /// The shares of classes of one version, in the window of the rule and in the minutes of the last hour.
+    fn classes(
+        &self,
+        key: &VersionKey,
+        baseline: &Baseline,
+        limits: &AlarmLimits,
+        rule: &Rule,
+    ) -> Reading {
+        let hash = baseline.layout().hash();
+        let (window, hour) = (self.windows(key, rule.window), self.windows(key, HOUR));
+        let ago = |window: &Window| self.minute.0.saturating_sub(window.start.0);
+        let counted = Counted {
+            window: window.iter().filter_map(|window| window.counts.values_by(hash)).collect(),
+            minutes: hour
+                .iter()
+                .filter_map(|window| Some((ago(window), window.counts.values_by(hash)?)))
+                .collect(),
+        };
+        classes::class_share(baseline, &counted, limits, rule, self.now())
     }
 
     /// What each version refuses. What is usual is told by all of them together: a new version that refuses what the old

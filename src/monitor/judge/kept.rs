@@ -15,6 +15,7 @@ use crate::domain::ids::{ModelName, VersionName};
 use crate::domain::stats::drift::docket::SavedDocket;
 use crate::domain::stats::window::{Minute, WindowLength};
 use crate::monitor::disk::write_whole;
+use crate::monitor::sealed::{SealError, seal, unseal};
 use crate::monitor::store::VersionKey;
 
 /// What a file begins with. The number is the form's.
@@ -64,8 +65,8 @@ pub(super) struct Kept {
 enum KeptError {
     #[error("it cannot be read: {0}")]
     Read(#[from] io::Error),
-    #[error("it is damaged, or was written by another version of the program")]
-    Damaged,
+    #[error(transparent)]
+    Seal(#[from] SealError),
 }
 
 impl Kept {
@@ -78,7 +79,9 @@ impl Kept {
     pub(super) fn read(&mut self, terms: Terms) {
         let file = match fs::read(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-            read => read.map_err(KeptError::from).and_then(|bytes| decode(&bytes)),
+            read => {
+                read.map_err(KeptError::from).and_then(|bytes| Ok(unseal::<File>(MAGIC, &bytes)?))
+            }
         };
         match file {
             Ok(file) if file.terms == terms => {
@@ -115,25 +118,10 @@ impl Kept {
     pub(super) fn write(&mut self, terms: Terms, open: Minute, mut versions: Vec<Saved>) {
         self.waiting.retain(|_, saved| saved.docket.next().plus(WAITING_MINUTES) > open);
         versions.extend(self.waiting.values().cloned());
-        let bytes = encode(&File { terms, versions });
+        let bytes = seal(MAGIC, &File { terms, versions });
         let written = bytes.map_or(Ok(()), |bytes| write_whole(&self.path, &bytes));
         if let Err(error) = written {
             tracing::error!(path = %self.path.display(), %error, "evidence about drift cannot be kept: a restart forgets what is older than its windows");
         }
     }
-}
-
-fn encode(file: &File) -> Option<Vec<u8>> {
-    let mut bytes = postcard::to_extend(file, MAGIC.to_vec()).ok()?;
-    bytes.extend(crc32c::crc32c(&bytes).to_le_bytes());
-    Some(bytes)
-}
-
-fn decode(bytes: &[u8]) -> Result<File, KeptError> {
-    let (body, checksum) = bytes.split_last_chunk::<4>().ok_or(KeptError::Damaged)?;
-    let rest = body.strip_prefix(MAGIC).ok_or(KeptError::Damaged)?;
-    if crc32c::crc32c(body) != u32::from_le_bytes(*checksum) {
-        return Err(KeptError::Damaged);
-    }
-    postcard::from_bytes(rest).map_err(|_bad| KeptError::Damaged)
 }

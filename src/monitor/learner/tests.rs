@@ -90,7 +90,7 @@ fn exchange() -> impl Strategy<Value = Exchange> {
 fn learned(exchanges: &[Exchange], strict: bool) -> Baseline {
     let mut learner = Learner::default();
     exchanges.iter().for_each(|one| learner.learn(&one.values(), &tensors(), strict));
-    learner.finish(&key(), None).expect("a sound baseline").1
+    learner.finish(&key(), None, &[]).expect("a sound baseline").1
 }
 
 proptest! {
@@ -150,7 +150,7 @@ fn a_name_that_no_layout_takes_does_not_cost_the_baseline() {
     let cells = |n| Part::of_cells(Role::Input, n, 1, vec![Cell::Integer(7)]);
     let values = Values { parts: [0, 1, 2].map(cells).into_iter().collect() };
     learner.learn(&values, &[inputs, Vec::new()], true);
-    let (file, baseline) = learner.finish(&key(), None).expect("a sound baseline");
+    let (file, baseline) = learner.finish(&key(), None, &[]).expect("a sound baseline");
     let names: Vec<_> = baseline.layout().features().iter().map(|feature| feature.name()).collect();
     assert_eq!((names, file.features.len()), (vec!["a"], 1));
 }
@@ -169,4 +169,99 @@ fn a_column_is_bounded_whatever_one_exchange_has() {
         learner.learn(&one.values(), &tensors(), true);
         assert!(learner.rows() <= VALUES_MAX);
     }
+}
+
+/// One exchange in which each of some inputs has one cell.
+fn wide(cells: impl IntoIterator<Item = Cell>) -> Values {
+    let part = |(at, cell)| Part::of_cells(Role::Input, at, 1, vec![cell]);
+    Values { parts: (0..).zip(cells).map(part).collect() }
+}
+
+fn columns(count: usize) -> Tensors {
+    let about = |at: usize| TensorAbout {
+        name: format!("column {at}"),
+        columns: Vec::new(),
+        width: Some(1),
+    };
+    [(0..count).map(about).collect(), Vec::new()]
+}
+
+#[test]
+fn columns_that_never_show_a_type_take_no_memory_for_their_values() {
+    let (tensors, mut learner) = (columns(FEATURES_MAX), Learner::default());
+    for at in 0..ROWS {
+        let cell = |_| if at % 2 == 0 { Cell::Missing } else { Cell::Number(f64::NAN) };
+        learner.learn(&wide((0..FEATURES_MAX).map(cell)), &tensors, true);
+    }
+    assert!(learner.is_full());
+    assert_eq!(learner.bytes(), FEATURES_MAX * COLUMN_BYTES);
+    // Once one does, what came before counts as it was.
+    let mut learner = Learner::default();
+    let cells = [Cell::Missing, Cell::Number(f64::NAN), Cell::Wrong, Cell::Number(1.0)];
+    for cell in cells {
+        learner.learn(&wide([cell]), &columns(1), true);
+    }
+    let (file, _) = learner.finish(&key(), None, &[]).expect("a sound baseline");
+    assert_eq!((file.features[0].missing, file.features[0].nan), (0.5, 0.25));
+}
+
+#[test]
+fn no_traffic_takes_more_memory_than_it_may() {
+    let (tensors, mut learner) = (columns(FEATURES_MAX + 50), Learner::default());
+    for at in 0..ROWS / 4 {
+        let text = |column| Cell::Text(format!("{at:0>150} {column:0>90}").into());
+        learner.learn(&wide((0..FEATURES_MAX + 50).map(text)), &tensors, true);
+        assert!(learner.bytes() <= BYTES_MAX, "{} bytes after {at}", learner.bytes());
+    }
+    let rest = ROWS - ROWS / 4;
+    (0..rest).for_each(|_| learner.learn(&wide([Cell::Text("last".into())]), &tensors, true));
+    assert!(learner.is_full() && learner.bytes() <= BYTES_MAX);
+    let (file, _) = learner.finish(&key(), None, &[]).expect("a sound baseline");
+    assert_eq!(file.features.len(), FEATURES_MAX);
+    assert!(file.features[0].other.expect("a category") > 0.5, "what came late has no name");
+}
+
+#[test]
+fn outputs_that_are_a_few_whole_numbers_are_classes() {
+    let kinds = |classes: &[String]| {
+        let mut learner = Learner::default();
+        for at in 0..ROWS {
+            let few = i64::try_from(at % 3).expect("it fits");
+            let many = i64::try_from(at % 40).expect("it fits");
+            let part = |role, tensor, width, cells| Part::of_cells(role, tensor, width, cells);
+            let parts = [
+                part(Role::Input, 0, 1, vec![Cell::Integer(few)]),
+                // One score is 1, and all others are 0: margin and top score are whole numbers.
+                part(
+                    Role::Output,
+                    0,
+                    3,
+                    (0..3).map(|it| Cell::Integer(i64::from(it == few))).collect(),
+                ),
+                part(Role::Output, 1, 1, vec![Cell::Integer(many)]),
+                part(Role::Output, 2, 1, vec![Cell::Number(few as f64)]),
+            ];
+            let mut tensors = tensors();
+            tensors[1].push(TensorAbout {
+                name: "r".to_owned(),
+                columns: Vec::new(),
+                width: Some(1),
+            });
+            learner.learn(&Values { parts: parts.into_iter().collect() }, &tensors, true);
+        }
+        let (file, _) = learner.finish(&key(), None, classes).expect("a sound baseline");
+        let all = file.features.into_iter().chain(file.outputs);
+        all.map(|it| (it.name, it.kind)).collect::<BTreeMap<_, _>>()
+    };
+    let found = kinds(&[]);
+    let of = |kind| {
+        let own = found.iter().filter(move |(_, it)| **it == kind);
+        own.map(|(name, _)| name.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!(of(KindWord::Categorical), ["p.top_class", "r"]);
+    assert_eq!(of(KindWord::Numeric), ["a", "p.entropy", "p.margin", "p.top_score", "q"]);
+    // Numbers that the configuration names as classes may be more.
+    let named: Vec<String> = (0..40).map(|class| class.to_string()).collect();
+    assert_eq!(kinds(&named)["q"], KindWord::Categorical);
+    assert_eq!(kinds(&named[..39])["q"], KindWord::Numeric);
 }

@@ -101,7 +101,7 @@ fn a_version_on_trial_loses_no_count_while_its_champion_has_no_baseline() {
 #[test]
 fn a_baseline_that_is_refused_is_read_and_told_once() {
     let mut pair = Pair::new();
-    let path = pair.references.kept_path(&key("v2"));
+    let path = pair.references.shelf.baseline(&key("v2"));
     crate::monitor::disk::write_whole(&path, b"{}").expect("it is written");
     pair.settle();
     assert_eq!(pair.standing("v2").as_str(), "refused");
