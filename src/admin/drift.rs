@@ -203,6 +203,7 @@ pub(super) fn metrics(reader: &MonitorReader, out: &mut String) {
         ("pointsman_feature_wasserstein_upper", number(&|report| Some(w1(report)?.upper))),
         ("pointsman_feature_values", number(&|report| Some(report.measured.n as f64))),
         ("pointsman_feature_missing_ratio", number(&missing)),
+        ("pointsman_feature_factor", number(&|report| Some(report.scaled?.change.factor))),
         ("pointsman_feature_breach", number(&|report| Some(f64::from(report.verdict.is_breach())))),
     ] {
         Registry::gauges(name, &values, out);

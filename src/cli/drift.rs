@@ -95,7 +95,13 @@ fn lines(version: &Value) -> Vec<String> {
         let roles: Vec<String> = roles.iter().map(said).collect();
         lines.push(format!("taken together: {}", roles.join(", ")));
     }
-    lines.extend(table(version["features"].as_array().map(Vec::as_slice).unwrap_or_default()));
+    let features = version["features"].as_array().map(Vec::as_slice).unwrap_or_default();
+    lines.extend(table(features));
+    let changed = features.iter().filter_map(|feature| {
+        let sentence = feature["change"]["sentence"].as_str()?;
+        Some(format!("{}: {sentence}", printable(&text(&feature["name"]))))
+    });
+    lines.extend(changed);
     lines
 }
 

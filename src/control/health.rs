@@ -93,7 +93,7 @@ pub struct View {
     pub baseline: Option<Arc<Baseline>>,
     /// What was last concluded about drift.
     pub judgement: Option<Arc<Judgement>>,
-    /// Metrics on labels.
+    /// Metrics of predictions whose labels have had the time to come; none while it is not known how long that takes.
     pub quality: Vec<Metric>,
     /// The accuracy that scores let expect, and how many there are.
     pub estimate: Option<(Estimate, u64)>,
@@ -111,12 +111,15 @@ impl View {
         let open = monitor.open();
         let windows = monitor.windows(key, WindowLength::Minute);
         let newer = windows.into_iter().filter(|window| window.start >= since);
+        // Labels of errors may come before the others do: of young predictions they say nothing.
+        let last = Minute(open.0.saturating_sub(1));
+        let matured = quality.matured(key, rules.label_minutes, last);
         Self {
             minutes: newer.collect(),
             open,
             baseline: monitor.baseline(key),
             judgement: monitor.judgement(key),
-            quality: quality.recent(key, rules.label_minutes, open),
+            quality: matured.map(|matured| matured.metrics).unwrap_or_default(),
             estimate: quality.expected_accuracy(key, rules.label_minutes, open),
         }
     }
@@ -375,7 +378,8 @@ fn labelled(
         crossed: bad == Some(true) && sequence,
         samples: metric.n,
         detail: format!(
-            "{} {:.4} of {} labelled predictions, at most {:.4}; at least {floor:.4} is wanted",
+            "{} {:.4} of {} labelled predictions whose labels have had the time to come, at most {:.4}; at least \
+             {floor:.4} is wanted",
             metric.name,
             metric.value,
             metric.n,

@@ -23,6 +23,8 @@ mod ledger;
 mod log_lag;
 mod lost_labels;
 mod rejections;
+#[cfg(test)]
+mod simulation;
 mod told;
 mod traffic;
 mod values;

@@ -13,6 +13,7 @@ mod checkpoint;
 mod follow;
 mod ledger;
 mod look;
+mod mature;
 mod report;
 mod series;
 mod state;

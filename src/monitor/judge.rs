@@ -21,6 +21,7 @@ use crate::domain::spec::DriftSpec;
 use crate::domain::stats::baseline::Baseline;
 use crate::domain::stats::drift::Policy;
 use crate::domain::stats::drift::docket::{Docket, Judgement};
+use crate::domain::stats::drift::scale::units;
 use crate::domain::stats::verdict::Outcome;
 use crate::domain::stats::window::{Minute, WindowLength};
 
@@ -166,7 +167,8 @@ fn tell(key: &VersionKey, before: Option<&Judgement>, now: &Judgement) {
         let evidence = &report.verdict.evidence;
         let (psi, margin, n) = (report.measured.psi, evidence.margin, report.measured.n);
         if is == Outcome::Breach {
-            tracing::warn!(version = %key, feature = name, psi, margin, n, p = report.measured.p, "a feature has drifted from its baseline");
+            let change = report.change().map(units::sentence);
+            tracing::warn!(version = %key, feature = name, psi, margin, n, p = report.measured.p, change, "a feature has drifted from its baseline");
         } else {
             tracing::info!(version = %key, feature = name, psi, margin, n, "a feature is as its baseline again");
         }

@@ -9,6 +9,8 @@ use crate::domain::stats::baseline::Baseline;
 use crate::domain::stats::distance;
 use crate::domain::stats::drift::docket::Judgement;
 use crate::domain::stats::drift::report::FeatureReport;
+use crate::domain::stats::drift::scale::units;
+use crate::domain::stats::drift::scale::watch::Scaled;
 use crate::domain::stats::drift::yardstick::Measured;
 use crate::domain::stats::interval::{
     Interval, KOLMOGOROV_SMIRNOV_DEFINITION, WASSERSTEIN_DEFINITION,
@@ -136,5 +138,28 @@ fn feature(baseline: &Baseline, report: &FeatureReport) -> Option<Value> {
         "guards": guards,
         "missing_in_baseline": reference.missing,
         "unknown": measured.unknown,
+        "change": report.change().map(|change| json!({
+            "factor": change.factor,
+            "offset": change.offset,
+            "units": units::named(change),
+            "sentence": units::sentence(change),
+        })),
+        "constant_factor": report.scaled.map(constant_factor),
     }))
+}
+
+/// A factor that was the same for days.
+fn constant_factor(scaled: Scaled) -> Value {
+    json!({
+        "factor": scaled.change.factor,
+        "ln_error": scaled.change.error,
+        "p": scaled.p,
+        "p_limit": scaled.p_limit,
+        "psi": scaled.psi.0,
+        "psi_left": scaled.psi.1,
+        "n": scaled.n,
+        "parts": scaled.parts,
+        "since": timestamp(scaled.minutes.0.start_us()),
+        "until": timestamp(scaled.minutes.1.start_us()),
+    })
 }

@@ -197,6 +197,7 @@ definitions! {
     gauge "pointsman_feature_wasserstein_upper", ["model", "version", "role", "feature"], "Wasserstein's distance is at most this.";
     gauge "pointsman_feature_values", ["model", "version", "role", "feature"], "Values of the last judged window.";
     gauge "pointsman_feature_missing_ratio", ["model", "version", "role", "feature"], "The share of values that were missing.";
+    gauge "pointsman_feature_factor", ["model", "version", "role", "feature"], "The constant factor between the values of the last three days and the baseline, where there is one.";
     gauge "pointsman_feature_breach", ["model", "version", "role", "feature"], "1 if the drift of the feature is in breach.";
     gauge "pointsman_monitor_baseline", ["model", "version"], "1 if a version has a baseline that it is held against.";
     gauge "pointsman_quality", ["model", "version", "metric"], "The quality of predictions that have their label, over the join window, and the share that has one (coverage).";

@@ -1,4 +1,5 @@
 use super::*;
+use crate::domain::ids::{ModelName, VersionName};
 use crate::domain::lifecycle::health::{Health, Level};
 use crate::domain::lifecycle::proof::{Found, Look};
 use crate::domain::lifecycle::time::Wall;
@@ -130,6 +131,24 @@ fn labels_below_the_pipelines_own_measure_decide() {
     let set = QualityFloors { accuracy: Some(0.5), ..none };
     assert_eq!(level(accuracy(0.85), set), Some(Level::Healthy));
     assert_eq!(level(Vec::new(), none), None);
+}
+
+#[test]
+fn quick_labels_that_are_mostly_errors_roll_nothing_back() {
+    let key = VersionKey { model: ModelName::new("m"), version: VersionName::new("v1") };
+    let floors = QualityFloors { accuracy: Some(0.7), ..QualityFloors::default() };
+    let rules = Rules { floors, samples: 20, ..rules() };
+    let told = |seconds: u64| {
+        let (monitor, quality) = QualityReader::of_quick_errors(seconds);
+        let view = View::read(&monitor, &quality, &key, &rules, Minute(0));
+        let told = Feed::new(Minute(0)).windows(&view, &rules, NOW);
+        told.into_iter().find(|(signal, _)| *signal == Signal::Labelled).map(|(_, window)| window)
+    };
+    // All that is labelled in the first half hour is an error; how late the others come is not known.
+    assert_eq!(told(1700), None);
+    let window = told(6 * 3600).expect("labels have had the time to come");
+    assert_eq!(window.bad, Some(false));
+    assert!(window.detail.starts_with("accuracy 0.8000 of "), "{}", window.detail);
 }
 
 #[test]

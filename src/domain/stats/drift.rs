@@ -11,6 +11,9 @@
 //!                                                                 └─▶ mean ─▶ detector of the role ─▶ verdict
 //! ```
 //!
+//! Beside it each number is asked whether one constant factor explains how it differs ([`scale`]): a change of units may be
+//! below any margin.
+//!
 //! The law: without drift beyond the margin, the expected number of windows up to a false alarm is at least
 //! [`Policy::windows`], over all features, roles and versions of a model together. Windows have to be independent for
 //! that; where they are not, [`Yardstick`] takes the noise that the pipeline measured into account.
@@ -18,12 +21,15 @@
 pub mod detector;
 pub mod docket;
 pub mod report;
+pub mod scale;
 pub mod yardstick;
 
 use std::sync::Arc;
 
 use self::detector::{Detector, Step, e_value};
 use self::report::{FeatureReport, Report, RoleReport, false_discoveries};
+use self::scale::Ruler;
+use self::scale::watch::Terms;
 use self::yardstick::Yardstick;
 use super::baseline::Baseline;
 use super::counts::{Counts, UnlikeLayouts};
@@ -33,6 +39,8 @@ use super::verdict::{Evidence, Outcome, Verdict};
 /// All windows are held against one finite reference and are not wholly independent; simulation asks
 /// for thresholds higher by this factor.
 const ONE_REFERENCE: f64 = 1.2;
+/// The parts of the budget that features, roles and constant factors have.
+const SHARES: [f64; 3] = [0.4, 0.4, 0.2];
 
 /// What is asked of drift detection.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -59,6 +67,8 @@ pub struct Drift {
     baseline: Arc<Baseline>,
     policy: Policy,
     yardsticks: Box<[Yardstick]>,
+    /// Of the numbers.
+    rulers: Box<[Option<Ruler>]>,
     features: Box<[Detector]>,
     roles: Vec<(Role, Detector)>,
     /// The score at which a feature alarms.
@@ -81,11 +91,14 @@ impl Drift {
             .filter(|role| features.iter().any(|feature| feature.role() == *role))
             .map(|role| (role, Detector::default()))
             .collect();
-        // Half of the budget is for the features, half for the roles.
-        let budget = 2.0 * ONE_REFERENCE * policy.windows.max(1.0);
+        let rulers = features.iter().zip(baseline.references());
+        let rulers = rulers.map(|(feature, reference)| Ruler::new(feature, reference)).collect();
+        let [of_features, of_roles, _] = SHARES;
+        let windows = ONE_REFERENCE * policy.windows.max(1.0);
         Self {
-            feature_threshold: budget * yardsticks.len().max(1) as f64,
-            role_threshold: budget * roles.len().max(1) as f64,
+            feature_threshold: windows / of_features * yardsticks.len().max(1) as f64,
+            role_threshold: windows / of_roles * roles.len().max(1) as f64,
+            rulers,
             features: vec![Detector::default(); yardsticks.len()].into(),
             yardsticks,
             roles,
@@ -102,6 +115,16 @@ impl Drift {
     /// What is asked.
     pub const fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// What the factor of a feature is held against, where it has one. `sharing` versions share the budget of the model.
+    pub fn terms(&self, index: usize, sharing: usize) -> Option<Terms<'_>> {
+        let ruler = self.rulers.get(index)?.as_ref()?;
+        let dispersion = self.yardsticks.get(index)?.dispersion();
+        let [.., of_factors] = SHARES;
+        let rulers = self.rulers.iter().flatten().count();
+        let among = (rulers * sharing.max(1)) as f64 * self.policy.windows.max(1.0);
+        Some(Terms { ruler, dispersion, p_window: of_factors / among })
     }
 
     /// The values from which on a window says something about every feature.
@@ -145,7 +168,10 @@ impl Drift {
                 outcome: outcome(step.as_ref(), detector),
                 evidence: yardstick.evidence(&measured, detector.score(), threshold),
             };
-            reports.push(FeatureReport { index, measured, verdict, is_discovery: false });
+            let ruler = self.rulers.get(index).and_then(Option::as_ref);
+            let change = ruler.filter(|_| verdict.is_breach()).and_then(|it| it.explain(counts));
+            let (is_discovery, scaled) = (false, None);
+            reports.push(FeatureReport { index, measured, verdict, is_discovery, change, scaled });
         }
         let ps: Vec<Option<f64>> = reports.iter().map(|report| report.measured.p).collect();
         for (report, is_discovery) in

@@ -119,6 +119,12 @@ impl Groups {
         (VALUES_PER_GROUP * self.used).max(VALUES_MIN)
     }
 
+    /// The last bin of each group but the last one, where groups are bins in a row: those of a number.
+    pub fn ends(&self) -> impl Iterator<Item = usize> {
+        let pairs = self.of_bin.iter().zip(self.of_bin.iter().skip(1)).enumerate();
+        pairs.filter(|(_, (group, next))| group != next).map(|(bin, _)| bin)
+    }
+
     /// The counts of bins, added up.
     pub fn sum<T: Copy>(&self, bins: &[T], as_count: impl Fn(T) -> f64) -> Vec<f64> {
         let mut sums = vec![0.0; self.len];

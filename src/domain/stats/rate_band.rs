@@ -100,6 +100,33 @@ pub fn share_band(usual: f64, usual_n: u64, factor: f64) -> (f64, f64) {
     (share(odds / factor), share(odds * factor))
 }
 
+/// By how much a share that comes in must have fallen to be told, or by half of it where it is small: next to all or
+/// nothing, a factor of the odds is next to no difference.
+const FALL: f64 = 0.05;
+
+/// Places a share of `k` of `n` below the usual one, with `factor` times lower odds and [`FALL`] within.
+pub fn place_fall(
+    k: u64,
+    n: u64,
+    (usual, usual_n): (f64, u64),
+    factor: f64,
+    samples: u64,
+) -> Place {
+    if n < samples {
+        return Place::Unknown;
+    }
+    match at_most_bound(k, n, fall_limit(usual, usual_n, factor)) {
+        p if p <= CHANCE => Place::Below(p),
+        _ => Place::Within,
+    }
+}
+
+/// The limit of [`place_fall`].
+pub fn fall_limit(usual: f64, usual_n: u64, factor: f64) -> f64 {
+    let (low, _) = share_band(usual, usual_n, factor);
+    low.min((usual - FALL).max(usual / 2.0))
+}
+
 /// How many times the odds of the baseline a share of values without their usual shape may be, and by how much it may
 /// be larger. A point null would be rejected by any difference once there is enough traffic; what is asked is whether a
 /// field has changed its shape.
@@ -195,6 +222,19 @@ mod tests {
             matches!(place_count(200, (0, 0), 4.0, 100), Place::Above(_)),
             "as if from nowhere"
         );
+    }
+
+    #[test]
+    fn a_fall_from_all_is_told_from_five_points_on_and_one_of_a_few_by_half() {
+        // 144 of 150 where all of 870 were: with a factor alone, the limit would be .998.
+        assert_eq!(place_fall(144, 150, (1.0, 870), 2.0, 100), Place::Within);
+        assert!(fall_limit(1.0, 870, 2.0) <= 0.95);
+        assert!(matches!(place_fall(800, 1000, (1.0, 870), 2.0, 100), Place::Below(_)));
+        // The odds are what counts in the middle, and half of the share at the end.
+        assert!((fall_limit(0.5, 100_000, 2.0) - 1.0 / 3.0).abs() < 1e-4);
+        assert!((fall_limit(0.02, 100_000, 2.0) - 0.01).abs() < 1e-9);
+        assert!(matches!(place_fall(0, 5000, (0.02, 100_000), 2.0, 100), Place::Below(_)));
+        assert_eq!(place_fall(0, 99, (1.0, 870), 2.0, 100), Place::Unknown);
     }
 
     #[test]

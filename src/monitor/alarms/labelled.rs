@@ -3,6 +3,8 @@
 //! Owns this reading, and that of the detector on the errors. Metrics and their intervals come from the join of labels;
 //! a bound is broken only where the whole interval lies beyond it, so that a few unlucky predictions are no alarm.
 
+use jiff::Timestamp;
+
 use super::traffic::{float, minutes};
 use crate::domain::spec::AlarmLimits;
 use crate::domain::stats::alarm::{Evidence, FINDINGS_MAX, Finding, Reading, Rule};
@@ -76,19 +78,19 @@ pub(super) fn error_change(changes: &[ErrorChange], rule: &Rule, minute: u64) ->
         subject: change.detector.to_owned(),
         what: match change.errors {
             Some((before, now)) => format!(
-                "errors from {:.2} % to {:.2} %, at label {}",
+                "errors from {:.2} % to {:.2} %, {}",
                 before * 100.0,
                 now * 100.0,
-                change.labels
+                place(change)
             ),
-            None => format!("a change at label {}", change.labels),
+            None => format!("a change {}", place(change)),
         },
         value: change.errors.map_or(0.0, |(_, now)| now),
         limit: change.errors.map_or(0.0, |(before, _)| before),
     };
     Reading::Bad(Evidence {
-        definition: "the share of errors among labels in the order in which they came, after a change that the \
-                     detector has seen, against the share before it"
+        definition: "the share of errors among predictions in the order in which they were made, each once its labels have \
+                     had the time to come, after a change that the detector has seen, against the share before it"
             .to_owned(),
         value: now,
         limit: before,
@@ -97,6 +99,13 @@ pub(super) fn error_change(changes: &[ErrorChange], rule: &Rule, minute: u64) ->
         p: None,
         findings: worse.iter().take(FINDINGS_MAX).map(finding).collect(),
     })
+}
+
+/// Where in the stream a change was seen.
+fn place(change: &ErrorChange) -> String {
+    let us = i64::try_from(change.predicted.start_us()).unwrap_or(i64::MAX);
+    let made = Timestamp::from_microsecond(us).map(|time| time.to_string()).unwrap_or_default();
+    format!("at label {}, of a prediction made at {made}", change.labels)
 }
 
 /// The share of labels that come, of predictions that are as old as those before them were.
@@ -114,13 +123,13 @@ pub(super) fn coverage(
     rule: &Rule,
     minute: u64,
 ) -> Reading {
-    use crate::domain::stats::rate_band::{CHANCE, Place, place_share, share_band};
+    use crate::domain::stats::rate_band::{Place, fall_limit, place_fall};
     let ((labelled, n), (labelled_before, m)) = (coverage.now, coverage.before);
     if m < rule.samples || labelled_before == 0 {
         return Reading::Insufficient;
     }
     let (usual, factor) = (float(labelled_before) / float(m), f64::from(limits.labels_factor));
-    let p = match place_share(labelled, n, usual, m, factor, rule.samples, CHANCE) {
+    let p = match place_fall(labelled, n, (usual, m), factor, rule.samples) {
         Place::Unknown => return Reading::Insufficient,
         Place::Within | Place::Above(_) => return Reading::Good,
         Place::Below(p) => p,
@@ -129,10 +138,10 @@ pub(super) fn coverage(
     Reading::Bad(Evidence {
         definition: format!(
             "the share of predictions with a label, once nine tenths of the labels should be there, against the odds of \
-             earlier ones divided by {factor}"
+             earlier ones divided by {factor}, and at least five points less"
         ),
         value,
-        limit: share_band(usual, m, factor).0,
+        limit: fall_limit(usual, m, factor),
         samples: n,
         minutes: minutes(minute, rule),
         p: Some(p),
@@ -152,6 +161,7 @@ mod tests {
     use crate::domain::stats::alarm::AlarmKind;
     use crate::domain::stats::confidence::Interval;
     use crate::domain::stats::quality::IntervalKind;
+    use crate::domain::stats::window::Minute;
 
     fn metric(name: &'static str, value: f64, half: f64, n: u64) -> Metric {
         let interval = Interval { lower: value - half, upper: value + half };
@@ -223,13 +233,23 @@ mod tests {
     #[test]
     fn a_change_for_the_worse_is_told_for_a_window_and_one_for_the_better_is_not() {
         let rule = rule(AlarmKind::ErrorChange);
-        let change =
-            |minute, errors| ErrorChange { detector: "adwin", minute, labels: 900, errors };
+        let change = |minute, errors| ErrorChange {
+            detector: "adwin",
+            minute,
+            predicted: Minute(1_000_000),
+            labels: 900,
+            errors,
+        };
         let look = |changes: &[ErrorChange], minute| error_change(changes, &rule, minute);
         assert_eq!(look(&[], 50_000), Reading::Good);
         let all = [change(40_000, Some((0.05, 0.2))), change(40_100, Some((0.2, 0.05)))];
         let Reading::Bad(evidence) = look(&all, 40_200) else { panic!("it was for the worse") };
         assert_eq!((evidence.value, evidence.limit, evidence.findings.len()), (0.2, 0.05, 1));
+        let what = &evidence.findings[0].what;
+        assert_eq!(
+            what,
+            "errors from 5.00 % to 20.00 %, at label 900, of a prediction made at 1971-11-26T10:40:00Z"
+        );
         assert_eq!(look(&all[1..], 40_200), Reading::Good);
         assert_eq!(look(&all, 40_000 + 1440), Reading::Good, "a day ago");
         assert!(matches!(look(&[change(40_000, None)], 40_200), Reading::Bad(_)));
@@ -246,6 +266,7 @@ mod tests {
         assert_eq!(look((0, 5000), (0, 5000)), Reading::Insufficient, "none ever came");
         assert_eq!(look((100, 5000), (100, 5000)), Reading::Good);
         assert_eq!(look((390, 500), (4000, 5000)), Reading::Good);
+        assert_eq!(look((144, 150), (870, 870)), Reading::Good, "that is four points");
         let Reading::Bad(evidence) = look((100, 500), (4000, 5000)) else { panic!("far fewer") };
         assert_eq!(evidence.findings[0].what, "100 of 500, before 4000 of 5000");
     }

@@ -8,6 +8,7 @@ use crate::domain::stats::counts::{Counts, FeatureCounts};
 use crate::domain::stats::distance::PSI_DEFINITION;
 use crate::domain::stats::drift::docket::Judgement;
 use crate::domain::stats::drift::report::FeatureReport;
+use crate::domain::stats::drift::scale::units;
 use crate::domain::stats::groups::expected_unknown;
 use crate::domain::stats::layout::{Feature, FeatureKind, Guard, Role};
 use crate::domain::stats::rate_band::{CHANCE, shape_limit};
@@ -24,6 +25,10 @@ const SHAPES: [(&[Guard], &str); 3] = [
     (&[Guard::Infinite], "infinite"),
     (&[Guard::Wrong], "of the wrong type"),
 ];
+
+/// What a constant factor is and how it was decided.
+const FACTOR_DEFINITION: &str = "the factor by which every value of the last three days differs from the baseline, \
+                                 tested against three percent";
 
 /// What a category is that the baseline does not know.
 const UNKNOWN: &str = "unknown to the baseline";
@@ -191,18 +196,9 @@ pub(super) fn drift(judgement: &Judgement, role: Role) -> Reading {
     }
     let score = |report: &FeatureReport| report.verdict.evidence.score.unwrap_or(0.0);
     breaches.sort_by(|a, b| score(b).total_cmp(&score(a)));
-    let finding = |report: &&FeatureReport| Finding {
-        subject: features.get(report.index).map_or("", |feature| feature.name()).to_owned(),
-        what: format!(
-            "population stability index {:.3} of {} values in {} groups, score {:.3e} of {:.3e}",
-            report.measured.psi,
-            report.measured.n,
-            report.measured.groups,
-            score(report),
-            report.verdict.evidence.threshold.unwrap_or(0.0),
-        ),
-        value: report.measured.psi,
-        limit: report.verdict.evidence.margin.unwrap_or(0.0),
+    let finding = |report: &&FeatureReport| {
+        let subject = features.get(report.index).map_or("", |feature| feature.name());
+        drifted(subject, report)
     };
     let worst = breaches.first();
     let of = if together.is_empty() {
@@ -217,15 +213,54 @@ pub(super) fn drift(judgement: &Judgement, role: Role) -> Reading {
         }
         Origin::Data | Origin::SageMaker => String::new(),
     };
+    let is_scaled = worst.is_some_and(|report| !report.is_shifted());
+    let told = worst.map(finding);
+    let definition = match is_scaled {
+        true => format!("{FACTOR_DEFINITION}{own}"),
+        false => format!("{PSI_DEFINITION}; the evidence of all windows so far{of}{own}"),
+    };
     Reading::Bad(Evidence {
-        definition: format!("{PSI_DEFINITION}; the evidence of all windows so far{of}{own}"),
-        value: worst.map_or(0.0, |report| report.measured.psi),
-        limit: worst.and_then(|report| report.verdict.evidence.margin).unwrap_or(0.0),
+        definition,
+        value: told.as_ref().map_or(0.0, |finding| finding.value),
+        limit: told.as_ref().map_or(0.0, |finding| finding.limit),
         samples: worst.map_or(0, |report| report.measured.n),
         minutes: (judgement.since.0.into(), judgement.until.0.into()),
-        p: worst.and_then(|report| report.measured.p),
+        p: worst.and_then(|report| match report.scaled {
+            Some(scaled) if is_scaled => Some(scaled.p),
+            Some(_) | None => report.measured.p,
+        }),
         findings: breaches.iter().take(FINDINGS_MAX).map(finding).collect(),
     })
+}
+
+/// What is told of one feature that has drifted.
+fn drifted(subject: &str, report: &FeatureReport) -> Finding {
+    let change = report.change().map(units::sentence);
+    let subject = subject.to_owned();
+    if let Some(scaled) = report.scaled.filter(|_| !report.is_shifted()) {
+        let what = format!(
+            "{}, in each of {} parts of {:.0} values; index {:.4} against the baseline, {:.4} once that is taken into \
+             account",
+            change.unwrap_or_default(),
+            scaled.parts,
+            scaled.n,
+            scaled.psi.0,
+            scaled.psi.1,
+        );
+        let (value, limit) = (scaled.change.factor, scaled.limit());
+        return Finding { subject, what, value, limit };
+    }
+    let change = change.map(|sentence| format!("; {sentence}")).unwrap_or_default();
+    let evidence = &report.verdict.evidence;
+    let what = format!(
+        "population stability index {:.3} of {} values in {} groups, score {:.3e} of {:.3e}{change}",
+        report.measured.psi,
+        report.measured.n,
+        report.measured.groups,
+        evidence.score.unwrap_or(0.0),
+        evidence.threshold.unwrap_or(0.0),
+    );
+    Finding { subject, what, value: report.measured.psi, limit: evidence.margin.unwrap_or(0.0) }
 }
 
 /// One reading of several versions: the worst, if there is a bad one, with the names of those that it is said of.

@@ -21,7 +21,7 @@ use crate::domain::stats::window::Minute;
 use crate::monitor::disk::write_whole;
 
 /// What a file begins with. The number is the form's: a test fails when the form changes and the number does not.
-const MAGIC: &[u8] = b"PMLABELS2\n";
+const MAGIC: &[u8] = b"PMLABELS3\n";
 /// The name of the file.
 const FILE: &str = "labels.bin";
 

@@ -1,7 +1,7 @@
 //! What alarms and releases read of the quality of predictions.
 //!
-//! Owns which windows are taken together: the last ones, or the last ones whose labels have had the time to come. Never
-//! changes what it reads, and never decides anything.
+//! Owns which windows are taken together: the last ones whose labels have had the time to come, and of scores simply the
+//! last ones. Never changes what it reads, and never decides anything.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::QualityReader;
 use super::report::{ALPHA, Expectation, MATURE_SHARE, age, calibrator, expected, of_name};
-use super::series::{Cell, VersionQuality};
+use super::series::{Cell, Floors, VersionQuality};
 use super::state::{Fate, ModelQuality, State};
 use crate::domain::stats::cbpe;
 use crate::domain::stats::maturity::{self, Cohort};
@@ -36,8 +36,10 @@ pub struct Matured {
 pub struct ErrorChange {
     /// Which detector.
     pub detector: &'static str,
-    /// The minute of the label that showed it, since the Unix epoch.
+    /// The minute in which it was seen, since the Unix epoch.
     pub minute: u64,
+    /// The minute in which the prediction was made whose error showed it.
+    pub predicted: Minute,
     /// Labels until then.
     pub labels: u64,
     /// The share of errors before it and at its end, where the detector knows them.
@@ -58,13 +60,6 @@ pub struct LabelFates {
 }
 
 impl QualityReader {
-    /// The metrics of the predictions of the last `minutes` up to `minute` that have their label: of whole
-    /// days where that is a day or more, of whole hours else. Empty where nothing is known.
-    pub fn recent(&self, key: &VersionKey, minutes: u32, minute: Minute) -> Vec<Metric> {
-        let metrics = |sum: Cell, model: &ModelQuality| sum.quality.metrics(&model.measure, ALPHA);
-        self.lately(key, minutes, minute, metrics).unwrap_or_default()
-    }
-
     /// The predictions of the last `minutes` before those up to `minute` whose labels have not had the time to come:
     /// a window counts once it is as old as nine tenths of the labels need. `None` where nothing is known of a model,
     /// or of how late its labels come.
@@ -126,6 +121,7 @@ impl QualityReader {
         let change = |change: &super::series::Change| ErrorChange {
             detector,
             minute: Minute::of_us(change.ts_us).0.into(),
+            predicted: Minute::of_us(change.predicted_us),
             labels: change.labels,
             errors: change.errors,
         };
@@ -202,12 +198,19 @@ pub(super) fn age_of(
     model: &ModelQuality,
     (version, now_us): (&VersionQuality, u64),
 ) -> Option<Duration> {
-    let window = Duration::from_micros(state.window_us);
-    let of = |version: &VersionQuality| {
-        let cells = version.finest(&state.floors);
-        let cohorts: Vec<(Duration, &Cohort)> =
-            cells.map(|(start, length, cell)| (age(start, length, now_us), &cell.cohort)).collect();
-        maturity::age_of(&cohorts, share, window)
-    };
+    let of = |version| own_age_of(share, version, &state.floors, (state.window_us, now_us));
     of(version).or_else(|| model.versions.iter().filter_map(of).max())
+}
+
+/// The same of what is known of this version alone.
+pub(super) fn own_age_of(
+    share: f64,
+    version: &VersionQuality,
+    floors: &Floors,
+    (window_us, now_us): (u64, u64),
+) -> Option<Duration> {
+    let cells = version.finest(floors);
+    let cohorts: Vec<(Duration, &Cohort)> =
+        cells.map(|(start, length, cell)| (age(start, length, now_us), &cell.cohort)).collect();
+    maturity::age_of(&cohorts, share, Duration::from_micros(window_us))
 }

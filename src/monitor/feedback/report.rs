@@ -387,7 +387,9 @@ fn detector(version: &VersionQuality) -> Value {
         "watched": version.watched,
         "changes": version.changes,
         "last_changes": changes.map(|change| {
-            let mut shown = json!({ "at": moment(change.ts_us), "labels": change.labels });
+            let (at, predicted_at) = (moment(change.ts_us), moment(change.predicted_us));
+            let mut shown =
+                json!({ "at": at, "predicted_at": predicted_at, "labels": change.labels });
             if let Some((before, after)) = change.errors {
                 (shown["errors_before"], shown["errors_after"]) = (before.into(), after.into());
             }

@@ -1,7 +1,7 @@
 //! The quality of one version, window by window.
 //!
 //! Owns the sums of minutes, hours and days by prediction time, for all predictions and for each slice, and the
-//! detector on the errors. Windows of every length are counted by themselves; the sums are exact, so that they agree.
+//! detector on the errors ([`mature`](super::mature) says what it is shown). Windows of every length are counted by themselves; the sums are exact, so that they agree.
 //! Never knows a prediction's name.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::{Answer, Unscored};
 use super::ledger::Truth;
+use super::mature::Shown;
 use super::store::Home;
 use crate::domain::stats::detectors::{self, Detector, Signal};
 use crate::domain::stats::maturity::Cohort;
@@ -130,8 +131,10 @@ impl Series {
 /// An alarm of the detector.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Change {
-    /// When the label came that raised it, in microseconds since the Unix epoch.
+    /// When it was seen, in microseconds since the Unix epoch.
     pub(super) ts_us: u64,
+    /// When the prediction was made whose error showed it.
+    pub(super) predicted_us: u64,
     /// Labels until then.
     pub(super) labels: u64,
     /// The share of errors before it and at its end, where the detector knows them.
@@ -146,6 +149,8 @@ pub(super) struct VersionQuality {
     /// Why predictions could not be scored.
     pub(super) unscored: BTreeMap<Unscored, u64>,
     detector: Detector,
+    /// How far it has come.
+    pub(super) shown: Shown,
     /// Values that the detector has seen.
     pub(super) watched: u64,
     pub(super) changes: u64,
@@ -167,6 +172,7 @@ impl VersionQuality {
             slices: BTreeMap::new(),
             unscored: BTreeMap::new(),
             detector: detector.detector(),
+            shown: Shown::default(),
             watched: 0,
             changes: 0,
             last_changes: VecDeque::new(),
@@ -254,24 +260,28 @@ impl VersionQuality {
         });
     }
 
-    /// Shows the detector the error of a prediction that got its first label; `true` if it sees a change.
-    pub(super) fn watch(&mut self, measure: &Measure, step: Step<'_>, ts_us: u64) -> bool {
-        let Some(scored) = scored(step.answer, step.truth) else { return false };
-        let Some(is_error) = scored.is_error(measure) else { return false };
+    /// Shows the detector whether a prediction was an error: when it was made, and when this is.
+    pub(super) fn watch(
+        &mut self,
+        measure: &Measure,
+        step: Step<'_>,
+        (predicted_us, ts_us): (u64, u64),
+    ) {
+        let Some(scored) = scored(step.answer, step.truth) else { return };
+        let Some(is_error) = scored.is_error(measure) else { return };
         self.watched += 1;
         // This one looks for a fall.
         let counts = is_error != (self.detector.kind() == detectors::Kind::Fhddm);
         let before = self.detector.mean();
-        let has_changed = self.detector.observe(f64::from(u8::from(counts))) == Signal::Drift;
-        if has_changed {
+        if self.detector.observe(f64::from(u8::from(counts))) == Signal::Drift {
             self.changes += 1;
             if self.last_changes.len() == ALARMS_MAX {
                 self.last_changes.pop_front();
             }
             let errors = before.zip(self.detector.mean());
-            self.last_changes.push_back(Change { ts_us, labels: self.watched, errors });
+            let labels = self.watched;
+            self.last_changes.push_back(Change { ts_us, predicted_us, labels, errors });
         }
-        has_changed
     }
 
     /// Counts in the windows of all and of the slice; slices have no windows of a minute.

@@ -7,6 +7,7 @@
 //! prediction ─▶ Entry in the store, counted ─┐
 //! statement ─▶ its ledger ─▶ truth changed? ─┴▶ old label retracted, new one added
 //!          └─▶ waits for its prediction ─▶ given up
+//! a minute of the log passes ─▶ predictions whose labels have had the time to come ─▶ the detector of their version
 //! ```
 
 use std::borrow::Cow;
@@ -21,7 +22,7 @@ use super::answer::{self, Unscored};
 use super::checkpoint::{Saved, SavedModel};
 use super::ledger::{Effect, Said, Statement, Truth};
 use super::series::{DAYS_MAX, Floors, Step, VersionQuality};
-use super::store::{self, Entry, Home, Label, Row, Store, Waiting};
+use super::store::{self, Entry, Home, Row, Store, Waiting};
 use crate::domain::ids::{ModelName, RecordId, VersionName};
 use crate::domain::record::{FeedbackRecord, FeedbackTarget, Kind, PredictionRecord};
 use crate::domain::spec::{FeedbackSpec, LabelsSpec};
@@ -208,7 +209,9 @@ impl State {
         self.unmatched += self.store.give_up(self.now_us, self.memory_max / 8);
         if now > before {
             self.floors.raise(now, self.days());
-            self.store.expire(Minute::of_us(self.now_us.saturating_sub(self.window_us)));
+            let expiring = Minute::of_us(self.now_us.saturating_sub(self.window_us));
+            self.show_matured((before, now), expiring);
+            self.store.expire(expiring);
             self.tidy();
         }
         self.make_room();
@@ -400,9 +403,9 @@ impl State {
             let of = |said: &Option<Said>| said.as_ref().and_then(|said| said.row(at));
             let (before, after) = (of(&before), of(&after));
             if before == after {
-                is_labelled |= matches!(row.label, Label::After(_));
+                is_labelled |= row.label_us.is_some();
             } else {
-                is_labelled |= relabel(version, &place, row, (before, after), (first_us, ts_us));
+                is_labelled |= relabel(version, &place, row, (before, after), first_us);
             }
         }
         model.count(match (is_labelled, &before, &after) {
@@ -420,25 +423,21 @@ fn relabel(
     place: &Place<'_>,
     row: &mut Row,
     (before, after): (Option<Truth>, Option<Truth>),
-    (first_us, ts_us): (u64, u64),
+    first_us: u64,
 ) -> bool {
     let Some(answer) = &row.answer else { return false };
     let step = |truth, after_us| Step { answer, truth, after: Duration::from_micros(after_us) };
-    let was = row.label;
     let mut after_us = first_us;
-    if let (Some(truth), Label::After(us)) = (before, was) {
+    if let (Some(truth), Some(us)) = (before, row.label_us) {
         version.unlabel(place.home, place.measure, place.floors, step(truth, us));
-        (row.label, after_us) = (Label::Gone, us);
+        (row.label_us, after_us) = (None, us);
     }
     let Some(truth) = after else { return false };
     let step = step(truth, after_us);
     if !version.label(place.home, place.measure, place.floors, step) {
         return false;
     }
-    row.label = Label::After(after_us);
-    if was == Label::Never {
-        version.watch(place.measure, step, ts_us);
-    }
+    row.label_us = Some(after_us);
     true
 }
 

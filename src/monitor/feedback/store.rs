@@ -4,6 +4,7 @@
 //! window, and before that, the oldest first, when there is no memory. Never counts quality.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -67,24 +68,14 @@ pub(super) struct Entry {
 pub(super) struct Row {
     /// `None` if it cannot be scored.
     pub(super) answer: Option<Answer>,
-    pub(super) label: Label,
-}
-
-/// Whether a row has a label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Label {
-    /// It never had one.
-    Never,
-    /// It had one, which the detector has seen.
-    Gone,
-    /// It has one, which came so many microseconds after the prediction.
-    After(u64),
+    /// How many microseconds after the prediction its label came; `None` while it has none.
+    pub(super) label_us: Option<u64>,
 }
 
 impl Row {
     /// A row without a label.
     pub(super) fn new(answer: Option<Answer>) -> Self {
-        Self { answer, label: Label::Never }
+        Self { answer, label_us: None }
     }
 
     fn heap_bytes(&self) -> usize {
@@ -190,6 +181,19 @@ impl Store {
     /// The ledger of a prediction.
     pub(super) fn ledger(&self, id: RecordId) -> Option<Box<Ledger>> {
         self.entries.get(&id)?.ledger.clone()
+    }
+
+    /// The minutes of a span in which predictions were made.
+    pub(super) fn minutes(&self, span: Range<Minute>) -> impl Iterator<Item = Minute> {
+        // A span that ends before it begins is none.
+        let end = span.end.max(span.start);
+        self.buckets.range(span.start..end).map(|(minute, _)| *minute)
+    }
+
+    /// The predictions of a minute, in the order of the log.
+    pub(super) fn made_in(&self, minute: Minute) -> impl Iterator<Item = &Entry> {
+        let ids = self.buckets.get(&minute).into_iter().flatten();
+        ids.filter_map(move |id| self.entries.get(id))
     }
 
     /// Keeps a prediction; the latest with a name is the one that is meant by it.

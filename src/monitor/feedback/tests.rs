@@ -1,6 +1,7 @@
 //! The join by itself: rows of the log in, labels and quality out, in any order and any number of times.
 
 mod answers;
+mod changes;
 mod checkpoints;
 mod looks;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use self::changes::shown;
 use super::checkpoint::Checkpoint;
 use super::report::ALPHA;
 use super::series::Cell;
@@ -368,21 +370,6 @@ fn a_wrong_clock_moves_nothing() {
     assert_eq!(fate(&state, Fate::Joined), 1);
 }
 
-/// Shows that the detector sees a model that goes wrong, from its labels.
-#[test]
-fn a_change_of_the_error_rate_is_seen() {
-    let mut state = state_of(classes());
-    for n in 0..2000u64 {
-        predict(&mut state, &predicted(n, "a", &[0.5, 0.3, 0.2]));
-        let truth = if n % 10 == 0 || (n > 1000 && n % 2 == 0) { "b" } else { "a" };
-        state.feedback(n, &label(FeedbackTarget::Prediction(id(n)), truth), u64::MAX);
-    }
-    let version = &state.models[0].versions[0];
-    assert_eq!((version.watched, version.changes), (2000, 1));
-    let seen = version.last_changes[0].labels;
-    assert!((1001..1200).contains(&seen), "after {seen}");
-}
-
 fn checkpoint(dir: &std::path::Path, state: &State) -> Checkpoint {
     let models = state.models.iter().map(|model| (&model.name, &model.spec));
     Checkpoint::new(dir, models, state.window_us)
@@ -449,6 +436,7 @@ proptest! {
         let other = whole(&again);
         prop_assert_eq!((&cell.quality, &cell.cohort, &cell.scores), (&other.quality, &other.cohort, &other.scores));
         prop_assert_eq!(&state.models[0].fates, &again.models[0].fates);
+        prop_assert_eq!(shown(&state), shown(&again));
         prop_assert_eq!((state.store.bytes(), state.store.waiting()), (again.store.bytes(), again.store.waiting()));
         // Windows of every length agree.
         let version = &state.models[0].versions[0];

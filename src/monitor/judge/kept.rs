@@ -19,7 +19,7 @@ use crate::monitor::sealed::{SealError, seal, unseal};
 use crate::monitor::store::VersionKey;
 
 /// What a file begins with. The number is the form's.
-const MAGIC: &[u8] = b"PMDRIFT1\n";
+const MAGIC: &[u8] = b"PMDRIFT2\n";
 /// The name of the file.
 const FILE: &str = "drift.bin";
 /// How long evidence waits for a version that is not there.

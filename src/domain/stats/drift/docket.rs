@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::detector::Detector;
 use super::report::Report;
+use super::scale::watch::{Part, Watch};
 use super::{Drift, Policy};
 use crate::domain::stats::baseline::Baseline;
 use crate::domain::stats::counts::{Counts, FeatureCounts};
@@ -31,6 +32,8 @@ pub struct Docket {
     waiting: Counts,
     /// The windows that these values are of.
     waited: Box<[u32]>,
+    /// The constant factors of the features.
+    factors: Box<[Watch]>,
     judged: u64,
     /// What the last judgement began with.
     before: Option<Before>,
@@ -74,6 +77,7 @@ impl Docket {
         Self {
             waiting: Counts::new(Arc::clone(baseline.layout())),
             waited: vec![0; features].into(),
+            factors: vec![Watch::default(); features].into(),
             drift: Drift::new(baseline, policy),
             next: Minute::default(),
             gathered: None,
@@ -120,16 +124,39 @@ impl Docket {
             sharing: u32::try_from(sharing).unwrap_or(u32::MAX),
             evidence: self.drift.state(),
         });
-        let report = self.drift.observe_as_one_of(sharing, &counts).ok()?;
+        let mut report = self.drift.observe_as_one_of(sharing, &counts).ok()?;
         for (feature, waited) in report.features.iter().zip(&mut self.waited) {
             *waited += windows;
+            if let (Some(_), Some(terms), Some(watch), Some(counts)) = (
+                feature.measured.p,
+                self.drift.terms(feature.index, sharing),
+                self.factors.get_mut(feature.index),
+                counts.feature(feature.index),
+            ) {
+                watch.hear(Part { since, until: self.next, windows: *waited, counts }, terms);
+            }
             if feature.measured.p.is_some() || *waited >= WAITING_MAX {
                 *waited = 0;
                 self.waiting.clear_feature(feature.index);
             }
         }
         self.judged += 1;
+        self.scale(&mut report);
         Some(Judgement { baseline, since, until: self.next, counts, report, judged: self.judged })
+    }
+}
+
+impl Docket {
+    /// Puts what is known about constant factors into a report.
+    fn scale(&self, report: &mut Report) {
+        let features = std::mem::take(&mut report.features).into_iter();
+        let factor = |index: usize| self.factors.get(index)?.standing().copied();
+        report.features = features
+            .map(|feature| {
+                let scaled = factor(feature.index);
+                feature.scaled(scaled)
+            })
+            .collect();
     }
 }
 
@@ -149,6 +176,7 @@ pub struct SavedDocket {
     gathered: Option<SavedCounts>,
     waiting: Vec<FeatureCounts>,
     waited: Vec<u32>,
+    factors: Vec<Watch>,
     judged: u64,
     evidence: Vec<Detector>,
     last: Option<(Before, SavedCounts)>,
@@ -190,6 +218,7 @@ impl Docket {
             gathered,
             waiting: parts(&self.waiting),
             waited: self.waited.to_vec(),
+            factors: self.factors.to_vec(),
             judged: self.judged,
             evidence: self.drift.state(),
             last,
@@ -206,9 +235,11 @@ impl Docket {
         let layout = Arc::clone(baseline.layout());
         let counts = |parts: Vec<FeatureCounts>| Counts::restore(Arc::clone(&layout), parts).ok();
         let mut docket = Self::new(Arc::clone(&baseline), policy);
-        if saved.waited.len() != docket.waited.len() {
+        let features = docket.waited.len();
+        if saved.waited.len() != features || saved.factors.len() != features {
             return None;
         }
+        docket.factors = saved.factors.into();
         let last = match saved.last {
             None => None,
             Some((before, last)) => {
@@ -217,7 +248,8 @@ impl Docket {
                 if !docket.drift.resume(&before.evidence) {
                     return None;
                 }
-                let report = docket.drift.observe_as_one_of(sharing, &counts).ok()?;
+                let mut report = docket.drift.observe_as_one_of(sharing, &counts).ok()?;
+                docket.scale(&mut report);
                 docket.before = Some(before);
                 let (since, until, judged) = (last.since, last.until, saved.judged);
                 Some(Judgement { baseline, since, until, counts, report, judged })

@@ -3,9 +3,11 @@
 //! Owns the report and which of its features it marks. A mark is for reading; alarms come from the
 //! detectors, which have a budget over time.
 
+use super::scale::Change;
+use super::scale::watch::Scaled;
 use super::yardstick::Measured;
 use crate::domain::stats::layout::Role;
-use crate::domain::stats::verdict::Verdict;
+use crate::domain::stats::verdict::{Outcome, Verdict};
 
 /// One closed window.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +29,32 @@ pub struct FeatureReport {
     pub verdict: Verdict,
     /// Whether this window alone marks it, at the false discovery rate of the policy.
     pub is_discovery: bool,
+    /// What would explain a drift, if something simple does: a factor, or other degrees.
+    pub change: Option<Change>,
+    /// The constant factor that was found over the last days. It is a breach by itself.
+    pub scaled: Option<Scaled>,
+}
+
+impl FeatureReport {
+    /// The same with what is known about a constant factor.
+    #[must_use]
+    pub(super) fn scaled(mut self, scaled: Option<Scaled>) -> Self {
+        if scaled.is_some() {
+            self.verdict.outcome = Outcome::Breach;
+        }
+        Self { scaled, ..self }
+    }
+
+    /// Whether the evidence of the index is a breach, too.
+    pub fn is_shifted(&self) -> bool {
+        let evidence = &self.verdict.evidence;
+        self.scaled.is_none() || self.change.is_some() || evidence.score >= evidence.threshold
+    }
+
+    /// What was done to every value, as it seems.
+    pub fn change(&self) -> Option<Change> {
+        self.scaled.map(|scaled| scaled.change).or(self.change)
+    }
 }
 
 /// All features of a role together.

@@ -1,11 +1,18 @@
 //! What alarms read: only of predictions whose labels have had the time to come, and how far back the join reaches.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use parking_lot::Mutex;
+
 use super::*;
 use crate::domain::ids::VersionName;
 use crate::domain::stats::two_by_two::Tally;
 use crate::domain::stats::window::Minute;
-use crate::monitor::VersionKey;
 use crate::monitor::feedback::look::{Matured, matured};
+use crate::monitor::feedback::{QualityReader, Shared};
+use crate::monitor::store::Store as Windows;
+use crate::monitor::{MonitorReader, VersionKey};
 
 /// Ten predictions a minute, from second `from` to `to`. Errors are told within seconds, what was right half an hour
 /// later, but no label comes after second `last`.
@@ -27,6 +34,27 @@ fn run(state: &mut State, from: u64, to: u64, last: u64) {
             let record = FeedbackRecord { ts_us: NOON + at * SECOND, ..label(about, truth) };
             state.feedback(1_000_000 + made, &record, u64::MAX);
         }
+    }
+}
+
+impl QualityReader {
+    /// One that has seen the version `m/v1` for so many seconds: one in five predictions is an error, which is told at
+    /// once; what was right is told half an hour later. Comes with the reader of a monitor that is as far.
+    pub(crate) fn of_quick_errors(seconds: u64) -> (MonitorReader, Self) {
+        let mut state = state_of(classes());
+        run(&mut state, 0, seconds, u64::MAX);
+        let shared = Shared {
+            state: Mutex::new(state),
+            position: AtomicU64::new(0),
+            resumed_after: AtomicU64::new(0),
+            known_since_ms: Arc::default(),
+            caught_up: AtomicBool::new(true),
+            ended: AtomicBool::new(false),
+        };
+        let windows = Arc::new(Windows::new(u64::MAX));
+        windows.close(Minute::of_us(NOON + seconds * SECOND));
+        let monitor = MonitorReader::new(windows);
+        (monitor.clone(), Self { shared: Some(Arc::new(shared)), baselines: monitor })
     }
 }
 
