@@ -376,15 +376,6 @@ fn values_without_names_are_not_told_apart_by_an_order_that_means_nothing() {
 }
 
 #[test]
-fn who_is_asked_row_by_row_is_not_asked_for_none() {
-    let none = tensor("x", &[0, 4], TensorData::Fp32(Vec::new()));
-    let some = tensor("x", &[1], TensorData::Fp32(vec![1.0]));
-    assert_eq!(check_rows(&[]), Err(WriteError::NoRows));
-    assert_eq!(check_rows(&[none]), Err(WriteError::NoRows));
-    assert_eq!(check_rows(&[some]), Ok(()));
-}
-
-#[test]
 fn csv_errors_name_the_line_and_the_column() {
     let iris = [spec("x", Datatype::Fp32, &[-1, 2])];
     let named = [spec("age", Datatype::Int64, &[-1]), spec("sex", Datatype::Bytes, &[-1])];

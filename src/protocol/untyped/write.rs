@@ -340,3 +340,18 @@ fn nest<T>(
     }
     out.push(b']');
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_asked_row_by_row_is_not_asked_for_none() {
+        let tensor = |shape: &[usize], values| {
+            Tensor::new("x", shape, TensorData::Fp32(values)).expect("agrees")
+        };
+        assert_eq!(check_rows(&[]), Err(WriteError::NoRows));
+        assert_eq!(check_rows(&[tensor(&[0, 4], Vec::new())]), Err(WriteError::NoRows));
+        assert_eq!(check_rows(&[tensor(&[1], vec![1.0])]), Ok(()));
+    }
+}

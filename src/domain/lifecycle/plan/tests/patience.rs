@@ -46,6 +46,11 @@ impl Bench {
         bench
     }
 
+    fn known(&self, name: &str) -> &Version {
+        let model = self.state.model(&model()).expect("a model");
+        model.version(&version(name)).expect("a version")
+    }
+
     /// `v1` is told of, complete, and fetched.
     fn staged() -> Self {
         let mut bench = Self::new();

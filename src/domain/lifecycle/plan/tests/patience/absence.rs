@@ -31,11 +31,6 @@ impl Bench {
         let told = explain(all.0, all.1, all.2, self.now, &model(), &version(name));
         told.map(|told| told.to_string()).unwrap_or_default()
     }
-
-    fn known(&self, name: &str) -> &Version {
-        let model = self.state.model(&model()).expect("a model");
-        model.version(&version(name)).expect("a version")
-    }
 }
 
 #[test]

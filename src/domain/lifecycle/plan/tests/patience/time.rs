@@ -20,13 +20,8 @@ impl Bench {
         bench
     }
 
-    fn known(&self) -> &Version {
-        let known = self.state.model(&model()).and_then(|model| model.version(&version("v2")));
-        known.expect("v2")
-    }
-
     fn is_extended(&self) -> bool {
-        match self.known().stage() {
+        match self.known("v2").stage() {
             Stage::Shadow(shadow) => shadow.is_extended(),
             Stage::Canary(canary) => canary.is_extended(),
             _ => false,
@@ -35,7 +30,7 @@ impl Bench {
 
     /// So many pairs that agree, of all its trial on copies.
     fn pairs(&mut self, pairs: u64) {
-        let began = self.known().since();
+        let began = self.known("v2").since();
         self.sees("v2", |seen| {
             seen.shadow = Some(ShadowEvidence {
                 began,
@@ -50,7 +45,7 @@ impl Bench {
 
     /// So many responses on its step, as good as those of its control.
     fn responses(&mut self, responses: u64) {
-        let began = self.known().since();
+        let began = self.known("v2").since();
         let rate = RateEvidence {
             metric: Metric::Errors,
             n: responses,
@@ -74,13 +69,13 @@ impl Bench {
     /// Time passes, and the controller looks each minute.
     fn lives(&mut self, watch: &mut Stopwatch, time: Duration) {
         let end = self.now.steady.after(time);
-        while self.now.steady < end && self.known().stage().is_on_trial() {
+        while self.now.steady < end && self.known("v2").stage().is_on_trial() {
             self.passes(MINUTE);
             let ready = |name: &VersionName| {
                 self.observed.version(&model(), name).is_some_and(|seen| seen.ready)
             };
             let found = hindrance(&self.state, &model(), ready);
-            let uncompared = watch.look(self.known().time_from(), found, self.now.steady);
+            let uncompared = watch.look(self.known("v2").time_from(), found, self.now.steady);
             self.sees("v2", |seen| seen.uncompared = uncompared);
             self.settle();
         }
@@ -117,7 +112,7 @@ fn three_fifths_of_what_is_asked_for_become_enough_with_as_much_time_again() {
     assert!(bench.is_extended());
     bench.responses(120);
     bench.lives(&mut watch, PATIENCE - 4 * MINUTE);
-    let step = |bench: &Bench| match bench.known().stage() {
+    let step = |bench: &Bench| match bench.known("v2").stage() {
         Stage::Canary(canary) => canary.step(),
         other => panic!("{other:?}"),
     };
@@ -145,11 +140,11 @@ fn a_restart_within_more_time_takes_none_of_it() {
         bench.lives(&mut Stopwatch::default(), once + 2 * MINUTE);
         assert!(bench.is_extended());
         bench.starts_again();
-        assert!(bench.is_extended() && bench.known().more().is_none());
+        assert!(bench.is_extended() && bench.known("v2").more().is_none());
         bench.lives(&mut Stopwatch::default(), 2 * once - MINUTE);
-        assert!(bench.known().stage().is_on_trial(), "what was counted before it is gone");
+        assert!(bench.known("v2").stage().is_on_trial(), "what was counted before it is gone");
         bench.lives(&mut Stopwatch::default(), 3 * MINUTE);
-        assert!(!bench.known().stage().is_on_trial());
+        assert!(!bench.known("v2").stage().is_on_trial());
     }
 }
 
@@ -159,12 +154,12 @@ fn states_of_before_are_read_and_say_nothing_of_when_more_time_was_given() {
     bench.lives(&mut Stopwatch::default(), HOUR + 2 * MINUTE);
     let text = serde_json::to_string(&bench.state).expect("JSON");
     assert_eq!(serde_json::from_str::<State>(&text).expect("a state"), bench.state);
-    let more = format!(",\"more\":{}", bench.known().more().expect("it has more").0);
+    let more = format!(",\"more\":{}", bench.known("v2").more().expect("it has more").0);
     assert_eq!(text.matches(&more).count(), 1, "{text}");
     bench.state = serde_json::from_str(&text.replace(&more, "")).expect("a state of before");
     assert!(bench.is_extended());
     bench.starts_again();
-    assert_eq!(bench.known().time_from(), bench.now.steady);
+    assert_eq!(bench.known("v2").time_from(), bench.now.steady);
 }
 
 /// Its control is away for a day, and all of its time is left when it is back.
@@ -179,7 +174,7 @@ fn while_its_control_is_away_the_time_of_a_version_stands_still() {
         bench.lives(&mut watch, 24 * HOUR);
         bench.answers("v1", true);
         bench.lives(&mut watch, once - 10 * MINUTE);
-        assert!(bench.known().stage().is_on_trial(), "{}", bench.stage("v2"));
+        assert!(bench.known("v2").stage().is_on_trial(), "{}", bench.stage("v2"));
         bench.lives(&mut watch, 20 * MINUTE);
         let (gate, why) = bench.verdict("v2").expect("it is stopped");
         assert_eq!(gate, Gate::Insufficient, "nothing came of it afterwards either");
@@ -195,7 +190,8 @@ fn a_step_takes_its_dwell_with_its_control_there() {
     bench.answers("v1", true);
     bench.responses(5000);
     bench.lives(&mut watch, 8 * MINUTE);
-    let step = |bench: &Bench| matches!(bench.known().stage(), Stage::Canary(at) if at.step() == 0);
+    let step =
+        |bench: &Bench| matches!(bench.known("v2").stage(), Stage::Canary(at) if at.step() == 0);
     assert!(step(&bench), "an hour in which nothing was compared is no dwell");
     bench.lives(&mut watch, 4 * MINUTE);
     assert!(!step(&bench));
@@ -210,7 +206,7 @@ fn a_version_that_is_away_itself_is_given_as_much_time_as_it_has_and_no_more() {
         bench.lives(&mut watch, 2 * once - 2 * MINUTE);
         assert!(!bench.is_extended());
         bench.lives(&mut watch, 2 * once + 6 * MINUTE);
-        assert!(!bench.known().stage().is_on_trial(), "twice the time, and more of it once");
+        assert!(!bench.known("v2").stage().is_on_trial(), "twice the time, and more of it once");
     }
 }
 
