@@ -585,7 +585,7 @@ fn main() {
     let times = |full: u64, few: u64| if has("full") { full } else { few };
     let tables: [Table; 5] = [
         ("traffic", false_alarms, times(1000, 20)),
-        ("factors", factors, times(1000, 4)),
+        ("factors", factors, times(1000, 40)),
         ("baselines", baselines, times(20, 2)),
         ("categories", categories, times(40, 2)),
         ("delays", delays, times(200, 20)),
