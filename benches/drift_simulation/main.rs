@@ -489,7 +489,7 @@ fn main() {
     let tables: [Table; 6] = [
         ("traffic", false_alarms, times(1000, 20)),
         ("own", own::table, times(1000, 20)),
-        ("factors", factors::table, times(1000, 4)),
+        ("factors", factors::table, times(1000, 40)),
         ("baselines", baselines, times(20, 2)),
         ("categories", categories, times(40, 2)),
         ("delays", delays, times(200, 20)),
