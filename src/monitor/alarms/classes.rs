@@ -275,7 +275,7 @@ mod tests {
     fn evidence(reading: Reading) -> Option<Evidence> {
         match reading {
             Reading::Bad(evidence) => Some(evidence),
-            Reading::Good | Reading::Insufficient => None,
+            Reading::Noted(_) | Reading::Good | Reading::Insufficient => None,
         }
     }
 
