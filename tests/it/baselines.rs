@@ -292,7 +292,7 @@ fn data_that_is_perhaps_not_what_was_meant_is_told() {
     warned(
         &ages,
         &["--score", "age"],
-        &["column `age`: it is said to be a score, and 2924 of its numbers, such as 2,"],
+        &["column `age`: it is said to be a score, and 2914 of its numbers, such as 2,"],
     );
     let dates = rows("at,x", 3000, |at| format!("{:02}/01/2026,{}", at % 28 + 1, at % 9));
     warned(&dates, &["--time", "at"], &["`--time`: \"01/01/2026\" is sorted as a text"]);

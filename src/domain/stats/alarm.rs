@@ -154,6 +154,8 @@ pub enum Reading {
     Good,
     /// Something is wrong.
     Bad(Evidence),
+    /// As [`Self::Bad`], against what is a stopgap: told as [`Severity::Info`], whatever the rule says.
+    Noted(Evidence),
 }
 
 /// Why a look was bad, in numbers.

@@ -39,6 +39,12 @@ struct Seen {
     n: u64,
 }
 
+/// What was seen of one feature in some minutes after each other.
+struct Block {
+    sum: Seen,
+    minutes: Vec<Seen>,
+}
+
 /// One class, and the band in which its share may be.
 struct Class<'a> {
     feature: &'a Feature,
@@ -77,11 +83,11 @@ pub(super) fn class_share(
         if looks < 2.0 {
             continue;
         }
-        let blocks = blocks(at, &counted.minutes);
-        let Some(newest) = blocks.first().filter(|block| block.n >= rule.samples) else { continue };
+        let blocks = blocks(at, &counted.minutes, rule.samples);
+        let Some(newest) = blocks.first().map(|block| &block.sum) else { continue };
         samples_short = samples_short.max(newest.n);
         short.extend(classes.iter().filter_map(|class| {
-            let seen = newest.thinned(class.dispersion(&blocks, rule.samples)?);
+            let seen = newest.thinned(class.dispersion(&blocks)?);
             class.finding(&seen, &Rule { samples: 1, ..rule.clone() }, chance)
         }));
     }
@@ -124,13 +130,21 @@ impl Seen {
     }
 }
 
-/// What was seen of a feature in the blocks of the last hour, newest first.
-fn blocks(feature: usize, minutes: &[(u32, &Counts)]) -> Vec<Seen> {
+/// What was seen of a feature in the blocks of the last hour that have so many samples, newest first; nothing where the
+/// newest of all has not.
+fn blocks(feature: usize, minutes: &[(u32, &Counts)], samples: u64) -> Vec<Block> {
     let of = |block: u32| {
-        let own = minutes.iter().filter(move |(ago, _)| ago / BLOCK == block);
-        Seen::of(feature, own.map(|(_, counts)| *counts))
+        let own = || minutes.iter().filter(move |(ago, _)| ago / BLOCK == block);
+        let minute = |(_, counts): &(u32, &Counts)| Seen::of(feature, std::iter::once(*counts));
+        let sum = Seen::of(feature, own().map(|(_, counts)| *counts));
+        Block { sum, minutes: own().map(minute).collect() }
     };
-    (0..BLOCKS).map(of).collect()
+    let mut blocks: Vec<Block> = (0..BLOCKS).map(of).collect();
+    if blocks.first().is_some_and(|newest| newest.sum.n < samples) {
+        return Vec::new();
+    }
+    blocks.retain(|block| block.sum.n >= samples);
+    blocks
 }
 
 /// The classes of one output.
@@ -174,30 +188,37 @@ impl Class<'_> {
         Some((p, Finding { subject, what, value, limit }))
     }
 
-    /// By how much more the share varied in the blocks before than that of independent answers does. `None` where it is
-    /// within its band now, where it left that before, too, and where there are too few blocks to tell.
-    fn dispersion(&self, blocks: &[Seen], samples: u64) -> Option<f64> {
+    /// By how much more shares varied in the blocks before than those of independent answers do, from block to block or
+    /// from minute to minute, by the class that varied most. `None` where the share is within its band now, where it
+    /// was not in all blocks before, and where there are too few of them to tell.
+    fn dispersion(&self, blocks: &[Block]) -> Option<f64> {
         let (low, high) = share_band(self.usual, self.m, self.factor);
-        let newest = blocks.first()?.share(self.bin);
-        let is_beyond = |block: &&Seen| {
-            let share = block.share(self.bin);
-            if newest > high { share > high } else { newest < low && share < low }
-        };
-        let known = blocks.iter().filter(|block| block.n >= samples);
-        // Of the block in which the change began, a part was as before.
-        let before: Vec<&Seen> = known.skip_while(is_beyond).skip(1).collect();
-        if !(low..=high).contains(&newest) && before.len() >= BLOCKS_BEFORE {
-            let usual = before.iter().map(|block| block.share(self.bin)).sum::<f64>();
-            let usual = usual / float(before.len() as u64);
-            let spread = |block: &&Seen| {
-                let off = block.share(self.bin) - usual;
-                float(block.n) * off * off / (usual * (1.0 - usual)).max(f64::MIN_POSITIVE)
-            };
-            let spread = before.iter().map(spread).sum::<f64>() / float(before.len() as u64 - 1);
-            return (!before.iter().any(is_beyond)).then(|| spread.max(1.0));
+        let is_within = |block: &Block| (low..=high).contains(&block.sum.share(self.bin));
+        if is_within(blocks.first()?) {
+            return None;
         }
-        None
+        // Of the block in which the change began, a part was as before.
+        let before = || blocks.iter().skip_while(|block| !is_within(block)).skip(1);
+        if before().count() < BLOCKS_BEFORE || !before().all(is_within) {
+            return None;
+        }
+        let by_block: Vec<&Seen> = before().map(|block| &block.sum).collect();
+        let by_minute: Vec<&Seen> = before().flat_map(|block| &block.minutes).collect();
+        let of = |bin| spread(bin, &by_block).max(spread(bin, &by_minute));
+        Some((0..self.feature.bins()).map(of).fold(1.0, f64::max))
     }
+}
+
+/// How much the share of a class varies over some parts, against what it would vary by if all answers were independent.
+fn spread(bin: usize, parts: &[&Seen]) -> f64 {
+    let count: u64 = parts.iter().map(|part| part.count(bin)).sum();
+    let usual = share(count, parts.iter().map(|part| part.n).sum());
+    let chance = usual * (1.0 - usual);
+    if parts.len() < 2 || chance <= 0.0 {
+        return 1.0;
+    }
+    let off = |part: &&Seen| float(part.n) * (part.share(bin) - usual).powi(2) / chance;
+    parts.iter().map(off).sum::<f64>() / float(parts.len() as u64 - 1)
 }
 
 #[cfg(test)]
@@ -254,7 +275,7 @@ mod tests {
     fn evidence(reading: Reading) -> Option<Evidence> {
         match reading {
             Reading::Bad(evidence) => Some(evidence),
-            Reading::Good | Reading::Insufficient => None,
+            Reading::Noted(_) | Reading::Good | Reading::Insufficient => None,
         }
     }
 
@@ -293,7 +314,7 @@ mod tests {
         assert_eq!(of((0..2000).map(|at| at % 2).collect()), ["class=2"]);
         assert_eq!(of(vec![2; 2000]), ["class=2", "class=0", "class=1"]);
         assert_eq!(of((0..2000).map(|at| [0, 0, 0, 1, 2][at % 5]).collect()), [""; 0]);
-        assert_eq!(of((0..2000).map(|at| at % 5).collect()), ["class=(other)"]);
+        assert_eq!(of((0..2000).map(|at| at % 5).collect()), ["class=(other)", "class=0"]);
         let few = read(&baseline, &[counts(&baseline, vec![2; 100])], &limits, &rule);
         assert_eq!(few, Reading::Insufficient);
     }
@@ -320,7 +341,8 @@ mod tests {
         let past: Vec<Counts> = (0..60).map(|at| minute(at >= 55)).collect();
         let told = evidence(read(&baseline, &past, &limits, &rule)).expect("it is bad");
         assert_eq!((told.minutes, told.samples), ((996, 1001), 5000));
-        assert_eq!((told.findings.len(), told.value), (1, 0.0));
+        // The most frequent takes the place of the one that is gone.
+        assert_eq!((told.findings.len(), told.value), (2, 0.0));
         assert_eq!(told.findings[0].subject, "class=1");
         assert!(told.definition.contains("in 5 minutes"), "{}", told.definition);
         // A rule for five minutes has one look only.

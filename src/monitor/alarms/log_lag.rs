@@ -104,7 +104,7 @@ mod tests {
                 .into_iter()
                 .map(|it| format!("{}: {}", it.subject, it.what))
                 .collect(),
-            Reading::Good | Reading::Insufficient => Vec::new(),
+            Reading::Noted(_) | Reading::Good | Reading::Insufficient => Vec::new(),
         }
     }
 

@@ -172,6 +172,11 @@ pub(super) fn verdict(
     })
 }
 
+/// The index from which drift against the first rows of a model's own traffic is told as any other. Days whose mean goes up
+/// and down by .3 of a standard deviation stay below it, whenever the rows were taken (a shift by δ of them has an index of
+/// about δ²).
+const OWN_INDEX: f64 = 0.5;
+
 /// What the judge concluded last of inputs, or of outputs: it holds for as long as no other window has been judged.
 pub(super) fn drift(judgement: &Judgement, role: Role) -> Reading {
     let features = judgement.baseline.layout().features();
@@ -219,7 +224,12 @@ pub(super) fn drift(judgement: &Judgement, role: Role) -> Reading {
         true => format!("{FACTOR_DEFINITION}{own}"),
         false => format!("{PSI_DEFINITION}; the evidence of all windows so far{of}{own}"),
     };
-    Reading::Bad(Evidence {
+    let largest = breaches.iter().map(|report| report.measured.psi).fold(0.0, f64::max);
+    let found = match judgement.baseline.origin {
+        Origin::Own if largest < OWN_INDEX => Reading::Noted,
+        Origin::Own | Origin::Data | Origin::SageMaker => Reading::Bad,
+    };
+    found(Evidence {
         definition,
         value: told.as_ref().map_or(0.0, |finding| finding.value),
         limit: told.as_ref().map_or(0.0, |finding| finding.limit),
@@ -267,15 +277,20 @@ fn drifted(subject: &str, report: &FeatureReport) -> Finding {
 pub(super) fn any_of<'a>(readings: impl Iterator<Item = (&'a str, Reading)>) -> Reading {
     let (mut worst, mut names, mut is_good): (Option<Evidence>, Vec<&str>, bool) =
         (None, Vec::new(), false);
+    let mut is_bad = false;
     for (name, reading) in readings {
+        let bad = matches!(reading, Reading::Bad(_));
         match reading {
             Reading::Insufficient => {}
             Reading::Good => is_good = true,
-            Reading::Bad(evidence) => {
+            Reading::Bad(evidence) | Reading::Noted(evidence) => {
                 names.push(name);
-                if worst.as_ref().is_none_or(|worst| worst.value < evidence.value) {
+                // What is bad comes before what is only noted.
+                let is_worse = |worst: &Evidence| worst.value < evidence.value;
+                if bad && !is_bad || bad == is_bad && worst.as_ref().is_none_or(is_worse) {
                     worst = Some(evidence);
                 }
+                is_bad |= bad;
             }
         }
     }
@@ -283,7 +298,7 @@ pub(super) fn any_of<'a>(readings: impl Iterator<Item = (&'a str, Reading)>) -> 
         Some(mut worst) => {
             worst.definition.push_str("; seen by ");
             worst.definition.push_str(&names.join(", "));
-            Reading::Bad(worst)
+            if is_bad { Reading::Bad(worst) } else { Reading::Noted(worst) }
         }
         None if is_good => Reading::Good,
         None => Reading::Insufficient,
@@ -348,7 +363,7 @@ pub(super) mod tests {
 
     fn subjects(reading: &Reading) -> Vec<&str> {
         match reading {
-            Reading::Bad(evidence) => {
+            Reading::Bad(evidence) | Reading::Noted(evidence) => {
                 evidence.findings.iter().map(|finding| finding.subject.as_str()).collect()
             }
             Reading::Good | Reading::Insufficient => Vec::new(),

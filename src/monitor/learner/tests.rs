@@ -214,7 +214,8 @@ fn no_traffic_takes_more_memory_than_it_may() {
         assert!(learner.bytes() <= BYTES_MAX, "{} bytes after {at}", learner.bytes());
     }
     let rest = ROWS - ROWS / 4;
-    (0..rest).for_each(|_| learner.learn(&wide([Cell::Text("last".into())]), &tensors, true));
+    let late = || Cell::Text(format!("{:0>240}", "late").into());
+    (0..rest).for_each(|_| learner.learn(&wide([late()]), &tensors, true));
     assert!(learner.is_full() && learner.bytes() <= BYTES_MAX);
     let (file, _) = learner.finish(&key(), None, &[]).expect("a sound baseline");
     assert_eq!(file.features.len(), FEATURES_MAX);

@@ -233,7 +233,12 @@ fn look(
     step: &mut Step,
 ) {
     let before = standing.since;
-    standing.severity = rule.severity;
+    standing.severity = match reading {
+        Reading::Noted(_) => Severity::Info,
+        // What is active stays what it was when there was last something to decide by.
+        Reading::Insufficient | Reading::Good if before.is_some() => standing.severity,
+        Reading::Insufficient | Reading::Good | Reading::Bad(_) => rule.severity,
+    };
     standing.runbook.clone_from(&rule.runbook);
     match reading {
         Reading::Insufficient => {}
@@ -245,7 +250,7 @@ fn look(
                 step.events.push(event(key, standing, Change::Ended, since, minute));
             }
         }
-        Reading::Bad(evidence) => {
+        Reading::Bad(evidence) | Reading::Noted(evidence) => {
             standing.good = 0;
             standing.bad = standing.bad.saturating_add(1);
             standing.evidence = Some(evidence);

@@ -33,13 +33,21 @@ fn bad(value: f64) -> Reading {
     })
 }
 
-/// Runs one alarm over looks: `b`ad, `g`ood, `?` insufficient, one a minute.
+fn noted() -> Reading {
+    match bad(2.0) {
+        Reading::Bad(evidence) => Reading::Noted(evidence),
+        other => other,
+    }
+}
+
+/// Runs one alarm over looks: `b`ad, `n`oted, `g`ood, `?` insufficient, one a minute.
 fn run(rule: &Rule, looks: &str) -> (Board, Vec<Event>, Vec<Notice>) {
     let mut board = Board::default();
     let (mut events, mut notices) = (Vec::new(), Vec::new());
     for (at, look) in looks.chars().enumerate() {
         let reading = match look {
             'b' => bad(at as f64),
+            'n' => noted(),
             'g' => Reading::Good,
             _ => Reading::Insufficient,
         };
@@ -63,6 +71,19 @@ fn an_alarm_holds_before_it_fires_and_ends_after_good_looks_in_a_row() {
     assert_eq!(told("bbggbggg"), [(1, "firing"), (7, "resolved")]);
     assert_eq!(told("b?b??g??g?g"), [(2, "firing"), (10, "resolved")], "no evidence moves nothing");
     assert_eq!(told("bb????????????????"), [(1, "firing")]);
+}
+
+#[test]
+fn what_rests_on_a_stopgap_is_told_as_info_until_it_is_bad() {
+    let severities = |looks| {
+        let (board, events, notices) = run(&rule(), looks);
+        let told: Vec<_> = notices.iter().map(|notice| notice.severity).collect();
+        (told, events.len(), board.active().map(|(_, it)| it.severity).collect::<Vec<_>>())
+    };
+    assert_eq!(severities("nn"), (vec![Severity::Info], 1, vec![Severity::Info]));
+    assert_eq!(severities("nn??g"), (vec![Severity::Info], 1, vec![Severity::Info]));
+    assert_eq!(severities("nnb").2, [Severity::Warning], "it is worse now");
+    assert_eq!(severities("bb"), (vec![Severity::Warning], 1, vec![Severity::Warning]));
 }
 
 #[test]

@@ -6,9 +6,10 @@ use super::*;
 use crate::domain::ids::{Permille, VersionName};
 use crate::domain::record::{Latency, Outcome};
 use crate::domain::spec::{BackendsSpec, Intent, ModelSpec, VersionSpec, examples};
+use crate::domain::stats::baseline::Origin;
 use crate::domain::stats::drift::Policy;
 use crate::domain::stats::drift::docket::{Docket, Judgement};
-use crate::domain::stats::layout::Value;
+use crate::domain::stats::layout::{Role, Value};
 use crate::domain::stats::window::TrafficRecorder;
 use crate::monitor::alarms::{AlarmReader, Alarms};
 use crate::monitor::store::Store;
@@ -138,7 +139,14 @@ fn a_window_that_the_memory_does_not_reach_back_to_says_nothing_about_the_rate()
 
 /// What is concluded of hours in which so many of a hundred values are the first one.
 fn judged(share: u32) -> Judgement {
-    let baseline = Arc::new(Baseline::from_json(BASELINE.as_bytes()).expect("a baseline"));
+    judged_against(Origin::Data, share)
+}
+
+/// The same against a baseline of this origin.
+fn judged_against(origin: Origin, share: u32) -> Judgement {
+    let mut baseline = Baseline::from_json(BASELINE.as_bytes()).expect("a baseline");
+    baseline.origin = origin;
+    let baseline = Arc::new(baseline);
     let mut docket = Docket::new(Arc::clone(&baseline), Policy::default());
     let mut last = None;
     for hour in 0..6 {
@@ -154,6 +162,18 @@ fn judged(share: u32) -> Judgement {
         last = docket.hear(&window, 1).or(last);
     }
     last.expect("there are enough")
+}
+
+#[test]
+fn drift_against_own_traffic_is_noted_until_it_is_plain() {
+    let of = |origin, share| values::drift(&judged_against(origin, share), Role::Input);
+    assert!(matches!(of(Origin::Data, 65), Reading::Bad(_)));
+    let Reading::Noted(evidence) = of(Origin::Own, 65) else { panic!("an index of about .09") };
+    assert!(evidence.definition.ends_with("rows of its own traffic"), "{}", evidence.definition);
+    assert!(matches!(of(Origin::Own, 95), Reading::Bad(_)), "an index beyond 1");
+    let both = [("v1", of(Origin::Own, 65)), ("v2", of(Origin::Data, 65))];
+    assert!(matches!(values::any_of(both.into_iter()), Reading::Bad(_)));
+    assert!(matches!(values::any_of([("v1", of(Origin::Own, 65))].into_iter()), Reading::Noted(_)));
 }
 
 #[test]
