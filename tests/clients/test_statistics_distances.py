@@ -200,8 +200,8 @@ def verdicts(sheet, rivals, line, of):
         sheet.close(f"{about} margin", verdict["margin"], test["margin"])
         sheet.relative(f"{about} e", verdict["e_value"], e, TAIL_SLACK)
         sheet.relative(f"{about} score", verdict["score"], e, TAIL_SLACK)
-        # Minutes of 90 days, a fifth more; half of the budget for the features, divided among them.
-        threshold = 90 * 24 * 60 * 1.2 * 2 * len(of)
+        # Minutes of 90 days, a fifth more; two fifths of the budget for the features, divided among them.
+        threshold = 90 * 24 * 60 * 1.2 * 2.5 * len(of)
         sheet.close(f"{about} threshold", verdict["threshold"], threshold)
         sheet.same(f"{about} outcome", verdict["outcome"], "breach" if e >= threshold else "pass")
 
