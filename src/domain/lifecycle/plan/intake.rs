@@ -196,9 +196,18 @@ impl<'a> Scene<'a> {
         };
         let starved = self.model.superseded >= policy.superseded;
         let held = version.held().is_some() || version.pinned().is_some();
-        let alone = self.answers_alone(candidate);
+        let alone = self.answers_alone(candidate) || self.is_the_last_hope(version);
         (advanced || starved || held || alone || !self.model.is_newer(newer, candidate))
             .then(|| format!("the end of the trial of {candidate}"))
+    }
+
+    /// Whether the champion is away, nobody stands in, and this version is on trial: whoever came in its place could not be
+    /// compared with anybody, and nobody would be left to take over.
+    fn is_the_last_hope(&self, version: &Version) -> bool {
+        let killed = self.model.killed().or_else(|| self.state.killed());
+        let is_away = self.champion.is_some_and(|(_, champion)| champion.killed().is_none());
+        let is_tried = matches!(version.stage(), Stage::Shadow(_) | Stage::Canary(_));
+        self.exposure.champion.is_none() && is_away && killed.is_none() && is_tried
     }
 
     /// The rollout of the version whose turn it is begins; an older one on trial makes way.

@@ -60,6 +60,37 @@ fn a_version_on_trial_takes_the_place_of_a_champion_that_answers_nobody_and_is_u
     }
 }
 
+#[test]
+fn who_was_away_with_the_champion_does_not_win_by_being_back_first() {
+    let mut bench = left_alone("canary");
+    bench.sees("v2", |seen| seen.back_since = None);
+    bench.waits(4, Found::Sound);
+    let back = bench.now.steady;
+    bench.sees("v2", |seen| seen.back_since = Some(back));
+    bench.waits(4, Found::Sound);
+    assert_eq!(bench.stage("v2"), "canary", "the champion may be back as soon");
+    bench.waits(2, Found::Sound);
+    assert_eq!(bench.stage("v2"), "live");
+}
+
+#[test]
+fn a_newer_release_does_not_remove_the_only_version_that_can_take_over() {
+    for stage in ["canary", "shadow"] {
+        let mut bench = left_alone(stage);
+        bench.passes(11 * SECOND);
+        bench.publish("v3");
+        bench.settle();
+        assert_eq!((bench.stage("v2"), bench.stage("v3")), (stage, "staged"));
+        // Nor while it is itself away for a moment.
+        bench.goes_away("v2");
+        bench.settle();
+        assert_eq!((bench.stage("v2"), bench.stage("v3")), (stage, "staged"));
+        bench.comes_back("v2");
+        bench.waits(6, Found::Sound);
+        assert_eq!(bench.stage("v2"), "live", "{stage}");
+    }
+}
+
 /// What stands against it, and what it is.
 type Case = (&'static str, fn(&mut Bench));
 
