@@ -15,7 +15,7 @@ use super::{Ended, Key, Releases};
 use crate::control::health::Rules;
 use crate::domain::ids::{Digest, ModelName, VersionName};
 use crate::domain::lifecycle::observed::{
-    Alone, ObservedModel, ObservedVersion, Progress, Sighting,
+    Alone, Capacity, ObservedModel, ObservedVersion, Progress, Sighting,
 };
 use crate::domain::lifecycle::stage::Stage;
 use crate::domain::lifecycle::state::{MODELS_MAX, Model, Version};
@@ -165,9 +165,19 @@ impl Releases {
             let needed = capacity::without(version, &loads);
             let capacity = Some(capacity::judge(needed, is_known, asked));
             let seen = self.observed.version(name, version);
-            if seen.is_none_or(|seen| seen.capacity != capacity) {
+            // What is not known is no number, and the same as before all the same.
+            let told =
+                |it: Option<Capacity>| it.map(|it| (it.needed.to_bits(), it.others.to_bits()));
+            if seen.is_none_or(|seen| told(seen.capacity) != told(capacity)) {
                 self.entry(name, version, &known.release().digest).capacity = capacity;
             }
+        }
+    }
+
+    /// The same, as long as a whole minute has not been counted: then nothing else asks for it.
+    fn weigh_early(&mut self, name: &ModelName, model: &Model, now: Steady) {
+        if !self.is_measured(model, now) {
+            self.weigh(name, model, now);
         }
     }
 
@@ -242,9 +252,7 @@ impl Releases {
             }
         }
         self.count(name, model, now);
-        if !self.is_measured(model, now) {
-            self.weigh(name, model, now);
-        }
+        self.weigh_early(name, model, now);
         let seen = self.observed.models.get(name);
         if seen.is_some_and(|seen| seen.disk != disk || seen.versions.len() != versions) {
             let seen = self.seen_mut(name);

@@ -269,7 +269,10 @@ impl State {
     fn follows(&mut self, event: &Event, name: &ModelName, m: &Move) {
         let at = event.at.steady;
         let Some(model) = self.models.get_mut(name).map(Arc::make_mut) else { return };
-        let champion = model.champion().map(|(_, live)| live.release.digest.clone());
+        // Thousands of versions are gone through for the one edge only that asks.
+        let is_exposed = matches!(m.edge, Edge::Expose(..));
+        let champion = is_exposed.then(|| model.champion()).flatten();
+        let champion = champion.map(|(_, live)| live.release.digest.clone());
         let Some(version) = model.versions.get_mut(&m.version).map(Arc::make_mut) else { return };
         let publisher = version.release.publisher.clone();
         match &m.edge {
