@@ -10,6 +10,7 @@ mod bodies;
 mod bounded;
 mod boxes;
 mod cast;
+mod equal;
 mod extreme;
 mod fits;
 mod guard;
@@ -68,6 +69,7 @@ pub(super) fn register(onnx: &mut Onnx) {
     let dynamic = build::<quantize::DynamicQuantizeLinear>;
     onnx.op_register.insert("DynamicQuantizeLinear", dynamic);
     onnx.op_register.insert("Elu", pointwise::elu);
+    onnx.op_register.insert("Equal", equal::build);
     onnx.op_register.insert("FastGelu", pointwise::fast_gelu);
     onnx.op_register.insert("GRU", recurrent::build::<recurrent::Gru>);
     onnx.op_register.insert("GatherBlockQuantized", blocks::gather);

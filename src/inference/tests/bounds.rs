@@ -72,7 +72,7 @@ fn what_follows_from_such_a_size_counts_before_it_is_made() {
 }
 
 /// The graph `body` as an attribute.
-fn graph(name: &str, body: Graph) -> AttributeProto {
+pub(super) fn graph(name: &str, body: Graph) -> AttributeProto {
     AttributeProto {
         name: name.to_owned(),
         r#type: 5,

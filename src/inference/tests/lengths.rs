@@ -2,6 +2,7 @@
 
 use tract_onnx::pb::NodeProto;
 
+use super::bounds::graph;
 use super::onnx::{FLOAT, Graph, INT64, int, ints};
 use super::*;
 
@@ -254,4 +255,37 @@ fn the_logarithms_of_a_long_softmax_add_up_to_one() {
     let TensorData::Fp32(found) = found[0].data() else { panic!("floats") };
     let expected = -(1e6_f64.ln());
     assert!(found.iter().all(|x| (f64::from(*x) - expected).abs() < 1e-5), "{}", found[0]);
+}
+
+#[test]
+fn whether_a_size_is_the_same_as_another_is_decided_by_the_request() {
+    const BOOL: i32 = 9;
+    let negated = Graph::default().node("Neg", &["x"], "less").output("less", FLOAT, &["N", "T"]);
+    let same = Graph::default().node("Identity", &["x"], "same").output("same", FLOAT, &["N", "T"]);
+    let branches = vec![graph("then_branch", negated), graph("else_branch", same)];
+    for (what, size) in [("one", 1), ("three", 3)] {
+        let sized = || {
+            let graph = Graph::default().input("x", FLOAT, &["N", "T"]).ints("at", &[], &[1]);
+            let graph = graph.node("Shape", &["x"], "shape");
+            let graph = graph.node("Gather", &["shape", "at"], "length");
+            graph.ints("size", &[], &[size]).node("Equal", &["length", "size"], "is")
+        };
+        let where_ = sized().node("Neg", &["x"], "less");
+        let where_ = where_.node("Where", &["is", "less", "x"], "y");
+        let if_ = sized().node_with("If", &["is"], "y", branches.clone());
+        for (how, asks) in [("Where", where_), ("If", if_)] {
+            let asks = asks.output("y", FLOAT, &["N", "T"]).output("is", BOOL, &[]);
+            let model = load_bytes(&asks.encode()).expect("it loads");
+            for length in 1..5 {
+                let x = numbered(2, length);
+                let is = i64::try_from(length) == Ok(size);
+                let TensorData::Fp32(values) = x.data() else { panic!("floats") };
+                let values: Vec<f32> = values.iter().map(|x| if is { -x } else { *x }).collect();
+                let expected = fp32("y", &[2, length], &values);
+                let found = model.infer(vec![x], &[]).expect("answers");
+                assert_eq!(found[0], expected, "{how}, {what}, {length}");
+                assert_eq!(*found[1].data(), TensorData::Bool(vec![is]), "{how}, {what}, {length}");
+            }
+        }
+    }
 }
