@@ -235,6 +235,19 @@ SLICES = """slices (float[batch, time, 6] x) => (float[batch, 2, 5] y) {
 I64 = functools.partial(numpy.array, dtype=numpy.int64)
 F32 = functools.partial(numpy.array, dtype=numpy.float32)
 
+# What `squeeze` of a dimension that is left open becomes: one way for a size, another one for all others.
+SQUEEZED = """squeezed (float[batch, length, 8] x) => (float[batch, length, 8] y) {
+    shape = Shape(x)
+    size = Gather(shape, one)
+    is = Equal(size, six)
+    turned = If(is) <
+        then_branch = then () => (float[batch, length, 8] a) { a = Neg(x) },
+        else_branch = else () => (float[batch, length, 8] b) { b = Mul(x, two) }
+    >
+    other = Where(is, x, turned)
+    y = Add(turned, other)
+}"""
+
 NETS = {
     "residual": (
         RESIDUAL,
@@ -295,6 +308,11 @@ NETS = {
         {"ones": F32([1, 1]), "zeros": F32([0, 0]), "scale": (4, 1, 1), "bias": (4, 1, 1)}
         | {"pads": I64([0, 0, 1, 1, 0, 0, 1, 1]), "w0": (4, 4, 3, 3), "b0": (4,)},
         floats(4, 8, 8),
+    ),
+    "squeezed": (
+        SQUEEZED,
+        {"one": I64(1), "six": I64(6), "two": F32(2)},
+        floats(None, 8),
     ),
     "slices": (
         SLICES,
