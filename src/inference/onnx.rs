@@ -4,6 +4,7 @@
 //! some uses wrongly: those uses are refused by name ([`beyond`]). The conformance table
 //! (`tests/conformance/TABLE.md`) is where both were found. Never replaces what only is slow.
 
+mod arg_extreme;
 mod bit_shift;
 mod blocks;
 mod bodies;

@@ -20,6 +20,7 @@ def cases():
     yield from spelled(numpy.random.default_rng(31))
     yield from long_sums(numpy.random.default_rng(41))
     yield from whole(numpy.random.default_rng(51))
+    yield from places(numpy.random.default_rng(61))
 
 
 def rows(random, shape, special=SPECIAL):
@@ -348,6 +349,17 @@ def whole(random):
         yield Case("Pow", [data(3), numpy.array(2, dtype)], constants=[1], more=more)
         for kind in ("SumSquare", "L2"):
             yield Case(f"Reduce{kind}", [data(3), numpy.array([1])], constants=[1], more=more)
+
+
+def places(random):
+    """Places of extremes in rows where several numbers are missing or infinite, the first ones too."""
+    special = numpy.array([numpy.nan, numpy.inf, -numpy.inf, 1.0, 2.0, -1.0])
+    for operator in ("ArgMax", "ArgMin"):
+        for dtype in (numpy.float32, numpy.float64):
+            for axis in (0, 1, -1):
+                for last in (0, 1):
+                    draw = lambda: random.choice(special, size=(6, int(random.choice([1, 3, 8, 17])))).astype(dtype)
+                    yield Case(operator, [draw()], more=[[draw()] for _ in range(4)], axis=axis, select_last_index=last)
 
 
 def slices(random):

@@ -264,6 +264,23 @@ fn a_shape_is_filled_with_zeros_of_32_bits_where_no_value_is_given() {
 }
 
 #[test]
+fn the_place_of_the_largest_number_is_the_first_where_that_is_missing() {
+    let inf = f32::INFINITY;
+    for (operator, expected) in [("ArgMax", [0, 2, 1]), ("ArgMin", [0, 0, 0])] {
+        let graph = Graph::default().input("x", FLOAT, &["N", "3"]);
+        let graph =
+            graph.node_with(operator, &["x"], "y", vec![int("axis", 1), int("keepdims", 0)]);
+        let model = load_bytes(&graph.output("y", INT64, &["N"]).encode()).expect("it loads");
+        let rows = [f32::NAN, f32::NAN, inf, -1.0, f32::NAN, 2.0, -inf, f32::MIN, f32::NAN];
+        // Often enough that plans are made for the sizes.
+        for _ in 0..40 {
+            let found = model.infer(vec![fp32("x", &[3, 3], &rows)], &[]).expect("answers");
+            assert_eq!(found[0].data(), &TensorData::Int64(expected.to_vec()), "{operator}");
+        }
+    }
+}
+
+#[test]
 fn squares_of_integers_along_open_dimensions_are_answered() {
     let rows = || Graph::default().input("x", INT64, &["N", "T"]).ints("two", &[], &[2]);
     let along = || vec![ints("axes", &[1])];
