@@ -281,6 +281,25 @@ fn the_place_of_the_largest_number_is_the_first_where_that_is_missing() {
 }
 
 #[test]
+fn a_model_that_needs_the_number_of_an_open_dimension_is_refused() {
+    let graph = Graph::default().input("x", FLOAT, &["N", "1", "H", "W"]);
+    let halves = vec![ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2])];
+    let graph = graph.node_with("MaxPool", &["x"], "half", halves);
+    let graph = graph.node("Shape", &["x"], "sizes");
+    let linear = vec![text("mode", "linear")];
+    let graph = graph.node_with("Resize", &["half", "", "", "sizes"], "y", linear);
+    let graph = graph.output("y", FLOAT, &["N", "1", "H", "W"]);
+    match load_bytes(&graph.encode()) {
+        // Should a plan ever learn it, it has to answer.
+        Ok(model) => {
+            let x = fp32("x", &[1, 1, 4, 4], &[1.0; 16]);
+            assert_eq!(floats(&model.infer(vec![x], &[]).expect("answers")[0]), [1.0; 16]);
+        }
+        Err(error) => assert!(error.to_string().contains("Undetermined symbol"), "{error}"),
+    }
+}
+
+#[test]
 fn squares_of_integers_along_open_dimensions_are_answered() {
     let rows = || Graph::default().input("x", INT64, &["N", "T"]).ints("two", &[], &[2]);
     let along = || vec![ints("axes", &[1])];
