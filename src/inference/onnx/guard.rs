@@ -65,8 +65,11 @@ pub(in crate::inference) fn guard(model: &mut TypedModel) {
                 Some(Box::new(whole::instead_of(&*node.op, fact.datum_type)?))
             };
             let place = || arg_extreme::instead_of(&*node.op, fact);
+            let function = || -> Option<Box<dyn TypedOp>> {
+                Some(Box::new(pointwise::exact(&*node.op, fact.datum_type)?))
+            };
             let reduced = sum::instead_of(&*node.op, fact).or_else(place);
-            reduced.or_else(of_integers)
+            reduced.or_else(of_integers).or_else(function)
         })
         .collect();
     let changes = guarded.into_iter().zip(others);
@@ -75,8 +78,6 @@ pub(in crate::inference) fn guard(model: &mut TypedModel) {
             node.op = Box::new(guarded);
         } else if let Some(other) = other {
             node.op = other;
-        } else if let Some(function) = pointwise::exact(&*node.op) {
-            node.op = Box::new(function);
         } else {
             bodies_mut(&mut *node.op).into_iter().for_each(guard);
         }
