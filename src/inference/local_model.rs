@@ -480,7 +480,8 @@ impl LocalModel {
                 tracing::warn!(%error, "a model fails on every trial input; it is served all the same");
                 Ok(())
             }
-            Err(sizes::Unseen::Fails | sizes::Unseen::Always) => Err(error),
+            Err(sizes::Unseen::Always(error)) => Err(error),
+            Err(sizes::Unseen::Fails) => Err(error),
         }
     }
 

@@ -4,6 +4,7 @@
 //! some uses wrongly: those uses are refused by name ([`beyond`]). The conformance table
 //! (`tests/conformance/TABLE.md`) is where both were found. Never replaces what only is slow.
 
+mod arg_extreme;
 mod bit_shift;
 mod blocks;
 mod bodies;
@@ -13,7 +14,9 @@ mod cast;
 mod equal;
 mod extreme;
 mod fits;
+mod gemm;
 mod guard;
+mod kinds;
 mod log_softmax;
 mod missing;
 mod nd;
@@ -75,8 +78,11 @@ pub(super) fn register(onnx: &mut Onnx) {
     onnx.op_register.insert("GatherBlockQuantized", blocks::gather);
     onnx.op_register.insert("GatherND", nd::gather);
     onnx.op_register.insert("Gelu", pointwise::gelu);
+    onnx.op_register.insert("Gemm", gemm::build);
     onnx.op_register.insert("GlobalMaxPool", build::<reduce_extreme::GlobalMaxPool>);
     onnx.op_register.insert("HardSigmoid", pointwise::hard_sigmoid);
+    onnx.op_register.insert("IsInf", kinds::is_inf);
+    onnx.op_register.insert("IsNaN", kinds::is_nan);
     onnx.op_register.insert("LSTM", recurrent::build::<recurrent::Lstm>);
     onnx.op_register.insert("LogSoftmax", build::<log_softmax::LogSoftmax>);
     onnx.op_register.insert("MatMul", product::build);

@@ -34,14 +34,14 @@ pub(super) struct Working {
 }
 
 /// Why a model was not seen to run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unseen {
     /// It takes other values.
     Choosy,
     /// It fails at every size that was tried.
     Fails,
     /// It fails at every size in the same words, which say nothing about sizes: no other will do.
-    Always,
+    Always(InferError),
 }
 
 /// Finds sizes at which the general plan runs.
@@ -61,21 +61,31 @@ pub(super) fn find(plans: &Plans, signature: &Signature, limit: u64) -> Result<W
             break;
         }
     }
-    Err(if choosy { Unseen::Choosy } else { unseen(&failures) })
+    Err(if choosy { Unseen::Choosy } else { unseen(failures) })
 }
 
-/// What the failures at several sizes, and no others, mean. One size tells nothing, and neither do the words of a
-/// panic.
-fn unseen(failures: &[InferError]) -> Unseen {
+/// What the failures at several sizes, and no others, mean. One size tells nothing, and neither do panics, which are
+/// left out: some sizes make one before the failure that all others come to.
+fn unseen(mut failures: Vec<InferError>) -> Unseen {
     const FILLS: usize = 2;
-    match failures {
+    failures.retain(|failure| !matches!(failure, InferError::Panicked { .. }));
+    if let Some(at) = failures.iter().position(lacks_a_size) {
+        return Unseen::Always(failures.swap_remove(at));
+    }
+    match &*failures {
         [first @ InferError::Model { .. }, others @ ..]
             if others.len() >= FILLS && others.iter().all(|other| other == first) =>
         {
-            Unseen::Always
+            Unseen::Always(first.clone())
         }
         _ => Unseen::Fails,
     }
+}
+
+/// Whether an operator asks for the number of a dimension that is open, as tract says it. No size gives the
+/// general plan one.
+fn lacks_a_size(failure: &InferError) -> bool {
+    matches!(failure, InferError::Model { reason } if reason.contains("Undetermined symbol"))
 }
 
 /// Why the model takes no two rows; `None` where it does, or where no row was found and other sizes than those
@@ -84,7 +94,7 @@ pub(super) fn two_rows(plans: &Plans, signature: &Signature, limit: u64) -> Opti
     let batch = batch(signature)?;
     let Working { mut sizes, fill } = match find(plans, signature, limit) {
         Ok(working) => working,
-        Err(Unseen::Fails | Unseen::Always) if !are_open(signature) => {
+        Err(Unseen::Fails | Unseen::Always(_)) if !are_open(signature) => {
             return run(plans, signature, candidates(signature).first()?, Fill::Zeros, limit).err();
         }
         Err(_) => return None,
@@ -198,12 +208,16 @@ mod tests {
     fn failures_in_the_same_words_at_several_sizes_are_not_about_sizes() {
         let model = |reason: &str| InferError::Model { reason: reason.to_owned() };
         let panic = || InferError::Panicked { reason: "a".to_owned() };
-        assert_eq!(unseen(&[model("a"), model("a"), model("a")]), Unseen::Always);
-        assert_eq!(unseen(&[model("a"), model("a"), model("b")]), Unseen::Fails);
-        assert_eq!(unseen(&[model("a"), model("a"), panic()]), Unseen::Fails);
-        assert_eq!(unseen(&[panic(), panic(), panic()]), Unseen::Fails);
-        assert_eq!(unseen(&[model("a"), model("a")]), Unseen::Fails, "of one size");
-        assert_eq!(unseen(&[]), Unseen::Fails);
+        let always = |reason: &str| Unseen::Always(model(reason));
+        assert_eq!(unseen(vec![model("a"), model("a"), model("a")]), always("a"));
+        assert_eq!(unseen(vec![model("a"), model("a"), model("b")]), Unseen::Fails);
+        assert_eq!(unseen(vec![panic(), model("a"), model("a"), model("a")]), always("a"));
+        assert_eq!(unseen(vec![model("a"), model("a"), panic()]), Unseen::Fails, "of one size");
+        assert_eq!(unseen(vec![panic(), panic(), panic()]), Unseen::Fails);
+        assert_eq!(unseen(vec![model("a"), model("a")]), Unseen::Fails, "of one size");
+        assert_eq!(unseen(Vec::new()), Unseen::Fails);
+        let open = "Evaluating \"u\" Resize: Undetermined symbol in expression: H";
+        assert_eq!(unseen(vec![panic(), model("a"), model(open), model("b")]), always(open));
     }
 
     #[test]

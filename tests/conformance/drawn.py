@@ -20,6 +20,8 @@ def cases():
     yield from spelled(numpy.random.default_rng(31))
     yield from long_sums(numpy.random.default_rng(41))
     yield from whole(numpy.random.default_rng(51))
+    yield from places(numpy.random.default_rng(61))
+    yield from doubles(numpy.random.default_rng(71))
 
 
 def rows(random, shape, special=SPECIAL):
@@ -348,6 +350,36 @@ def whole(random):
         yield Case("Pow", [data(3), numpy.array(2, dtype)], constants=[1], more=more)
         for kind in ("SumSquare", "L2"):
             yield Case(f"Reduce{kind}", [data(3), numpy.array([1])], constants=[1], more=more)
+
+
+def places(random):
+    """Places of extremes in rows where several numbers are missing or infinite, the first ones too."""
+    special = numpy.array([numpy.nan, numpy.inf, -numpy.inf, 1.0, 2.0, -1.0])
+    for operator in ("ArgMax", "ArgMin"):
+        for dtype in (numpy.float32, numpy.float64):
+            for axis in (0, 1, -1):
+                for last in (0, 1):
+                    draw = lambda: random.choice(special, size=(6, int(random.choice([1, 3, 8, 17])))).astype(dtype)
+                    yield Case(operator, [draw()], more=[[draw()] for _ in range(4)], axis=axis, select_last_index=last)
+
+
+def doubles(random):
+    """What exporters write of FP64 where estimators were fitted in it."""
+    normal = lambda *shape: random.normal(size=shape)
+    missing = numpy.array([[numpy.nan, numpy.inf, 0.5, -2.5], [-numpy.inf, 1.5, -0.0, 1e300]])
+    for operator, attributes in (("IsNaN", {}), ("IsInf", {}), ("IsInf", {"detect_negative": 0}), ("IsInf", {"detect_positive": 0})):
+        for data in (missing, missing.astype(FLOAT)):
+            yield Case(operator, [data], opset=13, **attributes)
+    yield Case("Round", [missing])
+    yield Case("LeakyRelu", [missing])
+    yield Case("LeakyRelu", [missing], alpha=0.3)
+    for factors in ({}, {"alpha": -2.0}, {"beta": 0.3}, {"alpha": 0.1, "beta": 3.0}, {"beta": 0.0}):
+        for sides in (0, 1):
+            a, b = (normal(3, 4), normal(2, 3)) if sides else (normal(4, 3), normal(3, 2))
+            more = [[numpy.concatenate([a, a], axis=sides)]]
+            for c in ((), (1,), (2,), (1, 2)):
+                yield Case("Gemm", [a, b, normal(*c)], constants=[1, 2], more=more, transA=sides, transB=sides, **factors)
+            yield Case("Gemm", [a, b], constants=[1], more=more, transA=sides, transB=sides, **factors)
 
 
 def slices(random):

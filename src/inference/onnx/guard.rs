@@ -1,6 +1,6 @@
 //! Operators of tract whose answer depends on values being in range: Gather, GatherElements, GatherND,
 //! ScatterElements, ScatterND, OneHot, slices ([`parts`]), and divisions of integers; those that compare numbers of
-//! which some are missing ([`missing`]); sums that are too narrow ([`sum`]); squares of integers ([`whole`]); and
+//! which some are missing ([`missing`], [`arg_extreme`]); sums that are too narrow ([`sum`]); squares of integers ([`whole`]); and
 //! functions that tract approximates ([`pointwise::exact`]).
 //!
 //! Owns the look at those values, and at the sizes of indices ([`fits`]), before tract sees them, in the graph as tract has
@@ -24,7 +24,7 @@ use tract_onnx::tract_hir::tract_core::ops::cnn::{MaxPool, OptMaxPool};
 use tract_onnx::tract_hir::tract_core::ops::math::{Div, Rem};
 
 use super::bodies::bodies_mut;
-use super::{fits, missing, parts, pointwise, sum, whole};
+use super::{arg_extreme, fits, missing, parts, pointwise, sum, whole};
 use crate::inference::ml::Unacceptable;
 
 /// An operator whose values are looked at first.
@@ -64,7 +64,12 @@ pub(in crate::inference) fn guard(model: &mut TypedModel) {
             let of_integers = || -> Option<Box<dyn TypedOp>> {
                 Some(Box::new(whole::instead_of(&*node.op, fact.datum_type)?))
             };
-            sum::instead_of(&*node.op, fact).or_else(of_integers)
+            let place = || arg_extreme::instead_of(&*node.op, fact);
+            let function = || -> Option<Box<dyn TypedOp>> {
+                Some(Box::new(pointwise::exact(&*node.op, fact.datum_type)?))
+            };
+            let reduced = sum::instead_of(&*node.op, fact).or_else(place);
+            reduced.or_else(of_integers).or_else(function)
         })
         .collect();
     let changes = guarded.into_iter().zip(others);
@@ -73,8 +78,6 @@ pub(in crate::inference) fn guard(model: &mut TypedModel) {
             node.op = Box::new(guarded);
         } else if let Some(other) = other {
             node.op = other;
-        } else if let Some(function) = pointwise::exact(&*node.op) {
-            node.op = Box::new(function);
         } else {
             bodies_mut(&mut *node.op).into_iter().for_each(guard);
         }

@@ -1,12 +1,12 @@
 //! Functions of one number: `ai.onnx` Sigmoid, Tanh, Relu, Clip, HardSigmoid, Celu, Elu, Selu, Softplus, Mish, Swish,
-//! HardSwish, Gelu, Erf, Asinh, Acosh, and square roots that are written as powers; `com.microsoft` QuickGelu,
+//! HardSwish, Gelu, Erf, Asinh, Acosh, of FP64 Round and LeakyRelu, and square roots that are written as powers; `com.microsoft` QuickGelu,
 //! and BiasGelu and FastGelu, which add a bias first.
 //!
 //! Owns these functions (<https://onnx.ai/onnx/operators/index.html>) for FP32, FP64 and FP16: right to the last
 //! digits over the whole range, and NaN stays NaN. tract approximates Sigmoid, Tanh and Erf by rational
 //! functions that end at a few units of 1e-7 where the true value is far smaller, gives a number for NaN, leaves
 //! out Celu's factor, takes the logarithm of infinity for the Softplus of 89, and overflows in between for huge
-//! numbers. Operators that tract puts together of its own functions are found in the graph ([`exact`]). Bounds of
+//! numbers; Round and LeakyRelu of FP64 it does not have. Operators that tract puts together of its own functions are found in the graph ([`exact`]). Bounds of
 //! Clip that are computed while the model runs are [`extreme`]'s, other element types are left to tract. Never looks
 //! at neighbours.
 
@@ -62,6 +62,10 @@ pub(super) enum Pointwise {
     Acosh,
     /// `x^(1/2)`, infinite for either infinity as the power is.
     Root,
+    /// The nearest whole number, of two the even one.
+    Round,
+    /// `alpha x` below zero, else `x`
+    LeakyRelu { alpha: f32 },
 }
 
 impl Eq for Pointwise {}
@@ -203,10 +207,16 @@ fn number(node: &NodeProto, name: &str, default: f32) -> TractResult<f32> {
     Ok(number)
 }
 
-/// The function of this module that an operator of tract's stands for, if it is one.
-pub(super) fn exact(op: &dyn TypedOp) -> Option<ElementWiseOp> {
+/// The function of this module that an operator of tract's stands for, if it is one for numbers of this type.
+pub(super) fn exact(op: &dyn TypedOp, datum_type: DatumType) -> Option<ElementWiseOp> {
     let found = &op.downcast_ref::<ElementWiseOp>()?.0;
-    let function = if found.is::<nn::Sigmoid>() {
+    let wide = datum_type == DatumType::F64;
+    let leaky = found.downcast_ref::<nn::LeakyRelu>().filter(|_| wide);
+    let function = if let Some(leaky) = leaky {
+        Pointwise::LeakyRelu { alpha: leaky.alpha }
+    } else if wide && found.is::<math::RoundHalfToEven>() {
+        Pointwise::Round
+    } else if found.is::<nn::Sigmoid>() {
         Pointwise::Sigmoid
     } else if found.is::<math::Tanh>() {
         Pointwise::Tanh
@@ -296,6 +306,8 @@ impl ElementWiseMiniOp for Pointwise {
             Self::Asinh => "Asinh",
             Self::Acosh => "Acosh",
             Self::Root => "Sqrt",
+            Self::Round => "Round",
+            Self::LeakyRelu { .. } => "LeakyRelu",
         }
         .to_owned()
     }
@@ -351,6 +363,8 @@ impl Pointwise {
             // Their squares are too large for the type.
             Self::Asinh | Self::Acosh => &move |x| self.double(f64::from(x)) as f32,
             Self::Root => &|x| if x == f32::NEG_INFINITY { -x } else { x.sqrt() },
+            Self::Round => &|x| x.round_ties_even(),
+            Self::LeakyRelu { alpha } => &move |x| if x < 0.0 { alpha * x } else { x },
         };
         numbers.iter_mut().for_each(|x| *x = each(*x));
     }
@@ -388,6 +402,9 @@ impl Pointwise {
             Self::Acosh => x.acosh(),
             Self::Root if x == f64::NEG_INFINITY => -x,
             Self::Root => x.sqrt(),
+            Self::Round => x.round_ties_even(),
+            Self::LeakyRelu { alpha } if x < 0.0 => f64::from(alpha) * x,
+            Self::LeakyRelu { .. } => x,
         }
     }
 }

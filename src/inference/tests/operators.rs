@@ -6,6 +6,9 @@ use tract_onnx::pb::{AttributeProto, FunctionProto, ModelProto, OperatorSetIdPro
 use super::onnx::{FLOAT, Graph, INT64, int, ints, tensor};
 use super::*;
 
+const DOUBLE: i32 = 11;
+const BOOL: i32 = 9;
+
 /// What the only output of `graph` is for these inputs.
 fn answer(graph: Graph, inputs: Vec<Tensor>) -> Tensor {
     let model = load_bytes(&graph.encode()).expect("it loads");
@@ -261,6 +264,95 @@ fn a_shape_is_filled_with_zeros_of_32_bits_where_no_value_is_given() {
     let graph = graph.node("ConstantOfShape", &["shape"], "zeros");
     let graph = graph.node("Sub", &["x", "zeros"], "y").output("y", FLOAT, &["N", "T"]);
     assert_eq!(floats(&answer(graph, vec![row(3)])), [1.0, 2.0, 3.0]);
+}
+
+#[test]
+fn the_place_of_the_largest_number_is_the_first_where_that_is_missing() {
+    let inf = f32::INFINITY;
+    for (operator, expected) in [("ArgMax", [0, 2, 1]), ("ArgMin", [0, 0, 0])] {
+        let graph = Graph::default().input("x", FLOAT, &["N", "3"]);
+        let graph =
+            graph.node_with(operator, &["x"], "y", vec![int("axis", 1), int("keepdims", 0)]);
+        let model = load_bytes(&graph.output("y", INT64, &["N"]).encode()).expect("it loads");
+        let rows = [f32::NAN, f32::NAN, inf, -1.0, f32::NAN, 2.0, -inf, f32::MIN, f32::NAN];
+        // Often enough that plans are made for the sizes.
+        for _ in 0..40 {
+            let found = model.infer(vec![fp32("x", &[3, 3], &rows)], &[]).expect("answers");
+            assert_eq!(found[0].data(), &TensorData::Int64(expected.to_vec()), "{operator}");
+        }
+    }
+}
+
+#[test]
+fn numbers_of_64_bits_are_multiplied_by_factors_of_64_bits() {
+    let factor = |name: &str, f: f32| AttributeProto {
+        name: name.to_owned(),
+        r#type: 1,
+        f,
+        ..AttributeProto::default()
+    };
+    let doubles = |name: &str, dims: &[i64], values: &[f64]| {
+        tensor(name, DOUBLE, dims, values.iter().flat_map(|value| value.to_le_bytes()).collect())
+    };
+    for (attributes, expected) in [
+        (Vec::new(), [2.0_f64, 7.0]),
+        (vec![factor("alpha", -2.0)], [-1.0, -6.0 + 4.0]),
+        (vec![factor("alpha", 0.5), factor("beta", 2.0)], [0.5 + 2.0, 1.5 + 8.0]),
+    ] {
+        let graph = Graph::default().input("x", DOUBLE, &["N", "2"]);
+        let graph = graph.constant(doubles("w", &[2, 2], &[1.0, 1.0, 0.0, 1.0]));
+        let graph = graph.constant(doubles("c", &[2], &[1.0, 4.0]));
+        let graph = graph.node_with("Gemm", &["x", "w", "c"], "y", attributes);
+        let graph = graph.output("y", DOUBLE, &["N", "2"]).encode();
+        let model = load_bytes(&graph).expect("it loads");
+        let x = Tensor::new("x", &[1, 2][..], TensorData::Fp64(vec![1.0, 2.0])).expect("agrees");
+        let found = model.infer(vec![x], &[]).expect("answers");
+        assert_eq!(found[0].data(), &TensorData::Fp64(expected.to_vec()));
+    }
+}
+
+#[test]
+fn numbers_of_64_bits_are_rounded_and_asked_whether_they_are_numbers() {
+    let graph =
+        |operator: &str| Graph::default().input("x", DOUBLE, &["N"]).node(operator, &["x"], "y");
+    let x = vec![f64::NAN, f64::INFINITY, 2.5, -1.0];
+    let answers = |graph: Graph, element: i32| {
+        let model = load_bytes(&graph.output("y", element, &["N"]).encode()).expect("it loads");
+        let x = Tensor::new("x", &[4][..], TensorData::Fp64(x.clone())).expect("agrees");
+        model.infer(vec![x], &[]).expect("answers").remove(0)
+    };
+    let bools = |answer: Tensor| match answer.data() {
+        TensorData::Bool(found) => found.iter().map(|x| u8::from(*x)).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(bools(answers(graph("IsNaN"), BOOL)), [1, 0, 0, 0]);
+    assert_eq!(bools(answers(graph("IsInf"), BOOL)), [0, 1, 0, 0]);
+    for (operator, expected) in [("Round", [2.0, -1.0]), ("LeakyRelu", [2.5, -f64::from(0.01_f32)])]
+    {
+        let answer = answers(graph(operator), DOUBLE);
+        let TensorData::Fp64(found) = answer.data() else { panic!("{answer:?}") };
+        assert!(found[0].is_nan(), "{operator}: {found:?}");
+        assert_eq!(found[1..], [f64::INFINITY, expected[0], expected[1]], "{operator}");
+    }
+}
+
+#[test]
+fn a_model_that_needs_the_number_of_an_open_dimension_is_refused() {
+    let graph = Graph::default().input("x", FLOAT, &["N", "1", "H", "W"]);
+    let halves = vec![ints("kernel_shape", &[2, 2]), ints("strides", &[2, 2])];
+    let graph = graph.node_with("MaxPool", &["x"], "half", halves);
+    let graph = graph.node("Shape", &["x"], "sizes");
+    let linear = vec![text("mode", "linear")];
+    let graph = graph.node_with("Resize", &["half", "", "", "sizes"], "y", linear);
+    let graph = graph.output("y", FLOAT, &["N", "1", "H", "W"]);
+    match load_bytes(&graph.encode()) {
+        // Should a plan ever learn it, it has to answer.
+        Ok(model) => {
+            let x = fp32("x", &[1, 1, 4, 4], &[1.0; 16]);
+            assert_eq!(floats(&model.infer(vec![x], &[]).expect("answers")[0]), [1.0; 16]);
+        }
+        Err(error) => assert!(error.to_string().contains("Undetermined symbol"), "{error}"),
+    }
 }
 
 #[test]

@@ -113,3 +113,36 @@ fn a_category_that_the_model_does_not_take_is_the_clients_fault() {
     assert!(matches!(error, InferError::Input(_)), "{error}");
     assert!(error.to_string().contains("an element is none of the 2 categories"), "{error}");
 }
+
+#[test]
+fn rows_with_fewer_features_than_trees_look_at_are_the_clients_fault() {
+    let stump = vec![
+        ints("nodes_treeids", &[0, 0, 0]),
+        ints("nodes_nodeids", &[0, 1, 2]),
+        ints("nodes_featureids", &[2, 0, 0]),
+        texts("nodes_modes", &["BRANCH_LEQ", "LEAF", "LEAF"]),
+        floats("nodes_values", &[0.5, 0.0, 0.0]),
+        ints("nodes_truenodeids", &[1, 0, 0]),
+        ints("nodes_falsenodeids", &[2, 0, 0]),
+        ints("target_treeids", &[0, 0]),
+        ints("target_nodeids", &[1, 2]),
+        ints("target_ids", &[0, 0]),
+        floats("target_weights", &[-1.0, 1.0]),
+    ];
+    let node = node("TreeEnsembleRegressor", &["y"], stump);
+    let model = load(&graph(node, DataType::Float, &[None, None]));
+    let rows = |columns: usize| {
+        let data = TensorData::Fp32(vec![0.0; 2 * columns]);
+        Tensor::new("x", [2, columns].as_slice(), data).expect("agrees")
+    };
+    // Often enough that plans are made for the sizes.
+    for _ in 0..40 {
+        let found = model.infer(vec![rows(3)], &[]).expect("answers");
+        assert_eq!(found[0].data(), &TensorData::Fp32(vec![-1.0, -1.0]));
+        for columns in [1, 2] {
+            let error = model.infer(vec![rows(columns)], &[]).expect_err("too few");
+            assert!(matches!(error, InferError::Input(_)), "{error}");
+            assert!(error.to_string().contains("at least 3 features"), "{error}");
+        }
+    }
+}

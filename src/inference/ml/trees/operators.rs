@@ -354,8 +354,10 @@ fn score<T: Real + Datum>(
         [rows, columns] => (rows, columns),
         ref shape => bail!("trees take a tensor of rank 1 or 2, not {shape:?}"),
     };
-    if columns < table.features.max(1) {
-        bail!("trees take at least {} features, got {columns}", table.features.max(1));
+    let least = table.features.max(1);
+    if columns < least {
+        let reason = format!("trees take at least {least} features, not {columns}");
+        return Err(Unacceptable::new(reason).into());
     }
     // Copies only what is of another type.
     let input = input.cast_to::<T>()?;
