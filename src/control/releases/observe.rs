@@ -23,7 +23,7 @@ use crate::domain::lifecycle::time::Steady;
 use crate::domain::record::Outcome;
 use crate::domain::routing::TargetKind;
 
-/// How long all servers of a version on trial must be gone before it counts as broken.
+/// How long all servers of a version on trial must be gone, beside a champion that is there, before it counts as broken.
 const LOST_MIN: Duration = Duration::from_secs(30);
 
 impl Releases {
@@ -263,7 +263,9 @@ impl Releases {
             Stage::Shadow(_) => (Some(trial.shadow()), None),
             Stage::Canary(_) => {
                 let key = (name.clone(), version.clone());
-                if let Some(lost) = self.loaded.lost_for(&key).filter(|lost| *lost >= LOST_MIN) {
+                let lost = self.loaded.lost_for(&key).unwrap_or_default();
+                let lost = lost.min(self.control_answers_for(name, model, now));
+                if lost >= LOST_MIN {
                     let seconds = lost.as_secs();
                     trial.crash(&format!("none of its servers has been there for {seconds} s"));
                 }
@@ -296,6 +298,13 @@ impl Releases {
             answered: of(&[Outcome::Ok]),
             lost: of(&lost),
         };
+    /// For how long the champion of a model has been there. What takes both away (a host, a switch, the way to them) says
+    /// nothing about the version on trial.
+    fn control_answers_for(&self, name: &ModelName, model: &Model, now: Steady) -> Duration {
+        let seen = model.champion().and_then(|(champion, _)| self.observed.version(name, champion));
+        seen.and_then(|seen| seen.answers_for(now)).unwrap_or_default()
+    }
+
         let before = match self.exchanges.get_mut(key) {
             Some(before) => std::mem::replace(before, ended),
             None => self.exchanges.insert(key.clone(), ended).unwrap_or_default(),

@@ -185,6 +185,11 @@ impl ObservedVersion {
         }
     }
 
+    /// For how long it has been able to answer; `None` while it is not.
+    pub fn answers_for(&self, now: Steady) -> Option<Duration> {
+        self.back_since.filter(|_| self.ready).map(|since| now.since(since))
+    }
+
     /// Forgets what has come of work that is over for a version at `stage`: failures, so that it is tried anew when
     /// it is wanted again, and a copy that was used, so that a version that is restored takes over what its source says
     /// of it now.
@@ -309,5 +314,19 @@ mod tests {
         trust.observe(Ok(0));
         trust.observe(Ok(3));
         assert!(trust.doubt().is_some());
+    }
+
+    #[test]
+    fn one_that_comes_back_has_answered_since_then() {
+        let at = |seconds: u64| Steady(seconds * 1000);
+        let mut seen = ObservedVersion::default();
+        assert_eq!(seen.answers_for(at(5)), None);
+        seen.note_ready(true, None, at(10));
+        seen.note_ready(true, None, at(40));
+        assert_eq!(seen.answers_for(at(45)), Some(Duration::from_secs(35)));
+        seen.note_ready(false, Some(at(50)), at(50));
+        assert_eq!(seen.answers_for(at(90)), None);
+        seen.note_ready(true, None, at(95));
+        assert_eq!(seen.answers_for(at(100)), Some(Duration::from_secs(5)));
     }
 }
