@@ -205,7 +205,7 @@ fn a_version_in_shadow_takes_the_place_of_a_champion_that_is_gone_for_good() {
     let why = store.wait_for_words("v2", "to take the place of v1, its control");
     assert!(why.contains("which has not answered for"), "{why}");
     // It would have answered nobody, and nobody has asked.
-    std::thread::sleep(Duration::from_secs(7));
+    std::thread::park_timeout(Duration::from_secs(7));
     assert_eq!(store.version("v2").unwrap()["stage"], "shadow");
     assert!(store.wait_for_words("v2", "a client that it gives no answer").contains("its control"));
     let why = takes_over(&store, || drop(store.predict()));

@@ -232,7 +232,7 @@ fn ask_while(config: &str, meanwhile: Meanwhile) -> Vec<(u16, String)> {
     let mut clients: Vec<_> = (0..16).map(|_| gateway.client()).collect();
     clients.iter_mut().for_each(|client| client.send(&post(INFER, "", BODY)));
     // They are on their way; the first tries end after two seconds.
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::park_timeout(Duration::from_millis(300));
     change(&mut gateway, "m", Some(&trial), meanwhile);
     let told = clients.iter_mut().map(|client| {
         let reply = client.reply();
