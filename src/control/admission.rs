@@ -26,6 +26,7 @@ mod link;
 mod metric;
 mod prediction;
 mod probes;
+mod prompt;
 mod remote;
 mod rivals;
 mod rows;

@@ -389,6 +389,26 @@ pub fn stand_in_of(table: &RoutingTable, model: ModelIx) -> Option<TargetIx> {
     trial.stands_in.then_some(trial.target)
 }
 
+/// Whether a version that was chosen by the table `then` for a second try may be asked as things are `now`: it is there,
+/// and neither it nor its model is cut off. One that is on trial must still stand in, or have become the champion.
+pub fn may_still_answer(
+    now: &RoutingTable,
+    then: &RoutingTable,
+    model: ModelIx,
+    target: TargetIx,
+) -> bool {
+    let kind = &then.target(target).kind;
+    let TargetKind::Version(_, version) = kind else { return false };
+    let Some(index) = now.model_named(then.model(model).name.as_str()) else { return false };
+    let entry = now.model(index);
+    let Some(target_now) = entry.version_named(version.as_str()) else { return false };
+    let found = now.target(target_now);
+    let was_on_trial = then.model(model).trial.as_ref().is_some_and(|it| it.target == target);
+    let is_champion = entry.split.shares().iter().any(|share| share.target == target_now);
+    let may_stand_in = !was_on_trial || is_champion || stand_in_of(now, index) == Some(target_now);
+    entry.killed.is_none() && found.kind == *kind && found.serves() && may_stand_in
+}
+
 /// Whether two names stand for different versions; an alias may be one of them.
 fn differ(entry: &ModelEntry, one: &str, other: &str) -> bool {
     let target = entry.version_named(one);

@@ -48,6 +48,8 @@ pub enum TrialKind {
 #[derive(Debug)]
 pub struct Trial {
     counted: Counted,
+    /// Requests of the model that nobody could answer meanwhile.
+    unanswered: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -65,7 +67,7 @@ impl Trial {
             }
             TrialKind::Shadow(spec) => Counted::Shadow(Box::new(Shadow::new(spec, began))),
         };
-        Self { counted }
+        Self { counted, unanswered: AtomicU64::new(0) }
     }
 
     /// The counts of a trial on requests of clients.
@@ -99,6 +101,16 @@ impl Trial {
     /// What the trial on copies has shown until now; nothing for a trial on requests of clients.
     pub fn shadow(&self) -> ShadowEvidence {
         self.as_shadow().map(Shadow::evidence).unwrap_or_default()
+    }
+
+    /// Notes a request of the model for which no version was there.
+    pub fn miss(&self) {
+        self.unanswered.fetch_add(1, Relaxed);
+    }
+
+    /// Requests of the model until now for which no version was there.
+    pub fn missed(&self) -> u64 {
+        self.unanswered.load(Relaxed)
     }
 
     /// Notes what killed the version. The first cause counts.

@@ -165,7 +165,7 @@ fn a_client_may_ask_for_less_time() {
 }
 
 /// A listener whose queue of pending connections is full, so that further ones are not answered.
-fn full_listener() -> (Vec<socket2::Socket>, std::net::SocketAddr) {
+pub(crate) fn full_listener() -> (Vec<socket2::Socket>, std::net::SocketAddr) {
     let listener =
         socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();

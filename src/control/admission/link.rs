@@ -14,6 +14,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
+use super::prompt::Prompt;
 use crate::control::fetch::Driven;
 use crate::domain::spec::BackendAddress;
 
@@ -106,7 +107,7 @@ impl Link {
         let stream = stream.map_err(LinkError::Connect)?;
         // What cannot be set costs time and nothing else.
         drop(stream.set_nodelay(true));
-        let io = TokioIo::new(stream);
+        let io = TokioIo::new(Prompt(stream));
         if self.http2 {
             let shaken = http2::handshake(TokioExecutor::new(), io).await;
             let (sender, connection) = shaken.map_err(LinkError::Http)?;

@@ -23,7 +23,7 @@ use crate::domain::lifecycle::time::Steady;
 use crate::domain::record::Outcome;
 use crate::domain::routing::TargetKind;
 
-/// How long all servers of a version on trial must be gone before it counts as broken.
+/// How long all servers of a version on trial must be gone, beside a champion that is there, before it counts as broken.
 const LOST_MIN: Duration = Duration::from_secs(30);
 
 impl Releases {
@@ -191,6 +191,7 @@ impl Releases {
     fn look_at(&mut self, name: &ModelName, model: &Model, now: Steady) {
         let (mut disk, mut versions) = (0, 0);
         let is_alone = !self.routes.compares(name);
+        let mut asked_of = self.asked(name, is_alone);
         for (version, known) in model.versions() {
             let stage = known.stage();
             let digest = &known.release().digest;
@@ -206,6 +207,7 @@ impl Releases {
             if fails {
                 self.loaded.guests().hasten(key);
             }
+            asked_of.note(stage, gave);
             // What is evicted already goes by itself, once its grace is over.
             let is_counted = is_stored && !matches!(stage, Stage::Evicted(_));
             disk += if is_counted { known.release().bytes } else { 0 };
@@ -236,10 +238,7 @@ impl Releases {
             let since = if is_known { now } else { self.ledger.began() };
             let at = self.entry(name, version, digest);
             at.note_ready(ready, is_away.then_some(since), now);
-            if gave.answered > 0 {
-                at.answered = Some(now);
-            }
-            note_alone(at, is_alone && stage.is_on_trial(), gave);
+            note_given(at, is_alone && stage.is_on_trial(), gave, now);
             at.forget_what_is_over(stage);
             begun(&mut at.fetch, standing.fetch_waits);
             begun(&mut at.checks, standing.check_waits);
@@ -251,6 +250,7 @@ impl Releases {
                 at.last_request = Some(now);
             }
         }
+        self.note_asked(name, model, asked_of, now);
         self.count(name, model, now);
         self.weigh_early(name, model, now);
         let seen = self.observed.models.get(name);
@@ -258,6 +258,22 @@ impl Releases {
             let seen = self.seen_mut(name);
             seen.disk = disk;
             seen.versions.retain(|version, _| model.version(version).is_some());
+        }
+    }
+
+    /// What has become of the requests for the champion of a model, as far as no version tells it.
+    fn asked(&mut self, name: &ModelName, is_alone: bool) -> Asked {
+        let is_replaced = is_alone && !self.routes.has_champion(name);
+        Asked { answered: false, missed: self.trials.has_missed(name), is_replaced }
+    }
+
+    /// Notes whether clients who asked for the champion had an answer of it.
+    fn note_asked(&mut self, name: &ModelName, model: &Model, asked: Asked, now: Steady) {
+        let Some((champion, known)) = model.champion() else { return };
+        let Some(seen) = self.observed.version(name, champion) else { return };
+        if asked.missed || seen.missed.is_some() {
+            let entry = self.entry(name, champion, &known.release().digest);
+            entry.note_asked(asked.answered, asked.missed, now);
         }
     }
 
@@ -271,7 +287,9 @@ impl Releases {
             Stage::Shadow(_) => (Some(trial.shadow()), None),
             Stage::Canary(_) => {
                 let key = (name.clone(), version.clone());
-                if let Some(lost) = self.loaded.lost_for(&key).filter(|lost| *lost >= LOST_MIN) {
+                let lost = self.loaded.lost_for(&key).unwrap_or_default();
+                let lost = lost.min(self.control_answers_for(name, model, now));
+                if lost >= LOST_MIN {
                     let seconds = lost.as_secs();
                     trial.crash(&format!("none of its servers has been there for {seconds} s"));
                 }
@@ -285,6 +303,13 @@ impl Releases {
         let uncompared = self.trials.watch(self.ledger.state(), name, ready, now);
         let entry = self.entry(name, &version, &digest);
         (entry.shadow, entry.canary, entry.uncompared) = (shadow, canary, uncompared);
+    }
+
+    /// For how long the champion of a model has been there. What takes both away (a host, a switch, the way to them) says
+    /// nothing about the version on trial.
+    fn control_answers_for(&self, name: &ModelName, model: &Model, now: Steady) -> Duration {
+        let seen = model.champion().and_then(|(champion, _)| self.observed.version(name, champion));
+        seen.and_then(|seen| seen.answers_for(now)).unwrap_or_default()
     }
 
     /// What clients want of a version.
@@ -366,8 +391,34 @@ struct Traffic {
     gave: Alone,
 }
 
-/// Adds up what a version gives clients while it is compared with nobody.
-fn note_alone(seen: &mut ObservedVersion, is_alone: bool, gave: Alone) {
+/// What has become of the requests for a champion since the last look.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    /// It has answered some.
+    answered: bool,
+    /// It has not answered others, or could not be asked.
+    missed: bool,
+    /// Nobody is there to ask but the version on trial.
+    is_replaced: bool,
+}
+
+impl Asked {
+    /// Takes in what clients got of a version at `stage`.
+    fn note(&mut self, stage: &Stage, gave: Alone) {
+        if matches!(stage, Stage::Live(_)) {
+            self.answered |= gave.answered > 0;
+            self.missed |= gave.failed > 0;
+        } else if self.is_replaced && stage.is_on_trial() {
+            self.missed |= gave != Alone::default();
+        }
+    }
+}
+
+/// Notes when a version has answered clients, and adds up what it gives them while it is compared with nobody.
+fn note_given(seen: &mut ObservedVersion, is_alone: bool, gave: Alone, now: Steady) {
+    if gave.answered > 0 {
+        seen.answered = Some(now);
+    }
     seen.alone = match is_alone {
         true => Alone {
             answered: seen.alone.answered.saturating_add(gave.answered),

@@ -125,6 +125,11 @@ impl Routes {
         candidate.is_none_or(|candidate| candidate.is_compared)
     }
 
+    /// Whether anybody is asked as the champion of a model: itself, one that stands in for it, or its server that went last.
+    pub(super) fn has_champion(&self, model: &ModelName) -> bool {
+        self.models.get(model).is_some_and(|routes| routes.exposure.champion.is_some())
+    }
+
     /// The models in this process that take requests.
     pub(super) fn models(&self, loaded: &Loaded) -> LoadedModels {
         let mut models = LoadedModels::new();

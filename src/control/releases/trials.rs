@@ -74,6 +74,8 @@ struct Running {
     copies: CopyFeed,
     /// For how long nothing could be compared.
     uncompared: Stopwatch,
+    /// Requests that nobody could answer, as far as they were looked at.
+    missed: u64,
 }
 
 impl Running {
@@ -96,7 +98,13 @@ impl Running {
             of(champion, standby).or_else(|| of(standby, champion))
         });
         let trial = Arc::new(Trial::new(kind, workers, now));
-        Self { id, trial, copies: CopyFeed::new(usual), uncompared: Stopwatch::default() }
+        Self {
+            id,
+            trial,
+            copies: CopyFeed::new(usual),
+            uncompared: Stopwatch::default(),
+            missed: 0,
+        }
     }
 }
 
@@ -182,6 +190,13 @@ impl Trials {
             return Uncompared::default();
         };
         running.uncompared.look(version.time_from(), hindrance(state, name, ready), now)
+    }
+
+    /// Whether a request of a model has found no version since the last look.
+    pub(super) fn has_missed(&mut self, model: &ModelName) -> bool {
+        let Some(running) = self.running.get_mut(model) else { return false };
+        let missed = running.trial.missed();
+        std::mem::replace(&mut running.missed, missed) < missed
     }
 
     /// What the copies that a standby of a model gets say of the champion and of it, if a window of them has closed with

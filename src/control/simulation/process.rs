@@ -225,6 +225,8 @@ impl Process {
                     }
                 }
                 at.note_ready(at.ready, (!at.ready).then_some(now), now);
+                // Somebody asks all the time.
+                at.missed = at.away_since;
                 // How much each can take is no matter of this world.
                 at.capacity = Some(Capacity::default());
                 at.in_flight = match routes.reaches(version) {

@@ -113,6 +113,8 @@ pub struct ObservedVersion {
     pub back_since: Option<Steady>,
     /// When a client last had an answer of it.
     pub answered: Option<Steady>,
+    /// When a client first asked and had no answer of it, of those since it is away and since the last answer.
+    pub missed: Option<Steady>,
     /// What it was asked while it was tried and its champion was away.
     pub alone: Alone,
     /// Why it could not be loaded, the last time that it was tried.
@@ -183,6 +185,19 @@ impl ObservedVersion {
         if ready {
             self.trouble = None;
         }
+    }
+
+    /// Notes whether clients had answers of it, or asked and had none, since the last look.
+    pub fn note_asked(&mut self, answered: bool, missed: bool, now: Steady) {
+        self.missed = match self.ready || answered {
+            true => None,
+            false => self.missed.or_else(|| missed.then_some(now)),
+        };
+    }
+
+    /// For how long it has been able to answer; `None` while it is not.
+    pub fn answers_for(&self, now: Steady) -> Option<Duration> {
+        self.back_since.filter(|_| self.ready).map(|since| now.since(since))
     }
 
     /// Forgets what has come of work that is over for a version at `stage`: failures, so that it is tried anew when
@@ -309,5 +324,36 @@ mod tests {
         trust.observe(Ok(0));
         trust.observe(Ok(3));
         assert!(trust.doubt().is_some());
+    }
+
+    #[test]
+    fn the_first_client_without_an_answer_counts_and_an_answer_begins_anew() {
+        let mut seen = ObservedVersion::default();
+        seen.note_asked(false, false, Steady(1));
+        assert_eq!(seen.missed, None, "nobody has asked");
+        seen.note_asked(false, true, Steady(2));
+        seen.note_asked(false, true, Steady(3));
+        seen.note_asked(false, false, Steady(4));
+        assert_eq!(seen.missed, Some(Steady(2)));
+        seen.note_asked(true, true, Steady(5));
+        assert_eq!(seen.missed, None);
+        seen.note_asked(false, true, Steady(6));
+        seen.note_ready(true, None, Steady(7));
+        seen.note_asked(false, true, Steady(7));
+        assert_eq!(seen.missed, None, "it is there");
+    }
+
+    #[test]
+    fn one_that_comes_back_has_answered_since_then() {
+        let at = |seconds: u64| Steady(seconds * 1000);
+        let mut seen = ObservedVersion::default();
+        assert_eq!(seen.answers_for(at(5)), None);
+        seen.note_ready(true, None, at(10));
+        seen.note_ready(true, None, at(40));
+        assert_eq!(seen.answers_for(at(45)), Some(Duration::from_secs(35)));
+        seen.note_ready(false, Some(at(50)), at(50));
+        assert_eq!(seen.answers_for(at(90)), None);
+        seen.note_ready(true, None, at(95));
+        assert_eq!(seen.answers_for(at(100)), Some(Duration::from_secs(5)));
     }
 }

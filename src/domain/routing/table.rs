@@ -130,7 +130,7 @@ pub struct TargetEntry {
 
 impl TargetEntry {
     /// Whether it can answer now.
-    fn serves(&self) -> bool {
+    pub(super) fn serves(&self) -> bool {
         self.ready && self.killed.is_none()
     }
 }

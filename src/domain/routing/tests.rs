@@ -434,6 +434,53 @@ fn without_a_champion_a_version_on_trial_keeps_its_share_and_answers_the_rest_un
 }
 
 #[test]
+fn a_second_try_is_none_where_things_are_otherwise_by_now() {
+    let tried = intent(&[("m", on_trial(500, 7, None))], &[]);
+    let then = all_ready(&tried);
+    let model = then.model_named("m").unwrap();
+    let [champion, candidate] =
+        ["v1", "v2"].map(|name| then.model(model).version_named(name).unwrap());
+    let now = |change: fn(&mut ModelSpec)| {
+        let mut changed = tried.clone();
+        // Positions are those of the table: another model comes first.
+        changed.models.insert(ModelName::new("a"), on_trial(500, 7, None));
+        change(changed.models.get_mut("m").unwrap());
+        let now = all_ready(&changed);
+        [champion, candidate].map(|target| may_still_answer(&now, &then, model, target))
+    };
+    assert_eq!(now(|_| {}), [true, true]);
+    assert_eq!(now(|spec| spec.killed = Some(killed(KillScope::Gateway))), [false, false]);
+    assert_eq!(
+        now(|spec| {
+            spec.killed_versions.insert(VersionName::new("v2"), killed(KillScope::Version));
+        }),
+        [true, false]
+    );
+    assert_eq!(
+        now(|spec| {
+            spec.killed_versions.insert(VersionName::new("v1"), killed(KillScope::Version));
+            spec.trial = None;
+        }),
+        [false, false]
+    );
+    assert_eq!(now(|spec| spec.trial.as_mut().unwrap().stands_in = false), [true, false]);
+    assert_eq!(now(|spec| spec.trial = None), [true, false], "it is not tried any more");
+    let promoted = now(|spec| {
+        spec.trial = None;
+        spec.traffic = BTreeMap::from([(VersionName::new("v2"), Permille::ALL)]);
+    });
+    assert_eq!(promoted, [true, true]);
+    let without = |gone: &str| {
+        let kept =
+            |kind: &TargetKind| !matches!(kind, TargetKind::Version(_, v) if v.as_str() == gone);
+        let now = RoutingTable::build(&tried, kept).unwrap();
+        [champion, candidate].map(|target| may_still_answer(&now, &then, model, target))
+    };
+    assert_eq!((without("v1"), without("v2")), ([false, false], [true, false]));
+    assert!(!may_still_answer(&all_ready(&intent(&[], &[])), &then, model, champion));
+}
+
+#[test]
 fn copies_go_to_a_version_that_can_answer() {
     let mut spec = on_trial(0, 7, None);
     spec.shadow = Some(ShadowSpec::new(VersionName::new("v3")));

@@ -15,7 +15,7 @@ use super::trial::canary_of;
 use super::{Answer, Exchange, fallback, micros, without_port};
 use crate::domain::record::Protocol;
 use crate::domain::routing::{
-    self, Decision, HeaderSource, ModelCall, Reason, RequestView, TargetIx, VERSION_HEADER,
+    self, Decision, HeaderSource, ModelCall, NoRoute, Reason, RequestView, TargetIx, VERSION_HEADER,
 };
 use crate::protocol::dialect::{Call, Dialect, Operation, Release, parse_path, same_wire};
 use crate::protocol::sagemaker;
@@ -295,6 +295,11 @@ impl Exchange {
             Ok(decision) => decision,
             Err(no_route) => {
                 self.asked_for = no_route.model();
+                if let NoRoute::NoReadyVersion(model) = no_route
+                    && let Some(trial) = &self.snapshot.model(model).trial
+                {
+                    trial.miss();
+                }
                 let route = routing::route_of(table, &view);
                 self.policy = self.snapshot.policies.index_of(route, self.asked_for);
                 return Err(no_route.into());

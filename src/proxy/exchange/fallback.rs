@@ -7,7 +7,7 @@
 //! champion by it than it would answer without a trial. The version on trial is asked in its turn only where no connection
 //! to the champion could be made, so that it gets more than its share only of what nobody else would answer, and what it
 //! answers then is no evidence of its trial. A request that is not on trial costs one comparison. Never
-//! tries again once a byte of an answer is on its way.
+//! tries again once a byte of an answer is on its way, nor asks whom the snapshot of that moment would not let be asked.
 //!
 //! ```text
 //! candidate ─┬─ answer, also one that says what is wrong ─────────────────────────▶ client
@@ -122,15 +122,19 @@ impl Exchange {
         routing::stand_in_of(&self.snapshot.table, decision.model?)
     }
 
-    /// Who is asked after whoever was decided for has failed like this.
+    /// Who is asked after whoever was decided for has failed like this. The first try may have taken long: who was cut
+    /// off or taken away meanwhile, or is held where it was, is not asked.
     fn second(&self, decision: &Decision, cause: Cause) -> Option<TargetIx> {
-        match decision.reason {
+        let (then, model) = (&self.snapshot.table, decision.model?);
+        let other = match decision.reason {
             Reason::Candidate if may_be_tried_again(cause) => {
-                routing::champion_of(&self.snapshot.table, decision.model?, self.entropy)
+                routing::champion_of(then, model, self.entropy)
             }
             Reason::Control | Reason::Rest if reached_nobody(cause) => self.stand_in(decision),
             _ => None,
-        }
+        }?;
+        let now = self.context.worker.snapshot();
+        routing::may_still_answer(&now.table, then, model, other).then_some(other)
     }
 
     /// Turns to another version after the one that was asked since `began` has failed. `None` where the failure

@@ -204,6 +204,10 @@ fn a_version_in_shadow_takes_the_place_of_a_champion_that_is_gone_for_good() {
     sign_off(&store, address, "v1");
     let why = store.wait_for_words("v2", "to take the place of v1, its control");
     assert!(why.contains("which has not answered for"), "{why}");
-    let why = takes_over(&store, || ());
+    // It would have answered nobody, and nobody has asked.
+    std::thread::park_timeout(Duration::from_secs(7));
+    assert_eq!(store.version("v2").unwrap()["stage"], "shadow");
+    assert!(store.wait_for_words("v2", "a client that it gives no answer").contains("its control"));
+    let why = takes_over(&store, || drop(store.predict()));
     assert!(why.contains("by the absence of its champion"), "{why}");
 }

@@ -214,6 +214,84 @@ fn who_names_a_version_or_has_no_time_left_gets_the_failure() {
     assert!(rows.iter().all(|row| row["decision_reason"] != "fallback" && is(row, "inference")));
 }
 
+/// What is said of a model meanwhile.
+type Meanwhile = fn(&mut ModelSpec);
+
+fn cut(scope: KillScope) -> KillSpec {
+    KillSpec { scope, why: "by ann: it hurts".to_owned() }
+}
+
+fn cut_version(spec: &mut ModelSpec, name: &str) {
+    spec.killed_versions.insert(VersionName::new(name), cut(KillScope::Version));
+}
+
+/// The status and the version of each of sixteen answers for which `meanwhile` came too late.
+fn ask_while(config: &str, meanwhile: Meanwhile) -> Vec<(u16, String)> {
+    let mut gateway = InProcess::start(config);
+    let trial = try_half(&mut gateway);
+    let mut clients: Vec<_> = (0..16).map(|_| gateway.client()).collect();
+    clients.iter_mut().for_each(|client| client.send(&post(INFER, "", BODY)));
+    // They are on their way; the first tries end after two seconds.
+    std::thread::park_timeout(Duration::from_millis(300));
+    change(&mut gateway, "m", Some(&trial), meanwhile);
+    let told = clients.iter_mut().map(|client| {
+        let reply = client.reply();
+        let version = reply.header("x-pointsman-version").unwrap_or_default().to_owned();
+        (reply.status, version)
+    });
+    told.collect()
+}
+
+#[test]
+fn a_champion_that_was_cut_off_while_the_candidate_was_asked_is_not_asked() {
+    let hanging = Backend::script(|connection| {
+        let _taken = connection.request();
+        connection.wait_for_close();
+    });
+    let timeouts = "[models.m.timeouts]\nfirst_byte = \"2s\"";
+    let cases: [(Meanwhile, bool); 4] = [
+        (|_| {}, true),
+        (|spec| cut_version(spec, "v1"), false),
+        (|spec| spec.killed = Some(cut(KillScope::Model)), false),
+        (|spec| spec.killed = Some(cut(KillScope::Gateway)), false),
+    ];
+    for (case, (meanwhile, is_asked)) in cases.into_iter().enumerate() {
+        let champion = Backend::replying(GOOD);
+        let told = ask_while(&beside(&champion, &at(hanging.address), timeouts), meanwhile);
+        let failed: Vec<_> = told.iter().filter(|told| told.0 != 200).collect();
+        assert_eq!(failed.is_empty(), is_asked, "{case}: {told:?}");
+        assert!(failed.iter().all(|told| (told.0, told.1.as_str()) == (504, "v2")), "{told:?}");
+        assert_eq!(champion.seen().len(), 16 - failed.len(), "{case}");
+    }
+}
+
+#[test]
+fn a_candidate_that_was_cut_off_or_held_while_the_champion_was_tried_is_not_asked() {
+    let (_sockets, full) = crate::failures::full_listener();
+    let cases: [(Meanwhile, bool); 6] = [
+        (|_| {}, true),
+        (|spec| cut_version(spec, "v2"), false),
+        (|spec| spec.killed = Some(cut(KillScope::Model)), false),
+        (|spec| spec.killed = Some(cut(KillScope::Gateway)), false),
+        (|spec| spec.trial.as_mut().unwrap().stands_in = false, false),
+        (|spec| spec.trial = None, false),
+    ];
+    for (case, (meanwhile, is_asked)) in cases.into_iter().enumerate() {
+        let candidate = Backend::replying(GOOD);
+        let config = format!(
+            "[models.m]\ntraffic = {{ v1 = \"100%\" }}\n[models.m.timeouts]\nconnect = \"2s\"\n\
+             [models.m.versions.v1]\n{}\n[models.m.versions.v2]\n{}\n",
+            at(full),
+            at(candidate.address),
+        );
+        let told = ask_while(&config, meanwhile);
+        let failed: Vec<_> = told.iter().filter(|told| told.0 != 200).collect();
+        assert_eq!(failed.is_empty(), is_asked, "{case}: {told:?}");
+        assert!(failed.iter().all(|told| told.1 == "v1"), "{case}: {told:?}");
+        assert_eq!(candidate.seen().len(), 16 - failed.len(), "{case}");
+    }
+}
+
 #[test]
 fn calls_over_grpc_get_the_champions_answer_too() {
     let nobody = nobody();

@@ -22,8 +22,8 @@ const LOOK_AFTER: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 impl Scene<'_> {
-    /// The champion that answers nobody while nobody stands in for it, for how long, and why. Not one that is still being
-    /// loaded: it is coming.
+    /// The champion that answers nobody while nobody stands in for it, for how long clients have asked in vain, and why. Not
+    /// one that is still being loaded: it is coming.
     pub(super) fn absent(&self) -> Option<(&VersionName, Duration, String)> {
         if self.exposure.champion.is_some() || self.policy.release.absence.is_zero() {
             return None;
@@ -34,6 +34,9 @@ impl Scene<'_> {
         let is_loading = version.release().bytes > 0 && seen.trouble.is_none();
         // Its servers may answer those who ask all the same, whatever their source says.
         let silent = seen.answered.map_or(away, |at| away.min(self.now.steady.since(at)));
+        // Nobody is worse off for waiting where nobody asks.
+        let missed = seen.missed.map(|at| self.now.steady.since(at));
+        let silent = missed.map_or(Duration::ZERO, |missed| missed.min(silent));
         (!is_loading).then_some((name, silent, why))
     }
 
@@ -54,6 +57,9 @@ impl Scene<'_> {
         let back = seen.back_since.map(|at| self.now.steady.since(at));
         let away = back.map_or(away, |back| away.min(back));
         let mut lacking = self.hinders(name, version, seen);
+        if away.is_zero() {
+            lacking.push("a client that it gives no answer".to_owned());
+        }
         let wanted = self.policy.release.absence;
         let (now, guard) = (self.now.steady, &self.policy.guard);
         match may_take_over(away, wanted, seen.look.as_ref(), seen.alone, now, guard) {

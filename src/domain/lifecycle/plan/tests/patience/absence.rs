@@ -12,7 +12,10 @@ use crate::domain::lifecycle::policy::Mode;
 fn left_alone(stage: &str) -> Bench {
     let mut bench = tried(stage);
     bench.goes_away("v1");
-    bench.sees("v1", |seen| seen.trouble = Some("its copy is damaged".to_owned()));
+    let now = bench.now.steady;
+    bench.sees("v1", |seen| {
+        (seen.trouble, seen.missed) = (Some("its copy is damaged".to_owned()), Some(now));
+    });
     bench
 }
 
@@ -166,6 +169,22 @@ fn a_champion_that_still_answers_those_who_ask_it_is_not_gone() {
     }
     assert_eq!(bench.stage("v2"), "canary");
     bench.waits(4, Found::Sound);
+    assert_eq!(bench.stage("v2"), "live");
+}
+
+#[test]
+fn nobody_takes_the_place_of_a_champion_whom_nobody_asks() {
+    let mut bench = left_alone("shadow");
+    bench.sees("v1", |seen| seen.missed = None);
+    bench.waits(20, Found::Sound);
+    assert_eq!(bench.stage("v2"), "shadow");
+    let why = bench.why("v2");
+    assert!(why.contains("a client that it gives no answer, 5m more of that"), "{why}");
+    let now = bench.now.steady;
+    bench.sees("v1", |seen| seen.missed = Some(now));
+    bench.waits(4, Found::Sound);
+    assert_eq!(bench.stage("v2"), "shadow", "the time begins with the first who asks");
+    bench.waits(2, Found::Sound);
     assert_eq!(bench.stage("v2"), "live");
 }
 
