@@ -236,9 +236,10 @@ pub fn may_evict(defence: &Defence) -> Result<(), Vec<Refusal>> {
     refuse(deletes && defence.kept_proven && !ground.is_order(), Refusal::KeptProven);
     refuse(defence.rollout && !ground.is_order(), Refusal::Rollout);
     if let Some(capacity) = defence.capacity {
-        // Written so that a NaN refuses.
+        // Written so that a NaN, of what is not known yet, refuses; whoever orders it need not wait for that.
         let enough = capacity.others >= capacity.needed;
-        refuse(!enough, Refusal::Capacity(capacity));
+        let is_ordered = capacity.needed.is_nan() && ground.is_order();
+        refuse(!enough && !is_ordered, Refusal::Capacity(capacity));
     }
     if let Some(doubt) = &defence.listing_doubt {
         refuse(deletes, Refusal::Listing(doubt.clone()));

@@ -92,6 +92,17 @@ fn each_ground_alone_keeps_an_expired_version_from_deletion() {
 }
 
 #[test]
+fn an_order_need_not_wait_until_it_is_known_what_the_others_must_take() {
+    for (ground, refused) in
+        [(Ground::Order { force: false }, false), (Ground::Idle(Duration::from_secs(86_400)), true)]
+    {
+        let mut defence = defenceless(Aim::Unload, ground);
+        defence.capacity = Some(Capacity::UNKNOWN);
+        assert_eq!(may_evict(&defence).is_err(), refused);
+    }
+}
+
+#[test]
 fn a_forced_order_overrules_everything_but_use() {
     for (name, plead) in pleas() {
         let mut defence = defenceless(Aim::Delete, Ground::Order { force: true });
