@@ -104,7 +104,7 @@ pub fn share_band(usual: f64, usual_n: u64, factor: f64) -> (f64, f64) {
 /// nothing, a factor of the odds is next to no difference.
 const FALL: f64 = 0.05;
 
-/// Places a share of `k` of `n` below the usual one, with `factor` times lower odds and [`FALL`] within.
+/// Places a share of `k` of `n` below the usual one: with `factor` times lower odds, and five points less, or half where it is small.
 pub fn place_fall(
     k: u64,
     n: u64,
