@@ -38,4 +38,4 @@ pub mod verdict;
 pub mod window;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

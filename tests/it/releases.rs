@@ -117,6 +117,13 @@ impl Store {
         })
     }
 
+    /// Approves `v1`, the first of its model, and waits until it is live.
+    fn approve_first(&self) {
+        self.wait_for_words("v1", "an operator's approval");
+        self.ordered("models/m/versions/v1/approve");
+        self.wait_for("v1", "live");
+    }
+
     fn get(&self, path: &str) -> Reply {
         let mut client = Client::connect(self.gateway.admin);
         client.send(&format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n"));

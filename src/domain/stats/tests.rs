@@ -9,7 +9,7 @@ mod golden;
 mod intervals;
 mod scipy;
 mod sparse;
-pub(super) mod streams;
+pub(crate) mod streams;
 
 use std::sync::Arc;
 

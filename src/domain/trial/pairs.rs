@@ -333,6 +333,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::stats::tests::streams::SplitMix;
 
     fn pair(outcome: PairOutcome, ours: u64, theirs: u64) -> Pair {
         let ms = Duration::from_millis;
@@ -420,17 +421,10 @@ mod tests {
     #[test]
     fn a_version_with_a_slow_tail_passes_hardly_ever_however_often_it_is_asked() {
         let passes = |seed: u64| {
-            // SplitMix64, as a share of one.
-            let mut state = seed;
-            let mut uniform = || {
-                state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-                let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-                let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-                ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-            };
+            let mut random = SplitMix::new(seed);
             let mut all = Pairs::new(Steady(0));
             (0..UNTIMED + 2200).any(|_| {
-                let slow = uniform() < 0.0101;
+                let slow = random.uniform() < 0.0101;
                 all.add(&pair(PairOutcome::Agrees, 10, if slow { 100 } else { 10 }));
                 all.slower.is_some_and(|ratio| ratio <= 1.5)
             })

@@ -227,6 +227,7 @@ mod tests {
     use crate::domain::spec::AlarmRules;
     use crate::domain::stats::alarm::{AlarmKind, Evidence};
     use crate::domain::stats::layout::Value;
+    use crate::domain::stats::tests::streams::SplitMix;
     use crate::monitor::alarms::values::tests::{long_tail, news};
 
     const BASELINE: &str = r#"{"format": 1, "model": "m", "version": "v1", "n": 10000, "outputs": [
@@ -240,22 +241,10 @@ mod tests {
         AlarmRules::default().rule(AlarmKind::ClassShare).expect("a rule").clone()
     }
 
-    /// SplitMix64, from 0 to 1.
-    struct Random(u64);
-
-    impl Random {
-        fn next(&mut self) -> f64 {
-            self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-        }
-
-        /// A class by the shares of the baseline.
-        fn class(&mut self) -> i64 {
-            let x = self.next();
-            i64::from(x >= 0.6) + i64::from(x >= 0.9)
-        }
+    /// A class by the shares of the baseline.
+    fn class(random: &mut SplitMix) -> i64 {
+        let x = random.uniform();
+        i64::from(x >= 0.6) + i64::from(x >= 0.9)
     }
 
     fn counts(baseline: &Baseline, classes: impl IntoIterator<Item = i64>) -> Counts {
@@ -322,9 +311,9 @@ mod tests {
     #[test]
     fn a_class_that_is_gone_is_told_after_minutes_and_the_evidence_says_which() {
         for each in [1000, 100] {
-            let mut random = Random(3);
+            let mut random = SplitMix::new(3);
             let gone = |minute: usize| {
-                let classes = (0..each).map(|_| random.class());
+                let classes = (0..each).map(|_| class(&mut random));
                 classes.map(|class| if minute >= 120 && class == 1 { 0 } else { class }).collect()
             };
             let (bad, first) = looks(230, &rule(), gone);
@@ -354,9 +343,9 @@ mod tests {
     #[test]
     fn a_week_of_like_traffic_makes_no_look_bad() {
         for (seed, each) in [(1, 100), (2, 150), (3, 1000)] {
-            let mut random = Random(seed);
+            let mut random = SplitMix::new(seed);
             let minutes = if each > 500 { 1500 } else { 10_000 };
-            let like = |_| (0..each).map(|_| random.class()).collect();
+            let like = |_| (0..each).map(|_| class(&mut random)).collect();
             assert_eq!(looks(minutes, &rule(), like), (0, None), "{each} a minute");
         }
     }
@@ -367,11 +356,11 @@ mod tests {
     fn answers_in_batches_of_one_class_are_no_news() {
         let (baseline, limits, rule) = (baseline(), AlarmLimits::default(), rule());
         for (seed, length) in [(5, 1), (6, 2), (7, 3), (8, 7)] {
-            let (mut random, mut batch) = (Random(seed), 0);
+            let (mut random, mut batch) = (SplitMix::new(seed), 0);
             let minutes: Vec<Counts> = (0..3000)
                 .map(|minute| {
                     if minute % length == 0 {
-                        batch = random.class();
+                        batch = class(&mut random);
                     }
                     counts(&baseline, vec![batch; 200])
                 })

@@ -7,7 +7,7 @@
 //! POINTSMAN_QUARTERS=100 cargo test --lib alarms::simulation -- --ignored --nocapture
 //! ```
 //!
-//! Drift has a simulation of its own, `benches/drift_simulation.rs`.
+//! Drift has a simulation of its own, `benches/drift_simulation`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use crate::domain::stats::detectors::{Adwin, AdwinSettings, Signal};
 use crate::domain::stats::layout::Value;
 use crate::domain::stats::quality::{Measure, Quality, Scored};
 use crate::domain::stats::rate_band::{CHANCE, History, Look, Place, place_share};
+use crate::domain::stats::tests::streams::SplitMix;
 use crate::domain::stats::two_by_two::Tally;
 use crate::domain::stats::window::Traffic;
 
@@ -33,29 +34,9 @@ const QUARTER: u64 = 90 * DAY;
 /// A Monday, 00:00.
 const MONDAY: u64 = (4 + 7 * 2900) * DAY;
 
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    fn poisson(&mut self, mean: f64) -> u64 {
-        let (floor, mut product, mut count) = ((-mean).exp(), self.uniform(), 0);
-        while product > floor {
-            product *= self.uniform();
-            count += 1;
-        }
-        count
-    }
-
-    fn some(&mut self, n: u64, share: f64) -> u64 {
-        (0..n).filter(|_| self.uniform() < share).count() as u64
-    }
+/// How many of `n` are among a share.
+fn some(random: &mut SplitMix, n: u64, share: f64) -> u64 {
+    (0..n).filter(|_| random.uniform() < share).count() as u64
 }
 
 /// The sum of the last values.
@@ -116,7 +97,7 @@ impl Rate {
 }
 
 fn requests(kind: AlarmKind, rate: Rate, minutes: u64, seed: u64) -> u32 {
-    let (mut random, mut history) = (Random(seed), History::default());
+    let (mut random, mut history) = (SplitMix::new(seed), History::default());
     let mut window = Sliding::<1>::new(5);
     begun(kind, minutes, |minute, rules, rule| {
         let requests = random.poisson(rate.at(minute));
@@ -135,10 +116,10 @@ fn requests(kind: AlarmKind, rate: Rate, minutes: u64, seed: u64) -> u32 {
 
 /// Fifteen requests a minute, of which this share fails.
 fn error_rate(share: f64, minutes: u64, seed: u64) -> u32 {
-    let (mut random, mut window) = (Random(seed), Sliding::<2>::new(5));
+    let (mut random, mut window) = (SplitMix::new(seed), Sliding::<2>::new(5));
     begun(AlarmKind::ErrorRate, minutes, |minute, rules, rule| {
         let n = random.poisson(15.0);
-        let failed = random.some(n, share);
+        let failed = some(&mut random, n, share);
         let [ok, failed] = window.add([n - failed, failed]);
         let mut traffic = Traffic::default();
         for (outcome, count) in [(Outcome::Ok, ok), (Outcome::ModelError, failed)] {
@@ -150,12 +131,12 @@ fn error_rate(share: f64, minutes: u64, seed: u64) -> u32 {
 
 /// Requests of which this share is refused.
 fn rejection_rate((a_minute, share): (f64, f64), minutes: u64, seed: u64) -> u32 {
-    let mut random = Random(seed);
+    let mut random = SplitMix::new(seed);
     let mut spans = [10, HOUR, DAY].map(Sliding::<2>::new);
     let (mut day, mut days) = (Tally::default(), VecDeque::new());
     begun(AlarmKind::RejectionRate, minutes, |minute, rules, rule| {
         let n = random.poisson(a_minute);
-        let refused = random.some(n, share);
+        let refused = some(&mut random, n, share);
         day.merge(Tally::new(refused, n));
         let now = spans.each_mut().map(|span| {
             let [refused, n] = span.add([refused, n]);
@@ -176,7 +157,7 @@ fn rejection_rate((a_minute, share): (f64, f64), minutes: u64, seed: u64) -> u32
 
 /// Twenty labels an hour, right as often as the floor asks: the last day, once an hour.
 fn quality(minutes: u64, seed: u64) -> u32 {
-    let mut random = Random(seed);
+    let mut random = SplitMix::new(seed);
     let measure = Measure::Classes { classes: 2, positive: None };
     let mut hours: VecDeque<Quality> = VecDeque::new();
     let mut reading = Reading::Insufficient;
@@ -205,10 +186,10 @@ fn quality(minutes: u64, seed: u64) -> u32 {
 /// Five predictions a minute, of which this share gets a label: the last hour against the week before.
 fn coverage(share: f64, minutes: u64, seed: u64) -> u32 {
     let (mut random, mut now, mut before) =
-        (Random(seed), Sliding::<2>::new(HOUR), Sliding::<2>::new(7 * DAY));
+        (SplitMix::new(seed), Sliding::<2>::new(HOUR), Sliding::<2>::new(7 * DAY));
     begun(AlarmKind::Labels, minutes, |minute, rules, rule| {
         let n = random.poisson(5.0);
-        let labelled = random.some(n, share);
+        let labelled = some(&mut random, n, share);
         let ([labelled, n], [all_labelled, all]) =
             (now.add([labelled, n]), before.add([labelled, n]));
         let before = (all_labelled - labelled, all - n);
@@ -219,9 +200,9 @@ fn coverage(share: f64, minutes: u64, seed: u64) -> u32 {
 /// Three classes of ten predictions a minute, the last hour against a baseline of 5000 of the same.
 fn class_share(minutes: u64, seed: u64) -> u32 {
     const SHARES: [f64; 3] = [0.89, 0.1, 0.01];
-    let mut random = Random(seed);
-    let classes = |random: &mut Random, n: u64| {
-        let (b, c) = (random.some(n, SHARES[1]), random.some(n, SHARES[2]));
+    let mut random = SplitMix::new(seed);
+    let classes = |random: &mut SplitMix, n: u64| {
+        let (b, c) = (some(random, n, SHARES[1]), some(random, n, SHARES[2]));
         [n.saturating_sub(b + c), b, c]
     };
     let baseline = classes(&mut random, 5000);
@@ -260,7 +241,7 @@ fn schema_shape(missing: f64, minutes: u64, seed: u64) -> u32 {
         {"name":"x","kind":"numeric","edges":[0.5],"mass":[0.5,0.5],"missing":0.01},
         {"name":"c","kind":"categorical","values":["a","b"],"mass":[0.5,0.49],"other":0.01,"missing":0.01}]}"#;
     let baseline = Baseline::from_json(json).expect("a baseline");
-    let mut random = Random(seed);
+    let mut random = SplitMix::new(seed);
     let mut blocks: VecDeque<Counts> = VecDeque::new();
     begun(AlarmKind::SchemaShape, minutes, |minute, _rules, rule| {
         let mut counts = Counts::new(Arc::clone(baseline.layout()));
@@ -284,7 +265,7 @@ fn schema_shape(missing: f64, minutes: u64, seed: u64) -> u32 {
 
 /// Changes for the worse that the detector sees in errors of one in ten, forty an hour.
 fn error_change(minutes: u64, seed: u64) -> u32 {
-    let (mut random, mut detector) = (Random(seed), Adwin::new(AdwinSettings::default()));
+    let (mut random, mut detector) = (SplitMix::new(seed), Adwin::new(AdwinSettings::default()));
     let mut seen = 0;
     for _ in 0..minutes * 40 / HOUR {
         let before = detector.mean();

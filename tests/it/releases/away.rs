@@ -84,9 +84,7 @@ fn a_champion_that_is_away_takes_no_healthy_candidates_share_with_it() {
     let granted = store.order("registrations", &one.entry());
     assert_eq!(granted.status, 201, "{}", granted.text());
     let id = granted.json()["id"].as_str().unwrap().to_owned();
-    store.wait_for_words("v1", "an operator's approval");
-    store.ordered("models/m/versions/v1/approve");
-    store.wait_for("v1", "live");
+    store.approve_first();
     assert_eq!(store.order("registrations", &two.entry()).status, 201);
     store.wait_for("v2", "canary");
     eventually("v2 answers", || (store.predict().2 == "v2").then_some(()));
@@ -151,9 +149,7 @@ fn takes_over(store: &Store, asks: impl Fn()) -> String {
 fn clients_of_a_champion_that_is_gone_for_good_are_answered_and_its_candidate_takes_its_place() {
     let store = Store::start(&impatient("shadow = { pairs = 0 }"));
     let one = server(&store, "v1", 2.0);
-    store.wait_for_words("v1", "an operator's approval");
-    store.ordered("models/m/versions/v1/approve");
-    store.wait_for("v1", "live");
+    store.approve_first();
     let _two = server(&store, "v2", 2.0);
     store.wait_for("v2", "canary");
     // It is shut down, and nobody has said so yet.
@@ -194,9 +190,7 @@ fn clients_of_a_champion_that_is_gone_for_good_are_answered_and_its_candidate_ta
 fn a_version_in_shadow_takes_the_place_of_a_champion_that_is_gone_for_good() {
     let store = Store::start(&impatient("shadow = { pairs = 1000000 }"));
     let one = server(&store, "v1", 2.0);
-    store.wait_for_words("v1", "an operator's approval");
-    store.ordered("models/m/versions/v1/approve");
-    store.wait_for("v1", "live");
+    store.approve_first();
     let _two = server(&store, "v2", 2.0);
     store.wait_for("v2", "shadow");
     let address = one.data;

@@ -53,9 +53,7 @@ fn a_server_five_points_worse_is_stopped_and_one_that_cannot_be_told_waits_for_a
     let store = store(&hundred(false));
     let _first = server(&store, "v1", 1.0);
     // Truths alone prove no first version.
-    store.wait_for_words("v1", "an operator's approval");
-    store.ordered("models/m/versions/v1/approve");
-    store.wait_for("v1", "live");
+    store.approve_first();
 
     let _worse = server(&store, "v2", 0.9);
     let stopped = store.wait_for("v2", "quarantined");

@@ -31,9 +31,7 @@ pub(super) fn register(store: &Store, server: &Server) {
 /// `v1` is approved and live.
 pub(super) fn first(store: &Store, server: &Server) {
     register(store, server);
-    store.wait_for_words("v1", "an operator's approval");
-    store.ordered("models/m/versions/v1/approve");
-    store.wait_for("v1", "live");
+    store.approve_first();
 }
 
 /// `v2` takes its place, and `v1` stands by.

@@ -92,9 +92,7 @@ dwell     = \"10m\"
 fn clients_see_nothing_of_a_server_that_dies_while_it_answers_a_share() {
     let store = Store::start(ON_TRIAL);
     let _first = server(&store, "v1", 2.0);
-    store.wait_for_words("v1", "an operator's approval");
-    store.ordered("models/m/versions/v1/approve");
-    store.wait_for("v1", "live");
+    store.approve_first();
     let load = Load::start(&store);
     let second = server(&store, "v2", 2.02);
     patiently("v2 is in canary", || (stage(&store, "v2")? == "canary").then_some(()));
@@ -215,9 +213,7 @@ fn a_server_that_is_not_up_yet_is_checked_once_it_is_and_a_restored_one_is_tried
 fn a_server_that_joins_a_live_version_answers_clients_once_it_has_shown_who_it_is() {
     let store = Store::start(REGISTERED);
     let _first = server(&store, "v1", 2.0);
-    store.wait_for_words("v1", "an operator's approval");
-    store.ordered("models/m/versions/v1/approve");
-    store.wait_for("v1", "live");
+    store.approve_first();
     // Another model behind the same name.
     let _wrong = server(&store, "v1", 3.0);
     eventually("it is asked", || (joins(&store, "failed") >= 1.0).then_some(()));
@@ -252,9 +248,7 @@ fn a_server_that_becomes_another_at_its_address_is_found_out_and_gets_no_request
     let place = address.address;
     let first = unregistered("v1", 2.0, Some(address.leave()));
     register(&store, place, "v1");
-    store.wait_for_words("v1", "an operator's approval");
-    store.ordered("models/m/versions/v1/approve");
-    store.wait_for("v1", "live");
+    store.approve_first();
     assert_eq!(store.predict(), (200, Some(20.0), "v1".to_owned()));
     drop(first.kill());
     assert_ne!(store.predict().0, 200, "it is away");

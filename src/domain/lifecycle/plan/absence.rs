@@ -53,13 +53,13 @@ impl Scene<'_> {
         let Some((champion, away, why)) = self.absent().filter(|_| is_tried) else {
             return Outlook::Waits(waits);
         };
-        // It ends no absence that it could not have ended before: who was away with the champion waits as long again.
-        let back = seen.back_since.map(|at| self.now.steady.since(at));
-        let away = back.map_or(away, |back| away.min(back));
         let mut lacking = self.hinders(name, version, seen);
         if away.is_zero() {
             lacking.push("a client that it gives no answer".to_owned());
         }
+        // It ends no absence that it could not have ended before: who was away with the champion waits as long again.
+        let back = seen.back_since.map(|at| self.now.steady.since(at));
+        let away = back.map_or(away, |back| away.min(back));
         let wanted = self.policy.release.absence;
         let (now, guard) = (self.now.steady, &self.policy.guard);
         match may_take_over(away, wanted, seen.look.as_ref(), seen.alone, now, guard) {

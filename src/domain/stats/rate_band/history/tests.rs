@@ -104,18 +104,6 @@ proptest! {
     }
 }
 
-/// How many requests came in a minute of a Poisson process.
-fn poisson(random: &mut SplitMix, mean: f64) -> u64 {
-    let floor = (-mean).exp();
-    let mut product = random.uniform();
-    let mut count = 0;
-    while product > floor {
-        product *= random.uniform();
-        count += 1;
-    }
-    count
-}
-
 /// Requests an hour at a minute.
 type Rate<'a> = &'a dyn Fn(u64) -> f64;
 
@@ -126,7 +114,7 @@ fn simulate(days: u64, batch: u64, per_hour: impl Fn(u64) -> f64) -> (u32, u64) 
     let mut history = History::default();
     let (mut wrong, mut told) = (0, false);
     for minute in 0..days * 1440 + 720 {
-        let requests = batch * poisson(&mut random, per_hour(minute) / 60.0);
+        let requests = batch * random.poisson(per_hour(minute) / 60.0);
         history.add(Look { minute: MONDAY + minute, requests, window: requests });
         let is_told = history.silence_bound() <= 1e-6;
         wrong += u32::from(is_told && !told);
