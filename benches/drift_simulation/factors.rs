@@ -25,7 +25,8 @@ fn factor_quarter(
     let mut learned = Stream::new(traffic, seed << 1);
     let rows = rows.unwrap_or(14 * 24 * hourly);
     for hour in 0..rows.div_ceil(hourly) {
-        learned.hour(hour, hourly.min(rows), |x| column.push(Value::Number(x.exp())));
+        learned
+            .hour(hour, hourly.min(rows - hour * hourly), |x| column.push(Value::Number(x.exp())));
     }
     let mut built = column.build("x", options);
     // What two thousand rows of own traffic do not have, and data has.

@@ -2,7 +2,8 @@
 //!
 //! Owns the stages and the ways between them ([`stage`]), what lets a version go on ([`proof`]), what keeps
 //! one from being removed ([`guard`]), the decision ([`plan`](plan::plan)), orders of operators
-//! ([`order`]), and the sentences that explain all of it ([`explain`]). Everything is pure: the
+//! ([`order`]), the time in which nothing could be compared ([`uncompared`]), and the sentences that explain all of it
+//! ([`explain`]). Everything is pure: the
 //! controller brings what it sees and the moment, and carries out what comes back. Never computes a statistic,
 //! never touches a model, a route or a file.
 //!
@@ -24,8 +25,8 @@
 //! | I2 | no version in use is unloaded |
 //! | I3 | the last loaded and the last proven version are never evicted, save by a forced order |
 //! | I4 | a condemned content never serves |
-//! | I5 | without an order, nothing is promoted on missing evidence |
-//! | I6 | missing or inconclusive evidence never raises exposure |
+//! | I5 | without an order, nothing is promoted on missing evidence, save where nobody else answers (I14) |
+//! | I6 | missing or inconclusive evidence never raises exposure, with the same exception |
 //! | I7 | a rollback leads to a version that was found sound a short while before |
 //! | I8 | nothing is published that is not written down; after a crash exposure is no higher |
 //! | I9 | shares add up to one, and change in one swap |
@@ -33,6 +34,7 @@
 //! | I11 | while champion and standby are degraded together, nothing is evicted or rolled back |
 //! | I12 | within a cool-down one model loses at most one version, and the gateway its hourly number |
 //! | I13 | no request reaches a version on trial under which the gateway has died again and again |
+//! | I14 | who takes over because nobody else answers was found sound since, and nothing measured and nobody's word is against it |
 
 pub mod event;
 pub mod evidence;

@@ -465,7 +465,7 @@ impl LocalModel {
     /// Whether a model whose first trial ended with `error` can be served: one that takes categories or texts
     /// may decline zeros, and a graph with other open dimensions than the batch may rightly fail where they
     /// are 1. Of those that fail at every size that is tried too, some take one size only, which nobody declared; but
-    /// not those that fail in the same words at all of them.
+    /// not those that fail in the same words at all of them, nor those that ask for the number of an open dimension.
     fn try_sizes(&self, error: InferError) -> Result<(), InferError> {
         if matches!(error, InferError::Input(InputError::Value { .. })) {
             return Ok(());

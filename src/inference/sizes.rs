@@ -40,7 +40,8 @@ pub(super) enum Unseen {
     Choosy,
     /// It fails at every size that was tried.
     Fails,
-    /// It fails at every size in the same words, which say nothing about sizes: no other will do.
+    /// It fails at every size in the same words, which say nothing about sizes, or asks for the number of a dimension that
+    /// stays open: no other size will do.
     Always(InferError),
 }
 

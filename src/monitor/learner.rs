@@ -117,7 +117,9 @@ impl Learner {
         let is_sound = |learned: &Learned| {
             learned.len() <= VALUES_MAX && learned.column.as_ref().is_none_or(Column::is_sound)
         };
-        self.columns.len() <= FEATURES_MAX && self.columns.values().all(is_sound)
+        self.columns.len() <= FEATURES_MAX
+            && self.texts <= TEXTS_BYTES_MAX
+            && self.columns.values().all(is_sound)
     }
 
     /// The baseline that they make of a version whose model may have declared its `classes`. What no layout takes is left

@@ -7,18 +7,13 @@ use serde_json::{Value, json};
 
 use crate::support::client::post;
 use crate::support::gateway::command_in;
-use crate::support::{Backend, Client, Gateway, IRIS_BODY, eventually, iris};
+use crate::support::{Backend, Gateway, IRIS_BODY, eventually, iris};
 
 /// How long an alarm may take: the rest of the first minute, which is not looked at, two whole ones, and a margin.
 const MINUTES: Duration = Duration::from_secs(215);
 
 fn ask(gateway: &Gateway, method: &str, path: &str, body: &str) -> Value {
-    let mut client = Client::connect(gateway.admin);
-    let length = body.len();
-    client.send(&format!(
-        "{method} {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n{body}"
-    ));
-    let reply = client.reply();
+    let reply = gateway.ask(method, path, body);
     assert_eq!(reply.status, 200, "{}", reply.text());
     reply.json()
 }

@@ -8,22 +8,13 @@ use serde_json::{Value, json};
 
 use crate::support::client::post;
 use crate::support::gateway::command_in;
-use crate::support::{Backend, Client, Gateway, Reply, eventually};
+use crate::support::{Backend, Gateway, eventually};
 use crate::windows::Noon;
-
-fn ask(gateway: &Gateway, method: &str, path: &str, body: &str) -> Reply {
-    let mut client = Client::connect(gateway.admin);
-    let length = body.len();
-    client.send(&format!(
-        "{method} {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n{body}"
-    ));
-    client.reply()
-}
 
 /// How a version stands with its baseline.
 fn standing(gateway: &Gateway, model: &str) -> Value {
     let path = format!("/api/v1/models/{model}/versions/v1/windows?length=minute");
-    ask(gateway, "GET", &path, "").json()["baseline"].clone()
+    gateway.ask("GET", &path, "").json()["baseline"].clone()
 }
 
 fn has_learned(gateway: &Gateway, rows: u64) {
@@ -81,7 +72,7 @@ fn what_was_learned_outlasts_stops_and_kills() {
     noon.pass(1);
     eventually("the minute is closed", || {
         let path = "/api/v1/models/m/versions/v1/windows?length=minute";
-        let shown = ask(&gateway, "GET", path, "").json();
+        let shown = gateway.ask("GET", path, "").json();
         let mut windows = shown["windows"].as_array().unwrap().iter();
         windows.any(|window| window["closed"] == true).then_some(())
     });
@@ -92,7 +83,7 @@ fn what_was_learned_outlasts_stops_and_kills() {
     send(&gateway, 5);
     eventually("it is learned", || (standing(&gateway, "m")["state"] == "ready").then_some(()));
     gateway.metric_is("pointsman_monitor_learning_bytes", 0.0);
-    let shown = ask(&gateway, "GET", "/api/v1/models/m/versions/v1/baseline", "").json();
+    let shown = gateway.ask("GET", "/api/v1/models/m/versions/v1/baseline", "").json();
     assert_eq!((&shown["n"], &shown["origin"]), (&json!(2000), &json!("self")));
     let dir = gateway.stop();
     assert!(kept(dir.path(), "m@v1.json").exists());
@@ -168,7 +159,7 @@ fn classes_that_are_numbers_are_classes_and_one_that_is_gone_is_told_within_minu
             }
             let path = "/api/v1/models/m/versions/v1/windows?length=minute&last=1";
             let closed = || {
-                let shown = ask(&gateway, "GET", path, "").json();
+                let shown = gateway.ask("GET", path, "").json();
                 let windows = shown["windows"].as_array().unwrap().clone();
                 windows.iter().rfind(|it| it["closed"] == true).map(|it| it["start"].clone())
             };
@@ -178,7 +169,7 @@ fn classes_that_are_numbers_are_classes_and_one_that_is_gone_is_told_within_minu
         }
     };
     minutes(4);
-    let shown = ask(&gateway, "GET", "/api/v1/models/m/versions/v1/baseline", "").json();
+    let shown = gateway.ask("GET", "/api/v1/models/m/versions/v1/baseline", "").json();
     let output = &shown["outputs"][0];
     assert_eq!(
         (&output["kind"], &output["values"]),
@@ -187,7 +178,7 @@ fn classes_that_are_numbers_are_classes_and_one_that_is_gone_is_told_within_minu
     assert_eq!(shown["features"][0]["kind"], "numeric", "{shown}");
     minutes(25);
     let alarms = || {
-        let shown = ask(&gateway, "GET", "/api/v1/alarms", "").json();
+        let shown = gateway.ask("GET", "/api/v1/alarms", "").json();
         let active = shown["active"].as_array().unwrap().clone();
         active.into_iter().find(|alarm| alarm["alarm"] == "class_share")
     };
@@ -220,7 +211,7 @@ fn a_baseline_that_nobody_comes_for_is_forgotten() {
     let gateway = noon.start(&both);
     for version in ["v1", "v2"] {
         let path = format!("/api/v1/models/m/versions/{version}/baseline");
-        let reply = ask(&gateway, "PUT", &path, &baseline(version));
+        let reply = gateway.ask("PUT", &path, &baseline(version));
         assert_eq!(reply.status, 200, "{}", reply.text());
     }
     let dir = gateway.stop();
@@ -230,13 +221,15 @@ fn a_baseline_that_nobody_comes_for_is_forgotten() {
     assert_eq!(standing(&gateway, "m")["state"], "ready");
     assert!(gateway.log().contains("a baseline is taken up that nobody needed for days"));
     // Whoever is served may be found a while after the start.
-    noon.pass(10);
-    eventually("time passes", || {
-        let shown = ask(&gateway, "GET", "/api/v1/monitor?last=minute", "").status;
-        (shown == 200).then_some(())
-    });
+    let closed = || gateway.ask("GET", "/api/v1/monitor?last=minute", "").json()["until"].clone();
+    for minutes in [55, 1] {
+        let before = closed();
+        noon.pass(minutes);
+        eventually("minutes are closed", || (closed() != before).then_some(()));
+    }
+    // What is looked through at the full hour was, before the last of them.
     assert!(gone.exists());
-    noon.pass(61);
+    noon.pass(60);
     gateway.metric_reaches("pointsman_monitor_baselines_forgotten_total", 1.0);
     assert!(served.exists() && !gone.exists());
 }

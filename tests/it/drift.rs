@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::post;
 use crate::support::gateway::command_in;
-use crate::support::{Backend, Client, Gateway, Reply, repository};
+use crate::support::{Backend, Gateway, repository};
 
 /// How long a minute may take to be closed and judged.
 const MINUTE: Duration = Duration::from_secs(90);
@@ -28,15 +28,6 @@ impl Numbers {
             .sum::<f64>()
             - 6.0
     }
-}
-
-fn ask(gateway: &Gateway, method: &str, path: &str, body: &str) -> Reply {
-    let mut client = Client::connect(gateway.admin);
-    let length = body.len();
-    client.send(&format!(
-        "{method} {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n{body}"
-    ));
-    client.reply()
 }
 
 /// A pipeline's data: 3 000 rows of an age and a country.
@@ -73,7 +64,7 @@ fn send(gateway: &Gateway, count: usize, mean: f64) {
 fn judgement(gateway: &Gateway, judged: u64) -> Value {
     let until = Instant::now() + MINUTE;
     loop {
-        let shown = ask(gateway, "GET", "/api/v1/models/m/versions/v1/drift", "").json();
+        let shown = gateway.ask("GET", "/api/v1/models/m/versions/v1/drift", "").json();
         if shown["judged"].as_u64() >= Some(judged) {
             return shown;
         }
@@ -121,7 +112,7 @@ fn a_baseline_of_data_is_handed_over_and_drift_from_it_is_told() {
 
     let path = "/api/v1/models/m/versions/v1/baseline";
     let refused = |baseline: &Value| {
-        let reply = ask(&gateway, "PUT", path, &baseline.to_string());
+        let reply = gateway.ask("PUT", path, &baseline.to_string());
         assert_eq!(reply.status, 422, "{}", reply.text());
         reply.text()
     };
@@ -134,16 +125,16 @@ fn a_baseline_of_data_is_handed_over_and_drift_from_it_is_told() {
     other["version"] = json!("v0");
     let told = refused(&other);
     assert!(told.contains("of the version `v0`, and this is `v1`"), "{told}");
-    let absent = ask(&gateway, "DELETE", path, "");
+    let absent = gateway.ask("DELETE", path, "");
     assert_eq!(absent.status, 404, "{}", absent.text());
-    assert_eq!(ask(&gateway, "GET", path, "").status, 404);
-    let nowhere = ask(&gateway, "PUT", "/api/v1/models/m/versions/v9/baseline", "{}");
+    assert_eq!(gateway.ask("GET", path, "").status, 404);
+    let nowhere = gateway.ask("PUT", "/api/v1/models/m/versions/v9/baseline", "{}");
     assert_eq!(nowhere.status, 404, "{}", nowhere.text());
-    let reply = ask(&gateway, "PUT", path, &baseline.to_string());
+    let reply = gateway.ask("PUT", path, &baseline.to_string());
     assert_eq!(reply.status, 200, "{}", reply.text());
-    let shown = ask(&gateway, "GET", "/api/v1/models/m/versions/v1/drift", "").json();
+    let shown = gateway.ask("GET", "/api/v1/models/m/versions/v1/drift", "").json();
     assert_eq!(shown["state"], "insufficient", "{shown}");
-    let in_force = ask(&gateway, "GET", path, "").json();
+    let in_force = gateway.ask("GET", path, "").json();
     assert_eq!(in_force["features"][1]["values"], baseline["features"][1]["values"]);
     assert_eq!(in_force["features"][0]["edges"], baseline["features"][0]["edges"]);
 
@@ -169,13 +160,13 @@ fn a_baseline_of_data_is_handed_over_and_drift_from_it_is_told() {
     let again = judgement(&gateway, 1);
     assert_eq!(feature(&again, "age")["verdict"], age["verdict"]);
     // It is known from the start, and what was in force can be handed over again.
-    let reply = ask(&gateway, "PUT", path, &in_force.to_string());
+    let reply = gateway.ask("PUT", path, &in_force.to_string());
     assert_eq!(reply.status, 200, "{}", reply.text());
-    let forgotten = ask(&gateway, "DELETE", path, "");
+    let forgotten = gateway.ask("DELETE", path, "");
     assert_eq!(forgotten.status, 200, "{}", forgotten.text());
     assert_eq!(forgotten.json()["baseline"]["state"], "learning");
-    assert_eq!(ask(&gateway, "GET", path, "").status, 404);
-    let nothing = ask(&gateway, "DELETE", path, "");
+    assert_eq!(gateway.ask("GET", path, "").status, 404);
+    let nothing = gateway.ask("DELETE", path, "");
     assert_eq!(nothing.status, 404, "{}", nothing.text());
 }
 
@@ -192,7 +183,7 @@ fn a_baseline_for_another_artifact_or_with_an_unknown_feature_is_refused() {
     let gateway = Gateway::start(&config);
     let refused = |baseline: &Value| {
         let path = "/api/v1/models/iris/versions/v1/baseline";
-        let reply = ask(&gateway, "PUT", path, &baseline.to_string());
+        let reply = gateway.ask("PUT", path, &baseline.to_string());
         assert_eq!(reply.status, 422, "{}", reply.text());
         reply.text()
     };

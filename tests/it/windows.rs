@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use crate::support::client::post;
-use crate::support::{Backend, Client, Clock, Gateway, Reply, eventually, repository};
+use crate::support::{Backend, Client, Clock, Gateway, eventually, repository};
 
 /// A clock at noon, so that no hour and no day ends within a test unless that lets it.
 pub(crate) struct Noon {
@@ -47,18 +47,9 @@ fn backend() -> Backend {
     )
 }
 
-fn ask(gateway: &Gateway, method: &str, path: &str, body: &str) -> Reply {
-    let mut client = Client::connect(gateway.admin);
-    let length = body.len();
-    client.send(&format!(
-        "{method} {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n{body}"
-    ));
-    client.reply()
-}
-
 fn hand_over(gateway: &Gateway, model: &str, baseline: &Value) {
     let path = format!("/api/v1/models/{model}/versions/v1/baseline");
-    let reply = ask(gateway, "PUT", &path, &baseline.to_string());
+    let reply = gateway.ask("PUT", &path, &baseline.to_string());
     assert_eq!(reply.status, 200, "{}", reply.text());
 }
 
@@ -75,7 +66,7 @@ fn baseline(model: &str, rows: u32, features: &[String]) -> Value {
 /// The windows of one length, the one that is being filled last.
 fn windows(gateway: &Gateway, (model, version): (&str, &str), length: &str) -> Value {
     let path = format!("/api/v1/models/{model}/versions/{version}/windows?length={length}");
-    let reply = ask(gateway, "GET", &path, "");
+    let reply = gateway.ask("GET", &path, "");
     assert_eq!(reply.status, 200, "{}", reply.text());
     reply.json()
 }
@@ -100,7 +91,7 @@ fn is_counted(gateway: &Gateway, version: (&str, &str), wanted: u64) {
 
 /// The silences that were told, active or over.
 fn silences(gateway: &Gateway) -> Vec<Value> {
-    let shown = ask(gateway, "GET", "/api/v1/alarms", "").json();
+    let shown = gateway.ask("GET", "/api/v1/alarms", "").json();
     let events = shown["events"].as_array().unwrap().iter();
     events.filter(|event| event["alarm"] == "silence").cloned().collect()
 }
@@ -192,7 +183,7 @@ fn who_borrows_the_baseline_of_the_champion_follows_when_that_changes() {
     for rows in [20_000, 777] {
         hand_over(&gateway, "m", &baseline("m", rows, &["a".to_owned()]));
         stands("ready", Some(rows));
-        let forgotten = ask(&gateway, "DELETE", "/api/v1/models/m/versions/v1/baseline", "");
+        let forgotten = gateway.ask("DELETE", "/api/v1/models/m/versions/v1/baseline", "");
         assert!(forgotten.status < 300, "{}", forgotten.text());
         stands("absent", None);
     }

@@ -74,11 +74,11 @@ pub(super) fn without(version: &VersionName, loads: &[(VersionName, Load)]) -> O
 
 /// What is said of it: as measured, once a minute of now is among it; until then nothing is known, unless the model was
 /// hardly asked before and since.
-pub(super) fn judge(measured: Option<Capacity>, is_known: bool, asked: u64) -> Capacity {
+pub(super) fn judge(measured: Option<Capacity>, is_known: bool, asked: u64) -> Option<Capacity> {
     match measured {
-        Some(measured) if is_known => measured,
-        None if is_known || asked < FEW => Capacity::default(),
-        Some(_) | None => Capacity::UNKNOWN,
+        Some(measured) if is_known => Some(measured),
+        None if is_known || asked < FEW => Some(Capacity::default()),
+        Some(_) | None => None,
     }
 }
 
@@ -112,12 +112,11 @@ mod tests {
     #[test]
     fn what_was_counted_for_no_whole_minute_is_known_of_a_model_only_that_is_hardly_asked() {
         let measured = Capacity { needed: 100.0, others: 125.0 };
-        assert_eq!(judge(Some(measured), true, 5000), measured);
-        assert_eq!(judge(None, true, 5000), Capacity::default());
-        assert_eq!(judge(None, false, FEW - 1), Capacity::default());
+        assert_eq!(judge(Some(measured), true, 5000), Some(measured));
+        assert_eq!(judge(None, true, 5000), Some(Capacity::default()));
+        assert_eq!(judge(None, false, FEW - 1), Some(Capacity::default()));
         for (measured, asked) in [(Some(measured), 0), (None, FEW)] {
-            let unknown = judge(measured, false, asked);
-            assert!(unknown.needed.is_nan() && unknown.others.is_nan());
+            assert_eq!(judge(measured, false, asked), None);
         }
     }
 

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::Releases;
 use crate::control::admission::mistake_in_golden;
 use crate::domain::ids::ModelName;
+use crate::domain::lifecycle::policy::Policy;
 
 /// How often it is looked whether a file has changed.
 const EVERY: Duration = Duration::from_secs(10);
@@ -97,7 +98,7 @@ impl Releases {
     /// Follows the golden sets that models name, and notes of each model whether its own can be used.
     pub(super) fn read_golden_files(&mut self) {
         let policies = &self.policies;
-        let of = |(name, policy): (&ModelName, &crate::domain::lifecycle::policy::Policy)| {
+        let of = |(name, policy): (&ModelName, &Policy)| {
             Some((name.clone(), policy.release.golden.clone()?))
         };
         self.golden.begin(|| policies.models.iter().filter_map(of).map(|(_, file)| file).collect());
@@ -107,12 +108,11 @@ impl Releases {
         let named: Vec<(ModelName, PathBuf)> = policies.models.iter().filter_map(of).collect();
         for (name, file) in named {
             let verdict = self.golden.verdict(&file);
-            if let Some(Err(why)) = &verdict {
-                tracing::warn!(model = %name, why, "the golden set of a model cannot be used");
-            }
             if self.observed.models.get(&name).is_none_or(|seen| seen.golden != verdict) {
-                self.shown = None;
-                self.observed.model_mut(&name).golden = verdict;
+                if let Some(Err(why)) = &verdict {
+                    tracing::warn!(model = %name, why, "the golden set of a model cannot be used");
+                }
+                self.seen_mut(&name).golden = verdict;
                 self.due.mark(&name);
             }
         }

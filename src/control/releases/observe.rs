@@ -15,7 +15,7 @@ use super::{Ended, Key, Releases};
 use crate::control::health::Rules;
 use crate::domain::ids::{Digest, ModelName, VersionName};
 use crate::domain::lifecycle::observed::{
-    Alone, Capacity, ObservedModel, ObservedVersion, Progress, Sighting,
+    Alone, ObservedModel, ObservedVersion, Progress, Sighting,
 };
 use crate::domain::lifecycle::stage::Stage;
 use crate::domain::lifecycle::state::{MODELS_MAX, Model, Version};
@@ -100,7 +100,7 @@ impl Releases {
     }
 
     /// What is seen of a model, to be changed.
-    fn seen_mut(&mut self, name: &ModelName) -> &mut ObservedModel {
+    pub(super) fn seen_mut(&mut self, name: &ModelName) -> &mut ObservedModel {
         self.shown = None;
         self.observed.model_mut(name)
     }
@@ -163,12 +163,9 @@ impl Releases {
             .sum();
         for (version, known) in serving() {
             let needed = capacity::without(version, &loads);
-            let capacity = Some(capacity::judge(needed, is_known, asked));
+            let capacity = capacity::judge(needed, is_known, asked);
             let seen = self.observed.version(name, version);
-            // What is not known is no number, and the same as before all the same.
-            let told =
-                |it: Option<Capacity>| it.map(|it| (it.needed.to_bits(), it.others.to_bits()));
-            if seen.is_none_or(|seen| told(seen.capacity) != told(capacity)) {
+            if seen.is_none_or(|seen| seen.capacity != capacity) {
                 self.entry(name, version, &known.release().digest).capacity = capacity;
             }
         }

@@ -1,7 +1,8 @@
 //! The counts of versions on trial: which trial is which, and how long each lives.
 //!
 //! Owns the trials that snapshots carry. One on requests of clients lives as long as its rollout, and its steps
-//! begin anew in it; one on copies begins again with another stay of its version. More time is no other stay. While nothing is on trial
+//! begin anew in it; one on copies begins again with another stay of its version. More time is no other stay. Beside
+//! each stands for how long nothing could be compared, and which requests found nobody. While nothing is on trial
 //! the latest standby gets a few copies: that is counted as a trial, lives as long as the two keep their places, and
 //! decides nothing by itself. Never judges a count.
 

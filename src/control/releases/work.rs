@@ -68,12 +68,8 @@ impl Task {
             Self::Fetch => matches!(stage, Stage::Staged(_)),
             Self::Check => matches!(stage, Stage::Validating(_)),
             Self::Warm => matches!(stage, Stage::Warming(_)),
-            Self::Load => matches!(
-                stage,
-                Stage::Shadow(_) | Stage::Canary(_) | Stage::Live(_) | Stage::Standby(_)
-            ),
             // One on trial that may have to take over is looked at as well.
-            Self::Look => matches!(
+            Self::Load | Self::Look => matches!(
                 stage,
                 Stage::Shadow(_) | Stage::Canary(_) | Stage::Live(_) | Stage::Standby(_)
             ),

@@ -494,6 +494,11 @@ impl Stage {
         )
     }
 
+    /// Whether it is compared with its champion, on copies of requests or on requests.
+    pub const fn is_compared(&self) -> bool {
+        matches!(self, Self::Shadow(_) | Self::Canary(_))
+    }
+
     /// Whether it takes part in a rollout: it takes up the one place of its model.
     pub const fn is_on_trial(&self) -> bool {
         match self {

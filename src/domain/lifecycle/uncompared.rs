@@ -11,7 +11,6 @@
 use std::time::Duration;
 
 use super::exposure::exposure;
-use super::stage::Stage;
 use super::state::State;
 use super::time::Steady;
 use crate::domain::ids::{ModelName, VersionName};
@@ -50,7 +49,7 @@ pub fn hindrance(
 ) -> Option<Hindrance> {
     let entry = state.model(model)?;
     let (name, version) = entry.candidate()?;
-    let is_tried = matches!(version.stage(), Stage::Shadow(_) | Stage::Canary(_));
+    let is_tried = version.stage().is_compared();
     if !is_tried || version.killed().is_some() {
         return None;
     }

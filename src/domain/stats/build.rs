@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::classes::CLASSES_MAX;
 use super::baseline::{FeatureFile, KindWord, Noise};
 use super::distance::psi;
 use super::groups::Groups;

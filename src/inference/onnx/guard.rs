@@ -61,15 +61,12 @@ pub(in crate::inference) fn guard(model: &mut TypedModel) {
         .map(|node| {
             let node = model.nodes().get(node)?;
             let fact = model.outlet_fact(*node.inputs.first()?).ok()?;
-            let of_integers = || -> Option<Box<dyn TypedOp>> {
-                Some(Box::new(whole::instead_of(&*node.op, fact.datum_type)?))
+            let function = || -> Option<Box<dyn TypedOp>> {
+                let whole = whole::instead_of(&*node.op, fact.datum_type);
+                Some(Box::new(whole.or_else(|| pointwise::exact(&*node.op, fact.datum_type))?))
             };
             let place = || arg_extreme::instead_of(&*node.op, fact);
-            let function = || -> Option<Box<dyn TypedOp>> {
-                Some(Box::new(pointwise::exact(&*node.op, fact.datum_type)?))
-            };
-            let reduced = sum::instead_of(&*node.op, fact).or_else(place);
-            reduced.or_else(of_integers).or_else(function)
+            sum::instead_of(&*node.op, fact).or_else(place).or_else(function)
         })
         .collect();
     let changes = guarded.into_iter().zip(others);

@@ -1,7 +1,7 @@
 //! Squares and square roots of integers, which `Mul(x, x)`, `Pow(x, 2)`, ReduceSumSquare and ReduceL2 consist of.
 //!
 //! Owns that squares wrap around at the end of their type, and that roots are cut off to whole numbers, as in
-//! onnxruntime. tract makes a square of every product of a tensor with itself, and has none for integers: such a model
+//! onnxruntime; of a sum that has wrapped below zero the root is 0 here, and the least integer there. tract makes a square of every product of a tensor with itself, and has none for integers: such a model
 //! answered nothing. Floating-point numbers stay tract's.
 
 use tract_onnx::prelude::{Datum, DatumType, Tensor, TractResult};

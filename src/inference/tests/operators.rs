@@ -6,6 +6,7 @@ use tract_onnx::pb::{AttributeProto, FunctionProto, ModelProto, OperatorSetIdPro
 use super::onnx::{FLOAT, Graph, INT64, int, ints, tensor};
 use super::*;
 
+const HALF: i32 = 10;
 const DOUBLE: i32 = 11;
 const BOOL: i32 = 9;
 
@@ -247,7 +248,6 @@ fn zero_times_what_is_missing_is_missing_however_the_zero_is_written() {
 
 #[test]
 fn zeros_of_16_bits_do_not_hide_what_is_missing() {
-    const HALF: i32 = 10;
     let graph = Graph::default().input("x", FLOAT, &["N", "3"]);
     let graph = graph.node_with("Cast", &["x"], "half", vec![int("to", HALF.into())]);
     let graph = graph.constant(tensor("zero", HALF, &[], vec![0, 0]));
@@ -283,22 +283,45 @@ fn the_place_of_the_largest_number_is_the_first_where_that_is_missing() {
     }
 }
 
-#[test]
-fn numbers_of_64_bits_are_multiplied_by_factors_of_64_bits() {
+/// Factors of a Gemm, and what it makes of the row 1, 2 times 1, 1 and 0, 1 beside 1, 4.
+fn products() -> [(Vec<AttributeProto>, [f32; 2]); 3] {
     let factor = |name: &str, f: f32| AttributeProto {
         name: name.to_owned(),
         r#type: 1,
         f,
         ..AttributeProto::default()
     };
+    [
+        (Vec::new(), [2.0, 7.0]),
+        (vec![factor("alpha", -2.0)], [-1.0, -6.0 + 4.0]),
+        (vec![factor("alpha", 0.5), factor("beta", 2.0)], [0.5 + 2.0, 1.5 + 8.0]),
+    ]
+}
+
+#[test]
+fn numbers_of_16_bits_are_multiplied_by_factors_of_16_bits() {
+    let halves = |name: &str, dims: &[i64], values: &[f32]| {
+        let bytes = values.iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes());
+        tensor(name, HALF, dims, bytes.collect())
+    };
+    for (attributes, expected) in products() {
+        let graph = Graph::default().input("x", FLOAT, &["N", "2"]);
+        let graph = graph.node_with("Cast", &["x"], "half", vec![int("to", HALF.into())]);
+        let graph = graph.constant(halves("w", &[2, 2], &[1.0, 1.0, 0.0, 1.0]));
+        let graph = graph.constant(halves("c", &[2], &[1.0, 4.0]));
+        let graph = graph.node_with("Gemm", &["half", "w", "c"], "sum", attributes);
+        let graph = graph.node_with("Cast", &["sum"], "y", vec![int("to", FLOAT.into())]);
+        let x = fp32("x", &[1, 2], &[1.0, 2.0]);
+        assert_eq!(floats(&answer(graph.output("y", FLOAT, &["N", "2"]), vec![x])), expected);
+    }
+}
+
+#[test]
+fn numbers_of_64_bits_are_multiplied_by_factors_of_64_bits() {
     let doubles = |name: &str, dims: &[i64], values: &[f64]| {
         tensor(name, DOUBLE, dims, values.iter().flat_map(|value| value.to_le_bytes()).collect())
     };
-    for (attributes, expected) in [
-        (Vec::new(), [2.0_f64, 7.0]),
-        (vec![factor("alpha", -2.0)], [-1.0, -6.0 + 4.0]),
-        (vec![factor("alpha", 0.5), factor("beta", 2.0)], [0.5 + 2.0, 1.5 + 8.0]),
-    ] {
+    for (attributes, expected) in products() {
         let graph = Graph::default().input("x", DOUBLE, &["N", "2"]);
         let graph = graph.constant(doubles("w", &[2, 2], &[1.0, 1.0, 0.0, 1.0]));
         let graph = graph.constant(doubles("c", &[2], &[1.0, 4.0]));
@@ -307,7 +330,7 @@ fn numbers_of_64_bits_are_multiplied_by_factors_of_64_bits() {
         let model = load_bytes(&graph).expect("it loads");
         let x = Tensor::new("x", &[1, 2][..], TensorData::Fp64(vec![1.0, 2.0])).expect("agrees");
         let found = model.infer(vec![x], &[]).expect("answers");
-        assert_eq!(found[0].data(), &TensorData::Fp64(expected.to_vec()));
+        assert_eq!(found[0].data(), &TensorData::Fp64(expected.map(f64::from).to_vec()));
     }
 }
 

@@ -18,6 +18,7 @@ use crate::inference::{contained, convert};
 
 /// The most bytes that the tensors between the operators may take for one row.
 const TAPPED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// The tensors of a graph that have one place for each row, made its outputs.
 pub(super) struct Taps {
     plan: Plan,

@@ -1,7 +1,7 @@
 //! How often alarms begin although nothing has changed: simulated quarters, through the readings of this room and the
-//! board, by the default rules.
+//! board, by the default rules; `error_change` by its detector alone.
 //!
-//! The tests make a month of each and want none. All of it, which prints the table of `src/docs/monitoring.md`:
+//! The tests make a month of each and want none. Longer, as a table, by hand:
 //!
 //! ```text
 //! POINTSMAN_QUARTERS=100 cargo test --lib alarms::simulation -- --ignored --nocapture
@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread;
 
+use super::classes::{self, Counted};
 use super::labelled::{self, Coverage};
 use super::{rejections, traffic, values};
 use crate::domain::record::Outcome;
@@ -23,7 +24,7 @@ use crate::domain::stats::counts::Counts;
 use crate::domain::stats::detectors::{Adwin, AdwinSettings, Signal};
 use crate::domain::stats::layout::Value;
 use crate::domain::stats::quality::{Measure, Quality, Scored};
-use crate::domain::stats::rate_band::{CHANCE, History, Look, Place, place_share};
+use crate::domain::stats::rate_band::{History, Look};
 use crate::domain::stats::tests::streams::SplitMix;
 use crate::domain::stats::two_by_two::Tally;
 use crate::domain::stats::window::Traffic;
@@ -197,41 +198,33 @@ fn coverage(share: f64, minutes: u64, seed: u64) -> u32 {
     })
 }
 
-/// Three classes of ten predictions a minute, the last hour against a baseline of 5000 of the same.
-fn class_share(minutes: u64, seed: u64) -> u32 {
-    const SHARES: [f64; 3] = [0.89, 0.1, 0.01];
+/// Three classes of so many predictions a minute, against a baseline of 5000 of the same.
+fn class_share(a_minute: f64, minutes: u64, seed: u64) -> u32 {
     let mut random = SplitMix::new(seed);
-    let classes = |random: &mut SplitMix, n: u64| {
-        let (b, c) = (some(random, n, SHARES[1]), some(random, n, SHARES[2]));
-        [n.saturating_sub(b + c), b, c]
+    let class = |random: &mut SplitMix| match random.uniform() {
+        x if x < 0.89 => 0,
+        x if x < 0.99 => 1,
+        _ => 2,
     };
-    let baseline = classes(&mut random, 5000);
-    let mut window = Sliding::<3>::new(HOUR);
+    let mut usual = [0_u32; 3];
+    (0..5000).for_each(|_| usual[class(&mut random)] += 1);
+    let [a, b, c] = usual.map(|count| f64::from(count) / 5000.0);
+    let json = format!(
+        r#"{{"format":1,"model":"m","version":"v","n":5000,"outputs":[{{"name":"y","kind":"categorical",
+            "values":["a","b","c"],"mass":[{a},{b},{c}],"other":0.0}}]}}"#
+    );
+    let baseline = Baseline::from_json(json.as_bytes()).expect("a baseline");
+    let mut hour: VecDeque<Counts> = VecDeque::new();
     begun(AlarmKind::ClassShare, minutes, |minute, rules, rule| {
-        let n = random.poisson(10.0);
-        let now = window.add(classes(&mut random, n));
-        let n: u64 = now.iter().sum();
-        let factor = f64::from(rules.limits.class_factor);
-        let is_out = now.iter().zip(baseline).any(|(count, usual)| {
-            let chance = CHANCE / (2.0 * 4.0);
-            let usual = usual as f64 / 5000.0;
-            let place = place_share(*count, n, usual, 5000, factor, rule.samples, chance);
-            matches!(place, Place::Above(_) | Place::Below(_))
-        });
-        // What it says of them is none of this.
-        if is_out { evidence_of(minute) } else { Reading::Good }
-    })
-}
-
-fn evidence_of(minute: u64) -> Reading {
-    Reading::Bad(crate::domain::stats::alarm::Evidence {
-        definition: String::new(),
-        value: 0.0,
-        limit: 0.0,
-        samples: 0,
-        minutes: (minute, minute + 1),
-        p: None,
-        findings: Vec::new(),
+        let mut counts = Counts::new(Arc::clone(baseline.layout()));
+        for _ in 0..random.poisson(a_minute) {
+            counts.record(0, Value::Text(["a", "b", "c"][class(&mut random)]));
+        }
+        hour.push_front(counts);
+        hour.truncate(HOUR as usize);
+        let counted =
+            Counted { window: hour.iter().collect(), minutes: (0..).zip(&hour).collect() };
+        classes::class_share(&baseline, &counted, &rules.limits, rule, minute)
     })
 }
 
@@ -278,7 +271,7 @@ fn error_change(minutes: u64, seed: u64) -> u32 {
 
 type Row = (&'static str, &'static str, fn(u64, u64) -> u32);
 
-const ROWS: [Row; 19] = [
+const ROWS: [Row; 20] = [
     ("silence", "3 requests an hour", |minutes, seed| {
         requests(AlarmKind::Silence, Rate { hourly: 3.0, swing: 0.0 }, minutes, seed)
     }),
@@ -314,7 +307,12 @@ const ROWS: [Row; 19] = [
     ("labels", "300 an hour, all are labelled", |minutes, seed| coverage(1.0, minutes, seed)),
     ("labels", "300 an hour, 90 % are labelled", |minutes, seed| coverage(0.9, minutes, seed)),
     ("labels", "300 an hour, 5 % are labelled", |minutes, seed| coverage(0.05, minutes, seed)),
-    ("class_share", "600 an hour; 89 %, 10 % and 1 %", class_share),
+    ("class_share", "600 an hour; 89 %, 10 % and 1 %", |minutes, seed| {
+        class_share(10.0, minutes, seed)
+    }),
+    ("class_share", "9000 an hour; 89 %, 10 % and 1 %", |minutes, seed| {
+        class_share(150.0, minutes, seed)
+    }),
     ("schema_shape", "600 an hour, 1 % missing, as in the baseline", |minutes, seed| {
         schema_shape(0.01, minutes, seed)
     }),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::rollout::patiently;
-use super::servers::{ON_TRIAL, server};
+use super::servers::{ON_TRIAL, entry, server};
 use super::told::{receiver, sentences};
 use super::*;
 
@@ -89,9 +89,7 @@ fn a_champion_that_is_away_takes_no_healthy_candidates_share_with_it() {
     store.wait_for("v2", "canary");
     eventually("v2 answers", || (store.predict().2 == "v2").then_some(()));
 
-    let mut client = Client::connect(store.gateway.admin);
-    client.send(&format!("DELETE /api/v1/registrations/{id} HTTP/1.1\r\nhost: a\r\n\r\n"));
-    assert_eq!(client.reply().status, 200);
+    leave(&store, &id);
     eventually("it is away", || (store.version("v1")?["ready"] == false).then_some(()));
     let counted = || store.version("v2").unwrap()["canary"]["responses"].clone();
     std::thread::park_timeout(LOOK);
@@ -124,11 +122,13 @@ fn impatient(trial: &str) -> String {
 
 /// Takes a server out of those that are registered.
 fn sign_off(store: &Store, address: std::net::SocketAddr, version: &str) {
-    let body = json!({ "address": format!("http://{address}"), "model": "m",
-                       "version": version, "dialect": "open_inference" });
-    let known = store.order("registrations", &body);
+    let known = store.order("registrations", &entry(address, version));
     assert_eq!(known.status, 200, "{}", known.text());
-    let id = known.json()["id"].as_str().unwrap().to_owned();
+    leave(store, known.json()["id"].as_str().unwrap());
+}
+
+/// Ends a registration.
+fn leave(store: &Store, id: &str) {
     let mut client = Client::connect(store.gateway.admin);
     client.send(&format!("DELETE /api/v1/registrations/{id} HTTP/1.1\r\nhost: a\r\n\r\n"));
     assert_eq!(client.reply().status, 200);

@@ -13,15 +13,14 @@ pub(super) fn server(store: &Store, version: &str, factor: f32) -> Gateway {
             "[models.m.versions.{version}]\nonnx = \"sum.onnx\"\n[log]\ndurability = \"off\"\n"
         ),
     );
-    let body = json!({
-        "address": format!("http://{}", server.data),
-        "model": "m",
-        "version": version,
-        "dialect": "open_inference",
-    });
-    let reply = store.order("registrations", &body);
-    assert_eq!(reply.status, 201, "{}", reply.text());
+    register(store, server.data, version);
     server
+}
+
+/// What a server at `address` says of itself.
+pub(super) fn entry(address: std::net::SocketAddr, version: &str) -> Value {
+    json!({ "address": format!("http://{address}"), "model": "m", "version": version,
+            "dialect": "open_inference" })
 }
 
 const REGISTERED: &str = "
@@ -160,11 +159,8 @@ fn what_a_server_says_of_its_version_is_written_down_and_a_mistake_in_it_is_refu
 
 /// Registers a server at `address` for `m`.
 fn register(store: &Store, address: std::net::SocketAddr, version: &str) {
-    let body = json!({
-        "address": format!("http://{address}"), "model": "m", "version": version,
-        "dialect": "open_inference",
-    });
-    assert_eq!(store.order("registrations", &body).status, 201);
+    let reply = store.order("registrations", &entry(address, version));
+    assert_eq!(reply.status, 201, "{}", reply.text());
 }
 
 /// Servers that were asked who they are, by what came of it.

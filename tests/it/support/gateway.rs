@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use serde_json::Value;
 
-use super::{Client, eventually};
+use super::{Client, Reply, eventually};
 
 /// A running gateway; killed when it is dropped.
 pub(crate) struct Gateway {
@@ -98,15 +98,25 @@ impl Gateway {
     }
 
     /// One request on a connection of its own.
-    pub(crate) fn request(&self, text: &str) -> super::Reply {
+    pub(crate) fn request(&self, text: &str) -> Reply {
         let mut client = self.client();
         client.send(text);
         client.reply()
     }
 
     /// `POST path` with a body.
-    pub(crate) fn post(&self, path: &str, body: &str) -> super::Reply {
+    pub(crate) fn post(&self, path: &str, body: &str) -> Reply {
         self.request(&super::client::post(path, "", body))
+    }
+
+    /// Asks the admin listener.
+    pub(crate) fn ask(&self, method: &str, path: &str, body: &str) -> Reply {
+        let mut client = Client::connect(self.admin);
+        let length = body.len();
+        client.send(&format!(
+            "{method} {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n{body}"
+        ));
+        client.reply()
     }
 
     /// The text of `/metrics`.

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::serving::LOOK_AGAIN;
 use super::{Outlook, Scene};
 use crate::domain::ids::VersionName;
 use crate::domain::lifecycle::event::Move;
@@ -12,14 +13,12 @@ use crate::domain::lifecycle::observed::ObservedVersion;
 use crate::domain::lifecycle::policy::Mode;
 use crate::domain::lifecycle::proof::{Absence, Promoted, may_take_over, measured_against};
 use crate::domain::lifecycle::release::is_prerelease;
-use crate::domain::lifecycle::stage::{Edge, Stage};
+use crate::domain::lifecycle::stage::Edge;
 use crate::domain::lifecycle::state::Version;
 use crate::domain::lifecycle::time::Spell;
 
-/// How long a champion must be away before the version on trial is looked at for its sake.
+/// How long clients must have asked a champion in vain before the version on trial is looked at for its sake.
 const LOOK_AFTER: Duration = Duration::from_secs(10);
-/// How long after a look the next one may begin.
-const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 impl Scene<'_> {
     /// The champion that answers nobody while nobody stands in for it, for how long clients have asked in vain, and why. Not
@@ -49,7 +48,7 @@ impl Scene<'_> {
         outlook: Outlook,
     ) -> Outlook {
         let Outlook::Waits(mut waits) = outlook else { return outlook };
-        let is_tried = matches!(version.stage(), Stage::Shadow(_) | Stage::Canary(_));
+        let is_tried = version.stage().is_compared();
         let Some((champion, away, why)) = self.absent().filter(|_| is_tried) else {
             return Outlook::Waits(waits);
         };
@@ -57,9 +56,7 @@ impl Scene<'_> {
         if away.is_zero() {
             lacking.push("a client that it gives no answer".to_owned());
         }
-        // It ends no absence that it could not have ended before: who was away with the champion waits as long again.
-        let back = seen.back_since.map(|at| self.now.steady.since(at));
-        let away = back.map_or(away, |back| away.min(back));
+        let away = self.could_end(away, seen);
         let wanted = self.policy.release.absence;
         let (now, guard) = (self.now.steady, &self.policy.guard);
         match may_take_over(away, wanted, seen.look.as_ref(), seen.alone, now, guard) {
@@ -75,6 +72,12 @@ impl Scene<'_> {
             lacking.join(", ")
         ));
         Outlook::Waits(waits)
+    }
+
+    /// How much of an absence a version could have ended: who was away with the champion waits as long again.
+    fn could_end(&self, away: Duration, seen: &ObservedVersion) -> Duration {
+        let back = seen.back_since.map(|at| self.now.steady.since(at));
+        back.map_or(away, |back| away.min(back))
     }
 
     /// What forbids a version to take over, besides time.
@@ -139,6 +142,7 @@ impl Scene<'_> {
         };
         let age = seen.look.as_ref().map(|look| self.now.steady.since(look.at));
         let limit = (self.policy.guard.fresh / 2).max(LOOK_AGAIN);
+        let away = self.could_end(away, seen);
         age.is_none_or(|age| age >= limit || (age > away && age >= LOOK_AGAIN))
     }
 }

@@ -34,7 +34,8 @@ impl Scene<'_> {
     }
 
     /// Whether a condition that was told and does not show is over. What lives in memory is not known at a start: it
-    /// is over once this process has looked for as long as evidence counts as fresh, or has evidence of its own.
+    /// is over once this process has looked for as long as evidence counts as fresh; counts that do not fit, once enough were
+    /// counted again.
     fn has_ended(&self, alert: &Alert) -> bool {
         let looked = self.now.steady.since(self.all.began);
         let is_settled = looked >= self.policy.guard.fresh;

@@ -206,7 +206,7 @@ impl<'a> Scene<'a> {
     fn is_the_last_hope(&self, version: &Version) -> bool {
         let killed = self.model.killed().or_else(|| self.state.killed());
         let is_away = self.champion.is_some_and(|(_, champion)| champion.killed().is_none());
-        let is_tried = matches!(version.stage(), Stage::Shadow(_) | Stage::Canary(_));
+        let is_tried = version.stage().is_compared();
         self.exposure.champion.is_none() && is_away && killed.is_none() && is_tried
     }
 

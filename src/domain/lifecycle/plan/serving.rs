@@ -16,7 +16,7 @@ use crate::domain::lifecycle::time::{Spell, Steady};
 /// How long a fresh look at a way back may be on its way before someone is told that there is none.
 const LOOK_PATIENCE: Duration = Duration::from_secs(60);
 /// How long after a look the next one may begin for another version's sake.
-const LOOK_AGAIN: Duration = Duration::from_secs(10);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// How long a drain may take before what is still in flight is left behind.
 pub(in crate::domain::lifecycle) const DRAIN_MAX: Duration = Duration::from_secs(30);
 

@@ -28,7 +28,7 @@ impl Stepped {
     }
 }
 
-/// A version has shown that it is not worse than the champion.
+/// Why a version is live: it has shown that it is not worse than the champion, an operator said so, or nobody else answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Promoted {
     evidence: CanaryEvidence,
@@ -46,7 +46,7 @@ impl Promoted {
         &self.evidence
     }
 
-    /// What was missing when an operator promoted it; `None` if the evidence did.
+    /// What was missing when an operator promoted it; `None` if no operator did.
     pub fn overruled(&self) -> Option<&[String]> {
         self.overruled.as_deref()
     }

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use super::{Column, Numbers, Texts};
 
 /// The most different whole numbers that are taken for classes.
-pub const CLASSES_MAX: usize = 20;
+const FEW: usize = 20;
 /// Whole numbers below this are exact at single precision.
 const EXACT: f32 = 16_777_216.0;
 
 impl Column {
-    /// The column as categories, where its numbers are classes: whole numbers only, and at most [`CLASSES_MAX`]
+    /// The column as categories, where its numbers are classes: whole numbers only, and at most 20
     /// different ones that come twice each on average, or only such as are `known` for classes. What is not a number is
     /// absent then, as categories have it. `None` where it stays what it is.
     pub fn classes(&self, known: impl Fn(i64) -> bool) -> Option<Self> {
@@ -29,7 +29,7 @@ impl Numbers {
         for &number in self.values.iter().filter(|number| !number.is_nan()) {
             let class = whole(number)?;
             are_known &= known(class);
-            are_few &= found.len() < CLASSES_MAX || found.contains_key(&class);
+            are_few &= found.len() < FEW || found.contains_key(&class);
             if !are_few && !are_known {
                 return None;
             }

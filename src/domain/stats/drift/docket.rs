@@ -14,6 +14,7 @@ use super::scale::watch::{Part, Watch};
 use super::{Drift, Policy};
 use crate::domain::stats::baseline::Baseline;
 use crate::domain::stats::counts::{Counts, FeatureCounts};
+use crate::domain::stats::verdict::Outcome;
 use crate::domain::stats::window::{Minute, Window};
 
 /// Windows that are gathered until there are enough values; then what there is is judged.
@@ -144,19 +145,16 @@ impl Docket {
         self.scale(&mut report);
         Some(Judgement { baseline, since, until: self.next, counts, report, judged: self.judged })
     }
-}
 
-impl Docket {
-    /// Puts what is known about constant factors into a report.
+    /// Puts what is known about constant factors into a report: each is a breach by itself.
     fn scale(&self, report: &mut Report) {
-        let features = std::mem::take(&mut report.features).into_iter();
-        let factor = |index: usize| self.factors.get(index)?.standing().copied();
-        report.features = features
-            .map(|feature| {
-                let scaled = factor(feature.index);
-                feature.scaled(scaled)
-            })
-            .collect();
+        for feature in &mut report.features {
+            let watch = self.factors.get(feature.index);
+            feature.scaled = watch.and_then(|watch| watch.standing().copied());
+            if feature.scaled.is_some() {
+                feature.verdict.outcome = Outcome::Breach;
+            }
+        }
     }
 }
 

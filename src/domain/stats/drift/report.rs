@@ -7,7 +7,7 @@ use super::scale::Change;
 use super::scale::watch::Scaled;
 use super::yardstick::Measured;
 use crate::domain::stats::layout::Role;
-use crate::domain::stats::verdict::{Outcome, Verdict};
+use crate::domain::stats::verdict::Verdict;
 
 /// One closed window.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,15 +36,6 @@ pub struct FeatureReport {
 }
 
 impl FeatureReport {
-    /// The same with what is known about a constant factor.
-    #[must_use]
-    pub(super) fn scaled(mut self, scaled: Option<Scaled>) -> Self {
-        if scaled.is_some() {
-            self.verdict.outcome = Outcome::Breach;
-        }
-        Self { scaled, ..self }
-    }
-
     /// Whether the evidence of the index is a breach, too.
     pub fn is_shifted(&self) -> bool {
         let evidence = &self.verdict.evidence;

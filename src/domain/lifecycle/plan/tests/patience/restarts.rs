@@ -7,15 +7,13 @@ use crate::domain::lifecycle::evidence::{CanaryEvidence, ShadowEvidence};
 impl Bench {
     /// Another process looks, and knows nothing but who can answer.
     fn begins_anew(&mut self) {
-        let sightings = std::mem::take(&mut self.observed.model_mut(&model()).sightings);
+        // Sources tell a little later.
         let before = std::mem::take(&mut self.observed);
         self.observed.began = self.now.steady;
         for (name, seen) in &before.models[&model()].versions {
             let (digest, ready) = (seen.digest.clone(), seen.ready);
             self.sees(name.as_str(), |seen| (seen.digest, seen.ready) = (digest, ready));
         }
-        // Sources tell a little later.
-        drop(sightings);
         self.write(Draft::own(What::Recovered));
     }
 
