@@ -14,6 +14,7 @@ mod boundary;
 mod card;
 mod compile;
 mod convert;
+mod direct;
 mod executor;
 mod footprint;
 mod fuzz;

@@ -52,6 +52,9 @@ pub(super) use self::bodies::bodies;
 pub(super) use self::bounded::bound;
 pub(super) use self::guard::guard;
 pub(super) use self::log_softmax::joins as log_softmax_joins;
+pub(super) use self::pointwise::clip_bounds;
+#[cfg(test)]
+pub(super) use self::pointwise::relu_for_tests;
 use self::reduce_extreme::ReduceExtreme;
 use self::reduce_log_sum_exp::ReduceLogSumExp;
 pub(super) use self::typed::check as check_types;

@@ -14,7 +14,7 @@ use tract_onnx::tract_hir::internal::{Symbol, TDim};
 use tract_onnx::tract_hir::tract_core::plan::eval;
 
 use super::footprint::Watch;
-use super::ml;
+use super::{direct, ml};
 
 /// A compiled graph. Cheap to share, runs on many threads at once.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ const IDLE_MAX: usize = 32;
 impl Plan {
     /// Optimises `model` for this processor.
     pub(super) fn compile(model: TypedModel) -> TractResult<Self> {
+        let mut model = model.into_decluttered()?;
+        direct::lower(&mut model)?;
         let plan = TypedSimplePlan::new(model.into_optimized()?)?;
         let state = plan.spawn()?;
         let reusable = state.op_states.iter().all(Option::is_none);

@@ -240,6 +240,21 @@ pub(super) fn exact(op: &dyn TypedOp, datum_type: DatumType) -> Option<ElementWi
     Some(ElementWiseOp(Box::new(function), None))
 }
 
+/// Between what an operator keeps single-precision numbers, NaN aside, if it is one that does.
+pub(in crate::inference) fn clip_bounds(op: &dyn TypedOp) -> Option<(f32, f32)> {
+    let found = op.downcast_ref::<ElementWiseOp>().filter(|op| op.1.is_none())?;
+    match found.0.downcast_ref::<Pointwise>()? {
+        Pointwise::Clip { low, high } => Some(Pointwise::singles_between(*low, *high)),
+        _ => None,
+    }
+}
+
+/// A Relu as it stands in graphs.
+#[cfg(test)]
+pub(in crate::inference) fn relu_for_tests() -> ElementWiseOp {
+    ElementWiseOp(Box::new(Pointwise::RELU), None)
+}
+
 impl Wiring for Pointwise {
     fn operator(&self) -> StaticName {
         self.name().into()
@@ -334,6 +349,15 @@ impl ElementWiseMiniOp for Pointwise {
 }
 
 impl Pointwise {
+    /// The bounds of a Clip for single-precision numbers.
+    fn singles_between(low: Bound, high: Bound) -> (f32, f32) {
+        let single = |bound, of_type| match bound {
+            Bound::At(bound) => bound as f32,
+            Bound::OfType => of_type,
+        };
+        (single(low, f32::MIN), single(high, f32::MAX))
+    }
+
     /// Replaces each number.
     pub(super) fn singles(self, numbers: &mut [f32]) {
         let each: &dyn Fn(f32) -> f32 = match self {
@@ -348,11 +372,7 @@ impl Pointwise {
                 return lanes(numbers, |x| functions::exponential_units(x, alpha, width, gamma));
             }
             Self::Clip { low, high } => {
-                let single = |bound, of_type| match bound {
-                    Bound::At(bound) => bound as f32,
-                    Bound::OfType => of_type,
-                };
-                let (low, high) = (single(low, f32::MIN), single(high, f32::MAX));
+                let (low, high) = Self::singles_between(low, high);
                 return numbers.iter_mut().for_each(|x| *x = between(*x, low, high));
             }
             Self::HardSwish => {

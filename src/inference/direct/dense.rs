@@ -1,0 +1,71 @@
+//! The product of rows with constant weights as an operator.
+//!
+//! Owns that a row has as many numbers as there are weights for an output. Never multiplies.
+
+use std::sync::Arc;
+
+use tract_onnx::prelude::{TValue, TVec, Tensor, TractResult, TypedFact, tvec};
+use tract_onnx::tract_hir::internal::{
+    EvalContext, EvalOp, IntoTValue as _, Op, StaticName, TypedOp,
+};
+use tract_onnx::tract_hir::internal::{as_op, bail, op_as_typed_op, op_out_of_plan};
+
+use super::kernel::{Panels, Places};
+
+/// A product of the last axis with constant weights. Shared by the copies that the optimiser makes.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Dense(Arc<Panels>);
+
+impl Eq for Dense {}
+
+impl Dense {
+    /// A product with these weights.
+    pub(super) fn new(panels: Panels) -> Self {
+        Self(Arc::new(panels))
+    }
+
+    fn multiply(&self, input: &Tensor) -> TractResult<Tensor> {
+        let (outputs, length) = self.0.size();
+        let mut shape: TVec<usize> = input.shape().into();
+        match shape.last_mut() {
+            Some(last) if *last == length => *last = outputs,
+            _ => bail!("rows of {length} numbers are multiplied, not {:?}", input.shape()),
+        }
+        let numbers = input.try_as_plain_ram()?.as_slice::<f32>()?;
+        let steps: Vec<usize> = (0..length).collect();
+        let positions: Vec<usize> = (0..numbers.len()).step_by(length).collect();
+        let places = Places { steps: &steps, positions: &positions, side_by_side: true };
+        let mut results = vec![0.0_f32; shape.iter().product()];
+        self.0.run(numbers, &places, &mut results);
+        Tensor::from_shape(&shape, &results)
+    }
+}
+
+impl Op for Dense {
+    fn name(&self) -> StaticName {
+        "Dense".into()
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for Dense {
+    op_out_of_plan!();
+
+    fn eval(&self, _context: &EvalContext<'_>, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let [input] = &*inputs else { bail!("a product with weights takes one input") };
+        Ok(tvec!(self.multiply(input)?.into_tvalue()))
+    }
+}
+
+impl TypedOp for Dense {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        let [input] = inputs else { bail!("a product with weights takes one input") };
+        let mut fact = input.without_value();
+        let Some(last) = fact.rank().checked_sub(1) else { bail!("a product of a single number") };
+        fact.shape.set(last, self.0.size().0.into());
+        Ok(tvec!(fact))
+    }
+
+    as_op!();
+}
