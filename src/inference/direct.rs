@@ -1,7 +1,7 @@
 //! Convolutions and products with constant weights, on kernels of our own.
 //!
 //! Owns which operators of a graph become ours when it is compiled for this processor: convolutions of 32-bit
-//! numbers in one group along one or two axes ([`conv`]), and products of the last axis of 32-bit numbers
+//! numbers in one group along one or two axes ([`conv`]), and products of the last axes of 32-bit numbers
 //! ([`dense`]), both with constant weights. Ours read the input where it lies, where tract copies it into the order of
 //! its matrix kernels first, and take the bias, Relu or Clip that follows with them. What is neither, and what a
 //! processor without wide registers runs, is left to tract. Never changes what a graph means: the products of a sum are
@@ -13,10 +13,8 @@ mod kernel;
 #[cfg(test)]
 mod tests;
 
-use tract_onnx::prelude::{
-    Arc, DatumType, OutletId, Tensor, TractResult, TypedFact, TypedModel, tract_ndarray,
-};
-use tract_onnx::tract_hir::internal::{DimLike as _, InOut, TypedModelPatch, TypedNode};
+use tract_onnx::prelude::{Arc, DatumType, OutletId, Tensor, TractResult, TypedFact, TypedModel};
+use tract_onnx::tract_hir::internal::{InOut, ToDim as _, TypedModelPatch, TypedNode};
 use tract_onnx::tract_hir::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_hir::tract_core::ops::cnn::{Conv, KernelFormat};
 use tract_onnx::tract_hir::tract_core::ops::einsum::EinSum;
@@ -100,66 +98,81 @@ fn product(
         _ => return Ok(None),
     };
     let fact = model.outlet_fact(input)?;
-    let Some(axes) = inner_and_outer(product, slot, fact, &weights) else { return Ok(None) };
-    let (inner, outer) = axes;
-    let outputs = weights.shape().get(outer).copied().unwrap_or(0);
+    let Some(layout) = Layout::of(product, slot, fact, &weights) else { return Ok(None) };
+    let outputs = weights.shape().get(layout.outer).copied().unwrap_or(0);
     if fact.datum_type != DatumType::F32 || !is_enough(outputs, lanes) {
         return Ok(None);
     }
-    let view = weights.to_plain_array_view::<f32>()?;
-    let mut rows = Vec::with_capacity(view.len());
-    for row in view.axis_iter(tract_ndarray::Axis(outer)) {
-        rows.extend(row.iter());
-    }
-    debug_assert!(inner != outer, "{node}");
+    let rows = weights.to_plain_array_view::<f32>()?.permuted_axes(layout.order());
+    let rows: Vec<f32> = rows.iter().copied().collect();
     let mut last = node;
     let bias = bias(model, &mut last, outputs)?;
     let zero = [0.0];
     let Some(panels) = Panels::new(&rows, bias.as_deref().unwrap_or(&zero), outputs, lanes) else {
         return Ok(None);
     };
-    let ours = Dense::new(panels.within(clip(model, &mut last)?));
+    let ours = Dense::new(layout.kept, panels.within(clip(model, &mut last)?));
     let mut patch = TypedModelPatch::new("product with weights");
     let tap = patch.tap_model(model, input)?;
     let output = patch.wire_node(&last.name, ours, &[tap])?;
     put(model, patch, last, &output)
 }
 
-/// The axes of constant weights that are added up and that are kept, where the product is one of the last axis of
-/// the other operand, in position `slot`, and changes nothing else of it.
-fn inner_and_outer(
-    product: &EinSum,
-    slot: usize,
-    input: &TypedFact,
-    weights: &Tensor,
-) -> Option<(usize, usize)> {
-    let last = input.rank().checked_sub(1)?;
-    let (mut inner, mut outer) = (None, None);
-    if product.axes.rank(InOut::Out(0)) != input.rank() {
-        return None;
-    }
-    for axis in product.axes.iter_all_axes() {
-        let of_input = axis.inputs.get(slot)?.as_slice();
-        let of_weights = axis.inputs.get(1 - slot)?.as_slice();
-        let of_output = axis.outputs.first()?.as_slice();
-        match (of_input, of_weights, of_output) {
-            ([axis], [place], []) if *axis == last => inner = Some(*place),
-            ([], [place], [axis]) if *axis == last => outer = Some(*place),
-            ([axis], [], [same]) if axis == same => {}
-            ([axis], [place], [same])
-                if axis == same && weights.shape().get(*place) == Some(&1) => {}
-            ([], [place], []) if weights.shape().get(*place) == Some(&1) => {}
-            _ => return None,
+/// Which axis of a product is which, where the last axes of one operand are added up, its first ones are kept, and
+/// the other operand is weights.
+struct Layout {
+    /// How many axes are kept.
+    kept: usize,
+    /// Those of the weights that are added up, in the order in which the operand has them.
+    inner: Vec<usize>,
+    /// That of the weights which is kept.
+    outer: usize,
+    /// Those of the weights that have one place.
+    rest: Vec<usize>,
+}
+
+impl Layout {
+    /// Of a product with `weights`, if it is one; the operand is in position `slot`.
+    fn of(product: &EinSum, slot: usize, input: &TypedFact, weights: &Tensor) -> Option<Self> {
+        let length = |place: &usize| weights.shape().get(*place).copied();
+        let (mut inner, mut outer, mut kept, mut rest) = (Vec::new(), None, 0, Vec::new());
+        for axis in product.axes.iter_all_axes() {
+            let of_input = axis.inputs.get(slot)?.as_slice();
+            let of_weights = axis.inputs.get(1 - slot)?.as_slice();
+            let of_output = axis.outputs.first()?.as_slice();
+            match (of_input, of_weights, of_output) {
+                ([axis], [place], []) => {
+                    if input.shape.get(*axis)? != &length(place)?.to_dim() {
+                        return None;
+                    }
+                    inner.push((*axis, *place));
+                }
+                ([], [place], [axis]) if outer.is_none() => outer = Some((*axis, *place)),
+                ([axis], [], []) if input.shape.get(*axis)?.is_one() => {}
+                ([axis], places, [same]) if axis == same => {
+                    if places.iter().any(|place| length(place) != Some(1)) {
+                        return None;
+                    }
+                    rest.extend(places);
+                    kept += 1;
+                }
+                ([], [place], []) if length(place)? == 1 => rest.push(*place),
+                _ => return None,
+            }
         }
+        inner.sort_unstable();
+        let (last, outer) = outer?;
+        // What is kept comes first then, on either side.
+        let after = inner.iter().all(|(axis, _)| *axis >= kept);
+        let ends = last == kept && product.axes.rank(InOut::Out(0)) == kept + 1;
+        let inner: Vec<usize> = inner.into_iter().map(|(_, place)| place).collect();
+        (after && ends && !inner.is_empty()).then_some(Self { kept, inner, outer, rest })
     }
-    let (inner, outer) = (inner?, outer?);
-    // All others have one place.
-    let shape = weights.shape();
-    let rest = shape.iter().enumerate().filter(|(axis, _)| ![inner, outer].contains(axis));
-    let settled = rest.map(|(_, length)| *length).product::<usize>() == 1;
-    let fits =
-        shape.get(inner).is_some_and(|length| input.shape.get(last) == Some(&length.to_dim()));
-    (settled && fits).then_some((inner, outer))
+
+    /// The axes of the weights with those of an output side by side.
+    fn order(&self) -> Vec<usize> {
+        [&[self.outer][..], &self.inner, &self.rest].concat()
+    }
 }
 
 /// Whether there are so many outputs that most of a register is used.

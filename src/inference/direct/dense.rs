@@ -4,39 +4,43 @@
 
 use std::sync::Arc;
 
-use tract_onnx::prelude::{TValue, TVec, Tensor, TractResult, TypedFact, tvec};
+use tract_onnx::prelude::{DatumTypeExt as _, TValue, TVec, Tensor, TractResult, TypedFact, tvec};
 use tract_onnx::tract_hir::internal::{
-    EvalContext, EvalOp, IntoTValue as _, Op, StaticName, TypedOp,
+    EvalContext, EvalOp, IntoTValue as _, Op, StaticName, TDim, TypedOp,
 };
 use tract_onnx::tract_hir::internal::{as_op, bail, op_as_typed_op, op_out_of_plan};
 
 use super::kernel::{Panels, Places};
 
-/// A product of the last axis with constant weights. Shared by the copies that the optimiser makes.
+/// A product of the last axes with constant weights. Shared by the copies that the optimiser makes.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Dense(Arc<Panels>);
+pub(super) struct Dense {
+    /// How many axes come before them.
+    kept: usize,
+    panels: Arc<Panels>,
+}
 
 impl Eq for Dense {}
 
 impl Dense {
-    /// A product with these weights.
-    pub(super) fn new(panels: Panels) -> Self {
-        Self(Arc::new(panels))
+    /// A product of all but `kept` axes with these weights.
+    pub(super) fn new(kept: usize, panels: Panels) -> Self {
+        Self { kept, panels: Arc::new(panels) }
     }
 
     fn multiply(&self, input: &Tensor) -> TractResult<Tensor> {
-        let (outputs, length) = self.0.size();
+        let (outputs, length) = self.panels.size();
         let mut shape: TVec<usize> = input.shape().into();
-        match shape.last_mut() {
-            Some(last) if *last == length => *last = outputs,
-            _ => bail!("rows of {length} numbers are multiplied, not {:?}", input.shape()),
+        if shape.drain(self.kept.min(input.rank())..).product::<usize>() != length {
+            bail!("rows of {length} numbers are multiplied, not {:?}", input.shape());
         }
+        shape.push(outputs);
         let numbers = input.try_as_plain_ram()?.as_slice::<f32>()?;
         let steps: Vec<usize> = (0..length).collect();
         let positions: Vec<usize> = (0..numbers.len()).step_by(length).collect();
         let places = Places { steps: &steps, positions: &positions, side_by_side: true };
         let mut results = vec![0.0_f32; shape.iter().product()];
-        self.0.run(numbers, &places, &mut results);
+        self.panels.run(numbers, &places, &mut results);
         Tensor::from_shape(&shape, &results)
     }
 }
@@ -61,10 +65,9 @@ impl EvalOp for Dense {
 impl TypedOp for Dense {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
         let [input] = inputs else { bail!("a product with weights takes one input") };
-        let mut fact = input.without_value();
-        let Some(last) = fact.rank().checked_sub(1) else { bail!("a product of a single number") };
-        fact.shape.set(last, self.0.size().0.into());
-        Ok(tvec!(fact))
+        let mut shape: TVec<TDim> = input.shape.iter().take(self.kept).cloned().collect();
+        shape.push(self.panels.size().0.into());
+        Ok(tvec!(input.datum_type.fact(shape)))
     }
 
     as_op!();

@@ -218,6 +218,8 @@ impl Block<'_> {
         }
     }
 
+    /// The sums of `TILE` positions, which stay in registers until they are complete.
+    #[expect(clippy::needless_range_loop, reason = "what is iterated over stays in memory")]
     #[inline(always)]
     fn columns<S: Simd, const WIDE: usize, const TILE: usize>(
         &self,
@@ -255,8 +257,8 @@ impl Block<'_> {
         }
         for position in 0..TILE {
             let (column, _) = S::as_mut_simd_f32s(&mut columns[position]);
-            for block in 0..WIDE {
-                column[block] = sums[position][block];
+            if let Some(column) = column.first_chunk_mut::<WIDE>() {
+                *column = sums[position];
             }
         }
         columns

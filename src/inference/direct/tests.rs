@@ -6,9 +6,12 @@ use tract_onnx::prelude::{
 };
 use tract_onnx::tract_hir::internal::{IntoTValue as _, Symbol, TDim, TVec};
 use tract_onnx::tract_hir::tract_core::ops::cnn::{Conv, KernelFormat, PaddingSpec, PoolSpec};
+use tract_onnx::tract_hir::tract_core::ops::einsum::EinSum;
+use tract_onnx::tract_hir::tract_core::ops::math;
 use tract_onnx::tract_hir::tract_core::ops::nn::DataFormat;
 
 use super::conv::DirectConv;
+use super::dense::Dense;
 use super::{kernel, lower};
 
 /// Numbers between -1 and 1 that look random.
@@ -86,7 +89,7 @@ fn lowered(mut model: TypedModel) -> TypedModel {
 }
 
 fn is_ours(model: &TypedModel) -> bool {
-    model.nodes().iter().any(|node| node.op_is::<DirectConv>())
+    model.nodes().iter().any(|node| node.op_is::<DirectConv>() || node.op_is::<Dense>())
 }
 
 fn floats(tensor: &Tensor) -> Vec<f32> {
@@ -224,4 +227,76 @@ fn all_other_convolutions_stay_those_of_tract() {
         output.fact.konst = None;
     }
     assert!(!is_ours(&lowered(model)), "weights that are computed");
+}
+
+/// A graph of one product, of as many rows as are asked for.
+fn product(axes: &str, weights: &[usize], from_the_left: bool) -> TypedModel {
+    let mut model = TypedModel::default();
+    let rows = model.symbols.sym("N");
+    let shape: TVec<TDim> = tvec!(rows.into(), 3.into(), 20.into());
+    let input = model.add_source("input", f32::fact(shape)).expect("an input");
+    let weights = model.add_const("weights", numbers(weights, 1)).expect("weights");
+    let inputs = if from_the_left { [weights, input] } else { [input, weights] };
+    let axes = axes.parse().expect("axes");
+    let output = model.wire_node("product", EinSum::new(axes, f32::datum_type()), &inputs);
+    model.select_output_outlets(&output.expect("fits")).expect("an output");
+    model
+}
+
+#[test]
+fn products_with_weights_are_those_of_tract() {
+    if kernel::lanes().is_none() {
+        return;
+    }
+    let cases = [
+        ("abk,kn->abn", &[20, 33][..], false),
+        ("abk,nk->abn", &[48, 20], false),
+        ("abk,ckn->abn", &[1, 20, 8], false),
+        ("kn,abk->abn", &[20, 130], true),
+        ("abk,bkn->an", &[3, 20, 33], false),
+        ("abk,nkb->an", &[33, 20, 3], false),
+    ];
+    for (axes, weights, from_the_left) in cases {
+        let model = product(axes, weights, from_the_left);
+        let ours = lowered(model.clone());
+        assert!(is_ours(&ours), "{axes}");
+        for rows in [0, 1, 2, 90] {
+            let input = numbers(&[rows, 3, 20], 7);
+            let (found, expected) = (run(ours.clone(), &input), run(model.clone(), &input));
+            found.close_enough(&expected, Approximation::Close).expect(axes);
+        }
+    }
+    let others = [
+        ("abk,kn->ban", &[20, 33][..]),
+        ("akb,kn->abn", &[3, 33]),
+        ("akb,kn->an", &[3, 33]),
+        ("abk,bkn->abn", &[3, 20, 33]),
+        ("abk,kn->abn", &[20, 3]),
+    ];
+    for (axes, weights) in others {
+        assert!(!is_ours(&lowered(product(axes, weights, false))), "{axes}");
+    }
+}
+
+#[test]
+fn what_is_added_to_a_product_and_a_relu_go_along() {
+    use crate::inference::onnx::relu_for_tests;
+
+    if kernel::lanes().is_none() {
+        return;
+    }
+    for (shape, along) in [([1, 1, 33], true), ([1, 3, 1], false)] {
+        let mut model = product("abk,kn->abn", &[20, 33], false);
+        let product = model.output_outlets().expect("outputs").to_vec();
+        let added = model.add_const("added", numbers(&shape, 9)).expect("numbers");
+        let inputs = [added, product[0]];
+        let sum = model.wire_node("sum", math::add(), &inputs).expect("fits");
+        let output = model.wire_node("relu", relu_for_tests(), &sum).expect("fits");
+        model.select_output_outlets(&output).expect("an output");
+        let ours = lowered(model.clone());
+        assert_eq!(ours.nodes().len() == 2, along, "{shape:?}");
+        let input = numbers(&[4, 3, 20], 7);
+        let (found, expected) = (run(ours, &input), run(model, &input));
+        found.close_enough(&expected, Approximation::Close).expect("the same");
+    }
 }
