@@ -46,6 +46,9 @@ impl Plan {
     pub(super) fn specialise(model: &TypedModel, symbols: &[(Symbol, usize)]) -> TractResult<Self> {
         let sizes: HashMap<Symbol, TDim> =
             symbols.iter().map(|(symbol, size)| (symbol.clone(), TDim::from(*size))).collect();
+        // What is left when the sizes are known may have its axes in another order.
+        let mut model = model.clone();
+        direct::lower(&mut model)?;
         Self::compile(model.set_symbols(&sizes)?)
     }
 

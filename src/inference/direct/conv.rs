@@ -83,31 +83,32 @@ impl DirectConv {
         let channels = self.pool.input_channels;
         let [rows, columns] = self.axes(shape.hw_dims())?;
         let output_shape = self.pool.output_shape(input.shape())?.shape;
-        let mut output = vec![0.0_f32; output_shape.iter().product()];
+        let mut output = Tensor::zero::<f32>(&output_shape)?;
         let (image, plane) = (channels * rows.input * columns.input, rows.output * columns.output);
-        if output.is_empty() || image == 0 {
-            return Tensor::from_shape(&output_shape, &output);
+        if output.len() == 0 || image == 0 {
+            return Ok(output);
         }
         let padded = rows.padded * columns.padded;
         let down = |row: usize, column: usize| row * columns.padded + column;
-        let steps: Vec<usize> = (0..channels)
-            .flat_map(|channel| (0..rows.window).map(move |row| (channel, row)))
-            .flat_map(|(channel, row)| {
+        let mut steps = Vec::with_capacity(channels * rows.window * columns.window);
+        for channel in 0..channels {
+            for row in 0..rows.window {
                 let first = channel * padded + down(row * rows.dilation, 0);
-                (0..columns.window).map(move |column| first + column * columns.dilation)
-            })
-            .collect();
-        let positions: Vec<usize> = (0..rows.output)
-            .flat_map(|row| {
-                let first = down(row * rows.stride, 0);
-                (0..columns.output).map(move |column| first + column * columns.stride)
-            })
-            .collect();
+                steps.extend((0..columns.window).map(|column| first + column * columns.dilation));
+            }
+        }
+        let mut positions = Vec::with_capacity(plane);
+        for row in 0..rows.output {
+            let first = down(row * rows.stride, 0);
+            positions.extend((0..columns.output).map(|column| first + column * columns.stride));
+        }
         let places = Places { steps: &steps, positions: &positions, side_by_side: false };
         let numbers = input.try_as_plain_ram()?.as_slice::<f32>()?;
         let bare = padded == rows.input * columns.input;
         let mut framed = if bare { Vec::new() } else { vec![0.0; channels * padded] };
-        let outputs = output.chunks_exact_mut(self.pool.output_channels * plane);
+        let mut results = output.try_as_plain_ram_mut()?;
+        let results = results.as_slice_mut::<f32>()?;
+        let outputs = results.chunks_exact_mut(self.pool.output_channels * plane);
         for (image, output) in numbers.chunks_exact(image).zip(outputs) {
             if bare {
                 self.panels.run(image, &places, output);
@@ -125,7 +126,7 @@ impl DirectConv {
             }
             self.panels.run(&framed, &places, output);
         }
-        Tensor::from_shape(&output_shape, &output)
+        Ok(output)
     }
 }
 

@@ -39,9 +39,10 @@ impl Dense {
         let steps: Vec<usize> = (0..length).collect();
         let positions: Vec<usize> = (0..numbers.len()).step_by(length).collect();
         let places = Places { steps: &steps, positions: &positions, side_by_side: true };
-        let mut results = vec![0.0_f32; shape.iter().product()];
-        self.panels.run(numbers, &places, &mut results);
-        Tensor::from_shape(&shape, &results)
+        let mut output = Tensor::zero::<f32>(&shape)?;
+        let mut results = output.try_as_plain_ram_mut()?;
+        self.panels.run(numbers, &places, results.as_slice_mut::<f32>()?);
+        Ok(output)
     }
 }
 

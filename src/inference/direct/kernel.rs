@@ -188,6 +188,7 @@ impl Block<'_> {
     }
 
     /// Puts the first `count` columns where those of the positions from `from` on belong.
+    #[expect(clippy::needless_range_loop, reason = "an iterator costs a call here")]
     #[inline(always)]
     fn put<const TILE: usize>(
         &self,
@@ -206,14 +207,16 @@ impl Block<'_> {
             }
             return;
         }
-        let planes = results.chunks_exact_mut(self.places.positions.len());
-        let planes = planes.skip(self.first).take(self.outputs.min(LANES_MAX * SIDE_BY_SIDE));
-        for (output, plane) in planes.enumerate() {
-            let Some(plane) = plane.get_mut(from..from + count) else { return };
-            if let Some(plane) = plane.first_chunk_mut::<TILE>() {
-                plane.iter_mut().zip(columns).for_each(|(x, column)| *x = column[output]);
+        let plane = self.places.positions.len();
+        for output in 0..self.outputs.min(LANES_MAX * SIDE_BY_SIDE) {
+            let start = (self.first + output) * plane + from;
+            let Some(places) = results.get_mut(start..start + count) else { return };
+            if let Some(places) = places.first_chunk_mut::<TILE>() {
+                for position in 0..TILE {
+                    places[position] = columns[position][output];
+                }
             } else {
-                plane.iter_mut().zip(columns).for_each(|(x, column)| *x = column[output]);
+                places.iter_mut().zip(columns).for_each(|(x, column)| *x = column[output]);
             }
         }
     }

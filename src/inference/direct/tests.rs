@@ -1,10 +1,10 @@
 //! Convolutions of ours against those of tract.
 
 use tract_onnx::prelude::{
-    Approximation, DatumExt as _, IntoTensor as _, TValue, Tensor, TypedModel, TypedSimplePlan,
-    tvec,
+    DatumExt as _, DatumType, IntoTensor as _, SpecialOps as _, TValue, Tensor, TypedModel,
+    TypedSimplePlan, tvec,
 };
-use tract_onnx::tract_hir::internal::{IntoTValue as _, Symbol, TDim, TVec};
+use tract_onnx::tract_hir::internal::{Approximation, IntoTValue as _, Symbol, TDim, TVec};
 use tract_onnx::tract_hir::tract_core::ops::cnn::{Conv, KernelFormat, PaddingSpec, PoolSpec};
 use tract_onnx::tract_hir::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_hir::tract_core::ops::math;
@@ -238,7 +238,7 @@ fn product(axes: &str, weights: &[usize], from_the_left: bool) -> TypedModel {
     let weights = model.add_const("weights", numbers(weights, 1)).expect("weights");
     let inputs = if from_the_left { [weights, input] } else { [input, weights] };
     let axes = axes.parse().expect("axes");
-    let output = model.wire_node("product", EinSum::new(axes, f32::datum_type()), &inputs);
+    let output = model.wire_node("product", EinSum::new(axes, DatumType::F32), &inputs);
     model.select_output_outlets(&output.expect("fits")).expect("an output");
     model
 }
