@@ -188,7 +188,6 @@ impl Block<'_> {
     }
 
     /// Puts the first `count` columns where those of the positions from `from` on belong.
-    #[expect(clippy::needless_range_loop, reason = "an iterator costs a call here")]
     #[inline(always)]
     fn put<const TILE: usize>(
         &self,
