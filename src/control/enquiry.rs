@@ -1,12 +1,15 @@
 //! What backends speak and serve, as far as they tell.
 //!
-//! Owns the rounds in which they are asked, each in tasks of its own, and what is known after them. An
+//! Owns the rounds in which they are asked, each in tasks of its own, and what is known after them. Who has not told
+//! what the model takes is asked again soon, and then ever later: servers start after the gateway. An
 //! answer that is missing takes nothing back: a backend that is down speaks no other dialect. Never waits
 //! in the way of the controller: whoever awaits [`Enquiry::news`] may do something else at any time.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::ask::{Known, ask, is_asked};
 use super::members::Members;
@@ -15,13 +18,22 @@ use crate::domain::spec::{BackendsSpec, Intent, VersionSpec};
 
 /// Versions whose backends are asked at the same time.
 const ASKED_AT_ONCE: usize = 16;
+/// After a round, who has told nothing is asked again after this; then it doubles.
+const AGAIN_FIRST: Duration = Duration::from_secs(1);
 
 /// What is known about the backends of versions.
 pub(super) type Spoken = BTreeMap<TargetKind, Known>;
 
 /// The versions whose backends are asked, and what is known about them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Enquiry {
+    /// From one round for all to the next.
+    interval: Duration,
+    /// When all are asked again.
+    all: Instant,
+    /// When those are who have told nothing, and how long after the last time.
+    again: Instant,
+    pause: Duration,
     asked: Vec<(TargetKind, BackendsSpec)>,
     known: Spoken,
     /// Whose turn comes later in this round.
@@ -32,7 +44,21 @@ pub(super) struct Enquiry {
 impl Enquiry {
     /// Nobody was asked yet.
     pub(super) fn new(intent: &Intent) -> Self {
-        Self { asked: asked(intent), ..Self::default() }
+        Self::asking(asked(intent), intent.protocols.ask_interval)
+    }
+
+    fn asking(asked: Vec<(TargetKind, BackendsSpec)>, interval: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            interval,
+            all: now,
+            again: now,
+            pause: AGAIN_FIRST,
+            asked,
+            known: Spoken::new(),
+            waiting: VecDeque::new(),
+            running: JoinSet::new(),
+        }
     }
 
     /// Asks those of another intent from now on. What is known of versions that are gone is forgotten.
@@ -50,10 +76,22 @@ impl Enquiry {
     /// Asks those who were discovered from now on.
     pub(super) fn meet(&mut self, members: &Members) {
         for (kind, spec) in &mut self.asked {
-            if let Some(members) = members.get(kind) {
+            let Some(members) = members.get(kind) else { continue };
+            if spec.addresses != *members {
                 spec.addresses.clone_from(members);
+                if !has_told(&self.known, kind) {
+                    (self.again, self.pause) = (Instant::now(), AGAIN_FIRST);
+                }
             }
         }
+    }
+
+    /// When the next round is due.
+    pub(super) fn due(&self) -> Instant {
+        if self.asked.iter().all(|(kind, _)| has_told(&self.known, kind)) {
+            return self.all;
+        }
+        self.all.min(self.again)
     }
 
     /// What is known.
@@ -66,9 +104,17 @@ impl Enquiry {
         !self.running.is_empty()
     }
 
-    /// Begins to ask all of them.
+    /// Begins to ask all of them or, where their turn has not come, those who have told nothing.
     pub(super) fn begin(&mut self) {
-        self.waiting.extend(self.asked.iter().cloned());
+        let now = Instant::now();
+        let all = self.all <= now;
+        if all {
+            self.all = now + self.interval;
+        }
+        self.again = now + self.pause;
+        self.pause = self.pause.saturating_mul(2).min(self.interval);
+        let asked = self.asked.iter().filter(|(kind, _)| all || !has_told(&self.known, kind));
+        self.waiting.extend(asked.cloned());
         self.go_on();
     }
 
@@ -113,13 +159,25 @@ impl Enquiry {
         if known == before {
             return false;
         }
-        if known.dialect != before.dialect {
+        // What the configuration says is known without them.
+        if known.dialect != before.dialect && !self.is_declared(&kind) {
             let dialect = known.dialect.map_or("unknown", |dialect| dialect.as_str());
             tracing::info!(target_version = %kind, dialect, "it is known what backends speak");
         }
         self.known.insert(kind, known);
         true
     }
+
+    /// Whether the configuration says what the backends of a version speak.
+    fn is_declared(&self, kind: &TargetKind) -> bool {
+        let mut asked = self.asked.iter().filter(|(asked, _)| asked == kind);
+        asked.any(|(_, spec)| spec.dialect.declared().is_some())
+    }
+}
+
+/// Whether the backends of a version have told what it takes.
+fn has_told(known: &Spoken, kind: &TargetKind) -> bool {
+    known.get(kind).is_some_and(|known| known.description.is_some())
 }
 
 /// The versions of `intent` whose backends can be asked.
@@ -147,7 +205,7 @@ mod tests {
     fn silence_takes_nothing_back_and_another_dialect_forgets_what_the_first_told() {
         let kind = || TargetKind::Version(ModelName::new("m"), VersionName::new("v1"));
         let description = Some(DeclaredModel { name: "m".into(), ..DeclaredModel::default() });
-        let mut enquiry = Enquiry::default();
+        let mut enquiry = Enquiry::asking(Vec::new(), Duration::from_secs(30));
         let extensions = Some(Extensions { binary_tensors: true, classification: false });
         let dialect = Some(Dialect::OpenInference);
         let told = Known { dialect, description: description.clone(), extensions };
@@ -161,5 +219,30 @@ mod tests {
         let other = Known { dialect: Some(Dialect::KserveV1), ..Known::default() };
         assert!(enquiry.learn(kind(), other.clone()));
         assert_eq!(enquiry.known()[&kind()], other);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_told_nothing_is_asked_again_soon_and_then_ever_later() {
+        let kind = TargetKind::Version(ModelName::new("m"), VersionName::new("v1"));
+        let mut enquiry = Enquiry::asking(
+            vec![(kind.clone(), BackendsSpec::new(Vec::new()))],
+            Duration::from_secs(30),
+        );
+        let mut pauses = Vec::new();
+        for _ in 0..7 {
+            tokio::time::sleep_until(enquiry.due()).await;
+            enquiry.begin();
+            pauses.push((enquiry.due() - Instant::now()).as_secs_f64().round());
+            enquiry.running.abort_all();
+        }
+        assert_eq!(
+            pauses,
+            [1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 30.0],
+            "a round for all comes in between"
+        );
+        let description = Some(DeclaredModel::default());
+        enquiry.learn(kind, Known { description, ..Known::default() });
+        enquiry.begin();
+        assert!(enquiry.due() - Instant::now() > Duration::from_secs(14));
     }
 }

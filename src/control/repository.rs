@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
 use super::contents::{Contents, hex};
 use super::ebb::Ebb;
@@ -162,8 +162,6 @@ impl Residents {
 
     /// Carries out orders until nobody can give any, and asks backends what they speak in between.
     pub async fn serve(&mut self, orders: &mut mpsc::Receiver<Command>) {
-        let mut rounds = tokio::time::interval(self.intent.protocols.ask_interval);
-        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 happened = self.releases.next() => self.happen(happened).await,
@@ -174,7 +172,9 @@ impl Residents {
                 },
                 loaded = next_load(&mut self.loading) => self.loaded(loaded),
                 Ok(()) = self.seen.changed() => self.meet(),
-                _ = rounds.tick(), if !self.enquiry.is_idle() && !self.enquiry.is_asking() => {
+                () = tokio::time::sleep_until(self.enquiry.due()),
+                    if !self.enquiry.is_idle() && !self.enquiry.is_asking() =>
+                {
                     self.enquiry.begin();
                 }
                 news = self.enquiry.news(), if self.enquiry.is_asking() => {

@@ -129,7 +129,10 @@ impl Compiled {
             model.set_input_fact(position, InferenceFact::dt_shape(datum_type, facts))?;
             dims.push(input_dims);
         }
-        let mut model = model.into_typed()?.into_decluttered()?;
+        let mut model = model.into_typed()?;
+        onnx::keep_copies(&mut model);
+        onnx::look_at_images(&mut model)?;
+        let mut model = model.into_decluttered()?;
         let no_batch = open.no_batch(&model, &dims)?;
         let batch = open.batch(&dims).and_then(|number| open.symbols.get(number));
         // Before operators are put into others, which do not show what they look at.

@@ -11,6 +11,8 @@ mod bodies;
 mod bounded;
 mod boxes;
 mod cast;
+mod copies;
+mod einsum;
 mod equal;
 mod extreme;
 mod fits;
@@ -36,6 +38,7 @@ mod sum;
 mod typed;
 mod unread;
 mod whole;
+mod windows;
 mod wiring;
 mod zeros;
 
@@ -50,6 +53,7 @@ use tract_onnx::tract_hir::internal::bail;
 
 pub(super) use self::bodies::bodies;
 pub(super) use self::bounded::bound;
+pub(super) use self::copies::keep as keep_copies;
 pub(super) use self::guard::guard;
 pub(super) use self::log_softmax::joins as log_softmax_joins;
 pub(super) use self::pointwise::clip_bounds;
@@ -59,6 +63,7 @@ use self::reduce_extreme::ReduceExtreme;
 use self::reduce_log_sum_exp::ReduceLogSumExp;
 pub(super) use self::typed::check as check_types;
 pub(super) use self::unread::beyond;
+pub(super) use self::windows::look as look_at_images;
 use self::wiring::Built;
 use super::ml::build;
 
@@ -74,6 +79,7 @@ pub(super) fn register(onnx: &mut Onnx) {
     onnx.op_register.insert("Div", zeros::div);
     let dynamic = build::<quantize::DynamicQuantizeLinear>;
     onnx.op_register.insert("DynamicQuantizeLinear", dynamic);
+    onnx.op_register.insert("Einsum", einsum::build);
     onnx.op_register.insert("Elu", pointwise::elu);
     onnx.op_register.insert("Equal", equal::build);
     onnx.op_register.insert("FastGelu", pointwise::fast_gelu);

@@ -4,13 +4,14 @@
 //! `Via`, and the trace context. Never touches a body.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
-    TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, HeaderValue};
 
 use super::exchange::Peer;
 use crate::domain::spec::Forwarding;
+use crate::protocol::open_inference::HEAD_LENGTH_HEADER;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -141,6 +142,14 @@ fn remove_claims(headers: &mut HeaderMap) {
     }
 }
 
+/// Says of an Open Inference body that it is JSON, where its client says nothing: `tritonclient` leaves that out of
+/// requests without binary tensors, and other servers than Triton take them for bytes then.
+pub(super) fn say_json(headers: &mut HeaderMap) {
+    if !headers.contains_key(CONTENT_TYPE) && !headers.contains_key(HEAD_LENGTH_HEADER) {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+}
+
 /// Makes a backend's headers the client's.
 pub(super) fn to_client(headers: &mut HeaderMap, rule: &Forwarding) {
     strip_hop_by_hop(headers);
@@ -250,6 +259,19 @@ mod tests {
 
     fn peer(ip: &str) -> Peer {
         Peer::new(std::net::SocketAddr::new(ip.parse().unwrap(), 1))
+    }
+
+    #[test]
+    fn a_body_that_nobody_names_is_json() {
+        let said = |name: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("7"));
+            say_json(&mut headers);
+            headers.remove(CONTENT_TYPE).map(|value| value.to_str().unwrap_or("").to_owned())
+        };
+        assert_eq!(said("content-encoding").as_deref(), Some("application/json"));
+        assert_eq!(said("content-type").as_deref(), Some("7"));
+        assert_eq!(said(HEAD_LENGTH_HEADER), None);
     }
 
     #[test]

@@ -26,8 +26,9 @@ use super::names::{backend_headers, backend_target};
 use super::offload::inflated;
 use super::problem::{Cause, Problem};
 use super::upstream::{Link, LinkError};
+use crate::domain::dialect::Dialect;
 use crate::domain::routing::{TargetKind, VERSION_HEADER};
-use crate::protocol::dialect::Call;
+use crate::protocol::dialect::{Call, Operation};
 use crate::snapshot::{Backend, RemoteRuntime};
 
 /// The most backends that one request is tried with while none accepts a connection.
@@ -81,9 +82,17 @@ fn readdress(
     parts: &mut Parts,
 ) -> Result<(), Problem> {
     let named = call.filter(|_| matches!(exchange.target_kind(), Some(TargetKind::Version(..))));
+    if call.is_some_and(is_open_inference) {
+        forward::say_json(&mut parts.headers);
+    }
     parts.uri = backend_target(&parts.uri, named, &runtime.spoken.names);
     backend_headers(&mut parts.headers, named, &runtime.spoken.names)
         .map_err(|error| Problem::new(Cause::Translation, error.to_string()))
+}
+
+/// Whether a call is a prediction whose body is JSON unless its head says otherwise.
+fn is_open_inference(call: &Call<'_>) -> bool {
+    call.dialect == Dialect::OpenInference && call.operation == Operation::Infer
 }
 
 /// Sends a request as it is, and passes the answer on.

@@ -71,8 +71,7 @@ def test_the_configuration_has_what_clients_read(client, service):
 @pytest.mark.parametrize("binary_out", [True, False], ids=["to binary", "to json"])
 def test_answers_are_those_of_onnxruntime(client, binary_in, binary_out):
     outputs = wanted("label", "probabilities", binary_data=binary_out)
-    headers = {} if binary_in else {"content-type": "application/json"}
-    answer = client.infer("iris", given(ROWS, binary_in), outputs=outputs, headers=headers, request_id="mine")
+    answer = client.infer("iris", given(ROWS, binary_in), outputs=outputs, request_id="mine")
     assert_answered(answer)
     assert answer.get_response()["id"] == "mine"
     found = {output["name"]: output for output in answer.get_response()["outputs"]}
@@ -104,7 +103,6 @@ def test_bodies_may_be_compressed_both_ways(client, service, request_by, respons
         "iris",
         given(many, binary),
         outputs=wanted("label", "probabilities", binary_data=binary),
-        headers={} if binary else {"content-type": "application/json"},
         request_compression_algorithm=request_by,
         response_compression_algorithm=response_by,
     )
@@ -117,8 +115,7 @@ def test_texts_are_bytes_tensors(client, binary_in, binary_out):
     tensor = triton.InferInput("colour", list(TEXTS.shape), "BYTES")
     tensor.set_data_from_numpy(TEXTS, binary_data=binary_in)
     outputs = wanted("number", "german", binary_data=binary_out)
-    headers = {} if binary_in else {"content-type": "application/json"}
-    answer = client.infer("colours", [tensor], outputs=outputs, headers=headers)
+    answer = client.infer("colours", [tensor], outputs=outputs)
     numpy.testing.assert_array_equal(answer.as_numpy("number").reshape(-1, 1), NUMBERS)
     assert as_text(answer.as_numpy("german").reshape(-1, 1)) == GERMAN
 

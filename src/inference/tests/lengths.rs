@@ -1,6 +1,7 @@
 //! Lengths that only a request tells, or its values: of slices, of products, of sums.
 
-use tract_onnx::pb::NodeProto;
+use tract_onnx::pb::attribute_proto::AttributeType;
+use tract_onnx::pb::{AttributeProto, NodeProto};
 
 use super::bounds::graph;
 use super::onnx::{FLOAT, Graph, INT64, int, ints};
@@ -287,5 +288,111 @@ fn whether_a_size_is_the_same_as_another_is_decided_by_the_request() {
                 assert_eq!(*found[1].data(), TensorData::Bool(vec![is]), "{how}, {what}, {length}");
             }
         }
+    }
+}
+
+/// Rows of T times F places, of which the sums over the middle axis are copied T times: `e`.
+fn copied() -> Graph {
+    let graph = Graph::default().input("x", FLOAT, &["N", "T", "2"]).ints("middle", &[1], &[1]);
+    let graph = graph.node("ReduceSum", &["x", "middle"], "s").node("Shape", &["x"], "shape");
+    graph.node("Expand", &["s", "shape"], "e").floats("weights", &[2, 1], &[1.0, 10.0])
+}
+
+#[test]
+fn copies_are_kept_in_front_of_a_product() {
+    // Two rows of three places: their sums are 9 and 12, 27 and 30.
+    let x = || {
+        let values: Vec<f32> = (1_u8..=12).map(f32::from).collect();
+        fp32("x", &[2, 3, 2], &values)
+    };
+    let expect = |graph: Graph, dims: &[&str], shape: &[usize], values: &[f32]| {
+        let model = load_bytes(&graph.output("y", FLOAT, dims).encode()).expect("it loads");
+        assert_eq!(model.one_row(), None);
+        // Often enough that plans are made for the sizes.
+        for _ in 0..40 {
+            let found = model.infer(vec![x()], &[]).expect("answers");
+            assert_eq!(found[0], fp32("y", shape, values));
+        }
+    };
+    let three = |first: f32, second: f32| [[first; 3], [second; 3]].concat();
+    let product = || copied().node("MatMul", &["e", "weights"], "m");
+    let all = three(129.0, 327.0);
+    expect(product().node("Identity", &["m"], "y"), &["N", "T", "1"], &[2, 3, 1], &all);
+    let sum = product().node("ReduceSum", &["m", "middle"], "y");
+    expect(sum, &["N", "1", "1"], &[2, 1, 1], &[387.0, 981.0]);
+    let equation = AttributeProto {
+        name: "equation".to_owned(),
+        r#type: AttributeType::String.into(),
+        s: b"btf,bsf->bs".to_vec(),
+        ..AttributeProto::default()
+    };
+    let einsum = copied().node_with("Einsum", &["e", "x"], "y", vec![equation]);
+    let values = [33.0, 75.0, 117.0, 429.0, 543.0, 657.0].map(|sum: f32| sum * 3.0);
+    expect(einsum, &["N", "T"], &[2, 3], &values);
+    // Three times as many along an axis of one place.
+    let tile = copied().ints("one", &[1], &[1]).node("Gather", &["shape", "middle"], "t");
+    let tile = tile.node_with("Concat", &["one", "t", "one"], "times", vec![int("axis", 0)]);
+    let tile = tile.node("Tile", &["s", "times"], "r").node("MatMul", &["r", "weights"], "y");
+    expect(tile, &["N", "T", "1"], &[2, 3, 1], &all);
+    // Ones made for a shape.
+    let ones = copied().node("ConstantOfShape", &["shape"], "o").floats("one", &[], &[1.0]);
+    let ones = ones.node("Add", &["o", "one"], "a").node("MatMul", &["a", "weights"], "y");
+    expect(ones, &["N", "T", "1"], &[2, 3, 1], &three(11.0, 11.0));
+    // An operation place by place repeats them itself.
+    let added = copied().node("Add", &["e", "x"], "a").node("MatMul", &["a", "weights"], "y");
+    let values = [150.0, 172.0, 194.0, 414.0, 436.0, 458.0];
+    expect(added, &["N", "T", "1"], &[2, 3, 1], &values);
+}
+
+/// Windows of 3 by 3 places over images of open height and width, two after another.
+fn windows(operator: &str) -> Vec<u8> {
+    let weights = || Graph::default().floats("w", &[1, 1, 3, 3], &[1.0; 9]);
+    let size = || vec![ints("kernel_shape", &[3, 3]), ints("strides", &[2, 2])];
+    let graph = weights().input("x", FLOAT, &["N", "1", "H", "W"]);
+    let inputs: &[&str] = if operator == "Conv" { &["x", "w"] } else { &["x"] };
+    let graph = graph.node_with(operator, inputs, "a", size());
+    graph
+        .node_with("MaxPool", &["a"], "y", size())
+        .output("y", FLOAT, &["N", "1", "h", "v"])
+        .encode()
+}
+
+#[test]
+fn an_image_that_is_smaller_than_a_window_is_the_callers_mistake() {
+    for operator in ["Conv", "MaxPool", "AveragePool"] {
+        let model = load_bytes(&windows(operator)).expect("it loads");
+        let image = |height: usize, width: usize| {
+            fp32("x", &[1, 1, height, width], &vec![1.0; height * width])
+        };
+        // Often enough that plans are made for the sizes.
+        for _ in 0..20 {
+            let found = model.infer(vec![image(7, 9)], &[]).expect("answers");
+            assert_eq!(found[0].shape(), [1, 1, 1, 1], "{operator}");
+            for (height, width) in [(0, 0), (1, 1), (2, 9), (6, 9), (9, 2), (9, 0), (3, 3), (1, 9)]
+            {
+                let error = model.infer(vec![image(height, width)], &[]).expect_err("too small");
+                assert!(matches!(error, InferError::Input(_)), "{operator}, {height}: {error}");
+            }
+        }
+        assert_eq!(model.panics(), 0);
+    }
+}
+
+#[test]
+fn dots_of_an_equation_stand_for_any_number_of_axes() {
+    let equation = |equation: &str| AttributeProto {
+        name: "equation".to_owned(),
+        r#type: AttributeType::String.into(),
+        s: equation.as_bytes().to_vec(),
+        ..AttributeProto::default()
+    };
+    for dims in [["N", "2", "2"], ["N", "T", "2"], ["2", "2", "2"]] {
+        let graph = Graph::default().input("x", FLOAT, &dims).floats("w", &[2, 1], &[1.0, 10.0]);
+        let graph = graph.node_with("Einsum", &["x", "w"], "y", vec![equation("...f, fk -> ...k")]);
+        let graph = graph.output("y", FLOAT, &[dims[0], dims[1], "1"]);
+        let model = load_bytes(&graph.encode()).expect("it loads");
+        let values: Vec<f32> = (1_u8..=8).map(f32::from).collect();
+        let found = model.infer(vec![fp32("x", &[2, 2, 2], &values)], &[]).expect("answers");
+        assert_eq!(found[0], fp32("y", &[2, 2, 1], &[21.0, 43.0, 65.0, 87.0]), "{dims:?}");
     }
 }
