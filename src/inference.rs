@@ -11,11 +11,13 @@
 
 mod artifact;
 mod boundary;
+mod by_size;
 mod card;
 mod compile;
 mod convert;
 mod executor;
 mod footprint;
+mod form;
 mod fuzz;
 mod graph;
 mod local_model;
@@ -35,6 +37,7 @@ pub(crate) mod tests;
 
 pub use self::artifact::seal::is_signed;
 pub use self::artifact::{ArtifactError, LoadLimits, folder};
+pub use self::compile::Bound;
 pub use self::executor::{
     Answer, BATCH_BOUNDS, Executor, ExecutorError, ExecutorStats, Lane, LaneLimits, LaneStats,
     Pending, QueueFull, Ran,

@@ -142,4 +142,7 @@ pub mod decisions {
     pub mod publishing {
         #![doc = include_str!("docs/decisions/0029-one-owner-publishes-and-releases.md")]
     }
+    pub mod sized_plans {
+        #![doc = include_str!("docs/decisions/0030-plans-for-certain-sizes.md")]
+    }
 }
