@@ -158,11 +158,9 @@ impl BySize {
             let step = self.growth.lock().next(key);
             match step {
                 Step::Make => break,
-                Step::Measure(rung) => {
-                    let measured = self.maker.measure(&rung);
-                    let measured =
-                        measured.map_err(|error| self.maker.refusal(&rung, &words(error)))?;
-                    self.growth.lock().add(rung, measured);
+                Step::Measure(rung, at_most) => {
+                    let bytes = self.maker.measure(&rung).unwrap_or(at_most);
+                    self.growth.lock().add(rung, bytes);
                 }
                 Step::TooMuch(bytes) => {
                     let (bytes, limit) = (bytes.div_ceil(MIB), self.maker.run_bytes() / MIB);
@@ -186,8 +184,8 @@ impl BySize {
         let Some(largest) = self.first.first().map(largest) else { return };
         loop {
             let step = self.growth.lock().next(&largest);
-            let Step::Measure(rung) = step else { return };
-            let Ok(bytes) = self.maker.measure(&rung) else { return };
+            let Step::Measure(rung, at_most) = step else { return };
+            let bytes = self.maker.measure(&rung).unwrap_or(at_most);
             self.growth.lock().add(rung, bytes);
         }
     }
