@@ -11,12 +11,14 @@
 
 mod artifact;
 mod boundary;
+mod by_size;
 mod card;
 mod compile;
 mod convert;
 mod direct;
 mod executor;
 mod footprint;
+mod form;
 mod fuzz;
 mod graph;
 mod local_model;
@@ -36,6 +38,7 @@ pub(crate) mod tests;
 
 pub use self::artifact::seal::is_signed;
 pub use self::artifact::{ArtifactError, LoadLimits, folder};
+pub use self::compile::Bound;
 pub use self::executor::{
     Answer, BATCH_BOUNDS, Executor, ExecutorError, ExecutorStats, Lane, LaneLimits, LaneStats,
     Pending, QueueFull, Ran,

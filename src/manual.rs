@@ -145,4 +145,7 @@ pub mod decisions {
     pub mod kernels {
         #![doc = include_str!("docs/decisions/0030-kernels-for-constant-weights.md")]
     }
+    pub mod sized_plans {
+        #![doc = include_str!("docs/decisions/0031-plans-for-certain-sizes.md")]
+    }
 }

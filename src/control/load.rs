@@ -12,7 +12,7 @@ use crate::config::{self, Diagnostics};
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::{Intent, ModelCard, OnnxSpec};
 use crate::inference::{
-    ArtifactError, LoadLimits, LocalModel, Remembered, Verdict, VetLimits, vet,
+    ArtifactError, Bound, LoadLimits, LocalModel, Remembered, Verdict, VetLimits, vet,
 };
 use crate::telemetry::logging::chain;
 
@@ -128,8 +128,20 @@ impl Loader {
             load_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             "a model is loaded"
         );
-        if let Some(reason) = model.one_row() {
-            tracing::warn!(%target, reason, "a model is compiled for one row: requests with more are refused");
+        match model.bound() {
+            None => {}
+            Some(Bound::Joined(reason)) => tracing::info!(
+                %target, reason,
+                "the first dimensions of a model's inputs, which have different names, are taken for one batch"
+            ),
+            Some(Bound::BySize(reason)) => tracing::info!(
+                %target, reason, in_parts = model.runs_in_parts(),
+                "a model has plans for certain sizes only: others are made when they are asked for"
+            ),
+            Some(Bound::OneRow(reason)) => tracing::warn!(
+                %target, reason,
+                "a model is compiled for one row: requests with more are refused"
+            ),
         }
         Ok(model)
     }

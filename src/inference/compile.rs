@@ -7,18 +7,21 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use prost::Message;
 use tract_onnx::prelude::{
     DatumType, InferenceFact, InferenceModel, InferenceModelExt as _, TVec, TractResult, TypedModel,
 };
-use tract_onnx::tract_hir::internal::{Factoid as _, Symbol, TDim, TractError};
+use tract_onnx::tract_hir::internal::{Factoid as _, Symbol, SymbolScope, TDim, TractError};
 
 use super::artifact::ArtifactError;
 use super::artifact::external::{self, Further};
+use super::footprint::Footprint;
+use super::form::Form;
 use super::graph::{self, DeclaredDim, Interface, Refusal};
 use super::plans::Plans;
 use super::signature::{Dim, Dims, Signature};
-use super::{boundary, contained, convert, ml, onnx, rows, shortened, sizes};
+use super::{boundary, by_size, contained, convert, ml, onnx, rows, shortened, sizes};
 use crate::protocol::tensor::TensorSpec;
 
 /// What comes out of compiling a file.
@@ -28,11 +31,22 @@ pub(super) struct Compiled {
     pub(super) no_batch: Option<String>,
     /// Which operator mixes the rows of a batch, if one is known to.
     pub(super) mixing: Option<String>,
-    /// Why it takes one row only, if so.
-    pub(super) one_row: Option<String>,
-    pub(super) plans: Plans,
+    /// Why it does not take all sizes that its file leaves open with one plan, if so.
+    pub(super) bound: Option<Bound>,
+    pub(super) form: Form,
     /// The files beside the model file that hold a part of it.
     pub(super) further: Further,
+}
+
+/// What became of a model that cannot be compiled as its file declares its sizes, with the reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bound {
+    /// The inputs begin with dimensions of different names, which are taken for one batch.
+    Joined(String),
+    /// There are plans for certain sizes only.
+    BySize(String),
+    /// It takes one row.
+    OneRow(String),
 }
 
 pub(super) enum CompileError {
@@ -64,7 +78,8 @@ impl Compiled {
         let further = external::take_in(&mut proto, path, limit).map_err(CompileError::Artifact)?;
         let parsed = tract.parse(&proto, None).map_err(CompileError::Tract)?.model;
         drop(proto);
-        let compiled = Self::for_any_size(parsed, &interface, rest, run_bytes);
+        let recipe = Arc::new(Recipe { parsed, rest, run_bytes, unnamed: Mutex::default() });
+        let compiled = Self::for_any_size(&recipe, &interface);
         let mut compiled = compiled.map_err(CompileError::Tract)?;
         compiled.further = further;
         let texts = |(name, labels): (String, ml::Labels)| (name, labels.texts());
@@ -77,41 +92,145 @@ impl Compiled {
         Ok(compiled)
     }
 
-    /// Compiles for any batch size or, where tract cannot or two rows fail, for one row: what depends on the
-    /// size of the batch is a constant then. `rest` is the length of the file without our own operators, whose
-    /// values all plans share.
-    fn for_any_size(
-        parsed: InferenceModel,
-        interface: &Interface,
-        rest: u64,
-        run_bytes: u64,
-    ) -> TractResult<Self> {
-        // A copy shares the constants.
-        let attempt = |interface: Interface| {
-            contained(|| Self::from_graph(parsed.clone(), interface, rest, run_bytes))
-                .unwrap_or_else(|panic| Err(TractError::msg(format!("tract panicked: {panic}"))))
+    /// Compiles for any sizes or, where tract cannot or such a plan fails on two rows, for the sizes that are asked for, or
+    /// for one row: what depends on the sizes is a constant then.
+    fn for_any_size(recipe: &Arc<Recipe>, interface: &Interface) -> TractResult<Self> {
+        let error = match recipe.general(interface.clone()) {
+            Ok(compiled) => return Ok(compiled),
+            Err(error) => error,
         };
-        let any = attempt(interface.clone()).and_then(|compiled| {
-            match sizes::two_rows(&compiled.plans, &compiled.signature, run_bytes) {
-                Some(error) => Err(TractError::msg(format!("two rows fail: {error}"))),
-                None => Ok(compiled),
-            }
-        });
-        any.or_else(|error| match interface.one_row().map(attempt) {
-            Some(Ok(compiled)) => {
-                Ok(Self { one_row: Some(shortened(&format!("{error:#}"))), ..compiled })
-            }
+        let reason = shortened(&format!("{error:#}"));
+        let joined = interface.joined();
+        if let Some(Ok(compiled)) = joined.clone().map(|joined| recipe.general(joined)) {
+            return Ok(Self { bound: Some(Bound::Joined(reason)), ..compiled });
+        }
+        match by_size::compile(Arc::clone(recipe), joined.as_ref().unwrap_or(interface)) {
+            Ok(compiled) => return Ok(Self { bound: Some(Bound::BySize(reason)), ..compiled }),
+            Err(why) => tracing::debug!(why, "there are no plans for certain sizes"),
+        }
+        match interface.one_row().map(|one_row| recipe.compile(one_row)) {
+            Some(Ok(compiled)) => Ok(Self { bound: Some(Bound::OneRow(reason)), ..compiled }),
             Some(Err(_)) | None => Err(error),
+        }
+    }
+}
+
+/// What a model is compiled from.
+#[derive(Debug)]
+pub(super) struct Recipe {
+    parsed: InferenceModel,
+    /// The length of the file without our own operators, whose values all plans share.
+    rest: u64,
+    /// What a run may take.
+    run_bytes: u64,
+    /// Symbols for dimensions without a name, which all plans share: they are never forgotten. Taken for a moment by those who
+    /// make plans.
+    unnamed: Mutex<Vec<Symbol>>,
+}
+
+/// A graph whose types and shapes are known.
+pub(super) struct Typed {
+    pub(super) model: TypedModel,
+    open: OpenDims,
+    dims: Vec<Dims>,
+}
+
+impl Recipe {
+    /// Compiles for the open dimensions of `interface`, if two rows run where the batch is open, and no operator needs the
+    /// number of another.
+    fn general(&self, interface: Interface) -> TractResult<Compiled> {
+        let compiled = self.compile(interface)?;
+        let Form::AnySize(plans) = &compiled.form else { return Ok(compiled) };
+        match sizes::shortcoming(plans, &compiled.signature, self.run_bytes) {
+            Some(error) => Err(TractError::msg(error)),
+            None => Ok(compiled),
+        }
+    }
+
+    /// Compiles with the open dimensions of `interface`.
+    fn compile(&self, interface: Interface) -> TractResult<Compiled> {
+        self.contained(|| {
+            let Typed { model, open, dims } = self.typed(&interface)?;
+            let no_batch = open.no_batch(&model, &dims)?;
+            let batch = open.batch(&dims).and_then(|number| open.symbols.get(number));
+            // Before operators are put into others, which do not show what they look at.
+            let mixing = batch.map(|(_, batch)| rows::mixing(&model, batch)).transpose()?.flatten();
+            let model = self.guarded(model)?;
+            let signature = signature(&model, interface, dims)?;
+            let bytes = self.constant_bytes(&model);
+            let form = Form::AnySize(Arc::new(Plans::new(model, open.into_symbols(), bytes)?));
+            let further = Further::default();
+            Ok(Compiled { signature, no_batch, mixing, bound: None, form, further })
         })
     }
 
-    fn from_graph(
-        mut model: InferenceModel,
-        interface: Interface,
-        rest: u64,
-        run_bytes: u64,
-    ) -> TractResult<Self> {
+    /// Compiles the one plan for what `interface` leaves open.
+    ///
+    /// # Errors
+    /// When it cannot be compiled.
+    pub(super) fn alone(&self, interface: Interface) -> TractResult<(Plans, Signature)> {
+        self.contained(|| {
+            let Typed { model, open, dims } = self.typed(&interface)?;
+            let model = self.guarded(model)?;
+            let signature = signature(&model, interface, dims)?;
+            let bytes = self.constant_bytes(&model);
+            Ok((Plans::alone(model, open.into_symbols(), bytes)?, signature))
+        })
+    }
+
+    /// What a plan for what `interface` leaves open would take, by the sizes that are known then, and the shapes of its
+    /// outputs.
+    ///
+    /// # Errors
+    /// When it cannot be compiled.
+    pub(super) fn measure(&self, interface: Interface) -> TractResult<(u64, Signature)> {
+        self.contained(|| {
+            let Typed { model, open, dims } = self.typed(&interface)?;
+            let model = self.guarded(model)?;
+            let symbols = open.into_symbols();
+            let ones = vec![1; symbols.len()];
+            let peak = Footprint::of(&model, &symbols)?.peak(&ones, 0);
+            let bytes = peak.saturating_add(self.constant_bytes(&model));
+            Ok((bytes, signature(&model, interface, dims)?))
+        })
+    }
+
+    /// The graph for what `interface` leaves open, before and after operators were put into others.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(super) fn graphs(&self, interface: &Interface) -> TractResult<[TypedModel; 2]> {
+        self.contained(|| {
+            let Typed { model, .. } = self.typed(interface)?;
+            Ok([model.clone(), self.guarded(model)?])
+        })
+    }
+
+    /// What a run may take, in bytes.
+    pub(super) fn run_bytes(&self) -> u64 {
+        self.run_bytes
+    }
+
+    fn contained<T>(&self, f: impl FnOnce() -> TractResult<T>) -> TractResult<T> {
+        contained(f)
+            .unwrap_or_else(|panic| Err(TractError::msg(format!("tract panicked: {panic}"))))
+    }
+
+    fn typed(&self, interface: &Interface) -> TractResult<Typed> {
+        // A copy shares the constants.
+        let mut model = self.parsed.clone();
         let mut open = OpenDims::default();
+        let mut unnamed = 0;
+        let mut fresh = |prefix: &str| {
+            let mut known = self.unnamed.lock();
+            let symbol = known.get(unnamed).cloned();
+            let symbol = symbol.unwrap_or_else(|| self.parsed.symbols.new_with_prefix(prefix));
+            if known.len() == unnamed {
+                known.push(symbol.clone());
+            }
+            unnamed += 1;
+            symbol
+        };
         let mut dims = Vec::with_capacity(interface.inputs.len());
         for (position, input) in interface.inputs.iter().enumerate() {
             let declared = model.input_fact(position)?.clone();
@@ -119,9 +238,7 @@ impl Compiled {
             let mut facts: TVec<TDim> = TVec::new();
             let mut input_dims = Dims::new();
             for (axis, dim) in input.dims.iter().enumerate() {
-                let (dim, fact) = open.translate(dim, axis, known(axis), &mut |prefix| {
-                    model.symbols.new_with_prefix(prefix)
-                });
+                let (dim, fact) = open.translate(dim, axis, known(axis), &mut fresh);
                 input_dims.push(dim);
                 facts.push(fact);
             }
@@ -132,20 +249,19 @@ impl Compiled {
         let mut model = model.into_typed()?;
         onnx::keep_copies(&mut model);
         onnx::look_at_images(&mut model)?;
-        let mut model = model.into_decluttered()?;
-        let no_batch = open.no_batch(&model, &dims)?;
-        let batch = open.batch(&dims).and_then(|number| open.symbols.get(number));
-        // Before operators are put into others, which do not show what they look at.
-        let mixing = batch.map(|(_, batch)| rows::mixing(&model, batch)).transpose()?.flatten();
+        Ok(Typed { model: model.into_decluttered()?, open, dims })
+    }
+
+    fn guarded(&self, mut model: TypedModel) -> TractResult<TypedModel> {
         onnx::guard(&mut model);
-        onnx::bound(&mut model, run_bytes);
+        onnx::bound(&mut model, self.run_bytes);
         onnx::check_types(&model)?;
-        let signature = signature(&model, interface, dims)?;
-        let symbols = open.symbols.into_iter().map(|(_, symbol)| symbol).collect();
-        // Graphs within the graph have constants of their own.
-        let constants = constant_bytes(&model).max(rest);
-        let plans = Plans::new(model, symbols, constants)?;
-        Ok(Self { signature, no_batch, mixing, one_row: None, plans, further: Further::default() })
+        Ok(model)
+    }
+
+    /// Graphs within the graph have constants of their own.
+    fn constant_bytes(&self, model: &TypedModel) -> u64 {
+        constant_bytes(model).max(self.rest)
     }
 }
 
@@ -196,7 +312,23 @@ impl OpenDims {
     }
 }
 
+/// The dimensions of the inputs of `interface`, by their numbers.
+pub(super) fn numbered(interface: &Interface) -> Vec<Dims> {
+    let scope = SymbolScope::default();
+    let mut open = OpenDims::default();
+    let mut fresh = |prefix: &str| scope.new_with_prefix(prefix);
+    let dims = interface.inputs.iter().map(|input| {
+        let dims = input.dims.iter().enumerate();
+        dims.map(|(axis, dim)| open.translate(dim, axis, None, &mut fresh).0).collect()
+    });
+    dims.collect()
+}
+
 impl OpenDims {
+    fn into_symbols(self) -> Vec<Symbol> {
+        self.symbols.into_iter().map(|(_, symbol)| symbol).collect()
+    }
+
     /// The number of the dimension that the first input begins with.
     fn batch(&self, inputs: &[Dims]) -> Option<usize> {
         match inputs.first()?.first()? {
@@ -208,42 +340,52 @@ impl OpenDims {
     /// Why requests for `model` cannot run together, if so: some input or output does not begin with the
     /// dimension that all share, or it stands in another place too.
     fn no_batch(&self, model: &TypedModel, inputs: &[Dims]) -> TractResult<Option<String>> {
-        let Some(batch) = self.batch(inputs) else {
-            return Ok(Some("its first input has no open first dimension".to_owned()));
+        let batch = match batch_of(inputs) {
+            Ok(batch) => batch,
+            Err(reason) => return Ok(Some(reason)),
         };
-        for (position, dims) in inputs.iter().enumerate() {
-            let leads = dims.first() == Some(&Dim::Free(batch));
-            if !leads || dims.iter().skip(1).any(|dim| *dim == Dim::Free(batch)) {
-                let reason = format!("input {position} does not have one row for each prediction");
-                return Ok(Some(reason));
-            }
-        }
         let symbol = self.symbols.get(batch).map(|(_, symbol)| TDim::Sym(symbol.clone()));
         for position in 0..model.outputs.len() {
             let fact = model.output_fact(position)?;
             if fact.shape.iter().next() != symbol.as_ref() {
-                let reason = format!("output {position} does not have one row for each prediction");
-                return Ok(Some(reason));
+                return Ok(Some(no_rows("output", position)));
             }
         }
         Ok(None)
     }
 }
 
+/// The number of the dimension that all inputs begin with, and that stands nowhere else.
+///
+/// # Errors
+/// Says which input has no such dimension.
+pub(super) fn batch_of(inputs: &[Dims]) -> Result<usize, String> {
+    let first = inputs.first().and_then(|dims| dims.first());
+    let Some(Dim::Free(batch)) = first else {
+        return Err("its first input has no open first dimension".to_owned());
+    };
+    for (position, dims) in inputs.iter().enumerate() {
+        let leads = dims.first() == Some(&Dim::Free(*batch));
+        if !leads || dims.iter().skip(1).any(|dim| *dim == Dim::Free(*batch)) {
+            return Err(no_rows("input", position));
+        }
+    }
+    Ok(*batch)
+}
+
+/// Why requests cannot run together where an input or output has no batch.
+pub(super) fn no_rows(what: &str, position: usize) -> String {
+    format!("{what} {position} does not have one row for each prediction")
+}
+
 /// The declared inputs, and the outputs with the shapes that tract inferred.
 fn signature(model: &TypedModel, interface: Interface, dims: Vec<Dims>) -> TractResult<Signature> {
-    let inputs = interface.inputs.into_iter().zip(&dims).map(|(declared, dims)| {
-        let shape = dims.iter().map(|dim| match dim {
-            Dim::Fixed(size) => i64::try_from(*size).unwrap_or(i64::MAX),
-            Dim::Free(_) => -1,
-        });
-        TensorSpec {
-            name: declared.name,
-            datatype: declared.datatype,
-            shape: shape.collect(),
-            places: Vec::new(),
-            ordered: true,
-        }
+    let inputs = interface.inputs.into_iter().zip(&dims).map(|(declared, dims)| TensorSpec {
+        name: declared.name,
+        datatype: declared.datatype,
+        shape: Signature::declared(dims),
+        places: Vec::new(),
+        ordered: true,
     });
     let inputs = inputs.collect();
     let outputs = interface.outputs.into_iter().enumerate().map(|(position, declared)| {

@@ -162,6 +162,11 @@ impl Footprint {
         self.sizes.len() - 1
     }
 
+    /// How many dimensions are open.
+    pub(super) fn symbols(&self) -> usize {
+        self.symbols.len()
+    }
+
     /// Whether values decide the size of a tensor.
     pub(super) fn is_open(&self) -> bool {
         !self.late.is_empty()

@@ -13,6 +13,7 @@ use tract_onnx::pb::tensor_shape_proto::dimension;
 use tract_onnx::pb::type_proto;
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto};
 
+use super::signature::{Dim, Dims};
 use super::{ml, onnx};
 use crate::protocol::tensor::Datatype;
 
@@ -59,6 +60,39 @@ impl Interface {
             }
         }
         Some(one)
+    }
+
+    /// The same with one batch for all inputs: every open dimension that an input begins with is the first of them.
+    /// `None` where they are the same as it is.
+    pub(super) fn joined(&self) -> Option<Self> {
+        let is_open = |dim: &&DeclaredDim| !matches!(dim, DeclaredDim::Fixed(_));
+        let leading = || self.inputs.iter().filter_map(|input| input.dims.first()).filter(is_open);
+        let batch = leading().next()?.clone();
+        if leading().all(|dim| *dim == batch) {
+            return None;
+        }
+        let mut joined = self.clone();
+        for input in &mut joined.inputs {
+            if let Some(dim) = input.dims.first_mut().filter(|dim| is_open(&&**dim)) {
+                dim.clone_from(&batch);
+            }
+        }
+        Some(joined)
+    }
+
+    /// The same with `sizes` for those of the open dimensions that have one, by the numbers in `dims`.
+    pub(super) fn sized(&self, dims: &[Dims], size: impl Fn(usize) -> Option<usize>) -> Self {
+        let mut sized = self.clone();
+        for (input, dims) in sized.inputs.iter_mut().zip(dims) {
+            for (declared, dim) in input.dims.iter_mut().zip(dims) {
+                if let Dim::Free(number) = dim
+                    && let Some(size) = size(*number)
+                {
+                    *declared = DeclaredDim::Fixed(size);
+                }
+            }
+        }
+        sized
     }
 }
 

@@ -3,26 +3,28 @@
 //! Owns the order of the steps from file to answers, and the containment of whatever goes wrong inside of a
 //! model. Never blocks in [`LocalModel::infer`]: it computes, on the thread that calls it.
 
+mod trials;
+
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use smallvec::SmallVec;
 use tract_onnx::prelude::{TValue, TVec, Tensor as TractTensor, TractError, TractResult};
 
 use super::artifact::{self, Artifact, ArtifactError, LoadLimits, seal};
 use super::card::FittedCard;
-use super::compile::{CompileError, Compiled};
-use super::convert::Fill;
-use super::plan::Plan;
-use super::plans::Plans;
+use super::compile::{Bound, CompileError, Compiled};
+use super::form::Form;
 use super::shapes::Sizes;
-use super::signature::{Dim, Dims, InputError, Ordered, Signature};
+use super::signature::{Dim, InputError, Ordered, Signature};
 use super::vet::{self, Verdict};
 use super::{contained, convert, ml, shortened, sizes, trial, without_values};
 use crate::domain::spec::{ModelCard, OnnxSpec};
-use crate::protocol::tensor::{Shape, Tensor, TensorSpec};
+use crate::protocol::tensor::{Shape, Tensor};
+
+/// No further rows are tried after that, for batches of requests.
+const TRIAL_TIME: Duration = Duration::from_mins(2);
 
 /// An ONNX model that answers in this process.
 #[derive(Debug)]
@@ -42,9 +44,9 @@ pub struct LocalModel {
     no_batch: Option<String>,
     /// Which operator mixes the rows of a batch, if one is known to.
     mixing: Option<String>,
-    /// Why it takes one row only, if so.
-    one_row: Option<String>,
-    plans: Arc<Plans>,
+    /// Why no plan takes all sizes that its file leaves open, if so.
+    bound: Option<Bound>,
+    form: Form,
     /// What the tensors inside of a run may take.
     run_bytes: u64,
     /// Requests that ended in a panic.
@@ -171,12 +173,8 @@ impl ModelFile {
         let mut signature = compiled.signature;
         let card = card.map(|card| FittedCard::new(card, &mut signature)).transpose();
         let card = card.map_err(|reason| ArtifactError::Card { path: path.to_owned(), reason })?;
-        let row = signature
-            .dims
-            .iter()
-            .map(|dims| single_shape(dims).into_iter().fold(1, usize::saturating_mul));
         let mut model = LocalModel {
-            row: row.fold(0, usize::saturating_add),
+            row: 0,
             signature,
             digest,
             sha256,
@@ -186,11 +184,14 @@ impl ModelFile {
             card: card.unwrap_or_default(),
             no_batch: compiled.no_batch,
             mixing: compiled.mixing,
-            one_row: compiled.one_row,
-            plans: Arc::new(compiled.plans),
+            bound: compiled.bound,
+            form: compiled.form,
             run_bytes: limits.run_bytes,
             panics: AtomicU64::new(0),
         };
+        let row = model.signature.dims.iter().map(|dims| model.ordinary_shape(dims));
+        let row = row.map(|shape| shape.into_iter().fold(1, usize::saturating_mul));
+        model.row = row.fold(0, usize::saturating_add);
         match model.measure() {
             Ok(cost) => model.cost = Some(cost),
             Err(error) => {
@@ -203,6 +204,7 @@ impl ModelFile {
                 tracing::info!(%path, reason, "the cost of a model cannot be measured");
             }
         }
+        model.try_parts(path);
         Ok(model)
     }
 }
@@ -313,7 +315,7 @@ impl LocalModel {
 
     /// Runs the plan that was made for the shapes of `values`, or the general one.
     fn run_plan(&self, values: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        self.plans.run(&self.sizes(&values), values, self.run_bytes)
+        self.form.run(&self.sizes(&values), values, self.run_bytes)
     }
 
     /// The selected outputs out of those that `output` gives by position.
@@ -341,7 +343,7 @@ impl LocalModel {
         let refuse = |reason| ArtifactError::Batch { path: path.to_owned(), reason };
         match self.no_batch.as_ref().or(self.mixing.as_ref()) {
             Some(reason) => Err(refuse(reason.clone())),
-            None => trial::rows_are_independent(self, path).map_err(refuse),
+            None => trial::rows_are_independent(self, path, TRIAL_TIME).map_err(refuse),
         }
     }
 
@@ -374,9 +376,9 @@ impl LocalModel {
     /// An upper estimate for one run on `inputs`: [`Self::cost`] for each row, and where a row has open
     /// dimensions too for the square, since each of their places may be held against each other. What decides
     /// whether a request may run on a data-plane worker, so that a cheap model with a huge batch does not.
-    /// `None` where nothing tells: values decide sizes, or the cost was not measured.
+    /// `None` where nothing tells: values decide sizes, the cost was not measured, or a plan may have to be made first.
     pub fn cost_of(&self, inputs: &[Tensor]) -> Option<Duration> {
-        if self.plans.is_open() {
+        if self.form.is_open() || !self.is_at_hand(inputs) {
             return None;
         }
         let elements: usize = inputs.iter().map(|input| input.data().len()).sum();
@@ -388,21 +390,22 @@ impl LocalModel {
     /// An estimate of the memory that the model takes, in bytes: the tables of its trees and support
     /// vectors once, its constants once for each plan.
     pub fn memory(&self) -> u64 {
-        self.plans.memory().max(self.bytes)
+        self.form.memory().max(self.bytes)
     }
 
-    /// The plans that the model holds: the general one, one for single rows, some for frequent sizes.
+    /// The plans that the model holds: the general one, one for single rows, some for frequent sizes; or those for certain
+    /// sizes, where there is no general one.
     pub fn plans(&self) -> usize {
-        self.plans.held()
+        self.form.held()
     }
 
-    pub(super) fn compiled(&self) -> &Plans {
-        &self.plans
+    pub(super) fn form(&self) -> &Form {
+        &self.form
     }
 
-    /// Plans that were made for frequent sizes since the model was loaded.
+    /// Plans that were made for sizes since the model was loaded.
     pub fn plans_made(&self) -> u64 {
-        self.plans.made()
+        self.form.made()
     }
 
     /// The names of the classes of an output, in the order of its places; empty where nobody named them.
@@ -415,9 +418,19 @@ impl LocalModel {
         self.no_batch.is_none()
     }
 
-    /// Why the model is compiled for one row although the file leaves their number open, if so.
-    pub fn one_row(&self) -> Option<&str> {
-        self.one_row.as_deref()
+    /// Requests that waited for a plan for their sizes.
+    pub fn plan_waits(&self) -> u64 {
+        self.form.waited()
+    }
+
+    /// What became of a model that no plan for all sizes that its file leaves open can be made of, if it is one.
+    pub fn bound(&self) -> Option<&Bound> {
+        self.bound.as_ref()
+    }
+
+    /// Whether requests run in parts, for which there are plans.
+    pub fn runs_in_parts(&self) -> bool {
+        matches!(&self.form, Form::BySize(plans) if plans.runs_in_parts())
     }
 
     /// Runs that panicked since the model was loaded; each failed its requests.
@@ -442,9 +455,13 @@ impl LocalModel {
 
     /// The sizes of the open dimensions, by their numbers.
     fn sizes(&self, values: &[TValue]) -> Sizes {
+        self.sizes_of(values.iter().map(|value| value.shape()))
+    }
+
+    fn sizes_of<'a>(&self, shapes: impl Iterator<Item = &'a [usize]>) -> Sizes {
         let mut sizes = Sizes::new();
-        for (dims, value) in self.signature.dims.iter().zip(values) {
-            for (dim, &size) in dims.iter().zip(value.shape()) {
+        for (dims, shape) in self.signature.dims.iter().zip(shapes) {
+            for (dim, &size) in dims.iter().zip(shape) {
                 // Numbers are given in the order of their first appearance.
                 if *dim == Dim::Free(sizes.len()) {
                     sizes.push(size);
@@ -455,90 +472,7 @@ impl LocalModel {
     }
 
     fn open_dims(&self) -> usize {
-        let number = |dim: &Dim| match dim {
-            Dim::Fixed(_) => 0,
-            Dim::Free(number) => number + 1,
-        };
-        self.signature.dims.iter().flatten().map(number).max().unwrap_or(0)
-    }
-
-    /// Whether a model whose first trial ended with `error` can be served: one that takes categories or texts
-    /// may decline zeros, and a graph with other open dimensions than the batch may rightly fail where they
-    /// are 1. Of those that fail at every size that is tried too, some take one size only, which nobody declared; but
-    /// not those that fail in the same words at all of them, nor those that ask for the number of an open dimension.
-    fn try_sizes(&self, error: InferError) -> Result<(), InferError> {
-        if matches!(error, InferError::Input(InputError::Value { .. })) {
-            return Ok(());
-        }
-        match sizes::find(&self.plans, &self.signature, self.run_bytes) {
-            // What panics where no value is declined may have been out of memory.
-            Err(sizes::Unseen::Choosy) if matches!(error, InferError::Panicked { .. }) => {
-                Err(error)
-            }
-            Ok(_) | Err(sizes::Unseen::Choosy) => Ok(()),
-            Err(sizes::Unseen::Fails) if sizes::are_open(&self.signature) => {
-                tracing::warn!(%error, "a model fails on every trial input; it is served all the same");
-                Ok(())
-            }
-            Err(sizes::Unseen::Always(error)) => Err(error),
-            Err(sizes::Unseen::Fails) => Err(error),
-        }
-    }
-
-    /// Runs the model at batch size 1 on its sample, or on zeros, which also warms it up. A model that
-    /// fails on zeros, as one that divides by an integer does, gets ones.
-    fn measure(&self) -> Result<Duration, InferError> {
-        self.measure_on(Fill::Zeros).or_else(|error| match error {
-            InferError::Input(InputError::Value { .. }) => Err(error),
-            _ => self.measure_on(Fill::Ones),
-        })
-    }
-
-    /// The median of a few runs.
-    fn measure_on(&self, fill: Fill) -> Result<Duration, InferError> {
-        const RUNS: usize = 7;
-        const TIME_MAX: Duration = Duration::from_millis(500);
-        fn sound<T>(f: impl FnOnce() -> TractResult<T>) -> Result<T, InferError> {
-            let outcome = contained(f).map_err(|reason| InferError::Panicked { reason })?;
-            outcome.map_err(|error| failure(&error))
-        }
-        // A row may be as large as a file says.
-        let inputs = sound(|| self.sample(fill))?;
-        let started = Instant::now();
-        let median = |plan: &Plan| -> Result<Duration, InferError> {
-            let mut times = Vec::with_capacity(RUNS);
-            for _ in 0..RUNS {
-                let start = Instant::now();
-                sound(|| plan.run(inputs.clone(), self.plans.watch(0, self.run_bytes)))?;
-                times.push(start.elapsed());
-                if started.elapsed() > TIME_MAX {
-                    break;
-                }
-            }
-            times.sort_unstable();
-            Ok(times.get(times.len() / 2).copied().unwrap_or_default())
-        };
-        let general = median(self.plans.general())?;
-        let Some(plan) = self.plans.single() else { return Ok(general) };
-        let single = median(plan);
-        plan.prove(single.is_ok());
-        Ok(single.unwrap_or_else(|error| {
-            tracing::warn!(%error, "the plan for one row is given up: the one for any size runs");
-            general
-        }))
-    }
-
-    /// One row of each input: the sample of the card, and `fill` where it has none.
-    fn sample(&self, fill: Fill) -> TractResult<TVec<TValue>> {
-        let specs = self.signature.inputs.iter().zip(&self.signature.dims).enumerate();
-        let row = |(position, (spec, dims)): (usize, (&TensorSpec, &Dims))| {
-            let shape = single_shape(dims);
-            match self.card.sample(position, spec, &shape) {
-                Some(sample) => convert::to_tract(&sample),
-                None => convert::filled(spec.datatype, &shape, fill),
-            }
-        };
-        specs.map(row).collect()
+        sizes::count(&self.signature.dims)
     }
 }
 
@@ -568,13 +502,4 @@ fn check_length(prepared: &Prepared, outputs: &[TValue]) -> TractResult<()> {
     let wanted = prepared.selected.iter().filter_map(|position| outputs.get(*position));
     let bytes = convert::answer_bytes(wanted.map(|output| &**output));
     if bytes > limit { Err(TooLong { bytes, limit }.into()) } else { Ok(()) }
-}
-
-/// The shape of an input whose open dimensions are 1.
-fn single_shape(dims: &Dims) -> TVec<usize> {
-    let size = |dim: &Dim| match dim {
-        Dim::Fixed(size) => *size,
-        Dim::Free(_) => 1,
-    };
-    dims.iter().map(size).collect()
 }

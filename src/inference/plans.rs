@@ -18,10 +18,10 @@ use super::{contained, shortened, without_values};
 /// The niceness of a thread that makes a plan: requests go first.
 const NICE: i32 = 10;
 /// The most plans for sizes of one model.
-const PLANS_MAX: u64 = 8;
+pub(super) const PLANS_MAX: u64 = 8;
 /// What plans for sizes may take together, with the graph that they are made from, in bytes. Of a model with
 /// larger constants there is the general plan alone.
-const BYTES_MAX: u64 = 256 * 1024 * 1024;
+pub(super) const BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// The compiled forms of one model.
 #[derive(Debug)]
@@ -68,6 +68,20 @@ impl Plans {
             single,
             source,
             shapes: Mutex::new(Shapes::new(plans_max)),
+            made: AtomicU64::new(0),
+            footprint,
+            bytes,
+        })
+    }
+
+    /// Compiles the plan for what `model` leaves open, and never a further one.
+    pub(super) fn alone(model: TypedModel, symbols: Vec<Symbol>, bytes: u64) -> TractResult<Self> {
+        let footprint = Footprint::of(&model, &symbols)?;
+        Ok(Self {
+            general: Plan::compile(model)?,
+            single: None,
+            source: None,
+            shapes: Mutex::new(Shapes::new(0)),
             made: AtomicU64::new(0),
             footprint,
             bytes,
@@ -141,15 +155,27 @@ impl Plans {
         Ok(outputs)
     }
 
-    /// Runs the general plan on a trial input.
-    pub(super) fn run_general(
+    /// Runs the general plan, whether these sizes were tried before or not.
+    pub(super) fn run_untried(
         &self,
-        sizes: &Sizes,
+        sizes: &[usize],
         values: TVec<TValue>,
         limit: u64,
     ) -> TractResult<TVec<TValue>> {
-        footprint::within(self.footprint.peak(sizes, 0), limit, "sizes")?;
-        self.general.run(values, self.watch(0, limit))
+        let longest = values.iter().map(|value| longest_text(value)).max().unwrap_or(0);
+        footprint::within(self.footprint.peak(sizes, longest), limit, "sizes")?;
+        self.general.run(values, self.watch(longest, limit))
+    }
+
+    /// What a run takes at least, and the constants.
+    pub(super) fn takes(&self) -> u64 {
+        let ones = vec![1; self.footprint.symbols()];
+        self.footprint.peak(&ones, 0).saturating_add(self.bytes)
+    }
+
+    /// What the constants of one plan take.
+    pub(super) fn constant_bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// What keeps an eye on a run whose longest text is `longest`, where its inputs do not tell all sizes.

@@ -4,8 +4,10 @@
 //! reduced along it), softmaxes, products and orders along it, and levels that are chosen for all numbers at once. Such an answer may differ so little between the rows of a
 //! trial that only other callers' rows show it. Never runs anything; what the graph does not tell is tried.
 
-use tract_onnx::prelude::{DatumType, TractResult, TypedFact, TypedModel, TypedNode};
-use tract_onnx::tract_hir::internal::{Symbol, TDim};
+use std::collections::HashMap;
+
+use tract_onnx::prelude::{DatumType, OutletId, TVec, TractResult, TypedModel, TypedNode};
+use tract_onnx::tract_hir::internal::Symbol;
 use tract_onnx::tract_hir::tract_core::ops::array::{CumSum, Topk};
 use tract_onnx::tract_hir::tract_core::ops::change_axes::InOut;
 use tract_onnx::tract_hir::tract_core::ops::einsum::EinSum;
@@ -16,16 +18,32 @@ use super::onnx::log_softmax_joins;
 /// Operators that choose one scale for all numbers that they get.
 const OF_ALL: &[&str] = &["DynamicQuantizeLinear"];
 
+/// The axes of tensors along which there is one place for each row, or several.
+pub(super) type Growing = HashMap<OutletId, TVec<usize>>;
+
 /// The operator of `model` that mixes the rows of `batch`, in words; `None` where none is known to.
 pub(super) fn mixing(model: &TypedModel, batch: &Symbol) -> TractResult<Option<String>> {
-    for node in model.eval_order()? {
-        let (inputs, _) = model.node_facts(node)?;
-        let node = model.node(node);
-        let for_all = is_for_all(node, batch);
-        for (slot, fact) in inputs.iter().enumerate() {
+    let mut growing = Growing::new();
+    for node in model.nodes() {
+        for (slot, output) in node.outputs.iter().enumerate() {
             // Rows that were laid end to end are a multiple of the batch.
-            let mut axes = (0..fact.rank()).filter(|axis| is_of(fact.shape.get(*axis), batch));
-            if axes.any(|axis| for_all || mixes(node, slot, axis, fact.rank())) {
+            let dims = output.fact.shape.iter().enumerate();
+            let axes = dims.filter(|(_, dim)| dim.symbols().contains(batch)).map(|(axis, _)| axis);
+            growing.insert(OutletId::new(node.id, slot), axes.collect());
+        }
+    }
+    mixing_along(model, &growing)
+}
+
+/// The same of a graph whose dimensions all have sizes.
+pub(super) fn mixing_along(model: &TypedModel, growing: &Growing) -> TractResult<Option<String>> {
+    for node in model.eval_order()? {
+        let node = model.node(node);
+        let for_all = is_for_all(node, growing);
+        for (slot, input) in node.inputs.iter().enumerate() {
+            let rank = model.outlet_fact(*input)?.rank();
+            let mut axes = growing.get(input).into_iter().flatten();
+            if axes.any(|axis| for_all || mixes(node, slot, *axis, rank)) {
                 let (operator, name) = (node.op.name(), &node.name);
                 return Ok(Some(format!(
                     "the operator {operator} (node '{name}') looks at all rows together"
@@ -36,24 +54,38 @@ pub(super) fn mixing(model: &TypedModel, batch: &Symbol) -> TractResult<Option<S
     Ok(None)
 }
 
+/// Where `many`, the graph for some number of rows, is larger than `few`, that for another number; `None` where they are not
+/// the same operators.
+pub(super) fn growing(few: &TypedModel, many: &TypedModel) -> TractResult<Option<Growing>> {
+    let (few_order, many_order) = (few.eval_order()?, many.eval_order()?);
+    if few_order.len() != many_order.len() {
+        return Ok(None);
+    }
+    let mut growing = Growing::new();
+    for (few_node, many_node) in few_order.into_iter().zip(many_order) {
+        let (few_node, many_node) = (few.node(few_node), many.node(many_node));
+        let same = few_node.name == many_node.name && few_node.op.name() == many_node.op.name();
+        if !same || few_node.outputs.len() != many_node.outputs.len() {
+            return Ok(None);
+        }
+        for (slot, (one, other)) in few_node.outputs.iter().zip(&many_node.outputs).enumerate() {
+            if one.fact.rank() != other.fact.rank() {
+                return Ok(None);
+            }
+            let dims = one.fact.shape.iter().zip(other.fact.shape.iter()).enumerate();
+            let axes = dims.filter(|(_, (one, other))| one != other).map(|(axis, _)| axis);
+            growing.insert(OutletId::new(many_node.id, slot), axes.collect());
+        }
+    }
+    Ok(Some(growing))
+}
+
 /// Whether nothing that a node gives grows with the batch. Sizes themselves are no rows.
-fn is_for_all(node: &TypedNode, batch: &Symbol) -> bool {
-    node.outputs.iter().all(|output| {
-        let fact = &output.fact;
-        fact.datum_type != DatumType::TDim && !fact.shape.iter().any(|dim| is_of(Some(dim), batch))
+fn is_for_all(node: &TypedNode, growing: &Growing) -> bool {
+    node.outputs.iter().enumerate().all(|(slot, output)| {
+        let axes = growing.get(&OutletId::new(node.id, slot));
+        output.fact.datum_type != DatumType::TDim && axes.is_none_or(|axes| axes.is_empty())
     })
-}
-
-/// Whether a dimension grows with the batch.
-fn is_of(dim: Option<&TDim>, batch: &Symbol) -> bool {
-    dim.is_some_and(|dim| dim.symbols().contains(batch))
-}
-
-/// The axes of a tensor along which there is one place for each row.
-pub(super) fn axes_of(fact: &TypedFact, batch: &Symbol) -> impl Iterator<Item = usize> {
-    let batch = TDim::Sym(batch.clone());
-    let axes = fact.shape.iter().enumerate().filter(move |(_, dim)| **dim == batch);
-    axes.map(|(axis, _)| axis)
 }
 
 /// Whether a node joins the places along one axis of an input.

@@ -55,10 +55,10 @@ pub enum InputError {
     #[error("inference input '{input}' has shape {found:?}, but the model expects {expected:?}")]
     Shape { input: String, found: Vec<usize>, expected: Vec<i64> },
     #[error(
-        "inference input '{input}' has size {found} in dimension {axis}, but another input has \
-         {expected} there"
+        "inference input '{input}' has size {found} in dimension {axis}, but must have {expected}, as input \
+         '{other}' has"
     )]
-    Disagreement { input: String, axis: usize, found: usize, expected: usize },
+    Disagreement { input: String, axis: usize, found: usize, other: String, expected: usize },
     #[error(
         "inference input '{input}' has no elements but a dimension of {found}, the limit is \
          {EMPTY_DIM_MAX}"
@@ -77,6 +77,15 @@ pub enum InputError {
 }
 
 impl Signature {
+    /// The shape of an input with these dimensions, for clients.
+    pub(super) fn declared(dims: &Dims) -> SmallVec<[i64; 4]> {
+        let dims = dims.iter().map(|dim| match dim {
+            Dim::Fixed(size) => i64::try_from(*size).unwrap_or(i64::MAX),
+            Dim::Free(_) => -1,
+        });
+        dims.collect()
+    }
+
     /// Puts the inputs of a request into the model's order.
     pub(super) fn order_inputs(&self, inputs: Vec<Tensor>) -> Result<Ordered, InputError> {
         let mut slots: SmallVec<[Option<Tensor>; 4]> = self.inputs.iter().map(|_| None).collect();
@@ -93,7 +102,7 @@ impl Signature {
                 Some(slot) => *slot = Some(tensor),
             }
         }
-        let mut sizes: SmallVec<[Option<usize>; 4]> = SmallVec::new();
+        let mut sizes: Seen<'_> = SmallVec::new();
         let mut ordered = Ordered::new();
         for ((spec, dims), slot) in self.inputs.iter().zip(&self.dims).zip(slots) {
             let missing = || InputError::Missing { input: spec.to_string() };
@@ -130,12 +139,15 @@ impl Signature {
 /// Inputs in the order of the model.
 pub(super) type Ordered = SmallVec<[Tensor; 4]>;
 
-/// Checks one input; `sizes` holds what each free dimension was found to be so far.
-fn check(
-    spec: &TensorSpec,
+/// What each free dimension was found to be so far, and in which input.
+type Seen<'a> = SmallVec<[Option<(usize, &'a str)>; 4]>;
+
+/// Checks one input against what was seen of others.
+fn check<'a>(
+    spec: &'a TensorSpec,
     dims: &Dims,
     tensor: &Tensor,
-    sizes: &mut SmallVec<[Option<usize>; 4]>,
+    sizes: &mut Seen<'a>,
 ) -> Result<(), InputError> {
     let input = || spec.name.clone();
     if tensor.datatype() != spec.datatype {
@@ -167,11 +179,13 @@ fn check(
             sizes.resize(number + 1, None);
         }
         match sizes.get_mut(number) {
-            Some(Some(expected)) if *expected != found => {
-                let expected = *expected;
-                return Err(InputError::Disagreement { input: input(), axis, found, expected });
+            Some(Some((expected, other))) if *expected != found => {
+                let (expected, other) = (*expected, (*other).to_owned());
+                let input = input();
+                return Err(InputError::Disagreement { input, axis, found, other, expected });
             }
-            Some(size) => *size = Some(found),
+            // The first that has it is named.
+            Some(size) => *size = size.or(Some((found, &spec.name))),
             None => {}
         }
     }

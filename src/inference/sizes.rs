@@ -14,12 +14,12 @@ use super::convert::{self, Fill};
 use super::local_model::{InferError, failure};
 use super::plans::Plans;
 use super::shapes::Sizes;
-use super::signature::{Dim, InputError, Signature};
+use super::signature::{Dim, Dims, InputError, Signature};
 
 /// The sizes that all dimensions but the batch are given in turn: all up to a usual number of features, then
 /// those of pictures and sequences.
 const ALIKE_UP_TO: usize = 32;
-const ALIKE: [usize; 6] = [64, 128, 224, 256, 384, 512];
+const ALIKE: [usize; 7] = [48, 64, 128, 224, 256, 384, 512];
 /// So many dimensions are also given different sizes, each up to [`DIFFERENT_MAX`].
 const DIFFERENT_DIMS: std::ops::RangeInclusive<usize> = 2..=3;
 const DIFFERENT_MAX: usize = 3;
@@ -50,7 +50,7 @@ pub(super) fn find(plans: &Plans, signature: &Signature, limit: u64) -> Result<W
     let started = Instant::now();
     let mut choosy = false;
     let mut failures = Vec::new();
-    for sizes in candidates(signature) {
+    for sizes in candidates(&signature.dims) {
         for fill in [Fill::Zeros, Fill::Ones] {
             match run(plans, signature, &sizes, fill, limit) {
                 Ok(()) => return Ok(Working { sizes, fill }),
@@ -89,27 +89,39 @@ fn lacks_a_size(failure: &InferError) -> bool {
     matches!(failure, InferError::Model { reason } if reason.contains("Undetermined symbol"))
 }
 
-/// Why the model takes no two rows; `None` where it does, or where no row was found and other sizes than those
-/// that were tried may do.
-pub(super) fn two_rows(plans: &Plans, signature: &Signature, limit: u64) -> Option<InferError> {
-    let batch = batch(signature)?;
+/// What keeps a general plan from being served for all sizes that it leaves open: it takes no two rows, or an operator
+/// needs the number of an open dimension. `None` also where no row was found, and other sizes than those that were
+/// tried may do.
+pub(super) fn shortcoming(plans: &Plans, signature: &Signature, limit: u64) -> Option<String> {
+    let two_rows = |error| format!("two rows fail: {error}");
+    let batch = batch(signature);
+    if batch.is_none() && !are_open(signature) {
+        return None;
+    }
     let Working { mut sizes, fill } = match find(plans, signature, limit) {
         Ok(working) => working,
-        Err(Unseen::Fails | Unseen::Always(_)) if !are_open(signature) => {
-            return run(plans, signature, candidates(signature).first()?, Fill::Zeros, limit).err();
+        Err(Unseen::Always(error)) if lacks_a_size(&error) => return Some(error.to_string()),
+        Err(Unseen::Fails | Unseen::Always(_)) if batch.is_some() && !are_open(signature) => {
+            let first = candidates(&signature.dims).into_iter().next()?;
+            return run(plans, signature, &first, Fill::Zeros, limit).err().map(two_rows);
         }
         Err(_) => return None,
     };
-    *sizes.get_mut(batch)? = 2;
+    *sizes.get_mut(batch?)? = 2;
     match run(plans, signature, &sizes, fill, limit) {
         Ok(()) | Err(InferError::Input(InputError::Value { .. })) => None,
-        Err(error) => Some(error),
+        Err(error) => Some(two_rows(error)),
     }
 }
 
 /// The number of the dimension that the first input begins with, where it is open.
 fn batch(signature: &Signature) -> Option<usize> {
-    match signature.dims.first()?.first()? {
+    batch_in(&signature.dims)
+}
+
+/// The number of the dimension that the first of the inputs begins with, where it is open.
+pub(super) fn batch_in(dims: &[Dims]) -> Option<usize> {
+    match dims.first()?.first()? {
         Dim::Free(number) => Some(*number),
         Dim::Fixed(_) => None,
     }
@@ -122,8 +134,18 @@ fn run(
     fill: Fill,
     limit: u64,
 ) -> Result<(), InferError> {
+    answers(signature, sizes, fill, |values| plans.run_untried(sizes, values, limit))
+}
+
+/// Whether `run` gives what `signature` says for a made-up request.
+pub(super) fn answers(
+    signature: &Signature,
+    sizes: &Sizes,
+    fill: Fill,
+    run: impl FnOnce(TVec<TValue>) -> TractResult<TVec<TValue>>,
+) -> Result<(), InferError> {
     let run = || {
-        let outputs = plans.run_general(sizes, inputs(signature, sizes, fill)?, limit)?;
+        let outputs = run(inputs(signature, sizes, fill)?)?;
         // What shapes decide may still have no number there.
         let mut outputs = signature.outputs.iter().zip(&outputs);
         outputs.try_for_each(|(spec, output)| convert::from_tract(spec, output).map(drop))
@@ -154,14 +176,19 @@ pub(super) fn are_open(signature: &Signature) -> bool {
     dims.any(|dim| matches!(dim, Dim::Free(number) if Some(*number) != batch))
 }
 
+/// How many dimensions are open.
+pub(super) fn count(dims: &[Dims]) -> usize {
+    let number = |dim: &Dim| match dim {
+        Dim::Fixed(_) => 0,
+        Dim::Free(number) => number + 1,
+    };
+    dims.iter().flatten().map(number).max().unwrap_or(0)
+}
+
 /// Sizes of the open dimensions, by their numbers, beginning with 1 in each. The batch stays 1.
-fn candidates(signature: &Signature) -> Vec<Sizes> {
-    let dims = signature.dims.iter().flatten().filter_map(|dim| match dim {
-        Dim::Free(number) => Some(number + 1),
-        Dim::Fixed(_) => None,
-    });
-    let count = dims.max().unwrap_or(0);
-    let batch = batch(signature);
+pub(super) fn candidates(dims: &[Dims]) -> Vec<Sizes> {
+    let batch = batch_in(dims);
+    let count = count(dims);
     let others: Vec<usize> = (0..count).filter(|number| Some(*number) != batch).collect();
     let with = |size_of: &dyn Fn(usize) -> usize| {
         let mut sizes = Sizes::from_elem(1, count);
@@ -196,13 +223,8 @@ mod tests {
 
     use super::*;
 
-    fn signature(dims: &[&[Dim]]) -> Signature {
-        Signature {
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-            columns: Default::default(),
-            dims: dims.iter().map(|dims| dims.iter().copied().collect()).collect(),
-        }
+    fn inputs(dims: &[&[Dim]]) -> Vec<Dims> {
+        dims.iter().map(|dims| dims.iter().copied().collect()).collect()
     }
 
     #[test]
@@ -224,18 +246,18 @@ mod tests {
     #[test]
     fn all_dimensions_but_the_batch_are_given_sizes_alike_and_different_ones() {
         let (batch, one, two) = (Dim::Free(0), Dim::Free(1), Dim::Free(2));
-        let fixed = candidates(&signature(&[&[Dim::Fixed(3)]]));
+        let fixed = candidates(&inputs(&[&[Dim::Fixed(3)]]));
         assert_eq!(fixed, [Sizes::new()]);
-        assert_eq!(candidates(&signature(&[&[batch, Dim::Fixed(4)]])), [Sizes::from_elem(1, 1)]);
-        let sequence = candidates(&signature(&[&[batch, one]]));
+        assert_eq!(candidates(&inputs(&[&[batch, Dim::Fixed(4)]])), [Sizes::from_elem(1, 1)]);
+        let sequence = candidates(&inputs(&[&[batch, one]]));
         assert_eq!(sequence.len(), ALIKE_UP_TO + ALIKE.len());
         assert!(sequence.iter().all(|sizes| sizes[0] == 1));
-        let two = candidates(&signature(&[&[batch, one], &[batch, two]]));
+        let two = candidates(&inputs(&[&[batch, one], &[batch, two]]));
         assert_eq!(two.len(), ALIKE_UP_TO + ALIKE.len() + 6);
         let different: Sizes = smallvec![1, 2, 3];
         assert!(two.contains(&different));
         // Where no input begins with an open dimension, there is no batch.
-        let open = candidates(&signature(&[&[Dim::Fixed(1), Dim::Free(0)]]));
+        let open = candidates(&inputs(&[&[Dim::Fixed(1), Dim::Free(0)]]));
         assert_eq!(open.last(), Some(&Sizes::from_elem(512, 1)));
     }
 }

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 
 mod bounds;
+mod by_size;
 mod constants;
 mod lengths;
 mod operators;
@@ -250,7 +251,8 @@ fn several_inputs_are_matched_by_name_and_share_their_batch_size() {
     }
     let error =
         model.infer(vec![x, fp32("bias", &[1, 2], &[0.0; 2])], &[]).expect_err("2 is not 1");
-    let message = "inference input 'bias' has size 1 in dimension 0, but another input has 2 there";
+    let message =
+        "inference input 'bias' has size 1 in dimension 0, but must have 2, as input 'x' has";
     assert_eq!(error.to_string(), message);
 }
 

@@ -30,19 +30,21 @@ const FACTORS: [[f32; REQUESTS]; 4] =
     [[1.0, 1e3, 1e6], [1.0, 30.0, 1e3], [1.0, 3.0, 10.0], [1.0; REQUESTS]];
 /// One row in which numbers are missing.
 const MISSING: [f32; REQUESTS] = [1.0, f32::NAN, 1.0];
-/// No further rows are tried after that.
-const TIME_MAX: Duration = Duration::from_mins(2);
 /// How far the places of one row may lie apart, relative to the largest: sums in another order, and a level of
 /// quantisation.
 const APART_MAX: f64 = 2e-2;
 /// Rows whose numbers are smaller count as if the largest were that.
 const LARGEST_MIN: f64 = 1e-3;
 
-/// Runs some rows alone and together. `path` is the model's, for the log.
+/// Runs some rows alone and together, for so long. `path` is the model's, for the log.
 ///
 /// # Errors
 /// Says what depends on other rows, or what cannot be tried.
-pub(super) fn rows_are_independent(model: &LocalModel, path: &Path) -> Result<(), String> {
+pub(super) fn rows_are_independent(
+    model: &LocalModel,
+    path: &Path,
+    time: Duration,
+) -> Result<(), String> {
     let fails = |error| format!("a trial row fails: {error}");
     // A model that divides by an integer fails on the first kind of rows.
     let (least, requests, alone) = match trial_rows(model, ordinary(0))? {
@@ -55,8 +57,8 @@ pub(super) fn rows_are_independent(model: &LocalModel, path: &Path) -> Result<()
     let alone = alone.map_err(fails)?;
     let together = model.run_together(&requests).map_err(fails)?;
     compare(&alone, &together, |alone, together| alike(alone.data(), together.data()))?;
-    let until = Instant::now() + TIME_MAX;
-    let trial = Trial { model, path, least, taps: Taps::new(model), until };
+    let until = Instant::now() + time;
+    let trial = Trial { model, path, least, taps: Taps::new(model), time, until };
     trial.integers()?;
     trial.floats()
 }
@@ -83,6 +85,7 @@ struct Trial<'a> {
     /// What integers are at least where they are small.
     least: u64,
     taps: Option<Taps>,
+    time: Duration,
     until: Instant,
 }
 
@@ -173,7 +176,7 @@ impl Trial<'_> {
     ) -> Result<Option<usize>, String> {
         for (number, rows) in rows.into_iter().enumerate() {
             if Instant::now() > self.until {
-                return Err(format!("trying it takes longer than {TIME_MAX:?}"));
+                return Err(format!("trying it takes longer than {:?}", self.time));
             }
             if compare(rows)? {
                 return Ok(Some(number));
@@ -189,7 +192,7 @@ impl Trial<'_> {
         let Ok(together) = self.model.run_together(&requests) else { return Ok(false) };
         compare(&alone, &together, roughly)?;
         // What values decide is not bounded there.
-        if let Some(taps) = self.taps.as_ref().filter(|_| !self.model.compiled().is_open())
+        if let Some(taps) = self.taps.as_ref().filter(|_| !self.model.form().is_open())
             && !taps.compare(self.model, rows)?
         {
             let path = self.path.display();

@@ -96,8 +96,9 @@ definitions! {
     counter "pointsman_batches_total", ["model", "version", "reason"], "Batches: full, or delay (the oldest request had waited long enough).";
     counter "pointsman_batches_taken_apart_total", ["model", "version"], "Batches that failed and were run again one by one.";
     gauge "pointsman_model_memory_bytes", ["model", "version"], "An estimate of what a loaded model takes: the tables of its trees once, its constants once for each of its plans; 0 once unloaded.";
-    gauge "pointsman_model_plans", ["model", "version"], "Compiled plans of a loaded model: the general one, one for single rows, some for frequent sizes.";
-    counter "pointsman_model_plans_made_total", ["model", "version"], "Plans made for frequent sizes while the gateway ran.";
+    gauge "pointsman_model_plans", ["model", "version"], "Compiled plans of a loaded model: the general one, one for single rows, some for frequent sizes; or those for certain sizes.";
+    counter "pointsman_model_plans_made_total", ["model", "version"], "Plans made for frequent sizes, or for those that were asked for, while the gateway ran.";
+    counter "pointsman_model_plan_waits_total", ["model", "version"], "Requests that waited for a plan for their sizes, of a model without one for any size.";
     counter "pointsman_model_panics_total", ["model", "version"], "Runs of a model that panicked since it was loaded; each failed its requests.";
     counter "pointsman_executor_panics_total", [], "Panics of executor threads outside of models; each failed one request.";
     gauge "pointsman_codec_queued", [], "Long bodies that wait to be inflated, or read and written anew, off the workers.";

@@ -61,6 +61,27 @@ RESIDUAL = """residual (float[batch, 3, 16, 16] x) => (float[batch, 5] y) {
     y = Gemm<transB = 1>(j, w4, b4)
 }"""
 
+# `interpolate` to a size: that of the batch is computed.
+INTERPOLATED = """interpolated (float[batch, 2, 5, 4] x) => (float[batch, 3, 7, 9] y) {
+    shape = Shape(x)
+    front = Slice(shape, zero, two, zero)
+    sizes = Concat<axis = 0>(front, size)
+    a = Resize<mode = "linear", coordinate_transformation_mode = "half_pixel">(x, "", "", sizes)
+    b = Conv<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>(a, w0, b0)
+    y = Relu(b)
+}"""
+
+# `interpolate` to twice the size, whatever it is.
+DOUBLED = """doubled (float[batch, 2, high, wide] x) => (float[batch, 2, higher, wider] y) {
+    a = Conv<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>(x, w0, b0)
+    shape = Shape(a)
+    front = Slice(shape, zero, two, zero)
+    back = Slice(shape, two, four, zero)
+    twice = Mul(back, two)
+    sizes = Concat<axis = 0>(front, twice)
+    y = Resize<mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor">(a, "", "", sizes)
+}"""
+
 MOBILE = """mobile (float[batch, 3, 16, 16] x) => (float[batch, 4] y) {
     zero = Constant<value = float {0}>()
     six = Constant<value = float {6}>()
@@ -313,6 +334,16 @@ NETS = {
         SQUEEZED,
         {"one": I64(1), "six": I64(6), "two": F32(2)},
         floats(None, 8),
+    ),
+    "interpolated": (
+        INTERPOLATED,
+        {"zero": I64([0]), "two": I64([2]), "size": I64([7, 9]), "w0": (3, 2, 3, 3), "b0": (3,)},
+        floats(2, 5, 4),
+    ),
+    "doubled": (
+        DOUBLED,
+        {"zero": I64([0]), "two": I64([2]), "four": I64([4]), "w0": (2, 2, 3, 3), "b0": (2,)},
+        floats(2, None, None),
     ),
     "slices": (
         SLICES,

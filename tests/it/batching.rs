@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::onnx::layers;
+use crate::support::onnx::{layers, pictures};
 use crate::support::{Client, Gateway, client, eventually};
 
 const INFER: &str = "/v2/models/net/infer";
@@ -122,4 +122,46 @@ fn a_queue_has_an_end() {
     let statuses: Vec<u16> = clients.iter_mut().map(|client| client.reply().status).collect();
     let count = |wanted: u16| statuses.iter().filter(|status| **status == wanted).count();
     assert_eq!((count(200), count(503)), (64, 16), "{statuses:?}");
+}
+
+/// So many pictures whose points all have the number of the picture, and how large they become.
+fn numbered(rows: usize, first: usize) -> (String, Vec<f64>) {
+    let points = |count: usize| (0..rows * count).map(move |at| (first + at / count) as f64);
+    let data: Vec<f64> = points(6).collect();
+    let input = json!({ "name": "x", "shape": [rows, 1, 2, 3], "datatype": "FP32", "data": data });
+    (json!({ "inputs": [input] }).to_string(), points(24).collect())
+}
+
+#[test]
+fn a_model_with_plans_for_certain_sizes_takes_all_of_them_together_too() {
+    for batch in ["", "batch = { max_size = 16, max_delay = \"5ms\" }\n"] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("net.onnx"), pictures()).unwrap();
+        let config = format!("[models.net.versions.v1]\nonnx = \"net.onnx\"\n{batch}");
+        let gateway = Gateway::start_in(dir, &config);
+        let metadata = gateway.request("GET /v2/models/net HTTP/1.1\r\nhost: a\r\n\r\n").json();
+        assert_eq!(metadata["outputs"][0]["shape"], json!([-1, 1, 4, 6]));
+        std::thread::scope(|scope| {
+            for caller in 0..4 {
+                let gateway = &gateway;
+                scope.spawn(move || {
+                    for rows in [1, 2, 3, 8, 5, 33, 100] {
+                        let (body, expected) = numbered(rows, caller * 1000);
+                        let reply = gateway.post(INFER, &body);
+                        assert_eq!(reply.status, 200, "{rows}: {}", reply.text());
+                        let answer = reply.json();
+                        let found = answer["outputs"][0]["data"].as_array().unwrap();
+                        let found: Vec<f64> = found.iter().filter_map(Value::as_f64).collect();
+                        assert_eq!(found, expected, "{rows} rows of caller {caller}");
+                    }
+                });
+            }
+        });
+        let labels = "{model=\"net\",version=\"v1\"}";
+        let plans = gateway.metric(&format!("pointsman_model_plans{labels}"));
+        let made = gateway.metric(&format!("pointsman_model_plans_made_total{labels}"));
+        let waits = gateway.metric(&format!("pointsman_model_plan_waits_total{labels}"));
+        assert!(plans <= 8.0 && made >= 1.0 && made <= waits, "{plans} plans, {made} of {waits}");
+        assert_eq!(gateway.metric("pointsman_executor_panics_total").to_bits(), 0f64.to_bits());
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! Owns casts between texts and numbers, and those to integers
 //! (<https://onnx.ai/onnx/operators/onnx__Cast.html>). tract makes symbolic dimensions of everything that is
-//! cast to INT64, by way of 32 bits; here a number stays one, and only what is symbolic already stays so.
+//! cast to INT64, by way of 32 bits; here a number stays one, and only what is symbolic already stays so, also where
+//! exporters compute sizes in INT32.
 //! Where the specification says "undefined", onnxruntime on x86-64 is followed: a number that a 64-bit or
 //! 32-bit integer cannot hold, NaN among them, becomes its least value, of unsigned ones 0 or the middle, and narrower
 //! ones are cut off. Texts
@@ -71,9 +72,10 @@ impl Wiring for CastLike {
 }
 
 impl Cast {
-    /// What the elements become: symbolic ones stay what they are where that is an integer.
+    /// What the elements become: symbolic ones stay what they are where that is an integer that sizes are kept in.
     fn result(&self, from: DatumType) -> DatumType {
-        if from == DatumType::TDim && self.to == DatumType::I64 { from } else { self.to }
+        let of_sizes = matches!(self.to, DatumType::I64 | DatumType::I32);
+        if from == DatumType::TDim && of_sizes { from } else { self.to }
     }
 
     /// Whether tract's own operator does the same.

@@ -5,9 +5,9 @@
 
 use half::f16;
 use tract_onnx::prelude::{
-    Datum, DatumType, IntoTensor as _, TValue, TVec, Tensor, TractResult, tensor0, tvec,
+    Datum, DatumType, IntoTensor as _, TValue, TVec, Tensor, TractResult, tensor0, tensor1, tvec,
 };
-use tract_onnx::tract_hir::internal::{IntoTValue as _, TDim, bail};
+use tract_onnx::tract_hir::internal::{DimLike as _, IntoTValue as _, TDim, bail};
 use tract_onnx::tract_hir::tract_core::broadcast::multi_broadcast;
 
 use super::reduce_extreme::exceeds;
@@ -26,10 +26,17 @@ impl<const LARGEST: bool> Operator for Extreme<LARGEST> {
 
     fn forms(&self, inputs: &[Form]) -> TractResult<TVec<Form>> {
         let Some(first) = inputs.first() else { bail!("{} takes an input", Self::NAME) };
-        let datum_type = first.datum_type;
-        if let Some(other) = inputs.iter().find(|input| input.datum_type != datum_type) {
-            let other = other.datum_type;
-            bail!("{} takes tensors of one type, not {datum_type:?} and {other:?}", Self::NAME);
+        let mut datum_type = first.datum_type;
+        for other in inputs.iter().map(|input| input.datum_type) {
+            datum_type = match (datum_type, other) {
+                (one, other) if one == other => one,
+                // What follows from sizes is compared with integers.
+                (DatumType::TDim, DatumType::I64 | DatumType::I32)
+                | (DatumType::I64 | DatumType::I32, DatumType::TDim) => DatumType::TDim,
+                (one, other) => {
+                    bail!("{} takes tensors of one type, not {one:?} and {other:?}", Self::NAME)
+                }
+            };
         }
         let shapes: Vec<_> = inputs.iter().map(|input| &input.shape).collect();
         Ok(tvec!(Form { datum_type, shape: multi_broadcast(&shapes)? }))
@@ -40,7 +47,12 @@ impl<const LARGEST: bool> Operator for Extreme<LARGEST> {
         let Some(first) = inputs.next() else { bail!("{} takes an input", Self::NAME) };
         let mut best = first.into_tensor();
         for other in inputs {
-            best = extreme::<LARGEST>(best, &other)?;
+            let of_sizes = [best.datum_type(), other.datum_type()].contains(&DatumType::TDim);
+            best = if of_sizes {
+                of_dims::<LARGEST>(&best, &other)
+            } else {
+                extreme::<LARGEST>(best, &other)
+            }?;
         }
         Ok(tvec!(best.into_tvalue()))
     }
@@ -115,14 +127,20 @@ fn extreme<const LARGEST: bool>(a: Tensor, b: &Tensor) -> TractResult<Tensor> {
         DatumType::U32 => extreme_of::<u32, LARGEST>(a, b),
         DatumType::U16 => extreme_of::<u16, LARGEST>(a, b),
         DatumType::U8 => extreme_of::<u8, LARGEST>(a, b),
-        // What tract computes shapes in.
-        DatumType::TDim => {
-            let a = a.cast_to::<i64>()?.into_owned();
-            let output = extreme_of::<i64, LARGEST>(a, &*b.cast_to::<i64>()?)?;
-            Ok(output.cast_to::<TDim>()?.into_owned())
-        }
+        DatumType::TDim => of_dims::<LARGEST>(&a, b),
         other => bail!("numbers are compared, not {other:?}"),
     }
+}
+
+/// The same of what tract computes shapes in, which may have no number yet.
+fn of_dims<const LARGEST: bool>(a: &Tensor, b: &Tensor) -> TractResult<Tensor> {
+    let shape = multi_broadcast(&[a.shape(), b.shape()])?;
+    let a = a.cast_to::<TDim>()?.broadcast_to_shape(&shape)?;
+    let b = b.cast_to::<TDim>()?.broadcast_to_shape(&shape)?;
+    let (a, b) = (a.try_as_plain_ram()?, b.try_as_plain_ram()?);
+    let pairs = a.as_slice::<TDim>()?.iter().cloned().zip(b.as_slice::<TDim>()?.iter().cloned());
+    let best: Vec<TDim> = pairs.map(|(a, b)| if LARGEST { a.maxi(b) } else { a.mini(b) }).collect();
+    tensor1(&best).into_shape(&shape)
 }
 
 fn extreme_of<T: Datum + Copy + PartialOrd, const LARGEST: bool>(
@@ -153,7 +171,7 @@ fn extreme_of<T: Datum + Copy + PartialOrd, const LARGEST: bool>(
 
 #[cfg(test)]
 mod tests {
-    use tract_onnx::prelude::tensor1;
+    use tract_onnx::tract_hir::internal::{SymbolScope, SymbolValues};
 
     use super::*;
 
@@ -183,6 +201,24 @@ mod tests {
         assert_eq!(plain.as_slice::<i64>().unwrap(), [1, 3, 9, 5, 5, 9]);
         let truth = || tensor1(&[true]).into_tvalue();
         assert!(Extreme::<true>.run(tvec!(truth(), truth())).is_err());
+    }
+
+    #[test]
+    fn sizes_without_a_number_are_compared_with_integers() {
+        let scope = SymbolScope::default();
+        let rows = TDim::from(scope.sym("N"));
+        let sizes = || tensor1(&[rows.clone(), TDim::from(7)]).into_tvalue();
+        let integers = || tensor1(&[1_i64, 5]).into_tvalue();
+        for inputs in [tvec!(sizes(), integers()), tvec!(integers(), sizes())] {
+            let output = Extreme::<true>.run(inputs).unwrap().remove(0);
+            let plain = output.try_as_plain_ram().unwrap();
+            let [first, second] = plain.as_slice::<TDim>().unwrap() else { panic!("two") };
+            assert_eq!(*second, TDim::from(7));
+            for (size, largest) in [(0, 1), (1, 1), (9, 9)] {
+                let sizes = SymbolValues::default().with(&scope.sym("N"), size);
+                assert_eq!(first.eval_to_i64(&sizes).unwrap(), largest);
+            }
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ fn int64(name: &str, shape: &[usize], values: &[i64]) -> Tensor {
     Tensor::new(name, shape, TensorData::Int64(values.to_vec())).expect("agrees")
 }
 
-fn load_within(bytes: &[u8], run_bytes: u64) -> LocalModel {
+pub(super) fn load_within(bytes: &[u8], run_bytes: u64) -> LocalModel {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("model.onnx");
     std::fs::write(&path, bytes).expect("written");

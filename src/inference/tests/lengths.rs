@@ -31,7 +31,7 @@ fn a_bound_that_comes_with_a_request_holds_for_rows_of_any_number_and_length() {
     let graph = graph.node_with("Concat", &["part", "x"], "both", vec![int("axis", 1)]);
     let graph = graph.output("both", FLOAT, &["N", "B"]).output("shape", FLOAT, &["2"]);
     let model = load_bytes(&graph.encode()).expect("it loads");
-    assert_eq!(model.one_row(), None);
+    assert_eq!(model.bound(), None);
     // Often enough that plans are made for the sizes, and then some.
     for round in 0..60 {
         for (rows, length) in [(1_usize, 1_usize), (1, 6), (3, 6), (2, 3)] {

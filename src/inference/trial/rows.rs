@@ -3,7 +3,6 @@
 //! Owns how large their numbers are, and that they are the same each time. Never runs anything.
 
 use crate::inference::local_model::{LocalModel, Prepared};
-use crate::inference::signature::Dim;
 use crate::protocol::tensor::{Datatype, Shape, Tensor, TensorData};
 
 /// How many requests of one row are run together.
@@ -79,11 +78,7 @@ fn row(model: &LocalModel, size: Size, random: &mut fastrand::Rng) -> Result<Vec
     let signature = model.signature();
     let specs = signature.inputs.iter().zip(&signature.dims).enumerate();
     let inputs = specs.map(|(input, (spec, dims))| {
-        let places = |dim: &Dim| match dim {
-            Dim::Fixed(size) => *size,
-            Dim::Free(_) => 1,
-        };
-        let shape: Shape = dims.iter().map(places).collect();
+        let shape: Shape = model.ordinary_shape(dims).into_iter().collect();
         let count = shape.iter().product();
         let data = data(spec.datatype, count, size.factor(input), size.from(input), random)
             .ok_or_else(|| format!("there is no trial row for the datatype {}", spec.datatype))?;

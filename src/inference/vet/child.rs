@@ -41,7 +41,8 @@ pub fn vet_here(assignment: &Assignment, out: &mut dyn Write) -> io::Result<()> 
     confine(&assignment.limits, before.mapped)?;
     let spec = OnnxSpec::new(&assignment.path);
     let model = LocalModel::read(&spec, &assignment.load)
-        .and_then(|file| file.load(&spec, assignment.card.as_ref(), None));
+        .and_then(|file| file.load(&spec, assignment.card.as_ref(), None))
+        .inspect(LocalModel::explore);
     let report = match model {
         Ok(model) => Report::Fit(verdict(&model, before, descriptors)),
         Err(error) => Report::Refused(error.to_string()),

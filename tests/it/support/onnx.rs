@@ -124,6 +124,20 @@ pub(crate) fn layers(width: usize, layers: usize) -> Vec<u8> {
     graph.output(&name(layers), FLOAT, &["N", &width.to_string()]).encode()
 }
 
+/// Pictures of 2 lines of 3 points that become twice as large, as PyTorch writes `interpolate` to a size: how many there are
+/// is computed, of which no plan for any number can be made.
+pub(crate) fn pictures() -> Vec<u8> {
+    let graph = Graph::default().input("x", FLOAT, &["N", "1", "2", "3"]);
+    let graph = graph.ints("zero", &[1], &[0]).ints("two", &[1], &[2]).ints("size", &[2], &[4, 6]);
+    graph
+        .node("Shape", &["x"], "shape")
+        .node("Slice", &["shape", "zero", "two", "zero"], "front")
+        .node_with("Concat", &["front", "size"], "sizes", vec![int("axis", 0)])
+        .node("Resize", &["x", "", "", "sizes"], "y")
+        .output("y", FLOAT, &["N", "1", "4", "6"])
+        .encode()
+}
+
 fn value(name: &str, element: i32, dims: &[&str]) -> ValueInfoProto {
     let dim = |dim: &&str| {
         let value = match dim.parse::<i64>() {
