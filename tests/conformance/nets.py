@@ -269,6 +269,29 @@ SQUEEZED = """squeezed (float[batch, length, 8] x) => (float[batch, length, 8] y
     y = Add(turned, other)
 }"""
 
+# What all places of a sequence have in common, in front of a product, and a query that is the same for all rows.
+EXPANDED = """expanded (float[batch, time, 4] x) => (float[batch, 3, 4] y, float[batch, 5] z) {
+    s = ReduceSum<keepdims = 1>(x, one)
+    shape = Shape(x)
+    e = Expand(s, shape)
+    m = MatMul(e, w0)
+    z = ReduceSum<keepdims = 0>(m, one)
+    rows = Slice(shape, zero, one)
+    sizes = Concat<axis = 0>(rows, three_four)
+    q = Expand(query, sizes)
+    k = MatMul(x, w1)
+    kt = Transpose<perm = [0, 2, 1]>(k)
+    scores = MatMul(q, kt)
+    p = Softmax<axis = -1>(scores)
+    y = MatMul(p, e)
+}"""
+
+# Equations as they were written, with dots in some operands.
+DOTTED = """dotted (float[batch, time, 2, 4] x) => (float[batch, time, 2, 5] y, float[batch, time, 2, 2] z) {
+    y = Einsum<equation = "...f,fk->...k">(x, w0)
+    z = Einsum<equation = "b...if,b...jf->b...ij">(x, x)
+}"""
+
 NETS = {
     "residual": (
         RESIDUAL,
@@ -344,6 +367,16 @@ NETS = {
         DOUBLED,
         {"zero": I64([0]), "two": I64([2]), "four": I64([4]), "w0": (2, 2, 3, 3), "b0": (2,)},
         floats(2, None, None),
+    ),
+    "expanded": (
+        EXPANDED,
+        {"zero": I64([0]), "one": I64([1]), "three_four": I64([3, 4]), "w0": (4, 5), "w1": (4, 4), "query": (1, 3, 4)},
+        floats(None, 4),
+    ),
+    "dotted": (
+        DOTTED,
+        {"w0": (4, 5)},
+        floats(None, 2, 4),
     ),
     "slices": (
         SLICES,

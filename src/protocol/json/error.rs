@@ -98,8 +98,8 @@ pub enum DecodeErrorKind {
     /// A shape has more than [`SHAPE_RANK_MAX`] dimensions.
     #[error("a shape has at most {SHAPE_RANK_MAX} dimensions")]
     TooManyDimensions,
-    /// There are more tensors than [`TENSORS_MAX`].
-    #[error("there are more than {TENSORS_MAX} tensors")]
+    /// There are more tensors, or more requested outputs, than [`TENSORS_MAX`].
+    #[error("there are more than {TENSORS_MAX} tensors or requested outputs")]
     TooManyTensors,
     /// Shape and data disagree.
     #[error(transparent)]

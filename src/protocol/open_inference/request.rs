@@ -226,6 +226,9 @@ fn read_outputs<'a>(reader: &mut Reader<'a>) -> Result<Vec<RequestedOutput<'a>>,
     let mut outputs = Vec::new();
     reader.array(|reader| {
         let start = reader.offset();
+        if outputs.len() == TENSORS_MAX {
+            return Err(DecodeError::new(start, DecodeErrorKind::TooManyTensors));
+        }
         let (mut name, mut parameters) = (None, None);
         reader.object(|reader, key| match key {
             "name" => once("name", reader, &mut name, |reader| reader.string()),

@@ -68,6 +68,10 @@ fn a_request_has_so_many_tensors_and_no_more() {
     let refused = body(TENSORS_MAX + 1);
     let error = decode_infer_request(refused.as_bytes()).expect_err("one too many");
     assert_eq!(error.kind(), &DecodeErrorKind::TooManyTensors);
+    let outputs = vec![r#"{"name":"y"}"#; TENSORS_MAX + 1].join(",");
+    let refused = format!("{{\"inputs\":[],\"outputs\":[{outputs}]}}");
+    let error = decode_infer_request(refused.as_bytes()).expect_err("one too many");
+    assert_eq!(error.kind(), &DecodeErrorKind::TooManyTensors);
 }
 
 /// Bodies as Triton 2.51.0 sent them.
