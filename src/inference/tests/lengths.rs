@@ -307,7 +307,7 @@ fn copies_are_kept_in_front_of_a_product() {
     };
     let expect = |graph: Graph, dims: &[&str], shape: &[usize], values: &[f32]| {
         let model = load_bytes(&graph.output("y", FLOAT, dims).encode()).expect("it loads");
-        assert_eq!(model.one_row(), None);
+        assert_eq!(model.bound(), None);
         // Often enough that plans are made for the sizes.
         for _ in 0..40 {
             let found = model.infer(vec![x()], &[]).expect("answers");
