@@ -62,7 +62,9 @@ pub(super) fn find(plans: &Plans, signature: &Signature, limit: u64) -> Result<W
             break;
         }
     }
-    Err(if choosy { Unseen::Choosy } else { unseen(failures) })
+    // An image may be too small at one size, and a number be missing at all others.
+    let lacking = failures.iter().any(lacks_a_size);
+    Err(if choosy && !lacking { Unseen::Choosy } else { unseen(failures) })
 }
 
 /// What the failures at several sizes, and no others, mean. One size tells nothing, and neither do panics, which are

@@ -25,7 +25,8 @@ impl LocalModel {
     /// are 1. Of those that fail at every size that is tried too, some take one size only, which nobody declared; but
     /// not those that fail in the same words at all of them, nor those that ask for the number of an open dimension.
     pub(super) fn try_sizes(&self, error: InferError) -> Result<(), InferError> {
-        if matches!(error, InferError::Input(InputError::Value { .. })) {
+        let declined = matches!(error, InferError::Input(InputError::Value { .. }));
+        if declined && !sizes::are_open(&self.signature) {
             return Ok(());
         }
         let plans = match &self.form {
