@@ -26,6 +26,10 @@ use self::dense::Dense;
 use self::kernel::Panels;
 use super::onnx;
 
+/// The most numbers of weights. Of more than that, what takes the time is that they come from memory, and they would
+/// have to be laid out when the model is loaded.
+const WEIGHTS_MAX: usize = 4 * 1024 * 1024;
+
 /// Puts ours into the place of what they can do, in a graph that is not optimised yet.
 pub(super) fn lower(model: &mut TypedModel) -> TractResult<()> {
     let Some(lanes) = kernel::lanes() else { return Ok(()) };
@@ -180,10 +184,15 @@ fn is_enough(outputs: usize, lanes: usize) -> bool {
     outputs * 2 >= lanes
 }
 
-/// The single-precision numbers that an outlet always has.
+/// The single-precision numbers that an outlet always has, where they are not too many.
 fn numbers(model: &TypedModel, outlet: OutletId) -> TractResult<Option<Arc<Tensor>>> {
     let constant = model.outlet_fact(outlet)?.konst.clone();
-    Ok(constant.filter(|numbers| numbers.is_plain_ram() && numbers.datum_type() == DatumType::F32))
+    let taken = |numbers: &Arc<Tensor>| {
+        numbers.is_plain_ram()
+            && numbers.datum_type() == DatumType::F32
+            && numbers.len() <= WEIGHTS_MAX
+    };
+    Ok(constant.filter(taken))
 }
 
 /// The node that alone takes what `node` makes.

@@ -87,7 +87,7 @@ fn unseen(mut failures: Vec<InferError>) -> Unseen {
 
 /// Whether an operator asks for the number of a dimension that is open, as tract says it. No size gives the
 /// general plan one.
-fn lacks_a_size(failure: &InferError) -> bool {
+pub(super) fn lacks_a_size(failure: &InferError) -> bool {
     matches!(failure, InferError::Model { reason } if reason.contains("Undetermined symbol"))
 }
 

@@ -108,6 +108,8 @@ impl Maker {
     fn working(&self) -> Result<(Sizes, Fill, Tried), String> {
         let started = Instant::now();
         let mut choosy = None;
+        // A number that no size gives the plan.
+        let mut lacking = None;
         let (mut failure, mut times) = (String::new(), 0);
         let mut last: Option<Tried> = None;
         for sizes in sizes::candidates(&self.dims) {
@@ -139,10 +141,18 @@ impl Maker {
                     Err(InferError::Input(InputError::Value { .. })) => {
                         choosy.get_or_insert_with(|| (sizes.clone(), fill));
                     }
-                    Err(error) => failure = error.to_string(),
+                    Err(error) => {
+                        failure = error.to_string();
+                        if sizes::lacks_a_size(&error) {
+                            lacking = Some(failure.clone());
+                        }
+                    }
                 }
             }
             last = Some(tried);
+        }
+        if let Some(failure) = lacking {
+            return Err(failure);
         }
         let Some((sizes, fill)) = choosy else { return Err(failure) };
         let tried = self.tried(self.key(&sizes))?;
