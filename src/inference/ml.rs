@@ -48,7 +48,7 @@ pub(super) use self::attributes::Attributes;
 use self::binarizer::Binarizer;
 use self::category_mapper::CategoryMapper;
 pub(super) use self::dict_vectorizer::DictVectorizer;
-pub(super) use self::exponential::{exponentials, logistics};
+pub(super) use self::exponential::{each, exponentials, logistics, pairs, polynomial};
 use self::feature_vectorizer::FeatureVectorizer;
 use self::imputer::Imputer;
 use self::label_encoder::LabelEncoder;

@@ -25,7 +25,7 @@ use tract_onnx::tract_hir::tract_core::ops::change_axes::wire_with_rank_broadcas
 use tract_onnx::tract_hir::tract_core::ops::element_wise::{ElementWiseMiniOp, ElementWiseOp};
 use tract_onnx::tract_hir::tract_core::ops::{math, nn};
 
-use self::functions::{between, lanes};
+use self::functions::{between, wide};
 use super::wiring::{self, Built, Wiring, built, node, only};
 use crate::inference::ml::logistics;
 
@@ -361,15 +361,15 @@ impl Pointwise {
     /// Replaces each number.
     pub(super) fn singles(self, numbers: &mut [f32]) {
         let each: &dyn Fn(f32) -> f32 = match self {
-            Self::Sigmoid => return lanes(numbers, logistics),
-            Self::Tanh => return lanes(numbers, functions::tangents),
-            Self::Mish => return lanes(numbers, functions::mishes),
-            Self::Erf => return lanes(numbers, functions::errors),
-            Self::Gelu => return lanes(numbers, functions::gelus),
-            Self::GeluTanh => return lanes(numbers, functions::tanh_gelus),
-            Self::Swish { alpha } => return lanes(numbers, |x| functions::swishes(x, alpha)),
+            Self::Sigmoid => return wide!(numbers, logistics),
+            Self::Tanh => return wide!(numbers, functions::tangents),
+            Self::Mish => return wide!(numbers, functions::mishes),
+            Self::Erf => return wide!(numbers, functions::errors),
+            Self::Gelu => return wide!(numbers, functions::gelus),
+            Self::GeluTanh => return wide!(numbers, functions::tanh_gelus),
+            Self::Swish { alpha } => return wide!(numbers, functions::swishes, alpha),
             Self::Exponential { alpha, width, gamma } => {
-                return lanes(numbers, |x| functions::exponential_units(x, alpha, width, gamma));
+                return wide!(numbers, functions::exponential_units, alpha, width, gamma);
             }
             Self::Clip { low, high } => {
                 let (low, high) = Self::singles_between(low, high);

@@ -1,8 +1,15 @@
 //! The functions that the standard library lacks, or has for one number at a time only.
 //!
-//! Owns their approximations, each with its source. Never reads more than its arguments.
+//! Owns their approximations, each with its source, and that they run with the widest vector instructions of this
+//! processor ([`lanes`]). None of these joins a product and a sum, so that all processors compute the same. Never reads
+//! more than its arguments.
 
-use crate::inference::ml::{exponentials, logistics};
+use pulp::{Arch, NullaryFnOnce};
+
+use crate::inference::ml::{each, exponentials, logistics, pairs, polynomial};
+
+/// How many numbers a function has at a time.
+const LANES: usize = 16;
 
 /// The nearest number from `low` to `high`, `high` where they are the wrong way round. NaN stays NaN.
 pub(super) fn between<T: PartialOrd>(x: T, low: T, high: T) -> T {
@@ -10,36 +17,61 @@ pub(super) fn between<T: PartialOrd>(x: T, low: T, high: T) -> T {
     if raised > high { high } else { raised }
 }
 
-/// Calls `function` with eight numbers at a time.
-pub(super) fn lanes(numbers: &mut [f32], function: impl Fn([f32; 8]) -> [f32; 8]) {
-    let (full, rest) = numbers.as_chunks_mut::<8>();
-    full.iter_mut().for_each(|lanes| *lanes = function(*lanes));
-    let mut last = [0.0; 8];
-    last.iter_mut().zip(&*rest).for_each(|(lane, x)| *lane = *x);
-    rest.iter_mut().zip(function(last)).for_each(|(x, lane)| *x = lane);
+/// Calls `function` with [`LANES`] numbers at a time.
+pub(super) fn lanes(numbers: &mut [f32], function: impl Fn([f32; LANES]) -> [f32; LANES]) {
+    Arch::new().dispatch(Lanes { numbers, function });
+}
+
+/// Calls [`lanes`] with a function that becomes part of it: vector instructions end where another function begins.
+macro_rules! wide {
+    ($numbers:expr, $function:path $(, $argument:expr)*) => {
+        functions::lanes($numbers, #[inline(always)] |x| $function(x $(, $argument)*))
+    };
+}
+pub(super) use wide;
+
+struct Lanes<'a, F> {
+    numbers: &'a mut [f32],
+    function: F,
+}
+
+impl<F: Fn([f32; LANES]) -> [f32; LANES]> NullaryFnOnce for Lanes<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let (full, rest) = self.numbers.as_chunks_mut::<LANES>();
+        for lanes in full {
+            *lanes = (self.function)(*lanes);
+        }
+        if rest.is_empty() {
+            return;
+        }
+        let mut last = [0.0; LANES];
+        last.iter_mut().zip(&*rest).for_each(|(lane, x)| *lane = *x);
+        rest.iter_mut().zip((self.function)(last)).for_each(|(x, lane)| *x = lane);
+    }
 }
 
 /// The hyperbolic tangent of each: near zero by the polynomial of Cephes (S. L. Moshier, `tanhf`), else by
 /// `(1 - exp(-2|x|)) / (1 + exp(-2|x|))`.
-pub(super) fn tangents<const LANES: usize>(numbers: [f32; LANES]) -> [f32; LANES] {
+#[inline(always)]
+pub(super) fn tangents(numbers: [f32; LANES]) -> [f32; LANES] {
     const NEAR: f32 = 0.625;
-    const POLYNOMIAL: [f32; 5] =
+    const FACTORS: [f32; 5] =
         [-5.704_988_6e-3, 2.063_908_8e-2, -5.373_971_5e-2, 0.133_314_42, -0.333_332_8];
-    let powers = exponentials(numbers.map(|x| -2.0 * x.abs()));
-    std::array::from_fn(|lane| {
-        let (x, power) = (numbers[lane], powers[lane]);
+    pairs(numbers, exponentials(each(numbers, |x| -2.0 * x.abs())), |x, power| {
         let square = x * x;
-        let sum = POLYNOMIAL.into_iter().fold(0.0, |sum, factor| sum * square + factor);
+        let sum = polynomial(FACTORS, square);
         let far = ((1.0 - power) / (1.0 + power)).copysign(x);
         if x.abs() < NEAR { sum * square * x + x } else { far }
     })
 }
 
 /// The Mish of each. With `w = exp(-|x|)` the tangent is a quotient without differences.
-pub(super) fn mishes<const LANES: usize>(numbers: [f32; LANES]) -> [f32; LANES] {
-    let powers = exponentials(numbers.map(|x| -x.abs()));
-    std::array::from_fn(|lane| {
-        let (x, w) = (numbers[lane], powers[lane]);
+#[inline(always)]
+pub(super) fn mishes(numbers: [f32; LANES]) -> [f32; LANES] {
+    pairs(numbers, exponentials(each(numbers, |x| -x.abs())), |x, w| {
         let below = w * (w + 2.0);
         let tangent = if x < 0.0 {
             below / (below + 2.0)
@@ -51,25 +83,27 @@ pub(super) fn mishes<const LANES: usize>(numbers: [f32; LANES]) -> [f32; LANES] 
 }
 
 /// The Swish of each.
-pub(super) fn swishes<const LANES: usize>(numbers: [f32; LANES], alpha: f32) -> [f32; LANES] {
-    let shares = logistics(numbers.map(|x| alpha * x));
-    std::array::from_fn(|lane| numbers[lane] * shares[lane])
+#[inline(always)]
+pub(super) fn swishes(numbers: [f32; LANES], alpha: f32) -> [f32; LANES] {
+    pairs(numbers, logistics(each(numbers, |x| alpha * x)), |x, share| x * share)
 }
 
 /// The Gelu with a tangent of each: `(1 + tanh(y)) / 2` is the logistic function of `2 y`. Far below zero `y` needs more
 /// digits than the result has.
-pub(super) fn tanh_gelus<const LANES: usize>(numbers: [f32; LANES]) -> [f32; LANES] {
+#[inline(always)]
+pub(super) fn tanh_gelus(numbers: [f32; LANES]) -> [f32; LANES] {
     // Twice the square root of 2 / pi.
     const FACTOR: f64 = 1.595_769_121_605_730_7;
-    let shares = logistics(numbers.map(|x| {
+    let inner = each(numbers, |x| {
         let x = f64::from(x);
         (FACTOR * (x + 0.044_715 * x * x * x)) as f32
-    }));
-    std::array::from_fn(|lane| numbers[lane] * shares[lane])
+    });
+    pairs(numbers, logistics(inner), |x, share| x * share)
 }
 
 /// `gamma alpha (exp(x / width) - 1)` below zero, else `gamma x`. Near zero the difference is a polynomial.
-pub(super) fn exponential_units<const LANES: usize>(
+#[inline(always)]
+pub(super) fn exponential_units(
     numbers: [f32; LANES],
     alpha: f32,
     width: f32,
@@ -86,19 +120,17 @@ pub(super) fn exponential_units<const LANES: usize>(
         1.0 / 6.0,
         0.5,
     ];
-    let scaled = numbers.map(|x| between(x, f32::NEG_INFINITY, 0.0) / width);
-    let powers = exponentials(scaled);
-    std::array::from_fn(|lane| {
-        let (x, y) = (numbers[lane], scaled[lane]);
-        let sum = SERIES.into_iter().fold(0.0, |sum, factor| sum * y + factor);
-        let less = if y.abs() < NEAR { sum * y * y + y } else { powers[lane] - 1.0 };
-        gamma * if x < 0.0 { alpha * less } else { x }
-    })
+    let scaled = each(numbers, |x| between(x, f32::NEG_INFINITY, 0.0) / width);
+    let less = pairs(scaled, exponentials(scaled), |y, power| {
+        if y.abs() < NEAR { polynomial(SERIES, y) * y * y + y } else { power - 1.0 }
+    });
+    pairs(numbers, less, |x, less| gamma * if x < 0.0 { alpha * less } else { x })
 }
 
 /// The error function of each: the rational function of Eigen (`generic_fast_erf_float`), right to a few units
 /// of the last digit, between -4 and 4, beyond which it is 1.
-pub(super) fn errors<const LANES: usize>(numbers: [f32; LANES]) -> [f32; LANES] {
+#[inline(always)]
+pub(super) fn errors(numbers: [f32; LANES]) -> [f32; LANES] {
     const OVER: [f32; 7] = [
         -2.726_142_4e-10,
         2.770_681_5e-8,
@@ -110,11 +142,10 @@ pub(super) fn errors<const LANES: usize>(numbers: [f32; LANES]) -> [f32; LANES] 
     ];
     const UNDER: [f32; 5] =
         [-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329_3e-3, -1.426_474e-2];
-    numbers.map(|number| {
+    each(numbers, |number| {
         let x = between(number, -4.0, 4.0);
         let square = x * x;
-        let over = OVER.into_iter().fold(0.0, |sum, factor| sum * square + factor);
-        let under = UNDER.into_iter().fold(0.0, |sum, factor| sum * square + factor);
+        let (over, under) = (polynomial(OVER, square), polynomial(UNDER, square));
         let found = between(x * over / under, -1.0, 1.0);
         let found = if number >= 4.0 { 1.0 } else { found };
         if number <= -4.0 { -1.0 } else { found }
@@ -123,7 +154,8 @@ pub(super) fn errors<const LANES: usize>(numbers: [f32; LANES]) -> [f32; LANES] 
 
 /// The Gelu of each. Below zero it needs the digits of `1 + erf`, which is the complement: there by the formula of
 /// Numerical Recipes (`erfcc`), right to 1.2e-7 of itself.
-pub(super) fn gelus<const LANES: usize>(numbers: [f32; LANES]) -> [f32; LANES] {
+#[inline(always)]
+pub(super) fn gelus(numbers: [f32; LANES]) -> [f32; LANES] {
     const SERIES: [f32; 10] = [
         0.170_872_77,
         -0.822_152_23,
@@ -136,20 +168,16 @@ pub(super) fn gelus<const LANES: usize>(numbers: [f32; LANES]) -> [f32; LANES] {
         1.000_023_7,
         -1.265_512_2,
     ];
-    let scaled = numbers.map(|x| x * std::f32::consts::FRAC_1_SQRT_2);
-    let errors = errors(scaled);
-    let shares = scaled.map(|x| 1.0 / (1.0 + 0.5 * x.abs()));
-    let powers: [f32; LANES] = std::array::from_fn(|lane| {
-        let share = shares[lane];
-        let sum = SERIES.into_iter().fold(0.0, |sum, factor| sum * share + factor);
-        sum - 0.5 * numbers[lane] * numbers[lane]
-    });
-    let powers = exponentials(powers);
-    std::array::from_fn(|lane| {
-        let x = numbers[lane];
-        let complement = if x < 0.0 { shares[lane] * powers[lane] } else { 1.0 + errors[lane] };
-        0.5 * x * complement
-    })
+    let scaled = each(numbers, |x| x * std::f32::consts::FRAC_1_SQRT_2);
+    let shares = each(scaled, |x| 1.0 / (1.0 + 0.5 * x.abs()));
+    let powers = pairs(shares, numbers, |share, x| polynomial(SERIES, share) - 0.5 * x * x);
+    let below = pairs(shares, exponentials(powers), |share, power| share * power);
+    let mut results = numbers;
+    for ((x, below), error) in results.iter_mut().zip(below).zip(errors(scaled)) {
+        let complement = if *x < 0.0 { below } else { 1.0 + error };
+        *x *= 0.5 * complement;
+    }
+    results
 }
 
 /// `1 / (1 + exp(-x))`
