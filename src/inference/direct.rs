@@ -65,7 +65,8 @@ fn convolution(
         && conv.group == 1
         && conv.kernel_fmt == KernelFormat::OIHW
         && matches!(conv.pool_spec.data_format, DataFormat::NCHW | DataFormat::CHW)
-        && matches!(conv.pool_spec.rank(), 1 | 2);
+        && matches!(conv.pool_spec.rank(), 1 | 2)
+        && conv::is_compact(&conv.pool_spec);
     let single = model.outlet_fact(input)?.datum_type == DatumType::F32;
     if !taken || !single || !is_enough(outputs, lanes) {
         return Ok(None);

@@ -1,7 +1,7 @@
 //! The convolution as an operator.
 //!
-//! Owns the border of the image, which is laid around a copy of it where there is one, and where each number of a
-//! window lies. Never multiplies.
+//! Owns the border of the image, which is laid around a copy of it where there is one and bounded by what the image and
+//! the output have, and where each number of a window lies. Never multiplies.
 
 use std::sync::Arc;
 
@@ -10,9 +10,10 @@ use tract_onnx::tract_hir::internal::{
     EvalContext, EvalOp, IntoTValue as _, Op, StaticName, TypedOp,
 };
 use tract_onnx::tract_hir::internal::{as_op, bail, op_as_typed_op, op_out_of_plan};
-use tract_onnx::tract_hir::tract_core::ops::cnn::PoolSpec;
+use tract_onnx::tract_hir::tract_core::ops::cnn::{PaddingSpec, PoolSpec};
 
 use super::kernel::{Panels, Places};
+use crate::inference::ml::Unacceptable;
 
 /// A convolution with constant weights. Shared by the copies that the optimiser makes.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,8 +44,31 @@ impl Axis {
         Self { input: 1, output: 1, before: 0, padded: 1, window: 1, stride: 1, dilation: 1 };
 }
 
+/// The longest step or window that is taken, from its first place to its last one: what is laid around an image is copied.
+const SPAN_MAX: usize = 1024;
+/// How many numbers an image may have with its border without a look at how many it has itself.
+const FRAMED: usize = 1024 * 1024;
+/// Beyond that, how many times as many as the image and what is computed of it.
+const FRAMED_TIMES: usize = 4;
+
+/// Whether windows like those of `pool` are close together, and the border is no wider than them on each side.
+pub(super) fn is_compact(pool: &PoolSpec) -> bool {
+    (0..pool.rank()).all(|axis| {
+        let places = pool.kernel_shape.get(axis).copied().unwrap_or(1).max(1);
+        let span = pool.dilation(axis).saturating_mul(places - 1).saturating_add(1);
+        let border = match &pool.padding {
+            PaddingSpec::Explicit(before, after)
+            | PaddingSpec::ExplicitOnnxPool(before, after, _) => {
+                before.get(axis).max(after.get(axis)).copied().unwrap_or(0)
+            }
+            PaddingSpec::Valid | PaddingSpec::SameUpper | PaddingSpec::SameLower => 0,
+        };
+        span.max(pool.stride(axis)) <= SPAN_MAX && border <= span
+    })
+}
+
 impl DirectConv {
-    /// A convolution with windows like `pool`.
+    /// A convolution with windows like `pool`, which [`is_compact`].
     pub(super) fn new(pool: PoolSpec, panels: Panels) -> Self {
         Self { pool, panels: Arc::new(panels) }
     }
@@ -89,6 +113,14 @@ impl DirectConv {
             return Ok(output);
         }
         let padded = rows.padded * columns.padded;
+        let framed = channels * padded;
+        let used = image.saturating_add(self.pool.output_channels * plane);
+        if framed > FRAMED.max(used.saturating_mul(FRAMED_TIMES)) {
+            let reason = format!(
+                "an image of {image} numbers would have {framed} with the border that the model looks at"
+            );
+            return Err(Unacceptable::new(reason).into());
+        }
         let down = |row: usize, column: usize| row * columns.padded + column;
         let mut steps = Vec::with_capacity(channels * rows.window * columns.window);
         for channel in 0..channels {
@@ -105,7 +137,7 @@ impl DirectConv {
         let places = Places { steps: &steps, positions: &positions, side_by_side: false };
         let numbers = input.try_as_plain_ram()?.as_slice::<f32>()?;
         let bare = padded == rows.input * columns.input;
-        let mut framed = if bare { Vec::new() } else { vec![0.0; channels * padded] };
+        let mut framed = if bare { Vec::new() } else { vec![0.0; framed] };
         let mut results = output.try_as_plain_ram_mut()?;
         let results = results.as_slice_mut::<f32>()?;
         let outputs = results.chunks_exact_mut(self.pool.output_channels * plane);

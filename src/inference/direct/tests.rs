@@ -4,7 +4,9 @@ use tract_onnx::prelude::{
     DatumExt as _, DatumType, IntoTensor as _, SpecialOps as _, TValue, Tensor, TypedModel,
     TypedSimplePlan, tvec,
 };
-use tract_onnx::tract_hir::internal::{IntoTValue as _, Symbol, TDim, TVec};
+use tract_onnx::tract_hir::internal::{
+    EvalContext, EvalOp as _, IntoTValue as _, Symbol, TDim, TVec,
+};
 use tract_onnx::tract_hir::tract_core::ops::cnn::{Conv, KernelFormat, PaddingSpec, PoolSpec};
 use tract_onnx::tract_hir::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_hir::tract_core::ops::math;
@@ -151,6 +153,46 @@ fn windows_of_any_kind_see_what_those_of_tract_see() {
             let known = run(ours.set_symbols(&sizes).expect("sizes"), &input);
             assert_eq!(known, any, "{:?}", case.window);
         }
+    }
+}
+
+#[test]
+fn a_border_takes_no_more_than_a_few_images() {
+    if kernel::lanes().is_none() {
+        return;
+    }
+    let explicit = |border: [usize; 2]| {
+        PaddingSpec::Explicit(border.as_slice().into(), border.as_slice().into())
+    };
+    // As wide as a window is taken, wider ones and windows far apart are left to tract.
+    let cases: [(_, &[usize], &[usize], _); 4] = [
+        (explicit([3, 3]), &[1, 1], &[1, 1], true),
+        (explicit([3, 4]), &[1, 1], &[1, 1], false),
+        (explicit([500_000, 0]), &[900_000, 1], &[1, 1], false),
+        (explicit([1025, 0]), &[1, 1], &[512, 1], false),
+    ];
+    for (padding, strides, dilations, ours) in cases {
+        let case = Case { padding, strides, dilations, ..Case::PLAIN };
+        assert_eq!(is_ours(&lowered(case.graph().0)), ours, "{strides:?} {dilations:?}");
+    }
+    // Far below a megabyte, and beyond, of little.
+    let spec = |channels| PoolSpec {
+        data_format: DataFormat::NCHW,
+        kernel_shape: tvec![1, 1000],
+        padding: explicit([0, 999]),
+        dilations: None,
+        strides: Some(tvec![1, 1000]),
+        input_channels: channels,
+        output_channels: 8,
+    };
+    for (channels, height, fits) in [(2, 4, true), (2, 10_000, false)] {
+        let lanes = kernel::lanes().unwrap_or(8);
+        let weights = vec![1.0; 8 * channels * 1000];
+        let panels = kernel::Panels::new(&weights, &[0.0], 8, lanes).expect("fits");
+        let conv = DirectConv::new(spec(channels), panels);
+        let image = numbers(&[1, channels, height, 1], 3).into_tvalue();
+        let found = conv.eval(&EvalContext::out_of_plan(), tvec!(image));
+        assert_eq!(found.is_ok(), fits, "{height} lines");
     }
 }
 
