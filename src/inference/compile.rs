@@ -149,7 +149,7 @@ impl Recipe {
 
     /// Compiles with the open dimensions of `interface`.
     fn compile(&self, interface: Interface) -> TractResult<Compiled> {
-        self.contained(|| {
+        whole(|| {
             let Typed { model, open, dims } = self.typed(&interface)?;
             let no_batch = open.no_batch(&model, &dims)?;
             let batch = open.batch(&dims).and_then(|number| open.symbols.get(number));
@@ -169,7 +169,7 @@ impl Recipe {
     /// # Errors
     /// When it cannot be compiled.
     pub(super) fn alone(&self, interface: Interface) -> TractResult<(Plans, Signature)> {
-        self.contained(|| {
+        whole(|| {
             let Typed { model, open, dims } = self.typed(&interface)?;
             let model = self.guarded(model)?;
             let signature = signature(&model, interface, dims)?;
@@ -184,7 +184,7 @@ impl Recipe {
     /// # Errors
     /// When it cannot be compiled.
     pub(super) fn measure(&self, interface: Interface) -> TractResult<(u64, Signature)> {
-        self.contained(|| {
+        whole(|| {
             let Typed { model, open, dims } = self.typed(&interface)?;
             let model = self.guarded(model)?;
             let symbols = open.into_symbols();
@@ -200,7 +200,7 @@ impl Recipe {
     /// # Errors
     /// When it cannot be made.
     pub(super) fn graphs(&self, interface: &Interface) -> TractResult<[TypedModel; 2]> {
-        self.contained(|| {
+        whole(|| {
             let Typed { model, .. } = self.typed(interface)?;
             Ok([model.clone(), self.guarded(model)?])
         })
@@ -209,11 +209,6 @@ impl Recipe {
     /// What a run may take, in bytes.
     pub(super) fn run_bytes(&self) -> u64 {
         self.run_bytes
-    }
-
-    fn contained<T>(&self, f: impl FnOnce() -> TractResult<T>) -> TractResult<T> {
-        contained(f)
-            .unwrap_or_else(|panic| Err(TractError::msg(format!("tract panicked: {panic}"))))
     }
 
     fn typed(&self, interface: &Interface) -> TractResult<Typed> {
@@ -249,6 +244,7 @@ impl Recipe {
         let mut model = model.into_typed()?;
         onnx::keep_copies(&mut model);
         onnx::look_at_images(&mut model)?;
+        onnx::set_convolutions_apart(&mut model)?;
         Ok(Typed { model: model.into_decluttered()?, open, dims })
     }
 
@@ -263,6 +259,11 @@ impl Recipe {
     fn constant_bytes(&self, model: &TypedModel) -> u64 {
         constant_bytes(model).max(self.rest)
     }
+}
+
+/// What `f` returns, or the panic that ended it as an error.
+fn whole<T>(f: impl FnOnce() -> TractResult<T>) -> TractResult<T> {
+    contained(f).unwrap_or_else(|panic| Err(TractError::msg(format!("tract panicked: {panic}"))))
 }
 
 /// What the constants of a graph take in memory.

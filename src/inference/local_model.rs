@@ -262,8 +262,10 @@ impl LocalModel {
         });
         answer.map_err(|error| match error {
             // Some operators have no answer to nothing, which is no failure of the model.
-            InferError::Model { reason } if prepared.is_empty() => {
-                let reason = format!("there are no rows in them ({reason})");
+            InferError::Model { reason } | InferError::Panicked { reason }
+                if prepared.is_empty() =>
+            {
+                let reason = format!("there are no elements in one of them ({reason})");
                 InputError::Value { reason }.into()
             }
             error => error,

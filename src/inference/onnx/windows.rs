@@ -3,7 +3,7 @@
 //! Owns the look at the sizes of an image before tract computes how many windows it has: it takes a number below none
 //! for a huge one, and the product of two such numbers is no bound on where it writes
 //! (tract-core 0.23.9, `PaddingSpec`). Such an image is the caller's mistake. Where the file says its sizes, the model
-//! is refused. Must see a graph before it is simplified.
+//! is refused, and there are no plans for such sizes. Must see a graph before it is simplified.
 
 use tract_onnx::prelude::{OutletId, TValue, TVec, TractResult, TypedFact, TypedModel, tvec};
 use tract_onnx::tract_hir::internal::{
@@ -154,7 +154,11 @@ impl EvalOp for Roomy {
 impl TypedOp for Roomy {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
         let [image] = inputs else { bail!("one image is looked at") };
-        Ok(tvec!(image.without_value()))
+        // Sizes that have no room never come to be known: what follows would be computed with them.
+        match self.against_known(image) {
+            Some(Some(reason)) => Err(Unacceptable::new(reason).into()),
+            Some(None) | None => Ok(tvec!(image.without_value())),
+        }
     }
 
     /// Of a size that has room nothing is left to look at.

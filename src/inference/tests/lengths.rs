@@ -379,6 +379,56 @@ fn an_image_that_is_smaller_than_a_window_is_the_callers_mistake() {
 }
 
 #[test]
+fn plans_for_images_without_room_are_never_made() {
+    let graph = Graph::default().input("x", FLOAT, &["N", "2", "H", "W"]);
+    let graph = graph.floats("w", &[2, 1, 3, 3], &[1.0; 18]);
+    let attributes = vec![int("group", 2), ints("pads", &[1, 1, 1, 1])];
+    let graph = graph.node_with("Conv", &["x", "w"], "a", attributes);
+    let pooled = graph.node("GlobalAveragePool", &["a"], "y");
+    let model = load_bytes(&pooled.output("y", FLOAT, &["N", "2", "1", "1"]).encode());
+    let model = model.expect("it loads");
+    for (height, width) in [(0, 2), (2, 0), (0, 0)] {
+        for _ in 0..40 {
+            let image = fp32("x", &[1, 2, height, width], &[]);
+            let error = model.infer(vec![image], &[]).expect_err("no image");
+            assert!(matches!(error, InferError::Input(_)), "{height} x {width}: {error}");
+        }
+    }
+    // The threads that make plans are through by then.
+    let image = || fp32("x", &[1, 2, 1, 1], &[3.0, 4.0]);
+    let found = (0..40).map(|_| model.infer(vec![image()], &[]).expect("answers").remove(0)).last();
+    assert_eq!(found, Some(fp32("y", &[1, 2, 1, 1], &[3.0, 4.0])));
+}
+
+#[test]
+fn what_a_convolution_is_subtracted_from_or_divides_stays_where_it_is() {
+    // The sums of two neighbours: 3 and 5; one more of them is 4 and 6.
+    let graph = || {
+        let graph = Graph::default().input("x", FLOAT, &["N", "1", "T"]);
+        let graph = graph.floats("w", &[1, 1, 2], &[1.0, 1.0]).floats("c", &[1, 1], &[60.0]);
+        let graph = graph.floats("one", &[1], &[1.0]).node("Conv", &["x", "w"], "v");
+        graph.node("Add", &["v", "one"], "more")
+    };
+    for (operator, operands, expected) in [
+        ("Sub", ["c", "v"], [57.0, 55.0]),
+        ("Sub", ["v", "c"], [-57.0, -55.0]),
+        ("Div", ["c", "v"], [20.0, 12.0]),
+        ("Div", ["v", "one"], [3.0, 5.0]),
+        ("Sub", ["c", "more"], [56.0, 54.0]),
+        ("Div", ["c", "more"], [15.0, 10.0]),
+    ] {
+        let graph = graph().node(operator, &operands, "y").output("y", FLOAT, &["N", "1", "U"]);
+        let model = load_bytes(&graph.encode()).expect("it loads");
+        for rows in 1..3 {
+            let series = fp32("x", &[rows, 1, 3], &[1.0, 2.0, 3.0].repeat(rows));
+            let found = model.infer(vec![series], &[]).expect("answers");
+            let expected = fp32("y", &[rows, 1, 2], &expected.repeat(rows));
+            assert_eq!(found[0], expected, "{operator} of {operands:?}");
+        }
+    }
+}
+
+#[test]
 fn dots_of_an_equation_stand_for_any_number_of_axes() {
     let equation = |equation: &str| AttributeProto {
         name: "equation".to_owned(),
