@@ -10,13 +10,15 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use prost::Message;
 use tract_onnx::prelude::{
-    DatumType, InferenceFact, InferenceModel, InferenceModelExt as _, TVec, TractResult, TypedModel,
+    DatumType, InferenceFact, InferenceModel, InferenceModelExt as _, TVec, Tensor, TractResult,
+    TypedModel,
 };
 use tract_onnx::tract_hir::internal::{Factoid as _, Symbol, SymbolScope, TDim, TractError};
+use tract_onnx::tract_hir::tract_core::ops::konst::Const;
 
 use super::artifact::ArtifactError;
 use super::artifact::external::{self, Further};
-use super::footprint::Footprint;
+use super::footprint::{self, Footprint};
 use super::form::Form;
 use super::graph::{self, DeclaredDim, Interface, Refusal};
 use super::plans::Plans;
@@ -78,7 +80,10 @@ impl Compiled {
         let further = external::take_in(&mut proto, path, limit).map_err(CompileError::Artifact)?;
         let parsed = tract.parse(&proto, None).map_err(CompileError::Tract)?.model;
         drop(proto);
-        let recipe = Arc::new(Recipe { parsed, rest, run_bytes, unnamed: Mutex::default() });
+        let given =
+            bytes_of(parsed.nodes().iter().filter_map(|node| Some(node.op_as::<Const>()?.val())));
+        let unnamed = Mutex::default();
+        let recipe = Arc::new(Recipe { parsed, rest, given, run_bytes, unnamed });
         let compiled = Self::for_any_size(&recipe, &interface);
         let mut compiled = compiled.map_err(CompileError::Tract)?;
         compiled.further = further;
@@ -121,6 +126,8 @@ pub(super) struct Recipe {
     parsed: InferenceModel,
     /// The length of the file without our own operators, whose values all plans share.
     rest: u64,
+    /// The constants of the file and beside it, in bytes.
+    given: u64,
     /// What a run may take.
     run_bytes: u64,
     /// Symbols for dimensions without a name, which all plans share: they are never forgotten. Taken for a moment by those who
@@ -133,6 +140,8 @@ pub(super) struct Typed {
     pub(super) model: TypedModel,
     open: OpenDims,
     dims: Vec<Dims>,
+    /// The bytes of all that was constant when the shapes had become known, before it was worked out further.
+    folded: u64,
 }
 
 impl Recipe {
@@ -150,7 +159,7 @@ impl Recipe {
     /// Compiles with the open dimensions of `interface`.
     fn compile(&self, interface: Interface) -> TractResult<Compiled> {
         whole(|| {
-            let Typed { model, open, dims } = self.typed(&interface)?;
+            let Typed { model, open, dims, folded: _ } = self.typed(&interface)?;
             let no_batch = open.no_batch(&model, &dims)?;
             let batch = open.batch(&dims).and_then(|number| open.symbols.get(number));
             // Before operators are put into others, which do not show what they look at.
@@ -170,27 +179,27 @@ impl Recipe {
     /// When it cannot be compiled.
     pub(super) fn alone(&self, interface: Interface) -> TractResult<(Plans, Signature)> {
         whole(|| {
-            let Typed { model, open, dims } = self.typed(&interface)?;
+            let Typed { model, open, dims, folded } = self.typed(&interface)?;
             let model = self.guarded(model)?;
             let signature = signature(&model, interface, dims)?;
             let bytes = self.constant_bytes(&model);
-            Ok((Plans::alone(model, open.into_symbols(), bytes)?, signature))
+            Ok((Plans::alone(model, open.into_symbols(), bytes, folded)?, signature))
         })
     }
 
-    /// What a plan for what `interface` leaves open would take, by the sizes that are known then, and the shapes of its
-    /// outputs.
+    /// What a plan for what `interface` leaves open would take, and what making it takes, by the sizes that are known then,
+    /// and the shapes of its outputs.
     ///
     /// # Errors
     /// When it cannot be compiled.
     pub(super) fn measure(&self, interface: Interface) -> TractResult<(u64, Signature)> {
         whole(|| {
-            let Typed { model, open, dims } = self.typed(&interface)?;
+            let Typed { model, open, dims, folded } = self.typed(&interface)?;
             let model = self.guarded(model)?;
             let symbols = open.into_symbols();
             let ones = vec![1; symbols.len()];
             let peak = Footprint::of(&model, &symbols)?.peak(&ones, 0);
-            let bytes = peak.saturating_add(self.constant_bytes(&model));
+            let bytes = peak.saturating_add(self.constant_bytes(&model).max(folded));
             Ok((bytes, signature(&model, interface, dims)?))
         })
     }
@@ -242,10 +251,15 @@ impl Recipe {
             dims.push(input_dims);
         }
         let mut model = model.into_typed()?;
+        // What is made for sizes and then added up, say, is gone when that has been worked out.
+        let folded = constant_bytes(&model);
+        // What is given may be there once more, in another order.
+        let made = folded.saturating_sub(self.given.saturating_mul(2));
+        footprint::within(made, self.run_bytes, "sizes")?;
         onnx::keep_copies(&mut model);
         onnx::look_at_images(&mut model)?;
         onnx::set_convolutions_apart(&mut model)?;
-        Ok(Typed { model: model.into_decluttered()?, open, dims })
+        Ok(Typed { model: model.into_decluttered()?, open, dims, folded })
     }
 
     fn guarded(&self, mut model: TypedModel) -> TractResult<TypedModel> {
@@ -267,13 +281,16 @@ fn whole<T>(f: impl FnOnce() -> TractResult<T>) -> TractResult<T> {
 }
 
 /// What the constants of a graph take in memory.
-fn constant_bytes(model: &TypedModel) -> u64 {
-    let mut counted = HashSet::new();
+pub(super) fn constant_bytes(model: &TypedModel) -> u64 {
     let outputs = model.nodes().iter().flat_map(|node| &node.outputs);
-    let constants = outputs.filter_map(|output| output.fact.konst.as_ref());
-    let distinct = constants.filter(|constant| counted.insert(Arc::as_ptr(constant)));
-    let bytes = distinct.map(|constant| constant.len() * constant.datum_type().size_of());
-    bytes.sum::<usize>() as u64
+    bytes_of(outputs.filter_map(|output| output.fact.konst.as_ref()))
+}
+
+/// The bytes of tensors of which each counts once.
+fn bytes_of<'a>(tensors: impl Iterator<Item = &'a Arc<Tensor>>) -> u64 {
+    let mut counted = HashSet::new();
+    let distinct = tensors.filter(|tensor| counted.insert(Arc::as_ptr(tensor)));
+    distinct.map(|tensor| (tensor.len() * tensor.datum_type().size_of()) as u64).sum()
 }
 
 /// The open dimensions found so far, each with its name; its position is its number.

@@ -13,6 +13,7 @@ use tract_onnx::prelude::{
 use tract_onnx::tract_hir::internal::{Symbol, TDim};
 use tract_onnx::tract_hir::tract_core::plan::eval;
 
+use super::compile::constant_bytes;
 use super::footprint::Watch;
 use super::{direct, ml};
 
@@ -50,6 +51,11 @@ impl Plan {
         let mut model = model.clone();
         direct::lower(&mut model)?;
         Self::compile(model.set_symbols(&sizes)?)
+    }
+
+    /// What the constants of the graph take, as it runs, in bytes.
+    pub(super) fn constant_bytes(&self) -> u64 {
+        constant_bytes(self.plan.model())
     }
 
     /// What our own operators hold, which all plans of a model share, in bytes.

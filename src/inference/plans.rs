@@ -39,6 +39,8 @@ pub(super) struct Plans {
     footprint: Footprint,
     /// What the constants of one plan take.
     bytes: u64,
+    /// What was constant while it was made.
+    folded: u64,
 }
 
 #[derive(Debug)]
@@ -71,20 +73,31 @@ impl Plans {
             made: AtomicU64::new(0),
             footprint,
             bytes,
+            folded: bytes,
         })
     }
 
-    /// Compiles the plan for what `model` leaves open, and never a further one.
-    pub(super) fn alone(model: TypedModel, symbols: Vec<Symbol>, bytes: u64) -> TractResult<Self> {
+    /// Compiles the plan for what `model` leaves open, and never a further one. `folded` is what was constant while it
+    /// was made.
+    pub(super) fn alone(
+        model: TypedModel,
+        symbols: Vec<Symbol>,
+        bytes: u64,
+        folded: u64,
+    ) -> TractResult<Self> {
         let footprint = Footprint::of(&model, &symbols)?;
+        let general = Plan::compile(model)?;
+        // What depends on the sizes is a constant of this plan alone.
+        let bytes = general.constant_bytes().max(bytes);
         Ok(Self {
-            general: Plan::compile(model)?,
+            general,
             single: None,
             source: None,
             shapes: Mutex::new(Shapes::new(0)),
             made: AtomicU64::new(0),
             footprint,
             bytes,
+            folded,
         })
     }
 
@@ -167,10 +180,10 @@ impl Plans {
         self.general.run(values, self.watch(longest, limit))
     }
 
-    /// What a run takes at least, and the constants.
+    /// What a run takes at least, and the constants; or what those took while the plan was made.
     pub(super) fn takes(&self) -> u64 {
         let ones = vec![1; self.footprint.symbols()];
-        self.footprint.peak(&ones, 0).saturating_add(self.bytes)
+        self.footprint.peak(&ones, 0).saturating_add(self.bytes.max(self.folded))
     }
 
     /// What the constants of one plan take.

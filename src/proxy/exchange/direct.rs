@@ -165,6 +165,9 @@ fn direct<'a>(
             exchange.owes_no_record();
             return Ok(Directed::About(answer));
         }
+        if call.dialect == Dialect::Sagemaker && call.operation.is_inference() {
+            name_version(parts, call);
+        }
         if call.model.is_none() && call.operation.is_inference() {
             name_model(exchange, parts, call);
             if call.model.is_none() && !routed && exchange.snapshot.table.models().len() > 1 {
@@ -180,16 +183,23 @@ fn direct<'a>(
 
 /// Finds the model of a call whose path names none: a header does, or there is only one.
 fn name_model(exchange: &Exchange, parts: &Parts, call: &mut Call<'_>) {
-    let named = |name: &HeaderName| parts.headers.get(name)?.to_str().ok().map(str::to_owned);
     let models = exchange.snapshot.table.models();
-    call.model = match (named(&TARGET_MODEL), models) {
+    call.model = match (named(parts, &TARGET_MODEL), models) {
         (Some(name), _) => Some(Cow::Owned(name)),
         (None, [only]) => Some(Cow::Owned(only.name.to_string())),
         (None, _) => None,
     };
-    if let Some(version) = named(&TARGET_VARIANT) {
+}
+
+/// Takes the version of a call for an endpoint of SageMaker from a header, whether its path names a model or not.
+fn name_version(parts: &Parts, call: &mut Call<'_>) {
+    if let Some(version) = named(parts, &TARGET_VARIANT) {
         call.release = Release::Version(Cow::Owned(version));
     }
+}
+
+fn named(parts: &Parts, header: &HeaderName) -> Option<String> {
+    parts.headers.get(header)?.to_str().ok().map(str::to_owned)
 }
 
 /// Refuses a method that a built-in path does not have; `HEAD` goes where `GET` does.
