@@ -258,6 +258,7 @@ impl Recipe {
         footprint::within(made, self.run_bytes, "sizes")?;
         onnx::keep_copies(&mut model);
         onnx::look_at_images(&mut model)?;
+        onnx::write_borders_out(&mut model)?;
         onnx::set_convolutions_apart(&mut model)?;
         Ok(Typed { model: model.into_decluttered()?, open, dims, folded })
     }

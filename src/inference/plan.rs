@@ -15,7 +15,7 @@ use tract_onnx::tract_hir::tract_core::plan::eval;
 
 use super::compile::constant_bytes;
 use super::footprint::Watch;
-use super::{direct, ml};
+use super::{direct, ml, onnx};
 
 /// A compiled graph. Cheap to share, runs on many threads at once.
 #[derive(Debug)]
@@ -50,7 +50,9 @@ impl Plan {
         // What is left when the sizes are known may have its axes in another order.
         let mut model = model.clone();
         direct::lower(&mut model)?;
-        Self::compile(model.set_symbols(&sizes)?)
+        let mut model = model.set_symbols(&sizes)?;
+        onnx::write_borders_out(&mut model)?;
+        Self::compile(model)
     }
 
     /// What the constants of the graph take, as it runs, in bytes.

@@ -1,14 +1,19 @@
 //! Whether an operator of a graph looks at all rows of a batch together.
 //!
 //! Owns what can be told from the graph alone: what has the batch in an input and not in its output (all that is
-//! reduced along it), softmaxes, products and orders along it, and levels that are chosen for all numbers at once. Such an answer may differ so little between the rows of a
+//! reduced along it), softmaxes, products and orders along it, levels that are chosen for all numbers at once, and numbers of
+//! rows that are computed with. Such an answer may differ so little between the rows of a
 //! trial that only other callers' rows show it. Never runs anything; what the graph does not tell is tried.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use tract_onnx::prelude::{DatumType, OutletId, TVec, TractResult, TypedModel, TypedNode};
-use tract_onnx::tract_hir::internal::Symbol;
+use tract_onnx::prelude::{
+    DatumType, OutletId, TVec, TractResult, TypedFact, TypedModel, TypedNode,
+};
+use tract_onnx::tract_hir::internal::{Symbol, TDim};
 use tract_onnx::tract_hir::tract_core::ops::array::{CumSum, Topk};
+use tract_onnx::tract_hir::tract_core::ops::binary::TypedBinOp;
+use tract_onnx::tract_hir::tract_core::ops::cast::Cast;
 use tract_onnx::tract_hir::tract_core::ops::change_axes::InOut;
 use tract_onnx::tract_hir::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_hir::tract_core::ops::nn::{Reduce, Softmax};
@@ -23,6 +28,9 @@ pub(super) type Growing = HashMap<OutletId, TVec<usize>>;
 
 /// The operator of `model` that mixes the rows of `batch`, in words; `None` where none is known to.
 pub(super) fn mixing(model: &TypedModel, batch: &Symbol) -> TractResult<Option<String>> {
+    if let Some(found) = counting(model, batch)? {
+        return Ok(Some(found));
+    }
     let mut growing = Growing::new();
     for node in model.nodes() {
         for (slot, output) in node.outputs.iter().enumerate() {
@@ -33,6 +41,30 @@ pub(super) fn mixing(model: &TypedModel, batch: &Symbol) -> TractResult<Option<S
         }
     }
     mixing_along(model, &growing)
+}
+
+/// The operator of `model` that makes the number of rows, which is a size, a value to compute with, in words.
+fn counting(model: &TypedModel, batch: &Symbol) -> TractResult<Option<String>> {
+    let mut counts: HashSet<OutletId> = HashSet::new();
+    for node in model.eval_order()? {
+        let node = model.node(node);
+        let counted = node.inputs.iter().any(|input| counts.contains(input));
+        for (slot, output) in node.outputs.iter().enumerate() {
+            let is_size = output.fact.datum_type == DatumType::TDim;
+            let known = output.fact.konst.as_ref().filter(|_| is_size);
+            let sizes = known.map(|sizes| sizes.try_as_plain_ram()?.as_slice::<TDim>());
+            let of_batch = |sizes: &[TDim]| sizes.iter().any(|size| size.symbols().contains(batch));
+            if is_size && sizes.transpose()?.map_or(counted, of_batch) {
+                counts.insert(OutletId::new(node.id, slot));
+            } else if counted && !is_size && (node.op_is::<Cast>() || node.op_is::<TypedBinOp>()) {
+                let (operator, name) = (node.op.name(), &node.name);
+                return Ok(Some(format!(
+                    "the operator {operator} (node '{name}') computes with the number of rows"
+                )));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// The same of a graph whose dimensions all have sizes.
@@ -55,7 +87,7 @@ pub(super) fn mixing_along(model: &TypedModel, growing: &Growing) -> TractResult
 }
 
 /// Where `many`, the graph for some number of rows, is larger than `few`, that for another number; `None` where they are not
-/// the same operators.
+/// the same operators, or do not have the same constants, so that the number of rows is a value.
 pub(super) fn growing(few: &TypedModel, many: &TypedModel) -> TractResult<Option<Growing>> {
     let (few_order, many_order) = (few.eval_order()?, many.eval_order()?);
     if few_order.len() != many_order.len() {
@@ -69,7 +101,7 @@ pub(super) fn growing(few: &TypedModel, many: &TypedModel) -> TractResult<Option
             return Ok(None);
         }
         for (slot, (one, other)) in few_node.outputs.iter().zip(&many_node.outputs).enumerate() {
-            if one.fact.rank() != other.fact.rank() {
+            if one.fact.rank() != other.fact.rank() || differ(&one.fact, &other.fact) {
                 return Ok(None);
             }
             let dims = one.fact.shape.iter().zip(other.fact.shape.iter()).enumerate();
@@ -78,6 +110,13 @@ pub(super) fn growing(few: &TypedModel, many: &TypedModel) -> TractResult<Option
         }
     }
     Ok(Some(growing))
+}
+
+/// Whether two tensors of the same shape are constants with different values. Sizes are no values.
+fn differ(one: &TypedFact, other: &TypedFact) -> bool {
+    let (Some(first), Some(second)) = (&one.konst, &other.konst) else { return false };
+    let alike = first.datum_type() == second.datum_type() && first.shape() == second.shape();
+    alike && first.datum_type() != DatumType::TDim && first != second
 }
 
 /// Whether nothing that a node gives grows with the batch. Sizes themselves are no rows.
