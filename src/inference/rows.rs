@@ -28,9 +28,6 @@ pub(super) type Growing = HashMap<OutletId, TVec<usize>>;
 
 /// The operator of `model` that mixes the rows of `batch`, in words; `None` where none is known to.
 pub(super) fn mixing(model: &TypedModel, batch: &Symbol) -> TractResult<Option<String>> {
-    if let Some(found) = counting(model, batch)? {
-        return Ok(Some(found));
-    }
     let mut growing = Growing::new();
     for node in model.nodes() {
         for (slot, output) in node.outputs.iter().enumerate() {
@@ -40,7 +37,10 @@ pub(super) fn mixing(model: &TypedModel, batch: &Symbol) -> TractResult<Option<S
             growing.insert(OutletId::new(node.id, slot), axes.collect());
         }
     }
-    mixing_along(model, &growing)
+    match mixing_along(model, &growing)? {
+        None => counting(model, batch),
+        found => Ok(found),
+    }
 }
 
 /// The operator of `model` that makes the number of rows, which is a size, a value to compute with, in words.
@@ -51,12 +51,14 @@ fn counting(model: &TypedModel, batch: &Symbol) -> TractResult<Option<String>> {
         let counted = node.inputs.iter().any(|input| counts.contains(input));
         for (slot, output) in node.outputs.iter().enumerate() {
             let is_size = output.fact.datum_type == DatumType::TDim;
+            // Whole numbers are positions, of which a trial shows where they are.
+            let is_value = output.fact.datum_type.is_float() || output.fact.datum_type.is::<bool>();
             let known = output.fact.konst.as_ref().filter(|_| is_size);
             let sizes = known.map(|sizes| sizes.try_as_plain_ram()?.as_slice::<TDim>());
             let of_batch = |sizes: &[TDim]| sizes.iter().any(|size| size.symbols().contains(batch));
             if is_size && sizes.transpose()?.map_or(counted, of_batch) {
                 counts.insert(OutletId::new(node.id, slot));
-            } else if counted && !is_size && (node.op_is::<Cast>() || node.op_is::<TypedBinOp>()) {
+            } else if counted && is_value && (node.op_is::<Cast>() || node.op_is::<TypedBinOp>()) {
                 let (operator, name) = (node.op.name(), &node.name);
                 return Ok(Some(format!(
                     "the operator {operator} (node '{name}') computes with the number of rows"

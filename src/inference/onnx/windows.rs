@@ -80,8 +80,9 @@ impl Roomy {
             .or_else(|| op.downcast_ref::<SumPool>().map(|op| &op.pool_spec));
         let windows = match (pool, op.downcast_ref::<Deconv>()) {
             (Some(pool), _) => (0..pool.rank()).map(|axis| Window::along(pool, axis)).collect(),
-            // Each place becomes a window.
-            (None, Some(op)) => vec![Window { span: 1, border: 0 }; op.pool_spec.rank()],
+            (None, Some(op)) => {
+                (0..op.pool_spec.rank()).map(|axis| Window::transposed(op, axis)).collect()
+            }
             (None, None) => return None,
         };
         Some(Self { windows })
@@ -106,18 +107,21 @@ impl Roomy {
 
 impl Window {
     fn along(pool: &PoolSpec, axis: usize) -> Self {
-        let at = |list: &TVec<usize>| list.get(axis).copied().unwrap_or(0);
-        let places = at(&pool.kernel_shape).max(1);
-        let span = pool.dilation(axis).saturating_mul(places - 1).saturating_add(1);
-        match &pool.padding {
-            PaddingSpec::Explicit(before, after)
-            | PaddingSpec::ExplicitOnnxPool(before, after, _) => {
-                Self { span, border: at(before).saturating_add(at(after)) }
-            }
-            PaddingSpec::Valid => Self { span, border: 0 },
+        let span = span(pool, axis);
+        match border(pool, axis) {
+            Some(border) => Self { span, border },
             // As much as is missing.
-            PaddingSpec::SameUpper | PaddingSpec::SameLower => Self { span: 1, border: 0 },
+            None => Self { span: 1, border: 0 },
         }
+    }
+
+    /// Of a transposed convolution: each place becomes a window, and of all together the border is cut off.
+    fn transposed(op: &Deconv, axis: usize) -> Self {
+        let pool = &op.pool_spec;
+        let more = op.adjustments.get(axis).copied().unwrap_or(0);
+        let cut = border(pool, axis).unwrap_or(0).saturating_add(1);
+        let missing = cut.saturating_sub(span(pool, axis).saturating_add(more));
+        Self { span: missing.div_ceil(pool.stride(axis).max(1)).saturating_add(1), border: 0 }
     }
 
     fn against(self, places: usize) -> Option<String> {
@@ -128,6 +132,24 @@ impl Window {
                  and a border of {border}: the input is too small"
             )
         })
+    }
+}
+
+/// How many places a window has from its first one to its last one.
+fn span(pool: &PoolSpec, axis: usize) -> usize {
+    let places = pool.kernel_shape.get(axis).copied().unwrap_or(1).max(1);
+    pool.dilation(axis).saturating_mul(places - 1).saturating_add(1)
+}
+
+/// What the file has laid around the image, at both ends together; `None` where that follows from its size.
+fn border(pool: &PoolSpec, axis: usize) -> Option<usize> {
+    let at = |list: &TVec<usize>| list.get(axis).copied().unwrap_or(0);
+    match &pool.padding {
+        PaddingSpec::Explicit(before, after) | PaddingSpec::ExplicitOnnxPool(before, after, _) => {
+            Some(at(before).saturating_add(at(after)))
+        }
+        PaddingSpec::Valid => Some(0),
+        PaddingSpec::SameUpper | PaddingSpec::SameLower => None,
     }
 }
 
@@ -179,6 +201,8 @@ impl TypedOp for Roomy {
 
 #[cfg(test)]
 mod tests {
+    use tract_onnx::tract_hir::tract_core::ops::cnn::KernelFormat;
+
     use super::*;
 
     #[test]
@@ -196,5 +220,11 @@ mod tests {
         assert!(fits(PaddingSpec::SameUpper, 1) && !fits(PaddingSpec::SameUpper, 0));
         let wide = PaddingSpec::Explicit(tvec![9], tvec![9]);
         assert!(fits(wide.clone(), 1) && !fits(wide, 0));
+        // Of a window of 5 places for each, 2 apart, and one more, 7 are cut off.
+        let cut = PaddingSpec::Explicit(tvec![3], tvec![4]);
+        let pool = PoolSpec { strides: Some(tvec![2]), ..spec(cut) };
+        let op = Deconv::new(pool, KernelFormat::OIHW, tvec![1], 1);
+        assert!(Window::transposed(&op, 0).against(1).is_some());
+        assert!(Window::transposed(&op, 0).against(2).is_none());
     }
 }

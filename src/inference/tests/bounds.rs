@@ -269,7 +269,16 @@ fn rows_that_are_mixed_behind_labels_are_not_batched() {
         labels(|graph| graph.node_with("LogSoftmax", &["x"], "scores", vec![int("axis", 0)]));
     let softmax =
         labels(|graph| graph.node_with("Softmax", &["x"], "scores", vec![int("axis", 0)]));
+    // More rows than a trial has would change the answer.
+    let counted = labels(|graph| {
+        let graph = graph.ints("zero", &[], &[0]).floats("many", &[], &[1000.0]);
+        let graph = graph.node("Shape", &["x"], "shape").node("Gather", &["shape", "zero"], "rows");
+        let graph = graph.node_with("Cast", &["rows"], "count", vec![int("to", FLOAT.into())]);
+        let graph = graph.node("Max", &["count", "many"], "factor");
+        graph.node("Mul", &["x", "factor"], "scores")
+    });
     for (bytes, why) in [
+        (counted, "computes with the number of rows"),
         (quantized, "DynamicQuantizeLinear (node 'quantize') looks at all rows together"),
         (softmax, "looks at all rows together"),
         (shares, "LogSoftmax (node 'scores') looks at all rows together"),

@@ -429,6 +429,34 @@ fn what_a_convolution_is_subtracted_from_or_divides_stays_where_it_is() {
 }
 
 #[test]
+fn of_a_convolution_with_a_border_that_follows_the_size_some_places_are_used() {
+    // Two neighbours of 6 places are added up, the last one with a border, and then every other one is used.
+    let text = AttributeProto {
+        name: "auto_pad".to_owned(),
+        r#type: AttributeType::String.into(),
+        s: b"SAME_UPPER".to_vec(),
+        ..AttributeProto::default()
+    };
+    for dims in [["N", "1", "6"], ["2", "1", "6"], ["N", "1", "T"]] {
+        let graph = Graph::default().input("x", FLOAT, &dims);
+        let graph = graph.floats("w", &[1, 1, 3], &[1.0, 10.0, 100.0]);
+        let graph = graph.floats("i", &[1, 1, 1], &[1.0]);
+        let graph = graph.node_with("Conv", &["x", "w"], "v", vec![text.clone()]);
+        let graph = graph.node("Relu", &["v"], "r");
+        let graph = graph.node_with("Conv", &["r", "i"], "y", vec![ints("strides", &[2])]);
+        let model = load_bytes(&graph.output("y", FLOAT, &["N", "1", "U"]).encode());
+        let model = model.expect("it loads");
+        // Often enough that there is a plan for the sizes.
+        for _ in 0..40 {
+            let series = fp32("x", &[2, 1, 6], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0].repeat(2));
+            let found = model.infer(vec![series], &[]).expect("answers");
+            let expected = [210.0, 432.0, 654.0].repeat(2);
+            assert_eq!(found[0], fp32("y", &[2, 1, 3], &expected), "{dims:?}");
+        }
+    }
+}
+
+#[test]
 fn dots_of_an_equation_stand_for_any_number_of_axes() {
     let equation = |equation: &str| AttributeProto {
         name: "equation".to_owned(),
