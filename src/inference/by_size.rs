@@ -19,7 +19,7 @@ mod orders;
 mod wait;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -35,7 +35,7 @@ pub(super) use self::wait::Secured;
 pub use self::wait::{Held, PlanWait, Unplanned};
 use super::footprint;
 use super::ml::Unacceptable;
-use super::plans::{NICE, Plans};
+use super::plans::{BYTES_MAX, NICE, Plans};
 use super::rows::{self, Growing};
 use super::shapes::Sizes;
 use super::{contained, shortened, without_values};
@@ -44,6 +44,8 @@ use super::{contained, shortened, without_values};
 const PART_MAX: usize = 64;
 /// The most sizes that are measured before one plan is made.
 const STEPS_MAX: usize = 64;
+/// The most plans that gave way to others while requests hold them. What they take together is bounded as those that are kept.
+const HELD_MAX: usize = 16;
 /// How long a caller that has a thread of its own waits for a plan.
 const WAIT_MAX: Duration = Duration::from_mins(2);
 
@@ -57,7 +59,9 @@ pub(super) struct BySize {
     ordinary: Sizes,
     /// Taken for a moment by requests that have no plan of the first ones, never while a plan is made.
     kept: Mutex<Kept<Arc<Plans>>>,
-    /// Taken for moments by those who make plans, and by requests that have none.
+    /// The plans that were made and may be in use. Taken for moments by those who make plans, and by requests that have none.
+    handed: Mutex<Vec<Weak<Plans>>>,
+    /// Taken for moments by the same.
     growth: Mutex<Growth>,
     /// Taken for moments by the same.
     orders: Mutex<Orders<Arc<Plans>>>,
@@ -135,8 +139,12 @@ impl BySize {
         if let Step::TooMuch(bytes) = self.growth.lock().next(&needed, STEP_MIN) {
             return Err(Unplanned::Refused { reason: self.too_much(&needed, bytes) });
         }
+        let is_full = self.is_held_by_requests();
         let mut orders = self.orders.lock();
-        let ordered = orders.order(&needed, until, Instant::now());
+        let ordered = match is_full {
+            true => Err(Crowded),
+            false => orders.order(&needed, until, Instant::now()),
+        };
         let unattended = orders.attend();
         drop(orders);
         let made = ordered.map_err(|Crowded| {
@@ -148,6 +156,18 @@ impl BySize {
             self.make_elsewhere();
         }
         Ok(Secured::Wait(PlanWait::new(needed, made)))
+    }
+
+    /// Whether requests hold as many plans that gave way as they may.
+    fn is_held_by_requests(&self) -> bool {
+        let mut handed = self.handed.lock();
+        handed.retain(|plans| plans.strong_count() > 0);
+        let handed: Vec<_> = handed.iter().filter_map(Weak::upgrade).collect();
+        let kept = self.kept.lock();
+        let is_kept = |plans: &&Arc<Plans>| kept.ready().any(|kept| Arc::ptr_eq(kept, plans));
+        let held: Vec<_> = handed.iter().filter(|plans| !is_kept(plans)).collect();
+        let bytes = held.iter().map(|plans| plans.constant_bytes()).fold(0, u64::saturating_add);
+        held.len() >= HELD_MAX || bytes > BYTES_MAX
     }
 
     /// Runs as many rows at a time as there may be a plan for.
@@ -261,7 +281,7 @@ impl BySize {
                 self.make_elsewhere();
             }
         }
-        match made.or_else(|| wait::here(ordered)) {
+        match made.or_else(|| wait::here(ordered, now + WAIT_MAX)) {
             Some(made) => made.map_err(|reason| Unacceptable::new(reason).into()),
             None => bail!("the plan for its sizes was not made"),
         }
@@ -296,7 +316,13 @@ impl BySize {
                 match making.unwrap_or_else(|panic| Making::Ended(Err(panic))) {
                     Making::Ended(made) => {
                         self.made.fetch_add(u64::from(made.is_ok()), Relaxed);
-                        self.kept.lock().add(&key, made.clone());
+                        let bytes = made.as_ref().map_or(0, |plans| plans.constant_bytes());
+                        if let Ok(plans) = &made {
+                            let mut handed = self.handed.lock();
+                            handed.retain(|plans| plans.strong_count() > 0);
+                            handed.push(Arc::downgrade(plans));
+                        }
+                        self.kept.lock().add(&key, made.clone(), bytes);
                         made
                     }
                     Making::TooMuch(reason) => Err(reason),

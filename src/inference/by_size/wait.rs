@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker, ready};
 use std::thread::Thread;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -82,15 +83,19 @@ impl Future for PlanWait {
     }
 }
 
-/// Has this thread wait for what another one makes; `None` where that has given it up.
-pub(super) fn here<T>(mut made: oneshot::Receiver<T>) -> Option<T> {
+/// Has this thread wait until then for what another one makes; `None` where that has given it up, or takes longer.
+pub(super) fn here<T>(mut made: oneshot::Receiver<T>, until: Instant) -> Option<T> {
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut cx = Context::from_waker(&waker);
     loop {
         if let Poll::Ready(made) = Pin::new(&mut made).poll(&mut cx) {
             return made.ok();
         }
-        std::thread::park();
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
+        std::thread::park_timeout(left);
     }
 }
 
