@@ -38,6 +38,7 @@ pub(crate) mod tests;
 
 pub use self::artifact::seal::is_signed;
 pub use self::artifact::{ArtifactError, LoadLimits, folder};
+pub use self::by_size::{Held, PlanWait, Unplanned};
 pub use self::compile::Bound;
 pub use self::executor::{
     Answer, BATCH_BOUNDS, Executor, ExecutorError, ExecutorStats, Lane, LaneLimits, LaneStats,

@@ -33,6 +33,7 @@ pub(super) fn metrics(registry: &Registry, snapshot: &Snapshot) {
         registry.set("pointsman_model_plans", &own, super::float(loaded.plans() as u64));
         registry.copy("pointsman_model_plans_made_total", &own, loaded.plans_made());
         registry.copy("pointsman_model_plan_waits_total", &own, loaded.plan_waits());
+        registry.copy("pointsman_model_plan_refusals_total", &own, loaded.plan_refusals());
         registry.copy("pointsman_model_panics_total", &own, loaded.panics());
         if !local.lane.batches() {
             continue;

@@ -3,10 +3,11 @@
 //! Owns the choice between a plan for any sizes and plans for certain ones. Never compiles anything.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tract_onnx::prelude::{TValue, TVec, TractResult};
 
-use super::by_size::BySize;
+use super::by_size::{BySize, Held, Secured, Unplanned};
 use super::plans::Plans;
 use super::shapes::Sizes;
 
@@ -20,16 +21,25 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// Runs a request of these sizes, whose tensors may take `limit` bytes.
+    /// Runs a request of these sizes, whose tensors may take `limit` bytes, with the plan that it holds.
     pub(super) fn run(
         &self,
         sizes: &Sizes,
         values: TVec<TValue>,
         limit: u64,
+        held: Option<&Held>,
     ) -> TractResult<TVec<TValue>> {
         match self {
             Self::AnySize(plans) => plans.run(sizes, values, limit),
-            Self::BySize(plans) => plans.run(sizes, values, limit),
+            Self::BySize(plans) => plans.run(sizes, values, limit, held),
+        }
+    }
+
+    /// Has the plan made that a request of these sizes cannot do without, which is waited for until then.
+    pub(super) fn secure(&self, sizes: &Sizes, until: Instant) -> Result<Secured, Unplanned> {
+        match self {
+            Self::AnySize(_) => Ok(Secured::Held(Held::default())),
+            Self::BySize(plans) => plans.secure(sizes, until),
         }
     }
 
@@ -86,6 +96,14 @@ impl Form {
         match self {
             Self::AnySize(_) => 0,
             Self::BySize(plans) => plans.waited(),
+        }
+    }
+
+    /// Requests that were turned away because too many waited for plans.
+    pub(super) fn crowded(&self) -> u64 {
+        match self {
+            Self::AnySize(_) => 0,
+            Self::BySize(plans) => plans.crowded(),
         }
     }
 }

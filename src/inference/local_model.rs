@@ -7,12 +7,13 @@ mod trials;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 use tract_onnx::prelude::{TValue, TVec, Tensor as TractTensor, TractError, TractResult};
 
 use super::artifact::{self, Artifact, ArtifactError, LoadLimits, seal};
+use super::by_size::{Held, PlanWait, Secured, Unplanned};
 use super::card::FittedCard;
 use super::compile::{Bound, CompileError, Compiled};
 use super::form::Form;
@@ -88,6 +89,8 @@ pub struct Prepared {
     selected: SmallVec<[usize; 4]>,
     /// The most bytes of the answer.
     longest: u64,
+    /// What it has of plans; nothing where it may have them made when it runs.
+    held: Option<Held>,
 }
 
 /// What requests have in common that may run together: all dimensions but the first, and the outputs.
@@ -107,6 +110,12 @@ impl Prepared {
     #[must_use]
     pub fn at_most(self, longest: u64) -> Self {
         Self { longest, ..self }
+    }
+
+    /// With the plan that it waited for.
+    #[must_use]
+    pub fn holding(self, held: Held) -> Self {
+        Self { held: Some(held), ..self }
     }
 
     pub(super) fn inputs(&self) -> &[Tensor] {
@@ -245,10 +254,31 @@ impl LocalModel {
         let selected = self.signature.select_outputs(wanted)?;
         let mut inputs = self.signature.order_inputs(inputs)?;
         self.card.prepare(&mut inputs);
-        Ok(Prepared { inputs, selected, longest: u64::MAX })
+        Ok(Prepared { inputs, selected, longest: u64::MAX, held: None })
     }
 
-    /// Answers one request that was prepared by this model.
+    /// Sees to it that a request waits for no plan when it runs. One that needs a plan that is not there waits before, where it
+    /// takes no thread, and then [holds](Prepared::holding) it; until when it does so is known here. Never blocks.
+    ///
+    /// # Errors
+    /// When there can be no plan for its sizes, or too many wait.
+    pub fn secure(
+        &self,
+        prepared: &mut Prepared,
+        until: Instant,
+    ) -> Result<Option<PlanWait>, Unplanned> {
+        let sizes = self.sizes_of(prepared.inputs.iter().map(Tensor::shape));
+        match self.form.secure(&sizes, until)? {
+            Secured::Held(held) => {
+                prepared.held = Some(held);
+                Ok(None)
+            }
+            Secured::Wait(wait) => Ok(Some(wait)),
+        }
+    }
+
+    /// Answers one request that was prepared by this model. One that is not [secured](Self::secure) has the plans made that it
+    /// lacks, and may block for as long as that takes.
     ///
     /// # Errors
     /// When the model fails on it.
@@ -256,7 +286,7 @@ impl LocalModel {
         let answer = self.failing(|| {
             let inputs = prepared.inputs.iter();
             let values = inputs.map(convert::to_tract).collect::<TractResult<TVec<_>>>()?;
-            let outputs = self.run_plan(values)?;
+            let outputs = self.run_plan(values, prepared.held.as_ref())?;
             check_length(prepared, &outputs)?;
             self.pick(&prepared.selected, |position| Ok(outputs.get(position).cloned()))
         });
@@ -280,7 +310,8 @@ impl LocalModel {
                 let parts = parts.map(convert::to_tract).collect::<TractResult<Vec<_>>>()?;
                 TractTensor::stack_tensors(0, &parts).map(Into::into)
             });
-            let outputs = self.run_plan(values.collect::<TractResult<TVec<_>>>()?)?;
+            let held = group.first().and_then(|prepared| prepared.held.as_ref());
+            let outputs = self.run_plan(values.collect::<TractResult<TVec<_>>>()?, held)?;
             // What is too long for one of them together is not when they run one by one.
             group.iter().try_for_each(|prepared| check_length(prepared, &outputs))?;
             let rows: usize = group.iter().map(Prepared::rows).sum();
@@ -316,8 +347,8 @@ impl LocalModel {
     }
 
     /// Runs the plan that was made for the shapes of `values`, or the general one.
-    fn run_plan(&self, values: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        self.form.run(&self.sizes(&values), values, self.run_bytes)
+    fn run_plan(&self, values: TVec<TValue>, held: Option<&Held>) -> TractResult<TVec<TValue>> {
+        self.form.run(&self.sizes(&values), values, self.run_bytes, held)
     }
 
     /// The selected outputs out of those that `output` gives by position.
@@ -344,9 +375,13 @@ impl LocalModel {
     pub fn check_batching(&self, path: &Path) -> Result<(), ArtifactError> {
         let refuse = |reason| ArtifactError::Batch { path: path.to_owned(), reason };
         match self.no_batch.as_ref().or(self.mixing.as_ref()) {
-            Some(reason) => Err(refuse(reason.clone())),
-            None => trial::rows_are_independent(self, path, TRIAL_TIME).map_err(refuse),
+            Some(reason) => return Err(refuse(reason.clone())),
+            None => trial::rows_are_independent(self, path, TRIAL_TIME).map_err(refuse)?,
         }
+        if let Form::BySize(plans) = &self.form {
+            plans.run_in_parts();
+        }
+        Ok(())
     }
 
     /// What the model takes and returns.
@@ -423,6 +458,11 @@ impl LocalModel {
     /// Requests that waited for a plan for their sizes.
     pub fn plan_waits(&self) -> u64 {
         self.form.waited()
+    }
+
+    /// Requests that were turned away because too many waited for plans for their sizes.
+    pub fn plan_refusals(&self) -> u64 {
+        self.form.crowded()
     }
 
     /// What became of a model that no plan for all sizes that its file leaves open can be made of, if it is one.

@@ -16,7 +16,7 @@ use super::shapes::{Choice, Shapes, Sizes};
 use super::{contained, shortened, without_values};
 
 /// The niceness of a thread that makes a plan: requests go first.
-const NICE: i32 = 10;
+pub(super) const NICE: i32 = 10;
 /// The most plans for sizes of one model.
 pub(super) const PLANS_MAX: u64 = 8;
 /// What plans for sizes may take together, with the graph that they are made from, in bytes. Of a model with

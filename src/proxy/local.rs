@@ -20,7 +20,10 @@ use super::problem::{Cause, Problem};
 use super::shadow::{Hands, HandsTerms, Place, Turn, Unanswered};
 use crate::domain::routing::TargetKind;
 use crate::domain::stats::layout::Role;
-use crate::inference::{InferError, LocalModel, Pending, Prepared, QueueFull, Ran};
+use crate::inference::{
+    Held, InferError, InputError, LocalModel, Pending, PlanWait, Prepared, QueueFull, Ran,
+    Unplanned,
+};
 use crate::monitor::Values;
 use crate::protocol::dialect::{Call, Dialect, Operation, Signature, Terms, about};
 use crate::protocol::infer::{InferRequest, InferResponse};
@@ -252,25 +255,42 @@ async fn run(
     let worker = Arc::clone(&exchange.context.worker);
     let executor = &worker.gateway.executor;
     let deadline = exchange.deadline().min(Instant::now() + runtime.execution.queue_time);
+    let until = exchange.deadline();
     let loaded = Arc::clone(&runtime.model);
     if !runtime.lane.batches() {
         let job = move || {
-            let began = Instant::now();
-            let (request, form) = decode(&loaded, &asked)?;
-            run_here(&loaded, request, manner, began)?.written(&loaded, &names, &form)
+            let mut ready = prepare(&loaded, &asked, manner)?;
+            match secure(&loaded, &mut ready, until)? {
+                Some(wait) => Ok(Came::Waits(wait, Box::new((ready, names)))),
+                None => run_ready(&loaded, ready, &names).map(Came::Ran),
+            }
         };
+        let came = answered(exchange, executor.submit(&runtime.lane, deadline, job)).await?;
+        let (wait, parked) = match came {
+            Came::Ran(prediction) => return Ok(prediction),
+            Came::Waits(wait, parked) => (wait, parked),
+        };
+        let (ready, names) = *parked;
+        let ready = ready.holding(planned(exchange, wait).await?);
+        let deadline = exchange.deadline().min(Instant::now() + runtime.execution.queue_time);
+        let loaded = Arc::clone(&runtime.model);
+        let job = move || run_ready(&loaded, ready, &names);
         return answered(exchange, executor.submit(&runtime.lane, deadline, job)).await;
     }
     // What runs together must be decoded before it is put together.
-    let ready = if asked.len() <= INLINE_BYTES_MAX {
+    let mut ready = if asked.len() <= INLINE_BYTES_MAX {
         prepare(&loaded, &asked, manner)?
     } else {
         let loaded = Arc::clone(&loaded);
         let job = move || prepare(&loaded, &asked, manner);
         answered(exchange, executor.submit(&runtime.lane, deadline, job)).await?
     };
-    let Ready { id, prepared, form, input, mut values } = ready;
-    let batch = u32::try_from(prepared.rows()).ok();
+    let mut deadline = deadline;
+    if let Some(wait) = secure(&loaded, &mut ready, until)? {
+        ready = ready.holding(planned(exchange, wait).await?);
+        deadline = until.min(Instant::now() + runtime.execution.queue_time);
+    }
+    let Ready { id, prepared, form, input, batch, mut values } = ready;
     let finish = move |result: Result<Ran, InferError>| {
         let Ran { outputs, took } = result.map_err(model_problem)?;
         let began = Instant::now();
@@ -308,8 +328,53 @@ struct Ready {
     form: Form,
     /// What reading it took.
     input: Duration,
+    /// The first dimension of the first input.
+    batch: Option<u32>,
     /// What the monitor counts of it.
     values: Option<Box<Values>>,
+}
+
+impl Ready {
+    fn holding(self, held: Held) -> Self {
+        Self { prepared: self.prepared.holding(held), ..self }
+    }
+}
+
+/// What came of a request's turn on an executor thread.
+enum Came {
+    Ran(Prediction),
+    /// It needs a plan first, for which it waits elsewhere.
+    Waits(PlanWait, Box<(Ready, Names)>),
+}
+
+/// Sees to it that a request waits for no plan while it has a thread.
+fn secure(
+    loaded: &LocalModel,
+    ready: &mut Ready,
+    until: Instant,
+) -> Result<Option<PlanWait>, Problem> {
+    loaded.secure(&mut ready.prepared, until).map_err(unplanned)
+}
+
+/// Waits for a plan, which counts as time in the queue.
+async fn planned(exchange: &mut Exchange, wait: PlanWait) -> Result<Held, Problem> {
+    let (deadline, began) = (exchange.deadline(), Instant::now());
+    let Ok(held) = exchange.context.clock.within(deadline, wait).await else {
+        return Err(exchange.overdue(Cause::QueueTimeout));
+    };
+    let latency = exchange.latency();
+    let waited = latency.t_queue.unwrap_or(0).saturating_add(micros(began.elapsed()));
+    latency.t_queue = Some(waited);
+    held.map_err(unplanned)
+}
+
+/// Why a request has no plan.
+fn unplanned(error: Unplanned) -> Problem {
+    match error {
+        Unplanned::Refused { reason } => model_problem(InputError::Value { reason }.into()),
+        Unplanned::Crowded => Problem::new(Cause::QueueFull, error.to_string()),
+        Unplanned::Gone => Problem::new(Cause::QueueTimeout, error.to_string()),
+    }
 }
 
 /// Takes what the monitor counts of `tensors`, where it does.
@@ -326,10 +391,21 @@ fn prepare(loaded: &LocalModel, asked: &Asked, manner: Manner) -> Result<Ready, 
     let wanted: Vec<&str> = request.outputs.iter().map(|output| output.name.as_ref()).collect();
     let mut values = manner.monitored.then(Box::default);
     see(&mut values, Role::Input, &request.inputs, &loaded.signature().inputs);
+    let batch = rows(&request.inputs);
     let prepared = loaded.prepare(request.inputs, &wanted);
     let prepared = prepared.map_err(|error| model_problem(error.into()))?.at_most(manner.longest);
     let id = request.id.map(|id| id.to_string());
-    Ok(Ready { id, prepared, form, input: began.elapsed(), values })
+    Ok(Ready { id, prepared, form, input: began.elapsed(), batch, values })
+}
+
+/// Runs a request that was prepared and waits for nothing.
+fn run_ready(loaded: &LocalModel, ready: Ready, names: &Names) -> Result<Prediction, Problem> {
+    let Ready { id, prepared, form, input, batch, mut values } = ready;
+    let began = Instant::now();
+    let outputs = loaded.run(&prepared).map_err(model_problem)?;
+    let infer = began.elapsed();
+    see(&mut values, Role::Output, &outputs, &loaded.signature().outputs);
+    Made { id, outputs, input, infer, batch, values }.written(loaded, names, &form)
 }
 
 /// Whose fault it is that a model gave no answer.

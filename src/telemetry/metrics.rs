@@ -99,6 +99,7 @@ definitions! {
     gauge "pointsman_model_plans", ["model", "version"], "Compiled plans of a loaded model: the general one, one for single rows, some for frequent sizes; or those for certain sizes.";
     counter "pointsman_model_plans_made_total", ["model", "version"], "Plans made for frequent sizes, or for those that were asked for, while the gateway ran.";
     counter "pointsman_model_plan_waits_total", ["model", "version"], "Requests that waited for a plan for their sizes, of a model without one for any size.";
+    counter "pointsman_model_plan_refusals_total", ["model", "version"], "Requests that were turned away because too many others waited for a plan for their sizes.";
     counter "pointsman_model_panics_total", ["model", "version"], "Runs of a model that panicked since it was loaded; each failed its requests.";
     counter "pointsman_executor_panics_total", [], "Panics of executor threads outside of models; each failed one request.";
     gauge "pointsman_codec_queued", [], "Long bodies that wait to be inflated, or read and written anew, off the workers.";

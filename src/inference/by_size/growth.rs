@@ -1,15 +1,20 @@
 //! How much a plan for certain sizes may take, before it is made.
 //!
 //! Owns what the graphs for some sizes were found to take, and the estimate that follows for others: what depends on
-//! sizes is worked out while a plan is compiled, so that nothing else would bound it. Sizes are approached
-//! by doubling, and a graph is taken to grow with the cube of them at most. Pure: never compiles anything.
+//! sizes is worked out while a plan is compiled, so that nothing else would bound it. Sizes are approached in steps that double
+//! them at most, and a graph is taken to grow with the cube of them at most. Steps become smaller where a larger one might take too
+//! much, so that it hardly matters what was measured before. Pure: never compiles anything.
 
 use smallvec::SmallVec;
 
 use crate::inference::shapes::Sizes;
 
-/// What twice the sizes may take, compared with the sizes.
-const GROWTH_MAX: u64 = 8;
+/// The most that sizes grow by in one step.
+pub(super) const STEP_MAX: f64 = 2.0;
+/// What a graph takes grows with this power of its sizes at most.
+const GROWTH: i32 = 3;
+/// Smaller steps are not worth the time: sizes for which a graph takes less than six sevenths of the limit are within reach.
+pub(super) const STEP_MIN: f64 = 1.05;
 /// The most sizes that are remembered; the ones that were measured first are never forgotten.
 const MEASURED_MAX: usize = 64;
 
@@ -40,24 +45,41 @@ impl Growth {
         Self { measured, first, limit }
     }
 
-    /// What to do before a plan for `sizes` is made.
-    pub(super) fn next(&self, sizes: &Sizes) -> Step {
-        let nearest = self.measured.iter().min_by_key(|(known, _)| times(known, sizes));
-        let Some((known, bytes)) = nearest else { return Step::TooMuch(u64::MAX) };
-        let times = times(known, sizes);
-        if times <= 1 {
-            return Step::Make;
+    /// What to do before a plan for `sizes` is made, where a step makes sizes `least` times as large at least.
+    pub(super) fn next(&self, sizes: &Sizes, least: f64) -> Step {
+        let measured = self.measured.iter();
+        let known = measured.filter(|(known, _)| !self.is_surpassed(known, sizes));
+        let mut known: Vec<_> = known.map(|known| (estimate(known, sizes), known)).collect();
+        known.sort_unstable_by_key(|(estimate, _)| *estimate);
+        let lowest = known.first().map_or(u64::MAX, |(estimate, _)| *estimate);
+        let step = known.into_iter().find_map(|(_, known)| self.step(known, sizes, least));
+        step.unwrap_or(Step::TooMuch(lowest))
+    }
+
+    /// Whether others that were measured lie between these and `sizes`.
+    fn is_surpassed(&self, known: &Sizes, sizes: &Sizes) -> bool {
+        self.measured.iter().any(|(other, _)| {
+            let places = || known.iter().zip(other).zip(sizes);
+            other != known
+                && places().all(|((known, other), size)| other <= size && other >= known.min(size))
+        })
+    }
+
+    /// The step from `known` towards `sizes`, if there is one.
+    fn step(&self, known: &(Sizes, u64), sizes: &Sizes, least: f64) -> Option<Step> {
+        let (of, bytes) = known;
+        let most = (self.limit as f64 / (*bytes).max(1) as f64).cbrt().min(STEP_MAX);
+        let whole = times(of, sizes);
+        if whole <= most.max(1.0) {
+            return (estimate(known, sizes) <= self.limit).then_some(Step::Make);
         }
-        let estimate = bytes.saturating_mul(GROWTH_MAX);
-        if estimate > self.limit {
-            return Step::TooMuch(estimate);
-        }
-        if times <= 2 {
-            return Step::Make;
-        }
-        let doubled =
-            known.iter().zip(sizes).map(|(known, size)| known.saturating_mul(2).min(*size));
-        Step::Measure(doubled.collect::<SmallVec<_>>(), estimate)
+        // A graph that takes some sizes only may take the multiples of what these are multiples of.
+        let rungs = [rung(of, sizes, most, grain), rung(of, sizes, most, |_| 1)];
+        rungs.into_iter().find_map(|rung| {
+            let at_most = estimate(known, &rung);
+            let is_step = times(of, &rung) >= least.min(whole) && at_most <= self.limit;
+            is_step.then_some(Step::Measure(rung, at_most))
+        })
     }
 
     /// Keeps what the graph for `sizes` takes.
@@ -72,10 +94,30 @@ impl Growth {
     }
 }
 
-/// How many times as large as what is known the sizes are at most, rounded up.
-fn times(known: &Sizes, sizes: &Sizes) -> usize {
-    let times = known.iter().zip(sizes).map(|(known, size)| size.div_ceil((*known).max(1)));
-    times.max().unwrap_or(0)
+/// What a graph may take for `sizes`, from what it takes for others.
+fn estimate((known, bytes): &(Sizes, u64), sizes: &Sizes) -> u64 {
+    (*bytes as f64 * times(known, sizes).max(1.0).powi(GROWTH)).ceil() as u64
+}
+
+/// How many times as large as what is known the sizes are at most.
+fn times(known: &Sizes, sizes: &Sizes) -> f64 {
+    let times = known.iter().zip(sizes).map(|(known, size)| *size as f64 / (*known).max(1) as f64);
+    times.fold(0.0, f64::max)
+}
+
+/// Sizes that are at most so many times as large as `known`, and not larger than `sizes`, in multiples of what `grain` says.
+fn rung(known: &Sizes, sizes: &Sizes, most: f64, grain: impl Fn(usize) -> usize) -> Sizes {
+    let places = known.iter().zip(sizes).map(|(known, size)| {
+        let grown = (*known as f64 * most) as usize;
+        let grain = grain(*size);
+        (grown / grain * grain).max(*known).min(*size)
+    });
+    places.collect::<SmallVec<_>>()
+}
+
+/// The largest power of two, up to 64, that a size is a multiple of.
+fn grain(size: usize) -> usize {
+    1 << size.trailing_zeros().min(6)
 }
 
 #[cfg(test)]
@@ -91,25 +133,50 @@ mod tests {
         Growth::new(vec![(smallvec![1, 8], MIB), (smallvec![2, 8], 2 * MIB)], limit)
     }
 
+    fn next(growth: &Growth, sizes: [usize; 2]) -> Step {
+        growth.next(&Sizes::from_slice(&sizes), STEP_MIN)
+    }
+
     #[test]
     fn sizes_are_approached_by_doubling() {
         let mut growth = growth(1024 * MIB);
         for below in [[1, 8], [2, 8], [2, 1], [0, 0]] {
-            assert_eq!(growth.next(&Sizes::from_slice(&below)), Step::Make);
+            assert_eq!(next(&growth, below), Step::Make);
         }
-        assert_eq!(growth.next(&smallvec![4, 16]), Step::Make, "twice");
-        assert_eq!(growth.next(&smallvec![5, 8]), Step::Measure(smallvec![4, 8], 16 * MIB));
+        assert_eq!(next(&growth, [4, 16]), Step::Make, "twice");
+        assert_eq!(next(&growth, [5, 8]), Step::Measure(smallvec![4, 8], 16 * MIB));
         growth.add(smallvec![4, 8], 4 * MIB);
-        assert_eq!(growth.next(&smallvec![5, 8]), Step::Make);
-        assert_eq!(growth.next(&smallvec![1, 100]), Step::Measure(smallvec![1, 16], 8 * MIB));
+        assert_eq!(next(&growth, [5, 8]), Step::Make);
+        assert_eq!(next(&growth, [1, 100]), Step::Measure(smallvec![1, 16], 8 * MIB));
     }
 
     #[test]
-    fn what_may_take_too_much_is_neither_made_nor_measured() {
-        let growth = growth(15 * MIB);
-        assert_eq!(growth.next(&smallvec![2, 8]), Step::Make, "it was");
-        assert_eq!(growth.next(&smallvec![4, 8]), Step::TooMuch(16 * MIB));
-        assert_eq!(growth.next(&smallvec![1, 9]), Step::Make);
+    fn what_may_take_too_much_is_approached_in_smaller_steps() {
+        let mut growth = growth(15 * MIB);
+        assert_eq!(next(&growth, [2, 8]), Step::Make, "it was");
+        assert_eq!(next(&growth, [1, 9]), Step::Make);
+        let step = Step::Measure(smallvec![3, 8], 27 * MIB / 4);
+        assert_eq!(next(&growth, [4, 8]), step, "four rows may take 16 MiB");
+        assert_eq!(growth.next(&smallvec![4, 8], STEP_MAX), Step::TooMuch(16 * MIB));
+        growth.add(smallvec![3, 8], 3 * MIB);
+        assert_eq!(next(&growth, [4, 8]), Step::Make, "7.1 MiB at most");
+        growth.add(smallvec![4, 8], 14 * MIB);
+        let Step::TooMuch(_) = next(&growth, [5, 8]) else { panic!("no row more") };
+        assert_eq!(next(&growth, [4, 8]), Step::Make);
+        growth.add(smallvec![1, 16], 16 * MIB);
+        assert_eq!(next(&growth, [1, 16]), Step::TooMuch(16 * MIB), "it grew faster");
+    }
+
+    #[test]
+    fn steps_go_by_what_sizes_are_multiples_of() {
+        let one: Sizes = smallvec![64, 64];
+        let growth = Growth::new(vec![(one, 200 * MIB)], 1024 * MIB);
+        // 110 × 110 would be within what may be measured.
+        let rung = growth.next(&smallvec![160, 160], STEP_MIN);
+        assert_eq!(rung, Step::Measure(smallvec![96, 96], 675 * MIB));
+        assert!(
+            matches!(growth.next(&smallvec![161, 161], STEP_MIN), Step::Measure(rung, _) if rung[0] == 110)
+        );
     }
 
     proptest! {
@@ -130,7 +197,7 @@ mod tests {
                 let sizes: Sizes = smallvec![rows, length];
                 for asked in 0.. {
                     prop_assert!(asked < 64, "it ends");
-                    match growth.next(&sizes) {
+                    match growth.next(&sizes, STEP_MIN) {
                         Step::Make => {
                             prop_assert!(takes(&sizes) <= limit);
                             break;
@@ -144,6 +211,33 @@ mod tests {
                     }
                     prop_assert!(growth.measured.len() <= MEASURED_MAX);
                 }
+            }
+        }
+
+        #[test]
+        fn what_was_asked_before_hardly_matters(
+            before in prop::collection::vec((1..3000_usize, 1..3000_usize), 0..12),
+            wanted in (1..3000_usize, 1..3000_usize),
+            power in 1..3_u32,
+        ) {
+            let takes = |sizes: &Sizes| 1000 + (sizes[0] as u64).pow(power) * sizes[1] as u64;
+            let limit = 100_000_000;
+            let ask = |growth: &mut Growth, sizes: Sizes| loop {
+                match growth.next(&sizes, STEP_MIN) {
+                    Step::Make => break true,
+                    Step::Measure(rung, _) => { let bytes = takes(&rung); growth.add(rung, bytes) }
+                    Step::TooMuch(_) => break false,
+                }
+            };
+            let one: Sizes = smallvec![8, 8];
+            let wanted: Sizes = smallvec![wanted.0, wanted.1];
+            let fresh = Growth::new(vec![(one.clone(), takes(&one))], limit);
+            let mut growth = Growth::new(vec![(one.clone(), takes(&one))], limit);
+            for (rows, length) in before {
+                ask(&mut growth, smallvec![rows, length]);
+            }
+            if takes(&wanted) < limit / 2 && ask(&mut { fresh }, wanted.clone()) {
+                prop_assert!(ask(&mut growth, wanted));
             }
         }
     }

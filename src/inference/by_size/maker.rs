@@ -14,6 +14,7 @@ use tract_onnx::prelude::{TractResult, TypedModel};
 use super::BySize;
 use super::growth::Growth;
 use super::kept::Kept;
+use super::orders::Orders;
 use crate::inference::compile::{Compiled, Recipe, batch_of, no_rows, numbered};
 use crate::inference::convert::Fill;
 use crate::inference::form::Form;
@@ -199,11 +200,14 @@ impl Maker {
             maker: self,
             first,
             ordinary,
-            kept: Mutex::new(Kept::new(kept)),
+            kept: Mutex::new(Kept::new(kept, BYTES_MAX)),
+            handed: Mutex::default(),
             growth,
+            orders: Mutex::new(Orders::new()),
             in_parts: OnceLock::new(),
             made: AtomicU64::new(0),
             waited: AtomicU64::new(0),
+            crowded: AtomicU64::new(0),
         }));
         let further = Default::default();
         Ok(Compiled { signature, no_batch, mixing, bound: None, form, further })

@@ -84,7 +84,7 @@ impl LocalModel {
         };
         let plans = match &self.form {
             Form::AnySize(plans) => plans,
-            Form::BySize(_) => return median(&|inputs| self.run_plan(inputs)),
+            Form::BySize(_) => return median(&|inputs| self.run_plan(inputs, None)),
         };
         let watched = |plan: &Plan, inputs| plan.run(inputs, plans.watch(0, self.run_bytes));
         let general: Duration = median(&|inputs| watched(plans.general(), inputs))?;
@@ -116,10 +116,13 @@ impl LocalModel {
         let against = self.no_batch.clone().or_else(|| self.mixing.clone());
         let against =
             against.map_or_else(|| trial::rows_are_independent(self, path, PARTS_TIME), Err);
-        plans.tried(against.is_ok());
-        if let Err(reason) = against {
-            let path = path.display();
-            tracing::info!(%path, reason, "each number of rows gets a plan of its own");
+        plans.tried();
+        match against {
+            Ok(()) => plans.run_in_parts(),
+            Err(reason) => {
+                let path = path.display();
+                tracing::info!(%path, reason, "each number of rows gets a plan of its own");
+            }
         }
     }
 

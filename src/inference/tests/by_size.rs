@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::bounds::load_within;
 use super::onnx::{FLOAT, Graph, INT64, int, pictures};
 use super::*;
+use crate::inference::{Held, Unplanned};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -130,6 +131,109 @@ fn a_plan_is_made_once_however_many_wait_for_it() {
     });
     assert_eq!(model.plans_made(), 1);
     assert!((1..=8).contains(&model.plan_waits()));
+}
+
+/// What comes of a request that never waits while it runs.
+fn secured(model: &LocalModel, x: Tensor, until: Duration) -> Result<Vec<Tensor>, Unplanned> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let mut prepared = model.prepare(vec![x], &[]).expect("fits");
+    if let Some(wait) = model.secure(&mut prepared, Instant::now() + until)? {
+        prepared = prepared.holding(runtime.block_on(wait)?);
+    }
+    Ok(model.run(&prepared).expect("answers"))
+}
+
+#[test]
+fn a_request_has_its_plan_made_elsewhere_and_holds_it() {
+    let model = load_bytes(&sorted()).expect("loads");
+    let long = Duration::from_secs(60);
+    let rows = |rows: usize| fp32("x", &[rows, 1], &vec![2.0; rows]);
+    assert_eq!(secured(&model, rows(2), long).expect("is there")[0].shape(), [2, 1]);
+    assert_eq!((model.plans_made(), model.plan_waits()), (0, 0));
+    assert_eq!(secured(&model, rows(30), long).expect("is made")[0].shape(), [30, 1]);
+    assert_eq!(secured(&model, rows(30), long).expect("was made")[0].shape(), [30, 1]);
+    assert_eq!((model.plans_made(), model.plan_waits()), (1, 1));
+    let late = secured(&model, rows(40), Duration::ZERO).map(drop);
+    assert_eq!(late, Err(Unplanned::Gone));
+    assert_eq!(model.plans_made(), 1, "it came too late");
+    // A plan that gave way to others before the request runs.
+    let mut held = model.prepare(vec![rows(30)], &[]).expect("fits");
+    assert!(model.secure(&mut held, Instant::now()).expect("was made").is_none());
+    (31..39).for_each(|size| drop(secured(&model, rows(size), long).expect("is made")));
+    let made = model.plans_made();
+    assert_eq!(model.run(&held).expect("answers")[0].shape(), [30, 1]);
+    assert_eq!(model.plans_made(), made);
+    // One that holds another is told so, and has none made.
+    let mut other = model.prepare(vec![rows(50)], &[]).expect("fits");
+    let wait = model.secure(&mut other, Instant::now()).expect("may be").expect("waits");
+    drop(wait);
+    let none = model.run(&other.holding(Held::default())).map(drop).expect_err("has no plan");
+    assert!(matches!(none, InferError::Model { .. }), "{none}");
+}
+
+#[test]
+fn too_many_sizes_at_once_are_turned_away() {
+    let model = load_bytes(&sorted()).expect("loads");
+    let until = Instant::now() + Duration::from_secs(60);
+    let mut waits = Vec::new();
+    let mut crowded = 0;
+    for rows in 100..400 {
+        let x = fp32("x", &[rows, 1], &vec![2.0; rows]);
+        let mut prepared = model.prepare(vec![x], &[]).expect("fits");
+        match model.secure(&mut prepared, until) {
+            Ok(wait) => waits.extend(wait),
+            Err(error) => {
+                assert_eq!(error, Unplanned::Crowded);
+                crowded += 1;
+            }
+        }
+    }
+    assert!(crowded > 0);
+    assert_eq!(model.plan_refusals(), crowded);
+    drop(waits);
+    let x = fp32("x", &[90, 1], &[2.0; 90]);
+    let answer = secured(&model, x, Duration::from_secs(60)).expect("there is room");
+    assert_eq!(answer[0].shape(), [90, 1]);
+}
+
+#[test]
+fn requests_in_parts_wait_for_no_plan() {
+    let model = load_bytes(&pictures()).expect("loads");
+    let long = Duration::from_secs(60);
+    for rows in [1, 2, 3, 64, 100] {
+        let (x, y) = pair(rows);
+        assert_eq!(secured(&model, x, Duration::ZERO).expect("runs"), [y], "{rows} rows");
+    }
+    assert_eq!(model.plan_waits(), 0);
+    let began = Instant::now();
+    while model.plans_made() == 0 && began.elapsed() < long {
+        std::thread::yield_now();
+    }
+    assert!(model.plans_made() > 0, "later requests have larger parts");
+}
+
+#[test]
+fn what_is_refused_does_not_depend_on_what_was_asked_before() {
+    let sort = |model: &LocalModel, rows: usize| {
+        model.infer(vec![fp32("x", &[rows, 1], &vec![1.0; rows])], &[]).map(drop)
+    };
+    let fresh = load_within(&sorted(), MIB);
+    // The first size that is refused, from below.
+    let (mut fits, mut fails) = (2, 10_000_000);
+    while fails - fits > fits / 50 + 1 {
+        let middle = usize::midpoint(fits, fails);
+        let model = load_within(&sorted(), MIB);
+        match sort(&model, middle) {
+            Ok(()) => fits = middle,
+            Err(_too_much) => fails = middle,
+        }
+    }
+    assert!(sort(&fresh, 2 * fits).is_err());
+    for step in 1..9 {
+        sort(&fresh, fits * step / 10).expect("smaller");
+    }
+    sort(&fresh, fits).expect("as it did without the others");
+    sort(&fresh, 2 * fits).expect_err("as it was");
 }
 
 #[test]

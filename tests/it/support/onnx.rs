@@ -50,6 +50,14 @@ impl Graph {
         self
     }
 
+    /// Gives the last node another output.
+    pub(crate) fn second_output(mut self, name: &str) -> Self {
+        if let Some(node) = self.0.node.last_mut() {
+            node.output.push(name.to_owned());
+        }
+        self
+    }
+
     /// Adds a constant of floats.
     pub(crate) fn floats(self, name: &str, dims: &[i64], values: &[f32]) -> Self {
         let raw = values.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -135,6 +143,32 @@ pub(crate) fn pictures() -> Vec<u8> {
         .node_with("Concat", &["front", "size"], "sizes", vec![int("axis", 0)])
         .node("Resize", &["x", "", "", "sizes"], "y")
         .output("y", FLOAT, &["N", "1", "4", "6"])
+        .encode()
+}
+
+/// Rows of `T` numbers in order, how many there are is computed, with the mean of a cube of `T` numbers a side beside them, which is worked out
+/// while a plan for `T` is made: as slow as wished.
+pub(crate) fn cubes() -> Vec<u8> {
+    let graph = Graph::default().input("x", FLOAT, &["N", "T"]);
+    let graph = graph.ints("from", &[1], &[1]).ints("to", &[1], &[2]);
+    let graph = graph.ints("none", &[], &[0]).ints("step", &[], &[1]);
+    let graph = graph.ints("xy", &[2], &[0, 1]).ints("xz", &[2], &[0, 2]).ints("yz", &[2], &[1, 2]);
+    graph
+        .node("Shape", &["x"], "shape")
+        .node("Slice", &["shape", "from", "to"], "length")
+        .node_with("TopK", &["x", "length"], "sorted", vec![int("axis", 1)])
+        .second_output("places")
+        .node("Squeeze", &["length"], "end")
+        .node("Range", &["none", "end", "step"], "range")
+        .node_with("Cast", &["range"], "side", vec![int("to", FLOAT.into())])
+        .node("Unsqueeze", &["side", "xy"], "x3")
+        .node("Unsqueeze", &["side", "xz"], "y3")
+        .node("Unsqueeze", &["side", "yz"], "z3")
+        .node("Add", &["x3", "y3"], "square")
+        .node("Add", &["square", "z3"], "cube")
+        .node_with("ReduceMean", &["cube"], "mean", vec![int("keepdims", 0)])
+        .node("Add", &["sorted", "mean"], "y")
+        .output("y", FLOAT, &["N", "T"])
         .encode()
 }
 
