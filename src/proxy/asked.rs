@@ -111,6 +111,11 @@ impl Asked {
         Ok(Self { call, headers, accepted, body, length, room })
     }
 
+    /// What the client speaks.
+    pub(super) fn dialect(&self) -> Dialect {
+        self.call.dialect
+    }
+
     /// The JSON of the body, or its message.
     pub(super) fn head(&self) -> &[u8] {
         self.body.bytes()

@@ -124,6 +124,9 @@ pub(super) async fn translated(
     asked: Asked,
 ) -> Result<Result<Response<Bytes>, Refused>, Problem> {
     let translator = Arc::new(Translator::of(exchange, spoken, operation)?);
+    if !(is_typed(asked.dialect()) && is_typed(spoken)) {
+        await_description(translator.runtime()?)?;
+    }
     let Outgoing { head, body, rows, form, wanted } = {
         let translator = Arc::clone(&translator);
         offload_long(exchange, asked.len(), move || translator.request(&asked)).await?
@@ -211,7 +214,7 @@ impl Translator {
         }
         check_names(&request)?;
         // Backends of the Open Inference Protocol tell what is wrong by themselves; others guess.
-        let is_typed = matches!(self.spoken, Dialect::OpenInference | Dialect::OpenInferenceGrpc);
+        let is_typed = is_typed(self.spoken);
         let makes_classes = is_typed
             && runtime.spoken.extensions.is_some_and(|extensions| extensions.classification);
         // The answer is given its form here; but classes are made by whoever knows their names.
@@ -317,8 +320,26 @@ fn unsound_path() -> Problem {
     Problem::new(Cause::Translation, "the names of the model cannot stand in a path")
 }
 
-/// The refusal of a call while it is not known what the backends speak.
-pub(super) fn unknown_dialect() -> Problem {
+/// Whether the values of a dialect say what they are.
+const fn is_typed(dialect: Dialect) -> bool {
+    matches!(dialect, Dialect::OpenInference | Dialect::OpenInferenceGrpc)
+}
+
+/// Refuses what needs the description of a model while its backends may still give one: with guesses instead, the same
+/// request would be answered with other names and datatypes a moment later. Says that it is needed.
+pub(super) fn await_description(runtime: &RemoteRuntime) -> Result<(), Problem> {
+    let Some(wanted) = &runtime.spoken.undescribed else { return Ok(()) };
+    wanted.notify_one();
+    let detail =
+        "it is not known yet what the model takes and returns: its backends have not described it";
+    Err(Problem::new(Cause::UnknownDialect, detail))
+}
+
+/// The refusal of a call while it is not known what the backends speak. Says that it is needed.
+pub(super) fn unknown_dialect(runtime: &RemoteRuntime) -> Problem {
+    if let Some(wanted) = &runtime.spoken.undescribed {
+        wanted.notify_one();
+    }
     let detail = "it is not known yet what the backends speak: none of them has told";
     Problem::new(Cause::UnknownDialect, detail)
 }
@@ -368,7 +389,7 @@ pub(super) const fn concerns_model(operation: Operation) -> bool {
     matches!(operation, Operation::Metadata | Operation::ModelReady | Operation::ModelStatus)
 }
 
-/// Whether a backend says that it can predict. Where the dialect has no such question, one that is routed
+/// Whether a backend has described its model, or never will, and says that it can predict. Where the dialect has no such question, one that is routed
 /// to counts as ready.
 pub(super) async fn is_ready(
     exchange: &mut Exchange,
@@ -378,6 +399,10 @@ pub(super) async fn is_ready(
     mut parts: Parts,
     admitted: &Admitted,
 ) -> Result<bool, Problem> {
+    // Where its predictions have to wait.
+    if await_description(runtime).is_err() {
+        return Ok(false);
+    }
     let target = target(runtime, spoken, model, Terms::default());
     let call = match spoken {
         Dialect::OpenInferenceGrpc => probe::ready_call(&target),
@@ -419,6 +444,7 @@ async fn about_model(
     };
     if call.operation == Operation::Metadata {
         let Some(known) = runtime.spoken.description.as_deref() else {
+            await_description(runtime)?;
             let detail = "the backends have not told what the model takes and returns";
             return Err(Problem::new(Cause::Unsupported, detail));
         };

@@ -18,6 +18,7 @@ mod capture;
 mod conformance;
 mod corpus;
 mod data_path;
+mod descriptions;
 mod dialects;
 mod discovery;
 mod drift;

@@ -31,7 +31,7 @@ const TRITON: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconte
 async fn asked(backends: Vec<BackendAddress>) -> (Known, Duration) {
     let spec = BackendsSpec { dialect: SpokenDialect::Asked, ..BackendsSpec::new(backends) };
     let began = Instant::now();
-    (ask(&spec, "m").await, began.elapsed())
+    (ask(&spec, "m").await.0, began.elapsed())
 }
 
 #[tokio::test]
