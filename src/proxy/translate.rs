@@ -38,6 +38,7 @@ use crate::protocol::grpc::{UnaryError, format_timeout, unary_message};
 use crate::protocol::infer::{InferRequest, InferResponse};
 use crate::protocol::open_inference::{HEAD_LENGTH_HEADER, ModelMetadata, OutputForms};
 use crate::protocol::shown::shortened;
+use crate::protocol::status::GrpcCode;
 use crate::protocol::tensor::Tensor;
 use crate::snapshot::{Held, RemoteRuntime, RuntimeKind};
 
@@ -305,8 +306,12 @@ fn message_of(whole: Whole) -> Result<Result<Whole, BackendFailure>, Problem> {
     match unary_message(status, head, &whole.trailers, &whole.body) {
         Ok(body) => Ok(Ok(Whole { body, ..whole })),
         Err(UnaryError::Failed { code, message }) => {
-            let status =
-                StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::BAD_GATEWAY);
+            let status = match code {
+                GrpcCode::ResourceExhausted if is_about_length(&message) => {
+                    StatusCode::PAYLOAD_TOO_LARGE
+                }
+                _ => StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::BAD_GATEWAY),
+            };
             Ok(Err(BackendFailure { status, message }))
         }
         Err(error) => {
@@ -314,6 +319,15 @@ fn message_of(whole: Whole) -> Result<Result<Whole, BackendFailure>, Problem> {
             Err(Problem::new(Cause::Translation, detail))
         }
     }
+}
+
+/// Whether a server of gRPC says that the message is too long for it, in the words of gRPC's libraries: the code is
+/// that of a client that asks too often, but this one should not come again.
+fn is_about_length(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    ["received message larger than max", "grpc message exceeds maximum size"]
+        .iter()
+        .any(|words| message.contains(words))
 }
 
 fn unsound_path() -> Problem {
@@ -471,4 +485,26 @@ async fn about_model(
         }
         _ => about::encode_readiness(call, ready),
     })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_is_too_long_is_told_from_a_client_that_asks_too_often() {
+        for (message, status) in [
+            ("SERVER: Received message larger than max (9600032 vs. 4194304)", 413),
+            ("grpc: received message larger than max (5 vs. 4)", 413),
+            ("gRPC message exceeds maximum size 4194304: 9600032", 413),
+            ("too many requests", 429),
+        ] {
+            let mut head = Response::new(()).into_parts().0;
+            head.headers.insert("grpc-status", HeaderValue::from_static("8"));
+            head.headers.insert("grpc-message", HeaderValue::from_static(message));
+            let whole = Whole { head, body: Bytes::new(), trailers: HeaderMap::new() };
+            let Ok(Err(failure)) = message_of(whole) else { panic!("it is a refusal") };
+            assert_eq!((failure.status.as_u16(), failure.message.as_str()), (status, message));
+        }
+    }
 }
