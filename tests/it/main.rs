@@ -45,4 +45,5 @@ mod repository;
 mod sinks;
 mod translation;
 mod trials;
+mod unread_bodies;
 mod windows;
