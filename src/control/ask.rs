@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, TE};
-use http::{Request, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
@@ -69,8 +70,7 @@ pub(super) fn is_asked(spec: &BackendsSpec) -> bool {
     match spec.dialect {
         SpokenDialect::OfTheClient => false,
         SpokenDialect::Asked => true,
-        SpokenDialect::Declared(Dialect::OpenInferenceGrpc) => true,
-        SpokenDialect::Declared(dialect) => !spec.http2 && probe::describes(dialect),
+        SpokenDialect::Declared(dialect) => probe::describes(dialect),
     }
 }
 
@@ -84,14 +84,15 @@ pub(super) fn is_awaited(spec: &BackendsSpec, known: Option<&Known>) -> bool {
 
 /// Asks the backends of one version until one tells something. `model` is its name here.
 pub(super) async fn ask(spec: &BackendsSpec, model: &str) -> (Known, Heard) {
-    let mut heard = Heard::Silence;
-    let told = tokio::time::timeout(VERSION_TIME, first_to_tell(spec, model, &mut heard)).await;
-    (told.ok().flatten().unwrap_or_else(|| Known::declared(spec)), heard)
+    let mut best = (Known::declared(spec), Heard::Silence);
+    // What came before the time was over counts.
+    let _in_time = tokio::time::timeout(VERSION_TIME, first_to_tell(spec, model, &mut best)).await;
+    best
 }
 
-/// Asks one after the other, and does not wait long for one before it asks the next as well. `heard` is the best of
-/// their answers.
-async fn first_to_tell(spec: &BackendsSpec, model: &str, heard: &mut Heard) -> Option<Known> {
+/// Asks one after the other, and does not wait long for one before it asks the next as well. `best` is what is known
+/// after their answers: that of the first who tells, or the parts that all have told.
+async fn first_to_tell(spec: &BackendsSpec, model: &str, best: &mut (Known, Heard)) {
     let mut waiting = spec.addresses.iter().cloned();
     // Whoever is still asked when another has told is not asked any more.
     let mut asked = JoinSet::new();
@@ -102,13 +103,15 @@ async fn first_to_tell(spec: &BackendsSpec, model: &str, heard: &mut Heard) -> O
         });
         let patience = if more.is_some() { PATIENCE } else { VERSION_TIME };
         match tokio::time::timeout(patience, asked.join_next()).await {
-            Ok(Some(Ok((known, one)))) => {
-                *heard = one.max(*heard);
+            Ok(Some(Ok((known, heard)))) => {
+                best.1 = heard.max(best.1);
                 if tells(spec, &known) {
-                    return Some(known);
+                    best.0 = known;
+                    return;
                 }
+                best.0.extensions = best.0.extensions.or(known.extensions);
             }
-            Ok(None) => return None,
+            Ok(None) => return,
             Ok(Some(Err(_))) | Err(_) => {}
         }
     }
@@ -127,6 +130,8 @@ async fn ask_one(spec: &BackendsSpec, model: &str, address: &BackendAddress) -> 
         Some(version) => Release::Version(version.as_str().into()),
         None => Release::Any,
     };
+    // What they speak is asked over HTTP/1.1: over HTTP/2 a server of gRPC answers everything.
+    let http2 = spec.http2 && declared.is_some();
     for &dialect in candidates {
         let target = Target::new(dialect, name, release());
         if dialect == Dialect::OpenInferenceGrpc {
@@ -136,7 +141,7 @@ async fn ask_one(spec: &BackendsSpec, model: &str, address: &BackendAddress) -> 
             return (Known { dialect, description, extensions, untyped: false }, heard);
         }
         let Some(path) = probe::recognition_path(&target) else { continue };
-        let (status, body) = match get(address, &path).await {
+        let (status, body) = match get(address, http2, &path).await {
             Ok(answer) => answer,
             // To another question it would say nothing either.
             Err(Unanswered::Silent) => break,
@@ -148,11 +153,13 @@ async fn ask_one(spec: &BackendsSpec, model: &str, address: &BackendAddress) -> 
             let description = probe::decode_metadata(&target, status, &body);
             let description = description.filter(|_| probe::describes(dialect));
             let heard = match &description {
-                None if probe::describes(dialect) => not_described(address, &target, status).await,
+                None if probe::describes(dialect) => {
+                    not_described((address, http2), &target, status).await
+                }
                 _ => Heard::Description,
             };
             let extensions = match probe::extensions_path(dialect) {
-                Some(path) => get(address, path).await.ok(),
+                Some(path) => get(address, http2, path).await.ok(),
                 None => None,
             };
             let extensions =
@@ -165,12 +172,16 @@ async fn ask_one(spec: &BackendsSpec, model: &str, address: &BackendAddress) -> 
 }
 
 /// What an answer means that describes nothing: a model that is being loaded will be described.
-async fn not_described(address: &BackendAddress, target: &Target<'_>, said: StatusCode) -> Heard {
+async fn not_described(
+    (address, http2): (&BackendAddress, bool),
+    target: &Target<'_>,
+    said: StatusCode,
+) -> Heard {
     if probe::is_not_now(said) {
         return Heard::NotYet;
     }
     let Some(path) = probe::ready_path(target) else { return Heard::Nonsense };
-    match get(address, &path).await {
+    match get(address, http2, &path).await {
         Ok((status, body)) if probe::says_not_ready(target, status, &body) => Heard::NotYet,
         Ok(_) | Err(_) => Heard::Nonsense,
     }
@@ -252,27 +263,44 @@ enum Unanswered {
     Unusable,
 }
 
-/// One `GET`.
-async fn get(address: &BackendAddress, path: &str) -> Result<(StatusCode, Bytes), Unanswered> {
+/// One `GET`, over HTTP/2 where its server has been declared to speak it.
+async fn get(
+    address: &BackendAddress,
+    http2: bool,
+    path: &str,
+) -> Result<(StatusCode, Bytes), Unanswered> {
     let asked = async {
         let io = TokioIo::new(connect(address).await?);
+        if http2 {
+            let handshake = http2::handshake(TokioExecutor::new(), io).await;
+            let (mut sender, connection) = handshake.ok()?;
+            let asked = async move {
+                let request = Request::get(format!("http://{}{path}", address.authority()));
+                let request = request.body(Empty::<Bytes>::new()).ok()?;
+                read(sender.send_request(request).await.ok()?).await
+            };
+            return driving(connection, asked).await;
+        }
         let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.ok()?;
         let asked = async move {
             let request = Request::builder().uri(path).header(HOST, address.authority());
             let request = request.body(Empty::<Bytes>::new()).ok()?;
-            let response = sender.send_request(request).await.ok()?;
-            let status = response.status();
-            match Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await {
-                Ok(body) => Some((status, body.to_bytes())),
-                // Nothing that is read here is so long.
-                Err(error) if error.is::<LengthLimitError>() => Some((status, Bytes::new())),
-                Err(_) => None,
-            }
+            read(sender.send_request(request).await.ok()?).await
         };
         driving(connection, asked).await
     };
     let asked = tokio::time::timeout(ANSWER_TIME, asked).await;
     asked.map_err(|_elapsed| Unanswered::Silent)?.ok_or(Unanswered::Unusable)
+}
+
+async fn read(response: Response<Incoming>) -> Option<(StatusCode, Bytes)> {
+    let status = response.status();
+    match Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await {
+        Ok(body) => Some((status, body.to_bytes())),
+        // Nothing that is read here is so long.
+        Err(error) if error.is::<LengthLimitError>() => Some((status, Bytes::new())),
+        Err(_) => None,
+    }
 }
 
 async fn connect(address: &BackendAddress) -> Option<TcpStream> {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
 use crate::support::backend::{Backend, DESCRIPTION};
-use crate::support::{Gateway, Reply, eventually, nobody};
+use crate::support::{Gateway, Reply, eventually, iris, nobody};
 
 /// What the backend does.
 const UNKNOWN: u8 = 0;
@@ -119,5 +119,26 @@ fn a_backend_that_is_there_has_described_its_model_before_the_first_request() {
             Gateway::start(&format!("{}dialect = \"tensorflow_serving\"\n", backend.as_model()));
         let reply = gateway.post("/v2/models/m/infer", BODY);
         assert_eq!((reply.status, &reply.json()["outputs"][0]["name"]), (200, &"y".into()));
+    }
+}
+
+#[test]
+fn a_backend_that_speaks_http2_is_asked_over_http2() {
+    let backend = Gateway::start(&iris());
+    for dialect in ["tensorflow_serving", "open_inference"] {
+        let gateway = Gateway::start(&format!(
+            "[models.flowers.versions.v7]\nbackends = [\"http://{}\"]\ndialect = \"{dialect}\"\n\
+             remote_model = \"iris\"\nhttp2 = true\n",
+            backend.data
+        ));
+        let inputs = |gateway: &Gateway, model: &str| {
+            let reply = get(gateway, &format!("/v2/models/{model}"));
+            assert_eq!(reply.status, 200, "{dialect}: {}", reply.text());
+            reply.json()["inputs"].clone()
+        };
+        assert_eq!(inputs(&gateway, "flowers"), inputs(&backend, "iris"), "{dialect}");
+        let rows = r#"{"inputs":[[5.1,3.5,1.4,0.2]]}"#;
+        let reply = gateway.post("/v1/models/flowers:predict", rows);
+        assert_eq!(reply.status, 200, "{dialect}: {}", reply.text());
     }
 }
