@@ -15,6 +15,7 @@ mod architecture;
 mod baselines;
 mod batching;
 mod capture;
+mod client_headers;
 mod conformance;
 mod corpus;
 mod data_path;
