@@ -224,6 +224,9 @@ struct Counters {
     connections_limited: Counter,
     connections_malformed: Counter,
     connections_resets: Counter,
+    lingered_read: Counter,
+    lingered_cut: Counter,
+    lingered_full: Counter,
     http2_connections: Counter,
     http2_streams: Counter,
     upstream_connects: Counter,
@@ -236,6 +239,7 @@ struct Counters {
 impl Counters {
     fn new(registry: &Registry) -> Self {
         let refused = "pointsman_connections_refused_total";
+        let lingered = "pointsman_connections_lingered_total";
         let connects = "pointsman_upstream_connects_total";
         let retries = "pointsman_retries_total";
         let error = |cause: &Cause| {
@@ -247,6 +251,9 @@ impl Counters {
             connections_limited: registry.counter(refused, &[("reason", "limit")]),
             connections_malformed: registry.counter(refused, &[("reason", "malformed")]),
             connections_resets: registry.counter(refused, &[("reason", "resets")]),
+            lingered_read: registry.counter(lingered, &[("end", "read")]),
+            lingered_cut: registry.counter(lingered, &[("end", "cut")]),
+            lingered_full: registry.counter(lingered, &[("end", "full")]),
             http2_connections: registry.counter("pointsman_http2_connections_total", &[]),
             http2_streams: registry.counter("pointsman_http2_streams_total", &[]),
             upstream_connects: registry.counter(connects, &[("result", "ok")]),

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use http::HeaderValue;
 use http::uri::Authority;
+use tokio::sync::Notify;
 
 pub use self::recording::{Keep, KeySource, Policies, PolicyIx, RecordingPolicy};
 pub use self::repository::{Command, IndexEntry, Order, Repository, RepositoryError, index};
@@ -157,6 +158,8 @@ pub struct Spoken {
     pub names: RemoteNames,
     /// What they told about the model.
     pub description: Option<Arc<DeclaredModel>>,
+    /// Where whoever needs that tells so, while they have not told and still may.
+    pub undescribed: Option<Arc<Notify>>,
     /// Which extensions they told that they have.
     pub extensions: Option<Extensions>,
     /// The path of a service of the raw dialect.

@@ -74,6 +74,7 @@ impl Boot {
         let intent = Arc::clone(&self.intent);
         let mut residents = Residents::new(intent, controller, loader, models, sight);
         residents.begin().await.map_err(StartError::Begin)?;
+        residents.hear().await;
         // The first exchange is counted by the right baseline.
         let monitor = Arc::clone(&self.monitor);
         tokio::task::spawn_blocking(move || monitor.begin()).await.map_err(|_| StartError::Boot)?;

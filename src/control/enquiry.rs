@@ -1,7 +1,8 @@
 //! What backends speak and serve, as far as they tell.
 //!
 //! Owns the rounds in which they are asked, each in tasks of its own, and what is known after them. Who has not told
-//! what the model takes is asked again soon, and then ever later: servers start after the gateway. An
+//! what the model takes is asked again soon, and then ever later, unless a request waits for it: servers start
+//! after the gateway. Who answers, but again and again describes nothing, is taken for one that never will. An
 //! answer that is missing takes nothing back: a backend that is down speaks no other dialect. Never waits
 //! in the way of the controller: whoever awaits [`Enquiry::news`] may do something else at any time.
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::ask::{Known, ask, is_asked};
+use super::ask::{Heard, Known, ask, is_asked, is_awaited};
 use super::members::Members;
 use crate::domain::routing::TargetKind;
 use crate::domain::spec::{BackendsSpec, Intent, VersionSpec};
@@ -20,6 +21,10 @@ use crate::domain::spec::{BackendsSpec, Intent, VersionSpec};
 const ASKED_AT_ONCE: usize = 16;
 /// After a round, who has told nothing is asked again after this; then it doubles.
 const AGAIN_FIRST: Duration = Duration::from_secs(1);
+/// So many answers that describe nothing, one after the other, and so long from the first to the last, make a
+/// version one without types.
+const NONSENSE_ANSWERS: u32 = 4;
+const NONSENSE_TIME: Duration = Duration::from_secs(5);
 
 /// What is known about the backends of versions.
 pub(super) type Spoken = BTreeMap<TargetKind, Known>;
@@ -34,11 +39,16 @@ pub(super) struct Enquiry {
     /// When those are who have told nothing, and how long after the last time.
     again: Instant,
     pause: Duration,
+    /// When the last round began, and whether the next one was brought forward since.
+    begun: Instant,
+    hastened: bool,
+    /// When the first answer came that describes nothing, and how many did since.
+    nonsense: BTreeMap<TargetKind, (Instant, u32)>,
     asked: Vec<(TargetKind, BackendsSpec)>,
     known: Spoken,
     /// Whose turn comes later in this round.
     waiting: VecDeque<(TargetKind, BackendsSpec)>,
-    running: JoinSet<(TargetKind, Known)>,
+    running: JoinSet<(TargetKind, (Known, Heard))>,
 }
 
 impl Enquiry {
@@ -54,6 +64,9 @@ impl Enquiry {
             all: now,
             again: now,
             pause: AGAIN_FIRST,
+            begun: now,
+            hastened: false,
+            nonsense: BTreeMap::new(),
             asked,
             known: Spoken::new(),
             waiting: VecDeque::new(),
@@ -66,6 +79,21 @@ impl Enquiry {
         self.asked = asked(intent);
         let asked = &self.asked;
         self.known.retain(|kind, _| asked.iter().any(|(known, _)| known == kind));
+        self.nonsense.retain(|kind, _| asked.iter().any(|(known, _)| known == kind));
+    }
+
+    /// Whether a request that waits for a description may bring the next round forward.
+    pub(super) fn may_hasten(&self) -> bool {
+        !self.hastened && !self.is_asking()
+    }
+
+    /// Asks soon, once, those whose description a request waits for.
+    pub(super) fn hasten(&mut self) {
+        self.hastened = true;
+        let mut asked = self.asked.iter();
+        if asked.any(|(kind, spec)| is_awaited(spec, self.known.get(kind))) {
+            self.again = self.again.min(self.begun + AGAIN_FIRST);
+        }
     }
 
     /// Whether there is nobody to ask.
@@ -107,6 +135,7 @@ impl Enquiry {
     /// Begins to ask all of them or, where their turn has not come, those who have told nothing.
     pub(super) fn begin(&mut self) {
         let now = Instant::now();
+        (self.begun, self.hastened) = (now, false);
         let all = self.all <= now;
         if all {
             self.all = now + self.interval;
@@ -124,8 +153,8 @@ impl Enquiry {
         let mut next = self.running.join_next().await;
         let mut changed = false;
         while let Some(answer) = next {
-            if let Ok((kind, known)) = answer {
-                changed |= self.learn(kind, known);
+            if let Ok((kind, answer)) = answer {
+                changed |= self.learn(kind, answer);
             }
             self.go_on();
             next = self.running.try_join_next();
@@ -141,7 +170,7 @@ impl Enquiry {
             self.running.spawn(async move {
                 let known = match &kind {
                     TargetKind::Version(model, _) => ask(&spec, model.as_str()).await,
-                    TargetKind::Pool(_) => Known::declared(&spec),
+                    TargetKind::Pool(_) => (Known::declared(&spec), Heard::Silence),
                 };
                 (kind, known)
             });
@@ -149,15 +178,23 @@ impl Enquiry {
     }
 
     /// Notes what is known; whether that is new.
-    fn learn(&mut self, kind: TargetKind, mut known: Known) -> bool {
+    fn learn(&mut self, kind: TargetKind, (mut known, heard): (Known, Heard)) -> bool {
         let before = self.known.get(&kind).cloned().unwrap_or_default();
         known.dialect = known.dialect.or(before.dialect);
         if known.dialect == before.dialect {
             known.description = known.description.or_else(|| before.description.clone());
             known.extensions = known.extensions.or(before.extensions);
         }
+        let untyped = self.is_untyped(&kind, before.untyped, heard);
+        known.untyped = untyped && known.dialect.is_some() && known.description.is_none();
         if known == before {
             return false;
+        }
+        if known.untyped && !before.untyped {
+            tracing::warn!(
+                target_version = %kind,
+                "its backends answer but do not describe the model: its values have no types from now on"
+            );
         }
         // What the configuration says is known without them.
         if known.dialect != before.dialect && !self.is_declared(&kind) {
@@ -166,6 +203,24 @@ impl Enquiry {
         }
         self.known.insert(kind, known);
         true
+    }
+
+    /// Whether a version has no types after another answer.
+    fn is_untyped(&mut self, kind: &TargetKind, before: bool, heard: Heard) -> bool {
+        match heard {
+            Heard::Silence => before,
+            Heard::NotYet | Heard::Description => {
+                self.nonsense.remove(kind);
+                false
+            }
+            Heard::Nonsense => {
+                let now = Instant::now();
+                let (first, answers) = self.nonsense.entry(kind.clone()).or_insert((now, 0));
+                *answers = answers.saturating_add(1);
+                before
+                    || (*answers >= NONSENSE_ANSWERS && now.duration_since(*first) >= NONSENSE_TIME)
+            }
+        }
     }
 
     /// Whether the configuration says what the backends of a version speak.
@@ -199,6 +254,7 @@ mod tests {
     use super::*;
     use crate::domain::dialect::Dialect;
     use crate::domain::ids::{ModelName, VersionName};
+    use crate::domain::spec::SpokenDialect;
     use crate::protocol::dialect::{DeclaredModel, Extensions};
 
     #[test]
@@ -208,16 +264,17 @@ mod tests {
         let mut enquiry = Enquiry::asking(Vec::new(), Duration::from_secs(30));
         let extensions = Some(Extensions { binary_tensors: true, classification: false });
         let dialect = Some(Dialect::OpenInference);
-        let told = Known { dialect, description: description.clone(), extensions };
-        assert!(enquiry.learn(kind(), told.clone()));
-        assert!(!enquiry.learn(kind(), told));
-        assert!(!enquiry.learn(kind(), Known::default()), "a backend that is down");
+        let told = Known { dialect, description: description.clone(), extensions, untyped: false };
+        assert!(enquiry.learn(kind(), (told.clone(), Heard::Description)));
+        assert!(!enquiry.learn(kind(), (told, Heard::Description)));
+        let down = (Known::default(), Heard::Silence);
+        assert!(!enquiry.learn(kind(), down), "a backend that is down");
         let partly = Known { dialect, ..Known::default() };
-        assert!(!enquiry.learn(kind(), partly), "a backend that told a part of it");
+        assert!(!enquiry.learn(kind(), (partly, Heard::Nonsense)), "a part of it");
         assert_eq!(enquiry.known()[&kind()].description, description);
         assert_eq!(enquiry.known()[&kind()].extensions, extensions);
         let other = Known { dialect: Some(Dialect::KserveV1), ..Known::default() };
-        assert!(enquiry.learn(kind(), other.clone()));
+        assert!(enquiry.learn(kind(), (other.clone(), Heard::Description)));
         assert_eq!(enquiry.known()[&kind()], other);
     }
 
@@ -241,8 +298,61 @@ mod tests {
             "a round for all comes in between"
         );
         let description = Some(DeclaredModel::default());
-        enquiry.learn(kind, Known { description, ..Known::default() });
+        let told = Known { description, ..Known::default() };
+        enquiry.learn(kind, (told, Heard::Description));
         enquiry.begin();
         assert!(enquiry.due() - Instant::now() > Duration::from_secs(14));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_answers_but_never_describes_the_model_is_taken_for_one_that_never_will() {
+        let kind = || TargetKind::Version(ModelName::new("m"), VersionName::new("v1"));
+        let mut enquiry = Enquiry::asking(Vec::new(), Duration::from_secs(30));
+        let dialect = Some(Dialect::TensorflowServing);
+        let mut hear = async |heard, after: u64| {
+            tokio::time::advance(Duration::from_secs(after)).await;
+            let description = (heard == Heard::Description).then(DeclaredModel::default);
+            enquiry.learn(kind(), (Known { dialect, description, ..Known::default() }, heard));
+            enquiry.known()[&kind()].untyped
+        };
+        for (heard, after, untyped) in [
+            (Heard::Silence, 60, false),
+            (Heard::Nonsense, 0, false),
+            (Heard::Nonsense, 1, false),
+            (Heard::Nonsense, 1, false),
+            (Heard::Nonsense, 1, false),
+            // It is being loaded: all begins anew.
+            (Heard::NotYet, 60, false),
+            (Heard::Nonsense, 60, false),
+            (Heard::Nonsense, 60, false),
+            (Heard::Silence, 60, false),
+            (Heard::Nonsense, 1, false),
+            (Heard::Nonsense, 1, true),
+            (Heard::Silence, 1, true),
+            (Heard::NotYet, 1, false),
+            (Heard::Description, 1, false),
+            // What was told is known, whatever it says now.
+            (Heard::Nonsense, 1, false),
+        ] {
+            assert_eq!(hear(heard, after).await, untyped, "{heard:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_waits_brings_the_next_round_forward_once() {
+        let kind = TargetKind::Version(ModelName::new("m"), VersionName::new("v1"));
+        let dialect = SpokenDialect::Declared(Dialect::TensorflowServing);
+        let spec = BackendsSpec { dialect, ..BackendsSpec::new(Vec::new()) };
+        let mut enquiry = Enquiry::asking(vec![(kind.clone(), spec)], Duration::from_secs(30));
+        for _ in 0..4 {
+            tokio::time::sleep_until(enquiry.due()).await;
+            enquiry.begin();
+            enquiry.running = JoinSet::new();
+        }
+        assert_eq!(enquiry.due() - Instant::now(), Duration::from_secs(8));
+        assert!(enquiry.may_hasten());
+        enquiry.hasten();
+        assert_eq!(enquiry.due() - Instant::now(), AGAIN_FIRST);
+        assert!(!enquiry.may_hasten(), "until the next round has begun");
     }
 }

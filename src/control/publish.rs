@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use http::HeaderValue;
+use tokio::sync::Notify;
 
 use super::LoadedModels;
-use super::ask::Known;
+use super::ask::{Known, is_awaited};
 use super::enquiry::Spoken;
 use super::lanes::Lanes;
 use super::members::Members;
@@ -54,6 +55,8 @@ struct Kept {
     lanes: Lanes,
     /// What backends have told.
     spoken: Spoken,
+    /// Told by requests that must wait until backends describe their model.
+    wanted: Arc<Notify>,
     /// Who was discovered.
     members: Members,
     /// Versions that take no requests, whatever stands behind them.
@@ -90,6 +93,11 @@ impl Controller {
     /// Notes what backends have told; the next publication says it.
     pub(super) fn learn(&mut self, spoken: &Spoken) {
         self.kept.spoken = spoken.clone();
+    }
+
+    /// Told by requests that must wait until backends describe their model.
+    pub(super) fn wanted(&self) -> Arc<Notify> {
+        Arc::clone(&self.kept.wanted)
     }
 
     /// Notes who was discovered; the next publication says it. Whether that is new.
@@ -215,7 +223,7 @@ fn runtime_of(
                 let how = (model.balance, model.timeouts, model.keep_alive);
                 let addresses = kept.members.get(kind).unwrap_or(&spec.addresses);
                 let mut runtime = remote(addresses, how, &mut kept.backends);
-                let spoken = spoken(spec, kept.spoken.get(kind));
+                let spoken = spoken(spec, kept.spoken.get(kind), &kept.wanted);
                 let is_grpc = spoken.dialect == Some(Dialect::OpenInferenceGrpc);
                 runtime.http2 = spec.http2 || is_grpc;
                 runtime.spoken = Box::new(spoken);
@@ -319,7 +327,7 @@ fn remote(
 }
 
 /// In which words the backends of a version are spoken to.
-fn spoken(spec: &BackendsSpec, known: Option<&Known>) -> snapshot::Spoken {
+fn spoken(spec: &BackendsSpec, known: Option<&Known>, wanted: &Arc<Notify>) -> snapshot::Spoken {
     let told = known.and_then(|known| known.dialect);
     snapshot::Spoken {
         declared: spec.dialect,
@@ -329,6 +337,7 @@ fn spoken(spec: &BackendsSpec, known: Option<&Known>) -> snapshot::Spoken {
             version: spec.remote_version.clone(),
         },
         description: known.and_then(|known| known.description.clone()).map(Arc::new),
+        undescribed: is_awaited(spec, known).then(|| Arc::clone(wanted)),
         extensions: known.and_then(|known| known.extensions),
         path: spec.raw.as_ref().and_then(|raw| raw.path.clone()),
         extractors: spec.raw.as_ref().map(|raw| raw.extractors.clone()),

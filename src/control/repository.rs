@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::contents::{Contents, hex};
@@ -33,6 +33,8 @@ use crate::telemetry::logging::chain;
 const STEPS_MAX: usize = 64;
 /// How long the first publication waits for models that were live when the last process ended.
 const WAKING_MAX: Duration = Duration::from_secs(120);
+/// How long the start waits for what backends tell.
+const HEARING_MAX: Duration = Duration::from_secs(1);
 /// How often others are shown how things stand while much is changed at once.
 const SHOWN_EVERY: Duration = Duration::from_secs(1);
 
@@ -64,6 +66,8 @@ pub struct Residents {
     contents: Arc<Contents>,
     loading: Option<Loading>,
     enquiry: Enquiry,
+    /// Told by requests that must wait until backends describe their model.
+    wanted: Arc<Notify>,
     seen: watch::Receiver<Arc<Seen>>,
     ebb: Ebb,
 }
@@ -101,7 +105,7 @@ impl Residents {
         ebb.begin(Instant::now());
         let effective = Intent::clone(&intent);
         let contents = Contents::new(&intent.data_dir, Arc::clone(releases.events()));
-        let unsettled = true;
+        let (unsettled, wanted) = (true, controller.wanted());
         Self {
             intent,
             effective,
@@ -113,6 +117,7 @@ impl Residents {
             contents: Arc::new(contents),
             loading: None,
             enquiry,
+            wanted,
             seen,
             ebb,
         }
@@ -155,6 +160,22 @@ impl Residents {
         Ok(())
     }
 
+    /// Waits until the backends were asked for the first time, but not long for those who are silent.
+    pub async fn hear(&mut self) {
+        if self.enquiry.is_idle() {
+            return;
+        }
+        self.enquiry.begin();
+        let until = Instant::now() + HEARING_MAX;
+        while self.enquiry.is_asking()
+            && let Ok(news) = tokio::time::timeout_at(until, self.enquiry.news()).await
+        {
+            if news {
+                self.tell();
+            }
+        }
+    }
+
     /// The process ends: what was told reaches its file, or a second has passed. Blocks.
     pub fn close(&self) {
         self.releases.flush_events();
@@ -182,6 +203,7 @@ impl Residents {
                         self.tell();
                     }
                 }
+                () = self.wanted.notified(), if self.enquiry.may_hasten() => self.enquiry.hasten(),
                 () = self.ebb.turn() => self.ebb.give_back(Instant::now()),
                 () = std::future::ready(()), if self.unsettled => {}
             }

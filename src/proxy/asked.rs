@@ -4,10 +4,11 @@
 //! translation for a backend that speaks something else. Never chooses who answers.
 
 use bytes::Bytes;
-use http::header::ACCEPT;
+use http::header::{ACCEPT, EXPECT};
 use http::{HeaderMap, Response};
 use hyper::body::Incoming;
 
+use super::body::skip;
 use super::coding::{Accepted, Coding, deflate};
 use super::exchange::Exchange;
 use super::held::{Holding, Room};
@@ -66,7 +67,12 @@ impl Asked {
         headers: &HeaderMap,
         incoming: Incoming,
     ) -> Result<Self, Problem> {
-        Coding::of_body(headers)?;
+        if let Err(problem) = Coding::of_body(headers) {
+            if !headers.contains_key(EXPECT) {
+                skip(exchange, incoming).await;
+            }
+            return Err(problem);
+        }
         let pieces = read_whole(exchange, incoming).await?;
         Self::whole(exchange, (dialect, operation), headers, pieces).await
     }
@@ -109,6 +115,11 @@ impl Asked {
         let call = prediction(Dialect::OpenInferenceGrpc, Operation::Infer);
         let (accepted, room) = (Accepted::PLAIN, room_for(exchange, length));
         Ok(Self { call, headers, accepted, body, length, room })
+    }
+
+    /// What the client speaks.
+    pub(super) fn dialect(&self) -> Dialect {
+        self.call.dialect
     }
 
     /// The JSON of the body, or its message.

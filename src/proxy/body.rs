@@ -33,9 +33,8 @@ pub(super) const WHOLE_BYTES_MAX: u64 = 64 * 1024;
 /// How long an answer waits for the rest of a body that nobody asked for.
 const SKIP_TIME: Duration = Duration::from_millis(500);
 
-/// Reads a short request body that nobody asked for, for the record. An answer that leaves while the
-/// body still comes would make the close of the connection a reset, which can take the answer with
-/// it (RFC 9112 section 9.6). Returns whether the end was reached.
+/// Reads a short request body that nobody asked for, for the record, so that the connection can be kept. Returns
+/// whether the end was reached; where it is not, the connection [lingers](super::connection).
 pub(super) async fn skip(exchange: &mut Exchange, mut body: Incoming) -> bool {
     if body.size_hint().lower() > WHOLE_BYTES_MAX {
         return false;
@@ -46,7 +45,7 @@ pub(super) async fn skip(exchange: &mut Exchange, mut body: Incoming) -> bool {
         let next = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
         let frame = match exchange.context.clock.within(deadline, next).await {
             Ok(Some(Ok(frame))) => frame,
-            Ok(None) => return true,
+            Ok(None) => break,
             Ok(Some(Err(_))) | Err(_) => return false,
         };
         let Ok(data) = frame.into_data() else { continue };
@@ -54,6 +53,7 @@ pub(super) async fn skip(exchange: &mut Exchange, mut body: Incoming) -> bool {
         left = still;
         exchange.see_request(&data);
     }
+    exchange.clock().set_unread(false);
     true
 }
 
@@ -224,6 +224,7 @@ fn poll_upload(
         match frame.map(|frame| frame.map(Frame::into_data)) {
             Some(Ok(Ok(data))) => {
                 upload.clock.set_deadline(upload.deadline.min(now + upload.idle));
+                upload.clock.set_unread(!incoming.is_end_stream());
                 state.capture.see(&data);
                 if state.capture.bytes() > upload.limit {
                     drop(state);
@@ -239,6 +240,7 @@ fn poll_upload(
             }
             None => {
                 upload.clock.set_deadline(upload.deadline.min(now + upload.first_byte));
+                upload.clock.set_unread(false);
                 return Poll::Ready(None);
             }
         }

@@ -38,6 +38,8 @@ pub(super) struct ConnClock {
     cut: AtomicBool,
     /// No byte has come yet.
     fresh: AtomicBool,
+    /// The body of the current request has not been read to its end.
+    unread: AtomicBool,
 }
 
 /// A time limit passed.
@@ -54,6 +56,7 @@ impl ConnClock {
             expired: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             fresh: AtomicBool::new(true),
+            unread: AtomicBool::new(false),
         };
         clock.set(Phase::Idle, now + idle);
         clock
@@ -101,6 +104,16 @@ impl ConnClock {
     /// Whether no byte has come yet.
     pub(super) fn is_fresh(&self) -> bool {
         self.fresh.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether there is more of the current request's body to read.
+    pub(super) fn set_unread(&self, unread: bool) {
+        self.unread.store(unread, Ordering::Relaxed);
+    }
+
+    /// Whether the body of the current request has not been read to its end.
+    pub(super) fn is_unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed)
     }
 
     /// Notes that the gateway ends the connection because its client does not read.

@@ -1,7 +1,8 @@
 //! One client connection: the bytes, the HTTP/1.1 machinery, and the time it may take.
 //!
 //! Owns limits on heads (431, 408), idle and drain behaviour, and the answer to bytes that are not
-//! HTTP. A connection that begins with the preface of HTTP/2 goes on in [`super::http2`]. Never looks
+//! HTTP. A connection that begins with the preface of HTTP/2 goes on in [`super::http2`], and one that is closed
+//! while its client still sends a body lingers, so that the answer is not lost. Never looks
 //! into a request that parses: that is the exchange's.
 //!
 //! ```text
@@ -12,6 +13,7 @@
 //!  close              Closing              504, or closed where the answer had begun
 //! ```
 
+mod linger;
 mod stream;
 
 use std::future::Future;
@@ -69,10 +71,11 @@ pub(super) async fn serve(worker: Arc<Worker>, stream: TcpStream, peer: SocketAd
         draining: false,
     };
     match driver.await {
-        Ok(None) => {}
-        Ok(Some((stream, first))) => {
+        Ok(End::Over) => {}
+        Ok(End::Http2(stream, first)) => {
             Box::pin(http2::serve(Arc::clone(&worker), stream, first, known)).await;
         }
+        Ok(End::Unread(stream)) => Box::pin(linger::linger(&worker, stream)).await,
         Err(error) => tell(&worker, peer, &error),
     }
 }
@@ -88,6 +91,16 @@ fn tell(worker: &Worker, peer: SocketAddr, error: &hyper::Error) {
     } else {
         tracing::debug!(%peer, %error, "a client connection ended early");
     }
+}
+
+/// What is left to do when the machinery of HTTP/1.1 has ended.
+enum End {
+    /// Nothing.
+    Over,
+    /// The client speaks HTTP/2: its socket and what was read from it.
+    Http2(TcpStream, Vec<u8>),
+    /// The last answer is on its way, but its client may still be sending the request.
+    Unread(TcpStream),
 }
 
 /// Polls the connection and its clock together.
@@ -114,14 +127,13 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     D: Future<Output = ()>,
 {
-    /// The socket and what was read from it, where the client speaks HTTP/2.
-    type Output = hyper::Result<Option<(TcpStream, Vec<u8>)>>;
+    type Output = hyper::Result<End>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         loop {
             let Some(connection) = &mut this.connection else {
-                return Poll::Ready(Ok(None));
+                return Poll::Ready(Ok(End::Over));
             };
             if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
                 return Poll::Ready(this.end(result));
@@ -168,17 +180,21 @@ where
 
     /// What the end of the machinery means: it closes without a word on some bytes, and where the client
     /// speaks HTTP/2.
-    fn end(&mut self, result: hyper::Result<()>) -> hyper::Result<Option<(TcpStream, Vec<u8>)>> {
-        let Some(connection) = self.connection.take() else { return result.map(|()| None) };
+    fn end(&mut self, result: hyper::Result<()>) -> hyper::Result<End> {
+        let Some(connection) = self.connection.take() else { return result.map(|()| End::Over) };
         let stream = connection.into_parts().io.into_inner();
         match stream.into_http2() {
-            Ok(http2) => Ok(Some(http2)),
+            Ok((stream, first)) => Ok(End::Http2(stream, first)),
+            // The machinery has closed its side, behind the answer.
+            Err(stream) if result.is_ok() && self.clock.is_unread() => {
+                Ok(End::Unread(stream.into_socket()))
+            }
             Err(stream) => {
                 let unsound = result.as_ref().is_err_and(hyper::Error::is_parse);
                 if unsound && stream.outside_exchange() && !stream.is_refused() {
                     stream.refuse(&Problem::new(Cause::Malformed, "the request is not HTTP/1.1"));
                 }
-                result.map(|()| None)
+                result.map(|()| End::Over)
             }
         }
     }

@@ -23,6 +23,7 @@ use bytes::Bytes;
 use http::header::{EXPECT, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 
 pub(super) use self::context::{Context, Peer};
@@ -171,6 +172,7 @@ pub(super) fn serve(
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<ReplyBody>, Infallible>> {
     let (parts, body) = request.into_parts();
+    context.clock.set_unread(!body.is_end_stream());
     let exchange = Box::new(Exchange::received(context, &parts));
     async move { Ok(respond(exchange, parts, body).await) }
 }
@@ -182,6 +184,9 @@ async fn respond(mut exchange: Box<Exchange>, parts: Parts, body: Incoming) -> R
     if let Some(unread) = body {
         // What is left of it makes the connection unusable, and its client should know.
         exchange.closes = !continues || !skip(&mut exchange, unread).await;
+    } else if matches!(answered, Err(_) | Ok(Answer::Whole(_))) {
+        // So does what is left where whoever read it has given up.
+        exchange.closes = exchange.clock().is_unread();
     }
     match answered {
         Ok(Answer::Whole(response)) => exchange.reply(response, None).await,

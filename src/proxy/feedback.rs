@@ -276,6 +276,7 @@ async fn read(
             }
         }
     }
+    exchange.clock().set_unread(false);
     Ok(body.freeze())
 }
 

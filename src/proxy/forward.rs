@@ -142,12 +142,20 @@ fn remove_claims(headers: &mut HeaderMap) {
     }
 }
 
-/// Says of an Open Inference body that it is JSON, where its client says nothing: `tritonclient` leaves that out of
-/// requests without binary tensors, and other servers than Triton take them for bytes then.
+/// Says of an Open Inference body that it is JSON, where its client says nothing or names a form: `tritonclient` leaves
+/// that out of requests without binary tensors, `curl -d` and urllib call all that they post a form, and other servers
+/// than Triton take neither for JSON.
 pub(super) fn say_json(headers: &mut HeaderMap) {
-    if !headers.contains_key(CONTENT_TYPE) && !headers.contains_key(HEAD_LENGTH_HEADER) {
+    let says_nothing = headers.get(CONTENT_TYPE).is_none_or(is_form);
+    if says_nothing && !headers.contains_key(HEAD_LENGTH_HEADER) {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
+}
+
+/// Whether a `Content-Type` is that of a form, which no prediction is.
+fn is_form(value: &HeaderValue) -> bool {
+    let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
 }
 
 /// Makes a backend's headers the client's.
@@ -272,6 +280,28 @@ mod tests {
         assert_eq!(said("content-encoding").as_deref(), Some("application/json"));
         assert_eq!(said("content-type").as_deref(), Some("7"));
         assert_eq!(said(HEAD_LENGTH_HEADER), None);
+        let named = |value: &'static str, binary: bool| {
+            let mut headers = map(&[("content-type", value)]);
+            if binary {
+                headers.insert(HEAD_LENGTH_HEADER, HeaderValue::from_static("7"));
+            }
+            say_json(&mut headers);
+            let all: Vec<_> = headers.get_all(CONTENT_TYPE).iter().cloned().collect();
+            assert_eq!(all.len(), 1);
+            all[0].to_str().unwrap().to_owned()
+        };
+        for form in [
+            "application/x-www-form-urlencoded",
+            "Application/X-WWW-Form-Urlencoded ; charset=utf-8",
+        ] {
+            assert_eq!(named(form, false), "application/json");
+            assert_eq!(named(form, true), form, "what the client says of binary tensors stays");
+        }
+        for other in
+            ["application/octet-stream", "application/x-www-form-urlencoded2", "text/plain"]
+        {
+            assert_eq!(named(other, false), other);
+        }
     }
 
     #[test]

@@ -274,7 +274,9 @@ async fn model_ready(
         return false;
     };
     let RuntimeKind::Remote(runtime) = &snapshot.target(target).kind else { return true };
-    let Some(spoken) = runtime.spoken.dialect else { return true };
+    let Some(spoken) = runtime.spoken.dialect else {
+        return translate::await_description(runtime).is_ok();
+    };
     // What cannot be asked is not ready.
     translate::is_ready(exchange, runtime, spoken, &asked.name, parts, admitted)
         .await

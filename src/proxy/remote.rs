@@ -209,6 +209,7 @@ pub(super) async fn read_whole(
             }
         }
     }
+    exchange.clock().set_unread(false);
     Ok(gather.into_pieces())
 }
 

@@ -14,6 +14,7 @@ use super::builtin::json;
 use super::exchange::{Answer, Exchange};
 use super::problem::{Cause, Problem};
 use super::remote::read_whole;
+use super::translate;
 use crate::domain::ids::ModelName;
 use crate::domain::routing::{ModelEntry, NoRoute, TargetIx};
 use crate::domain::spec::{Secret, StrictStatus};
@@ -347,6 +348,7 @@ pub(super) fn described<'a>(
         RuntimeKind::Remote(runtime) => match &runtime.spoken.description {
             Some(known) => (known.platform.as_str(), &*known.inputs, &*known.outputs, true),
             None => {
+                translate::await_description(runtime)?;
                 let detail = "the backends have not told what the model takes and returns";
                 return Err(Problem::new(Cause::Unsupported, detail));
             }

@@ -38,6 +38,7 @@ use crate::protocol::grpc::{UnaryError, format_timeout, unary_message};
 use crate::protocol::infer::{InferRequest, InferResponse};
 use crate::protocol::open_inference::{HEAD_LENGTH_HEADER, ModelMetadata, OutputForms};
 use crate::protocol::shown::shortened;
+use crate::protocol::status::GrpcCode;
 use crate::protocol::tensor::Tensor;
 use crate::snapshot::{Held, RemoteRuntime, RuntimeKind};
 
@@ -124,6 +125,9 @@ pub(super) async fn translated(
     asked: Asked,
 ) -> Result<Result<Response<Bytes>, Refused>, Problem> {
     let translator = Arc::new(Translator::of(exchange, spoken, operation)?);
+    if !(is_typed(asked.dialect()) && is_typed(spoken)) {
+        await_description(translator.runtime()?)?;
+    }
     let Outgoing { head, body, rows, form, wanted } = {
         let translator = Arc::clone(&translator);
         offload_long(exchange, asked.len(), move || translator.request(&asked)).await?
@@ -211,7 +215,7 @@ impl Translator {
         }
         check_names(&request)?;
         // Backends of the Open Inference Protocol tell what is wrong by themselves; others guess.
-        let is_typed = matches!(self.spoken, Dialect::OpenInference | Dialect::OpenInferenceGrpc);
+        let is_typed = is_typed(self.spoken);
         let makes_classes = is_typed
             && runtime.spoken.extensions.is_some_and(|extensions| extensions.classification);
         // The answer is given its form here; but classes are made by whoever knows their names.
@@ -302,8 +306,12 @@ fn message_of(whole: Whole) -> Result<Result<Whole, BackendFailure>, Problem> {
     match unary_message(status, head, &whole.trailers, &whole.body) {
         Ok(body) => Ok(Ok(Whole { body, ..whole })),
         Err(UnaryError::Failed { code, message }) => {
-            let status =
-                StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::BAD_GATEWAY);
+            let status = match code {
+                GrpcCode::ResourceExhausted if is_about_length(&message) => {
+                    StatusCode::PAYLOAD_TOO_LARGE
+                }
+                _ => StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::BAD_GATEWAY),
+            };
             Ok(Err(BackendFailure { status, message }))
         }
         Err(error) => {
@@ -313,12 +321,39 @@ fn message_of(whole: Whole) -> Result<Result<Whole, BackendFailure>, Problem> {
     }
 }
 
+/// Whether a server of gRPC says that the message is too long for it, in the words of gRPC's libraries: the code is
+/// that of a client that asks too often, but this one should not come again.
+fn is_about_length(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    ["received message larger than max", "grpc message exceeds maximum size"]
+        .iter()
+        .any(|words| message.contains(words))
+}
+
 fn unsound_path() -> Problem {
     Problem::new(Cause::Translation, "the names of the model cannot stand in a path")
 }
 
-/// The refusal of a call while it is not known what the backends speak.
-pub(super) fn unknown_dialect() -> Problem {
+/// Whether the values of a dialect say what they are.
+const fn is_typed(dialect: Dialect) -> bool {
+    matches!(dialect, Dialect::OpenInference | Dialect::OpenInferenceGrpc)
+}
+
+/// Refuses what needs the description of a model while its backends may still give one: with guesses instead, the same
+/// request would be answered with other names and datatypes a moment later. Says that it is needed.
+pub(super) fn await_description(runtime: &RemoteRuntime) -> Result<(), Problem> {
+    let Some(wanted) = &runtime.spoken.undescribed else { return Ok(()) };
+    wanted.notify_one();
+    let detail =
+        "it is not known yet what the model takes and returns: its backends have not described it";
+    Err(Problem::new(Cause::UnknownDialect, detail))
+}
+
+/// The refusal of a call while it is not known what the backends speak. Says that it is needed.
+pub(super) fn unknown_dialect(runtime: &RemoteRuntime) -> Problem {
+    if let Some(wanted) = &runtime.spoken.undescribed {
+        wanted.notify_one();
+    }
     let detail = "it is not known yet what the backends speak: none of them has told";
     Problem::new(Cause::UnknownDialect, detail)
 }
@@ -368,7 +403,7 @@ pub(super) const fn concerns_model(operation: Operation) -> bool {
     matches!(operation, Operation::Metadata | Operation::ModelReady | Operation::ModelStatus)
 }
 
-/// Whether a backend says that it can predict. Where the dialect has no such question, one that is routed
+/// Whether a backend has described its model, or never will, and says that it can predict. Where the dialect has no such question, one that is routed
 /// to counts as ready.
 pub(super) async fn is_ready(
     exchange: &mut Exchange,
@@ -378,6 +413,10 @@ pub(super) async fn is_ready(
     mut parts: Parts,
     admitted: &Admitted,
 ) -> Result<bool, Problem> {
+    // Where its predictions have to wait.
+    if await_description(runtime).is_err() {
+        return Ok(false);
+    }
     let target = target(runtime, spoken, model, Terms::default());
     let call = match spoken {
         Dialect::OpenInferenceGrpc => probe::ready_call(&target),
@@ -419,6 +458,7 @@ async fn about_model(
     };
     if call.operation == Operation::Metadata {
         let Some(known) = runtime.spoken.description.as_deref() else {
+            await_description(runtime)?;
             let detail = "the backends have not told what the model takes and returns";
             return Err(Problem::new(Cause::Unsupported, detail));
         };
@@ -445,4 +485,26 @@ async fn about_model(
         }
         _ => about::encode_readiness(call, ready),
     })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_is_too_long_is_told_from_a_client_that_asks_too_often() {
+        for (message, status) in [
+            ("SERVER: Received message larger than max (9600032 vs. 4194304)", 413),
+            ("grpc: received message larger than max (5 vs. 4)", 413),
+            ("gRPC message exceeds maximum size 4194304: 9600032", 413),
+            ("too many requests", 429),
+        ] {
+            let mut head = Response::new(()).into_parts().0;
+            head.headers.insert("grpc-status", HeaderValue::from_static("8"));
+            head.headers.insert("grpc-message", HeaderValue::from_static(message));
+            let whole = Whole { head, body: Bytes::new(), trailers: HeaderMap::new() };
+            let Ok(Err(failure)) = message_of(whole) else { panic!("it is a refusal") };
+            assert_eq!((failure.status.as_u16(), failure.message.as_str()), (status, message));
+        }
+    }
 }

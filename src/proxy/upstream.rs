@@ -9,6 +9,7 @@
 mod channel;
 mod link;
 mod pool;
+mod stream;
 
 pub(super) use self::channel::Channels;
 pub(super) use self::link::{Link, LinkError};

@@ -75,6 +75,9 @@ pub(super) fn spoken(
 ) -> Result<Option<Dialect>, Problem> {
     match (call, runtime.spoken.declared) {
         (None, _) | (_, SpokenDialect::OfTheClient) => Ok(None),
-        (Some(_), _) => runtime.spoken.dialect.ok_or_else(translate::unknown_dialect).map(Some),
+        (Some(_), _) => {
+            let known = runtime.spoken.dialect;
+            known.ok_or_else(|| translate::unknown_dialect(runtime)).map(Some)
+        }
     }
 }

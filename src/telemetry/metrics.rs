@@ -83,6 +83,7 @@ definitions! {
     gauge "pointsman_connections", [], "Open client connections.";
     counter "pointsman_connections_accepted_total", [], "Client connections accepted.";
     counter "pointsman_connections_refused_total", ["reason"], "Client connections closed before a request was served: limit or malformed; or because most of its streams were reset: resets.";
+    counter "pointsman_connections_lingered_total", ["end"], "Client connections that ended with an answer before the request's body had come: the rest of it was read and dropped (read), it was too long or too slow for that (cut), or too many connections were open to wait for it (full).";
     counter "pointsman_http2_connections_total", [], "Client connections that speak HTTP/2.";
     counter "pointsman_http2_streams_total", [], "Requests that came over HTTP/2.";
     gauge "pointsman_held_body_bytes", [], "Bytes of bodies that are held whole now, but for the first 64 KiB of each exchange; limits.held_bodies bounds them.";

@@ -253,6 +253,34 @@ fn a_stream_of_predictions_has_an_answer_each_and_one_record() {
 }
 
 #[test]
+fn a_stream_may_be_opened_long_before_its_first_message() {
+    let gateway = Gateway::start(&format!("{}[limits]\nheader_time = \"200ms\"\n", iris()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let answer = runtime.block_on(async {
+        let socket = tokio::net::TcpStream::connect(gateway.data).await.unwrap();
+        let (client, connection) = h2::client::handshake(socket).await.unwrap();
+        tokio::spawn(connection);
+        let uri = format!("http://a{}", Method::ModelStreamInfer.path());
+        let head = http::Request::post(uri).header("content-type", "application/grpc");
+        let head = head.header("te", "trailers").body(()).unwrap();
+        let mut client = client.ready().await.unwrap();
+        let (answer, mut body) = client.send_request(head, false).unwrap();
+        // Longer than the parts of a message may be apart.
+        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+        body.send_data(encode_frame(&request("iris", true)).unwrap(), true).unwrap();
+        let mut answer = answer.await.unwrap().into_body();
+        let mut all = Vec::new();
+        while let Some(piece) = answer.data().await {
+            all.extend_from_slice(&piece.unwrap());
+        }
+        let trailers = answer.trailers().await.unwrap().unwrap();
+        assert_eq!(trailers["grpc-status"], "0", "{trailers:?}");
+        ModelStreamInferResponse::decode(&all[PREFIX_BYTES..]).unwrap()
+    });
+    assert_eq!(label(answer.infer_response.as_ref().unwrap()), 0, "{answer:?}");
+}
+
+#[test]
 fn each_message_of_a_stream_counts_for_itself_and_the_record_for_all_of_them() {
     let gateway = Gateway::start(&format!("{}[log]\ndurability = \"os\"\n", iris()));
     let client = Http2::connect(gateway.data);

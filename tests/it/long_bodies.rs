@@ -19,11 +19,7 @@ fn predicting(values: usize) -> Backend {
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
-    Backend::script(move |connection| {
-        while connection.request().is_some() {
-            connection.send(&reply);
-        }
-    })
+    Backend::serving(reply)
 }
 
 /// A gateway of one worker with a model in process and one behind `backend`.

@@ -92,7 +92,7 @@ impl Remote {
         if spec.dialect == SpokenDialect::OfTheClient {
             spec.dialect = SpokenDialect::Asked;
         }
-        let known = ask(&spec, model.as_str()).await;
+        let (known, _) = ask(&spec, model.as_str()).await;
         let dialect = known.dialect.ok_or_else(|| {
             let all = addresses.iter().map(BackendAddress::authority).collect::<Vec<_>>();
             format!("none of its backends ({}) tells what it speaks", all.join(", "))

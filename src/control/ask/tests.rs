@@ -31,7 +31,7 @@ const TRITON: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconte
 async fn asked(backends: Vec<BackendAddress>) -> (Known, Duration) {
     let spec = BackendsSpec { dialect: SpokenDialect::Asked, ..BackendsSpec::new(backends) };
     let began = Instant::now();
-    (ask(&spec, "m").await, began.elapsed())
+    (ask(&spec, "m").await.0, began.elapsed())
 }
 
 #[tokio::test]
@@ -63,4 +63,50 @@ async fn what_is_no_http_or_refuses_connections_is_asked_no_longer_than_it_takes
     let (known, took) = asked(vec![closed, backend(Some("garbage\r\n\r\n")).await]).await;
     assert_eq!(known, Known::default());
     assert!(took < ANSWER_TIME, "{took:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_describes_nothing_is_told_from_a_model_that_is_being_loaded() {
+    const HEAD: &str = "\r\nconnection: close\r\n";
+    let dialect = Dialect::TensorflowServing;
+    for (answer, heard) in [
+        (None, Heard::Silence),
+        (Some("HTTP/1.1 404 Not Found"), Heard::Nonsense),
+        (Some("HTTP/1.1 501 Not Implemented"), Heard::Nonsense),
+        (Some("HTTP/1.1 503 Service Unavailable"), Heard::NotYet),
+    ] {
+        let answer: Option<&'static str> =
+            answer.map(|status| &*format!("{status}{HEAD}content-length: 0\r\n\r\n").leak());
+        let spec = BackendsSpec {
+            dialect: SpokenDialect::Declared(dialect),
+            ..BackendsSpec::new(vec![backend(answer).await])
+        };
+        assert_eq!(ask(&spec, "m").await, (Known::declared(&spec), heard), "{answer:?}");
+    }
+    for (state, heard) in [("LOADING", Heard::NotYet), ("AVAILABLE", Heard::Nonsense)] {
+        let body = format!(r#"{{"model_version_status":[{{"version":"1","state":"{state}"}}]}}"#);
+        let answer = format!("HTTP/1.1 200 OK{HEAD}content-length: {}\r\n\r\n{body}", body.len());
+        let spec = BackendsSpec {
+            dialect: SpokenDialect::Declared(dialect),
+            // One that says that it loads is believed before one that knows nothing.
+            ..BackendsSpec::new(vec![
+                backend(Some("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")).await,
+                backend(Some(answer.leak())).await,
+            ])
+        };
+        assert_eq!(ask(&spec, "m").await.1, heard, "{state}");
+    }
+}
+
+#[tokio::test]
+async fn extensions_are_known_also_where_nobody_describes_the_model() {
+    let body = r#"{"extensions":["binary_tensor_data"]}"#;
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).leak();
+    let spec = BackendsSpec {
+        dialect: SpokenDialect::Declared(Dialect::OpenInference),
+        ..BackendsSpec::new(vec![backend(Some(answer)).await])
+    };
+    let (known, heard) = ask(&spec, "m").await;
+    assert!(known.extensions.is_some_and(|known| known.binary_tensors && !known.classification));
+    assert_eq!((known.description, heard), (None, Heard::Nonsense));
 }

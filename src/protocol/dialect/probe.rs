@@ -56,6 +56,45 @@ pub fn decode_ready(target: &Target<'_>, status: StatusCode, body: &[u8]) -> boo
     status.is_success() && said
 }
 
+/// Whether backends of a dialect describe their models when they are asked.
+pub const fn describes(dialect: Dialect) -> bool {
+    match dialect {
+        Dialect::OpenInference | Dialect::OpenInferenceGrpc | Dialect::TensorflowServing => true,
+        Dialect::KserveV1 | Dialect::Torchserve | Dialect::Sagemaker | Dialect::Raw => false,
+    }
+}
+
+/// Whether a status says that the server cannot answer now, whatever it is asked.
+pub const fn is_not_now(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+    )
+}
+
+/// Whether the answer to [`ready_path`] says that the model cannot predict yet. What says nothing of the kind, such
+/// as that there is no such path, does not.
+pub fn says_not_ready(target: &Target<'_>, status: StatusCode, body: &[u8]) -> bool {
+    let document = || serde_json::from_slice::<Value>(body).ok();
+    match target.dialect {
+        _ if is_not_now(status) => true,
+        Dialect::TensorflowServing => tensorflow_serving::decode_status(body)
+            .is_some_and(|all| all.iter().all(|one| one.state != VersionState::Available)),
+        Dialect::OpenInference => {
+            let ready = document().and_then(|document| document.get("ready")?.as_bool());
+            status == StatusCode::BAD_REQUEST || ready == Some(false)
+        }
+        Dialect::OpenInferenceGrpc
+        | Dialect::KserveV1
+        | Dialect::Torchserve
+        | Dialect::Sagemaker
+        | Dialect::Raw => false,
+    }
+}
+
 /// What `GET` tells what the model takes and returns; `None` where the dialect has nothing of the kind.
 pub fn metadata_path(target: &Target<'_>) -> Option<String> {
     match target.dialect {

@@ -67,6 +67,11 @@ impl ClientStream {
         }
     }
 
+    /// The socket alone.
+    pub(super) fn into_socket(self) -> TcpStream {
+        self.stream
+    }
+
     /// Whether the client has been refused on this connection.
     pub(super) fn is_refused(&self) -> bool {
         self.refusal.is_some()

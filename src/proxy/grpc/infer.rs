@@ -230,7 +230,7 @@ pub(super) fn spoken(runtime: &RemoteRuntime) -> Result<Dialect, Problem> {
                 "the backends speak HTTP/1.1, which has no gRPC: a `dialect` must be declared";
             Err(Problem::new(Cause::UnknownDialect, detail))
         }
-        (_, None) => Err(translate::unknown_dialect()),
+        (_, None) => Err(translate::unknown_dialect(runtime)),
     }
 }
 

@@ -98,6 +98,7 @@ pub(in crate::proxy) async fn read_unnoted(
         exchange.hold(piece.len())?;
         pieces.push(piece);
     }
+    exchange.clock().set_unread(false);
     Ok(pieces)
 }
 

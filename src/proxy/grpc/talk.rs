@@ -455,7 +455,11 @@ async fn first_message(
         if let Some(frame) = reader.next_frame().map_err(framing)? {
             return Ok((plain(exchange, frame, coding).await?, reader, pieces));
         }
-        let until = exchange.deadline().min(Instant::now() + limits.header_time);
+        // Clients open a stream when they start, and have something to ask later.
+        let until = match reader.waiting() {
+            0 => exchange.deadline(),
+            _ => exchange.deadline().min(Instant::now() + limits.header_time),
+        };
         match pass(exchange, incoming, until).await? {
             Some(piece) => {
                 exchange.hold(piece.len())?;

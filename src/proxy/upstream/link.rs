@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::channel::Lease;
+use super::stream::BackendStream;
 use crate::domain::spec::BackendAddress;
 use crate::proxy::body::RequestBody;
 
@@ -40,7 +41,7 @@ enum Wire {
     /// HTTP/1.1. Nothing runs in the background: whoever holds the link polls it.
     Http1 {
         sender: SendRequest<RequestBody>,
-        connection: Option<Connection<TokioIo<TcpStream>, RequestBody>>,
+        connection: Option<Connection<TokioIo<BackendStream>, RequestBody>>,
     },
     /// A stream of HTTP/2; the connection has a task of its own.
     Http2 { sender: http2::SendRequest<RequestBody>, _lease: Lease },
@@ -86,7 +87,7 @@ impl Link {
         let (sender, connection) = Builder::new()
             .max_header_size(HEAD_BYTES_MAX as usize)
             .max_headers(HEADERS_MAX)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(BackendStream::new(stream)))
             .await
             .map_err(io::Error::other)?;
         Ok(Self::new(Wire::Http1 { sender, connection: Some(connection) }, 0))
@@ -185,7 +186,7 @@ impl Link {
 
 /// Polls the connection's own work; a connection that ended is dropped.
 fn drive(
-    connection: &mut Option<Connection<TokioIo<TcpStream>, RequestBody>>,
+    connection: &mut Option<Connection<TokioIo<BackendStream>, RequestBody>>,
     cx: &mut Context<'_>,
 ) {
     // An error also reaches the response future, which is where it is handled.

@@ -8,6 +8,15 @@ use parking_lot::Mutex;
 
 use super::PATIENCE;
 
+/// What TensorFlow Serving says of such a model.
+pub(crate) const DESCRIPTION: &str = concat!(
+    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 324\r\n\r\n",
+    r#"{"model_spec":{"name":"m","signature_name":"","version":"7"},"metadata":{"signature_def":{"signature_def":{"#,
+    r#""serving_default":{"inputs":{"x":{"dtype":"DT_FLOAT","tensor_shape":{"dim":[{"size":"-1"}]}}},"#,
+    r#""outputs":{"y":{"dtype":"DT_FLOAT","tensor_shape":{"dim":[{"size":"-1"}]}}},"#,
+    r#""method_name":"tensorflow/serving/predict"}}}}}"#,
+);
+
 /// A listening backend; each connection runs the script in a thread of its own.
 pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
@@ -51,6 +60,14 @@ impl Backend {
         Self::listening(TcpListener::bind("127.0.0.1:0").unwrap(), script)
     }
 
+    /// The same at an address that was free a moment ago.
+    pub(crate) fn script_at(
+        address: SocketAddr,
+        script: impl Fn(&mut Connection) + Send + Sync + 'static,
+    ) -> Self {
+        Self::listening(TcpListener::bind(address).unwrap(), script)
+    }
+
     fn listening(
         listener: TcpListener,
         script: impl Fn(&mut Connection) + Send + Sync + 'static,
@@ -80,9 +97,20 @@ impl Backend {
 
     /// The same at an address that was free a moment ago.
     pub(crate) fn replying_at(address: SocketAddr, response: &'static str) -> Self {
-        Self::listening(TcpListener::bind(address).unwrap(), move |connection| {
+        Self::script_at(address, move |connection| {
             while connection.request().is_some() {
                 connection.send(response);
+            }
+        })
+    }
+
+    /// Describes a model of TensorFlow Serving with one input `x` and one output `y`, lists of FP32, and answers all
+    /// else with `response`.
+    pub(crate) fn serving(response: String) -> Self {
+        Self::script(move |connection| {
+            while let Some(request) = connection.request() {
+                let asked = request.line().contains("/metadata ");
+                connection.send(if asked { DESCRIPTION } else { &response });
             }
         })
     }
