@@ -11,10 +11,10 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tract_onnx::prelude::{TractResult, TypedModel};
 
-use super::BySize;
 use super::growth::Growth;
 use super::kept::Kept;
 use super::orders::Orders;
+use super::{BySize, PART_MAX};
 use crate::inference::compile::{Compiled, Recipe, batch_of, no_rows, numbered};
 use crate::inference::convert::Fill;
 use crate::inference::form::Form;
@@ -248,7 +248,15 @@ impl Maker {
             Some(growing) => rows::mixing_along(&many, &growing),
             None => Ok(Some("its graph is not the same for two and for three rows".to_owned())),
         });
-        mixing.unwrap_or_else(|error| Some(error.to_string()))
+        let mixing = mixing.unwrap_or_else(|error| Some(error.to_string()));
+        mixing.or_else(|| self.counts(key, &few))
+    }
+
+    /// Whether as many rows as a part has make another graph than `few` do. Where they are too many there is no such part.
+    fn counts(&self, key: &Sizes, few: &TypedModel) -> Option<String> {
+        let [most, _] = self.graphs(&self.with_rows(key, PART_MAX)).ok()?;
+        let same = rows::growing(few, &most).is_ok_and(|growing| growing.is_some());
+        (!same).then(|| format!("its graph is not the same for two and for {PART_MAX} rows"))
     }
 
     /// The plan for the sizes of `key`, and what it takes and returns.
