@@ -77,7 +77,7 @@ impl Media {
     }
 
     /// The form of `body`, guessed where the header did not say it.
-    pub(super) fn of(self, body: &[u8]) -> Self {
+    pub(in crate::protocol) fn of(self, body: &[u8]) -> Self {
         match (self, body.trim_ascii_start().first()) {
             (Self::Unnamed, Some(b'{' | b'[')) => Self::Json,
             (Self::Unnamed, _) => Self::Csv { header: None },
