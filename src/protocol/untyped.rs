@@ -189,6 +189,9 @@ pub enum ValueError {
     /// Nothing to predict.
     #[error("there are no rows")]
     NoRows,
+    /// A header with nothing behind it.
+    #[error("there are no rows: the only line, split at its commas, was read as a header")]
+    OnlyHeader,
     /// A place that a pointer names and the document does not have.
     #[error("there is nothing here")]
     Nothing,

@@ -55,7 +55,12 @@ impl Media {
             })
         };
         Ok(match essence.as_str() {
-            "" | "*/*" | "application/*" | "application/octet-stream" => Self::Unnamed,
+            // `curl -d` says that it sends a form, whatever it sends.
+            ""
+            | "*/*"
+            | "application/*"
+            | "application/octet-stream"
+            | "application/x-www-form-urlencoded" => Self::Unnamed,
             "application/json" | "application/json-numpy" => Self::Json,
             "application/jsonlines" | "application/x-jsonlines" | "application/x-ndjson" => {
                 Self::Lines
@@ -102,6 +107,7 @@ mod tests {
             ("application/x-npy", Media::Npy),
             ("", Media::Unnamed),
             ("*/*", Media::Unnamed),
+            ("application/x-www-form-urlencoded", Media::Unnamed),
             (
                 "application/vnd.sagemaker-triton.binary+json;json-header-size=123",
                 Media::Binary { json_bytes: 123 },

@@ -381,6 +381,7 @@ fn csv_errors_name_the_line_and_the_column() {
         ("1,2\n3\n", &iris, "/1", "a row of 1 where 2 columns are expected"),
         ("age,x\n1,2\n", &named, "", "unexpected column 'x'"),
         ("", &iris, "", "there are no rows"),
+        ("1;2;3;4\n", &iris, "", "the only line, split at its commas, was read as a header"),
         ("1,2,3\n", &named, "", "a row of 3 where 2 columns are expected"),
     ];
     for (text, specs, pointer, message) in cases {
