@@ -42,20 +42,6 @@ def test_the_client_of_v1_sees_that_server_and_model_live(local):
     assert asyncio.run(run(lambda client: client.is_model_ready(local.url, "iris"))) is True
 
 
-def test_a_missing_value_is_sent_as_null(local):
-    missing = numpy.array([[5.1, numpy.nan, 1.4, 0.2]], dtype=numpy.float32)
-    answers = []
-    for binary in (False, True):
-        tensor = InferInput("input", [1, 4], "FP32")
-        tensor.set_data_from_numpy(missing, binary_data=binary)
-        asked = InferRequest("iris", [tensor], request_id="mine")
-        headers = {"x-pointsman-version": "v1"}
-        answer = ask(lambda client, asked=asked: client.infer(local.url, asked, model_name="iris", headers=headers))
-        answers.append({output.name: output.as_numpy() for output in answer.outputs})
-    for name, values in answers[0].items():
-        numpy.testing.assert_array_equal(values, answers[1][name])
-
-
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_answers_are_those_of_onnxruntime(local, version):
     for case in expected("iris", version):
