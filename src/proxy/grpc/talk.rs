@@ -25,6 +25,7 @@ use prost::Message as _;
 
 use super::infer::{Names, names_of, needs_more, spoken};
 use super::message::{encoding, framing, pass, plain, reader};
+use super::tally::Tally;
 use super::{ok_trailers, put_status, serving};
 use crate::domain::routing::TargetIx;
 use crate::protocol::dialect::{BackendFailure, Dialect, Operation};
@@ -59,52 +60,6 @@ pub(in crate::proxy) struct Talk {
     subject: Subject,
     /// What its predictions came to.
     tally: Tally,
-}
-
-/// What the predictions of a stream came to.
-#[derive(Default)]
-struct Tally {
-    rows: u32,
-    /// In the queue, and in the model or at the backend.
-    queue: Option<u32>,
-    infer: Option<u32>,
-    first_byte: Option<u32>,
-    /// The first failure that was not the client's, else the first.
-    problem: Option<Problem>,
-}
-
-impl Tally {
-    /// Adds what the message that has just been answered took.
-    fn add(&mut self, exchange: &mut Exchange) {
-        self.rows = self.rows.saturating_add(exchange.batch_size().unwrap_or(0));
-        let latency = exchange.latency();
-        for (sum, one) in [
-            (&mut self.queue, latency.t_queue),
-            (&mut self.infer, latency.t_infer),
-            (&mut self.first_byte, latency.t_ttfb),
-        ] {
-            *sum = one.map(|one| sum.unwrap_or(0).saturating_add(one)).or(*sum);
-        }
-    }
-
-    /// Has the record say what all messages took together.
-    fn tell(&self, exchange: &mut Exchange) {
-        exchange.set_batch_size(Some(self.rows));
-        let latency = exchange.latency();
-        (latency.t_queue, latency.t_infer) = (self.queue, self.infer);
-        latency.t_ttfb = self.first_byte;
-    }
-
-    fn note(&mut self, problem: &Problem) {
-        let blames_client = |problem: &Problem| problem.cause.status().is_client_error();
-        let worse = match &self.problem {
-            None => true,
-            Some(noted) => blames_client(noted) && !blames_client(problem),
-        };
-        if worse {
-            self.problem = Some(problem.clone());
-        }
-    }
 }
 
 /// What it is about.
@@ -226,7 +181,7 @@ impl Talker {
             match settled(&mut self.exchange, parts, admitted, &message).await {
                 Ok(subject) => self.talk.subject = subject,
                 Err(problem) if is_mistake(&problem) => {
-                    let id = id_of(&message);
+                    let id = names_of(&message).map(|names| names.id).unwrap_or_default();
                     return told(&mut self.talk.tally, problem, id).map(Some).map_err(too_long);
                 }
                 Err(problem) => return Err(problem),
@@ -357,7 +312,7 @@ impl Talk {
 }
 
 fn framed(message: &impl prost::Message) -> Result<Bytes, Problem> {
-    encode_frame(message).map_err(|error| Problem::new(Cause::NoForm, error.to_string()))
+    encode_frame(message).map_err(too_long)
 }
 
 /// One prediction of a stream. What is wrong with it is told in the answer, and the stream goes on.
@@ -431,11 +386,6 @@ fn leads_to(snapshot: &Snapshot, names: &Names, target: Option<TargetIx>) -> boo
         || entry.and_then(|entry| entry.version_named(&names.version)) == target
 }
 
-/// The id of a request, where it can be read.
-fn id_of(message: &Bytes) -> String {
-    names_of(message).map(|names| names.id).unwrap_or_default()
-}
-
 /// Whether a message that decides for nobody is answered like any other mistake: the next one may do better.
 fn is_mistake(problem: &Problem) -> bool {
     use Cause::{BadInput, NoRoute, TwoVersions, UnknownModel, UnknownVersion};
@@ -499,7 +449,8 @@ pub(super) async fn infer(
         Ok(decided) => decided,
         Err(problem) if is_mistake(&problem) => {
             let mut tally = Tally::default();
-            let answer = Some(told(&mut tally, problem, id_of(&first)).map_err(too_long)?);
+            let id = names_of(&first).map(|names| names.id).unwrap_or_default();
+            let answer = Some(told(&mut tally, problem, id).map_err(too_long)?);
             let (parts, admitted) = (Box::new(parts), admitted.clone());
             return talk(Subject::Undecided { parts, admitted, answer }, incoming, tally);
         }
