@@ -39,6 +39,7 @@ use smallvec::SmallVec;
 pub mod about;
 mod backend;
 mod body;
+mod by_row;
 mod call;
 mod client;
 mod failure;

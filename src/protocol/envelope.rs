@@ -211,6 +211,21 @@ pub(super) fn decode_predictions(
     }
 }
 
+/// Whether an answer that [`decode_predictions`] reads has rows, and not whole tensors: an array that is the body or
+/// stands under `predictions`.
+pub(super) fn answers_rows(body: &[u8]) -> bool {
+    let mut reader = Reader::new(body);
+    if reader.peek().is_ok_and(|token| token == Token::Array) {
+        return true;
+    }
+    let mut found = false;
+    let read = reader.object(|reader, key| {
+        found |= key == "predictions" && reader.peek()? == Token::Array;
+        reader.skip()
+    });
+    found && read.is_ok()
+}
+
 /// Steps over the value that comes next and remembers where it is.
 pub(super) fn deferred<'a>(reader: &mut Reader<'a>) -> Result<Reader<'a>, DecodeError> {
     reader.peek()?;

@@ -12,6 +12,15 @@ use super::json::{Reader, Token, write_string};
 use super::tensor::Tensor;
 use super::untyped::{WriteError, check_rows, write_columns, write_rows};
 
+/// The path by which clients ask whether the server lives. It is anybody's, so that [`parse_path`] leaves it out.
+pub const LIVE_PATH: &str = "/";
+
+/// What is asked there.
+pub const LIVE: Call<'static> = Call::server(Dialect::KserveV1, Operation::Live);
+
+/// The answer to `GET /`.
+pub const ALIVE: &[u8] = br#"{"status":"alive"}"#;
+
 /// Reads a path without its query; `None` when it is not of this protocol alone.
 pub fn parse_path(path: &str) -> Option<Call<'_>> {
     (path == "/v1/models").then(|| Call::server(Dialect::KserveV1, Operation::ModelList))

@@ -55,17 +55,17 @@ pub fn decode_request(
         let why = "no JSON pointer is configured for the rows of this raw service";
         return Err(DecodeError::new(0, DecodeErrorKind::Unsupported(why)));
     };
-    let found = find(body, pointer)?;
+    let found = find(body, pointer, true)?;
     let values = values_of(found, pointer)?;
     let inputs = bind(&values, inputs, UNNAMED_INPUT)?;
     Ok(InferRequest { inputs, ..InferRequest::default() })
 }
 
-/// Reads prediction and label of a response, as far as pointers are configured and find something. With
-/// one output declared the prediction has its name.
+/// Reads prediction and label of a response. With one output declared the prediction has its name. A label may be
+/// absent where there is a prediction; never in some rows only.
 ///
 /// # Errors
-/// When what they find is no tensor, or does not fit.
+/// When there is nothing where a pointer says, or what is there is no tensor, or does not fit.
 pub fn decode_answer(
     extractors: &Extractors,
     body: &[u8],
@@ -75,16 +75,18 @@ pub fn decode_answer(
     let named = |name| outputs.and_then(|specs| specs.iter().find(|spec| spec.name == name));
     for (pointer, name) in [(&extractors.prediction, PREDICTION), (&extractors.label, LABEL)] {
         let Some(pointer) = pointer else { continue };
-        let found = find(body, pointer)?;
-        if found.is_empty() {
+        let may_lack = name == LABEL && !tensors.is_empty();
+        if may_lack && find(body, pointer, false)?.is_empty() {
             continue;
         }
+        let found = find(body, pointer, true)?;
         let only = outputs.filter(|specs| specs.len() == 1 && name == PREDICTION);
         let specs = named(name).map(std::slice::from_ref).or(only);
         tensors.extend(bind(&values_of(found, pointer)?, specs, name)?);
     }
     if tensors.is_empty() {
-        return Err(DecodeError::new(0, DecodeErrorKind::MissingKey(PREDICTION)));
+        let why = "no JSON pointer is configured for the prediction of this raw service";
+        return Err(DecodeError::new(0, DecodeErrorKind::Unsupported(why)));
     }
     Ok(tensors)
 }
@@ -94,11 +96,14 @@ fn values_of<'a>(
     mut found: Vec<Reader<'a>>,
     pointer: &JsonPointer,
 ) -> Result<Values<'a>, DecodeError> {
+    if found.is_empty() {
+        return Err(nothing(0, pointer.steps()));
+    }
     if pointer.steps().contains(&Step::Any) {
         return Ok(Values::Each(found));
     }
     let Some(mut one) = found.pop() else {
-        return Err(DecodeError::new(0, ValueError::NoRows).in_pointer(pointer));
+        return Err(nothing(0, pointer.steps()));
     };
     Ok(match one.peek()? {
         Token::Array => Values::Rows { rows: one, kind: RowKind::Plain },
@@ -108,32 +113,52 @@ fn values_of<'a>(
     })
 }
 
-impl DecodeError {
-    fn in_pointer(self, pointer: &JsonPointer) -> Self {
-        let names = pointer.steps().iter().rev().map(|step| match step {
-            Step::Name(name) => name.as_str(),
-            Step::Any => "*",
-        });
-        names.fold(self, |error, name| error.in_key(name))
-    }
+/// Nothing stands where the steps lead to.
+#[cold]
+fn nothing(offset: usize, steps: &[Step]) -> DecodeError {
+    let names = steps.iter().rev().map(|step| match step {
+        Step::Name(name) => name.as_str(),
+        Step::Any => "*",
+    });
+    names.fold(DecodeError::new(offset, ValueError::Nothing), |error, name| error.in_key(name))
 }
 
-/// The places that a pointer finds, in the order of the body. The whole body must be JSON.
-fn find<'a>(body: &'a [u8], pointer: &JsonPointer) -> Result<Vec<Reader<'a>>, DecodeError> {
+/// The places that a pointer finds, in the order of the body. The whole body must be JSON. Each of the places under a
+/// `*` stands for a row, so that one without the rest of the pointer is an error, unless `strict` says otherwise: the rows
+/// after it would move up.
+fn find<'a>(
+    body: &'a [u8],
+    pointer: &JsonPointer,
+    strict: bool,
+) -> Result<Vec<Reader<'a>>, DecodeError> {
     let mut found = Vec::new();
     let mut reader = Reader::new(body);
-    find_in(&mut reader, pointer.steps(), &mut found)?;
+    let need = if strict { Need::Rows } else { Need::Nothing };
+    find_in(&mut reader, pointer.steps(), need, &mut found)?;
     reader.end()?;
     Ok(found)
 }
 
-/// The recursion is as deep as the reader allows a document to be nested.
+/// What has to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Nothing,
+    /// Something at each of the places under a `*`.
+    Rows,
+    /// Something here.
+    Here,
+}
+
+/// Of a name that stands twice the last value counts. The recursion is as
+/// deep as the reader allows a document to be nested.
 fn find_in<'a>(
     reader: &mut Reader<'a>,
     steps: &[Step],
+    need: Need,
     found: &mut Vec<Reader<'a>>,
 ) -> Result<(), DecodeError> {
     let token = reader.peek()?;
+    let (start, before) = (reader.offset(), found.len());
     let Some((step, rest)) = steps.split_first() else {
         if found.len() == FOUND_MAX {
             let why = "the JSON pointer finds more than 65536 values";
@@ -142,20 +167,31 @@ fn find_in<'a>(
         found.push(reader.clone());
         return reader.skip();
     };
+    let inner = if need == Need::Rows && *step == Step::Any { Need::Here } else { need };
     match token {
         Token::Object => reader.object(|reader, name| {
-            if step.takes_name(name) { find_in(reader, rest, found) } else { reader.skip() }
-        }),
+            if !step.takes_name(name) {
+                return reader.skip();
+            }
+            if *step != Step::Any {
+                found.truncate(before);
+            }
+            find_in(reader, rest, inner, found)
+        })?,
         Token::Array => {
             let mut index = 0;
             reader.array(|reader| {
                 let takes = step.takes_index(index);
                 index += 1;
-                if takes { find_in(reader, rest, found) } else { reader.skip() }
-            })
+                if takes { find_in(reader, rest, inner, found) } else { reader.skip() }
+            })?;
         }
-        Token::Null | Token::Boolean | Token::Number | Token::String => reader.skip(),
+        Token::Null | Token::Boolean | Token::Number | Token::String => reader.skip()?,
     }
+    if need == Need::Here && found.len() == before {
+        return Err(nothing(start, steps));
+    }
+    Ok(())
 }
 
 /// Makes the body of a request.
@@ -298,6 +334,12 @@ mod tests {
         let error = decode_request(&whole, br#"{"rows":[]}"#, None).unwrap_err();
         assert_eq!(error.pointer(), "/data");
         assert!(decode_request(&whole, br#"{"data":[[1,2],[3]]}"#, None).is_err());
+        let body = br#"{"items":[{"features":[1,2]},{"id":8},{"features":[3,4]}]}"#;
+        let error = decode_request(&each, body, None).unwrap_err();
+        assert_eq!(
+            (error.pointer(), error.kind()),
+            ("/items/1/features", &ValueError::Nothing.into())
+        );
         assert!(decode_request(&whole, br#"{"data":[1]} x"#, None).is_err());
     }
 
@@ -320,6 +362,36 @@ mod tests {
         let mut out = Vec::new();
         encode_answer(&iris, &outputs, &mut out).unwrap();
         assert_eq!(text(out), r#"{"prediction":[0.97,0.02,0.01],"prediction_label":"setosa"}"#);
+    }
+
+    #[test]
+    fn a_row_without_a_prediction_is_never_left_out() {
+        let each = extractors("", "/items/*/score", "/items/*/label");
+        let read = |body: &str| decode_answer(&each, body.as_bytes(), None);
+        let missing = |body: &str| read(body).unwrap_err().pointer().to_owned();
+        assert_eq!(missing(r#"{"items":[{"score":1},{"x":1},{"score":3}]}"#), "/items/1/score");
+        assert_eq!(missing(r#"{"items":[{"score":1},7]}"#), "/items/1/score");
+        let body = r#"{"items":[{"score":1,"label":"a"},{"score":2}]}"#;
+        assert_eq!(missing(body), "/items/1/label");
+        // What is there and null is a missing value; a name that stands twice is one place.
+        let body = r#"{"items":[{"score":9,"score":1},{"score":null}]}"#;
+        let outputs = read(body).unwrap();
+        assert_eq!((outputs.len(), outputs[0].shape()), (1, [2].as_slice()));
+        let TensorData::Fp64(scores) = outputs[0].data() else { panic!("{outputs:?}") };
+        assert!((scores[0] - 1.0).abs() < f64::EPSILON && scores[1].is_nan());
+        let deep = extractors("", "/a/*/s/*", "");
+        let error = decode_answer(&deep, br#"{"a":[{"s":[1]},{"s":[]}]}"#, None).unwrap_err();
+        assert_eq!(error.pointer(), "/a/1/s/*");
+    }
+
+    #[test]
+    fn an_answer_without_the_prediction_is_none() {
+        let both = extractors("", "/p", "/l");
+        let error = decode_answer(&both, br#"{"error":"x","l":[1,2]}"#, None).unwrap_err();
+        assert_eq!(error.in_answer().to_string(), "at /p: there is nothing here (byte 0)");
+        assert_eq!(decode_answer(&both, br#"{"p":[1,2]}"#, None).unwrap().len(), 1);
+        let label = extractors("", "", "/l");
+        assert_eq!(decode_answer(&label, b"{}", None).unwrap_err().pointer(), "/l");
     }
 
     #[test]

@@ -28,8 +28,8 @@ use std::fmt;
 
 pub use self::npy::{NpyError, npy_tensor};
 pub use self::write::{
-    RANK_MAX, WriteError, check_rows, write_columns, write_csv, write_lines, write_rows,
-    write_tensor,
+    RANK_MAX, WriteError, check_rows, count_rows, write_columns, write_csv, write_lines,
+    write_rows, write_tensor,
 };
 use super::json::{DecodeError, Reader};
 use super::shown::shortened;
@@ -189,6 +189,12 @@ pub enum ValueError {
     /// Nothing to predict.
     #[error("there are no rows")]
     NoRows,
+    /// A header with nothing behind it.
+    #[error("there are no rows: the only line, split at its commas, was read as a header")]
+    OnlyHeader,
+    /// A place that a pointer names and the document does not have.
+    #[error("there is nothing here")]
+    Nothing,
     /// A shape that the model does not take.
     #[error("'{tensor}' has shape {found:?}, but {expected:?} is declared")]
     Shape {

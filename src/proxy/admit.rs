@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
 use super::problem::{Cause, Problem};
 use crate::domain::spec::{Forwarding, Limits};
+use crate::protocol::open_inference::HEAD_LENGTH_HEADER;
 
 /// What is known of a sound request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,7 @@ pub(super) enum BodyLength {
 pub(super) fn admit(parts: &Parts, limits: &Limits, ended: bool) -> Result<Admitted, Problem> {
     let authority = authority(parts)?;
     check_target(parts)?;
+    check_head_length(&parts.headers)?;
     let body = match body_length(parts)? {
         None if parts.version == Version::HTTP_2 && !ended => BodyLength::Unknown,
         None => BodyLength::Known(0),
@@ -102,6 +104,16 @@ fn authority(parts: &Parts) -> Result<Option<HeaderValue>, Problem> {
         }
         (_, host) => Ok(host.cloned()),
     }
+}
+
+/// Where the JSON of a body ends may be told once only: of two places a backend may take another than the gateway.
+fn check_head_length(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut told = headers.get_all(HEAD_LENGTH_HEADER).iter();
+    let first = told.next();
+    if told.any(|other| Some(other) != first) {
+        return Err(malformed("Inference-Header-Content-Length is given twice, and not the same"));
+    }
+    Ok(())
 }
 
 /// Whether `host` is a host name, IPv4 address or bracketed IPv6 address with an optional port.
@@ -261,6 +273,20 @@ mod tests {
         assert_eq!(admit("http://a:1/x", true).unwrap().body, BodyLength::Known(0));
         assert_eq!(admit("http://me@a:1/x", true).unwrap_err().cause, Cause::Malformed);
         assert_eq!(admit("/x", true).unwrap_err().cause, Cause::Malformed, "no host at all");
+    }
+
+    #[test]
+    fn the_end_of_the_json_is_told_once() {
+        let with = |lengths: [&str; 2]| {
+            admit_request(|request| {
+                let request = request.header("host", "a");
+                lengths.iter().fold(request, |request, length| {
+                    request.header("inference-header-content-length", *length)
+                })
+            })
+        };
+        assert!(with(["86", "86"]).is_ok());
+        assert_eq!(with(["86", "85"]).unwrap_err().cause, Cause::Malformed);
     }
 
     #[test]

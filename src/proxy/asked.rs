@@ -178,6 +178,11 @@ impl Form {
         self.classes = None;
     }
 
+    /// What the answer is read by.
+    pub(super) fn wanted(&self, request: &InferRequest<'_>) -> dialect::Asked {
+        dialect::Asked::in_form(request, &self.form)
+    }
+
     /// Writes an answer. `labels` are the names of the classes of an output, where they are known.
     pub(super) fn encode<'l>(
         &self,

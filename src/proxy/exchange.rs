@@ -62,6 +62,9 @@ const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout-m
 /// The most bytes of an `x-request-id` that is taken over.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
+/// The time of a client that does not say how long it waits.
+const ENDLESS: Duration = Duration::from_secs(365 * 86_400);
+
 /// The state of one exchange.
 pub(super) struct Exchange {
     pub(super) context: Context,
@@ -77,6 +80,8 @@ pub(super) struct Exchange {
     /// When the wall clock was read for `ts_us`, by the clock that measures durations.
     noted_at: Option<Instant>,
     deadline: Instant,
+    /// When it must be over by what the client says, however many messages it has.
+    ends: Instant,
     /// The header that should say how long the client waits, and does not.
     unsound_limit: Option<HeaderName>,
     client: IpAddr,
@@ -218,11 +223,11 @@ impl Exchange {
         // The head arrived a moment ago; its first byte is what counts as the beginning.
         let began = context.clock.head_began();
         let ts = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let (limit, unsound_limit) = match own_limit(parts) {
-            Ok(own) => (own.unwrap_or(Duration::MAX).min(gateway.limits.request_time), None),
-            Err(header) => (gateway.limits.request_time, Some(header)),
+        let (own, unsound_limit) = match own_limit(parts) {
+            Ok(own) => (own.unwrap_or(ENDLESS).min(ENDLESS), None),
+            Err(header) => (ENDLESS, Some(header)),
         };
-        let deadline = began + limit;
+        let (ends, deadline) = (began + own, began + own.min(gateway.limits.request_time));
         context.clock.set(Phase::Exchange, deadline);
         let (id, entropy) = context.worker.mint(u64::try_from(ts.as_millis()).unwrap_or_default());
         let request_id = parts.headers.get(&REQUEST_ID).filter(|value| is_request_id(value));
@@ -240,6 +245,7 @@ impl Exchange {
             ts_us: u64::try_from(ts.as_micros()).unwrap_or_default(),
             noted_at: None,
             deadline,
+            ends,
             unsound_limit,
             client: admit::client_address(context.peer.ip, &parts.headers, &gateway.forwarding),
             method: parts.method.clone(),
@@ -416,6 +422,17 @@ impl Exchange {
     pub(super) fn extend_deadline(&mut self, time: Duration) {
         self.deadline = Instant::now() + time;
         self.wait_until(self.deadline);
+    }
+
+    /// Gives what comes next in a stream so long from now on, within what the client allows for all of it.
+    pub(super) fn allow(&mut self, time: Duration) {
+        self.deadline = self.ends.min(Instant::now() + time);
+        self.wait_until(self.deadline);
+    }
+
+    /// Whether the client waits no longer.
+    pub(super) fn is_given_up(&self) -> bool {
+        Instant::now() >= self.ends
     }
 
     /// Whether the client speaks gRPC.

@@ -15,6 +15,7 @@
 mod infer;
 mod message;
 mod talk;
+mod tally;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -230,7 +230,7 @@ impl Translator {
         }
         let rows = rows(&request.inputs);
         let target = target(runtime, self.spoken, self.model.as_str(), terms);
-        let wanted = Wanted::of(&request);
+        let wanted = form.wanted(&request);
         let outgoing = encode_request(&target, self.operation, request).map_err(unwritable)?;
         let (head, body) = outgoing.into_parts();
         Ok(Outgoing { head, body, rows, form, wanted })

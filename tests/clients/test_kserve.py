@@ -33,6 +33,15 @@ def test_server_and_model_are_live_and_ready(local):
     assert ask(lambda client: client.is_model_ready(local.url, "nosuchmodel")) is False
 
 
+def test_the_client_of_v1_sees_that_server_and_model_live(local):
+    async def run(question):
+        async with InferenceRESTClient(RESTConfig(protocol="v1", timeout=10)) as client:
+            return await question(client)
+
+    assert asyncio.run(run(lambda client: client.is_server_live(local.url))) is True
+    assert asyncio.run(run(lambda client: client.is_model_ready(local.url, "iris"))) is True
+
+
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_answers_are_those_of_onnxruntime(local, version):
     for case in expected("iris", version):

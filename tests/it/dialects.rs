@@ -65,6 +65,7 @@ fn a_model_in_process_answers_every_dialect_in_its_own_form() {
     {
         assert_eq!(get(&gateway, path).status, 200, "{path}");
     }
+    assert_eq!(get(&gateway, "/").text(), r#"{"status":"alive"}"#);
     assert_eq!(get(&gateway, "/health").json()["status"], "Healthy");
     assert_eq!(get(&gateway, "/version").text(), env!("CARGO_PKG_VERSION"));
     assert_eq!(gateway.records().len(), 5, "questions are not recorded");
@@ -95,7 +96,7 @@ fn refusals_have_the_form_of_the_dialect() {
 fn routes_come_before_the_paths_of_other_dialects() {
     let backend = Backend::echo();
     let gateway = Gateway::start(&format!("{}{}", iris(), backend.as_pool()));
-    for path in ["/ping", "/v1/models", "/health"] {
+    for path in ["/", "/ping", "/v1/models", "/health"] {
         assert_eq!(
             get(&gateway, path).header("content-type"),
             Some("application/octet-stream"),
@@ -103,7 +104,7 @@ fn routes_come_before_the_paths_of_other_dialects() {
         );
     }
     assert_eq!(gateway.post("/v1/models/iris:predict", "as it is").text(), "as it is");
-    assert_eq!(backend.seen().len(), 4);
+    assert_eq!(backend.seen().len(), 5);
 }
 
 #[test]

@@ -281,6 +281,40 @@ fn a_stream_may_be_opened_long_before_its_first_message() {
 }
 
 #[test]
+fn a_mistake_in_the_first_message_of_a_stream_is_answered_and_the_stream_goes_on() {
+    let gateway = Gateway::start(&format!("{}[log]\ndurability = \"os\"\n", iris()));
+    let client = Http2::connect(gateway.data);
+    let nope = ModelInferRequest { id: "first".into(), ..request("nope", true) };
+    let old = ModelInferRequest { model_version: "v9".into(), ..request("iris", true) };
+    let all: Vec<u8> = [nope.clone(), old, request("iris", true), nope, request("iris", false)]
+        .iter()
+        .flat_map(|request| encode_frame(request).unwrap())
+        .collect();
+    let reply = send(&client, &Method::ModelStreamInfer.path(), all.into());
+    assert_eq!(reply.trailer("grpc-status"), Some("0"));
+    let answers: Vec<ModelStreamInferResponse> = messages(&reply);
+    assert_eq!(answers.len(), 5);
+    assert!(answers[0].error_message.contains("no model of this name"), "{:?}", answers[0]);
+    assert_eq!(answers[0].infer_response.as_ref().unwrap().id, "first");
+    assert!(answers[1].error_message.contains("version"), "{:?}", answers[1]);
+    assert!(answers[3].error_message.contains("must name the model"), "{:?}", answers[3]);
+    for right in [&answers[2], &answers[4]] {
+        assert_eq!(label(right.infer_response.as_ref().unwrap()), 0);
+    }
+    let record = &gateway.records()[0];
+    assert_eq!(
+        (record["model"].as_str(), record["outcome"].as_str()),
+        (Some("iris"), Some("rejected"))
+    );
+    // A stream that finds nobody ends well, too.
+    let lost = encode_frame(&request("nope", true)).unwrap();
+    let reply = send(&client, &Method::ModelStreamInfer.path(), lost);
+    assert_eq!(reply.trailer("grpc-status"), Some("0"));
+    assert_eq!(messages::<ModelStreamInferResponse>(&reply).len(), 1);
+    assert_eq!(gateway.records()[1]["error_code"].as_str(), Some("unknown_model"));
+}
+
+#[test]
 fn each_message_of_a_stream_counts_for_itself_and_the_record_for_all_of_them() {
     let gateway = Gateway::start(&format!("{}[log]\ndurability = \"os\"\n", iris()));
     let client = Http2::connect(gateway.data);

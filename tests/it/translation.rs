@@ -255,6 +255,47 @@ fn a_container_is_asked_in_the_form_that_it_takes() {
 }
 
 #[test]
+fn no_prediction_takes_the_place_of_another() {
+    let answering = |dialect: &str, answer: &str| {
+        let length = answer.len();
+        let reply = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{answer}"
+        );
+        let backend = Backend::replying(reply.leak());
+        let gateway = Gateway::start(&format!("{}{dialect}\n", backend.as_model()));
+        (backend, gateway)
+    };
+    let raw = "dialect = \"raw\"\n\
+        raw = { path = \"/s\", rows = \"/rows\", prediction = \"/items/*/score\" }";
+    let three = "{\"instances\":[[1,2],[3,4],[5,6]]}";
+    for (dialect, answer, told) in [
+        (raw, r#"{"items":[{"score":1},{"x":1},{"score":3}]}"#, "/items/1/score"),
+        (raw, r#"{"items":[{"score":1},{"score":3}]}"#, "asked for 3 rows and answered with 2"),
+        (raw, r#"{"error":"x"}"#, "/items/*/score"),
+        ("dialect = \"kserve_v1\"\nremote_model = \"theirs\"", r#"{"predictions":[1,2]}"#, ""),
+        ("dialect = \"sagemaker\"", r#"{"predictions":[1,2]}"#, "answered with 2"),
+    ] {
+        let (_backend, gateway) = answering(dialect, answer);
+        let reply = gateway.post("/v1/models/m:predict", three);
+        if told.is_empty() {
+            // What client and backend both speak passes as it is.
+            assert_eq!((reply.status, reply.text().as_str()), (200, answer), "{dialect}");
+            let json = r#"{"dataframe_records":[{"a":1},{"a":2},{"a":3}]}"#;
+            let reply = gateway.post("/invocations", json);
+            assert_eq!(reply.header("x-pointsman-error"), Some("translation"), "{}", reply.text());
+            continue;
+        }
+        assert_eq!(reply.status, 502, "{dialect}: {}", reply.text());
+        assert_eq!(reply.header("x-pointsman-error"), Some("translation"));
+        assert!(reply.text().contains(told), "{told}: {}", reply.text());
+    }
+    let (_backend, gateway) =
+        answering(raw, r#"{"items":[{"score":1},{"score":null},{"score":3}]}"#);
+    let reply = gateway.post("/v1/models/m:predict", three);
+    assert_eq!((reply.status, reply.text()), (200, "{\"predictions\":[1.0,NaN,3.0]}".to_owned()));
+}
+
+#[test]
 fn so_many_keys_that_each_would_be_a_tensor_are_refused() {
     let backend = Backend::replying("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
     let gateway = Gateway::start(&format!("{}dialect = \"torchserve\"\n", backend.as_model()));

@@ -420,7 +420,8 @@ fn blamed(error: AnswerError) -> RunError {
         | AnswerError::Message(_)
         | AnswerError::Media(_)
         | AnswerError::MissingOutput(_)
-        | AnswerError::TwoOutputs(_) => RunError::Failed(error.to_string()),
+        | AnswerError::TwoOutputs(_)
+        | AnswerError::Rows { .. } => RunError::Failed(error.to_string()),
     }
 }
 

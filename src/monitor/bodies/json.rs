@@ -32,8 +32,8 @@ const CELLS_MAX: usize = 1 << 20;
 pub(in crate::monitor) fn inputs(body: &Json, raw: Option<&Extractors>) -> Vec<Found> {
     const NAME: &str = "input";
     if let Some(extractors) = raw {
-        let rows = extractors.rows.as_ref().and_then(|at| matches(body, at).into_iter().next());
-        return rows_of(NAME, rows.unwrap_or(body));
+        let rows = extractors.rows.as_ref().and_then(|at| rows_at(NAME, body, at));
+        return rows.unwrap_or_else(|| rows_of(NAME, body));
     }
     if let Some(found) = tensors(body, "inputs") {
         return found;
@@ -63,10 +63,8 @@ pub(in crate::monitor) fn outputs(body: &Json, raw: Option<&Extractors>) -> Vec<
     if let Some(extractors) = raw {
         let sides = [("prediction", &extractors.prediction), ("label", &extractors.label)];
         let named = sides.into_iter().filter_map(|(name, at)| Some((name, at.as_ref()?)));
-        let found: Vec<_> = named
-            .filter_map(|(name, at)| Some((name, matches(body, at).into_iter().next()?)))
-            .flat_map(|(name, rows)| rows_of(name, rows))
-            .collect();
+        let found: Vec<_> =
+            named.filter_map(|(name, at)| rows_at(name, body, at)).flatten().collect();
         return if found.is_empty() { rows_of(NAME, body) } else { found };
     }
     if let Some(found) = tensors(body, "outputs") {
@@ -84,30 +82,49 @@ pub(in crate::monitor) fn outputs(body: &Json, raw: Option<&Extractors>) -> Vec<
 
 /// The values that a pointer leads to, as a feature of that name.
 pub(in crate::monitor) fn at(body: &Json, name: &str, pointer: &JsonPointer) -> Found {
-    let mut cells: Vec<Cell> = matches(body, pointer).into_iter().map(cell).collect();
+    let found = matches(body, pointer).into_iter();
+    let mut cells: Vec<Cell> = found.map(|value| value.map_or(Cell::Missing, cell)).collect();
     if cells.is_empty() {
         cells.push(Cell::Missing);
     }
     Found { name: name.to_owned(), columns: Vec::new(), width: 1, cells }
 }
 
-/// What a pointer leads to, in the order of the document.
-fn matches<'j>(body: &'j Json, pointer: &JsonPointer) -> Vec<&'j Json> {
-    fn walk<'j>(at: &'j Json, steps: &[Step], found: &mut Vec<&'j Json>) {
+/// The rows that a pointer leads to: what stands there, or with a `*` each of the places. `None` where it leads nowhere.
+fn rows_at(name: &str, body: &Json, pointer: &JsonPointer) -> Option<Vec<Found>> {
+    let found = matches(body, pointer);
+    match found.as_slice() {
+        [] => None,
+        [Some(one)] if !pointer.steps().contains(&Step::Any) => Some(rows_of(name, one)),
+        rows => Some(rows_in(name, rows)),
+    }
+}
+
+/// What a pointer leads to, in the order of the document. A place under a `*` that has nothing where the rest of the
+/// pointer leads is a missing value: the places after it are not its.
+fn matches<'j>(body: &'j Json, pointer: &JsonPointer) -> Vec<Option<&'j Json>> {
+    fn walk<'j>(at: &'j Json, steps: &[Step], found: &mut Vec<Option<&'j Json>>) {
         let Some((step, rest)) = steps.split_first() else {
             if found.len() < CELLS_MAX {
-                found.push(at);
+                found.push(Some(at));
             }
             return;
+        };
+        let mut take = |value: &'j Json| {
+            let before = found.len();
+            walk(value, rest, found);
+            if *step == Step::Any && found.len() == before && before < CELLS_MAX {
+                found.push(None);
+            }
         };
         match at {
             Json::Object(members) => {
                 let taken = members.iter().filter(|(name, _)| step.takes_name(name));
-                taken.for_each(|(_, value)| walk(value, rest, found));
+                taken.for_each(|(_, value)| take(value));
             }
             Json::Array(elements) => {
                 let taken = elements.iter().enumerate().filter(|(at, _)| step.takes_index(*at));
-                taken.for_each(|(_, value)| walk(value, rest, found));
+                taken.for_each(|(_, value)| take(value));
             }
             _ => {}
         }
@@ -140,15 +157,22 @@ fn columns_of(columns: &serde_json::Map<String, Json>) -> Vec<Found> {
 
 /// Rows; a single one where it is no array.
 fn rows_of(name: &str, rows: &Json) -> Vec<Found> {
-    let rows: Vec<&Json> = match rows {
-        Json::Array(rows) => rows.iter().collect(),
-        one => vec![one],
+    let rows: Vec<_> = match rows {
+        Json::Array(rows) => rows.iter().map(Some).collect(),
+        one => vec![Some(one)],
     };
+    rows_in(name, &rows)
+}
+
+/// The values of rows, of which some may be missing.
+fn rows_in(name: &str, rows: &[Option<&Json>]) -> Vec<Found> {
     // Members of rows that are objects have names of their own.
-    if rows.iter().any(|row| row.is_object()) {
+    if rows.iter().flatten().any(|row| row.is_object()) {
         let mut known: BTreeSet<&str> = BTreeSet::new();
         let mut names: Vec<&str> = Vec::new();
-        for name in rows.iter().filter_map(|row| row.as_object()).flat_map(|row| row.keys()) {
+        for name in
+            rows.iter().flatten().filter_map(|row| row.as_object()).flat_map(|row| row.keys())
+        {
             let is_name = (1..=NAME_BYTES_MAX).contains(&name.len());
             if names.len() < NAMES_MAX && is_name && known.insert(name) {
                 names.push(name);
@@ -159,13 +183,13 @@ fn rows_of(name: &str, rows: &Json) -> Vec<Found> {
         return names
             .into_iter()
             .map(|member| {
-                let values: Vec<_> = rows.iter().map(|row| row.get(member)).collect();
+                let values: Vec<_> =
+                    rows.iter().map(|row| row.and_then(|row| row.get(member))).collect();
                 flat(member, &values)
             })
             .collect();
     }
-    let rows: Vec<_> = rows.into_iter().map(Some).collect();
-    vec![flat(name, &rows)]
+    vec![flat(name, rows)]
 }
 
 /// Rows of equal width; where they are not, each counts as one value of the wrong type.
@@ -173,11 +197,18 @@ fn flat(name: &str, rows: &[Option<&Json>]) -> Found {
     let name = name.to_owned();
     let mut cells = Vec::new();
     let mut width = None;
+    if rows.contains(&None)
+        && let Some(row) = rows.iter().flatten().next()
+    {
+        // A row that is missing is as wide as the others.
+        flatten(row, &mut cells);
+        width = Some(std::mem::take(&mut cells).len());
+    }
     for row in rows {
         let before = cells.len();
         match row {
             Some(row) => flatten(row, &mut cells),
-            None => cells.push(Cell::Missing),
+            None => cells.resize(before + width.unwrap_or(1), Cell::Missing),
         }
         let own = cells.len() - before;
         if *width.get_or_insert(own) != own || own == 0 {

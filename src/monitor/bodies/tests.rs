@@ -4,7 +4,7 @@ use std::io::Write as _;
 use smallvec::smallvec;
 
 use super::*;
-use crate::domain::spec::JsonPointer;
+use crate::domain::spec::{Extractors, JsonPointer};
 use crate::domain::stats::layout::Value;
 use crate::domain::stats::window::Minute;
 use crate::protocol::tensor::{Datatype, TensorSpec};
@@ -120,6 +120,27 @@ fn declared_pointers_find_features_in_any_body() {
     let exchange = waiting(Protocol::Raw, "/", request, r#"{"scores":[0.5,0.25]}"#);
     let found = found(&exchange, &about).expect("readable");
     assert_eq!(found, ["age: 3 | 4", "vip: -", "score: 0.5 | 0.25"]);
+}
+
+#[test]
+fn a_place_without_a_value_is_missing_and_those_after_it_stay_theirs() {
+    let at = |text| Some(JsonPointer::parse(text).expect("a sound pointer"));
+    let extractors = Extractors {
+        rows: at("/items/*/x"),
+        prediction: at("/items/*/score"),
+        label: at("/items/*/label"),
+    };
+    let about = About { extractors: Some(extractors), ..About::default() };
+    let request = r#"{"items":[{"x":[1,2]},{"y":0},{"x":[3,4]}]}"#;
+    let response = r#"{"items":[{"score":1,"label":"a"},{"label":"b"},{"score":3}]}"#;
+    let exchange = waiting(Protocol::Raw, "/", request, response);
+    assert_eq!(
+        found(&exchange, &about).expect("readable"),
+        ["input: 1 2 | - - | 3 4", "prediction: 1 | - | 3", "label: \"a\" | \"b\" | -"]
+    );
+    let features = [("x".to_owned(), JsonPointer::parse("/items/*/y").expect("a sound pointer"))];
+    let about = About { features: features.into(), ..about };
+    assert_eq!(found(&exchange, &about).expect("readable").first().unwrap(), "x: - | 0 | -");
 }
 
 #[test]

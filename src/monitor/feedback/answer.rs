@@ -448,22 +448,34 @@ fn most_probable(shares: &[f64], positive: Option<u16>, threshold: f64) -> u16 {
     best.0
 }
 
-/// The values at a place, and in what is there, in order.
+/// The values at a place, and in what is there, in order. A place under a `*` that has none where the rest of the
+/// pointer leads is a missing value, so that those after it do not move up.
 fn collect(value: &Value, steps: &[Step], found: &mut Vec<Cell>) {
-    match (steps.split_first(), value) {
-        (Some((step, rest)), Value::Array(items)) => {
-            for (_, item) in items.iter().enumerate().filter(|(at, _)| step.takes_index(*at)) {
-                collect(item, rest, found);
-            }
+    let Some((step, rest)) = steps.split_first() else {
+        match value {
+            Value::Array(items) => items.iter().for_each(|item| collect(item, &[], found)),
+            Value::Object(_) => {}
+            value => found.push(cell(value)),
         }
-        (Some((step, rest)), Value::Object(members)) => {
-            for (_, member) in members.iter().filter(|(name, _)| step.takes_name(name)) {
-                collect(member, rest, found);
-            }
+        return;
+    };
+    let mut take = |value: &Value| {
+        let before = found.len();
+        collect(value, rest, found);
+        if *step == Step::Any && found.len() == before {
+            found.push(Cell::Missing);
         }
-        (None, Value::Array(items)) => items.iter().for_each(|item| collect(item, &[], found)),
-        (None, Value::Object(_)) | (Some(_), _) => {}
-        (None, value) => found.push(cell(value)),
+    };
+    match value {
+        Value::Array(items) => {
+            let taken = items.iter().enumerate().filter(|(at, _)| step.takes_index(*at));
+            taken.for_each(|(_, item)| take(item));
+        }
+        Value::Object(members) => {
+            let taken = members.iter().filter(|(name, _)| step.takes_name(name));
+            taken.for_each(|(_, member)| take(member));
+        }
+        _ => {}
     }
 }
 

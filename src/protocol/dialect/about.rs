@@ -17,6 +17,7 @@ pub fn encode_readiness(call: &Call<'_>, ready: bool) -> Response<Pieces> {
     let body = match (call.dialect, call.operation, &call.model) {
         (Dialect::Torchserve | Dialect::Sagemaker, ..) if ready => torchserve::HEALTHY.to_vec(),
         (Dialect::Torchserve | Dialect::Sagemaker, ..) => torchserve::UNHEALTHY.to_vec(),
+        (Dialect::KserveV1, Operation::Live, _) => kserve_v1::ALIVE.to_vec(),
         (_, Operation::Live, _) => encode_live(ready).to_vec(),
         (_, _, Some(model)) => encode_model_ready(model, ready),
         (_, _, None) => encode_ready(ready).to_vec(),

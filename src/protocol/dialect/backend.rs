@@ -8,7 +8,8 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use smallvec::smallvec;
 
-use super::client::EncodeError;
+use super::by_row;
+use super::client::{EncodeError, Form};
 use super::failure::{BackendFailure, decode_failure};
 use super::v2::{self, Envelope};
 use super::{Body, ContainerForm, Dialect, Operation, Pieces, Release, Terms};
@@ -19,6 +20,7 @@ use crate::protocol::sagemaker::{self, Media, MediaError};
 use crate::protocol::shown::shortened;
 use crate::protocol::tensor::Tensor;
 use crate::protocol::tensorflow_serving::{self, encode_name, path_of};
+use crate::protocol::untyped::count_rows;
 use crate::protocol::{kserve_v1, raw, torchserve};
 
 /// The path of a container's predictions.
@@ -84,6 +86,16 @@ pub enum AnswerError {
     /// Two outputs have the same name; the backend is at fault.
     #[error("the backend's answer has two outputs '{}'", shortened(.0))]
     TwoOutputs(String),
+    /// Another number of predictions than of rows; the backend is at fault.
+    #[error(
+        "the backend was asked for {asked} rows and answered with {found}; which prediction is whose cannot be told"
+    )]
+    Rows {
+        /// The number of rows that were sent.
+        asked: usize,
+        /// The number of predictions that came.
+        found: usize,
+    },
 }
 
 /// Makes the request for a prediction: method, path, the headers that the dialect needs, and body. The
@@ -207,13 +219,21 @@ pub(super) fn post(
 pub struct Asked {
     id: Option<String>,
     outputs: Vec<String>,
+    /// The number of its rows, where there must be a prediction for each.
+    rows: Option<usize>,
 }
 
 impl Asked {
     /// What `request` asks.
     pub fn of(request: &InferRequest<'_>) -> Self {
         let outputs = request.outputs.iter().map(|output| output.name.clone().into_owned());
-        Self { id: request.id.clone().map(Cow::into_owned), outputs: outputs.collect() }
+        Self { id: request.id.clone().map(Cow::into_owned), outputs: outputs.collect(), rows: None }
+    }
+
+    /// What `request` asks if it is answered in `form`: a client that speaks of rows wants a prediction for each.
+    pub fn in_form(request: &InferRequest<'_>, form: &Form) -> Self {
+        let rows = form.is_by_row().then(|| count_rows(&request.inputs).ok()).flatten();
+        Self { rows, ..Self::of(request) }
     }
 }
 
@@ -261,6 +281,10 @@ pub fn decode_response<'a>(
             let none = Default::default();
             raw::decode_answer(target.terms.extractors.unwrap_or(&none), json, outputs)?
         }
+    };
+    let tensors = match asked.rows {
+        Some(rows) => by_row::check(target, operation, rows, body, tensors)?,
+        None => tensors,
     };
     let version = match &target.release {
         Release::Version(version) => version.clone(),

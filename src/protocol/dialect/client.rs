@@ -38,6 +38,23 @@ impl Form {
             forms.leave_classes();
         }
     }
+
+    /// Whether the client takes what comes for one prediction for each of its rows.
+    pub(super) fn is_by_row(&self) -> bool {
+        match &self.0 {
+            Kind::OpenInference(..)
+            | Kind::OpenInferenceGrpc(_)
+            | Kind::Rows(tensorflow_serving::Form::Columns)
+            | Kind::Torchserve(torchserve::Form::Bytes) => false,
+            Kind::Rows(tensorflow_serving::Form::Rows | tensorflow_serving::Form::Both)
+            | Kind::KserveRows
+            | Kind::Classes
+            | Kind::Values
+            | Kind::Torchserve(torchserve::Form::Envelope | torchserve::Form::Rows)
+            | Kind::Sagemaker(_)
+            | Kind::Raw(_) => true,
+        }
+    }
 }
 
 /// The forms of all dialects.

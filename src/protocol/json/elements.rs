@@ -5,7 +5,8 @@ use super::{DecodeError, DecodeErrorKind, Number, Reader, Token};
 use crate::protocol::shown::shortened;
 use crate::protocol::tensor::{Datatype, TensorData};
 
-/// Reads an array, flattened or nested in any way, as elements of `datatype`. Makes room for as many as
+/// Reads an array, flattened or nested in any way, as elements of `datatype`; `null` is NaN for a float, as writers
+/// put it that keep to RFC 8259, and nothing else. Makes room for as many as
 /// `shape` says, but never for more than the rest of the document can hold (two bytes an element); how
 /// many there are is left to the caller.
 ///
@@ -102,14 +103,9 @@ fn whole<T: TryFrom<i128>>(text: &str) -> Option<T> {
     is_whole.then(|| T::try_from(number as i128).ok()).flatten()
 }
 
-/// Whether NaN comes next as others write it, `null`.
-fn null_for_nan(reader: &mut Reader<'_>) -> Result<bool, DecodeError> {
-    if reader.is_lenient() { reader.null() } else { Ok(false) }
-}
-
 fn read_f32(reader: &mut Reader<'_>) -> Result<f32, DecodeError> {
     let start = reader.offset();
-    if null_for_nan(reader)? {
+    if reader.null()? {
         return Ok(f32::NAN);
     }
     let value = match expect_number(reader, Datatype::Fp32)? {
@@ -128,7 +124,7 @@ fn read_f32(reader: &mut Reader<'_>) -> Result<f32, DecodeError> {
 
 fn read_f64(reader: &mut Reader<'_>) -> Result<f64, DecodeError> {
     let start = reader.offset();
-    if null_for_nan(reader)? {
+    if reader.null()? {
         return Ok(f64::NAN);
     }
     let value = match expect_number(reader, Datatype::Fp64)? {

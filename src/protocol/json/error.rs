@@ -281,7 +281,6 @@ impl fmt::Display for Byte {
 /// What to do about the mistakes that are made most.
 fn hint(datatype: Datatype, found: &str) -> &'static str {
     match (datatype, found) {
-        (Datatype::Fp32 | Datatype::Fp64, "null") => "; a missing value is written NaN",
         (Datatype::Fp32 | Datatype::Fp64 | Datatype::Bool | Datatype::Bytes, _) => "",
         (_, "a fraction") => "; integers are written without a fraction or an exponent",
         _ => "",

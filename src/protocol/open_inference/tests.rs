@@ -245,12 +245,9 @@ fn a_mistake_in_the_data_names_the_element() {
     let cases = [
         ("FP32", "[1,2]", "[1]", ": shape [1, 2] has 2 elements but the data has 1"),
         ("FP32", "[1]", "[true]", "/0: a boolean where FP32 is expected"),
-        (
-            "FP32",
-            "[1]",
-            "[null]",
-            "/0: null where FP32 is expected; a missing value is written NaN",
-        ),
+        ("INT64", "[1]", "[null]", "/0: null where INT64 is expected"),
+        ("BOOL", "[1]", "[null]", "/0: null where BOOL is expected"),
+        ("BYTES", "[1]", "[null]", "/0: null where BYTES is expected"),
         ("FP32", "[2]", "[1,\"a\"]", "/1: a string where FP32 is expected"),
         ("FP32", "[2,2]", "[[1,2],[3,{}]]", "/1/1: an object where FP32 is expected"),
         ("FP32", "[1]", "5", ": a number where an array is expected"),
@@ -405,6 +402,23 @@ fn answers_are_read_more_liberally_than_requests() {
         let error = body(wrong).decode_response().expect_err("it is not clear");
         assert!(!error.in_answer().to_string().contains("request"), "{}", error.in_answer());
     }
-    let request = r#"{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[null]}]}"#;
+    let request = r#"{"inputs":[{"name":"x","datatype":"INT64","shape":[1],"data":[1.0]}]}"#;
     assert!(decode_infer_request(request.as_bytes()).is_err());
+}
+
+#[test]
+fn null_is_a_float_that_is_missing() {
+    for (datatype, nested) in [("FP32", "[[null,1],[2.5,null]]"), ("FP64", "[null,1,2.5,null]")] {
+        let request = format!(
+            r#"{{"inputs":[{{"name":"x","datatype":"{datatype}","shape":[2,2],"data":{nested}}}]}}"#
+        );
+        let request = decode_infer_request(request.as_bytes()).unwrap();
+        let values: Vec<f64> = match request.inputs[0].data() {
+            TensorData::Fp32(values) => values.iter().map(|&value| value.into()).collect(),
+            TensorData::Fp64(values) => values.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((values.len(), values[1], values[2]), (4, 1.0, 2.5));
+        assert!(values[0].is_nan() && values[3].is_nan());
+    }
 }

@@ -55,7 +55,12 @@ impl Media {
             })
         };
         Ok(match essence.as_str() {
-            "" | "*/*" | "application/*" | "application/octet-stream" => Self::Unnamed,
+            // `curl -d` says that it sends a form, whatever it sends.
+            ""
+            | "*/*"
+            | "application/*"
+            | "application/octet-stream"
+            | "application/x-www-form-urlencoded" => Self::Unnamed,
             "application/json" | "application/json-numpy" => Self::Json,
             "application/jsonlines" | "application/x-jsonlines" | "application/x-ndjson" => {
                 Self::Lines
@@ -77,7 +82,7 @@ impl Media {
     }
 
     /// The form of `body`, guessed where the header did not say it.
-    pub(super) fn of(self, body: &[u8]) -> Self {
+    pub(in crate::protocol) fn of(self, body: &[u8]) -> Self {
         match (self, body.trim_ascii_start().first()) {
             (Self::Unnamed, Some(b'{' | b'[')) => Self::Json,
             (Self::Unnamed, _) => Self::Csv { header: None },
@@ -102,6 +107,7 @@ mod tests {
             ("application/x-npy", Media::Npy),
             ("", Media::Unnamed),
             ("*/*", Media::Unnamed),
+            ("application/x-www-form-urlencoded", Media::Unnamed),
             (
                 "application/vnd.sagemaker-triton.binary+json;json-header-size=123",
                 Media::Binary { json_bytes: 123 },

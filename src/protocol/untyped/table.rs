@@ -38,7 +38,8 @@ pub(super) fn read(
         columns.rows = Some(rows);
         line = lines.next()?;
     }
-    if rows == 0 { Err(none()) } else { Ok(()) }
+    let only_header = || DecodeError::new(text.len(), ValueError::OnlyHeader);
+    if rows == 0 { Err(only_header()) } else { Ok(()) }
 }
 
 /// One line.

@@ -375,12 +375,13 @@ fn values_without_names_are_not_told_apart_by_an_order_that_means_nothing() {
 fn csv_errors_name_the_line_and_the_column() {
     let iris = [spec("x", Datatype::Fp32, &[-1, 2])];
     let named = [spec("age", Datatype::Int64, &[-1]), spec("sex", Datatype::Bytes, &[-1])];
-    let cases: [(&str, &[TensorSpec], &str, &str); 6] = [
+    let cases: [(&str, &[TensorSpec], &str, &str); 7] = [
         ("1,2\n3,x\n", &iris, "/1/1", "\"x\" is not FP32"),
         ("age,sex\n1,m\n,f\n", &named, "/1/age", "\"\" is not INT64"),
         ("1,2\n3\n", &iris, "/1", "a row of 1 where 2 columns are expected"),
         ("age,x\n1,2\n", &named, "", "unexpected column 'x'"),
         ("", &iris, "", "there are no rows"),
+        ("1;2;3;4\n", &iris, "", "the only line, split at its commas, was read as a header"),
         ("1,2,3\n", &named, "", "a row of 3 where 2 columns are expected"),
     ];
     for (text, specs, pointer, message) in cases {

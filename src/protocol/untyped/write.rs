@@ -204,7 +204,7 @@ fn write_value(out: &mut Vec<u8>, tensor: &Tensor, row: usize, rows: usize) {
 ///
 /// # Errors
 /// When they differ, or one is a scalar.
-pub(super) fn count_rows(tensors: &[Tensor]) -> Result<usize, WriteError> {
+pub fn count_rows(tensors: &[Tensor]) -> Result<usize, WriteError> {
     let rows = |tensor: &Tensor| {
         let scalar = || WriteError::Scalar { tensor: shortened(tensor.name()) };
         tensor.shape().first().copied().ok_or_else(scalar)

@@ -18,7 +18,7 @@ use crate::domain::routing::{
     self, Decision, HeaderSource, ModelCall, NoRoute, Reason, RequestView, TargetIx, VERSION_HEADER,
 };
 use crate::protocol::dialect::{Call, Dialect, Operation, Release, parse_path, same_wire};
-use crate::protocol::sagemaker;
+use crate::protocol::{kserve_v1, sagemaker};
 use crate::proxy::admit::{self, Admitted, BodyLength};
 use crate::proxy::problem::{Cause, Problem};
 use crate::proxy::{
@@ -145,6 +145,9 @@ fn direct<'a>(
     let malformed =
         |error: &dyn std::fmt::Display| Problem::new(Cause::Malformed, error.to_string());
     let mut call = parse_path(uri.path()).map_err(|error| malformed(&error))?;
+    if call.is_none() && asks_for_life(exchange, parts, &admitted) {
+        call = Some(kserve_v1::LIVE);
+    }
     if let Some(call) = &mut call {
         let view = exchange.view(parts, &admitted, None);
         let routed = call.dialect != Dialect::OpenInference
@@ -179,6 +182,14 @@ fn direct<'a>(
     }
     let decision = exchange.decide_call(parts, &admitted, call.as_ref())?;
     Ok(Directed::To(admitted, call, decision))
+}
+
+/// Whether a client of KServe V1 asks if the server lives: on a path that is a route's where there is one.
+fn asks_for_life(exchange: &Exchange, parts: &Parts, admitted: &Admitted) -> bool {
+    parts.uri.path() == kserve_v1::LIVE_PATH
+        && matches!(parts.method, Method::GET | Method::HEAD)
+        && routing::route_of(&exchange.snapshot.table, &exchange.view(parts, admitted, None))
+            .is_none()
 }
 
 /// Finds the model of a call whose path names none: a header does, or there is only one.

@@ -61,6 +61,13 @@ impl Exchange {
         self.replayed = headers.get(&REPLAY).is_some_and(is_mark);
     }
 
+    /// Notes the request anew, under the policy of the target that a stream has found at last: of what came before, and
+    /// of the answers to it, the record has nothing.
+    pub(in crate::proxy) fn note_request_again(&mut self, headers: &HeaderMap, answer: &HeaderMap) {
+        self.note_request(headers);
+        self.response = SideNotes::of(answer, self.snapshot.policy(self.policy), self.keep);
+    }
+
     /// What is recorded of this exchange.
     pub(super) fn policy(&self) -> &RecordingPolicy {
         self.snapshot.policy(self.policy)

@@ -228,7 +228,8 @@ pub(super) fn spoken(runtime: &RemoteRuntime) -> Result<Dialect, Problem> {
         (SpokenDialect::OfTheClient, None) => {
             let detail =
                 "the backends speak HTTP/1.1, which has no gRPC: a `dialect` must be declared";
-            Err(Problem::new(Cause::UnknownDialect, detail))
+            // Asking again does not help.
+            Err(Problem::new(Cause::Unsupported, detail))
         }
         (_, None) => Err(translate::unknown_dialect(runtime)),
     }

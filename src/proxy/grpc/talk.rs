@@ -1,12 +1,13 @@
 //! Calls of many messages: predictions in a stream, health that is watched, reflection.
 //!
 //! Owns the conversation: one answer to each message, in order, and the trailers at its end. It is one
-//! exchange with one record, which holds all messages of both ways; the first message decides who
-//! answers, for all of them.
+//! exchange with one record, which holds the messages of both ways; the first message that names a model decides
+//! who answers, for all that follow. Each message of a stream of predictions has the time of a request, and the client
+//! may rest between them.
 //!
 //! ```text
 //! message ─▶ answer ─▶ message ─▶ answer ─▶ … ─▶ end of the body ─▶ record ─▶ trailers
-//!    └─ not sound, or overdue ─────────────────────────────────────▶ record ─▶ trailers with its status
+//!    └─ its framing is not sound, or it does not arrive ───────────▶ record ─▶ trailers with its status
 //! ```
 
 use std::future::Future;
@@ -24,27 +25,31 @@ use prost::Message as _;
 
 use super::infer::{Names, names_of, needs_more, spoken};
 use super::message::{encoding, framing, pass, plain, reader};
+use super::tally::Tally;
 use super::{ok_trailers, put_status, serving};
 use crate::domain::routing::TargetIx;
 use crate::protocol::dialect::{BackendFailure, Dialect, Operation};
 use crate::protocol::grpc::health::{HealthCheckRequest, HealthCheckResponse, ServingStatus};
 use crate::protocol::grpc::reflection::ServerReflectionRequest;
-use crate::protocol::grpc::{FrameReader, MessageTooLong, encode_frame};
+use crate::protocol::grpc::{FrameReader, MessageTooLong, encode_frame, prefix};
 use crate::protocol::open_inference::grpc::{encode_stream_failure, encode_stream_response};
 use crate::proxy::admit::Admitted;
 use crate::proxy::asked::Asked;
 use crate::proxy::body::{BodyBroken, Pieces, RequestBody};
 use crate::proxy::coding::Coding;
-use crate::proxy::exchange::{Answer, Exchange, Promise};
+use crate::proxy::exchange::{Answer, Exchange, Promise, copy_of};
 use crate::proxy::names::origin;
 use crate::proxy::problem::{Cause, Problem};
 use crate::proxy::{local, remote, repository, translate};
-use crate::snapshot::{RuntimeKind, Snapshot};
+use crate::snapshot::{RemoteRuntime, RuntimeKind, Snapshot};
 
 /// How often health that is watched is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// How long health may be watched.
-const WATCH_TIME: Duration = Duration::from_secs(365 * 86_400);
+/// How long health may be watched, and how long a backend may answer one stream.
+const STREAM_TIME: Duration = Duration::from_secs(365 * 86_400);
+
+/// How long a stream of predictions may rest between two messages.
+const REST_TIME: Duration = Duration::from_secs(3600);
 
 /// A conversation that has not begun.
 pub(in crate::proxy) struct Talk {
@@ -57,54 +62,15 @@ pub(in crate::proxy) struct Talk {
     tally: Tally,
 }
 
-/// What the predictions of a stream came to.
-#[derive(Default)]
-struct Tally {
-    rows: u32,
-    /// In the queue, and in the model or at the backend.
-    queue: Option<u32>,
-    infer: Option<u32>,
-    first_byte: Option<u32>,
-    /// The first failure that was not the client's, else the first.
-    problem: Option<Problem>,
-}
-
-impl Tally {
-    /// Adds what the message that has just been answered took.
-    fn add(&mut self, exchange: &mut Exchange) {
-        self.rows = self.rows.saturating_add(exchange.batch_size().unwrap_or(0));
-        let latency = exchange.latency();
-        for (sum, one) in [
-            (&mut self.queue, latency.t_queue),
-            (&mut self.infer, latency.t_infer),
-            (&mut self.first_byte, latency.t_ttfb),
-        ] {
-            *sum = one.map(|one| sum.unwrap_or(0).saturating_add(one)).or(*sum);
-        }
-    }
-
-    /// Has the record say what all messages took together.
-    fn tell(&self, exchange: &mut Exchange) {
-        exchange.set_batch_size(Some(self.rows));
-        let latency = exchange.latency();
-        (latency.t_queue, latency.t_infer) = (self.queue, self.infer);
-        latency.t_ttfb = self.first_byte;
-    }
-
-    fn note(&mut self, problem: &Problem) {
-        let blames_client = |problem: &Problem| problem.cause.status().is_client_error();
-        let worse = match &self.problem {
-            None => true,
-            Some(noted) => blames_client(noted) && !blames_client(problem),
-        };
-        if worse {
-            self.problem = Some(problem.clone());
-        }
-    }
-}
-
 /// What it is about.
 enum Subject {
+    /// Predictions, of which no message has named a model yet that there is.
+    Undecided {
+        parts: Box<Parts>,
+        admitted: Admitted,
+        /// What the first message is answered.
+        answer: Option<Bytes>,
+    },
     /// Predictions of the target that was decided for; the first message is here.
     Infer {
         model: String,
@@ -195,6 +161,12 @@ impl Talker {
             return self.look().await;
         }
         let first = match &mut self.talk.subject {
+            Subject::Undecided { answer, .. } => {
+                if let Some(answer) = answer.take() {
+                    return Ok(Some(answer));
+                }
+                None
+            }
             Subject::Infer { first, .. } => first.take(),
             Subject::Watch { .. } | Subject::Reflection => None,
         };
@@ -205,6 +177,16 @@ impl Talker {
                 None => return Ok(None),
             },
         };
+        if let Subject::Undecided { parts, admitted, .. } = &self.talk.subject {
+            match settled(&mut self.exchange, parts, admitted, &message).await {
+                Ok(subject) => self.talk.subject = subject,
+                Err(problem) if is_mistake(&problem) => {
+                    let id = names_of(&message).map(|names| names.id).unwrap_or_default();
+                    return told(&mut self.talk.tally, problem, id).map(Some).map_err(too_long);
+                }
+                Err(problem) => return Err(problem),
+            }
+        }
         match &self.talk.subject {
             Subject::Infer { model, onward, .. } => {
                 let tally = &mut self.talk.tally;
@@ -212,7 +194,7 @@ impl Talker {
                     .await
                     .map(Some)
             }
-            Subject::Watch { .. } | Subject::Reflection => {
+            Subject::Undecided { .. } | Subject::Watch { .. } | Subject::Reflection => {
                 // What was true at the beginning is not kept in memory for as long as the client talks.
                 self.exchange.renew_snapshot();
                 let asked = ServerReflectionRequest::decode(message).map_err(|error| {
@@ -260,7 +242,8 @@ impl Talker {
         }
         self.exchange.note_trailers(&trailers);
         self.exchange.note_time();
-        if matches!(self.talk.subject, Subject::Infer { .. }) {
+        if self.talk.is_of_predictions() {
+            self.exchange.allow(self.exchange.context.worker.gateway.limits.request_time);
             self.talk.tally.tell(&mut self.exchange);
         }
         let problem = problem.or_else(|| self.talk.tally.problem.take());
@@ -283,11 +266,19 @@ impl Talker {
 }
 
 impl Talk {
+    fn is_of_predictions(&self) -> bool {
+        matches!(self.subject, Subject::Undecided { .. } | Subject::Infer { .. })
+    }
+
     /// The next message of the client; `None` at the end of its body.
     async fn hear(&mut self, exchange: &mut Exchange) -> Result<Option<Bytes>, Problem> {
         let limits = exchange.context.worker.gateway.limits;
         // What came before is answered.
         exchange.hold_only(self.reader.waiting());
+        if self.is_of_predictions() {
+            let rests = self.reader.waiting() == 0 && self.incoming.is_some();
+            exchange.allow(if rests { REST_TIME } else { limits.request_time });
+        }
         loop {
             if let Some(frame) = self.reader.next_frame().map_err(framing)? {
                 let message = plain(exchange, frame, self.coding).await?;
@@ -307,6 +298,9 @@ impl Talk {
             };
             match pass(exchange, incoming, until).await? {
                 Some(piece) => {
+                    if self.is_of_predictions() && self.reader.waiting() == 0 {
+                        exchange.allow(limits.request_time);
+                    }
                     exchange.hold(piece.len())?;
                     exchange.see_request(&piece);
                     self.reader.push(piece);
@@ -318,7 +312,7 @@ impl Talk {
 }
 
 fn framed(message: &impl prost::Message) -> Result<Bytes, Problem> {
-    encode_frame(message).map_err(|error| Problem::new(Cause::NoForm, error.to_string()))
+    encode_frame(message).map_err(too_long)
 }
 
 /// One prediction of a stream. What is wrong with it is told in the answer, and the stream goes on.
@@ -360,11 +354,17 @@ async fn predict(
     tally.add(exchange);
     let said = match answered {
         Ok(Ok(response)) => encode_stream_response(&response.into_body()),
-        Err(problem) if problem.cause == Cause::RequestTimeout => return Err(problem),
+        Err(problem) if problem.cause == Cause::RequestTimeout && exchange.is_given_up() => {
+            return Err(problem);
+        }
         Ok(Err(refused)) => told(tally, of_backend(refused.failure), id),
         Err(problem) => told(tally, problem, id),
     };
-    said.map_err(|error| Problem::new(Cause::NoForm, error.to_string()))
+    said.map_err(too_long)
+}
+
+fn too_long(error: MessageTooLong) -> Problem {
+    Problem::new(Cause::NoForm, error.to_string())
 }
 
 /// The answer to a message that failed; says which request it is about, as Triton does.
@@ -386,6 +386,41 @@ fn leads_to(snapshot: &Snapshot, names: &Names, target: Option<TargetIx>) -> boo
         || entry.and_then(|entry| entry.version_named(&names.version)) == target
 }
 
+/// Whether a message that decides for nobody is answered like any other mistake: the next one may do better.
+fn is_mistake(problem: &Problem) -> bool {
+    use Cause::{BadInput, NoRoute, TwoVersions, UnknownModel, UnknownVersion};
+    matches!(problem.cause, BadInput | NoRoute | TwoVersions | UnknownModel | UnknownVersion)
+}
+
+/// Decides by a message that is not the first of its stream who answers it and those that follow.
+async fn settled(
+    exchange: &mut Exchange,
+    parts: &Parts,
+    admitted: &Admitted,
+    message: &Bytes,
+) -> Result<Subject, Problem> {
+    exchange.renew_snapshot();
+    let names = names_of(message)?;
+    let decision = exchange.choose(parts, admitted, Some(names.call()))?;
+    exchange.note_request_again(&parts.headers, super::response(Bytes::new()).headers());
+    for piece in [prefix(false, message.len()).map_err(too_long)?.to_vec().into(), message.clone()]
+    {
+        exchange.see_request(&piece);
+    }
+    exchange.enter(decision);
+    exchange.await_room().await?;
+    let snapshot = Arc::clone(exchange.held());
+    let onward = match &snapshot.target(decision.target).kind {
+        RuntimeKind::Local(_) => None,
+        RuntimeKind::Remote(_) => {
+            let mut parts = copy_of(parts);
+            remote::prepare(exchange, &mut parts, admitted);
+            Some(Box::new(parts))
+        }
+    };
+    Ok(Subject::Infer { model: names.model, first: None, onward })
+}
+
 /// `ModelStreamInfer`.
 pub(super) async fn infer(
     exchange: &mut Exchange,
@@ -396,20 +431,39 @@ pub(super) async fn infer(
     let coding = encoding(&parts.headers)?;
     let mut incoming = incoming;
     let (first, reader, pieces) = first_message(exchange, &mut incoming, coding).await?;
-    let names = names_of(&first)?;
-    let decided = exchange.choose(&parts, admitted, Some(names.call()));
+    let talk = |subject, incoming, tally| {
+        Ok(Answer::Talk(Box::new(Talk {
+            incoming: Some(incoming),
+            reader,
+            coding,
+            subject,
+            tally,
+        })))
+    };
+    let decided = names_of(&first).and_then(|names| {
+        exchange.choose(&parts, admitted, Some(names.call())).map(|decision| (names, decision))
+    });
     exchange.note_request(&parts.headers);
     pieces.iter().for_each(|piece| exchange.see_request(piece));
-    let decision = decided?;
+    let (names, decision) = match decided {
+        Ok(decided) => decided,
+        Err(problem) if is_mistake(&problem) => {
+            let mut tally = Tally::default();
+            let id = names_of(&first).map(|names| names.id).unwrap_or_default();
+            let answer = Some(told(&mut tally, problem, id).map_err(too_long)?);
+            let (parts, admitted) = (Box::new(parts), admitted.clone());
+            return talk(Subject::Undecided { parts, admitted, answer }, incoming, tally);
+        }
+        Err(problem) => return Err(problem),
+    };
     exchange.enter(decision);
     exchange.await_room().await?;
     let snapshot = Arc::clone(exchange.held());
+    let model = names.model.clone();
     match &snapshot.target(decision.target).kind {
         RuntimeKind::Local(Some(_)) => {
-            let subject = Subject::Infer { model: names.model, first: Some(first), onward: None };
-            let talk =
-                Talk { incoming: Some(incoming), reader, coding, subject, tally: Tally::default() };
-            Ok(Answer::Talk(Box::new(talk)))
+            let subject = Subject::Infer { model, first: Some(first), onward: None };
+            talk(subject, incoming, Tally::default())
         }
         RuntimeKind::Local(None) => {
             Err(Problem::new(Cause::NoReadyVersion, "the version is not loaded"))
@@ -417,29 +471,39 @@ pub(super) async fn infer(
         RuntimeKind::Remote(runtime) => {
             // Where the names in its messages are others, or the first asks for what the backend does not have, each
             // becomes a request of its own.
-            if spoken(runtime)? != Dialect::OpenInferenceGrpc
+            let is_apart = spoken(runtime)? != Dialect::OpenInferenceGrpc
                 || names.differ(&runtime.spoken.names)
-                || needs_more(runtime, &first)
-            {
-                remote::prepare(exchange, &mut parts, admitted);
-                let onward = Some(Box::new(parts));
-                let subject = Subject::Infer { model: names.model, first: Some(first), onward };
-                let talk = Talk {
-                    incoming: Some(incoming),
-                    reader,
-                    coding,
-                    subject,
-                    tally: Tally::default(),
-                };
-                return Ok(Answer::Talk(Box::new(talk)));
-            }
+                || needs_more(runtime, &first);
             remote::prepare(exchange, &mut parts, admitted);
+            if is_apart {
+                let onward = Some(Box::new(parts));
+                let subject = Subject::Infer { model, first: Some(first), onward };
+                return talk(subject, incoming, Tally::default());
+            }
             parts.uri = origin(&parts.uri);
-            let upload = exchange.begin_upload(runtime.timeouts.idle, runtime.timeouts.first_byte);
-            let body = RequestBody::Stream { first: pieces, incoming, upload, length: None };
-            remote::forward(exchange, runtime, parts, body, false).await
+            pass_through(exchange, runtime, parts, pieces, incoming).await
         }
     }
+}
+
+/// Has a backend of gRPC answer the whole stream. Its messages are not told apart: a piece of the client's gives the
+/// backend the time of a request, and a piece of the backend's gives both the time of a rest.
+async fn pass_through(
+    exchange: &mut Exchange,
+    runtime: &RemoteRuntime,
+    parts: Parts,
+    first: Pieces,
+    incoming: Incoming,
+) -> Result<Answer, Problem> {
+    let time = exchange.context.worker.gateway.limits.request_time;
+    exchange.allow(STREAM_TIME);
+    let upload = exchange.begin_upload(time, time);
+    let body = RequestBody::Stream { first, incoming, upload, length: None };
+    let mut answer = remote::forward(exchange, runtime, parts, body, false).await?;
+    if let Answer::Stream(streaming) = &mut answer {
+        streaming.idle = REST_TIME;
+    }
+    Ok(answer)
 }
 
 /// Reads until the first message is whole; with all that was read.
@@ -481,7 +545,7 @@ pub(super) async fn watch(
     incoming: Incoming,
 ) -> Result<Answer, Problem> {
     let asked: HealthCheckRequest = super::read_message(exchange, &parts.headers, incoming).await?;
-    exchange.extend_deadline(WATCH_TIME);
+    exchange.extend_deadline(STREAM_TIME);
     let subject = Subject::Watch { service: asked.service, last: None };
     let talk = Talk {
         incoming: None,
