@@ -143,7 +143,7 @@ impl DirectConv {
         let outputs = results.chunks_exact_mut(self.pool.output_channels * plane);
         for (image, output) in numbers.chunks_exact(image).zip(outputs) {
             if bare {
-                self.panels.run(image, &places, output);
+                self.panels.run(image, &places, output)?;
                 continue;
             }
             let planes = image.chunks_exact(rows.input * columns.input);
@@ -156,7 +156,7 @@ impl DirectConv {
                     }
                 }
             }
-            self.panels.run(&framed, &places, output);
+            self.panels.run(&framed, &places, output)?;
         }
         Ok(output)
     }

@@ -41,7 +41,7 @@ impl Dense {
         let places = Places { steps: &steps, positions: &positions, side_by_side: true };
         let mut output = Tensor::zero::<f32>(&shape)?;
         let mut results = output.try_as_plain_ram_mut()?;
-        self.panels.run(numbers, &places, results.as_slice_mut::<f32>()?);
+        self.panels.run(numbers, &places, results.as_slice_mut::<f32>()?)?;
         Ok(output)
     }
 }

@@ -7,6 +7,8 @@
 //! mean, or where an image ends.
 
 use pulp::{Arch, Simd, WithSimd};
+use tract_onnx::prelude::TractResult;
+use tract_onnx::tract_hir::internal::bail;
 
 /// Registers that are as wide as this or wider are worth it: the kernels of tract are made for the others.
 const LANES_MIN: usize = 8;
@@ -91,8 +93,26 @@ impl Panels {
     }
 
     /// Computes all outputs of all positions.
-    pub(super) fn run(&self, input: &[f32], places: &Places<'_>, results: &mut [f32]) {
+    ///
+    /// # Errors
+    /// When the input or the results have fewer numbers than the places say, or the registers are of another width.
+    pub(super) fn run(
+        &self,
+        input: &[f32],
+        places: &Places<'_>,
+        results: &mut [f32],
+    ) -> TractResult<()> {
+        let reach = |places: &[usize]| places.iter().max().copied().unwrap_or(0);
+        let fits = lanes() == Some(self.lanes)
+            && places.steps.len() == self.steps
+            && results.len() == self.outputs.saturating_mul(places.positions.len())
+            && (places.positions.is_empty()
+                || reach(places.steps).saturating_add(reach(places.positions)) < input.len());
+        if !fits {
+            bail!("{} sums of {} products do not lie in these tensors", self.outputs, self.steps);
+        }
         Arch::new().dispatch(Run { panels: self, input, places, results });
+        Ok(())
     }
 }
 
@@ -288,7 +308,7 @@ mod tests {
                 panels.within(bounds)
             };
             let (mut found, mut expected) = (vec![9.0; outputs * 37], vec![9.0; outputs * 37]);
-            panels(widest).run(&input, &places, &mut expected);
+            panels(widest).run(&input, &places, &mut expected).expect("fits");
             let narrower = panels(8);
             let results = &mut *found;
             Simd::vectorize(
@@ -298,11 +318,13 @@ mod tests {
             assert_eq!(found, expected, "{outputs} outputs");
             let places = Places { side_by_side: true, ..places };
             let mut rows = vec![9.0; outputs * 37];
-            panels(widest).run(&input, &places, &mut rows);
+            panels(widest).run(&input, &places, &mut rows).expect("fits");
             for (at, expected) in expected.iter().enumerate() {
                 let (output, position) = (at / 37, at % 37);
                 assert_eq!(rows[position * outputs + output], *expected, "{outputs} outputs");
             }
+            let short = panels(widest).run(&input[..100], &places, &mut rows);
+            assert!(short.is_err(), "places beyond the input");
             let by_hand = |at: usize| {
                 let (output, position) = (at / 37, at % 37);
                 let products = steps.iter().enumerate().map(|(step, place)| {
