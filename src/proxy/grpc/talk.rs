@@ -48,8 +48,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long health may be watched, and how long a backend may answer one stream.
 const STREAM_TIME: Duration = Duration::from_secs(365 * 86_400);
 
-/// How long a stream of predictions may rest between two messages.
-const REST_TIME: Duration = Duration::from_secs(3600);
+/// How long a stream of predictions may rest between two messages: what it was decided for is held as long.
+const REST_TIME: Duration = Duration::from_secs(600);
 
 /// A conversation that has not begun.
 pub(in crate::proxy) struct Talk {
