@@ -33,11 +33,21 @@ const CALLS: [(&str, &str); 14] = [
     ("/invocations", "application/x-npy"),
 ];
 
-static EXTRACTORS: LazyLock<Extractors> = LazyLock::new(|| Extractors {
-    rows: JsonPointer::parse("/items/*/features").ok(),
-    prediction: JsonPointer::parse("/a/prediction").ok(),
-    label: JsonPointer::parse("/a/label").ok(),
+/// Pointers to whole lists of predictions, or to one in each element.
+static EXTRACTORS: LazyLock<[Extractors; 2]> = LazyLock::new(|| {
+    [["/a/prediction", "/a/label"], ["/a/*/prediction", "/a/*/label"]].map(|[prediction, label]| {
+        Extractors {
+            rows: JsonPointer::parse("/items/*/features").ok(),
+            prediction: JsonPointer::parse(prediction).ok(),
+            label: JsonPointer::parse(label).ok(),
+        }
+    })
 });
+
+/// By the highest bit of the second byte.
+fn extractors(choice: u8) -> Option<&'static Extractors> {
+    EXTRACTORS.get(usize::from(choice >> 7))
+}
 
 /// No signature, one input, or several, by the second byte.
 fn specs(choice: u8) -> Option<Vec<TensorSpec>> {
@@ -98,7 +108,7 @@ pub fn fuzz_request(bytes: &[u8]) {
     };
     let specs = specs(*choice);
     let signature = specs.as_ref().map(|specs| Signature { inputs: specs, outputs: specs });
-    let terms = Terms { signature, extractors: Some(&EXTRACTORS) };
+    let terms = Terms { signature, extractors: extractors(*choice) };
     assert!(swelling(call.dialect, &body, &terms).is_ok(), "any body over REST can be weighed");
     let decoded = match decode_request(&call, &headers, &body, &terms) {
         Ok(decoded) => decoded,
@@ -148,11 +158,11 @@ pub fn fuzz_answer(bytes: &[u8]) {
     let specs = specs(*choice);
     let mut target = Target::new(dialect, "m", Release::Any);
     let signature = specs.as_ref().map(|specs| Signature { inputs: specs, outputs: specs });
-    target.terms = Terms { signature, extractors: Some(&EXTRACTORS) };
+    target.terms = Terms { signature, extractors: extractors(*choice) };
     let content_types =
         ["application/json", "text/csv", "application/jsonlines", "", "application/x-npy"];
     let content_type =
-        content_types.get(usize::from(*choice >> 2) % 5).copied().unwrap_or_default();
+        content_types.get(usize::from((*choice & 0x7f) >> 2) % 5).copied().unwrap_or_default();
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     let failure = decode_failure(StatusCode::BAD_REQUEST, body);
