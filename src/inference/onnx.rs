@@ -67,7 +67,7 @@ pub(super) use self::same::write_out as write_borders_out;
 pub(super) use self::turned::set_apart as set_convolutions_apart;
 pub(super) use self::typed::check as check_types;
 pub(super) use self::unread::beyond;
-pub(super) use self::windows::look as look_at_images;
+pub(super) use self::windows::{look as look_at_images, span as window_span};
 use self::wiring::Built;
 use super::ml::build;
 

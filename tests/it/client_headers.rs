@@ -1,20 +1,10 @@
 //! What clients of a dialect say in headers: the version that they want, and what their body is.
 
+use crate::dialects::two;
 use crate::support::client::post;
-use crate::support::{Backend, Gateway, IRIS_BODY, repository};
+use crate::support::{Backend, Gateway, IRIS_BODY};
 
 const ROWS: &str = r#"{"instances":[[5.1,3.5,1.4,0.2]]}"#;
-
-/// Two versions of iris, the second without traffic.
-fn two() -> String {
-    let path = |version: &str| repository(&format!("config/models/iris/{version}/model.onnx"));
-    format!(
-        "[models.iris]\ntraffic = {{ v1 = \"100%\", v2 = \"0%\" }}\naliases = {{ prod = \"v1\", canary = \"v2\" }}\n\
-         [models.iris.versions]\nv1.onnx = {:?}\nv2.onnx = {:?}\n",
-        path("v1").display().to_string(),
-        path("v2").display().to_string()
-    )
-}
 
 #[test]
 fn a_header_of_sagemaker_names_the_version_whether_the_path_names_the_model_or_not() {

@@ -13,7 +13,7 @@ fn get(gateway: &Gateway, path: &str) -> Reply {
 }
 
 /// Two versions of iris, the second without traffic.
-fn two() -> String {
+pub(crate) fn two() -> String {
     let path = |version: &str| repository(&format!("config/models/iris/{version}/model.onnx"));
     format!(
         "[models.iris]\ntraffic = {{ v1 = \"100%\", v2 = \"0%\" }}\naliases = {{ prod = \"v1\", canary = \"v2\" }}\n\

@@ -14,6 +14,7 @@ use tract_onnx::tract_hir::tract_core::ops::cnn::{PaddingSpec, PoolSpec};
 
 use super::kernel::{Panels, Places};
 use crate::inference::ml::Unacceptable;
+use crate::inference::onnx::window_span;
 
 /// A convolution with constant weights. Shared by the copies that the optimiser makes.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,8 +55,7 @@ const FRAMED_TIMES: usize = 4;
 /// Whether windows like those of `pool` are close together, and the border is no wider than them on each side.
 pub(super) fn is_compact(pool: &PoolSpec) -> bool {
     (0..pool.rank()).all(|axis| {
-        let places = pool.kernel_shape.get(axis).copied().unwrap_or(1).max(1);
-        let span = pool.dilation(axis).saturating_mul(places - 1).saturating_add(1);
+        let span = window_span(pool, axis);
         let border = match &pool.padding {
             PaddingSpec::Explicit(before, after)
             | PaddingSpec::ExplicitOnnxPool(before, after, _) => {

@@ -6,9 +6,7 @@
 //! right. Must see a graph before it is simplified.
 
 use tract_onnx::prelude::{OutletId, TValue, TVec, TractResult, TypedFact, TypedModel, tvec};
-use tract_onnx::tract_hir::internal::{
-    AxisOp, EvalContext, EvalOp, Op, StaticName, TypedModelPatch, TypedNode, TypedOp,
-};
+use tract_onnx::tract_hir::internal::{AxisOp, EvalContext, EvalOp, Op, StaticName, TypedOp};
 use tract_onnx::tract_hir::internal::{as_op, bail, op_as_typed_op, op_out_of_plan};
 use tract_onnx::tract_hir::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_hir::tract_core::ops::cnn::Conv;
@@ -16,6 +14,7 @@ use tract_onnx::tract_hir::tract_core::ops::identity::Identity;
 use tract_onnx::tract_hir::tract_core::ops::math::{Div, Sub};
 
 use super::bodies::bodies_mut;
+use super::wiring;
 
 /// Hands on what it gets, so that tract does not see from where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +23,7 @@ struct Apart;
 /// Sets such convolutions in `model` apart, also in the bodies of loops and branches.
 pub(in crate::inference) fn set_apart(model: &mut TypedModel) -> TractResult<()> {
     for id in behind_convolutions(model)? {
-        if let Some(patch) = apart(model, model.node(id))? {
+        if let Some(patch) = wiring::in_front(model, model.node(id), 1, "apart", Apart)? {
             patch.apply(model)?;
         }
     }
@@ -54,21 +53,6 @@ fn behind_convolutions(model: &TypedModel) -> TractResult<Vec<usize>> {
         }
     }
     Ok(found)
-}
-
-/// `node` with its second operand set apart.
-fn apart(model: &TypedModel, node: &TypedNode) -> TractResult<Option<TypedModelPatch>> {
-    let mut patch = TypedModelPatch::new("a convolution set apart");
-    let mut inputs = patch.taps(model, &node.inputs)?;
-    let Some(second) = inputs.get_mut(1) else { return Ok(None) };
-    let name = format!("{}.apart", node.name);
-    *second = super::wiring::node(&name, &mut patch.model, Apart, &[*second])?;
-    for (slot, output) in
-        patch.wire_node(&node.name, node.op.clone(), &inputs)?.into_iter().enumerate()
-    {
-        patch.shunt_outside(model, OutletId::new(node.id, slot), output)?;
-    }
-    Ok(Some(patch))
 }
 
 impl Op for Apart {

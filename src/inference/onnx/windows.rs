@@ -5,7 +5,7 @@
 //! (tract-core 0.23.9, `PaddingSpec`). Such an image is the caller's mistake. Where the file says its sizes, the model
 //! is refused, and there are no plans for such sizes. Must see a graph before it is simplified.
 
-use tract_onnx::prelude::{OutletId, TValue, TVec, TractResult, TypedFact, TypedModel, tvec};
+use tract_onnx::prelude::{TValue, TVec, TractResult, TypedFact, TypedModel, tvec};
 use tract_onnx::tract_hir::internal::{
     EvalContext, EvalOp, Op, StaticName, TypedModelPatch, TypedNode, TypedOp,
 };
@@ -15,6 +15,7 @@ use tract_onnx::tract_hir::tract_core::ops::cnn::{
 };
 
 use super::bodies::bodies_mut;
+use super::wiring;
 use crate::inference::ml::Unacceptable;
 
 /// Lets an image pass that has room for a window.
@@ -59,17 +60,7 @@ fn looked_at(model: &TypedModel, node: &TypedNode) -> TractResult<Option<TypedMo
         Some(Some(reason)) => bail!("{reason}"),
         None => {}
     }
-    let mut patch = TypedModelPatch::new("a look at the image");
-    let mut inputs = patch.taps(model, &node.inputs)?;
-    let name = format!("{}.image", node.name);
-    for input in inputs.iter_mut().take(1) {
-        *input = super::wiring::node(&name, &mut patch.model, roomy.clone(), &[*input])?;
-    }
-    let outputs = patch.wire_node(&node.name, node.op.clone(), &inputs)?;
-    for (slot, output) in outputs.into_iter().enumerate() {
-        patch.shunt_outside(model, OutletId::new(node.id, slot), output)?;
-    }
-    Ok(Some(patch))
+    wiring::in_front(model, node, 0, "image", roomy)
 }
 
 impl Roomy {
@@ -136,7 +127,7 @@ impl Window {
 }
 
 /// How many places a window has from its first one to its last one.
-fn span(pool: &PoolSpec, axis: usize) -> usize {
+pub(in crate::inference) fn span(pool: &PoolSpec, axis: usize) -> usize {
     let places = pool.kernel_shape.get(axis).copied().unwrap_or(1).max(1);
     pool.dilation(axis).saturating_mul(places - 1).saturating_add(1)
 }

@@ -12,7 +12,9 @@ use tract_onnx::prelude::{
     Arc, DatumType, OutletId, SpecialOps as _, TVec, Tensor, TractResult, TypedModel, tvec,
 };
 use tract_onnx::tract_hir::infer::{InferenceOp, InferenceResult, Solver, TensorProxy};
-use tract_onnx::tract_hir::internal::{Expansion, StaticName, TDim, TypedOp, bail, expand};
+use tract_onnx::tract_hir::internal::{
+    Expansion, StaticName, TDim, TypedModelPatch, TypedNode, TypedOp, bail, expand,
+};
 
 /// What is put into tract's register of operators.
 pub(super) type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
@@ -145,6 +147,26 @@ pub(super) fn node(
 ) -> TractResult<OutletId> {
     let name = name.into();
     only(&name, &model.wire_node(&name, operator, inputs)?)
+}
+
+/// `node` with `operator` before its input `slot`, under the name of the node and `what`; `None` where it has no such input.
+pub(super) fn in_front(
+    model: &TypedModel,
+    node: &TypedNode,
+    slot: usize,
+    what: &str,
+    operator: impl Into<Box<dyn TypedOp>>,
+) -> TractResult<Option<TypedModelPatch>> {
+    let mut patch = TypedModelPatch::new(what);
+    let mut inputs = patch.taps(model, &node.inputs)?;
+    let Some(input) = inputs.get_mut(slot) else { return Ok(None) };
+    let name = format!("{}.{what}", node.name);
+    *input = self::node(name, &mut patch.model, operator, &[*input])?;
+    let outputs = patch.wire_node(&node.name, node.op.clone(), &inputs)?;
+    for (slot, output) in outputs.into_iter().enumerate() {
+        patch.shunt_outside(model, OutletId::new(node.id, slot), output)?;
+    }
+    Ok(Some(patch))
 }
 
 /// The only one of the outputs of the node `name`.
