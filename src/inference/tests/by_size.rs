@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use prost::Message as _;
+use tract_onnx::pb::ModelProto;
+
 use super::bounds::load_within;
 use super::onnx::{FLOAT, Graph, INT64, int, pictures};
 use super::*;
@@ -102,6 +105,50 @@ fn each_number_of_rows_gets_a_plan_where_rows_are_mixed() {
     assert_eq!(model.plans(), 8, "bounded");
     let refusal = model.check_batching("m.onnx".as_ref()).expect_err("mixed").to_string();
     assert!(refusal.contains("output 1 does not have one row for each prediction"), "{refusal}");
+}
+
+#[test]
+fn a_number_of_rows_that_is_a_value_is_that_of_the_request() {
+    let mut graph =
+        Graph(ModelProto::decode(&*pictures()).expect("a model").graph.expect("a graph"));
+    graph.0.output.clear();
+    // As many rows as a trial has leave the factor as it is, as many as a part has do not.
+    let graph = graph.ints("first", &[], &[0]).floats("least", &[], &[40.0]);
+    let graph = graph.node("Gather", &["shape", "first"], "rows");
+    let graph = graph.node_with("Cast", &["rows"], "count", vec![int("to", FLOAT.into())]);
+    let graph = graph.node("Max", &["count", "least"], "factor");
+    let graph = graph.node("Mul", &["y", "factor"], "z").output("z", FLOAT, &["N", "1", "4", "6"]);
+    let model = load_bytes(&graph.encode()).expect("loads");
+    assert!(is_by_size(&model) && !model.runs_in_parts(), "{:?}", model.bound());
+    for rows in [1, 3, 65, 130] {
+        let (x, y) = pair(rows);
+        let TensorData::Fp32(values) = y.data() else { panic!("{y:?}") };
+        let values: Vec<f32> = values.iter().map(|y| y * rows.max(40) as f32).collect();
+        let found = model.infer(vec![x], &[]).expect("answers");
+        assert_eq!(found[0], fp32("z", &[rows, 1, 4, 6], &values), "{rows} rows");
+    }
+}
+
+#[test]
+fn what_is_worked_out_while_a_plan_is_made_counts() {
+    // A cube of ones of which nothing but the sum is left.
+    let graph = Graph::default().input("x", FLOAT, &["N", "T"]).floats("unit", &[1, 1, 1], &[1.0]);
+    let graph =
+        graph.ints("from", &[1], &[1]).ints("to", &[1], &[2]).node("Shape", &["x"], "shape");
+    let graph = graph.node("Slice", &["shape", "from", "to"], "length");
+    let graph = graph.node_with("TopK", &["x", "length"], "sorted", vec![int("axis", 1)]);
+    let graph = graph.second_output("places");
+    let graph = graph.node_with("Concat", &["length"; 3], "sides", vec![int("axis", 0)]);
+    let graph = graph.node("Expand", &["unit", "sides"], "cube");
+    let graph = graph.node_with("ReduceSum", &["cube"], "sum", vec![int("keepdims", 0)]);
+    let graph = graph.node("Add", &["sorted", "sum"], "y").output("y", FLOAT, &["N", "T"]);
+    let model = load_within(&graph.encode(), MIB);
+    assert!(is_by_size(&model), "{:?}", model.bound());
+    let infer = |side: usize| model.infer(vec![fp32("x", &[1, side], &vec![0.5; side])], &[]);
+    let found = infer(20).expect("answers");
+    assert_eq!(found[0], fp32("y", &[1, 20], &[8000.5; 20]));
+    let error = infer(100).map(drop).expect_err("four megabytes");
+    assert!(matches!(error, InferError::Input(InputError::Value { .. })), "{error}");
 }
 
 #[test]
